@@ -1,0 +1,1 @@
+"""whaleid: tells individual humpback whales apart by their flukes."""

@@ -1,0 +1,24 @@
+"""The errors a user can mend: they say what is wrong, where, and what to do."""
+
+from collections.abc import Sequence
+
+SHOWN = 20
+"""How many problems of a kind are listed before the rest is only counted."""
+
+
+class WhaleidError(Exception):
+    """Something the user can mend. The command line prints its text alone, without a traceback."""
+
+
+class InputProblems(WhaleidError):
+    """All problems of one kind at once.
+
+    `what` says what is wrong, each of `where` names one place (file, row, key), and `remedy` says what to do.
+    """
+
+    def __init__(self, what: str, where: Sequence[str], remedy: str) -> None:
+        listed = [f"  {place}" for place in where[:SHOWN]]
+        if len(where) > SHOWN:
+            listed.append(f"  … and {len(where) - SHOWN} more")
+        super().__init__("\n".join([f"{what} ({len(where)}):", *listed, remedy]))
+        self.where = list(where)

@@ -1,0 +1,62 @@
+"""Whole files or none: outputs are written to a temporary name, then renamed.
+
+A kill or a full disk in mid-write leaves the last whole output where it was.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; rename it to `path` if the block ends well, else remove it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `folder`; put it in its place if the block ends well."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    before = folder.with_name(f".{folder.name}.{os.getpid()}.before")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if folder.exists():
+            folder.replace(before)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write `frame` without its index: the same values give the same bytes everywhere."""
+    with replacing(path) as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n", encoding="utf-8")
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a file that `write_csv` wrote. Columns of text stay text: an `Id` such as `007` or `nan` is kept."""
+    text = ["Image", "Id", "part", "role", "mode", "sha256", "phash", "query", "photo"]
+    return pd.read_csv(path, keep_default_na=False, na_values={}, dtype=dict.fromkeys(text, str))
+
+
+def write_json(value: Mapping[str, object], path: Path) -> None:
+    """Write `value` as indented JSON with its keys in the order given; floats to six significant digits."""
+    rounded = {key: float(f"{x:.6g}") if isinstance(x, float) else x for key, x in value.items()}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")

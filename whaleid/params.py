@@ -1,0 +1,191 @@
+"""`params.yaml`, typed: every key is known, every value in range, or one error names all that is wrong."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from whaleid.errors import InputProblems, WhaleidError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+BACKBONE = "backbone"
+"""The `init` of a variant that starts from the backbone itself."""
+
+
+class Section(BaseModel):
+    """A part of `params.yaml`: no unknown keys, no silent conversions, no changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Data(Section):
+    """The catalogue folder."""
+
+    root: Annotated[str, Field(min_length=1)]
+
+
+class Sample(Section):
+    """What the drawn catalogue holds."""
+
+    frequent: Count  # whales with many photos, enough of them for the toy
+    occasional: Count  # whales with two to five photos
+    single: Count  # whales with one photo
+    new_whale: Count  # labelled photos of whales outside the catalogue
+    queries: Count  # photos to identify
+
+
+class Dedup(Section):
+    """When two photos are the same picture: both must hold."""
+
+    max_distance: Annotated[int, Field(ge=0, le=16)]  # bits of 64 between perceptual hashes
+    max_error: Annotated[float, Field(ge=0, le=4)]  # mean squared error of standardised pixels
+
+
+class Split(Section):
+    """What is held out for validation, by duplicate group."""
+
+    known: Share  # of the whales with two unique photos or more, the share that gives one up
+    unknown: Share  # of all whales, the share held out whole
+    new_whale: Share  # of the `new_whale` photos
+    unknown_share: Share  # how many of the queries to come are expected to be of no known whale
+
+
+class Pack(Section):
+    """How photos reach the network."""
+
+    width: Annotated[int, Field(ge=16, le=1024)]
+    height: Annotated[int, Field(ge=16, le=1024)]
+    grey: bool
+    crop: bool  # to the fluke's box, where there is one
+    margin: Annotated[float, Field(ge=0, le=1)]  # added on each side of a box, as a share of its size
+
+
+class Backbone(Section):
+    """The network before it has seen a whale."""
+
+    name: Annotated[str, Field(min_length=1)]  # a torchvision classification model
+    weights: Annotated[str, Field(min_length=1)]  # DEFAULT, none, or the path of a state dict
+
+
+class Variant(Section):
+    """One way to train."""
+
+    init: Annotated[str, Field(min_length=1)]  # whose hidden layers it starts from
+    whales: Count | Literal["all"]  # the whales with most photos, or all of them
+    photos: Count | Literal["all"]  # at most so many a whale, so that all have about equally many
+    new_whale: bool  # whether `new_whale` is a class of its own
+    layers: Literal["all", "last"]  # which layers are trained
+    epochs: Count
+    batch: Annotated[int, Field(ge=2)]
+    rate: Annotated[float, Field(gt=0, le=1)]  # the highest learning rate of the cycle
+    decay: Share  # weight decay
+    leaks: bool  # whether duplicates of a query outrank the network
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    threshold: Share | Literal["auto"]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    data: Data
+    sample: Sample
+    dedup: Dedup
+    split: Split
+    pack: Pack
+    backbone: Backbone
+    variants: Annotated[dict[str, Variant], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _variants_start_somewhere(self) -> "Params":
+        wrong = []
+        for name in self.variants:
+            if name in (BACKBONE, "phash") or not name.replace("-", "_").isidentifier():
+                wrong.append(f"variants.{name}: this name is taken or holds more than letters, digits, - and _")
+                continue
+            path = [name]
+            while (start := self.variants[path[-1]].init) != BACKBONE:
+                if start not in self.variants:
+                    known = ", ".join([BACKBONE, *self.variants])
+                    wrong.append(f"variants.{path[-1]}.init: there is no variant {start!r} (there are: {known})")
+                    break
+                if start in path:
+                    wrong.append(f"variants.{name}.init: goes in a circle: {' → '.join([*path, start])}")
+                    break
+                path.append(start)
+        if wrong:
+            raise ValueError("\n".join(dict.fromkeys(wrong)))
+        return self
+
+
+def load(path: Path) -> Params:
+    """Read and check `path`.
+
+    Raises:
+        WhaleidError: the file is missing or no YAML mapping.
+        InputProblems: unknown keys, missing keys, wrong types or ranges, variants that start nowhere; all at once.
+    """
+    try:
+        read = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WhaleidError(f"{path} is not here: run this in the project's folder, or write one with `whaleid preset`.") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise WhaleidError(f"{path} is no valid YAML: {error}") from None
+    if not isinstance(read, dict):
+        raise WhaleidError(f"{path} holds no keys: write it anew with `whaleid preset`.")
+    try:
+        return Params.model_validate(read)
+    except ValidationError as error:
+        problems = list(dict.fromkeys(line for each in error.errors() for line in _say(each)))
+        raise InputProblems(f"{path} has wrong values", problems, "Mend these keys; `whaleid preset` shows whole files.") from None
+
+
+def _say(error: object) -> list[str]:
+    """Turn one of pydantic's errors into lines that name the key as a user writes it."""
+    assert isinstance(error, dict)
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"]).split("\n")
+    # pydantic puts the branch of a union (`float`, `literal['auto']`) behind the key: leave it out
+    place = [str(part) for part in error["loc"]]
+    fields = _fields(place)
+    key = ".".join(fields)
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(fields[-1], _siblings(fields), 1)
+        return [f"{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else "")]
+    if error["type"] == "missing":
+        return [f"{key}: missing"]
+    return [f"{key}: {_lower(error['msg'])}, got {error['input']!r}"]
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _section(fields: list[str]) -> type[BaseModel] | None:
+    """Return the section that `fields` leads to, or None where it leads to a value."""
+    section: type[BaseModel] | None = Params
+    named = list(fields)
+    while named and section is not None:
+        name = named.pop(0)
+        if section is Params and name == "variants":
+            section = Variant if named else None
+            named = named[1:]
+            continue
+        kind = section.model_fields[name].annotation if name in section.model_fields else None
+        section = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    return section
+
+
+def _siblings(fields: list[str]) -> list[str]:
+    section = _section(fields[:-1])
+    return list(section.model_fields) if section else []
+
+
+def _fields(place: list[str]) -> list[str]:
+    """Cut the branch of a union from the end of `place`."""
+    if len(place) > 1 and _section(place[:-1]) is None and place[:-1] != ["variants"]:
+        return place[:-1]
+    return place

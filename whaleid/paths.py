@@ -1,0 +1,69 @@
+"""Where the pipeline keeps its files, relative to the working directory.
+
+Never anchored at this file: a queued experiment runs in a working directory of its own.
+"""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+CATALOG = Path("data/catalog.csv")
+"""`Image,Id,part,width,height,mode,bytes,sha256,phash`, a row a photo, sorted by part and Image.
+
+`part` is `train` or `test`; `Id` is empty for `test`; `phash` is 16 hexadecimal digits.
+"""
+BOXES = Path("data/boxes.csv")
+"""`Image,x0,y0,x1,y1,aspect` of the photos that have a box; fractions of width and height."""
+SOLUTION = Path("data/solution.csv")
+"""`Image,Id`: the truth for `test/`, used only to grade; no rows where the catalogue has none."""
+EXPLORE = Path("reports/explore")
+DEDUP = Path("data/dedup")
+GROUPS = DEDUP / "groups.csv"
+"""`group,Image,part,Id`: every photo of every group of two or more photos."""
+CONFLICTS = DEDUP / "conflicts.csv"
+"""`group,Image,Id`: labelled photos thrown out because their group carries several labels."""
+UNIQUE = DEDUP / "unique.csv"
+"""`Image,Id`: the unique training subset, one photo a group, none of a conflict."""
+LEAKS = DEDUP / "leaks.csv"
+"""`query,photo,Id,distance,error`: what duplicates a query, closest first within a query."""
+SPLIT = Path("data/split.csv")
+"""`Image,Id,part,role`: `part` is `train` or `validation`."""
+PACK = Path("data/pack")
+PHOTOS = PACK / "photos.npy"
+"""uint8 array of shape (photos, height, width, channels)."""
+PACKED = PACK / "index.csv"
+"""`Image,part`: a row a photo, in the order of `PHOTOS`."""
+
+
+def checkpoint(variant: str) -> Path:
+    """Return the checkpoint of `variant` (or of `backbone`, the network before any training on whales)."""
+    return Path("models") / f"{variant}.pt"
+
+
+def calibration(variant: str) -> Path:
+    """Return the temperature and the threshold found for `variant`."""
+    return Path("models") / f"{variant}.calibration.json"
+
+
+def features(variant: str) -> Path:
+    """Return the embeddings of every photo and the class centres of `variant`."""
+    return Path("features") / f"{variant}.npz"
+
+
+def submission(variant: str) -> Path:
+    """Return the ranked labels of `variant`, in the form Kaggle takes."""
+    return Path("submissions") / f"{variant}.csv"
+
+
+def history(variant: str) -> Path:
+    """Return the figures of each epoch of `variant`."""
+    return Path("reports") / variant / "history.csv"
+
+
+def threshold_curve(variant: str) -> Path:
+    """Return MAP@5 on validation over every threshold."""
+    return Path("reports") / variant / "threshold.csv"
+
+
+def metrics(variant: str) -> Path:
+    """Return the figures of `variant` at its threshold."""
+    return Path("reports") / variant / "metrics.json"
