@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -131,37 +131,41 @@ def load(path: Path) -> Params:
     try:
         read = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WhaleidError(f"{path} is not here: run this in the project's folder, or write one with `whaleid preset`.") from None
+        raise WhaleidError(f"{path} is not here: run this in the project's folder.") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise WhaleidError(f"{path} is no valid YAML: {error}") from None
     if not isinstance(read, dict):
-        raise WhaleidError(f"{path} holds no keys: write it anew with `whaleid preset`.")
+        raise WhaleidError(f"{path} holds no keys: take it from git again.")
     try:
         return Params.model_validate(read)
     except ValidationError as error:
-        problems = list(dict.fromkeys(line for each in error.errors() for line in _say(each)))
-        raise InputProblems(f"{path} has wrong values", problems, "Mend these keys; `whaleid preset` shows whole files.") from None
+        raise InputProblems(
+            f"{path} has wrong values",
+            _problems(error),
+            "Mend these keys; the comments in params.yaml say what they take.",
+        ) from None
 
 
-def _say(error: object) -> list[str]:
-    """Turn one of pydantic's errors into lines that name the key as a user writes it."""
-    assert isinstance(error, dict)
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"]).split("\n")
-    # pydantic puts the branch of a union (`float`, `literal['auto']`) behind the key: leave it out
-    place = [str(part) for part in error["loc"]]
-    fields = _fields(place)
-    key = ".".join(fields)
-    if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(fields[-1], _siblings(fields), 1)
-        return [f"{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else "")]
-    if error["type"] == "missing":
-        return [f"{key}: missing"]
-    return [f"{key}: {_lower(error['msg'])}, got {error['input']!r}"]
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _problems(error: ValidationError) -> list[str]:
+    """Return a line a key, with the key as a user writes it."""
+    said: dict[str, list[str]] = {}
+    for each in error.errors():
+        if each["type"] == "value_error":  # of `_variants_start_somewhere`, which names its keys itself
+            said |= {line: [] for line in str(each["ctx"]["error"]).split("\n")}
+            continue
+        fields = _fields([str(part) for part in each["loc"]])
+        key = ".".join(fields)
+        if each["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(fields[-1], _siblings(fields), 1)
+            said[f"{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else "")] = []
+        elif each["type"] == "missing":
+            said[f"{key}: missing"] = []
+        else:
+            # a value that may be of two kinds is told what each kind takes: one line for both
+            said.setdefault(f"{key}: input should be \0, got {each['input']!r}", []).append(each["msg"])
+    return [
+        line.replace("\0", " or ".join(m.removeprefix("Input should be ") for m in msgs)) for line, msgs in said.items()
+    ]
 
 
 def _section(fields: list[str]) -> type[BaseModel] | None:

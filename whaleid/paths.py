@@ -6,6 +6,8 @@ Never anchored at this file: a queued experiment runs in a working directory of 
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
+SAMPLE = Path("data/sample")
+"""The drawn catalogue: the default of `data.root`."""
 CATALOG = Path("data/catalog.csv")
 """`Image,Id,part,width,height,mode,bytes,sha256,phash`, a row a photo, sorted by part and Image.
 

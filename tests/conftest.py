@@ -1,0 +1,68 @@
+"""What several test files need: a project folder of their own, with the real parameters at a sliver's size."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from whaleid.params import Params, load
+
+ROOT = Path(__file__).parents[1]
+SLIVER = {
+    "sample": {"frequent": 6, "occasional": 4, "single": 6, "new_whale": 8, "queries": 30},
+    "pack": {"width": 48, "height": 24},
+    "variants": {
+        "toy": {"whales": 4, "epochs": 2, "batch": 16},
+        "full": {"epochs": 2, "batch": 16},
+        "threshold": {"epochs": 1, "batch": 16},
+    },
+}
+"""What makes the default pipeline small enough for a test: all of it runs, on few photos."""
+
+
+def change(document: dict[str, object], changes: dict[str, object]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            section = document[key]
+            assert isinstance(section, dict)
+            change(section, value)
+        else:
+            document[key] = value
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Params]:
+    """Make an empty project folder, go there, and return a function that writes its `params.yaml` with changes."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(**changes: object) -> Params:
+        yaml = YAML()
+        document = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        change(document, SLIVER)
+        change(document, changes)
+        yaml.dump(document, Path("params.yaml"))
+        return load(Path("params.yaml"))
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder of real photos, or skip."""
+    folder = Path(os.environ.get("WHALEID_REAL_DATA", ROOT.parent / "shared/data/playground100"))
+    if not folder.is_dir():
+        pytest.skip(f"no real photos at {folder}: set WHALEID_REAL_DATA")
+    return folder.resolve()
+
+
+def copy_project(destination: Path) -> None:
+    """Copy what a commit holds: the code, the pipeline and its parameters."""
+    for name in ("whaleid", "dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, destination / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, destination / name)

@@ -1,0 +1,192 @@
+"""The drawn catalogue: the same bytes from the same seed, and the shape of the contest."""
+
+import io
+from collections import Counter
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import pytest
+from PIL import Image
+
+from whaleid import parallel
+from whaleid.catalog.fluke import draw_fluke
+from whaleid.catalog.photograph import Pose
+from whaleid.catalog.sample import compose, draw_catalogue
+from whaleid.files import read_csv
+from whaleid.params import Sample
+from whaleid.report.sheets import contact_sheet
+
+SLIVER = Sample(frequent=6, occasional=4, single=6, new_whale=8, queries=30)
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sample")
+    draw_catalogue(folder, SLIVER, seed=0)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def photo_bytes(folder: Path, part: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / part).iterdir())}
+
+
+def test_same_seed_gives_the_same_bytes_on_any_number_of_processes(
+    catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "FEW", 0)
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    draw_catalogue(tmp_path, SLIVER, seed=0)
+    assert contents(tmp_path) == contents(catalogue)
+
+
+def test_another_seed_gives_other_whales_and_photos() -> None:
+    one, other = compose(SLIVER, seed=0), compose(SLIVER, seed=1)
+    assert not {e.image for e in one} & {e.image for e in other}
+    assert {e.label for e in one} & {e.label for e in other} == {"new_whale"}
+
+
+def test_every_row_has_its_photo_and_every_photo_its_row(catalogue: Path) -> None:
+    train, solution = read_csv(catalogue / "train.csv"), read_csv(catalogue / "solution.csv")
+    submission, boxes = read_csv(catalogue / "sample_submission.csv"), read_csv(catalogue / "boxes.csv")
+    assert list(train) == list(solution) == list(submission) == ["Image", "Id"]
+    assert list(train["Image"]) == list(photo_bytes(catalogue, "train"))
+    assert list(solution["Image"]) == list(submission["Image"]) == list(photo_bytes(catalogue, "test"))
+    images = [*train["Image"], *solution["Image"]]
+    assert len(set(images)) == len(images)
+    assert list(boxes["Image"]) == sorted(images)
+    assert train["Image"].str.fullmatch(r"[0-9a-f]{8}\.jpg").all()
+    assert train["Id"].str.fullmatch(r"w_[0-9a-f]{7}|new_whale").all()
+
+
+def test_photos_decode_and_boxes_lie_inside_them(catalogue: Path) -> None:
+    modes: Counter[str] = Counter()
+    for content in [*photo_bytes(catalogue, "train").values(), *photo_bytes(catalogue, "test").values()]:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+        assert 150 <= image.width <= 320
+        assert 0.3 < image.height / image.width < 0.9
+        modes[image.mode] += 1
+    assert set(modes) == {"RGB", "L"}
+    assert modes["RGB"] > modes["L"]
+    boxes = read_csv(catalogue / "boxes.csv").set_index("Image")
+    assert (boxes >= 0).all(axis=None)
+    assert (boxes <= 1).all(axis=None)
+    assert (boxes["x1"] - boxes["x0"] > 0.1).all()
+    assert (boxes["y1"] - boxes["y0"] > 0.1).all()
+
+
+def test_originals_have_the_counts_that_were_asked_for() -> None:
+    originals = [entry for entry in compose(SLIVER, seed=0) if entry.copy == "" and entry.part == "train"]
+    counts = Counter(entry.label for entry in originals)
+    assert counts.pop("new_whale") == 8
+    assert len({entry.whale for entry in originals if entry.label == "new_whale"}) == 8
+    by_count = sorted(counts.values(), reverse=True)
+    assert all(10 <= count <= 14 for count in by_count[:6])
+    assert all(2 <= count <= 5 for count in by_count[6:10])
+    assert by_count[10:] == [1] * 6
+
+
+def test_copies_carry_the_label_of_their_original_but_for_the_conflicts() -> None:
+    entries = compose(SLIVER, seed=0)
+    originals = {(e.whale, e.number): e for e in entries if e.copy == ""}
+    kinds: Counter[tuple[str, str, str]] = Counter()
+    for entry in entries:
+        if entry.copy:
+            same = entry.label == originals[entry.whale, entry.number].label
+            kinds[entry.part, entry.copy, "same label" if same else "conflict"] += 1
+    assert kinds == {
+        ("train", "exact", "same label"): 2,
+        ("train", "near", "same label"): 2,
+        ("train", "exact", "conflict"): 1,
+        ("test", "exact", "same label"): 2,
+        ("test", "near", "same label"): 2,
+    }
+
+
+def test_exact_copies_are_the_same_bytes_and_near_copies_the_same_picture(catalogue: Path) -> None:
+    files = photo_bytes(catalogue, "train") | photo_bytes(catalogue, "test")
+    hashes = {name: imagehash.phash(Image.open(io.BytesIO(content))) for name, content in files.items()}
+    entries = compose(SLIVER, seed=0)
+    originals = {(e.whale, e.number): e.image for e in entries if e.copy == ""}
+    for entry in entries:
+        original = originals[entry.whale, entry.number]
+        if entry.copy:
+            assert (files[entry.image] == files[original]) == (entry.copy == "exact")
+            assert hashes[entry.image] - hashes[original] <= 4
+    apart = [hashes[a] - hashes[b] for a in originals.values() for b in originals.values() if a < b]
+    assert np.mean(np.array(apart) > 6) > 0.999
+
+
+def test_truth_of_a_query_is_a_label_of_the_catalogue_or_new_whale(catalogue: Path) -> None:
+    train, solution = read_csv(catalogue / "train.csv"), read_csv(catalogue / "solution.csv")
+    assert len(solution) == 30
+    assert set(solution["Id"]) <= set(train["Id"])
+    entries = compose(SLIVER, seed=0)
+    strangers = {e.whale for e in entries} - {e.whale for e in entries if e.part == "train"}
+    assert len(strangers) == 9
+    assert {e.label for e in entries if e.whale in strangers} == {"new_whale"}
+    truth = dict(zip(solution["Image"], solution["Id"], strict=True))
+    files = photo_bytes(catalogue, "train")
+    labels = {files[image]: label for image, label in zip(train["Image"], train["Id"], strict=True)}
+    leaks = {name: labels[content] for name, content in photo_bytes(catalogue, "test").items() if content in labels}
+    assert len(leaks) == 2
+    assert all(truth[name] == label for name, label in leaks.items())
+
+
+def test_sample_submission_guesses_new_whale_and_the_commonest_whales(catalogue: Path) -> None:
+    submission = read_csv(catalogue / "sample_submission.csv")
+    (guess,) = set(submission["Id"])
+    counts = Counter(read_csv(catalogue / "train.csv")["Id"])
+    del counts["new_whale"]
+    first, *rest = guess.split(" ")
+    assert first == "new_whale"
+    assert rest == sorted(counts, key=lambda label: (-counts[label], label))[:4]
+
+
+@pytest.mark.parametrize("queries", [1, 2, 3, 200])
+def test_smallest_catalogues_have_as_many_queries_as_asked(queries: int) -> None:
+    sizes = Sample(frequent=1, occasional=1, single=1, new_whale=1, queries=queries)
+    entries = compose(sizes, seed=3)
+    assert sum(entry.part == "test" for entry in entries) == queries
+
+
+def test_a_whale_is_drawn_alike_twice_and_unlike_another() -> None:
+    first, again, other = (draw_fluke(np.random.default_rng(seed)) for seed in (5, 5, 6))
+    assert np.array_equal(first.skin, again.skin)
+    assert np.array_equal(first.cover, again.cover)
+    both = (first.cover > 0.5) & (other.cover > 0.5)
+    assert np.abs(first.skin - other.skin)[both].mean() > 0.1
+
+
+def test_pose_is_undone_by_its_inverse() -> None:
+    pose = Pose(
+        pitch=0.7,
+        reach=np.array([0.8, 1.0]),
+        lift=np.array([0.4, -0.1]),
+        vanish=np.array([0.2, -0.1]),
+        roll=0.3,
+    )
+    x, y = np.array([1.0, -1.0, 0.0, 0.5]), np.array([0.2, 0.1, -0.8, 0.0])
+    # by hand, without the roll: (1 * 0.8, 0.2 * 0.7 + 0.4) / (1 + 0.2 * 0.8 - 0.1 * 0.54)
+    right, up = 0.8 / 1.106, 0.54 / 1.106
+    seen = pose.project(x, y)
+    assert seen[0][0] == pytest.approx(right * np.cos(0.3) - up * np.sin(0.3))
+    assert seen[1][0] == pytest.approx(right * np.sin(0.3) + up * np.cos(0.3))
+    assert np.allclose(pose.unproject(*seen), (x, y))
+
+
+def test_contact_sheet_keeps_every_photo_whole_and_captions_each() -> None:
+    wide, high = Image.new("RGB", (400, 100), "red"), Image.new("L", (50, 200), 0)
+    page = contact_sheet([wide, high, wide], ["one", "two", "three"], columns=2)
+    alone = contact_sheet([wide], ["one"], columns=1)
+    assert page.mode == "RGB"
+    assert (page.width, page.height) > (alone.width, alone.height)
+    pixels = np.asarray(page)
+    red = (pixels == (255, 0, 0)).all(axis=2)
+    assert red.any(axis=0).sum() == 220
+    assert red.sum() == 2 * 220 * 55

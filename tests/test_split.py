@@ -1,0 +1,228 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from whaleid import files, params, paths
+from whaleid.catalog.split import split
+from whaleid.errors import WhaleidError
+from whaleid.stages import split as stage
+
+UNIQUE = [
+    ("a1", "ann"),
+    ("a2", "ann"),
+    ("a3", "ann"),
+    ("b1", "bob"),
+    ("b2", "bob"),
+    ("c1", "cat"),
+    ("d1", "dan"),
+    ("n1", "new_whale"),
+    ("n2", "new_whale"),
+]
+GROUPS = [
+    (0, "c1", "train", "cat"),
+    (0, "c1-copy", "train", "cat"),
+    (0, "query", "test", ""),
+    (1, "n1", "train", "new_whale"),
+    (1, "n1-copy", "train", "new_whale"),
+    (2, "x1", "train", "ann"),
+    (2, "x2", "train", "dan"),
+]
+
+
+def shares(known=0.0, unknown=0.0, new_whale=0.0):
+    return params.Split(known=known, unknown=unknown, new_whale=new_whale, unknown_share=0.3)
+
+
+def unique_of(rows):
+    return pd.DataFrame(rows, columns=["Image", "Id"], dtype=str)
+
+
+def groups_of(rows):
+    return pd.DataFrame(rows, columns=["group", "Image", "part", "Id"]).astype({"Image": str, "Id": str})
+
+
+def draw(seed=0, unique=UNIQUE, groups=GROUPS, **held_out):
+    return split(unique_of(unique), groups_of(groups), shares(**held_out), seed)
+
+
+def images(table, role):
+    return list(table.loc[table["role"] == role, "Image"])
+
+
+def rows(table):
+    return list(table.itertuples(index=False, name=None))
+
+
+def test_without_shares_only_duplicates_are_validated_on():
+    assert rows(draw()) == [
+        ("a1", "ann", "train", "catalogue"),
+        ("a2", "ann", "train", "catalogue"),
+        ("a3", "ann", "train", "catalogue"),
+        ("b1", "bob", "train", "catalogue"),
+        ("b2", "bob", "train", "catalogue"),
+        ("c1", "cat", "train", "catalogue"),
+        ("c1-copy", "cat", "validation", "duplicate"),
+        ("d1", "dan", "train", "catalogue"),
+        ("n1", "new_whale", "train", "catalogue"),
+        ("n1-copy", "new_whale", "validation", "duplicate"),
+        ("n2", "new_whale", "train", "catalogue"),
+        ("x1", "ann", "validation", "duplicate"),
+        ("x2", "dan", "validation", "duplicate"),
+    ]
+
+
+def test_copies_of_photos_held_out_are_left_out():
+    table = draw(new_whale=1.0)
+    assert images(table, "new_whale") == ["n1", "n2"]
+    assert images(table, "duplicate") == ["c1-copy", "x1", "x2"]
+    assert "n1-copy" not in set(table["Image"])
+
+
+def test_a_known_query_is_one_photo_of_a_whale_with_several():
+    table = draw(known=1.0)
+    known = table[table["role"] == "known"]
+    assert sorted(known["Id"]) == ["ann", "bob"]
+    assert len(table[table["role"] == "catalogue"]) == len(UNIQUE) - 2
+
+
+def test_every_photo_of_a_whale_can_be_the_one_given_up():
+    given = Counter(image for seed in range(60) for image in images(draw(seed, known=1.0), "known"))
+    assert sorted(given) == ["a1", "a2", "a3", "b1", "b2"]
+    assert all(10 <= given[image] <= 30 for image in ("a1", "a2", "a3"))
+
+
+def test_unknown_whales_are_held_out_whole_from_either_stratum():
+    for seed in range(20):
+        table = draw(seed, unknown=0.5)
+        whales = set(table.loc[table["role"] == "unknown", "Id"])
+        assert len(whales & {"ann", "bob"}) == 1
+        assert len(whales & {"cat", "dan"}) == 1
+        assert not whales & set(table.loc[table["part"] == "train", "Id"])
+        assert images(table, "unknown") == [image for image, label in UNIQUE if label in whales]
+
+
+@pytest.mark.parametrize(
+    ("share", "whales", "expected"), [(0.29, 50, 15), (0.1, 14, 1), (0.1, 15, 2), (0.001, 9, 1), (0.0, 9, 0)]
+)
+def test_counts_are_rounded_half_up_and_at_least_one(share, whales, expected):
+    rows = [(f"{number:02}{photo}", f"w{number:02}") for number in range(whales) for photo in "ab"]
+    assert len(images(draw(unique=rows, groups=[], known=share), "known")) == expected
+    assert len(images(draw(unique=rows, groups=[], unknown=share), "unknown")) == 2 * expected
+    rows += [(f"n{number:02}", "new_whale") for number in range(whales)]
+    assert len(images(draw(unique=rows, groups=[], new_whale=share), "new_whale")) == expected
+
+
+def test_a_stratum_of_one_whale_stays_in_the_catalogue():
+    rows = [("a1", "ann"), ("a2", "ann"), *[(f"s{number}", f"single{number}") for number in range(4)]]
+    table = draw(unique=rows, groups=[], known=0.1, unknown=0.1)
+    assert table.loc[table["role"] == "known", "Id"].tolist() == ["ann"]
+    assert len(images(table, "unknown")) == 1
+
+
+def random_catalogue(seed):
+    """Draw whales with a long tail, and groups of copies of which some disagree on the whale."""
+    rng = np.random.default_rng(seed)
+    labels = [f"w{whale}" for whale, photos in enumerate(rng.geometric(0.4, 30)) for _ in range(photos)]
+    labels += ["new_whale"] * 12
+    unique = [(f"u{number:03}", label) for number, label in enumerate(labels)]
+    groups = []
+    for group in range(25):
+        if group < 18:
+            image, label = unique[rng.integers(len(unique))]
+            if any(row[1] == image for row in groups):
+                continue
+            groups.append((group, image, "train", label))
+            copies = [label] * rng.integers(0, 3)
+        else:
+            copies = list(rng.choice(labels, 3))
+        groups += [(group, f"c{group}-{number}", "train", label) for number, label in enumerate(copies)]
+        groups += [(group, f"q{group}", "test", "")]
+    return unique, groups
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_nothing_straddles_in_random_catalogues(seed):
+    unique, groups = random_catalogue(seed)
+    table = draw(seed, unique, groups, known=0.5, unknown=0.2, new_whale=0.3)
+    role = dict(zip(table["Image"], table["role"], strict=True))
+    train = table[table["part"] == "train"]
+
+    assert table["Image"].is_unique
+    assert table["Image"].is_monotonic_increasing
+    assert set(table["role"]) == {"catalogue", "known", "unknown", "new_whale", "duplicate"}
+    assert set(train["role"]) == {"catalogue"}
+    assert {image for image in role if role[image] != "duplicate"} == {image for image, _ in unique}
+    assert all(label in set(train["Id"]) for label in table.loc[table["role"] == "known", "Id"])
+    assert not set(table.loc[table["role"] == "unknown", "Id"]) & set(train["Id"])
+    assert set(table.loc[table["role"] == "new_whale", "Id"]) == {"new_whale"}
+    labels = {**dict(unique), **{image: label for _, image, _, label in groups}}
+    assert all(labels[image] == label for image, label in zip(table["Image"], table["Id"], strict=True))
+
+    for group in {row[0] for row in groups}:
+        members = [image for number, image, part, _ in groups if number == group and part == "train"]
+        uniques = [image for image in members if image in dict(unique)]
+        copies = [image for image in members if image not in dict(unique)]
+        if uniques and role[uniques[0]] != "catalogue":
+            assert not set(copies) & set(role)
+        else:
+            assert all(role[image] == "duplicate" for image in copies)
+
+
+def test_neither_row_order_nor_another_index_changes_the_draw():
+    unique, groups = random_catalogue(1)
+    rng = np.random.default_rng(0)
+    held_out = {"known": 0.5, "unknown": 0.2, "new_whale": 0.3}
+    first = draw(3, unique, groups, **held_out)
+    again = draw(3, rng.permutation(unique), [groups[at] for at in rng.permutation(len(groups))], **held_out)
+    pd.testing.assert_frame_equal(first, again)
+    assert not first.equals(draw(4, unique, groups, **held_out))
+
+
+def test_a_share_adds_to_what_it_held_out_and_leaves_the_others_alone():
+    unique, groups = random_catalogue(2)
+    few = draw(0, unique, groups, known=0.2, unknown=0.1, new_whale=0.2)
+    for role in ("known", "unknown", "new_whale"):
+        more = draw(0, unique, groups, **{"known": 0.2, "unknown": 0.1, "new_whale": 0.2, role: 0.4})
+        assert set(images(few, role)) < set(images(more, role))
+        for other in {"unknown", "new_whale"} - {role}:
+            assert images(few, other) == images(more, other)
+    # whales that become unknown give nothing up; the rest give up the photo they gave up before
+    all_known = draw(0, unique, groups, known=1.0)
+    fewer = draw(0, unique, groups, known=1.0, unknown=0.4)
+    assert set(images(fewer, "known")) == set(images(all_known, "known")) - set(images(fewer, "unknown"))
+
+
+def test_nothing_left_to_train_on_is_refused():
+    with pytest.raises(WhaleidError, match="No whale is left to train on: 4 have a usable photo"):
+        draw(unknown=1.0)
+    with pytest.raises(WhaleidError, match="No whale is left to train on: 0 have a usable photo"):
+        draw(unique=[("n1", "new_whale")])
+
+
+def test_known_queries_need_a_whale_with_two_photos():
+    singles = [("c1", "cat"), ("d1", "dan")]
+    with pytest.raises(WhaleidError, match=r"split\.known is 0\.5, but no whale has two unique photos"):
+        draw(unique=singles, groups=[], known=0.5)
+    assert len(draw(unique=singles, groups=[])) == 2
+
+
+def test_stage_writes_the_split_and_counts_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    files.write_csv(unique_of([*UNIQUE, ("e1", "007")]), paths.UNIQUE)
+    files.write_csv(groups_of(GROUPS), paths.GROUPS)
+    project = params.load(Path(__file__).parents[1] / "params.yaml")
+    project = project.model_copy(update={"split": shares(known=1.0)})
+
+    assert stage.run(project, lambda epoch, figures: None) is None
+
+    table = files.read_csv(paths.SPLIT)
+    assert list(table.columns) == ["Image", "Id", "part", "role"]
+    assert ("e1", "007", "train", "catalogue") in rows(table)
+    assert capsys.readouterr().out.splitlines() == [
+        "train, catalogue: 8 photos with 6 labels",
+        "validation, duplicate: 4 photos with 4 labels",
+        "validation, known: 2 photos with 2 labels",
+    ]

@@ -1,0 +1,114 @@
+"""Submission files: written as Kaggle takes them, graded as Kaggle does, refused with all that is wrong."""
+
+import pytest
+
+from whaleid.catalog.submission import check_ready, read_solution, read_submission, write_submission
+from whaleid.errors import InputProblems, WhaleidError
+from whaleid.stages.score import score
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Relative names, so that messages can be compared whole."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def put(folder, name, *lines):
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path.relative_to(folder)
+
+
+def test_written_rows_are_sorted(folder):
+    write_submission({"b.jpg": ["w_1", "new_whale"], "a.jpg": ["w_2"]}, folder / "s.csv")
+    assert (folder / "s.csv").read_bytes() == b"Image,Id\na.jpg,w_2\nb.jpg,w_1 new_whale\n"
+    assert read_submission(folder / "s.csv", ["a.jpg", "b.jpg"]) == {
+        "a.jpg": ["w_2"],
+        "b.jpg": ["w_1", "new_whale"],
+    }
+
+
+def test_score_by_hand(folder):
+    solution = put(folder, "solution.csv", "Image,Id", "a.jpg,w_1", "b.jpg,new_whale", "c.jpg,w_3", "d.jpg,w_4")
+    submission = put(
+        folder,
+        "s.csv",
+        "Id,Image",
+        "w_9 w_8 w_7 w_6 w_5 w_4,d.jpg",  # sixth: 0
+        "w_1 w_2,a.jpg",  # 1
+        "w_2 w_2 new_whale,b.jpg",  # second of the distinct ones: 1/2
+        "w_1 w_2 w_4 w_3 new_whale,c.jpg",  # 1/4
+    )
+    assert score(submission, solution) == pytest.approx(1.75 / 4)
+
+
+def test_labels_that_look_like_numbers_or_nothing_stay_text(folder):
+    solution = put(folder, "solution.csv", "Image,Id", "a.jpg,007", "b.jpg,nan")
+    submission = put(folder, "s.csv", "Image,Id", "a.jpg,7 007", "b.jpg,nan")
+    assert score(submission, solution) == pytest.approx(0.75)
+
+
+def test_everything_wrong_with_a_submission_is_said_at_once(folder):
+    solution = put(folder, "solution.csv", "Image,Id", *(f"{name}.jpg,w_1" for name in "abcd"))
+    submission = put(folder, "s.csv", "Image,Id", "a.jpg,w_1", "b.jpg, ", "a.jpg,w_2", "z.jpg,w_1", "c.jpg,w_1")
+    with pytest.raises(InputProblems, match="cannot be scored") as error:
+        score(submission, solution)
+    assert error.value.where == [
+        "s.csv, line 3: 'b.jpg' has no label",
+        "s.csv, line 4: 'a.jpg' is repeated, it is in line 2",
+        "s.csv, line 5: 'z.jpg' is not asked for",
+        "s.csv: 'd.jpg' is missing",
+    ]
+
+
+def test_everything_wrong_with_a_solution_is_said_at_once(folder):
+    solution = put(folder, "solution.csv", "Image,Id", "a.jpg,w_1", "b.jpg,", "a.jpg,w_1", "c.jpg,w_1 w_2")
+    with pytest.raises(InputProblems, match="cannot be used") as error:
+        read_solution(solution)
+    assert error.value.where == [
+        "solution.csv, line 3: 'b.jpg' has no label",
+        "solution.csv, line 4: 'a.jpg' is repeated, it is in line 2",
+        "solution.csv, line 5: 'c.jpg' has several labels: 'w_1 w_2'",
+    ]
+
+
+def test_a_solution_without_rows_is_refused(folder):
+    with pytest.raises(WhaleidError, match="has no rows"):
+        read_solution(put(folder, "solution.csv", "Image,Id"))
+
+
+@pytest.mark.parametrize("header", ["Image,Label", "image,Id", "Id"])
+def test_a_missing_column_is_refused(folder, header):
+    with pytest.raises(WhaleidError, match="wrong columns"):
+        read_submission(put(folder, "s.csv", header), ["a.jpg"])
+
+
+def test_a_file_that_is_ready(folder):
+    path = put(folder, "s.csv", "Image,Id", "b.jpg,w_1 w_2 w_3 w_4 new_whale", "a.jpg,w_1")
+    check_ready(path, ["a.jpg", "b.jpg"], ["w_1", "w_2", "w_3", "w_4"])
+
+
+def test_everything_that_is_not_ready_is_said_at_once(folder):
+    path = put(
+        folder,
+        "s.csv",
+        "Image,Id",
+        "a.jpg,w_1 w_2 w_3 w_4 w_5 new_whale",
+        "b.jpg,w_1 w_2 w_1",
+        "c.jpg,w_1 w_9",
+        "c.jpg,w_1",
+        "d.jpg,",
+        "z.jpg,w_1",
+    )
+    with pytest.raises(InputProblems, match="not ready") as error:
+        check_ready(path, ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"], [f"w_{n}" for n in range(1, 6)])
+    assert sorted(error.value.where) == [
+        "s.csv, line 2: 'a.jpg' has 6 labels, 5 are allowed",
+        "s.csv, line 3: 'b.jpg' has a label twice: 'w_1 w_2 w_1'",
+        "s.csv, line 4: 'c.jpg' has an unknown label: 'w_9'",
+        "s.csv, line 5: 'c.jpg' is repeated, it is in line 4",
+        "s.csv, line 6: 'd.jpg' has no label",
+        "s.csv, line 7: 'z.jpg' is not asked for",
+        "s.csv: 'e.jpg' is missing",
+    ]

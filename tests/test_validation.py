@@ -1,0 +1,119 @@
+"""Which photos validation asks about, what their duplicates say, and how figures are weighed."""
+
+import pandas as pd
+import pytest
+
+from whaleid.errors import WhaleidError
+from whaleid.identify.validation import duplicate_evidence, figures, queries
+
+SPLIT = pd.DataFrame(
+    [
+        ("a1.jpg", "w_a", "train", "catalogue"),
+        ("a2.jpg", "w_a", "validation", "known"),
+        ("a3.jpg", "w_a", "validation", "duplicate"),
+        ("n1.jpg", "new_whale", "train", "catalogue"),
+        ("n2.jpg", "new_whale", "validation", "new_whale"),
+        ("n3.jpg", "new_whale", "validation", "duplicate"),
+        ("u1.jpg", "w_u", "validation", "unknown"),
+    ],
+    columns=["Image", "Id", "part", "role"],
+)
+
+
+def test_queries_of_a_variant_that_learns_new_whale():
+    asked = queries(SPLIT.sample(frac=1, random_state=0), ["new_whale", "w_a"])
+    assert asked.to_numpy().tolist() == [
+        ["a2.jpg", "w_a", "known"],
+        ["a3.jpg", "w_a", "duplicate"],
+        ["n2.jpg", "new_whale", "new_whale"],
+        ["n3.jpg", "new_whale", "duplicate"],
+        ["u1.jpg", "new_whale", "unknown"],
+    ]
+
+
+def test_variants_without_that_class_are_asked_about_all_new_whale_photos():
+    asked = queries(SPLIT, ["w_a"])
+    assert asked.loc[asked["role"] == "new_whale", "Image"].tolist() == ["n1.jpg", "n2.jpg"]
+    assert asked.loc[asked["Image"] == "n1.jpg", "truth"].tolist() == ["new_whale"]
+
+
+def test_validation_without_queries_is_refused():
+    with pytest.raises(WhaleidError, match=r"raise split\.known"):
+        queries(SPLIT[SPLIT["role"].isin(["catalogue", "duplicate"])], ["new_whale", "w_a"])
+
+
+def test_duplicates_do_not_tell_their_own_label():
+    groups = pd.DataFrame(
+        [
+            (0, "a3.jpg", "train", "w_a"),
+            (0, "z.jpg", "train", "w_z"),
+            (0, "a1.jpg", "train", "w_a"),
+            (0, "t1.jpg", "test", ""),
+            (1, "n3.jpg", "train", "new_whale"),
+            (1, "n1.jpg", "train", "new_whale"),
+            (2, "a2.jpg", "train", "w_a"),
+            (2, "a4.jpg", "train", "w_a"),
+        ],
+        columns=["group", "Image", "part", "Id"],
+    )
+    asked = queries(SPLIT, ["new_whale", "w_a"])
+    assert duplicate_evidence(asked, groups) == [
+        [],  # a2.jpg is not asked about as a duplicate
+        ["w_a", "w_z"],  # of a1.jpg and z.jpg
+        [],
+        ["new_whale"],
+        [],
+    ]
+
+
+def test_figures_weigh_kinds_of_queries_as_they_are_expected():
+    asked = pd.DataFrame(
+        [
+            ("w_a", "known"),
+            ("w_b", "known"),
+            ("new_whale", "unknown"),
+            ("new_whale", "new_whale"),
+            ("new_whale", "new_whale"),
+            ("w_a", "duplicate"),
+        ],
+        columns=["truth", "role"],
+    )
+    ranked = [
+        ["w_a", "new_whale"],  # 1
+        ["w_a", "new_whale", "w_c", "w_b"],  # 1/4
+        ["w_a", "new_whale"],  # 1/2
+        ["new_whale", "w_a"],  # 1
+        ["w_a", "w_b"],  # 0
+        ["w_b", "w_a"],  # 1/2
+    ]
+    found = figures(asked, ranked, unknown_share=0.2, duplicate_share=0.1)
+    no_duplicates = 0.8 * (1.25 / 2) + 0.2 * (1.5 / 3)
+    assert found == pytest.approx(
+        {
+            "map5": 0.1 * 0.5 + 0.9 * no_duplicates,
+            "map5_known": 1.25 / 2,
+            "map5_unknown": 0.5,
+            "map5_new_whale": 0.5,
+            "map5_duplicates": 0.5,
+            "map5_no_duplicates": no_duplicates,
+            "top1": 0.5,
+            "top5": 1.0,
+        }
+    )
+
+
+def test_kinds_without_photos_have_no_figure_and_no_weight():
+    known = pd.DataFrame([("w_a", "known")], columns=["truth", "role"])
+    assert figures(known, [["w_b", "w_a"]], unknown_share=0.2, duplicate_share=0.1) == {
+        "map5": 0.5,
+        "map5_known": 0.5,
+        "map5_no_duplicates": 0.5,
+        "top1": 0.0,
+        "top5": 1.0,
+    }
+    unknown = pd.DataFrame([("new_whale", "unknown")], columns=["truth", "role"])
+    assert figures(unknown, [["new_whale"]], unknown_share=0.2, duplicate_share=0.1) == {
+        "map5": 1.0,
+        "map5_unknown": 1.0,
+        "map5_no_duplicates": 1.0,
+    }

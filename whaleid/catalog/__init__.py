@@ -1,0 +1,1 @@
+"""The catalogue: drawn or read, explored, and split for validation."""

@@ -1,0 +1,138 @@
+"""What can be wrong with the files of a catalogue folder: each check yields all problems of its kind."""
+
+import math
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from whaleid.errors import InputProblems
+from whaleid.labels import NEW_WHALE
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+"""Files with other suffixes, and hidden ones, are no photos and are passed over."""
+CORNERS = ["x0", "y0", "x1", "y1"]
+
+
+def photo_problems(root: Path, train: list[str], test: list[str]) -> Iterator[InputProblems]:
+    """Yield what is wrong with the names of the photos in `root / "train"` and `root / "test"`."""
+    yield from _found(
+        "Folders without photos",
+        [str(root / part) for part, photos in (("train", train), ("test", test)) if not photos],
+        f"Photos are files named {', '.join(SUFFIXES)}, directly in train/ and test/.",
+    )
+    yield from _found(
+        "Photos with names that cannot be written to a csv file",
+        [repr(name) for name in [*train, *test] if _unwritable(name)],
+        "Rename them.",
+    )
+    yield from _found(
+        "Photos of the same name in train/ and test/",
+        [repr(name) for name in sorted({*train} & {*test})],
+        "A photo's name is its key: rename one of the two.",
+    )
+
+
+def table_problems(path: Path, table: pd.DataFrame, train: list[str], test: list[str]) -> Iterator[InputProblems]:
+    """Yield what is wrong with the rows of one csv file; `table` is what `read_table` returned for `path`.
+
+    Rows of train.csv are about the photos of `train`, those of boxes.csv about any, all others about `test`.
+    """
+    yield from _repeated(path, table)
+    if path.name == "train.csv":
+        yield from _unmatched(path, table, train, "train/", all_of_them=True)
+    elif path.name == "boxes.csv":
+        yield from _unmatched(path, table, [*train, *test], "train/ or test/", all_of_them=False)
+        yield from _bad_boxes(path, table)
+    else:
+        yield from _unmatched(path, table, test, "test/", all_of_them=True)
+    if "Id" in table:
+        yield from _bad_labels(path, table)
+
+
+def _repeated(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
+    repeats = table[table["Image"].duplicated(keep=False)].groupby("Image")
+    yield from _found(
+        f"{path}: photos with several rows",
+        [f"{image!r}: lines {', '.join(map(str, rows.index))}" for image, rows in repeats],
+        "Keep one row a photo.",
+    )
+
+
+def _unmatched(
+    path: Path, table: pd.DataFrame, photos: list[str], folder: str, all_of_them: bool
+) -> Iterator[InputProblems]:
+    """Yield rows that name no photo of `folder` and, with `all_of_them`, photos that no row names."""
+    known = set(photos)
+    leaving, strange = [], []
+    for line, image in table["Image"].items():
+        if _leaves(image):
+            leaving.append(f"line {line}: {image!r}")
+        elif image not in known:
+            strange.append(f"line {line}: {image!r}")
+    yield from _found(
+        f"{path}: names that are no plain file names",
+        leaving,
+        f"Image is the name of a file directly in {folder}, without any folder.",
+    )
+    yield from _found(
+        f"{path}: rows without a photo in {folder}",
+        strange,
+        f"Put the photos into {folder} or remove the rows.",
+    )
+    if all_of_them:
+        yield from _found(
+            f"{path}: photos of {folder} without a row",
+            [repr(image) for image in sorted(known - {*table["Image"]})],
+            f"Add their rows or take the photos out of {folder}.",
+        )
+
+
+def _bad_labels(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
+    yield from _found(
+        f"{path}: labels that are empty or hold white space",
+        [
+            f"line {line}: {image!r} has {label!r}"
+            for line, image, label in table[["Image", "Id"]].itertuples()
+            if label.split() != [label] or _unwritable(label)
+        ],
+        f"Give each photo one Id, {NEW_WHALE} if its whale has none; a space separates labels in submissions.",
+    )
+
+
+def _bad_boxes(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
+    bad = []
+    for line, image, *cells in table.itertuples():
+        x0, y0, x1, y1, *aspect = map(_number, cells)
+        inside = 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
+        if not inside or not all(0 < value < math.inf for value in aspect):
+            bad.append(f"line {line}: {image!r} has {', '.join(cells)}")
+    yield from _found(
+        f"{path}: boxes that are not inside their photo",
+        bad,
+        "Give fractions of width and height with 0 ≤ x0 < x1 ≤ 1 and 0 ≤ y0 < y1 ≤ 1, and an aspect above 0.",
+    )
+
+
+def _number(text: str) -> float:
+    """Return the number that `text` says, or NaN, which no comparison accepts."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _unwritable(text: str) -> bool:
+    """Tell whether `text` holds control characters or bytes that are no text: a csv would not keep it."""
+    return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+
+
+def _leaves(name: str) -> bool:
+    """Tell whether `name` is more than the plain name of a file, on any system."""
+    return any(sign in name for sign in "/\\") or name in (".", "..")
+
+
+def _found(what: str, where: Sequence[str], remedy: str) -> Iterator[InputProblems]:
+    if where:
+        yield InputProblems(what, where, remedy)

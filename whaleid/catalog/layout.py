@@ -1,0 +1,90 @@
+"""The catalogue folder in Kaggle's layout, read and checked before anything costly starts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from whaleid.catalog.checks import CORNERS, SUFFIXES, photo_problems, table_problems
+from whaleid.catalog.table import read_table
+from whaleid.errors import InputProblems, WhaleidError
+
+LAYOUT = (
+    "A catalogue folder holds train.csv (Image,Id), train/ (the labelled photos) and test/ (the photos to "
+    "identify), and may hold sample_submission.csv, boxes.csv and solution.csv."
+)
+COLUMNS = {
+    "train.csv": ["Image", "Id"],
+    "sample_submission.csv": ["Image"],
+    "boxes.csv": ["Image", *CORNERS],
+    "solution.csv": ["Image", "Id"],
+}
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a catalogue folder says; a photo lies at `root / part / Image`.
+
+    `photos` has the columns Image, Id, part, a row a photo, sorted by part and Image; `part` is `train` or
+    `test`, `Id` is empty for `test`. `boxes` has Image, x0, y0, x1, y1 as fractions of width and height and,
+    where the folder has it, aspect (width / height before the photo was squeezed). `solution` has Image, Id.
+    The last two have no rows where the folder has no such file.
+    """
+
+    photos: pd.DataFrame
+    boxes: pd.DataFrame
+    solution: pd.DataFrame
+
+
+def read(root: Path) -> Catalogue:
+    """Read the catalogue folder `root`.
+
+    Raises:
+        WhaleidError: the folder is not as `LAYOUT` says or its files contradict each other. The text names
+            every problem that can be seen at once.
+    """
+    _require_layout(root)
+    train, test = _photos(root / "train"), _photos(root / "test")
+    tables: dict[str, pd.DataFrame] = {}
+    problems: list[WhaleidError] = list(photo_problems(root, train, test))
+    for name, columns in COLUMNS.items():
+        if (root / name).is_file():
+            try:
+                tables[name] = read_table(root / name, columns, optional=["aspect"] if name == "boxes.csv" else [])
+            except WhaleidError as error:
+                problems.append(error)
+    for name, table in tables.items():
+        problems.extend(table_problems(root / name, table, train, test))
+    if problems:
+        raise problems[0] if len(problems) == 1 else WhaleidError("\n\n".join(map(str, problems)))
+
+    labelled = tables["train.csv"].assign(part="train")
+    queries = pd.DataFrame({"Image": test, "Id": "", "part": "test"})
+    photos = pd.concat([labelled, queries]).sort_values(["part", "Image"], ignore_index=True)
+    boxes = tables.get("boxes.csv", pd.DataFrame(columns=COLUMNS["boxes.csv"]))
+    boxes = boxes.astype(dict.fromkeys(boxes.columns[1:], float))
+    solution = tables.get("solution.csv", pd.DataFrame(columns=COLUMNS["solution.csv"]))
+    return Catalogue(
+        photos,
+        boxes.sort_values("Image", ignore_index=True),
+        solution.sort_values("Image", ignore_index=True),
+    )
+
+
+def _require_layout(root: Path) -> None:
+    if not root.is_dir():
+        raise WhaleidError(f"{root} is no folder: data.root in params.yaml names the catalogue folder. {LAYOUT}")
+    missing = [f"{name}/" for name in ("train", "test") if not (root / name).is_dir()]
+    if not (root / "train.csv").is_file():
+        missing.insert(0, "train.csv")
+    if missing:
+        raise InputProblems(f"{root} lacks parts of a catalogue", missing, LAYOUT)
+
+
+def _photos(folder: Path) -> list[str]:
+    """Return the names of the photos in `folder`, sorted."""
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )

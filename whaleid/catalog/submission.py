@@ -1,0 +1,101 @@
+"""Submission files: `Image,Id`, where `Id` is up to five labels, likeliest first, separated by spaces."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from whaleid.catalog.table import read_table
+from whaleid.errors import InputProblems, WhaleidError
+from whaleid.files import write_csv
+from whaleid.labels import NEW_WHALE
+
+COLUMNS = ["Image", "Id"]
+LABELS = 5
+"""How many labels a photo can be given."""
+
+
+def write_submission(ranked: Mapping[str, Sequence[str]], path: Path) -> None:
+    """Write the ranked labels of each photo, sorted by Image."""
+    images = sorted(ranked)
+    write_csv(pd.DataFrame({"Image": images, "Id": [" ".join(ranked[image]) for image in images]}), path)
+
+
+def read_submission(path: Path, photos: Collection[str]) -> dict[str, list[str]]:
+    """Return the labels given to each of `photos`, in the order of the file.
+
+    Raises:
+        WhaleidError: the file is no csv, or lacks a column.
+        InputProblems: empty labels, and photos that are repeated, not asked for or missing; all at once.
+    """
+    table = read_table(path, COLUMNS)
+    problems = [*_row_problems(path, table), *_mismatches(path, table, photos)]
+    if problems:
+        raise InputProblems("This submission cannot be scored", problems, "Answer every photo of the solution once.")
+    return {image: labels.split() for image, labels in table.itertuples(index=False)}
+
+
+def read_solution(path: Path) -> dict[str, str]:
+    """Return the true label of each photo.
+
+    Raises:
+        WhaleidError: the file is no csv, lacks a column, or has no rows.
+        InputProblems: labels that are empty or several, and photos that are repeated; all at once.
+    """
+    table = read_table(path, COLUMNS)
+    if table.empty:
+        raise WhaleidError(f"{path}: has no rows: a solution gives the true label of at least one photo.")
+    problems = _row_problems(path, table)
+    for line, image, labels in table.itertuples():
+        if len(labels.split()) > 1:
+            problems.append(f"{path}, line {line}: {image!r} has several labels: {labels!r}")
+    if problems:
+        raise InputProblems("This solution cannot be used", problems, "Give every photo its one true label.")
+    return {image: label.strip() for image, label in table.itertuples(index=False)}
+
+
+def check_ready(path: Path, queries: Collection[str], labels: Collection[str]) -> None:
+    """Check that the file can be handed in: each query once, with one to five distinct, known labels.
+
+    `queries` are the photos to identify; known are the `labels` of the catalogue and `new_whale`.
+
+    Raises:
+        WhaleidError: the file is no csv, or lacks a column.
+        InputProblems: all rows that are wrong, and all queries without a row.
+    """
+    table = read_table(path, COLUMNS)
+    problems = _row_problems(path, table)
+    known = {*labels, NEW_WHALE}
+    for line, image, text in table.itertuples():
+        given = text.split()
+        where = f"{path}, line {line}: {image!r} has"
+        if len(given) > LABELS:
+            problems.append(f"{where} {len(given)} labels, {LABELS} are allowed")
+        if len(set(given)) < len(given):
+            problems.append(f"{where} a label twice: {text!r}")
+        problems += [f"{where} an unknown label: {label!r}" for label in given if label not in known]
+    problems += _mismatches(path, table, queries)
+    if problems:
+        raise InputProblems("This submission is not ready", problems, "Write it anew with `dvc repro`.")
+
+
+def _row_problems(path: Path, table: pd.DataFrame) -> list[str]:
+    """Say which rows have no label and which repeat a photo."""
+    problems = []
+    lines: dict[str, int] = {}
+    for line, image, labels in table.itertuples():
+        if not labels.strip():
+            problems.append(f"{path}, line {line}: {image!r} has no label")
+        if image in lines:
+            problems.append(f"{path}, line {line}: {image!r} is repeated, it is in line {lines[image]}")
+        lines.setdefault(image, line)
+    return problems
+
+
+def _mismatches(path: Path, table: pd.DataFrame, photos: Collection[str]) -> list[str]:
+    """Say which rows answer none of `photos`, and which of `photos` have no row."""
+    extra = table["Image"][~table["Image"].isin(set(photos))]
+    missing = sorted({*photos} - {*table["Image"]})
+    return [f"{path}, line {line}: {image!r} is not asked for" for line, image in extra.items()] + [
+        f"{path}: {image!r} is missing" for image in missing
+    ]

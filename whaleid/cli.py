@@ -1,0 +1,163 @@
+"""The command line: a command a stage, and a few for people. Heavy imports wait until a command needs them."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Tell individual humpback whales apart by their flukes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+TRACKED = ("explore", "dedup", "train", "calibrate", "predict")
+"""The stages whose executions become MLflow runs."""
+
+VariantArgument = Annotated[str, typer.Argument(help="A variant named in params.yaml.", show_default=False)]
+
+
+def main() -> None:
+    """Run a command; print what a user can mend as one plain error, without a traceback."""
+    from whaleid.errors import WhaleidError
+
+    try:
+        app()
+    except WhaleidError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        sys.exit(f"error: {error.strerror or error}{where}. What was written before stands; mend this and run again.")
+
+
+def _run(stage: str, variant: str | None = None) -> None:
+    from whaleid import params, paths
+
+    settings = params.load(paths.PARAMS)
+    # `phash` is decided by duplicates alone: it has a prediction, and no network of its own
+    named = [*settings.variants, "phash"] if stage == "predict" else list(settings.variants)
+    if variant is not None and variant not in named:
+        from whaleid.errors import WhaleidError
+
+        raise WhaleidError(
+            f"There is no variant {variant!r} to {stage} in {paths.PARAMS}; there are: {', '.join(named)}."
+        )
+    arguments: list[object] = [settings] if variant is None else [settings, variant]
+    if stage not in TRACKED:
+        importlib.import_module(f"whaleid.stages.{stage}").run(*arguments)
+        return
+    from whaleid import tracking
+
+    # the run is opened before the stage's modules are loaded: a tracker out of reach is told at once
+    with tracking.run(stage, variant) as run:
+        if stage == "train":
+            arguments.append(run.log_epoch)
+        run.log(importlib.import_module(f"whaleid.stages.{stage}").run(*arguments))
+
+
+@app.command(rich_help_panel="Stages")
+def sample() -> None:
+    """Draw the default catalogue of flukes: data/sample."""
+    _run("sample")
+
+
+@app.command(rich_help_panel="Stages")
+def catalog() -> None:
+    """Read and check every row and photo of the catalogue folder: data/catalog.csv."""
+    _run("catalog")
+
+
+@app.command(rich_help_panel="Stages")
+def explore() -> None:
+    """Describe the catalogue in tables and pictures: reports/explore."""
+    _run("explore")
+
+
+@app.command(rich_help_panel="Stages")
+def dedup() -> None:
+    """Find duplicate photos by perceptual hash: data/dedup."""
+    _run("dedup")
+
+
+@app.command(rich_help_panel="Stages")
+def split() -> None:
+    """Hold out photos and whole whales for validation: data/split.csv."""
+    _run("split")
+
+
+@app.command(rich_help_panel="Stages")
+def pack() -> None:
+    """Crop, grey and resize every photo once, into one array: data/pack."""
+    _run("pack")
+
+
+@app.command(rich_help_panel="Stages")
+def backbone() -> None:
+    """Build the network that variants start from, with its pretrained weights: models/backbone.pt."""
+    _run("backbone")
+
+
+@app.command(rich_help_panel="Stages")
+def train(variant: VariantArgument) -> None:
+    """Train a variant, on a GPU where there is one: models/VARIANT.pt."""
+    _run("train", variant)
+
+
+@app.command(rich_help_panel="Stages")
+def embed(variant: VariantArgument) -> None:
+    """Turn every photo into an embedding: features/VARIANT.npz."""
+    _run("embed", variant)
+
+
+@app.command(rich_help_panel="Stages")
+def calibrate(variant: VariantArgument) -> None:
+    """Find a variant's temperature and threshold on validation: models/VARIANT.calibration.json."""
+    _run("calibrate", variant)
+
+
+@app.command(rich_help_panel="Stages")
+def predict(variant: VariantArgument) -> None:
+    """Rank five names for every query at the threshold: submissions/VARIANT.csv."""
+    _run("predict", variant)
+
+
+@app.command(rich_help_panel="For people")
+def score(
+    submission: Annotated[Path, typer.Argument(help="Ranked labels: Image,Id.", show_default=False)],
+    solution: Annotated[Path, typer.Argument(help="The truth: Image,Id.", show_default=False)],
+) -> None:
+    """Print the MAP@5 of a submission, as Kaggle counts it."""
+    from whaleid.stages import score as room
+
+    print(f"{room.score(submission, solution):.5f}")
+
+
+@app.command(rich_help_panel="For people")
+def submit(
+    submission: Annotated[Path, typer.Argument(help="Ranked labels: Image,Id.", show_default=False)],
+) -> None:
+    """Check that a submission answers every query as Kaggle takes it, and print how to upload it."""
+    from whaleid.stages import score as room
+
+    rows = room.check_ready(submission)
+    print(f"{submission} is ready: {rows} queries, each answered once. To upload it with Kaggle's own client:")
+    print(f"  kaggle competitions submit -c whale-categorization-playground -f {submission} -m whaleid")
+
+
+@app.command(rich_help_panel="For people")
+def preset(
+    name: Annotated[str, typer.Argument(help="sample (drawn flukes) or real (photos).", show_default=False)],
+    root: Annotated[str | None, typer.Option(help="The catalogue folder, in Kaggle's layout.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Any torchvision classification model.")] = None,
+    weights: Annotated[str | None, typer.Option(help="DEFAULT, none, or the path of a state dict.")] = None,
+) -> None:
+    """Set params.yaml for drawn flukes or for real photos, and print each key that changes."""
+    from whaleid import paths
+    from whaleid import preset as room
+
+    changes = room.apply(
+        name, paths.PARAMS, {"data.root": root, "backbone.name": backbone, "backbone.weights": weights}
+    )
+    print("\n".join(changes) if changes else f"{paths.PARAMS} is as preset {name} has it.")

@@ -1,0 +1,1 @@
+"""Duplicates: photos that are the same picture."""

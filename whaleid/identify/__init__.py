@@ -1,0 +1,1 @@
+"""From embeddings to ranked names: scores, probabilities, the threshold and how good they are."""

@@ -1,0 +1,42 @@
+"""MAP@5 with one true label a query, and how means of different kinds of queries are put together."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+PLACES = 5
+"""How many labels of a ranking count."""
+
+
+def reciprocal_ranks(ranked: Sequence[Sequence[str]], truth: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Return (Q,) float64: 1 / rank of the true label among a query's first five distinct labels, else 0."""
+    found = np.zeros(len(truth))
+    for query, (labels, true) in enumerate(zip(ranked, truth, strict=True)):
+        counted = list(dict.fromkeys(labels))[:PLACES]
+        if true in counted:
+            found[query] = 1 / (counted.index(true) + 1)
+    return found
+
+
+def mean_average_precision(ranked: Sequence[Sequence[str]], truth: Sequence[str]) -> float:
+    """Return MAP@5, which is the mean of `reciprocal_ranks` where each query has one true label."""
+    return float(reciprocal_ranks(ranked, truth).mean())
+
+
+def mixed_mean(
+    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], share: float
+) -> npt.NDArray[np.float64]:
+    """Return the mean over the last axis if a `share` (0 to 1) of queries were like those of `second`.
+
+    `first` is (..., F), `second` (..., S), the result (...). A kind without queries leaves all the weight to the
+    other, which must have some.
+    """
+    mean: npt.NDArray[np.float64]
+    if not first.shape[-1]:
+        mean = second.mean(axis=-1)
+    elif not second.shape[-1]:
+        mean = first.mean(axis=-1)
+    else:
+        mean = (1 - share) * first.mean(axis=-1) + share * second.mean(axis=-1)
+    return mean

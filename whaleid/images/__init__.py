@@ -1,0 +1,1 @@
+"""Photos: from files to the arrays that the network reads."""

@@ -1,0 +1,106 @@
+"""A network with what is needed to use it, as the bytes of a file and back."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from whaleid.errors import WhaleidError
+from whaleid.model.backbone import load_exactly
+from whaleid.model.network import Network
+
+KEYS = ("backbone", "scale", "classes", "photos", "hidden", "last")
+MEND = "Make it anew with `dvc repro`."
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a network was trained for."""
+
+    classes: tuple[str, ...]  # labels in the order of the logits; none before any training on whales
+    photos: tuple[int, int, int] | None  # height, width and channels; None before any training on whales
+
+    def check_photos(self, packed: tuple[int, int, int], name: str) -> None:
+        """Refuse to use the network on photos of another height, width or number of channels.
+
+        Raises:
+            WhaleidError: they are packed otherwise than those it was trained on; `name` names its checkpoint.
+        """
+        if self.photos != packed:
+            raise WhaleidError(
+                f"{name} was trained on photos of {self.photos} (height, width, channels), but they are packed as "
+                f"{packed}. Set `pack` back, or train anew with `dvc repro`."
+            )
+
+
+def to_checkpoint(network: Network, description: Description) -> dict[str, object]:
+    """Return all that is needed to rebuild `network`, its tensors on the CPU."""
+    return {
+        "backbone": network.backbone.name,
+        "scale": network.last.scale,
+        "classes": list(description.classes),
+        "photos": description.photos,
+        "hidden": _state(network.hidden),
+        "last": _state(network.last),
+    }
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict on the CPU, in one memory layout, so that no byte depends on where training ran."""
+    state = module.state_dict()
+    for name, weight in state.items():  # in place: some models need the version that rides on this very dict
+        state[name] = weight.cpu().contiguous()
+    return state
+
+
+def from_checkpoint(checkpoint: object, name: str) -> tuple[Network, Description]:
+    """Rebuild a network, on the CPU, from what `to_checkpoint` returned; `name` names its file in errors.
+
+    Raises:
+        WhaleidError: a part is missing, torchvision has no such backbone, or there are not as many weights as classes.
+        InputProblems: weights are missing, of another shape, or not of this backbone.
+    """
+    if not isinstance(checkpoint, Mapping):
+        raise WhaleidError(f"{name} is no checkpoint of whaleid: it holds {type(checkpoint).__name__}. {MEND}")
+    if missing := [key for key in KEYS if key not in checkpoint]:
+        raise WhaleidError(f"{name} is no checkpoint of whaleid: it lacks {', '.join(missing)}. {MEND}")
+    classes, photos, weights = (
+        tuple(checkpoint["classes"]),
+        checkpoint["photos"],
+        checkpoint["last"]["weight"],
+    )
+    if len(classes) != len(weights):
+        raise WhaleidError(f"{name} names {len(classes)} classes, but has the weights of {len(weights)}. {MEND}")
+    try:
+        network = Network(checkpoint["backbone"], len(classes), checkpoint["scale"])
+    except WhaleidError as error:
+        raise WhaleidError(f"{name}: {error}") from None
+    wrong = f"{name} does not fit its backbone, {network.backbone.name}"
+    load_exactly(network.hidden, checkpoint["hidden"], wrong, MEND)
+    load_exactly(network.last, checkpoint["last"], wrong, MEND)
+    return network, Description(classes, photos)
+
+
+def dumps(checkpoint: Mapping[str, object]) -> bytes:
+    """Return the bytes of a file: the same for the same checkpoint, whatever the file is called."""
+    buffer = io.BytesIO()
+    torch.save(dict(checkpoint), buffer)
+    return buffer.getvalue()
+
+
+def loads(data: bytes, name: str) -> object:
+    """Return what a file of torch holds, tensors on the CPU; no code in it is run. `name` names it in errors.
+
+    Raises:
+        WhaleidError: `data` is no whole file of torch, or holds more than tensors and plain values.
+    """
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # by the bytes that it meets, torch raises nearly anything
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise WhaleidError(
+            f"{name} cannot be read: it is cut off, or no file of tensors and plain values ({reason}). "
+            f"Make or fetch it anew."
+        ) from None

@@ -1,0 +1,36 @@
+"""One function over many items on all cores; the result doesn't depend on how many there are."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+from whaleid.progress import progress
+
+T = TypeVar("T")
+R = TypeVar("R")
+FEW = 500
+"""Up to so many items, starting processes takes longer than the work."""
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def parallel_map(function: Callable[[T], R], items: Sequence[T], what: str) -> Iterator[R]:
+    """Yield `function(item)` of each of `items`, in their order, showing progress under the name `what`.
+
+    `function` must be one that pickle can name: of a module, not of a function.
+    """
+    if cores() == 1 or len(items) <= FEW:
+        yield from progress(map(function, items), what, len(items))
+        return
+    # not forked: a fork of a process that has threads (a tracker's, say) may hang
+    context = multiprocessing.get_context("spawn")
+    chunk = max(1, min(64, len(items) // (4 * cores())))
+    with ProcessPoolExecutor(cores(), context) as pool:
+        yield from progress(pool.map(function, items, chunksize=chunk), what, len(items))

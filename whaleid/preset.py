@@ -1,0 +1,74 @@
+"""Presets: one command sets `params.yaml` for drawn flukes or for real photos."""
+
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from whaleid import files, params
+from whaleid.errors import WhaleidError
+
+PATHS = ("data.root", "backbone.weights")
+"""Keys that name a place: kept absolute where they lead out of the project, since experiments run in other folders."""
+
+
+def apply(name: str, path: Path, named: Mapping[str, str | None]) -> list[str]:
+    """Set the keys of preset `name` in `path`, then those `named`; keep every other key and all comments.
+
+    Returns:
+        `key: old → new` for each key that changed. The file is written only if the result is valid.
+
+    Raises:
+        WhaleidError: no such preset; a place that is not there; no root for a preset that has none of its own.
+        InputProblems: `path` would hold wrong values.
+    """
+    files_here = resources.files("whaleid.presets").iterdir()
+    known = {file.name.removesuffix(".yaml"): file for file in files_here if file.name.endswith(".yaml")}
+    if name not in known:
+        raise WhaleidError(f"There is no preset {name!r}; there are: {', '.join(sorted(known))}.")
+    chosen = dict(_leaves(YAML(typ="safe").load(known[name].read_text(encoding="utf-8"))))
+    chosen |= {key: value for key, value in named.items() if value is not None}
+    if "data.root" not in chosen:
+        raise WhaleidError(f"Preset {name} needs the catalogue folder: whaleid preset {name} --root FOLDER")
+    for key in PATHS:
+        chosen[key] = _place(key, str(chosen[key]))
+    params.load(path)
+    yaml = YAML()
+    yaml.width = 200
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    changes = []
+    for key, value in chosen.items():
+        *sections, last = key.split(".")
+        section = document
+        for part in sections:
+            if part not in section:
+                raise WhaleidError(f"Preset {name} sets {key}, but {path} has no {part}: take it from git again.")
+            section = section[part]
+        if section[last] != value:
+            changes.append(f"{key}: {section[last]} → {value}")
+            section[last] = value
+    with files.replacing(path) as temporary:
+        with temporary.open("w", encoding="utf-8") as file:
+            yaml.dump(document, file)
+        params.load(temporary)
+    return changes
+
+
+def _place(key: str, value: str) -> str:
+    if value in ("DEFAULT", "none", "data/sample"):
+        return value
+    place = Path(value).expanduser()
+    if not place.exists():
+        raise WhaleidError(f"{key}: {value} is not there.")
+    inside = place.resolve().is_relative_to(Path.cwd())
+    return place.resolve().relative_to(Path.cwd()).as_posix() if inside else str(place.resolve())
+
+
+def _leaves(section: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,93 @@
+"""Stage `catalog`: reads and checks every row and every photo of the catalogue folder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from whaleid import paths
+from whaleid.catalog import layout
+from whaleid.dedup.hashing import perceptual_hash
+from whaleid.errors import InputProblems, WhaleidError
+from whaleid.files import write_csv
+from whaleid.images.decode import load, simplify
+from whaleid.labels import NEW_WHALE
+from whaleid.parallel import parallel_map
+
+if TYPE_CHECKING:
+    from whaleid.params import Params
+    from whaleid.record import LogEpoch
+
+FACTS = ["width", "height", "mode", "bytes", "sha256", "phash"]
+
+
+def run(params: Params, log_epoch: LogEpoch) -> None:
+    """Write the catalogue, the boxes and the solution.
+
+    Raises:
+        WhaleidError: the folder or its csv files are not as they should be.
+        InputProblems: photos that cannot be decoded, all of them.
+    """
+    root = Path(params.data.root)
+    catalogue = layout.read(root)
+    photos = catalogue.photos
+    files = [root / part / image for part, image in zip(photos["part"], photos["Image"], strict=True)]
+    inspected = list(parallel_map(_inspect, files, "photos checked"))
+    bad = [answer for answer in inspected if isinstance(answer, str)]
+    if bad:
+        raise InputProblems(
+            "Photos that cannot be used", bad, "Replace these files, or remove them together with their rows."
+        )
+    photos[FACTS] = pd.DataFrame(inspected, columns=FACTS)
+    write_csv(photos[["Image", "Id", "part", *FACTS]], paths.CATALOG)
+    write_csv(_with_aspect(catalogue.boxes, photos), paths.BOXES)
+    write_csv(catalogue.solution, paths.SOLUTION)
+    print(_report(photos, len(catalogue.boxes), len(catalogue.solution)))
+
+
+def _inspect(path: Path) -> tuple[int, int, str, int, str, str] | str:
+    """Return the `FACTS` of a photo, or what is wrong with it."""
+    try:
+        image = load(path)
+    except WhaleidError as error:
+        return str(error)
+    content = path.read_bytes()
+    return (
+        image.width,
+        image.height,
+        image.mode,
+        len(content),
+        hashlib.sha256(content).hexdigest(),
+        perceptual_hash(simplify(image)),
+    )
+
+
+def _with_aspect(boxes: pd.DataFrame, photos: pd.DataFrame) -> pd.DataFrame:
+    """Return `boxes` with the aspect of the photo itself where the folder names none."""
+    if "aspect" in boxes:
+        return boxes
+    sizes = photos.set_index("Image").loc[boxes["Image"]]
+    return boxes.assign(aspect=(sizes["width"] / sizes["height"]).to_numpy())
+
+
+def _report(photos: pd.DataFrame, boxes: int, solutions: int) -> str:
+    train = photos[photos["part"] == "train"]
+    per_label = train["Id"].value_counts()
+    unnamed = per_label.get(NEW_WHALE, 0)
+    per_whale = per_label.drop(NEW_WHALE, errors="ignore")
+    sizes = (photos["width"].astype(str) + "x" + photos["height"].astype(str)).value_counts()
+    modes = ", ".join(f"{mode} ({count:,})" for mode, count in photos["mode"].value_counts().items())
+    shown = ", ".join(f"{size} ({count:,})" for size, count in sizes.head(3).items())
+    more = f" and {len(sizes) - 3:,} more" if len(sizes) > 3 else ""
+    return "\n".join(
+        [
+            f"{len(train):,} labelled photos, {len(photos) - len(train):,} to identify",
+            f"{len(per_whale):,} whales, {(per_whale == 1).sum():,} of them with one photo; "
+            f"{unnamed:,} photos of {NEW_WHALE}",
+            f"sizes: {shown}{more}; modes: {modes}",
+            f"{boxes:,} boxes, {solutions:,} solutions",
+        ]
+    )

@@ -1,0 +1,36 @@
+"""Stage `embed`: everything of the decision that needs the network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from whaleid import files, paths
+from whaleid.model import checkpoint
+from whaleid.stages import packed
+from whaleid.training.device import describe, pick_device
+from whaleid.training.embedding import embed
+
+if TYPE_CHECKING:
+    from whaleid.params import Params
+
+
+def run(params: Params, variant: str) -> None:
+    """Write the embeddings of every photo, and the centres of the classes."""
+    path = paths.checkpoint(variant)
+    network, description = checkpoint.from_checkpoint(checkpoint.loads(path.read_bytes(), str(path)), str(path))
+    photos = packed.load()
+    description.check_photos(photos.shape, str(path))
+    device = pick_device()
+    embeddings = embed(network, photos.array, np.arange(len(photos.images)), device)
+    with files.replacing(paths.features(variant)) as temporary:
+        np.savez(
+            temporary,
+            images=np.array(photos.images),
+            embeddings=embeddings,
+            centres=network.last.centres().detach().cpu().numpy(),
+            classes=np.array(description.classes),
+            scale=np.float32(network.last.scale),
+        )
+    print(f"embed {variant}: {embeddings.shape[0]} photos, {embeddings.shape[1]} numbers each, on {describe(device)}")

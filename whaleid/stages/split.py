@@ -1,0 +1,20 @@
+"""Stage `split`: what is trained on and what validation holds out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from whaleid import files, paths
+from whaleid.catalog.split import split
+
+if TYPE_CHECKING:
+    from whaleid.params import Params
+    from whaleid.record import LogEpoch
+
+
+def run(params: Params, log_epoch: LogEpoch) -> None:
+    """Write `paths.SPLIT` and print how many photos and whales each role has."""
+    table = split(files.read_csv(paths.UNIQUE), files.read_csv(paths.GROUPS), params.split, params.seed)
+    files.write_csv(table, paths.SPLIT)
+    for (part, role), photos in table.groupby(["part", "role"]):
+        print(f"{part}, {role}: {len(photos)} photos with {photos['Id'].nunique()} labels")

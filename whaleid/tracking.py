@@ -1,0 +1,310 @@
+"""The only room that knows MLflow: a run a stage execution, below one parent a pipeline execution.
+
+Runs are tied to each other by content: a run is tagged with the md5 of what it wrote, a later run finds the
+writer of what it read by that md5. No run id enters an output, so tracking never makes a stage run again.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import logging
+import os
+import re
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from whaleid import files, paths
+from whaleid.errors import WhaleidError
+from whaleid.record import Record
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+EXPERIMENT = "whaleid"
+PARENT = "pipeline"
+"""The stage that a parent is tagged with."""
+REMEDY = "Mend that, name another store in MLFLOW_TRACKING_URI, or go without: WHALEID_TRACKING=off."
+LOCK_SECONDS = 120
+"""How long a process waits while others open the store; making a new one takes seconds."""
+
+
+class Run:
+    """An execution that is not tracked: it takes everything and keeps nothing."""
+
+    def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """Track the `figures` of `epoch` (from 1) while the stage runs."""
+
+    def log(self, record: Record) -> None:
+        """Track what the stage leaves."""
+
+
+@contextmanager
+def run(stage: str, variant: str | None = None) -> Iterator[Run]:
+    """Track an execution of `stage`: open the store before the work, close the run after it.
+
+    The store is MLFLOW_TRACKING_URI, else `mlflow.db` in DVC's root, else in the working directory.
+    An exception of the block passes through unchanged, and the run is marked as failed (or killed).
+
+    Raises:
+        WhaleidError: WHALEID_TRACKING is neither `on` nor `off`, or the store cannot be reached, read or
+            written, then or later. A server that does not answer at the start is given up within seconds.
+    """
+    switch = os.environ.get("WHALEID_TRACKING", "on")
+    if switch not in ("on", "off"):
+        raise WhaleidError(f"WHALEID_TRACKING is {switch!r}: set it to on or off, or leave it unset.")
+    if switch == "off":
+        yield Run()
+        return
+    _import_mlflow()
+    tracked = _begin(stage, variant)
+    try:
+        yield tracked
+    except BaseException as error:
+        try:
+            with _impatience():
+                tracked.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        except WhaleidError as another:
+            error.add_note(str(another))
+        raise
+    tracked.end("FINISHED")
+
+
+@dataclass
+class _MlflowRun(Run):
+    """A run of a stage in an MLflow store."""
+
+    client: MlflowClient
+    uri: str
+    experiment: str
+    id: str
+    stage: str
+    variant: str | None
+    epoch: int = 0
+
+    def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        self.epoch = epoch
+        with _mendable(self.uri):
+            self._log_batch(figures, {}, {})
+
+    def log(self, record: Record) -> None:
+        variant = {"variant": self.variant} if self.variant else {}
+        with _mendable(self.uri):
+            links = {f"output.{path.as_posix()}": _md5(path) for path in record.outputs}
+            links |= {f"input.{path.as_posix()}": self._writer(path) for path in record.inputs}
+            self._log_batch(record.metrics, {**variant, **record.params}, links)
+            for path in record.artifacts:
+                if path.is_dir():
+                    self.client.log_artifacts(self.id, str(path), artifact_path=path.name)
+                else:
+                    self.client.log_artifact(self.id, str(path))
+            if record.dataset:
+                self._log_dataset(record.dataset)
+
+    def end(self, status: str) -> None:
+        """Close the run as FINISHED, FAILED or KILLED."""
+        with _mendable(self.uri):
+            self.client.set_terminated(self.id, status)
+
+    def _log_batch(self, metrics: Mapping[str, float], params: Mapping[str, object], tags: Mapping[str, str]) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = time.time_ns() // 1_000_000
+        self.client.log_batch(
+            self.id,
+            [Metric(key, float(value), now, self.epoch) for key, value in metrics.items()],
+            [Param(key, str(value)) for key, value in params.items()],
+            [RunTag(key, value) for key, value in tags.items()],
+        )
+
+    def _writer(self, path: Path) -> str:
+        """Return the newest run that wrote `path` with its present content, else the md5 of that content.
+
+        There is none where DVC restored the file from its cache, or where that run was deleted.
+        """
+        md5 = _md5(path)
+        wrote = f"tags.`output.{path.as_posix()}` = '{md5}'"
+        found = self.client.search_runs([self.experiment], wrote, max_results=1)
+        return str(found[0].info.run_id) if found else md5
+
+    def _log_dataset(self, manifest: Path) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        name = manifest.as_posix()
+        dataset = Dataset(name, _md5(manifest), "local", json.dumps({"uri": name}))
+        context = InputTag("mlflow.data.context", "training" if self.stage == "train" else "validation")
+        self.client.log_inputs(self.id, [DatasetInput(dataset, [context])])
+
+
+@cache
+def _import_mlflow() -> None:
+    """Import MLflow: quiet, without threads of its own, and as fast as may be."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    for chatter in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(chatter).setLevel(logging.CRITICAL)  # what fails is raised as well
+    # Thousands of modules come in and stay. Searching them for garbage, while they are imported and again when
+    # the process ends, would take a third of the time of a short stage.
+    collects = gc.isenabled()
+    gc.disable()
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+    gc.freeze()
+    if collects:
+        gc.enable()
+
+
+def _begin(stage: str, variant: str | None) -> _MlflowRun:
+    """Open the store and begin the run of a stage below its parent."""
+    from mlflow.tracking import MlflowClient
+
+    uri, database = _store()
+    execution, shared = _execution()
+    own = {"whaleid.stage": stage, "whaleid.variant": variant or "", "dvc.stage": os.environ.get("DVC_STAGE", "")}
+    with _mendable(uri), _impatience():
+        with _alone(database):
+            if database:
+                _make_or_check(database)
+            client = MlflowClient(uri)
+            experiment = _experiment(client, database)
+            parent = _parent(client, experiment, execution, shared)
+        tags = {key: value for key, value in {**shared, **own}.items() if value}
+        name = f"{stage} {variant}" if variant else stage
+        begun = client.create_run(experiment, run_name=name, tags={**tags, "mlflow.parentRunId": parent})
+    return _MlflowRun(client, uri, experiment, begun.info.run_id, stage, variant)
+
+
+def _store() -> tuple[str, Path | None]:
+    """Return the store's URI and, if it is an SQLite file, that file.
+
+    A relative name is taken from DVC's root: a queued experiment's own working directory is thrown away.
+    """
+    root = Path(os.environ.get("DVC_ROOT") or Path.cwd())
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    if not uri.startswith("sqlite:///"):
+        return uri, None
+    database = root / uri.removeprefix("sqlite:///")
+    return f"sqlite:///{database}", database
+
+
+def _alone(database: Path | None) -> FileLock | nullcontext[None]:
+    """Keep other processes from opening the same SQLite store: several at once break a new one."""
+    if database is None:
+        return nullcontext()
+    database.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(database.with_name(f"{database.name}.lock"), timeout=LOCK_SECONDS)
+
+
+def _make_or_check(database: Path) -> None:
+    """Make a new store whole or not at all; see that an old one is a database: MLflow would try for minutes."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    if not database.exists():
+        with files.replacing(database) as new:
+            SqlAlchemyStore(f"sqlite:///{new}", _artifacts(database)).engine.dispose()  # type: ignore[no-untyped-call]
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master")
+
+
+def _artifacts(database: Path) -> str:
+    """Return where a local store keeps artifacts. MLflow would take the first run's working directory."""
+    return database.with_name("mlartifacts").as_uri()
+
+
+def _experiment(client: MlflowClient, database: Path | None) -> str:
+    """Return the id of the experiment, made if need be; a server decides where its artifacts go."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        try:
+            return str(client.create_experiment(EXPERIMENT, _artifacts(database) if database else None))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return _experiment(client, database)  # another host was faster
+    if found.lifecycle_stage == "deleted":
+        raise WhaleidError(
+            f"The MLflow experiment {EXPERIMENT!r} was deleted. Bring it back with `mlflow experiments restore "
+            f"--experiment-id {found.experiment_id}`, or remove it for good with `mlflow gc`."
+        )
+    return str(found.experiment_id)
+
+
+def _parent(client: MlflowClient, experiment: str, name: str, shared: Mapping[str, str]) -> str:
+    """Return the run that stands for the pipeline execution, begun and ended at once if there is none."""
+    tags = {**shared, "whaleid.stage": PARENT}
+    this = f"tags.`whaleid.key` = '{tags['whaleid.key']}' and tags.`whaleid.stage` = '{PARENT}'"
+    found = client.search_runs([experiment], this, max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    begun = client.create_run(experiment, run_name=name, tags=tags)
+    client.set_terminated(begun.info.run_id)
+    return str(begun.info.run_id)
+
+
+def _execution() -> tuple[str, dict[str, str]]:
+    """Return the name of this pipeline execution and the tags that all its runs share.
+
+    It is told from others by DVC's experiment, else (`dvc repro`) by the commit and the parameters.
+    """
+    commit, params = _commit(), _md5(paths.PARAMS)
+    tags = {"mlflow.source.git.commit": commit} if commit else {}
+    name, key = "-".join(part[:7] for part in (commit, params) if part), (commit, params)
+    if named := os.environ.get("DVC_EXP_NAME"):
+        baseline = os.environ.get("DVC_EXP_BASELINE_REV", "")
+        name, key = named, (named, baseline)
+        tags |= {"dvc.experiment": named, "dvc.baseline": baseline}
+    return name, tags | {"whaleid.key": hashlib.md5(repr(key).encode()).hexdigest()}
+
+
+def _commit() -> str | None:
+    """Return the commit that is checked out, or None where there is no git or no commit."""
+    try:
+        told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return told.stdout.strip() if told.returncode == 0 else None
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+@contextmanager
+def _impatience() -> Iterator[None]:
+    """Give an HTTP server up within seconds. Elsewhere MLflow tries for minutes: a long training wants that."""
+    brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+    ours = {key: value for key, value in brief.items() if key not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for key in ours:
+            del os.environ[key]
+
+
+@contextmanager
+def _mendable(uri: str) -> Iterator[None]:
+    """Turn what MLflow, the database, the network or the disk raises into an error that says what to do."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        first, *_ = str(error).splitlines() or [type(error).__name__]  # the rest is SQL
+        said = f"Tracking failed at {uri}: {first}\n{REMEDY}"
+        raise WhaleidError(re.sub(r"://[^/@\s]+@", "://", said)) from error  # no password in a log
