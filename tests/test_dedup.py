@@ -151,8 +151,8 @@ def run(root: Path, max_distance: int = 6, max_error: float = 0.1) -> Record:
             "dedup": Dedup(max_distance=max_distance, max_error=max_error),
         }
     )
-    catalog.run(settings, lambda epoch, figures: None)
-    return dedup.run(settings, lambda epoch, figures: None)
+    catalog.run(settings)
+    return dedup.run(settings)
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_stage_leaves_tables_and_pictures_twice_the_same(tmp_path, monkeypatch, 
     project = params.load(Path(__file__).parents[1] / "params.yaml")
     project = project.model_copy(update={"data": params.Data(root="photos")})
 
-    record = stage.run(project, lambda epoch, figures: None)
+    record = stage.run(project)
 
     said = capsys.readouterr().out
     assert "12 labelled photos (16.7% of them new_whale) and 3 to identify" in said
@@ -123,5 +123,5 @@ def test_stage_leaves_tables_and_pictures_twice_the_same(tmp_path, monkeypatch, 
         "whales_by_photos.csv",
     ]
     assert written["summary.csv"].startswith(b"figure,value\nlabelled,12\nqueries,3\nwhales,4\n")
-    stage.run(project, lambda epoch, figures: None)
+    stage.run(project)
     assert {path.name: path.read_bytes() for path in paths.EXPLORE.iterdir()} == written

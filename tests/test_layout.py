@@ -212,7 +212,7 @@ def test_says_all_kinds_of_problems_at_once(root: Path) -> None:
 
 def run_catalog(root: Path) -> None:
     settings: Params = load(Path(__file__).parents[1] / "params.yaml")
-    catalog.run(settings.model_copy(update={"data": Data(root=str(root))}), lambda epoch, figures: None)
+    catalog.run(settings.model_copy(update={"data": Data(root=str(root))}))
 
 
 def test_stage_writes_what_the_files_hold(

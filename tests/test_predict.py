@@ -94,7 +94,7 @@ def settings(threshold="auto"):
 
 
 def run(variant, threshold="auto"):
-    record = predict.run(settings(threshold), variant, lambda epoch, figures: None)
+    record = predict.run(settings(threshold), variant)
     written = json.loads(paths.metrics(variant).read_text())
     assert written == pytest.approx(record.metrics, rel=1e-5)
     return record, written, paths.submission(variant).read_text().splitlines()
@@ -196,13 +196,13 @@ def test_features_that_do_not_cover_the_photos_are_refused(folder):
     put_features("toy")
     put(paths.CATALOG, ["Image", "Id", "part"], [("t1.jpg", "", "test"), ("t9.jpg", "", "test")])
     with pytest.raises(InputProblems, match="dvc repro embed@toy") as error:
-        predict.run(settings(), "toy", lambda epoch, figures: None)
+        predict.run(settings(), "toy")
     assert error.value.where == ["t9.jpg"]
 
 
 def test_calibration_finds_temperature_and_threshold(folder, capsys):
     put_features("threshold")
-    record = calibrate.run(settings(), "threshold", lambda epoch, figures: None)
+    record = calibrate.run(settings(), "threshold")
     found = json.loads(paths.calibration("threshold").read_text())
     curve = pd.read_csv(paths.threshold_curve("threshold"))
     assert list(curve) == ["threshold", "map5", "map5_known", "map5_unknown"]
@@ -226,7 +226,7 @@ def test_calibration_finds_temperature_and_threshold(folder, capsys):
 
 def test_temperature_is_1_where_no_query_shows_a_class(folder):
     put_features("toy", ["w_x", "w_y"], {})
-    calibrate.run(settings(), "toy", lambda epoch, figures: None)
+    calibrate.run(settings(), "toy")
     assert json.loads(paths.calibration("toy").read_text())["temperature"] == 1
 
 

@@ -14,10 +14,12 @@ from whaleid.catalog.fluke import draw_fluke
 from whaleid.catalog.photograph import Pose
 from whaleid.catalog.sample import compose, draw_catalogue
 from whaleid.files import read_csv
-from whaleid.params import Sample
+from whaleid.params import Sample, load
 from whaleid.report.sheets import contact_sheet
+from whaleid.stages import sample as stage
 
 SLIVER = Sample(frequent=6, occasional=4, single=6, new_whale=8, queries=30)
+SMALLEST = Sample(frequent=1, occasional=1, single=1, new_whale=1, queries=1)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +140,18 @@ def test_truth_of_a_query_is_a_label_of_the_catalogue_or_new_whale(catalogue: Pa
     assert all(truth[name] == label for name, label in leaks.items())
 
 
+def test_stage_replaces_an_older_catalogue_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = load(Path("params.yaml")).model_copy(update={"sample": SMALLEST})
+    monkeypatch.chdir(tmp_path)
+    stale = tmp_path / "data/sample/train/00000000.jpg"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    stage.run(params)
+    assert not stale.exists()
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["sample"]
+    assert len(photo_bytes(tmp_path / "data/sample", "test")) == 1
+
+
 def test_sample_submission_guesses_new_whale_and_the_commonest_whales(catalogue: Path) -> None:
     submission = read_csv(catalogue / "sample_submission.csv")
     (guess,) = set(submission["Id"])
@@ -150,8 +164,7 @@ def test_sample_submission_guesses_new_whale_and_the_commonest_whales(catalogue:
 
 @pytest.mark.parametrize("queries", [1, 2, 3, 200])
 def test_smallest_catalogues_have_as_many_queries_as_asked(queries: int) -> None:
-    sizes = Sample(frequent=1, occasional=1, single=1, new_whale=1, queries=queries)
-    entries = compose(sizes, seed=3)
+    entries = compose(SMALLEST.model_copy(update={"queries": queries}), seed=3)
     assert sum(entry.part == "test" for entry in entries) == queries
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from whaleid.catalog.submission import check_ready, read_solution, read_submission, write_submission
 from whaleid.errors import InputProblems, WhaleidError
-from whaleid.stages.score import score
+from whaleid.stages.grading import score
 
 
 @pytest.fixture(autouse=True)

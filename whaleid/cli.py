@@ -13,7 +13,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-TRACKED = ("explore", "dedup", "train", "calibrate", "predict")
+TRACKED = ("explore", "dedup", "boxes", "train", "calibrate", "predict")
 """The stages whose executions become MLflow runs."""
 
 VariantArgument = Annotated[str, typer.Argument(help="A variant named in params.yaml.", show_default=False)]
@@ -27,6 +27,8 @@ def main() -> None:
         app()
     except WhaleidError as error:
         sys.exit(f"error: {error}")
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error.filename} is not here: `dvc repro` makes it, with all that it needs.")
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         sys.exit(f"error: {error.strerror or error}{where}. What was written before stands; mend this and run again.")
@@ -88,6 +90,12 @@ def split() -> None:
 
 
 @app.command(rich_help_panel="Stages")
+def boxes() -> None:
+    """Learn to box the flukes that no box is given for: data/flukes.csv."""
+    _run("boxes")
+
+
+@app.command(rich_help_panel="Stages")
 def pack() -> None:
     """Crop, grey and resize every photo once, into one array: data/pack."""
     _run("pack")
@@ -129,9 +137,9 @@ def score(
     solution: Annotated[Path, typer.Argument(help="The truth: Image,Id.", show_default=False)],
 ) -> None:
     """Print the MAP@5 of a submission, as Kaggle counts it."""
-    from whaleid.stages import score as room
+    from whaleid.stages import grading
 
-    print(f"{room.score(submission, solution):.5f}")
+    print(f"{grading.score(submission, solution):.5f}")
 
 
 @app.command(rich_help_panel="For people")
@@ -139,9 +147,9 @@ def submit(
     submission: Annotated[Path, typer.Argument(help="Ranked labels: Image,Id.", show_default=False)],
 ) -> None:
     """Check that a submission answers every query as Kaggle takes it, and print how to upload it."""
-    from whaleid.stages import score as room
+    from whaleid.stages import grading
 
-    rows = room.check_ready(submission)
+    rows = grading.ready(submission)
     print(f"{submission} is ready: {rows} queries, each answered once. To upload it with Kaggle's own client:")
     print(f"  kaggle competitions submit -c whale-categorization-playground -f {submission} -m whaleid")
 

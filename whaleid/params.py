@@ -103,7 +103,7 @@ class Params(Section):
     def _variants_start_somewhere(self) -> "Params":
         wrong = []
         for name in self.variants:
-            if name in (BACKBONE, "phash") or not name.replace("-", "_").isidentifier():
+            if name in (BACKBONE, "boxes", "explore", "phash") or not name.replace("-", "_").isidentifier():
                 wrong.append(f"variants.{name}: this name is taken or holds more than letters, digits, - and _")
                 continue
             path = [name]

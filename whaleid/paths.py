@@ -15,6 +15,10 @@ CATALOG = Path("data/catalog.csv")
 """
 BOXES = Path("data/boxes.csv")
 """`Image,x0,y0,x1,y1,aspect` of the photos that have a box; fractions of width and height."""
+FLUKES = Path("data/flukes.csv")
+"""`Image,x0,y0,x1,y1,aspect,source`, sorted by Image: the boxes given, and those found where none was given."""
+BOX_METRICS = Path("reports/boxes/metrics.json")
+BOX_SHEET = Path("reports/boxes/sheet.png")
 SOLUTION = Path("data/solution.csv")
 """`Image,Id`: the truth for `test/`, used only to grade; no rows where the catalogue has none."""
 EXPLORE = Path("reports/explore")

@@ -22,18 +22,17 @@ from PIL import Image, ImageEnhance
 from whaleid.catalog.fluke import draw_fluke
 from whaleid.catalog.photograph import Photo, photograph
 from whaleid.files import write_csv
+from whaleid.labels import NEW_WHALE
 from whaleid.parallel import parallel_map
 
 if TYPE_CHECKING:
     from whaleid.params import Sample
 
-NEW_WHALE = "new_whale"
 FREQUENT, OCCASIONAL = (10, 14), (2, 5)
 """Least and most photos of a whale."""
 UNKNOWN, LEAKED, COPIED, CONFLICTING = 0.3, 0.15, 0.04, 0.01
 """Shares: of the queries, unknown whales and copies of labelled photos; of the labelled photos, those with a copy
 under the same label and those with a copy under another one."""
-
 KINDS = ("exact", "near")
 QUERY = 1000
 """The number of a whale's first photo that is a query: above those in the catalogue."""

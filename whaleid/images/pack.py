@@ -1,9 +1,8 @@
 """All photos of a catalogue as arrays of one shape: decoded, cropped and resized once, not every epoch."""
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pandas as pd
 from whaleid.errors import WhaleidError
 from whaleid.images.crop import WHOLE, Box, crop, widen
 from whaleid.images.decode import decode
+from whaleid.parallel import parallel_map
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ def sources(catalog: pd.DataFrame, boxes: pd.DataFrame, root: Path) -> list[Sour
 
     Args:
         catalog: `Image,part`.
-        boxes: `Image,x0,y0,x1,y1,aspect`, of some of these photos; an aspect may be empty.
+        boxes: `Image,x0,y0,x1,y1,aspect`, of some of these photos.
         root: the catalogue folder.
     """
-    aspects = pd.to_numeric(boxes["aspect"])  # empty is NaN
-    sides = zip(boxes["x0"], boxes["y0"], boxes["x1"], boxes["y1"], strict=True)
-    box_of = dict(zip(boxes["Image"], ((float(a), float(b), float(c), float(d)) for a, b, c, d in sides), strict=True))
-    aspect_of = {image: float(aspect) for image, aspect in zip(boxes["Image"], aspects, strict=True) if aspect > 0}
+    known: dict[str, tuple[Box, float]] = {
+        image: ((x0, y0, x1, y1), aspect)
+        for image, x0, y0, x1, y1, aspect in boxes[["Image", "x0", "y0", "x1", "y1", "aspect"]].itertuples(index=False)
+    }
     return [
-        Source(root / part / image, box_of.get(image), aspect_of.get(image))
+        Source(root / part / image, *known.get(image, (None, None)))
         for image, part in zip(catalog["Image"], catalog["part"], strict=True)
     ]
 
@@ -45,24 +45,22 @@ def sources(catalog: pd.DataFrame, boxes: pd.DataFrame, root: Path) -> list[Sour
 def pack(
     photos: Sequence[Source], width: int, height: int, grey: bool, margin: float
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield each of `photos`, in their order, as (height, width, 1) if `grey`, else (height, width, 3).
+    """Yield each of `photos`, in their order, as uint8 (height, width, 1) if `grey`, else (height, width, 3).
 
     Where there is a box, the photo is cropped to it and to `margin`, a share of its size on each side.
 
     Raises:
         WhaleidError: a photo cannot be decoded, or its box leaves nothing of it.
     """
-    mode = "L" if grey else "RGB"
+    one = partial(_pack, width=width, height=height, mode="L" if grey else "RGB", margin=margin)
+    yield from parallel_map(one, photos, "photos packed")
 
-    def one(source: Source) -> npt.NDArray[np.uint8]:
-        photo = decode(source.path).convert(mode)
-        box = widen(source.box, margin) if source.box else WHOLE
-        try:
-            sheet = crop(photo, box, source.aspect, width, height)
-        except WhaleidError as error:
-            raise WhaleidError(f"{source.path}: {error}") from None
-        return np.asarray(sheet).reshape(height, width, len(mode))
 
-    # threads are enough: Pillow decodes and resizes without Python's lock
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(one, photos)
+def _pack(source: Source, width: int, height: int, mode: str, margin: float) -> npt.NDArray[np.uint8]:
+    photo = decode(source.path).convert(mode)
+    box = widen(source.box, margin) if source.box else WHOLE
+    try:
+        sheet = crop(photo, box, source.aspect, width, height)
+    except WhaleidError as error:
+        raise WhaleidError(f"{source.path}: {error}") from None
+    return np.asarray(sheet).reshape(height, width, len(mode))

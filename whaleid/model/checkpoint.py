@@ -48,10 +48,10 @@ def to_checkpoint(network: Network, description: Description) -> dict[str, objec
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict on the CPU, in one memory layout, so that no byte depends on where training ran."""
+    """Copy the state dict to the CPU, in one memory layout, so that no byte depends on where training ran."""
     state = module.state_dict()
     for name, weight in state.items():  # in place: some models need the version that rides on this very dict
-        state[name] = weight.cpu().contiguous()
+        state[name] = weight.cpu().clone(memory_format=torch.contiguous_format)
     return state
 
 

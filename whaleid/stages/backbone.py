@@ -20,10 +20,9 @@ from whaleid.model.network import Network
 
 if TYPE_CHECKING:
     from whaleid.params import Params
-    from whaleid.record import LogEpoch
 
 
-def run(params: Params, log_epoch: LogEpoch) -> None:
+def run(params: Params) -> None:
     """Write the checkpoint of the backbone, with the weights that `backbone.weights` asks for.
 
     Raises:

@@ -11,14 +11,14 @@ from whaleid.identify.calibration import best_threshold, fit_temperature, thresh
 from whaleid.identify.similarity import probabilities
 from whaleid.identify.validation import queries
 from whaleid.labels import NEW_WHALE
-from whaleid.record import LogEpoch, Record
+from whaleid.record import Record
 from whaleid.stages import features
 
 if TYPE_CHECKING:
     from whaleid.params import Params
 
 
-def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
+def run(params: Params, variant: str) -> Record:
     """Fit the temperature, draw MAP@5 over all thresholds and take the best one."""
     split = files.read_csv(paths.SPLIT)
     found = features.load(variant, split["Image"])

@@ -19,12 +19,11 @@ from whaleid.parallel import parallel_map
 
 if TYPE_CHECKING:
     from whaleid.params import Params
-    from whaleid.record import LogEpoch
 
 FACTS = ["width", "height", "mode", "bytes", "sha256", "phash"]
 
 
-def run(params: Params, log_epoch: LogEpoch) -> None:
+def run(params: Params) -> None:
     """Write the catalogue, the boxes and the solution.
 
     Raises:

@@ -18,10 +18,9 @@ from whaleid.record import Record
 
 if TYPE_CHECKING:
     from whaleid.params import Params
-    from whaleid.record import LogEpoch
 
 
-def run(params: Params, log_epoch: LogEpoch) -> Record:
+def run(params: Params) -> Record:
     """Write groups, conflicts, the unique training subset and leaks.
 
     Raises:

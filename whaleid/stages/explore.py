@@ -16,13 +16,12 @@ from whaleid.report.sheets import contact_sheet
 
 if TYPE_CHECKING:
     from whaleid.params import Params
-    from whaleid.record import LogEpoch
 
 WHALES, PHOTOS = 6, 4
 """Rows and columns of the contact sheet."""
 
 
-def run(params: Params, log_epoch: LogEpoch) -> Record:
+def run(params: Params) -> Record:
     """Write the folder `paths.EXPLORE` and print a summary."""
     catalog = files.read_csv(paths.CATALOG)
     figures = explore.summary(catalog)

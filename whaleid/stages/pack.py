@@ -11,14 +11,12 @@ import numpy as np
 from whaleid import paths
 from whaleid.files import read_csv, replacing_folder, write_csv
 from whaleid.images.pack import pack, sources
-from whaleid.progress import progress
 
 if TYPE_CHECKING:
     from whaleid.params import Params
-    from whaleid.record import LogEpoch
 
 
-def run(params: Params, log_epoch: LogEpoch) -> None:
+def run(params: Params) -> None:
     """Write every photo of the catalogue, cropped to its fluke, into one uint8 array, and which row is which.
 
     Raises:
@@ -26,7 +24,7 @@ def run(params: Params, log_epoch: LogEpoch) -> None:
     """
     settings = params.pack
     catalog = read_csv(paths.CATALOG)
-    photos = sources(catalog, read_csv(paths.BOXES), Path(params.data.root))
+    photos = sources(catalog, read_csv(paths.FLUKES), Path(params.data.root))
     if not settings.crop:
         photos = [replace(photo, box=None) for photo in photos]
     shape = (len(photos), settings.height, settings.width, 1 if settings.grey else 3)
@@ -36,7 +34,7 @@ def run(params: Params, log_epoch: LogEpoch) -> None:
         with (folder / paths.PHOTOS.name).open("wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-            for photo in progress(packed, "packing", len(photos)):
+            for photo in packed:
                 file.write(photo.tobytes())
         write_csv(catalog[["Image", "part"]], folder / paths.PACKED.name)
     cropped = sum(photo.box is not None for photo in photos)

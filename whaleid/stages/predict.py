@@ -16,7 +16,7 @@ from whaleid.identify import metrics, validation
 from whaleid.identify.ranking import combine, rank
 from whaleid.identify.similarity import probabilities
 from whaleid.labels import NEW_WHALE
-from whaleid.record import LogEpoch, Record
+from whaleid.record import Record
 from whaleid.stages import features
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ PHASH = "phash"
 """The variant without a network: the labels of duplicates, else `new_whale`."""
 
 
-def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
+def run(params: Params, variant: str) -> Record:
     """Rank names for the queries and for validation at the threshold, write the former and measure both."""
     catalog = files.read_csv(paths.CATALOG)
     split = files.read_csv(paths.SPLIT)

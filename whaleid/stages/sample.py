@@ -10,10 +10,9 @@ from whaleid.files import replacing_folder
 
 if TYPE_CHECKING:
     from whaleid.params import Params
-    from whaleid.record import LogEpoch
 
 
-def run(params: Params, log_epoch: LogEpoch) -> None:
+def run(params: Params) -> None:
     """Write the drawn catalogue to `paths.SAMPLE`."""
     with replacing_folder(paths.SAMPLE) as folder:
         draw_catalogue(folder, params.sample, params.seed)

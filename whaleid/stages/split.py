@@ -9,10 +9,9 @@ from whaleid.catalog.split import split
 
 if TYPE_CHECKING:
     from whaleid.params import Params
-    from whaleid.record import LogEpoch
 
 
-def run(params: Params, log_epoch: LogEpoch) -> None:
+def run(params: Params) -> None:
     """Write `paths.SPLIT` and print how many photos and whales each role has."""
     table = split(files.read_csv(paths.UNIQUE), files.read_csv(paths.GROUPS), params.split, params.seed)
     files.write_csv(table, paths.SPLIT)

@@ -57,7 +57,7 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     )
     return Record(
         params={
-            **settings.model_dump(),
+            **settings.model_dump(exclude={"leaks"}),  # which predict alone uses
             "backbone": network.backbone.name,
             "seed": params.seed,
             "device": str(device),

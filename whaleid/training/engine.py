@@ -84,7 +84,7 @@ def train(
         loss_sum = torch.zeros((), device=device)
         right = torch.zeros((), device=device)
         loading, started = 0.0, time.perf_counter()
-        rate = cycle.get_last_lr()[0]
+        rate = float(cycle.get_last_lr()[0])
         chosen = batches(len(learn.rows), settings.batch, order)
         for batch in progress(chosen, f"epoch {number} of {settings.epochs}", steps(len(learn.rows), settings.batch)):
             loaded = time.perf_counter()

@@ -1,0 +1,64 @@
+"""What the benchmarks share: a clean clone, and the time and memory of a command with all its children."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 0.2
+"""Between two looks at memory."""
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command cost."""
+
+    seconds: float
+    peak_gib: float  # resident memory of it and its children together; pages that they share count for each
+
+
+def clone(destination: Path) -> None:
+    """Clone this project as committed: nothing of its caches and outputs comes along."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(destination)], check=True)
+    for key, value in (("user.name", "benchmark"), ("user.email", "benchmark@example.org")):
+        subprocess.run(["git", "config", key, value], cwd=destination, check=True)
+
+
+def run(folder: Path, *command: str) -> Cost:
+    """Run `command` in `folder` with the tools of this environment, and return what it cost.
+
+    Its output goes to standard error. Raises CalledProcessError where it fails.
+    """
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for tracked in ("MLFLOW_TRACKING_URI", "WHALEID_TRACKING", "DVC_ROOT", "DVC_EXP_NAME"):
+        environment.pop(tracked, None)
+    started = time.perf_counter()
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=sys.stderr)
+    peak, done = [0], threading.Event()
+    watcher = threading.Thread(target=_watch, args=(psutil.Process(process.pid), peak, done))
+    watcher.start()
+    code = process.wait()
+    seconds = time.perf_counter() - started
+    done.set()
+    watcher.join()
+    if code:
+        raise subprocess.CalledProcessError(code, command)
+    return Cost(seconds, peak[0] / GIB)
+
+
+def _watch(process: psutil.Process, peak: list[int], done: threading.Event) -> None:
+    while not done.wait(SECONDS):
+        total = 0
+        try:
+            for each in [process, *process.children(recursive=True)]:
+                total += each.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue  # it ended while we looked
+        peak[0] = max(peak[0], total)

@@ -1,0 +1,66 @@
+"""What the whole pipeline costs and gives on real photos.
+
+    python benchmarks/real.py FOLDER [--backbone mobilenet_v2] [--weights FILE]
+
+Clones the project into a temporary folder, applies the preset `real` for the catalogue FOLDER, and runs `dvc repro`
+once. Prints a table of MAP@5 on validation and, as its last line, one JSON object.
+"""
+
+import argparse
+import json
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from measure import clone, run
+
+VARIANTS = ("phash", "toy", "full", "threshold")
+
+
+def network_share(store: Path) -> float:
+    """Return the least share of an epoch's time that any variant spent in the network, read from the MLflow store."""
+    with closing(sqlite3.connect(store)) as connection:
+        (least,) = connection.execute("SELECT min(value) FROM metrics WHERE key = 'network_share'").fetchone()
+    return float(least)
+
+
+def main() -> None:
+    """Measure, print a table, and one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="a catalogue folder in Kaggle's layout")
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--weights", default="DEFAULT", help="DEFAULT, none, or a state dict")
+    parser.add_argument("--keep", type=Path, help="copy submissions and reports here")
+    arguments = parser.parse_args()
+    weights = arguments.weights
+    if Path(weights).is_file():
+        weights = str(Path(weights).resolve())
+    with tempfile.TemporaryDirectory() as temporary:
+        project = Path(temporary) / "project"
+        clone(project)
+        root = str(arguments.folder.resolve())
+        options = ["--root", root, "--backbone", arguments.backbone, "--weights", weights]
+        run(project, "python", "-m", "whaleid", "preset", "real", *options)
+        cost = run(project, "dvc", "repro")
+        figures: dict[str, float] = {"seconds": round(cost.seconds, 1), "peak_gib": round(cost.peak_gib, 2)}
+        figures["network_share"] = round(network_share(project / "mlflow.db"), 3)
+        print(
+            f"dvc repro: {cost.seconds / 60:.1f} minutes, peak {cost.peak_gib:.2f} GiB, "
+            f"{figures['network_share']:.1%} of the time in the network at least"
+        )
+        for variant in VARIANTS:
+            measured = json.loads((project / "reports" / variant / "metrics.json").read_text())
+            figures |= {
+                f"{variant}_{key}": value for key, value in measured.items() if key.startswith(("map5", "solution"))
+            }
+            print(f"{variant:10} MAP@5 {measured['map5']:.4f}, without duplicates {measured['map5_no_duplicates']:.4f}")
+        if arguments.keep:
+            for folder in ("submissions", "reports"):
+                shutil.copytree(project / folder, arguments.keep / folder, dirs_exist_ok=True)
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""Every torchvision classification model gives features, and takes the weights that fit it and no others."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from whaleid import paths
+from whaleid.errors import InputProblems, WhaleidError
+from whaleid.model.backbone import Backbone, load_weights
+from whaleid.model.checkpoint import from_checkpoint, loads
+from whaleid.model.network import Network
+from whaleid.params import Params
+from whaleid.stages import backbone as stage
+
+FAST = ["mobilenet_v2", "regnet_x_400mf", "resnet18", "squeezenet1_1"]
+HUGE = ["regnet_y_128gf", "vit_h_14"]
+"""Over 2 GB of weights each: too much memory for a test; others of their kind are tested."""
+ALL = [name for name in models.list_models(module=models) if name not in HUGE]
+
+
+def write(path: Path, value: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(value, path)
+    return path
+
+
+def classifier(name: str, seed: int = 1, **options: object) -> nn.Module:
+    torch.manual_seed(seed)
+    model: nn.Module = models.get_model(name, weights=None, **options)
+    return model.eval()
+
+
+def into(module: nn.Module, run: Callable[[], object]) -> Tensor:
+    """Return what goes into `module` while `run` runs."""
+    seen: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    run()
+    handle.remove()
+    return seen[0]
+
+
+def refusal(backbone: Backbone, weights: object) -> str:
+    with pytest.raises(WhaleidError) as caught:
+        load_weights(backbone, weights, "w.pth")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in ALL])
+def test_any_backbone_gives_an_embedding_of_each_photo(name: str) -> None:
+    torch.manual_seed(0)
+    network = Network(name, classes=3).train()
+    with torch.no_grad():
+        embeddings, logits = network(torch.randn(2, 1, 40, 60))
+    assert embeddings.shape == (2, network.features)
+    assert logits.shape == (2, 3)
+    assert embeddings.isfinite().all()
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
+    assert not torch.allclose(embeddings[0], embeddings[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "taken"),
+    [
+        ("resnet18", (40, 60), (40, 60)),
+        ("alexnet", (42, 80), (63, 120)),  # at least 63 x 63, in the photo's proportions
+        ("alexnet", (80, 42), (120, 63)),
+        ("inception_v3", (100, 160), (100, 160)),
+        ("vit_b_32", (88, 160), (224, 224)),
+        ("vit_h_14", (88, 160), (518, 518)),
+        ("maxvit_t", (300, 300), (224, 224)),
+    ],
+)
+def test_photos_are_resized_to_what_the_model_takes(name: str, size: tuple[int, int], taken: tuple[int, int]) -> None:
+    with torch.device("meta"):  # shapes alone: nothing is computed
+        backbone = Backbone(name).eval()
+        seen = into(backbone.body, lambda: backbone(torch.empty(1, 3, *size)))
+    assert seen.shape == (1, 3, *taken)
+
+
+def test_resizing_is_bilinear() -> None:
+    torch.manual_seed(0)
+    backbone = Backbone("squeezenet1_1").eval()  # takes 17 x 17 and more
+    row = torch.tensor([0.0, 1.0]).repeat_interleave(4)
+    seen = into(backbone.body, lambda: backbone(row.expand(1, 3, 8, 8)))
+    assert seen.shape == (1, 3, 17, 17)
+    # the middle of pixel 8 of 17 lies at 8.5 * 8 / 17 = 4, on the edge between the two halves
+    assert seen[0, 0, 0, 8].item() == pytest.approx(0.5)
+    assert seen[0, 0, 0, 0].item() == 0.0
+    assert seen[0, 0, 0, 16].item() == 1.0
+
+
+def test_an_unknown_backbone_names_close_ones() -> None:
+    with pytest.raises(WhaleidError, match=r"no classification model 'ResNet-18'; did you mean resnet18 or "):
+        Backbone("ResNet-18")
+    with pytest.raises(WhaleidError, match=r"no classification model 'zzz'; there are: alexnet, convnext_base, "):
+        Backbone("zzz")
+    # torchvision has it, but it segments
+    with pytest.raises(WhaleidError, match="no classification model 'fcn_resnet50'"):
+        Backbone("fcn_resnet50")
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "options"),
+    [
+        ("resnet18", "fc", {}),
+        ("mobilenet_v2", "classifier.1", {}),
+        ("mnasnet0_5", "classifier.1", {}),  # refuses a state dict that does not tell its version
+        ("mobilenet_v3_small", "classifier.3", {"num_classes": 7}),
+        pytest.param("googlenet", "fc", {"aux_logits": True, "init_weights": False}, marks=pytest.mark.slow),
+    ],
+)
+def test_features_are_what_goes_into_the_last_layer_of_the_classifier_whose_weights_were_loaded(
+    tmp_path: Path, name: str, last: str, options: dict[str, object]
+) -> None:
+    whole = classifier(name, **options)
+    path = write(tmp_path / "w.pth", whole.state_dict())
+    torch.manual_seed(2)
+    backbone = Backbone(name).eval()
+    load_weights(backbone, loads(path.read_bytes(), "w.pth"), "w.pth")
+    photos = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = into(whole.get_submodule(last), lambda: whole(photos))
+        assert torch.equal(backbone(photos), expected)
+
+
+def test_the_names_of_torchvisions_own_densenet_files_are_understood() -> None:
+    weights = classifier("densenet121").state_dict()
+    old = {
+        name.replace(".norm1.", ".norm.1.")
+        .replace(".norm2.", ".norm.2.")
+        .replace(".conv1.", ".conv.1.")
+        .replace(".conv2.", ".conv.2."): weight
+        for name, weight in weights.items()
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    backbone = Backbone("densenet121")
+    load_weights(backbone, old, "w.pth")
+    for name, weight in backbone.body.state_dict().items():
+        assert torch.equal(weight, weights[name])
+
+
+def test_refuses_weights_of_another_model() -> None:
+    other = classifier("squeezenet1_1").state_dict()
+    said = refusal(Backbone("resnet18"), other)
+    assert said.startswith("w.pth does not fit resnet18 (")
+    assert "\n  conv1.weight: missing\n" in said
+    assert said.endswith("Give weights of torchvision's resnet18, or set backbone.name to the model they are of.")
+    # the same names, but other shapes
+    with pytest.raises(InputProblems) as caught:
+        load_weights(Backbone("wide_resnet50_2"), classifier("resnet50").state_dict(), "w.pth")
+    assert any("layer1.0.conv1.weight" in place and "[64, 64, 1, 1]" in place for place in caught.value.where)
+
+
+def test_names_weights_that_are_missing_and_weights_that_are_of_no_use() -> None:
+    weights = classifier("resnet18").state_dict()
+    del weights["layer1.0.conv1.weight"], weights["fc.bias"]
+    weights["head.weight"] = torch.zeros(3)
+    with pytest.raises(InputProblems) as caught:
+        load_weights(Backbone("resnet18"), weights, "w.pth")
+    assert caught.value.where == ["layer1.0.conv1.weight: missing", "head.weight: unknown"]
+
+
+@pytest.mark.parametrize("weights", [[torch.zeros(2)], {"conv1.weight": 3}, torch.zeros(2), {"state": {}}])
+def test_refuses_what_is_no_state_dict(weights: object) -> None:
+    assert "it holds no state dict" in refusal(Backbone("resnet18"), weights)
+
+
+def read() -> Network:
+    network, description = from_checkpoint(loads(paths.checkpoint("backbone").read_bytes(), "b"), "b")
+    assert description.classes == ()
+    assert description.photos is None
+    return network
+
+
+def test_the_stage_writes_the_same_bytes_for_the_same_seed(
+    project: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for seed in (0, 0, 1):
+        torch.rand(3)  # whatever ran before
+        stage.run(project(seed=seed, backbone={"name": "squeezenet1_1", "weights": "none"}))
+        found.append(paths.checkpoint("backbone").read_bytes())
+    assert found[0] == found[1] != found[2]
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "models/backbone.pt: squeezenet1_1, 723,520 parameters, 512 features, random weights (seed 0)"
+    )
+
+
+def test_the_stage_takes_a_file_of_weights(project: Callable[..., Params], capsys: pytest.CaptureFixture[str]) -> None:
+    weights = classifier("squeezenet1_1").state_dict()
+    write(Path("w.pth"), weights)
+    stage.run(project(backbone={"name": "squeezenet1_1", "weights": "w.pth"}))
+    for name, weight in read().backbone.body.state_dict().items():
+        assert torch.equal(weight, weights[name])
+    assert capsys.readouterr().out.endswith("the weights of w.pth\n")
+
+
+def test_the_stage_refuses_files_that_hold_no_weights(project: Callable[..., Params]) -> None:
+    settings = project(backbone={"name": "squeezenet1_1", "weights": "w.pth"})
+    with pytest.raises(WhaleidError, match=r"^backbone.weights: w.pth cannot be read \(No such file or directory\)"):
+        stage.run(settings)
+    for content in (b"", b"no weights", b"\x80\x02garbage"):
+        Path("w.pth").write_bytes(content)
+        with pytest.raises(
+            WhaleidError, match=r"^backbone.weights: w.pth cannot be read: it is cut off, or no file of"
+        ):
+            stage.run(settings)
+    write(Path("w.pth"), classifier("squeezenet1_1").state_dict())
+    whole = Path("w.pth").read_bytes()
+    Path("w.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WhaleidError, match=r"^backbone.weights: w.pth cannot be read: it is cut off"):
+        stage.run(settings)
+    assert not paths.checkpoint("backbone").exists()
+
+
+@pytest.fixture
+def cache(project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give torch a cache of its own, and return where it keeps weights."""
+    monkeypatch.setenv("TORCH_HOME", str(Path("torch").resolve()))
+    return Path("torch/hub/checkpoints").resolve()
+
+
+def test_pretrained_weights_that_cannot_be_downloaded(
+    project: Callable[..., Params], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    with pytest.raises(WhaleidError) as caught:
+        stage.run(project(backbone={"name": "resnet18", "weights": "DEFAULT"}))
+    assert str(caught.value) == (
+        "backbone.weights: DEFAULT: https://download.pytorch.org/models/resnet18-f37072fd.pth could not be downloaded "
+        "(<urlopen error no route to host>). Fetch resnet18-f37072fd.pth by other means and put it at "
+        f"{cache / 'resnet18-f37072fd.pth'}, or set backbone.weights to where you keep it."
+    )
+
+
+def test_pretrained_weights_from_torchs_cache(
+    project: Callable[..., Params], cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = classifier("squeezenet1_1").state_dict()
+    write(cache / "squeezenet1_1-b8a52dc0.pth", weights)
+    stage.run(project(backbone={"name": "squeezenet1_1", "weights": "DEFAULT"}))
+    for name, weight in read().backbone.body.state_dict().items():
+        assert torch.equal(weight, weights[name])
+    assert "torchvision's pretrained weights (SqueezeNet1_1_Weights.IMAGENET1K_V1)" in capsys.readouterr().out
+
+
+def test_downloaded_weights_are_checked_by_the_digits_in_their_name(
+    project: Callable[..., Params], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = project(backbone={"name": "squeezenet1_1", "weights": "DEFAULT"})
+    served = write(Path("served/w.pth"), classifier("squeezenet1_1").state_dict())
+    good = served.rename(f"served/s-{hashlib.sha256(served.read_bytes()).hexdigest()[:8]}.pth").resolve()
+    bad = good.with_name("s-00000000.pth")
+    bad.write_bytes(good.read_bytes())
+    weights = models.SqueezeNet1_1_Weights.DEFAULT.value
+    monkeypatch.setattr(weights, "url", bad.as_uri())
+    with pytest.raises(WhaleidError, match=r"could not be downloaded \(invalid hash value"):
+        stage.run(settings)
+    assert list(cache.iterdir()) == []
+    monkeypatch.setattr(weights, "url", good.as_uri())
+    stage.run(settings)
+    assert [path.name for path in cache.iterdir()] == [good.name]
+
+
+@pytest.mark.real
+def test_real_weights_fit(real_data: Path) -> None:
+    path = real_data.parents[1] / "weights/mobilenet_v2_imagenet.pth"
+    if not path.is_file():
+        pytest.skip(f"no weights at {path}")
+    weights = loads(path.read_bytes(), path.name)
+    assert isinstance(weights, dict)
+    backbone = Backbone("mobilenet_v2").eval()
+    load_weights(backbone, weights, path.name)
+    for name, weight in backbone.body.state_dict().items():
+        assert torch.equal(weight, weights[name])
+    with torch.no_grad():
+        assert backbone(torch.randn(2, 3, 88, 160)).isfinite().all()

@@ -1,0 +1,119 @@
+"""A checkpoint gives back the very network, and one that does not fit is refused."""
+
+import pytest
+import torch
+
+from whaleid.errors import InputProblems, WhaleidError
+from whaleid.model.checkpoint import Description, dumps, from_checkpoint, loads, to_checkpoint
+from whaleid.model.network import Network
+
+DESCRIPTION = Description(("007", "nan", "new_whale"), (32, 64, 1))
+
+
+def network(backbone: str = "squeezenet1_1", classes: int = 3, scale: float = 9.0) -> Network:
+    """Return a network that has seen photos, so that its statistics are no longer those of the beginning."""
+    torch.manual_seed(0)
+    made = Network(backbone, classes, scale)
+    with torch.no_grad():
+        made(torch.randn(4, 1, 32, 64))
+    return made.eval()
+
+
+def checkpoint(**changes: object) -> object:
+    return loads(dumps(to_checkpoint(network(), DESCRIPTION) | changes), "v.pt")
+
+
+def refusal(contents: object) -> str:
+    with pytest.raises(WhaleidError) as caught:
+        from_checkpoint(contents, "models/v.pt")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("backbone", ["squeezenet1_1", "mnasnet0_5"])
+def test_a_network_comes_back_bit_for_bit(backbone: str) -> None:
+    before = network(backbone)
+    after, description = from_checkpoint(loads(dumps(to_checkpoint(before, DESCRIPTION)), "v.pt"), "v.pt")
+    after.eval()
+    assert description == DESCRIPTION
+    assert after.backbone.name == backbone
+    assert after.last.scale == 9.0
+    photos = torch.randn(2, 1, 32, 64)
+    with torch.no_grad():
+        for expected, found in zip(before(photos), after(photos), strict=True):
+            assert torch.equal(expected, found)
+
+
+def test_a_network_that_has_not_met_whales() -> None:
+    contents = to_checkpoint(network(classes=0), Description((), None))
+    after, description = from_checkpoint(loads(dumps(contents), "b.pt"), "b.pt")
+    assert description == Description((), None)
+    assert after.last.weight.shape == (0, 512)
+
+
+def test_bytes_do_not_depend_on_the_layout_of_memory() -> None:
+    plain = dumps(to_checkpoint(network(), DESCRIPTION))
+    other = network().to(memory_format=torch.channels_last)
+    assert dumps(to_checkpoint(other, DESCRIPTION)) == plain
+
+
+def test_a_checkpoint_is_not_changed_by_further_training() -> None:
+    trained = network()
+    contents = to_checkpoint(trained, DESCRIPTION)
+    before = dumps(contents)
+    with torch.no_grad():
+        trained.last.weight.add_(1)
+        trained.train()(torch.randn(4, 1, 32, 64))
+    assert dumps(contents) == before
+
+
+@pytest.mark.parametrize("data", [b"", b"no checkpoint", dumps({"a": torch.zeros(99)})[:-200]])
+def test_refuses_what_is_no_file_of_torch(data: bytes) -> None:
+    with pytest.raises(WhaleidError, match=r"^models/v\.pt cannot be read: it is cut off, or no file of tensors"):
+        loads(data, "models/v.pt")
+
+
+def test_refuses_a_file_that_would_run_code() -> None:
+    with pytest.raises(WhaleidError, match=r"^models/v\.pt cannot be read"):
+        loads(dumps({"a": network()}), "models/v.pt")
+
+
+def test_refuses_what_is_no_checkpoint() -> None:
+    assert refusal([1]).startswith("models/v.pt is no checkpoint of whaleid: it holds list.")
+    weights = network().hidden.state_dict()
+    assert refusal(weights).startswith(
+        "models/v.pt is no checkpoint of whaleid: it lacks backbone, scale, classes, photos, hidden, last."
+    )
+
+
+def test_refuses_as_many_classes_as_there_are_no_weights_of() -> None:
+    said = refusal(checkpoint(classes=["a", "b"]))
+    assert said.startswith("models/v.pt names 2 classes, but has the weights of 3.")
+
+
+def test_refuses_the_weights_of_another_backbone() -> None:
+    said = refusal(checkpoint(backbone="resnet18"))
+    assert said.startswith("models/v.pt does not fit its backbone, resnet18 (")
+    assert said.endswith("Make it anew with `dvc repro`.")
+
+
+def test_refuses_a_backbone_that_torchvision_lacks() -> None:
+    said = refusal(checkpoint(backbone="resnet19"))
+    assert said.startswith("models/v.pt: backbone.name: torchvision has no classification model 'resnet19'")
+
+
+def test_names_the_weights_that_are_missing() -> None:
+    hidden = network().hidden.state_dict()
+    del hidden["neck.running_mean"]
+    with pytest.raises(InputProblems) as caught:
+        from_checkpoint(checkpoint(hidden=hidden), "models/v.pt")
+    assert caught.value.where == ["neck.running_mean: missing"]
+
+
+def test_refuses_photos_that_are_packed_otherwise() -> None:
+    DESCRIPTION.check_photos((32, 64, 1), "models/v.pt")
+    with pytest.raises(WhaleidError) as caught:
+        DESCRIPTION.check_photos((32, 64, 3), "models/v.pt")
+    assert str(caught.value) == (
+        "models/v.pt was trained on photos of (32, 64, 1) (height, width, channels), but they are packed as "
+        "(32, 64, 3). Set `pack` back, or train anew with `dvc repro`."
+    )

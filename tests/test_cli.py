@@ -1,0 +1,106 @@
+"""The commands as people type them."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+from whaleid.params import Params
+
+
+def whaleid(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "whaleid", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "WHALEID_TRACKING": "off", "COLUMNS": "100"} | environment,
+    )
+
+
+def test_help_names_a_command_a_stage() -> None:
+    told = whaleid("--help").stdout
+    stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    for name in [*(stage.split("-")[0] for stage in stages), "score", "submit", "preset"]:
+        assert f" {name} " in told
+
+
+def test_help_is_instant() -> None:
+    def seconds() -> float:
+        started = time.perf_counter()
+        assert whaleid("--help").returncode == 0
+        return time.perf_counter() - started
+
+    assert median(seconds() for _ in range(5)) < 0.5
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, whaleid.cli; print(sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    for name in ("'torch'", "'mlflow'", "'pandas'", "'numpy'", "'pydantic'"):
+        assert name not in loaded
+
+
+def test_an_error_is_plain(project: Callable[..., Params]) -> None:
+    project()
+    ended = whaleid("train", "toyy")
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "error: There is no variant 'toyy' to train in params.yaml; there are: toy, full, threshold.\n"
+    )
+
+
+def test_phash_is_predicted_but_not_trained(project: Callable[..., Params]) -> None:
+    project()
+    assert "no variant 'phash' to train" in whaleid("train", "phash").stderr
+    assert "no variant 'phash'" not in whaleid("predict", "phash").stderr
+
+
+def test_an_input_that_is_missing_says_what_to_run(project: Callable[..., Params]) -> None:
+    project()
+    ended = whaleid("split")
+    assert ended.returncode == 1
+    assert "data/dedup/unique.csv" in ended.stderr
+    assert "dvc repro" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_score(tmp_path: Path) -> None:
+    solution, submission = tmp_path / "solution.csv", tmp_path / "submission.csv"
+    solution.write_text("Image,Id\na.jpg,w_1\nb.jpg,new_whale\nc.jpg,w_2\n")
+    submission.write_text("Image,Id\nb.jpg,w_1 new_whale\na.jpg,w_1 w_2 w_3\nc.jpg,w_3 w_3 w_4 w_2\n")
+    # 1, 1/2, and the third distinct label
+    assert whaleid("score", str(submission), str(solution)).stdout == "0.61111\n"
+    submission.write_text("Image,Id\nb.jpg,w_1\nb.jpg,w_1\nd.jpg,w_1\n")
+    ended = whaleid("score", str(submission), str(solution))
+    assert ended.returncode == 1
+    for said in ("line 3: 'b.jpg' is repeated", "line 4: 'd.jpg' is not asked for", "'a.jpg' is missing"):
+        assert said in ended.stderr
+
+
+def test_a_disk_that_fills_up_leaves_the_last_whole_output(project: Callable[..., Params]) -> None:
+    project()
+    Path("models").mkdir()
+    Path("models/backbone.pt").write_text("whole")
+    command = f"ulimit -f 64; exec {sys.executable} -m whaleid backbone"  # no file may grow beyond 64 blocks
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=environment)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: File too large")
+    assert "What was written before stands" in ended.stderr
+    assert [(path.name, path.read_text()) for path in Path("models").iterdir()] == [("backbone.pt", "whole")]
+
+
+@pytest.mark.parametrize("setting", ["maybe", ""])
+def test_tracking_is_on_or_off(project: Callable[..., Params], setting: str) -> None:
+    project()
+    ended = whaleid("dedup", WHALEID_TRACKING=setting)
+    assert ended.returncode == 1
+    assert ("WHALEID_TRACKING is" in ended.stderr) == (setting not in ("on", "off"))

@@ -1,0 +1,58 @@
+"""Outputs are whole or not there; the same values are the same bytes."""
+
+import errno
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from whaleid import files
+
+
+def test_a_kill_in_mid_write_leaves_the_last_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text("whole")
+    with pytest.raises(KeyboardInterrupt), files.replacing(path) as temporary:
+        temporary.write_text("ha")
+        raise KeyboardInterrupt
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_the_last_whole_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "a").write_text("whole")
+    with pytest.raises(OSError, match="No space"), files.replacing_folder(folder) as temporary:
+        (temporary / "a").write_text("ha")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert [(p.name, p.read_text()) for p in folder.iterdir()] == [("a", "whole")]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "out"
+    for name in ("a", "b"):
+        with files.replacing_folder(folder) as temporary:
+            (temporary / name).write_text(name)
+    assert [p.name for p in folder.iterdir()] == ["b"]
+
+
+def test_csv_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    files.write_csv(pd.DataFrame({"Image": ["é.jpg"], "Id": ["007"], "error": [1 / 3], "n": [2]}), path)
+    assert path.read_bytes() == "Image,Id,error,n\né.jpg,007,0.333333,2\n".encode()
+    assert files.read_csv(path).iloc[0].tolist() == ["é.jpg", "007", 0.333333, 2]
+
+
+@pytest.mark.parametrize("label", ["nan", "NA", "", "007", "1e5", "True"])
+def test_labels_stay_text(tmp_path: Path, label: str) -> None:
+    path = tmp_path / "out.csv"
+    files.write_csv(pd.DataFrame({"Image": ["a.jpg"], "Id": [label]}), path)
+    assert files.read_csv(path)["Id"].tolist() == [label]
+
+
+def test_json_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    files.write_json({"map5": 2 / 3, "n": 3}, path)
+    assert path.read_text() == '{\n  "map5": 0.666667,\n  "n": 3\n}\n'

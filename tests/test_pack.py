@@ -1,0 +1,216 @@
+"""Flukes in their true proportions, and every photo once, in the catalogue's order."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from PIL import Image, ImageDraw
+
+from whaleid import files, parallel, paths
+from whaleid.errors import WhaleidError
+from whaleid.images.crop import WHOLE, crop, widen
+from whaleid.images.pack import Source, pack, sources
+from whaleid.params import Params
+from whaleid.stages import pack as stage
+
+
+def dark(photo: Image.Image) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of what is darker than grey 64."""
+    found = Image.fromarray((np.asarray(photo) < 64).astype(np.uint8)).getbbox()
+    assert found is not None
+    return found
+
+
+def noise(size: tuple[int, int], mode: str, seed: int) -> Image.Image:
+    width, height = size
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, len(mode)), dtype=np.uint8)
+    return Image.fromarray(pixels.squeeze())
+
+
+def test_a_margin_is_a_share_of_the_box_and_ends_at_the_photo() -> None:
+    assert widen((0.25, 0.5, 0.75, 0.75), 0.25) == (0.125, 0.4375, 0.875, 0.8125)
+    assert widen((0.125, 0.0, 0.875, 0.5), 0.5) == (0.0, 0.0, 1.0, 0.75)
+    assert widen((0.1, 0.2, 0.3, 0.4), 0.0) == (0.1, 0.2, 0.3, 0.4)
+
+
+def test_a_squeezed_circle_is_round_again() -> None:
+    original = Image.new("L", (400, 200), 255)
+    ImageDraw.Draw(original).ellipse((100, 50, 200, 150), fill=0)
+    squeezed = original.resize((100, 100))
+    left, top, right, bottom = dark(squeezed)
+    assert right - left == pytest.approx((bottom - top) / 2, abs=1)
+    left, top, right, bottom = dark(crop(squeezed, WHOLE, 2.0, 160, 80))
+    assert right - left == pytest.approx(40, abs=1)
+    assert bottom - top == pytest.approx(40, abs=1)
+    # and so it is in a box of 160 x 160 of the 400 x 200 pixels, which is as high as the sheet
+    left, top, right, bottom = dark(crop(squeezed, (0.2, 0.1, 0.6, 0.9), 2.0, 160, 80))
+    assert right - left == pytest.approx(50, abs=1)
+    assert bottom - top == pytest.approx(50, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "box", "aspect", "fluke"),
+    [
+        ((100, 50), WHOLE, None, (0, 4, 96, 52)),  # twice as wide as high, on a sheet of 96 x 56
+        ((50, 50), WHOLE, None, (20, 0, 76, 56)),  # square
+        ((50, 50), WHOLE, 4.0, (0, 16, 96, 40)),  # square, but 4 : 1 before it was squeezed
+        ((50, 50), (0.0, 0.0, 0.5, 1.0), 4.0, (0, 4, 96, 52)),  # the left half of that
+        ((300, 2), WHOLE, None, (0, 27, 96, 28)),  # so flat that it keeps one row
+    ],
+)
+def test_the_crop_fills_the_sheet_as_far_as_its_proportions_allow(
+    size: tuple[int, int],
+    box: tuple[float, float, float, float],
+    aspect: float | None,
+    fluke: tuple[int, int, int, int],
+) -> None:
+    ramp = Image.fromarray(np.tile(np.linspace(0, 255, size[0]).astype(np.uint8), (size[1], 1)))
+    sheet = crop(ramp, box, aspect, 96, 56)
+    assert sheet.size == (96, 56)
+    left, top, right, bottom = fluke
+    around = np.ones((56, 96), dtype=bool)
+    around[top:bottom, left:right] = False
+    pixels = np.asarray(sheet)
+    assert len(np.unique(pixels[around])) == 1
+    # none of its columns and rows is all filling
+    filling = pixels[around][0]
+    assert (pixels[top:bottom, left] < filling).all()
+    assert (pixels[top:bottom, right - 1] > filling).all()
+
+
+def test_around_the_crop_lies_its_mean_colour() -> None:
+    photo = Image.new("RGB", (80, 80), (255, 255, 255))
+    photo.paste((200, 100, 50), (10, 10, 40, 70))
+    photo.paste((0, 0, 0), (40, 10, 70, 70))
+    sheet = np.asarray(crop(photo, (0.25, 0.25, 0.75, 0.75), None, 60, 20))
+    around = sheet[:, np.r_[:20, 40:60]].reshape(-1, 3)
+    assert np.unique(around, axis=0).tolist() == [[100, 50, 25]]
+    assert sheet[10, 22].tolist() == [200, 100, 50]
+    assert sheet[10, 37].tolist() == [0, 0, 0]
+
+
+def test_a_box_that_leaves_nothing_names_the_photo(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    noise((50, 50), "L", 0).save(path)
+    with pytest.raises(WhaleidError, match=r"a\.png: its box .* leaves less than a pixel of 50 x 50"):
+        list(pack([Source(path, (0.5, 0.1, 0.51, 0.9), None)], 32, 16, True, 0.0))
+
+
+def test_sources_follow_the_catalogue() -> None:
+    catalog = pd.DataFrame([("a.jpg", "test"), ("c.jpg", "train"), ("b.jpg", "train")], columns=["Image", "part"])
+    columns = ["Image", "x0", "y0", "x1", "y1", "aspect"]
+    boxes = pd.DataFrame([("b.jpg", 0.0, 0.25, 0.5, 1.0, 1.5)], columns=columns)
+    assert sources(catalog, boxes, Path("root")) == [
+        Source(Path("root/test/a.jpg"), None, None),
+        Source(Path("root/train/c.jpg"), None, None),
+        Source(Path("root/train/b.jpg"), (0.0, 0.25, 0.5, 1.0), 1.5),
+    ]
+
+
+def photos(folder: Path, count: int) -> list[Source]:
+    found = []
+    for number in range(count):
+        path = folder / f"{number}.{'png' if number % 2 else 'jpg'}"
+        noise((20 + number % 7, 30), ("L", "RGB")[number % 3 == 0], number).save(path)
+        found.append(Source(path, (0.1, 0.2, 0.9, 0.8) if number % 2 else None, 1.5 if number % 2 else None))
+    return found
+
+
+@pytest.mark.parametrize("grey", [True, False])
+def test_packing_equals_one_photo_at_a_time(tmp_path: Path, grey: bool) -> None:
+    chosen = photos(tmp_path, 6)
+    packed = list(pack(chosen, 32, 16, grey, 0.1))
+    assert len(packed) == 6
+    for source, found in zip(chosen, packed, strict=True):
+        with Image.open(source.path) as opened:
+            photo = opened.convert("L" if grey else "RGB")
+        box = (0.02, 0.14, 0.98, 0.86) if source.box else (0.0, 0.0, 1.0, 1.0)
+        expected = np.array(crop(photo, box, source.aspect, 32, 16))
+        assert found.dtype == np.uint8
+        assert found.shape == (16, 32, 1 if grey else 3)
+        # a margin of 0.1 is not the box above to the last bit
+        assert np.abs(found.squeeze().astype(int) - expected).max() <= 1
+
+
+@pytest.mark.slow
+def test_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = photos(tmp_path, 40)
+    alone = list(pack(chosen, 32, 16, False, 0.1))
+    monkeypatch.setattr(parallel, "FEW", 1)
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    together = list(pack(chosen, 32, 16, False, 0.1))
+    assert np.array_equal(alone, together)
+
+
+def catalogue(boxes: bool) -> None:
+    """Write what the stage reads: two photos to learn from and one to identify."""
+    names = [("a.jpg", "test"), ("b.jpg", "train"), ("c.jpg", "train")]
+    for seed, (image, part) in enumerate(names):
+        path = Path("photos") / part / image
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise((40, 40), "L", seed).save(path, quality=95)
+    files.write_csv(pd.DataFrame(names, columns=["Image", "part"]), paths.CATALOG)
+    rows = [("b.jpg", 0.25, 0.25, 0.75, 0.75, 2.0, "given")] if boxes else []
+    columns = ["Image", "x0", "y0", "x1", "y1", "aspect", "source"]
+    files.write_csv(pd.DataFrame(rows, columns=columns), paths.FLUKES)
+
+
+def load() -> npt.NDArray[np.uint8]:
+    array: npt.NDArray[np.uint8] = np.load(paths.PHOTOS, mmap_mode="r")
+    return array
+
+
+def test_the_stage_writes_every_photo_in_order(
+    project: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = project(data={"root": "photos"}, pack={"width": 32, "height": 16, "margin": 0.0})
+    catalogue(boxes=True)
+    stage.run(settings)
+    assert load().shape == (3, 16, 32, 1)
+    assert load().dtype == np.uint8
+    assert files.read_csv(paths.PACKED).to_numpy().tolist() == [
+        ["a.jpg", "test"],
+        ["b.jpg", "train"],
+        ["c.jpg", "train"],
+    ]
+    with Image.open("photos/train/b.jpg") as photo:
+        expected = crop(photo.convert("L"), (0.25, 0.25, 0.75, 0.75), 2.0, 32, 16)
+    assert np.array_equal(load()[1, :, :, 0], np.asarray(expected))
+    assert capsys.readouterr().out == (
+        "data/pack/photos.npy: 3 x 16 x 32 x 1 (photos, height, width, channels), 1 of them cropped\n"
+    )
+    before = {path.name: path.read_bytes() for path in paths.PACK.iterdir()}
+    stage.run(settings)
+    assert {path.name: path.read_bytes() for path in paths.PACK.iterdir()} == before
+    assert set(before) == {"photos.npy", "index.csv"}
+
+
+def test_the_stage_crops_nothing_where_told_so_but_restores_the_aspect(project: Callable[..., Params]) -> None:
+    settings = project(data={"root": "photos"}, pack={"width": 32, "height": 16, "crop": False, "grey": False})
+    catalogue(boxes=True)
+    stage.run(settings)
+    with Image.open("photos/train/b.jpg") as photo:
+        expected = crop(photo.convert("RGB"), WHOLE, 2.0, 32, 16)
+    assert np.array_equal(load()[1], np.asarray(expected))
+
+
+def test_the_stage_takes_a_catalogue_without_boxes(project: Callable[..., Params]) -> None:
+    settings = project(data={"root": "photos"}, pack={"width": 32, "height": 16})
+    catalogue(boxes=False)
+    stage.run(settings)
+    assert load().shape == (3, 16, 32, 1)
+
+
+def test_a_photo_that_breaks_leaves_the_last_pack(project: Callable[..., Params]) -> None:
+    settings = project(data={"root": "photos"}, pack={"width": 32, "height": 16})
+    catalogue(boxes=True)
+    stage.run(settings)
+    before = paths.PHOTOS.read_bytes()
+    Path("photos/train/c.jpg").write_bytes(b"no photo")
+    with pytest.raises(WhaleidError, match=r"c\.jpg: no JPEG or PNG image"):
+        stage.run(settings)
+    assert paths.PHOTOS.read_bytes() == before
+    assert [path.name for path in paths.PACK.parent.iterdir() if "partial" in path.name] == []
