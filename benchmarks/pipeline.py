@@ -20,8 +20,8 @@ BARE = {
     "dvc.yaml": "stages:\n  bare:\n    cmd: python bare.py\n    params: [threshold]\n    deps: [bare.py]\n"
     "    outs:\n    - bare.txt\n",
     "params.yaml": "threshold: 0\n",
-    "bare.py": "from pathlib import Path\n\nfrom whaleid import tracking\n\nwith tracking.run('predict', 'bare'):\n"
-    "    Path('bare.txt').write_text(Path('params.yaml').read_text())\n",
+    "bare.py": "from pathlib import Path\n\nimport mlflow\n\nmlflow.set_tracking_uri('sqlite:///mlflow.db')\n"
+    "with mlflow.start_run():\n    Path('bare.txt').write_text(Path('params.yaml').read_text())\n",
 }
 """The least that DVC and MLflow can be asked for together."""
 

@@ -22,3 +22,7 @@ class InputProblems(WhaleidError):
             listed.append(f"  … and {len(where) - SHOWN} more")
         super().__init__("\n".join([f"{what} ({len(where)}):", *listed, remedy]))
         self.where = list(where)
+
+    def __reduce__(self) -> tuple[type[WhaleidError], tuple[str]]:
+        """Cross from a worker process as its text: pickle would call `__init__` with that alone."""
+        return WhaleidError, (str(self),)

@@ -65,8 +65,8 @@ def photograph(fluke: Fluke, rng: np.random.Generator) -> Photo:
     height = round(width / rng.uniform(1.3, 2.3))
     shape = (height, width)
     pose = Pose(
-        pitch=rng.uniform(0.6, 1.25),
-        reach=rng.uniform(0.75, 1.0, 2).astype(np.float32),
+        pitch=rng.uniform(0.7, 1.25),
+        reach=rng.uniform(0.82, 1.0, 2).astype(np.float32),
         lift=(rng.uniform(-0.1, 0.6) + rng.normal(0, 0.06, 2)).astype(np.float32),
         vanish=rng.uniform(-0.2, 0.2, 2).astype(np.float32),
         roll=rng.normal(0, 0.12),
@@ -75,7 +75,7 @@ def photograph(fluke: Fluke, rng: np.random.Generator) -> Photo:
     # framing: the part above the water fills so much of the photo, somewhere in it
     outline = np.stack(pose.project(*fluke.outline.T))
     low, high = float(outline[1].min()), float(outline[1].max())
-    water = low + (high - low) * rng.uniform(0.02, 0.38)
+    water = low + (high - low) * rng.uniform(0.02, 0.3)
     seen = outline[:, outline[1] > water]
     extent = np.ptp(seen, axis=1)
     scale = rng.uniform(0.55, 0.97) * float(min(width / extent[0], 0.92 * height / extent[1]))
@@ -131,7 +131,7 @@ def _sea(shape: tuple[int, int], colour: Floats, rng: np.random.Generator) -> Fl
 
 def _lit(skin: Floats, x: Floats, y: Floats, rng: np.random.Generator) -> Floats:
     """Light the skin: from one side, in haze, against the sun, with the gloss of wet skin."""
-    contrast, haze = rng.uniform(0.3, 1.0), rng.uniform(0, 0.2)
+    contrast, haze = rng.uniform(0.45, 1.0), rng.uniform(0, 0.15)
     slope = rng.normal(0, 0.3, 2).astype(np.float32)
     curved = smooth_noise(rng, skin.shape, (3, 6)) * rng.uniform(0, 0.15)
     light = np.clip(1 + slope[0] * x + slope[1] * 2 * y + curved, 0.35, 1.8)
@@ -149,7 +149,7 @@ def _foam(x: Floats, y: Floats, water: float, rng: np.random.Generator) -> Float
     at = np.array((rng.normal(0, 0.15), water))
     heap = _heap(x, y, at, rng.uniform((0.15, 0.02), (0.8, 0.14)))
     foam: Floats = np.clip(heap * (2.2 + clumps * 2 + spray) - 0.9, 0, 1)
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         at = rng.uniform((-0.8, water), (0.8, water + 0.5))
         thrown = _heap(x, y, at, rng.uniform((0.15, 0.1), (0.5, 0.3)))
         foam = np.maximum(foam, np.clip(thrown * (0.9 + clumps + spray * 4) - 0.9, 0, 0.8))
@@ -168,11 +168,11 @@ def _develop(scene: Floats, rng: np.random.Generator) -> bytes:
     scene = grey + (scene - grey) * rng.uniform(0.15, 0.8)
     scene = (scene - 0.4) * rng.uniform(0.7, 1.35) + rng.uniform(0.3, 0.5)
     if rng.random() < 0.2:
-        scene = uniform_filter1d(scene, int(rng.integers(3, 8)), axis=int(rng.integers(2)))
-    scene = scene + rng.standard_normal(scene.shape[:2], np.float32)[..., None] * rng.uniform(0.005, 0.05)
+        scene = uniform_filter1d(scene, int(rng.integers(3, 7)), axis=int(rng.integers(2)))
+    scene = scene + rng.standard_normal(scene.shape[:2], np.float32)[..., None] * rng.uniform(0.005, 0.04)
     image = Image.fromarray(np.uint8(np.clip(scene, 0, 1) * 255))
     if rng.random() < 0.5:
-        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.4)))
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.1)))
     if rng.random() < 0.12:
         _print(image, rng)
     if rng.random() < 0.15:

@@ -105,7 +105,7 @@ def _learn(
     checked = boxes.find(network, pixels[held], device)
     iou = boxes.overlaps(checked, targets[held])
     found = boxes.find(network, _squares(root, photos.loc[lacking]), device)
-    return frame(photos.loc[lacking], found), frame(boxed[held], checked).assign(iou=iou)
+    return frame(photos.loc[lacking], found), frame(boxed[held], checked).assign(iou=iou.astype(float))
 
 
 def _squares(root: Path, photos: pd.DataFrame) -> npt.NDArray[np.uint8]:

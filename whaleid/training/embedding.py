@@ -18,7 +18,7 @@ def embed(
 
     Leaves the network on `device`, in evaluation mode.
     """
-    network.to(device).eval()
+    network.to(device).to(memory_format=torch.channels_last).eval()
     starts = range(0, len(rows), BATCH)
     found = [np.empty((0, network.features), dtype=np.float32)]
     for start in progress(starts, "embedding", len(starts)):
