@@ -9,11 +9,11 @@ venv: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "whaleid needs Python 3.11 or newer: make venv PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(ON) python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(ON) python -m pip install -c constraints.txt -e '.[dev]'
 	touch $@
 
 repro: venv
-	$(ON) dvc repro
+	$(ON) whaleid check && dvc repro
 
 test: venv
 	$(ON) pytest

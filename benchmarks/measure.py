@@ -24,6 +24,12 @@ class Cost:
     peak_gib: float  # resident memory of it and its children together; pages that they share count for each
 
 
+def limit_cores(count: int) -> None:
+    """Keep this process and its children to `count` cores, where the system can."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
 def clone(destination: Path) -> None:
     """Clone this project as committed: nothing of its caches and outputs comes along."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(destination)], check=True)

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from measure import Cost, clone, run
+from measure import Cost, clone, limit_cores, run
 
 BARE = {
     "dvc.yaml": "stages:\n  bare:\n    cmd: python bare.py\n    params: [threshold]\n    deps: [bare.py]\n"
@@ -47,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3, help="of each measured command")
     runs = parser.parse_args().runs
+    limit_cores(2)
     repros: list[Cost] = []
     gestures: list[Cost] = []
     bares: list[Cost] = []

@@ -1,6 +1,6 @@
 """What the whole pipeline costs and gives on real photos.
 
-    python benchmarks/real.py FOLDER [--backbone mobilenet_v2] [--weights FILE]
+    python benchmarks/real.py FOLDER [--backbone mobilenet_v2] [--weights FILE] [--unknown-share 0.114]
 
 Clones the project into a temporary folder, applies the preset `real` for the catalogue FOLDER, and runs `dvc repro`
 once. Prints a table of MAP@5 on validation and, as its last line, one JSON object.
@@ -14,7 +14,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from measure import clone, run
+from measure import clone, limit_cores, run
 
 VARIANTS = ("phash", "toy", "full", "threshold")
 
@@ -32,8 +32,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a catalogue folder in Kaggle's layout")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--weights", default="DEFAULT", help="DEFAULT, none, or a state dict")
+    parser.add_argument("--unknown-share", default="0.3", help="of the queries, how many are of no known whale")
     parser.add_argument("--keep", type=Path, help="copy submissions and reports here")
     arguments = parser.parse_args()
+    limit_cores(2)
     weights = arguments.weights
     if Path(weights).is_file():
         weights = str(Path(weights).resolve())
@@ -42,6 +44,7 @@ def main() -> None:
         clone(project)
         root = str(arguments.folder.resolve())
         options = ["--root", root, "--backbone", arguments.backbone, "--weights", weights]
+        options += ["--unknown-share", arguments.unknown_share]
         run(project, "python", "-m", "whaleid", "preset", "real", *options)
         cost = run(project, "dvc", "repro")
         figures: dict[str, float] = {"seconds": round(cost.seconds, 1), "peak_gib": round(cost.peak_gib, 2)}

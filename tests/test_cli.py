@@ -94,7 +94,7 @@ def test_a_disk_that_fills_up_leaves_the_last_whole_output(project: Callable[...
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=environment)
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: File too large")
-    assert "What was written before stands" in ended.stderr
+    assert "Outputs are written whole or not at all" in ended.stderr
     assert [(path.name, path.read_text()) for path in Path("models").iterdir()] == [("backbone.pt", "whole")]
 
 

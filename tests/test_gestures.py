@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,9 @@ def test_stages_are_nested_in_one_parent_and_linked_by_content(project: Path) ->
     assert {each.data.tags["mlflow.parentRunId"] for each in children.values()} == {parent.info.run_id}
     trained = children["train", "full"]
     assert trained.data.tags["input.models/toy.pt"] == children["train", "toy"].info.run_id
+    embedded = children["predict", "full"].data.tags["input.features/full.npz"]
+    assert embedded == children["embed", "full"].info.run_id
+    assert children["embed", "full"].data.tags["input.models/full.pt"] == trained.info.run_id
     calibrated = children["predict", "full"].data.tags["input.models/full.calibration.json"]
     assert calibrated == children["calibrate", "full"].info.run_id
     assert trained.data.params["init"] == "toy"
@@ -120,22 +124,18 @@ def test_a_queue_of_thresholds_leaves_every_run_also_in_a_fresh_store(project: P
         made.unlink()
     run(project, "dvc", "exp", "run", "--queue", "-S", "threshold=0.1,0.2,0.3")
     run(project, "dvc", "queue", "start", "--jobs", "2")
-    status = run(project, "timeout", "300", "dvc", "queue", "logs", "--follow", _first(project))
-    while "Queued" in status or "Running" in status:
-        status = run(project, "dvc", "queue", "status")
-    assert status.count("Success") == 3, status
+    deadline = time.monotonic() + 300
+    while (status := run(project, "dvc", "queue", "status")).count("Success") < 3:
+        assert time.monotonic() < deadline, status
+        assert "Failed" not in status, status
+        time.sleep(2)
     found = [each for each in runs(project) if stage_of(each)[0] == "predict"]
     left = sorted((each.data.params["variant"], each.data.metrics["threshold"]) for each in found)
     assert left == sorted((variant, value) for variant in VARIANTS for value in (0.1, 0.2, 0.3))
+    assert {each.info.status for each in found} == {"FINISHED"}
     shown = run(project, "dvc", "exp", "show", "--csv")
     assert "threshold" in shown
     assert shown.count("reports/threshold/metrics.json:map5") >= 1
-
-
-def _first(project: Path) -> str:
-    """Return the name of an experiment in the queue."""
-    lines = run(project, "dvc", "queue", "status").splitlines()
-    return next(line.split()[0] for line in lines if "Queued" in line or "Running" in line)
 
 
 def test_plots_are_drawn(project: Path) -> None:
@@ -143,3 +143,19 @@ def test_plots_are_drawn(project: Path) -> None:
     page = (project / "plots" / "index.html").read_text(encoding="utf-8")
     for title in ("MAP@5 by threshold", "Training loss by epoch", "photos_per_whale"):
         assert title in page
+
+
+def test_a_stage_that_fails_leaves_the_last_whole_output_within_reach(project: Path) -> None:
+    before = (project / "data/catalog.csv").read_bytes()
+    photo = next((project / "data/sample/test").iterdir())
+    whole = photo.read_bytes()
+    photo.unlink()
+    photo.write_bytes(whole[:200])
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = ["dvc", "repro", "--single-item", "catalog"]
+    ended = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    assert photo.name in ended.stderr
+    photo.write_bytes(whole)
+    run(project, "dvc", "checkout", "--force", "--quiet")
+    assert (project / "data/catalog.csv").read_bytes() == before

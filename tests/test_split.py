@@ -216,7 +216,8 @@ def test_stage_writes_the_split_and_counts_it(tmp_path, monkeypatch, capsys):
     project = params.load(Path(__file__).parents[1] / "params.yaml")
     project = project.model_copy(update={"split": shares(known=1.0)})
 
-    assert stage.run(project) is None
+    record = stage.run(project)
+    assert record.outputs == [paths.SPLIT]
 
     table = files.read_csv(paths.SPLIT)
     assert list(table.columns) == ["Image", "Id", "part", "role"]

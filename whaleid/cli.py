@@ -14,9 +14,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-TRACKED = ("explore", "dedup", "boxes", "train", "calibrate", "predict")
+TRACKED = ("explore", "dedup", "split", "boxes", "train", "embed", "calibrate", "predict")
 """The stages whose executions become MLflow runs."""
 
+SubmissionArgument = Annotated[
+    Path, typer.Argument(help="Ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
+]
 VariantArgument = Annotated[str, typer.Argument(help="A variant named in params.yaml.", show_default=False)]
 
 
@@ -35,7 +38,10 @@ def main() -> None:
         sys.exit(f"error: {error.filename} is not here: `dvc repro` makes it, with all that it needs.")
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        sys.exit(f"error: {error.strerror or error}{where}. What was written before stands; mend this and run again.")
+        sys.exit(
+            f"error: {error.strerror or error}{where}. Outputs are written whole or not at all; `dvc checkout` brings "
+            "back the last ones."
+        )
 
 
 def _run(stage: str, variant: str | None = None) -> None:
@@ -137,10 +143,14 @@ def predict(variant: VariantArgument) -> None:
 
 @app.command(rich_help_panel="For people")
 def score(
-    submission: Annotated[Path, typer.Argument(help="Ranked labels: Image,Id.", show_default=False)],
-    solution: Annotated[Path, typer.Argument(help="The truth: Image,Id.", show_default=False)],
+    submission: Annotated[
+        Path, typer.Argument(help="Ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
+    ],
+    solution: Annotated[
+        Path, typer.Argument(help="The truth: Image,Id.", exists=True, dir_okay=False, show_default=False)
+    ],
 ) -> None:
-    """Print the MAP@5 of a submission, as Kaggle counts it."""
+    """Print the MAP@5 of a submission, as Kaggle counts it: the first five distinct labels of a photo."""
     from whaleid.stages import grading
 
     print(f"{grading.score(submission, solution):.5f}")
@@ -148,7 +158,9 @@ def score(
 
 @app.command(rich_help_panel="For people")
 def submit(
-    submission: Annotated[Path, typer.Argument(help="Ranked labels: Image,Id.", show_default=False)],
+    submission: Annotated[
+        Path, typer.Argument(help="Ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
+    ],
 ) -> None:
     """Check that a submission answers every query as Kaggle takes it, and print how to upload it."""
     from whaleid.stages import grading
@@ -159,17 +171,26 @@ def submit(
 
 
 @app.command(rich_help_panel="For people")
+def check() -> None:
+    """Check params.yaml: its keys, types and ranges, and that every variant starts somewhere."""
+    from whaleid import params, paths
+
+    variants = params.load(paths.PARAMS).variants
+    print(f"{paths.PARAMS} is right; its variants: {', '.join(variants)}.")
+
+
+@app.command(rich_help_panel="For people")
 def preset(
     name: Annotated[str, typer.Argument(help="sample (drawn flukes) or real (photos).", show_default=False)],
     root: Annotated[str | None, typer.Option(help="The catalogue folder, in Kaggle's layout.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Any torchvision classification model.")] = None,
     weights: Annotated[str | None, typer.Option(help="DEFAULT, none, or the path of a state dict.")] = None,
+    unknown_share: Annotated[float | None, typer.Option(help="Of the queries, how many are of no known whale.")] = None,
 ) -> None:
     """Set params.yaml for drawn flukes or for real photos, and print each key that changes."""
     from whaleid import paths
     from whaleid import preset as room
 
-    changes = room.apply(
-        name, paths.PARAMS, {"data.root": root, "backbone.name": backbone, "backbone.weights": weights}
-    )
+    named = {"data.root": root, "backbone.name": backbone, "backbone.weights": weights}
+    changes = room.apply(name, paths.PARAMS, {**named, "split.unknown_share": unknown_share})
     print("\n".join(changes) if changes else f"{paths.PARAMS} is as preset {name} has it.")

@@ -4,8 +4,10 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from whaleid.errors import WhaleidError
 from whaleid.progress import progress
 
 T = TypeVar("T")
@@ -25,6 +27,9 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T], what: str) -> I
     """Yield `function(item)` of each of `items`, in their order, showing progress under the name `what`.
 
     `function` must be one that pickle can name: of a module, not of a function.
+
+    Raises:
+        WhaleidError: a worker was killed.
     """
     if cores() == 1 or len(items) <= FEW:
         yield from progress(map(function, items), what, len(items))
@@ -32,5 +37,11 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T], what: str) -> I
     # not forked: a fork of a process that has threads (a tracker's, say) may hang
     context = multiprocessing.get_context("spawn")
     chunk = max(1, min(64, len(items) // (4 * cores())))
-    with ProcessPoolExecutor(cores(), context) as pool:
-        yield from progress(pool.map(function, items, chunksize=chunk), what, len(items))
+    try:
+        with ProcessPoolExecutor(cores(), context) as pool:
+            yield from progress(pool.map(function, items, chunksize=chunk), what, len(items))
+    except BrokenProcessPool:
+        raise WhaleidError(
+            f"{what}: a worker process was killed, most often because memory ran out. Give the machine more, or fewer "
+            f"cores to this command (taskset -c 0 …)."
+        ) from None

@@ -134,6 +134,16 @@ def load(path: Path) -> Params:
         raise WhaleidError(f"{path} is not here: run this in the project's folder.") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise WhaleidError(f"{path} is no valid YAML: {error}") from None
+    return check(read, path)
+
+
+def check(read: object, path: Path) -> Params:
+    """Return what was read from `path` as parameters.
+
+    Raises:
+        WhaleidError: it is no mapping.
+        InputProblems: as `load`.
+    """
     if not isinstance(read, dict):
         raise WhaleidError(f"{path} holds no keys: take it from git again.")
     try:

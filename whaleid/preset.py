@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from importlib import resources
+from io import StringIO
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -13,7 +14,7 @@ PATHS = ("data.root", "backbone.weights")
 """Keys that name a place: kept absolute where they lead out of the project, since experiments run in other folders."""
 
 
-def apply(name: str, path: Path, named: Mapping[str, str | None]) -> list[str]:
+def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> list[str]:
     """Set the keys of preset `name` in `path`, then those `named`; keep every other key and all comments.
 
     Returns:
@@ -49,10 +50,11 @@ def apply(name: str, path: Path, named: Mapping[str, str | None]) -> list[str]:
         if section[last] != value:
             changes.append(f"{key}: {section[last]} → {value}")
             section[last] = value
+    written = StringIO()
+    yaml.dump(document, written)
+    params.check(YAML(typ="safe").load(written.getvalue()), path)
     with files.replacing(path) as temporary:
-        with temporary.open("w", encoding="utf-8") as file:
-            yaml.dump(document, file)
-        params.load(temporary)
+        temporary.write_text(written.getvalue(), encoding="utf-8")
     return changes
 
 
@@ -62,7 +64,8 @@ def _place(key: str, value: str) -> str:
     place = Path(value).expanduser()
     if not place.exists():
         raise WhaleidError(f"{key}: {value} is not there.")
-    inside = place.resolve().is_relative_to(Path.cwd())
+    # weights are no output of DVC's, so no experiment's own folder has them
+    inside = key == "data.root" and place.resolve().is_relative_to(Path.cwd())
     return place.resolve().relative_to(Path.cwd()).as_posix() if inside else str(place.resolve())
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 EXPERIMENT = "whaleid"
 PARENT = "pipeline"
 """The stage that a parent is tagged with."""
+CONTEXTS = {"train": "training", "calibrate": "validation", "predict": "validation"}
+"""What a stage uses the manifest for; others only look at it."""
 REMEDY = "Mend that, name another store in MLFLOW_TRACKING_URI, or go without: WHALEID_TRACKING=off."
 LOCK_SECONDS = 120
 """How long a process waits while others open the store; making a new one takes seconds."""
@@ -142,7 +144,7 @@ class _MlflowRun(Run):
 
         name = manifest.as_posix()
         dataset = Dataset(name, _md5(manifest), "local", json.dumps({"uri": name}))
-        context = InputTag("mlflow.data.context", "training" if self.stage == "train" else "validation")
+        context = InputTag("mlflow.data.context", CONTEXTS.get(self.stage, "catalogue"))
         self.client.log_inputs(self.id, [DatasetInput(dataset, [context])])
 
 

@@ -8,11 +8,9 @@ import pandas as pd
 from whaleid.catalog.table import read_table
 from whaleid.errors import InputProblems, WhaleidError
 from whaleid.files import write_csv
-from whaleid.labels import NEW_WHALE
+from whaleid.labels import NEW_WHALE, PLACES
 
 COLUMNS = ["Image", "Id"]
-LABELS = 5
-"""How many labels a photo can be given."""
 
 
 def write_submission(ranked: Mapping[str, Sequence[str]], path: Path) -> None:
@@ -69,8 +67,8 @@ def check_ready(path: Path, queries: Collection[str], labels: Collection[str]) -
     for line, image, text in table.itertuples():
         given = text.split()
         where = f"{path}, line {line}: {image!r} has"
-        if len(given) > LABELS:
-            problems.append(f"{where} {len(given)} labels, {LABELS} are allowed")
+        if len(given) > PLACES:
+            problems.append(f"{where} {len(given)} labels, {PLACES} are allowed")
         if len(set(given)) < len(given):
             problems.append(f"{where} a label twice: {text!r}")
         problems += [f"{where} an unknown label: {label!r}" for label in given if label not in known]

@@ -7,9 +7,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import minimize_scalar
 
-from whaleid.identify.metrics import PLACES, mixed_mean
+from whaleid.identify.metrics import mixed_mean
 from whaleid.identify.ranking import leading
-from whaleid.labels import NEW_WHALE
+from whaleid.labels import NEW_WHALE, PLACES
 
 THRESHOLDS: npt.NDArray[np.float64] = np.arange(201) / 200
 """0, 0.005, …, 1."""

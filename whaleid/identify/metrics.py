@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-PLACES = 5
-"""How many labels of a ranking count."""
+from whaleid.labels import PLACES
 
 
 def reciprocal_ranks(ranked: Sequence[Sequence[str]], truth: Sequence[str]) -> npt.NDArray[np.float64]:

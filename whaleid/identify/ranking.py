@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from whaleid.identify.metrics import PLACES
-from whaleid.labels import NEW_WHALE
+from whaleid.labels import NEW_WHALE, PLACES
 
 
 def leading(

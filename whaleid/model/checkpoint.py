@@ -66,11 +66,10 @@ def from_checkpoint(checkpoint: object, name: str) -> tuple[Network, Description
         raise WhaleidError(f"{name} is no checkpoint of whaleid: it holds {type(checkpoint).__name__}. {MEND}")
     if missing := [key for key in KEYS if key not in checkpoint]:
         raise WhaleidError(f"{name} is no checkpoint of whaleid: it lacks {', '.join(missing)}. {MEND}")
-    classes, photos, weights = (
-        tuple(checkpoint["classes"]),
-        checkpoint["photos"],
-        checkpoint["last"]["weight"],
-    )
+    try:
+        classes, photos, weights = tuple(checkpoint["classes"]), checkpoint["photos"], checkpoint["last"]["weight"]
+    except (KeyError, TypeError):
+        raise WhaleidError(f"{name} is no checkpoint of whaleid: its classes or its last layer are amiss. {MEND}") from None
     if len(classes) != len(weights):
         raise WhaleidError(f"{name} names {len(classes)} classes, but has the weights of {len(weights)}. {MEND}")
     try:

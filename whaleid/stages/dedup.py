@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from whaleid import paths
 from whaleid.dedup import manifest, matching
 from whaleid.dedup.hashing import SIDE, thumbnail, to_bits
-from whaleid.files import read_csv, write_csv
+from whaleid.files import read_csv, replacing_folder, write_csv
 from whaleid.images.decode import decode
 from whaleid.parallel import parallel_map
 from whaleid.record import Record
@@ -46,8 +46,9 @@ def run(params: Params) -> Record:
     groups, conflicts, unique = manifest.grouped(photos), manifest.conflicts(photos), manifest.unique(photos)
     leaks = manifest.leaks(photos, leaking, matching.distances(hashes, leaking), errors(leaking))
     outputs = [paths.GROUPS, paths.CONFLICTS, paths.UNIQUE, paths.LEAKS]
-    for table, path in zip([groups, conflicts, unique, leaks], outputs, strict=True):
-        write_csv(table, path)
+    with replacing_folder(paths.DEDUP) as folder:
+        for table, path in zip([groups, conflicts, unique, leaks], outputs, strict=True):
+            write_csv(table, folder / path.name)
 
     count = groups["group"].nunique()
     queries = leaks["query"].nunique()

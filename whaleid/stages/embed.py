@@ -8,6 +8,7 @@ import numpy as np
 
 from whaleid import files, paths
 from whaleid.model import checkpoint
+from whaleid.record import Record
 from whaleid.stages import packed
 from whaleid.training.device import describe, pick_device
 from whaleid.training.embedding import embed
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from whaleid.params import Params
 
 
-def run(params: Params, variant: str) -> None:
+def run(params: Params, variant: str) -> Record:
     """Write the embeddings of every photo, and the centres of the classes."""
     path = paths.checkpoint(variant)
     network, description = checkpoint.from_checkpoint(checkpoint.loads(path.read_bytes(), str(path)), str(path))
@@ -34,3 +35,9 @@ def run(params: Params, variant: str) -> None:
             scale=np.float32(network.last.scale),
         )
     print(f"embed {variant}: {embeddings.shape[0]} photos, {embeddings.shape[1]} numbers each, on {describe(device)}")
+    return Record(
+        params={"device": str(device)},
+        metrics={"photos": len(embeddings), "dimensions": embeddings.shape[1]},
+        inputs=[path],
+        outputs=[paths.features(variant)],
+    )

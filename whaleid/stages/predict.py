@@ -15,7 +15,7 @@ from whaleid.catalog.submission import write_submission
 from whaleid.identify import metrics, validation
 from whaleid.identify.ranking import combine, rank
 from whaleid.identify.similarity import probabilities
-from whaleid.labels import NEW_WHALE
+from whaleid.labels import NEW_WHALE, PLACES
 from whaleid.record import Record
 from whaleid.stages import features
 
@@ -92,7 +92,7 @@ def _commonest(catalog: pd.DataFrame) -> list[str]:
     """Return the five whales with most labelled photos, ties by label: they fill short rankings."""
     labels = catalog.loc[(catalog["part"] == "train") & (catalog["Id"] != NEW_WHALE), "Id"]
     photos = labels.value_counts()
-    return sorted(photos.index, key=lambda whale: (-photos[whale], whale))[: metrics.PLACES]
+    return sorted(photos.index, key=lambda whale: (-photos[whale], whale))[:PLACES]
 
 
 def _solution_figures(

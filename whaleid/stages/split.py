@@ -6,14 +6,23 @@ from typing import TYPE_CHECKING
 
 from whaleid import files, paths
 from whaleid.catalog.split import split
+from whaleid.record import Record
 
 if TYPE_CHECKING:
     from whaleid.params import Params
 
 
-def run(params: Params) -> None:
+def run(params: Params) -> Record:
     """Write `paths.SPLIT` and print how many photos and whales each role has."""
     table = split(files.read_csv(paths.UNIQUE), files.read_csv(paths.GROUPS), params.split, params.seed)
     files.write_csv(table, paths.SPLIT)
     for (part, role), photos in table.groupby(["part", "role"]):
         print(f"{part}, {role}: {len(photos)} photos with {photos['Id'].nunique()} labels")
+    return Record(
+        params={"seed": params.seed, **params.split.model_dump(exclude={"unknown_share"})},
+        metrics={str(role): count for role, count in table["role"].value_counts().items()},
+        artifacts=[paths.SPLIT],
+        inputs=[paths.UNIQUE, paths.GROUPS],
+        outputs=[paths.SPLIT],
+        dataset=paths.SPLIT,
+    )

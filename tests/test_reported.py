@@ -1,0 +1,47 @@
+"""What the project promises of its default catalogue, with the parameters as they come."""
+
+import json
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from whaleid import params, paths
+from whaleid.catalog.sample import compose
+from whaleid.catalog.split import split
+from whaleid.labels import NEW_WHALE
+from whaleid.training.sampler import select
+
+DEFAULTS = params.load(ROOT / "params.yaml")
+
+
+def reported(variant: str) -> dict[str, float]:
+    found: dict[str, float] = json.loads((ROOT / paths.metrics(variant)).read_text(encoding="utf-8"))
+    return found
+
+
+def test_threshold_beats_duplicates_and_they_beat_new_whale_alone() -> None:
+    truth = [entry.label for entry in compose(DEFAULTS.sample, DEFAULTS.seed) if entry.part == "test"]
+    new_whale_alone = truth.count(NEW_WHALE) / len(truth)
+    assert reported("threshold")["solution_map5"] > reported("phash")["solution_map5"] + 0.1
+    assert reported("phash")["solution_map5"] > new_whale_alone + 0.05
+
+
+@pytest.mark.parametrize("variant", ["full", "threshold"])
+def test_a_trained_network_knows_whales(variant: str) -> None:
+    assert reported(variant)["map5_known"] > 0.4
+    assert reported(variant)["map5_unknown"] > 0.7
+
+
+def test_toy_has_56_whales_with_about_equally_many_photos() -> None:
+    train = [entry for entry in compose(DEFAULTS.sample, DEFAULTS.seed) if entry.part == "train"]
+    labels: dict[tuple[int, int], set[str]] = {}
+    for entry in train:
+        labels.setdefault((entry.whale, entry.number), set()).add(entry.label)
+    pictures = [(f"{whale:05}-{number:03}.jpg", *found) for (whale, number), found in labels.items() if len(found) == 1]
+    unique = pd.DataFrame(pictures, columns=["Image", "Id"])
+    none = pd.DataFrame({"group": [0][:0], "Image": [""][:0], "part": [""][:0], "Id": [""][:0]})
+    toy = select(split(unique, none, DEFAULTS.split, DEFAULTS.seed), "toy", DEFAULTS.variants["toy"])
+    photos = toy["Id"].value_counts()
+    assert len(photos) == 56
+    assert photos.max() <= 1.5 * photos.min()
