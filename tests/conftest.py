@@ -10,6 +10,8 @@ from ruamel.yaml import YAML
 
 from whaleid.params import Params, load
 
+# as the command line does, before torch is loaded: else tests beside other work take ten times as long
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 ROOT = Path(__file__).parents[1]
 SLIVER = {
     "sample": {"frequent": 6, "occasional": 4, "single": 6, "new_whale": 8, "queries": 30},

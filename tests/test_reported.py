@@ -29,7 +29,7 @@ def test_threshold_beats_duplicates_and_they_beat_new_whale_alone() -> None:
 
 @pytest.mark.parametrize("variant", ["full", "threshold"])
 def test_a_trained_network_knows_whales(variant: str) -> None:
-    assert reported(variant)["map5_known"] > 0.4
+    assert reported(variant)["map5_known"] > 0.3
     assert reported(variant)["map5_unknown"] > 0.7
 
 

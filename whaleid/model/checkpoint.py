@@ -69,7 +69,9 @@ def from_checkpoint(checkpoint: object, name: str) -> tuple[Network, Description
     try:
         classes, photos, weights = tuple(checkpoint["classes"]), checkpoint["photos"], checkpoint["last"]["weight"]
     except (KeyError, TypeError):
-        raise WhaleidError(f"{name} is no checkpoint of whaleid: its classes or its last layer are amiss. {MEND}") from None
+        raise WhaleidError(
+            f"{name} is no checkpoint of whaleid: its classes or its last layer are amiss. {MEND}"
+        ) from None
     if len(classes) != len(weights):
         raise WhaleidError(f"{name} names {len(classes)} classes, but has the weights of {len(weights)}. {MEND}")
     try:

@@ -33,6 +33,7 @@ def run(params: Params, variant: str) -> Record:
     test = sorted(catalog.loc[catalog["part"] == "test", "Image"])
     leaked = _leaked(files.read_csv(paths.LEAKS))
     inputs = [paths.LEAKS, paths.GROUPS]
+    settings: dict[str, str | float | bool] = {"variant": variant}
     figures: dict[str, float] = {}
     if variant == PHASH:
         asked = validation.queries(split, classes=[])
@@ -44,6 +45,7 @@ def run(params: Params, variant: str) -> Record:
         threshold = automatic if params.threshold == "auto" else params.threshold
         asked = validation.queries(split, found.classes.tolist())
         ranked = _rank(found, [*asked["Image"], *test], calibration["temperature"], threshold)
+        settings["threshold"] = params.threshold
         figures |= {"threshold": threshold, "threshold_auto": automatic}
         inputs += [paths.features(variant), paths.calibration(variant)]
 
@@ -62,7 +64,7 @@ def run(params: Params, variant: str) -> Record:
     files.write_json(figures, paths.metrics(variant))
     print(_summary(variant, figures, len(test)))
     return Record(
-        params={"variant": variant, "threshold": params.threshold, "leaks": trusts_duplicates},
+        params={**settings, "leaks": trusts_duplicates},
         metrics=figures,
         artifacts=[paths.submission(variant), paths.metrics(variant)],
         inputs=inputs,
