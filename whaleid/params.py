@@ -12,8 +12,15 @@ from whaleid.errors import InputProblems, WhaleidError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Scale = Annotated[float, Field(gt=0, le=128)]
+"""By which cosines are multiplied before the softmax."""
 BACKBONE = "backbone"
 """The `init` of a variant that starts from the backbone itself."""
+FINAL = "final"
+"""The name under which the variant that `final` names learns from all labelled photos."""
+
+
+Score = Literal["class", "nearest", "centroid", "duplicates"]
 
 
 class Section(BaseModel):
@@ -48,7 +55,9 @@ class Dedup(Section):
 class Split(Section):
     """What is held out for validation, by duplicate group."""
 
+    fold: Annotated[int, Field(ge=0, lt=2**32)]  # another number is another draw of the same shares
     known: Share  # of the whales with two unique photos or more, the share that gives one up
+    further: Share  # of the photos that such whales have left beyond one, the share given up as well
     unknown: Share  # of all whales, the share held out whole
     new_whale: Share  # of the `new_whale` photos
     unknown_share: Share  # how many of the queries to come are expected to be of no known whale
@@ -62,6 +71,8 @@ class Pack(Section):
     grey: bool
     crop: bool  # to the fluke's box, where there is one
     margin: Annotated[float, Field(ge=0, le=1)]  # added on each side of a box, as a share of its size
+    stretch: bool  # fill the whole size, or keep the fluke's proportions and leave room around it
+    turn: bool  # find photos that are upside down and turn them
 
 
 class Backbone(Section):
@@ -69,6 +80,43 @@ class Backbone(Section):
 
     name: Annotated[str, Field(min_length=1)]  # a torchvision classification model
     weights: Annotated[str, Field(min_length=1)]  # DEFAULT, none, or the path of a state dict
+    embedding: Annotated[int, Field(ge=2, le=4096)]  # numbers that a photo is turned into
+
+
+class Softmax(Section):
+    """Cross-entropy over the scaled cosines to the classes."""
+
+    kind: Literal["softmax"]
+    scale: Scale
+
+
+class Margin(Section):
+    """Cross-entropy that asks for a margin between a photo's class and the others."""
+
+    kind: Literal["arcface", "cosface"]
+    scale: Scale
+    # arcface: radians between the photo and its class; cosface: taken off their cosine
+    margin: Annotated[float, Field(ge=0, le=1)]
+
+
+class SubCentres(Section):
+    """ArcFace with several centres a class, of which a photo needs to be close to one only."""
+
+    kind: Literal["subcentre"]
+    scale: Scale
+    margin: Annotated[float, Field(ge=0, le=1)]  # radians
+    centres: Annotated[int, Field(ge=2, le=16)]
+
+
+class Triplet(Section):
+    """Hardest positive and hardest negative of each photo of a batch."""
+
+    kind: Literal["triplet"]
+    scale: Scale  # of the cosines to the centroids, which are its class logits
+    margin: Annotated[float, Field(gt=0, le=2)]  # between the two distances of unit vectors
+
+
+Loss = Annotated[Softmax | Margin | SubCentres | Triplet, Field(discriminator="kind")]
 
 
 class Variant(Section):
@@ -77,13 +125,21 @@ class Variant(Section):
     init: Annotated[str, Field(min_length=1)]  # whose hidden layers it starts from
     whales: Count | Literal["all"]  # the whales with most photos, or all of them
     photos: Count | Literal["all"]  # at most so many a whale, so that all have about equally many
+    fewest: Count  # photos that a whale must have to be learnt
     new_whale: bool  # whether `new_whale` is a class of its own
+    flip: Literal["identity", "augment", "off"]  # a mirrored fluke is another whale, the same whale, or not shown
+    augment: bool  # whether photos are moved, lit, blurred and erased at random
+    loss: Loss
+    least: Count  # views of each whale an epoch, at least: rare whales' photos are shown more than once
+    together: Count  # photos of a whale in a batch
     layers: Literal["all", "last"]  # which layers are trained
     epochs: Count
     batch: Annotated[int, Field(ge=2)]
     rate: Annotated[float, Field(gt=0, le=1)]  # the highest learning rate of the cycle
     decay: Share  # weight decay
-    leaks: bool  # whether duplicates of a query outrank the network
+    # what ranks whales, weighed on validation: the classes learnt, the nearest photo, the centroid of a whale's
+    # photos, the labels of duplicates
+    scores: Annotated[list[Score], Field(min_length=1)]
 
 
 class Params(Section):
@@ -91,6 +147,7 @@ class Params(Section):
 
     threshold: Share | Literal["auto"]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    final: Annotated[str, Field(min_length=1)]  # the variant that learns once more, from validation's photos too
     data: Data
     sample: Sample
     dedup: Dedup
@@ -102,8 +159,10 @@ class Params(Section):
     @model_validator(mode="after")
     def _variants_start_somewhere(self) -> "Params":
         wrong = []
+        if self.final not in self.variants:
+            wrong.append(f"final: there is no variant {self.final!r} (there are: {', '.join(self.variants)})")
         for name in self.variants:
-            if name in (BACKBONE, "boxes", "explore", "phash") or not name.replace("-", "_").isidentifier():
+            if name in (BACKBONE, FINAL, "boxes", "explore", "phash") or not name.replace("-", "_").isidentifier():
                 wrong.append(f"variants.{name}: this name is taken or holds more than letters, digits, - and _")
                 continue
             path = [name]
