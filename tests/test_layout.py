@@ -9,7 +9,7 @@ from PIL import Image
 from whaleid import paths
 from whaleid.catalog import layout
 from whaleid.catalog.table import read_table
-from whaleid.errors import WhaleidError
+from whaleid.errors import InputProblems, WhaleidError
 from whaleid.files import read_csv
 from whaleid.params import Data, Params, load
 from whaleid.stages import catalog
@@ -142,6 +142,14 @@ def test_refuses_folders_without_photos(root: Path) -> None:
             "  line 4: 'c.jpeg' has 0.5, 0, 0.5, 1, 2\n  line 5: 'd.jpg' has 0, nan, 1, 1, 2\n"
             "  line 6: 'e.jpg' has 0, 0, 1, 1, inf\n",
         ),
+        (
+            "boxes.csv",
+            ["Image,x0,y0,x1,y1", "a.jpg,0.6,0,0.4,1", "b.PNG,0,0.5,1,0.5", "c.jpeg,0,0,inf,1", "d.jpg,,0,1,1"],
+            "boxes that are not inside their photo (4):\n  line 2: 'a.jpg' has 0.6, 0, 0.4, 1\n"
+            "  line 3: 'b.PNG' has 0, 0.5, 1, 0.5\n  line 4: 'c.jpeg' has 0, 0, inf, 1\n"
+            "  line 5: 'd.jpg' has , 0, 1, 1\n"
+            "Give fractions of width and height with 0 ≤ x0 < x1 ≤ 1 and 0 ≤ y0 < y1 ≤ 1, and an aspect above 0.",
+        ),
         ("boxes.csv", ["Image,x0,y0,x1,y1", "a.jpg,0,0,1,1.01"], "line 2: 'a.jpg' has 0, 0, 1, 1.01"),
         ("boxes.csv", ["Image,x0,y0,x1,y1", "a.jpg,left,0,1,1"], "line 2: 'a.jpg' has left, 0, 1, 1"),
         (
@@ -254,6 +262,22 @@ def test_stage_names_all_bad_photos_and_keeps_the_last_catalogue(root: Path, mon
     assert "a.jpg: no JPEG or PNG image" in message
     assert "e.jpg: " in message
     assert paths.CATALOG.read_bytes() == before
+
+
+def test_stage_names_all_boxes_that_leave_nothing_before_it_writes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root.parent)
+    # of 40 x 20 pixels: less than one across, exactly one each way, less than one down
+    rows = ["a.jpg,0.5,0,0.52,1", "b.PNG,0.5,0.5,0.525,0.55", "e.jpg,0,0.96,1,1"]
+    write(root, "boxes.csv", "Image,x0,y0,x1,y1", *rows)
+    with pytest.raises(InputProblems) as caught:
+        run_catalog(root)
+    assert str(caught.value) == (
+        f"{root / 'boxes.csv'}: boxes that leave less than a pixel of their photo (2):\n"
+        "  'a.jpg' has 0.5, 0, 0.52, 1 of 40 x 20 pixels\n"
+        "  'e.jpg' has 0, 0.96, 1, 1 of 40 x 20 pixels\n"
+        "Correct these boxes, or remove their rows."
+    )
+    assert not paths.CATALOG.exists()
 
 
 def test_an_empty_table_keeps_its_columns(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Flukes in their true proportions, and every photo once, in the catalogue's order."""
+"""Flukes in their true proportions or stretched, without frames, upright, and every photo once, in order."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from whaleid import files, parallel, paths
 from whaleid.errors import WhaleidError
+from whaleid.images.borders import inside
 from whaleid.images.crop import WHOLE, crop, widen
 from whaleid.images.pack import Source, pack, sources
 from whaleid.params import Params
@@ -92,21 +93,111 @@ def test_around_the_crop_lies_its_mean_colour() -> None:
     assert sheet[10, 37].tolist() == [0, 0, 0]
 
 
-def test_a_box_that_leaves_nothing_names_the_photo(tmp_path: Path) -> None:
+def test_a_stretched_crop_fills_the_sheet() -> None:
+    photo = Image.new("L", (200, 100), 255)
+    photo.paste(0, (40, 0, 100, 100))
+    # the left half of the box is black, all of its height
+    sheet = np.asarray(crop(photo, (0.25, 0.25, 0.75, 0.75), 9.0, 96, 24, stretch=True))
+    assert sheet.shape == (24, 96)
+    assert (sheet[:, :46] < 20).all()
+    assert (sheet[:, 50:] > 235).all()
+    with_room = np.asarray(crop(photo, (0.25, 0.25, 0.75, 0.75), None, 96, 24))
+    assert (with_room[:, 24:46] < 20).all()
+    assert (with_room[:, 50:72] > 235).all()
+    assert with_room[:, :24] == pytest.approx(127.5, abs=3)
+
+
+@pytest.mark.parametrize("stretch", [True, False])
+def test_a_box_of_less_than_a_pixel_is_that_pixel(stretch: bool) -> None:
+    """Such as one that was found on a photo of few pixels; given ones are refused when the catalogue is read."""
+    photo = Image.fromarray(np.arange(0, 160, 10, dtype=np.uint8).reshape(4, 4))
+    sheet = np.asarray(crop(photo, (0.3, 0.55, 0.45, 0.7), None, 8, 4, stretch))
+    assert sheet.shape == (4, 8)
+    assert np.abs(sheet.astype(int) - 90).max() <= 15  # its neighbours are at 80, 100, 50 and 130
+
+
+def framed(top: int, right: int, bottom: int, left: int, level: int = 0) -> npt.NDArray[np.uint8]:
+    """Return 20 rows and 40 columns of noise from 40 to 255 in a frame of these widths."""
+    photo = np.random.default_rng(0).integers(40, 256, (20, 40), dtype=np.uint8)
+    inner = photo[top : 20 - bottom, left : 40 - right].copy()
+    photo[:] = level
+    photo[top : 20 - bottom, left : 40 - right] = inner
+    return photo
+
+
+@pytest.mark.parametrize(
+    ("widths", "box"),
+    [
+        ((0, 0, 0, 0), (0.0, 0.0, 1.0, 1.0)),
+        ((5, 0, 0, 0), (0.0, 0.25, 1.0, 1.0)),
+        ((4, 0, 2, 0), (0.0, 0.2, 1.0, 0.9)),
+        ((0, 10, 0, 4), (0.1, 0.0, 0.75, 1.0)),
+        ((1, 2, 3, 4), (0.1, 0.05, 0.95, 0.85)),
+        ((7, 0, 8, 0), (0.0, 0.35, 1.0, 0.6)),
+        ((8, 0, 8, 0), (0.0, 0.0, 1.0, 1.0)),  # a fifth is less than a photo
+        ((0, 16, 0, 15), (0.0, 0.0, 1.0, 1.0)),
+    ],
+)
+def test_what_lies_inside_a_frame(widths: tuple[int, int, int, int], box: tuple[float, float, float, float]) -> None:
+    for level in (0, 20):
+        assert inside(framed(*widths, level)) == pytest.approx(box)
+
+
+def test_a_frame_is_even_to_its_tolerance() -> None:
+    photo = framed(4, 0, 0, 0, level=20)
+    photo[:4, ::8], photo[:4, 3::8] = 30, 10
+    assert inside(photo) == (0.0, 0.2, 1.0, 1.0)
+    photo[2, 5] = 31
+    assert inside(photo) == (0.0, 0.1, 1.0, 1.0)
+    # bars may be of two levels, but not a bar
+    photo = framed(4, 0, 4, 0)
+    photo[:4], photo[16:18] = 255, 30
+    assert inside(photo) == (0.0, 0.2, 1.0, 0.9)
+
+
+def test_a_blank_photo_stays_whole() -> None:
+    assert inside(np.full((20, 40), 255, dtype=np.uint8)) == WHOLE
+    assert inside(np.full((1, 1), 7, dtype=np.uint8)) == WHOLE
+    speck = np.zeros((20, 40), dtype=np.uint8)
+    speck[9, 20] = 255
+    assert inside(speck) == WHOLE
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_only_photos_without_a_box_lose_their_frames(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "a.png"
-    noise((50, 50), "L", 0).save(path)
-    with pytest.raises(WhaleidError, match=r"a\.png: its box .* leaves less than a pixel of 50 x 50"):
-        list(pack([Source(path, (0.5, 0.1, 0.51, 0.9), None)], 32, 16, True, 0.0))
+    Image.fromarray(framed(4, 4, 2, 0)).convert(mode).save(path)
+    grey = mode == "L"
+    with Image.open(path) as photo:
+        whole, inner = (crop(photo, box, 3.0, 32, 16) for box in (WHOLE, (0.0, 0.2, 0.9, 0.9)))
+    found = list(pack([Source(path, None, 3.0), Source(path, WHOLE, 3.0)], 32, 16, grey, 0.0, False))
+    assert np.array_equal(found[0].squeeze(), np.asarray(inner))
+    assert np.array_equal(found[1].squeeze(), np.asarray(whole))
+
+
+@pytest.mark.parametrize("stretch", [True, False])
+def test_a_photo_that_is_upside_down_is_turned_and_not_mirrored(tmp_path: Path, stretch: bool) -> None:
+    photo = noise((30, 20), "L", 0)
+    box = (0.2, 0.1, 0.7, 0.9)
+    photo.save(tmp_path / "up.png")
+    photo.rotate(180).save(tmp_path / "down.png")
+    up = Source(tmp_path / "up.png", box, 2.0)
+    down = Source(tmp_path / "down.png", (0.3, 0.1, 0.8, 0.9), 2.0, turned=True)
+    upright, turned = pack([up, down], 32, 16, True, 0.0, stretch)
+    assert np.abs(upright.astype(int) - turned).max() <= 1
+    assert np.abs(upright.astype(int) - turned[:, ::-1]).max() > 50
 
 
 def test_sources_follow_the_catalogue() -> None:
-    catalog = pd.DataFrame([("a.jpg", "test"), ("c.jpg", "train"), ("b.jpg", "train")], columns=["Image", "part"])
-    columns = ["Image", "x0", "y0", "x1", "y1", "aspect"]
-    boxes = pd.DataFrame([("b.jpg", 0.0, 0.25, 0.5, 1.0, 1.5)], columns=columns)
-    assert sources(catalog, boxes, Path("root")) == [
+    names = [("a.jpg", "test"), ("c.jpg", "train"), ("b.jpg", "train"), ("d.jpg", "train")]
+    catalog = pd.DataFrame(names, columns=["Image", "part"])
+    columns = ["Image", "x0", "y0", "x1", "y1", "aspect", "source", "turned"]
+    rows = [("b.jpg", 0.0, 0.25, 0.5, 1.0, 1.5, "given", 0), ("d.jpg", 0.0, 0.5, 0.5, 1.0, 2.0, "found", 1)]
+    assert sources(catalog, pd.DataFrame(rows, columns=columns), Path("root")) == [
         Source(Path("root/test/a.jpg"), None, None),
         Source(Path("root/train/c.jpg"), None, None),
         Source(Path("root/train/b.jpg"), (0.0, 0.25, 0.5, 1.0), 1.5),
+        Source(Path("root/train/d.jpg"), (0.0, 0.5, 0.5, 1.0), 2.0, turned=True),
     ]
 
 
@@ -122,7 +213,7 @@ def photos(folder: Path, count: int) -> list[Source]:
 @pytest.mark.parametrize("grey", [True, False])
 def test_packing_equals_one_photo_at_a_time(tmp_path: Path, grey: bool) -> None:
     chosen = photos(tmp_path, 6)
-    packed = list(pack(chosen, 32, 16, grey, 0.1))
+    packed = list(pack(chosen, 32, 16, grey, 0.1, False))
     assert len(packed) == 6
     for source, found in zip(chosen, packed, strict=True):
         with Image.open(source.path) as opened:
@@ -138,10 +229,10 @@ def test_packing_equals_one_photo_at_a_time(tmp_path: Path, grey: bool) -> None:
 @pytest.mark.slow
 def test_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = photos(tmp_path, 40)
-    alone = list(pack(chosen, 32, 16, False, 0.1))
+    alone = list(pack(chosen, 32, 16, False, 0.1, False))
     monkeypatch.setattr(parallel, "FEW", 1)
     monkeypatch.setattr(parallel, "cores", lambda: 2)
-    together = list(pack(chosen, 32, 16, False, 0.1))
+    together = list(pack(chosen, 32, 16, False, 0.1, False))
     assert np.array_equal(alone, together)
 
 
@@ -153,8 +244,8 @@ def catalogue(boxes: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         noise((40, 40), "L", seed).save(path, quality=95)
     files.write_csv(pd.DataFrame(names, columns=["Image", "part"]), paths.CATALOG)
-    rows = [("b.jpg", 0.25, 0.25, 0.75, 0.75, 2.0, "given")] if boxes else []
-    columns = ["Image", "x0", "y0", "x1", "y1", "aspect", "source"]
+    rows = [("b.jpg", 0.25, 0.25, 0.75, 0.75, 2.0, "given", 1)] if boxes else []
+    columns = ["Image", "x0", "y0", "x1", "y1", "aspect", "source", "turned"]
     files.write_csv(pd.DataFrame(rows, columns=columns), paths.FLUKES)
 
 
@@ -178,9 +269,9 @@ def test_the_stage_writes_every_photo_in_order(
     ]
     with Image.open("photos/train/b.jpg") as photo:
         expected = crop(photo.convert("L"), (0.25, 0.25, 0.75, 0.75), 2.0, 32, 16)
-    assert np.array_equal(load()[1, :, :, 0], np.asarray(expected))
+    assert np.array_equal(load()[1, ::-1, ::-1, 0], np.asarray(expected))
     assert capsys.readouterr().out == (
-        "data/pack/photos.npy: 3 x 16 x 32 x 1 (photos, height, width, channels), 1 of them cropped\n"
+        "data/pack/photos.npy: 3 x 16 x 32 x 1 (photos, height, width, channels), 1 of them cropped, 1 turned\n"
     )
     before = {path.name: path.read_bytes() for path in paths.PACK.iterdir()}
     stage.run(settings)
@@ -194,7 +285,16 @@ def test_the_stage_crops_nothing_where_told_so_but_restores_the_aspect(project: 
     stage.run(settings)
     with Image.open("photos/train/b.jpg") as photo:
         expected = crop(photo.convert("RGB"), WHOLE, 2.0, 32, 16)
-    assert np.array_equal(load()[1], np.asarray(expected))
+    assert np.array_equal(load()[1, ::-1, ::-1], np.asarray(expected))
+
+
+def test_the_stage_stretches_where_told_so(project: Callable[..., Params]) -> None:
+    settings = project(data={"root": "photos"}, pack={"width": 32, "height": 16, "margin": 0.0, "stretch": True})
+    catalogue(boxes=True)
+    stage.run(settings)
+    with Image.open("photos/train/b.jpg") as photo:
+        expected = photo.convert("L").resize((32, 16), Image.Resampling.BICUBIC, box=(10, 10, 30, 30))
+    assert np.array_equal(load()[1, ::-1, ::-1, 0], np.asarray(expected))
 
 
 def test_the_stage_takes_a_catalogue_without_boxes(project: Callable[..., Params]) -> None:

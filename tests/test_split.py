@@ -32,8 +32,10 @@ GROUPS = [
 ]
 
 
-def shares(known=0.0, unknown=0.0, new_whale=0.0):
-    return params.Split(known=known, unknown=unknown, new_whale=new_whale, unknown_share=0.3)
+def shares(fold=0, known=0.0, further=0.0, unknown=0.0, new_whale=0.0):
+    return params.Split(
+        fold=fold, known=known, further=further, unknown=unknown, new_whale=new_whale, unknown_share=0.3
+    )
 
 
 def unique_of(rows):
@@ -94,6 +96,57 @@ def test_every_photo_of_a_whale_can_be_the_one_given_up():
     assert all(10 <= given[image] <= 30 for image in ("a1", "a2", "a3"))
 
 
+def test_a_whale_gives_up_all_photos_but_one_at_most():
+    for seed in range(20):
+        given, known = set(images(draw(seed, known=1.0), "known")), draw(seed, known=1.0, further=1.0)
+        assert given < set(images(known, "known"))
+        assert Counter(known.loc[known["role"] == "known", "Id"]) == {"ann": 2, "bob": 1}
+        assert Counter(known.loc[known["role"] == "catalogue", "Id"]) == {
+            "ann": 1,
+            "bob": 1,
+            "cat": 1,
+            "dan": 1,
+            "new_whale": 2,
+        }
+
+
+def test_every_photo_of_a_whale_can_be_the_one_that_stays():
+    stay = Counter()
+    for seed in range(60):
+        table = draw(seed, known=1.0, further=1.0)
+        stay.update(table.loc[(table["role"] == "catalogue") & (table["Id"] == "ann"), "Image"])
+    assert sorted(stay) == ["a1", "a2", "a3"]
+    assert min(stay.values()) >= 10
+
+
+@pytest.mark.parametrize(
+    ("photos", "whales", "further", "expected"),
+    [
+        (7, 8, 0.1, 8 + 4),  # a tenth of 8 * 5 photos beyond the one given up and the one that stays
+        (3, 15, 0.1, 15 + 2),  # 1.5, rounded half up
+        (3, 4, 0.1, 4 + 1),  # one of four at least
+        (3, 1, 0.1, 1),  # but not of one
+        (2, 9, 1.0, 9),  # nothing is left beyond one
+        (7, 8, 0.0, 8),
+    ],
+)
+def test_further_photos_are_a_share_of_what_is_left_beyond_one(photos, whales, further, expected):
+    rows = [(f"{whale:02}{photo}", f"w{whale:02}") for whale in range(whales) for photo in range(photos)]
+    rows += [(f"s{number}", f"single{number}") for number in range(30)]
+    assert len(images(draw(unique=rows, groups=[], known=1.0, further=further), "known")) == expected
+    # only whales that gave one up give more
+    assert images(draw(unique=rows, groups=[], further=further), "known") == []
+
+
+def test_whales_that_give_nothing_up_keep_all_photos():
+    rows = [(f"{whale:02}{photo}", f"w{whale:02}") for whale in range(10) for photo in range(4)]
+    table = draw(unique=rows, groups=[], known=0.3, unknown=0.2, further=1.0)
+    assert Counter(table.loc[table["role"] == "known", "Id"].value_counts()) == {
+        3: 2
+    }  # three tenths of the 8 that are not unknown
+    assert Counter(table.loc[table["role"] == "catalogue", "Id"].value_counts()) == {1: 2, 4: 6}
+
+
 def test_unknown_whales_are_held_out_whole_from_either_stratum():
     for seed in range(20):
         table = draw(seed, unknown=0.5)
@@ -146,7 +199,7 @@ def random_catalogue(seed):
 @pytest.mark.parametrize("seed", range(25))
 def test_nothing_straddles_in_random_catalogues(seed):
     unique, groups = random_catalogue(seed)
-    table = draw(seed, unique, groups, known=0.5, unknown=0.2, new_whale=0.3)
+    table = draw(seed, unique, groups, known=0.5, further=0.3, unknown=0.2, new_whale=0.3)
     role = dict(zip(table["Image"], table["role"], strict=True))
     train = table[table["part"] == "train"]
 
@@ -174,11 +227,24 @@ def test_nothing_straddles_in_random_catalogues(seed):
 def test_neither_row_order_nor_another_index_changes_the_draw():
     unique, groups = random_catalogue(1)
     rng = np.random.default_rng(0)
-    held_out = {"known": 0.5, "unknown": 0.2, "new_whale": 0.3}
+    held_out = {"known": 0.5, "further": 0.3, "unknown": 0.2, "new_whale": 0.3}
     first = draw(3, unique, groups, **held_out)
     again = draw(3, rng.permutation(unique), [groups[at] for at in rng.permutation(len(groups))], **held_out)
     pd.testing.assert_frame_equal(first, again)
     assert not first.equals(draw(4, unique, groups, **held_out))
+
+
+def test_another_fold_is_another_draw_of_every_role_and_of_the_same_counts():
+    unique, groups = random_catalogue(1)
+    held_out = {"known": 0.5, "further": 0.3, "unknown": 0.2, "new_whale": 0.3}
+    folds = [draw(3, unique, groups, fold=fold, **held_out) for fold in range(3)]
+    for role in ("known", "unknown", "new_whale"):
+        assert len({tuple(images(table, role)) for table in folds}) == 3
+    for role in ("unknown", "new_whale"):
+        assert len({table.loc[table["role"] == role, "Id"].nunique() for table in folds}) == 1
+    # nor is a fold the draw of another seed
+    assert not folds[1].equals(draw(1, unique, groups, fold=3, **held_out))
+    pd.testing.assert_frame_equal(folds[1], draw(3, unique, groups, fold=1, **held_out))
 
 
 def test_a_share_adds_to_what_it_held_out_and_leaves_the_others_alone():
@@ -189,6 +255,10 @@ def test_a_share_adds_to_what_it_held_out_and_leaves_the_others_alone():
         assert set(images(few, role)) < set(images(more, role))
         for other in {"unknown", "new_whale"} - {role}:
             assert images(few, other) == images(more, other)
+    # further photos come on top of the first ones
+    some, most = (draw(0, unique, groups, known=0.5, further=further) for further in (0.2, 0.8))
+    assert set(images(draw(0, unique, groups, known=0.5), "known")) < set(images(some, "known"))
+    assert set(images(some, "known")) < set(images(most, "known"))
     # whales that become unknown give nothing up; the rest give up the photo they gave up before
     all_known = draw(0, unique, groups, known=1.0)
     fewer = draw(0, unique, groups, known=1.0, unknown=0.4)

@@ -48,8 +48,9 @@ def _run(stage: str, variant: str | None = None) -> None:
     from whaleid import params, paths
 
     settings = params.load(paths.PARAMS)
-    # `phash` is decided by duplicates alone: it has a prediction, and no network of its own
-    named = [*settings.variants, "phash"] if stage == "predict" else list(settings.variants)
+    # `final` has no validation to be calibrated on; `phash`, decided by duplicates alone, has no network
+    others = {"train": [paths.FINAL], "embed": [paths.FINAL], "predict": [paths.FINAL, "phash"]}
+    named = [*settings.variants, *others.get(stage, [])]
     if variant is not None and variant not in named:
         from whaleid.errors import WhaleidError
 
@@ -131,7 +132,7 @@ def embed(variant: VariantArgument) -> None:
 
 @app.command(rich_help_panel="Stages")
 def calibrate(variant: VariantArgument) -> None:
-    """Find a variant's temperature and threshold on validation: models/VARIANT.calibration.json."""
+    """Weigh a variant's scores and find its threshold on validation: models/VARIANT.calibration.json."""
     _run("calibrate", variant)
 
 

@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from whaleid.errors import InputProblems, WhaleidError
+from whaleid.paths import FINAL
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -16,8 +17,6 @@ Scale = Annotated[float, Field(gt=0, le=128)]
 """By which cosines are multiplied before the softmax."""
 BACKBONE = "backbone"
 """The `init` of a variant that starts from the backbone itself."""
-FINAL = "final"
-"""The name under which the variant that `final` names learns from all labelled photos."""
 
 
 Score = Literal["class", "nearest", "centroid", "duplicates"]
@@ -156,6 +155,10 @@ class Params(Section):
     backbone: Backbone
     variants: Annotated[dict[str, Variant], Field(min_length=1)]
 
+    def variant(self, name: str) -> Variant:
+        """Return the variant `name`; `final` is the one that the key `final` names."""
+        return self.variants[self.final if name == FINAL else name]
+
     @model_validator(mode="after")
     def _variants_start_somewhere(self) -> "Params":
         wrong = []
@@ -175,9 +178,26 @@ class Params(Section):
                     wrong.append(f"variants.{name}.init: goes in a circle: {' → '.join([*path, start])}")
                     break
                 path.append(start)
+        for name, variant in self.variants.items():
+            wrong += [f"variants.{name}.{said}" for said in _contradictions(variant)]
         if wrong:
             raise ValueError("\n".join(dict.fromkeys(wrong)))
         return self
+
+
+def _contradictions(variant: Variant) -> list[str]:
+    """Say which keys of a variant cannot go together."""
+    wrong = []
+    if variant.batch % variant.together:
+        wrong.append(f"batch: {variant.batch} is no multiple of the {variant.together} photos that are together")
+    elif variant.batch < 2 * variant.together:
+        wrong.append(f"batch: {variant.batch} holds no two whales with {variant.together} photos together each")
+    if variant.loss.kind == "triplet":
+        if variant.together == 1:
+            wrong.append("together: 1 gives the loss triplet nothing to compare: set 2 or more")
+        if variant.layers == "last":
+            wrong.append("layers: the loss triplet does not train the last layer: set all")
+    return wrong
 
 
 def load(path: Path) -> Params:

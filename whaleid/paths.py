@@ -5,6 +5,10 @@ Never anchored at this file: a queued experiment runs in a working directory of 
 
 from pathlib import Path
 
+FINAL = "final"
+"""The name under which the variant that the parameter `final` names learns from all labelled photos."""
+FINAL = "final"
+"""The name under which the variant that `final` names learns from all labelled photos."""
 PARAMS = Path("params.yaml")
 SAMPLE = Path("data/sample")
 """The drawn catalogue: the default of `data.root`."""
@@ -45,8 +49,13 @@ def checkpoint(variant: str) -> Path:
     return Path("models") / f"{variant}.pt"
 
 
+def unfinished(variant: str) -> Path:
+    """Return where the training of `variant` is kept from epoch to epoch, to go on after it was killed."""
+    return Path("models") / f"{variant}.unfinished.pt"
+
+
 def calibration(variant: str) -> Path:
-    """Return the temperature and the threshold found for `variant`."""
+    """Return the weights of the scores, the bias and the threshold found for `variant`."""
     return Path("models") / f"{variant}.calibration.json"
 
 
@@ -68,6 +77,11 @@ def history(variant: str) -> Path:
 def threshold_curve(variant: str) -> Path:
     """Return MAP@5 on validation over every threshold."""
     return Path("reports") / variant / "threshold.csv"
+
+
+def scores(variant: str) -> Path:
+    """Return how good each score of `variant` is alone, and all together."""
+    return Path("reports") / variant / "scores.csv"
 
 
 def metrics(variant: str) -> Path:

@@ -115,6 +115,25 @@ def _bad_boxes(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
     )
 
 
+def tiny_box_problems(path: Path, boxes: pd.DataFrame, photos: pd.DataFrame) -> Iterator[InputProblems]:
+    """Yield which of `boxes`, of the file `path`, leave less than a pixel's width or height of their photo.
+
+    `boxes` is `Image,x0,y0,x1,y1`, numbers; `photos` is `Image,width,height` of these photos and maybe others.
+    """
+    sizes = photos[["Image", "width", "height"]]
+    across, down = boxes["x1"] - boxes["x0"], boxes["y1"] - boxes["y0"]
+    sized = boxes[["Image", *CORNERS]].assign(across=across, down=down).merge(sizes, on="Image")
+    tiny = sized[(sized["across"] * sized["width"] < 1) | (sized["down"] * sized["height"] < 1)]
+    yield from _found(
+        f"{path}: boxes that leave less than a pixel of their photo",
+        [
+            f"{row.Image!r} has {row.x0:g}, {row.y0:g}, {row.x1:g}, {row.y1:g} of {row.width} x {row.height} pixels"
+            for row in tiny.itertuples()
+        ],
+        "Correct these boxes, or remove their rows.",
+    )
+
+
 def _number(text: str) -> float:
     """Return the number that `text` says, or NaN, which no comparison accepts."""
     try:

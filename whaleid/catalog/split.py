@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from whaleid.params import Split
 
 Frame = TypeVar("Frame", pd.DataFrame, "pd.Series[str]")
+Draws = tuple[int, int]
+"""The seed and the fold, which every draw depends on."""
 
 
 def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) -> pd.DataFrame:
@@ -27,13 +29,14 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
 
     `unique` is `Image,Id`, one photo a duplicate group and none of a conflict; `groups` is
     `group,Image,part,Id`, every photo of every duplicate group. Their order does not matter. A share that is raised
-    adds to what it held out, and a share that is changed draws no other one anew.
+    adds to what it held out, and a share that is changed draws no other one anew; another `shares.fold`, or another
+    `seed`, is another draw.
 
     Returns `Image,Id,part,role`, sorted by `Image`; `part` and `role` are one of
 
     - `train`, `catalogue`: to be trained on;
-    - `validation`, `known`: one random photo each of a share of the whales with two unique photos or more, whose
-      other photos are in `train`;
+    - `validation`, `known`: one random photo each of a share of the whales with two unique photos or more, and of
+      the photos that these whales have left beyond one, a further share; at least one photo of each is in `train`;
     - `validation`, `unknown`: all unique photos of a share of the whales; those with one photo and those with
       several are drawn apart, so that both are there in proportion;
     - `validation`, `new_whale`: a share of the unique photos of no named whale;
@@ -43,9 +46,13 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     Copies of photos that are held out are left out. Counts are rounded half up, but a share above 0 takes at least
     one `known` photo, and at least one wherever there are several whales or photos to draw from.
 
+    With `known` 1 and `further`, `unknown` and `new_whale` 0.1, photos are held out as the public re-split of Kaggle's
+    contest drew its queries, but for whales with several photos, of which it held out none whole.
+
     Raises:
         WhaleidError: no whale is left to train on, or none that could give up a photo.
     """
+    draws = (seed, shares.fold)
     unique = unique[["Image", "Id"]].sort_values("Image", ignore_index=True)
     new_whale = unique.loc[unique["Id"] == NEW_WHALE, "Image"]
     named = unique[unique["Id"] != NEW_WHALE]
@@ -53,8 +60,8 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
 
     whales = pd.concat(
         [
-            _draw(named.loc[alone, "Id"], shares.unknown, seed, "unknown single"),
-            _draw(named.loc[~alone, "Id"].drop_duplicates(), shares.unknown, seed, "unknown several"),
+            _draw(named.loc[alone, "Id"], shares.unknown, draws, "unknown single"),
+            _draw(named.loc[~alone, "Id"].drop_duplicates(), shares.unknown, draws, "unknown several"),
         ]
     )
     unknown = named["Id"].isin(whales)
@@ -64,9 +71,9 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
             "Lower split.unknown, or add labelled photos."
         )
     roles = {
-        "known": _known(named[~alone], whales, shares.known, seed),
+        "known": _known(named[~alone], whales, shares, draws),
         "unknown": named.loc[unknown, "Image"],
-        "new_whale": _draw(new_whale, shares.new_whale, seed, "new_whale"),
+        "new_whale": _draw(new_whale, shares.new_whale, draws, "new_whale"),
     }
     table = unique.assign(part="train", role="catalogue")
     for role, images in roles.items():
@@ -75,19 +82,25 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     return pd.concat([table, _duplicates(unique, groups, held_out)]).sort_values("Image", ignore_index=True)
 
 
-def _known(several: pd.DataFrame, unknown: pd.Series[str], share: float, seed: int) -> pd.Series[str]:
-    """Draw one photo each of a share of the whales in `several` that are not `unknown`."""
-    if share == 0:
+def _known(several: pd.DataFrame, unknown: pd.Series[str], shares: Split, draws: Draws) -> pd.Series[str]:
+    """Draw the photos that the whales in `several` which are not `unknown` give up: one each, and further ones."""
+    if shares.known == 0:
         return several["Image"].iloc[:0]
-    one_each = _shuffled(several, seed, "known photo").drop_duplicates("Id")
-    left = _shuffled(one_each.sort_values("Id"), seed, "known whale")
-    left = left[~left["Id"].isin(unknown)]  # only now, so that other unknown whales do not reshuffle the rest
+    photos = _shuffled(several, draws, "known photo")
+    place = photos.groupby("Id").cumcount()  # a whale's first photo is given up, its second one stays
+    # all are shuffled, and chosen from only then, so that other shares do not reshuffle the rest
+    left = _shuffled(photos[place == 0].sort_values("Id"), draws, "known whale")
+    left = left[~left["Id"].isin(unknown)]
     if left.empty:
         raise WhaleidError(
-            f"split.known is {share:g}, but no whale has two unique photos, one of them to give up (whales that are "
-            "held out whole do not count). Set split.known to 0, lower split.unknown, or add labelled photos."
+            f"split.known is {shares.known:g}, but no whale has two unique photos, one of them to give up (whales "
+            "that are held out whole do not count). Set split.known to 0, lower split.unknown, or add labelled photos."
         )
-    return left["Image"].iloc[: max(_round(share * len(left)), 1)]
+    first = left.iloc[: max(_round(shares.known * len(left)), 1)]
+    beyond = _shuffled(photos[place > 1].sort_values("Image"), draws, "further photo")
+    beyond = beyond[beyond["Id"].isin(first["Id"])]
+    given: pd.Series[str] = pd.concat([first, beyond.iloc[: _count(shares.further, len(beyond))]])["Image"]
+    return given
 
 
 def _duplicates(unique: pd.DataFrame, groups: pd.DataFrame, held_out: pd.Series[str]) -> pd.DataFrame:
@@ -99,15 +112,19 @@ def _duplicates(unique: pd.DataFrame, groups: pd.DataFrame, held_out: pd.Series[
     return copies[["Image", "Id"]].assign(part="validation", role="duplicate")
 
 
-def _draw(items: pd.Series[str], share: float, seed: int, purpose: str) -> pd.Series[str]:
-    """Draw a share of `items`, at least one of several if it is above 0."""
-    least = 1 if share > 0 and len(items) > 1 else 0
-    return _shuffled(items.sort_values(), seed, purpose).iloc[: max(_round(share * len(items)), least)]
+def _draw(items: pd.Series[str], share: float, draws: Draws, purpose: str) -> pd.Series[str]:
+    """Draw a share of `items`."""
+    return _shuffled(items.sort_values(), draws, purpose).iloc[: _count(share, len(items))]
 
 
-def _shuffled(items: Frame, seed: int, purpose: str) -> Frame:
-    """Return `items` in an order that depends on their number, `seed` and `purpose`."""
-    order = np.random.default_rng([seed, *purpose.encode()]).permutation(len(items))
+def _count(share: float, number: int) -> int:
+    """Return how many of `number` a share of them is: at least one of several if it is above 0."""
+    return max(_round(share * number), 1 if share > 0 and number > 1 else 0)
+
+
+def _shuffled(items: Frame, draws: Draws, purpose: str) -> Frame:
+    """Return `items` in an order that depends on their number, `draws` and `purpose`."""
+    order = np.random.default_rng([*draws, *purpose.encode()]).permutation(len(items))
     return items.iloc[order]
 
 

@@ -1,4 +1,4 @@
-"""MAP@5 with one true label a query, and how means of different kinds of queries are put together."""
+"""MAP@5 with one true label a query."""
 
 from collections.abc import Sequence
 
@@ -21,21 +21,3 @@ def reciprocal_ranks(ranked: Sequence[Sequence[str]], truth: Sequence[str]) -> n
 def mean_average_precision(ranked: Sequence[Sequence[str]], truth: Sequence[str]) -> float:
     """Return MAP@5, which is the mean of `reciprocal_ranks` where each query has one true label."""
     return float(reciprocal_ranks(ranked, truth).mean())
-
-
-def mixed_mean(
-    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], share: float
-) -> npt.NDArray[np.float64]:
-    """Return the mean over the last axis if a `share` (0 to 1) of queries were like those of `second`.
-
-    `first` is (..., F), `second` (..., S), the result (...). A kind without queries leaves all the weight to the
-    other, which must have some.
-    """
-    mean: npt.NDArray[np.float64]
-    if not first.shape[-1]:
-        mean = second.mean(axis=-1)
-    elif not second.shape[-1]:
-        mean = first.mean(axis=-1)
-    else:
-        mean = (1 - share) * first.mean(axis=-1) + share * second.mean(axis=-1)
-    return mean

@@ -1,4 +1,4 @@
-"""Five names a query: whales by probability, `new_whale` at its threshold, duplicates before both."""
+"""Five names a query: whales by probability, and `new_whale` at its threshold."""
 
 from collections.abc import Sequence
 
@@ -34,9 +34,8 @@ def rank(
 ) -> npt.NDArray[np.str_]:
     """Rank `new_whale` as if its probability were `threshold`.
 
-    `probabilities` is (Q, W), `whales` (W,) their labels, without `new_whale`. Where the network has a class of
-    that name, the softmax is taken over all classes and its column is left out here: it takes probability away
-    from the whales, and the threshold alone decides its rank.
+    `probabilities` is (Q, W), `whales` (W,) their labels, without `new_whale`, whose own probability is left out: it
+    takes some away from the whales, and the threshold alone decides its rank.
 
     Returns (Q, min(5, W + 1)) distinct labels: whales above the threshold, `new_whale`, the other whales; whales
     by descending probability, ties by label.
@@ -48,11 +47,6 @@ def rank(
     return np.take_along_axis(everyone, places.argsort(axis=1), axis=1)[:, :PLACES]
 
 
-def combine(evidence: Sequence[Sequence[str]], ranked: Sequence[Sequence[str]], fill: Sequence[str]) -> list[list[str]]:
-    """Return the first five distinct labels a query: those of its duplicates, its ranking, then `fill`.
-
-    `evidence` holds the labels of each query's duplicates, closest first, or none; `fill` is for all queries.
-    """
-    return [
-        list(dict.fromkeys([*seen, *guessed, *fill]))[:PLACES] for seen, guessed in zip(evidence, ranked, strict=True)
-    ]
+def filled(ranked: Sequence[Sequence[str]], fill: Sequence[str]) -> list[list[str]]:
+    """Return the first five distinct labels a query: those of its ranking, then `fill`, which is for all queries."""
+    return [list(dict.fromkeys([*labels, *fill]))[:PLACES] for labels in ranked]

@@ -1,20 +1,127 @@
-"""How well a query fits each class, from embeddings alone: redone without the network."""
+"""How well queries fit each whale, from embeddings alone: redone without the network.
+
+Embeddings are float32 rows of unit length, in V views of a photo (as it is, mirrored): (V, N, D). Cosines are taken
+view by view and averaged, so they go from -1 to 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from whaleid.labels import NEW_WHALE
 
-def class_logits(
-    embeddings: npt.NDArray[np.float32], centres: npt.NDArray[np.float32], scale: float
+DUPLICATES = "duplicates"
+"""The score that needs no embeddings: 1 for the labels of a query's duplicates, else 0."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Photos of named whales, those of one whale side by side: what queries are compared with."""
+
+    whales: npt.NDArray[np.str_]  # (W,), distinct, sorted: the candidates
+    starts: npt.NDArray[np.int64]  # (W,), the first photo of each
+    photos: npt.NDArray[np.float32]  # (V, G, D)
+    centroids: npt.NDArray[np.float32]  # (V, W, D), the mean of each whale's photos, of unit length
+
+
+def gallery(embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.str_]) -> Gallery:
+    """Return photos `embeddings` (V, G, D) with `labels` (G,), which hold no `new_whale`, as a gallery."""
+    order = np.argsort(labels, kind="stable")
+    whales, starts = np.unique(labels[order], return_index=True)
+    photos = embeddings[:, order]
+    sums = np.add.reduceat(photos, starts, axis=1)
+    return Gallery(whales, starts, photos, sums / np.linalg.norm(sums, axis=2, keepdims=True))
+
+
+def cosines(queries: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return (Q, M): the mean over views of the cosines of queries (V, Q, D) and others (V, M, D)."""
+    mean: npt.NDArray[np.float32] = (queries @ others.transpose(0, 2, 1)).mean(axis=0)
+    return mean
+
+
+def class_scores(queries: npt.NDArray[np.float32], centres: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return (Q, C): the mean over views of the largest cosine of queries (V, Q, D) to a class's centres (V, C, S, D).
+
+    With several centres a class, a photo needs to be like one of them only (Deng et al., "Sub-center ArcFace",
+    ECCV 2020).
+    """
+    views, classes, several, dimensions = centres.shape
+    found = queries @ centres.reshape(views, classes * several, dimensions).transpose(0, 2, 1)
+    mean: npt.NDArray[np.float32] = found.reshape(views, -1, classes, several).max(axis=3).mean(axis=0)
+    return mean
+
+
+def nearest_scores(queries: npt.NDArray[np.float32], among: Gallery) -> npt.NDArray[np.float32]:
+    """Return (Q, W): the cosine of queries (V, Q, D) to the photo of each whale that is most like them."""
+    nearest: npt.NDArray[np.float32] = np.maximum.reduceat(cosines(queries, among.photos), among.starts, axis=1)
+    return nearest
+
+
+def centroid_scores(queries: npt.NDArray[np.float32], among: Gallery) -> npt.NDArray[np.float32]:
+    """Return (Q, W): the cosine of queries (V, Q, D) to the normalised mean of each whale's photos."""
+    return cosines(queries, among.centroids)
+
+
+def in_class_terms(
+    nearest: npt.NDArray[np.float32], of_classes: npt.NDArray[np.float32], learnt: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float32]:
-    """Return (Q, C) float32: the scaled cosines of embeddings (Q, D) and centres (C, D), all of unit length."""
-    return (embeddings @ centres.T) * np.float32(scale)
+    """Return (Q, W): class scores of all whales, where `of_classes` (Q, L) are those of the L that are `learnt` (W,).
 
-
-def probabilities(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:
-    """Return the softmax (Q, C) of logits (Q, C) / temperature: every row sums to 1."""
-    scores = logits / np.float32(temperature)
-    scores -= scores.max(axis=1, keepdims=True)  # the largest becomes exp(0): nothing overflows
-    np.exp(scores, out=scores)
-    scores /= scores.sum(axis=1, keepdims=True)
+    The others, as those that validation held out, are given the score of their nearest photo, `nearest` (Q, W), moved
+    and stretched, query by query, as takes the learnt whales' `nearest` to the mean and the spread of their class
+    scores. Two photos are more alike than a photo and the class centre of another whale: taken as they are, the scores
+    of nearest photos would rank whales first that no network has learnt. Where none is learnt, they stay as they are.
+    """
+    if not learnt.any():
+        return nearest
+    known = nearest[:, learnt]
+    spread = of_classes.std(axis=1, keepdims=True) / np.maximum(known.std(axis=1, keepdims=True), 1e-6)
+    scores = of_classes.mean(axis=1, keepdims=True) + (nearest - known.mean(axis=1, keepdims=True)) * spread
+    scores[:, learnt] = of_classes
     return scores
+
+
+def duplicate_scores(evidence: Sequence[Sequence[str]], labels: npt.NDArray[np.str_]) -> npt.NDArray[np.float32]:
+    """Return (Q, L): 1 where a query's `evidence`, the labels of its duplicates, holds the label (L,), else 0."""
+    column = {str(label): index for index, label in enumerate(labels)}
+    found = np.zeros((len(evidence), len(labels)), dtype=np.float32)
+    for query, said in enumerate(evidence):
+        found[query, [column[label] for label in said if label in column]] = 1
+    return found
+
+
+def score_table(
+    names: Sequence[str],
+    queries: npt.NDArray[np.float32],
+    evidence: Sequence[Sequence[str]],
+    among: Gallery,
+    centres: npt.NDArray[np.float32],
+    classes: npt.NDArray[np.str_],
+) -> npt.NDArray[np.float32]:
+    """Return (K, Q, W + 1): the K scores named of every query for every whale of the gallery, then for `new_whale`.
+
+    `names` are of `class`, `nearest`, `centroid` and `duplicates`; `queries` is (V, Q, D), `evidence` the labels of
+    each query's duplicates, `centres` (V, C, S, D) those of `classes` (C,), some of the whales among them. What nothing
+    tells of `new_whale` is 0: where it is no class, that is everything but `duplicates`.
+    """
+    labels = np.append(among.whales, NEW_WHALE)
+    table = np.zeros((len(names), queries.shape[1], len(labels)), dtype=np.float32)
+    nearest = nearest_scores(queries, among)
+    for scores, name in zip(table, names, strict=True):
+        if name == "class":
+            of_classes = class_scores(queries, centres)
+            row = {str(label): index for index, label in enumerate(classes)}
+            learnt = np.isin(among.whales, classes)
+            columns = [row[label] for label in among.whales[learnt].tolist()]
+            scores[:, :-1] = in_class_terms(nearest, of_classes[:, columns], learnt)
+            if NEW_WHALE in row:
+                scores[:, -1] = of_classes[:, row[NEW_WHALE]]
+        elif name == "nearest":
+            scores[:, :-1] = nearest
+        elif name == "centroid":
+            scores[:, :-1] = centroid_scores(queries, among)
+        else:
+            scores[:] = duplicate_scores(evidence, labels)
+    return table

@@ -1,12 +1,15 @@
-"""What validation asks of a variant, and its answers in figures."""
+"""What validation asks of a variant, what it may compare with, and its answers in figures."""
+
+from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from whaleid.errors import WhaleidError
-from whaleid.identify.metrics import mixed_mean, reciprocal_ranks
+from whaleid.identify.metrics import reciprocal_ranks
 from whaleid.labels import NEW_WHALE
 
 
@@ -34,6 +37,16 @@ def queries(split: pd.DataFrame, classes: Collection[str]) -> pd.DataFrame:
     return found
 
 
+def gallery(split: pd.DataFrame, held_out: bool) -> pd.DataFrame:
+    """Return the photos of named whales that queries are compared with, `Image,Id`: one a duplicate group.
+
+    `split` is `Image,Id,part,role`. Validation is compared with its training photos; queries to come with those that
+    validation held out as well, where `held_out` says so.
+    """
+    unique = split["role"] != "duplicate" if held_out else split["part"] == "train"
+    return split.loc[unique & (split["Id"] != NEW_WHALE), ["Image", "Id"]]
+
+
 def duplicate_evidence(asked: pd.DataFrame, groups: pd.DataFrame) -> list[list[str]]:
     """Return, for each query, the labels of its duplicates, as if it were not labelled itself.
 
@@ -51,32 +64,50 @@ def duplicate_evidence(asked: pd.DataFrame, groups: pd.DataFrame) -> list[list[s
     ]
 
 
+def duplicate_share(leaks: pd.DataFrame, catalog: pd.DataFrame) -> float:
+    """Return how many of the queries to come duplicate a labelled photo; `leaks` has a row a `query` and photo."""
+    return float(leaks["query"].nunique() / (catalog["part"] == "test").sum())
+
+
+def importance(roles: pd.Series[str], unknown_share: float, duplicate_share: float) -> npt.NDArray[np.float64]:
+    """Return (Q,) how much each query counts so that its kind counts as is expected of the queries to come; 1 in sum.
+
+    `roles` (Q,) are those of `queries`. A share of `duplicate_share` is `duplicate`; of the others, `unknown_share` is
+    `unknown` or `new_whale`, the rest `known`. A kind without photos leaves its share to the others.
+    """
+    known, unknown, duplicate = (
+        members / max(members.sum(), 1)
+        for members in (roles.isin(kind).to_numpy() for kind in (["known"], ["unknown", "new_whale"], ["duplicate"]))
+    )
+    return _mixed(_mixed(known, unknown, unknown_share), duplicate, duplicate_share)
+
+
+def _mixed(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.float64]:
+    """Return weights (Q,) of which a `share` is those of `second`, or all where there are only those."""
+    if not first.any():
+        return second
+    return (1 - share) * first + share * second if second.any() else first
+
+
 def figures(
     asked: pd.DataFrame, ranked: Sequence[Sequence[str]], unknown_share: float, duplicate_share: float
 ) -> dict[str, float]:
     """Return the MAP@5 of answered queries by role and overall, and `top1` and `top5` of the role `known`.
 
-    `asked` is the result of `queries`, `ranked` a list of labels for each. Overall figures weigh the kinds of
-    queries as they are expected to come, not as validation happens to hold them:
-
-    - `map5_no_duplicates`: a share of `unknown_share` is `unknown` or `new_whale`, the rest `known`;
-    - `map5`: a share of `duplicate_share` is `duplicate`, the rest as in `map5_no_duplicates`.
-
-    A kind without photos has no key, and the other has all the weight.
+    `asked` is the result of `queries`, `ranked` a list of labels for each. Overall figures, `map5` and
+    `map5_no_duplicates`, weigh the kinds of queries by `importance`: as they are expected to come, not as validation
+    happens to hold them. A kind without photos has no key.
     """
     ranks = reciprocal_ranks(ranked, asked["truth"].tolist())
     of_role = {str(role): ranks[rows] for role, rows in asked.groupby("role").indices.items()}
-    none = np.empty(0)
-    known, duplicate = of_role.get("known", none), of_role.get("duplicate", none)
-    unknown = np.concatenate([of_role.get("unknown", none), of_role.get("new_whale", none)])
-    no_duplicates = mixed_mean(known, unknown, unknown_share)
-    found = {"map5": float(mixed_mean(np.array([no_duplicates]), duplicate, duplicate_share))}
+    others = (asked["role"] != "duplicate").to_numpy()
+    found = {"map5": float(importance(asked["role"], unknown_share, duplicate_share) @ ranks)}
     for role in ("known", "unknown", "new_whale"):
         if role in of_role:
             found[f"map5_{role}"] = float(of_role[role].mean())
-    if len(duplicate):
-        found["map5_duplicates"] = float(duplicate.mean())
-    found["map5_no_duplicates"] = float(no_duplicates)
-    if len(known):
-        found |= {"top1": float((known == 1).mean()), "top5": float((known > 0).mean())}
+    if "duplicate" in of_role:
+        found["map5_duplicates"] = float(of_role["duplicate"].mean())
+    found["map5_no_duplicates"] = float(importance(asked["role"][others], unknown_share, 0) @ ranks[others])
+    if "known" in of_role:
+        found |= {"top1": float((of_role["known"] == 1).mean()), "top5": float((of_role["known"] > 0).mean())}
     return found

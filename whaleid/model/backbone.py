@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
@@ -13,6 +14,10 @@ from whaleid.errors import InputProblems, WhaleidError
 
 RETURNED_EARLY = ("aux1.", "aux2.", "AuxLogits.")
 """Side outputs of GoogLeNet and Inception, which helped to train them on ImageNet and are left out here."""
+
+
+PROBE = 96
+"""Pixels: a square this large leaves every model a map of more than one place."""
 
 
 class Backbone(nn.Module):
@@ -32,9 +37,26 @@ class Backbone(nn.Module):
         self.last, self.features = _cut(self.body)
         self.smallest: tuple[int, int] = models.get_model_weights(name).DEFAULT.meta["min_size"]
         self.one_size = isinstance(self.body, models.VisionTransformer | models.MaxVit)
+        self._map = _last_map(self)
+
+    @property
+    def has_map(self) -> bool:
+        """Whether the features are pooled from a map, whose channels they are."""
+        return self._map is not None
+
+    def map(self, photos: Tensor) -> Tensor:
+        """Return the map (B, F, H', W') that the features of `photos` (B, 3, H, W) are pooled from; see `has_map`."""
+        assert self._map is not None
+        seen: list[Tensor] = []
+        handle = self.body.get_submodule(self._map).register_forward_hook(lambda *call: seen.append(call[-1]))
+        try:
+            self(photos)
+        finally:
+            handle.remove()
+        return seen[0]
 
     def forward(self, photos: Tensor) -> Tensor:
-        """Return the features (B, F) of `photos` (B, 3, H, W)."""
+        """Return the features (B, F) of `photos` (B, 3, H, W), pooled as the model itself does."""
         height, width = photos.shape[-2:]
         size = self.smallest
         if not self.one_size:
@@ -77,6 +99,35 @@ def _cut(model: nn.Module) -> tuple[str, int]:
     features = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
     assert isinstance(features, int)
     return name, features
+
+
+def _last_map(backbone: Backbone) -> str | None:
+    """Name the layer whose output is the map that the features are the mean of, if the model has one."""
+    maps: dict[str, Tensor] = {}
+
+    def look(name: str, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4:
+            maps[name] = output
+
+    handles = [
+        layer.register_forward_hook(lambda *call, name=name: look(name, call[-1]))
+        for name, layer in backbone.body.named_modules()
+        if name
+    ]
+    with torch.no_grad():
+        features = backbone.eval()(torch.linspace(-2, 2, 3 * PROBE * PROBE).reshape(1, 3, PROBE, PROBE))
+    backbone.train()
+    for handle in handles:
+        handle.remove()
+    # some models clip the map before they take its mean
+    pooled = {name: (found.mean(dim=(2, 3)), found.relu().mean(dim=(2, 3))) for name, found in maps.items()}
+    fit = [
+        name
+        for name, means in pooled.items()
+        if any(mean.shape == features.shape and torch.allclose(mean, features, atol=1e-6) for mean in means)
+        and maps[name].shape[2:].numel() > 1
+    ]
+    return fit[-1] if fit else None
 
 
 def load_weights(backbone: Backbone, weights: object, source: str) -> None:

@@ -1,4 +1,7 @@
-"""A network that finds the fluke on a photo: any backbone, with a layer that says where the box lies."""
+"""A network that finds the fluke on a photo: any backbone, with a layer that says where the box lies.
+
+The layer may say as well whether the photo is upside down.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +17,14 @@ class BoxNetwork(nn.Module):
 
     Args:
         backbone: its weights are where training starts.
+        turns: whether it also says which photos are upside down.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, turns: bool) -> None:
         super().__init__()
         self.backbone = backbone
-        self.last = nn.Linear(backbone.features, 5)
+        self.turns = turns
+        self.last = nn.Linear(backbone.features, 6 if turns else 5)
         # random weights would send noise back through the pretrained layers in the first steps
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
@@ -27,14 +32,17 @@ class BoxNetwork(nn.Module):
     def forward(self, photos: Tensor) -> Tensor:
         """Return (B, 5) float32: left, top, right and bottom of the fluke's box, and the log of the photo's aspect.
 
+        A network that `turns` returns (B, 6): the last is the logit of the photo being upside down.
+
         Args:
             photos: (B, C, H, W) float, whole photos stretched to one size, standardised; C is 1 (grey) or 3.
 
         The sides are fractions of the photo's width and height; right and bottom exceed left and top by `SMALLEST`
         or more. The aspect is the width / height of the photo before it was stretched.
         """
-        size, corner, aspect = self.last(self.backbone(photos.expand(-1, 3, -1, -1))).float().split([2, 2, 1], dim=1)
+        found = self.last(self.backbone(photos.expand(-1, 3, -1, -1))).float()
+        size, corner, others = found[:, :2], found[:, 2:4], found[:, 4:]
         # how large, then where in the room that this leaves: no box is turned round or reaches out of the photo
         size = SMALLEST + (1 - SMALLEST) * size.sigmoid()
         corner = (1 - size) * corner.sigmoid()
-        return torch.cat([corner, corner + size, aspect], dim=1)
+        return torch.cat([corner, corner + size, others], dim=1)

@@ -11,7 +11,7 @@ from whaleid.errors import WhaleidError
 from whaleid.model.backbone import load_exactly
 from whaleid.model.network import Network
 
-KEYS = ("backbone", "scale", "classes", "photos", "hidden", "last")
+KEYS = ("backbone", "embedding", "classes", "photos", "flip", "centres", "hidden", "last")
 MEND = "Make it anew with `dvc repro`."
 
 
@@ -21,6 +21,12 @@ class Description:
 
     classes: tuple[str, ...]  # labels in the order of the logits; none before any training on whales
     photos: tuple[int, int, int] | None  # height, width and channels; None before any training on whales
+    flip: str = "off"  # what a mirrored fluke was: another whale (`identity`), the same (`augment`), not shown (`off`)
+
+    @property
+    def columns(self) -> int:
+        """The classes of the last layer: where a mirrored fluke is another whale, twice as many."""
+        return len(self.classes) * (2 if self.flip == "identity" else 1)
 
     def check_photos(self, packed: tuple[int, int, int], name: str) -> None:
         """Refuse to use the network on photos of another height, width or number of channels.
@@ -39,9 +45,11 @@ def to_checkpoint(network: Network, description: Description) -> dict[str, objec
     """Return all that is needed to rebuild `network`, its tensors on the CPU."""
     return {
         "backbone": network.backbone.name,
-        "scale": network.last.scale,
+        "embedding": network.embedding,
         "classes": list(description.classes),
         "photos": description.photos,
+        "flip": description.flip,
+        "centres": network.last.centres,
         "hidden": _state(network.hidden),
         "last": _state(network.last),
     }
@@ -67,21 +75,23 @@ def from_checkpoint(checkpoint: object, name: str) -> tuple[Network, Description
     if missing := [key for key in KEYS if key not in checkpoint]:
         raise WhaleidError(f"{name} is no checkpoint of whaleid: it lacks {', '.join(missing)}. {MEND}")
     try:
-        classes, photos, weights = tuple(checkpoint["classes"]), checkpoint["photos"], checkpoint["last"]["weight"]
-    except (KeyError, TypeError):
+        weights = checkpoint["last"]["weight"]
+        description = Description(tuple(checkpoint["classes"]), checkpoint["photos"], checkpoint["flip"])
+        columns = weights.shape[1] // checkpoint["centres"]
+    except (KeyError, TypeError, IndexError, AttributeError, ZeroDivisionError):
         raise WhaleidError(
             f"{name} is no checkpoint of whaleid: its classes or its last layer are amiss. {MEND}"
         ) from None
-    if len(classes) != len(weights):
-        raise WhaleidError(f"{name} names {len(classes)} classes, but has the weights of {len(weights)}. {MEND}")
+    if columns != description.columns:
+        raise WhaleidError(f"{name} names {description.columns} classes, but has the weights of {columns}. {MEND}")
     try:
-        network = Network(checkpoint["backbone"], len(classes), checkpoint["scale"])
+        network = Network(checkpoint["backbone"], checkpoint["embedding"], columns, checkpoint["centres"])
     except WhaleidError as error:
         raise WhaleidError(f"{name}: {error}") from None
     wrong = f"{name} does not fit its backbone, {network.backbone.name}"
     load_exactly(network.hidden, checkpoint["hidden"], wrong, MEND)
     load_exactly(network.last, checkpoint["last"], wrong, MEND)
-    return network, Description(classes, photos)
+    return network, description
 
 
 def dumps(checkpoint: Mapping[str, object]) -> bytes:

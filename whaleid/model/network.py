@@ -1,6 +1,7 @@
-"""The network: from photos to embeddings of unit length and, by their angle to each class, to logits."""
+"""The network: from photos to embeddings of unit length and, by their angle to each class, to cosines."""
 
-from collections import OrderedDict
+from __future__ import annotations
+
 from typing import Self
 
 import torch
@@ -9,80 +10,122 @@ from torch import Tensor, nn
 
 from whaleid.model.backbone import Backbone
 
-SCALE = 16.0
-"""Of the cosines, before the softmax. It bounds how small the loss can get: a photo that lies on its own class and at
-right angles to 4,000 others has ln(1 + 4000 exp(-scale)), which is 0.0005 at 16, but still 0.85 at 8."""
 BLANK = 1.0
 """The least deviation, in grey levels, by which a photo is divided: a blank photo stays blank."""
 
 
-class CosineClassifier(nn.Module):
-    """Logits (B, C) from embeddings (B, F) of unit length: `scale` times the cosine to each class.
+class GeM(nn.Module):
+    """Generalised-mean pooling, from maps (B, F, H, W) to features (B, F): between the mean (1) and the maximum.
 
-    NormFace: Wang et al. 2017, "NormFace: L2 Hypersphere Embedding for Face Verification".
+    Radenović et al. 2019, "Fine-tuning CNN Image Retrieval with No Human Annotation". The exponent is learnt.
     """
 
-    def __init__(self, features: int, classes: int, scale: float) -> None:
-        super().__init__()
-        # about unit length, so that a step of the optimiser turns a class as far whatever the number of features
-        self.weight = nn.Parameter(torch.randn(classes, features) / features**0.5)
-        self.scale = scale
+    LEAST = 1e-6  # the mean is taken of what is above zero
 
-    def centres(self) -> Tensor:
-        """Return the directions of the classes: (C, F), rows of unit length."""
-        return F.normalize(self.weight)
+    def __init__(self, exponent: float = 3.0) -> None:
+        super().__init__()
+        self.exponent = nn.Parameter(torch.tensor([exponent]))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the features (B, F), float32, of `maps` (B, F, H, W)."""
+        # half precision has no room for the third power of a feature
+        with torch.autocast(maps.device.type, enabled=False):
+            powers = maps.float().clamp(min=self.LEAST).pow(self.exponent)
+            return powers.mean(dim=(2, 3)).pow(1 / self.exponent)
+
+
+class Hidden(nn.Module):
+    """What a variant takes over from another: backbone, pooling, a linear layer to the embedding, and a neck.
+
+    The neck is a batch norm without shift (Luo et al. 2019, "Bag of Tricks and a Strong Baseline for Deep Person
+    Re-identification"). A backbone without a map, such as a transformer, keeps its own pooling.
+
+    Args:
+        backbone: the first layers.
+        embedding: D, the numbers that a photo is turned into.
+    """
+
+    def __init__(self, backbone: Backbone, embedding: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pool = GeM() if backbone.has_map else None
+        self.norm = _norm(backbone.features)
+        self.reduce = nn.Linear(backbone.features, embedding, bias=False)
+        self.neck = _norm(embedding)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Return (B, D) from `photos` (B, 3, H, W)."""
+        features = self.pool(self.backbone.map(photos)) if self.pool else self.backbone(photos)
+        reduced: Tensor = self.neck(self.reduce(self.norm(features)))
+        return reduced
+
+
+def _norm(features: int) -> nn.BatchNorm1d:
+    norm = nn.BatchNorm1d(features)
+    norm.bias.requires_grad_(False)
+    return norm
+
+
+class CosineClassifier(nn.Module):
+    """Cosines (B, C) between embeddings (B, D) of unit length and the classes: each that of its closest centre.
+
+    Several centres a class: Deng et al. 2020, "Sub-center ArcFace".
+    """
+
+    def __init__(self, embedding: int, classes: int, centres: int) -> None:
+        super().__init__()
+        # about unit length, so that a step of the optimiser turns a class as far whatever the size of the embedding;
+        # (D, C * S) is the layout of pytorch-metric-learning, whose losses train this very tensor
+        self.weight = nn.Parameter(torch.randn(embedding, classes * centres) / embedding**0.5)
+        self.classes, self.centres = classes, centres
+
+    def directions(self) -> Tensor:
+        """Return the directions of the classes: (C, S, D), unit length."""
+        return F.normalize(self.weight, dim=0).T.reshape(self.classes, self.centres, -1)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Return the logits (B, C), float32, of `embeddings` (B, F)."""
+        """Return the cosines (B, C), float32, of `embeddings` (B, D)."""
         # half precision knows a cosine near 1 to 0.004: too coarse once it is scaled
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self.scale * F.linear(embeddings, self.centres())
+            cosines = embeddings.float() @ F.normalize(self.weight, dim=0)
+        return cosines if self.centres == 1 else cosines.view(-1, self.classes, self.centres).amax(dim=2)
 
 
 class Network(nn.Module):
-    """Backbone, neck and cosine classifier.
-
-    `hidden` is what a variant takes over from another, `last` what it learns anew. The neck is a batch norm
-    without shift (Luo et al. 2019, "Bag of Tricks and a Strong Baseline for Deep Person Re-identification").
+    """Hidden layers, which a variant takes over from another, and the last one, which it learns anew.
 
     Args:
         backbone: a torchvision classification model, with random weights from torch's global generator.
+        embedding: D, the numbers that a photo is turned into.
         classes: C; 0 for a network that has not met whales.
-        scale: of the cosines.
+        centres: S, of each class.
 
     Raises:
         WhaleidError: torchvision has no such classification model.
     """
 
-    def __init__(self, backbone: str, classes: int, scale: float = SCALE) -> None:
+    def __init__(self, backbone: str, embedding: int, classes: int, centres: int = 1) -> None:
         super().__init__()
-        body = Backbone(backbone)
-        self.features = body.features
-        neck = nn.BatchNorm1d(self.features)
-        neck.bias.requires_grad_(False)
-        self.hidden = nn.Sequential(OrderedDict(backbone=body, neck=neck))
-        self.last = CosineClassifier(self.features, classes, scale)
+        self.embedding = embedding
+        self.hidden = Hidden(Backbone(backbone), embedding)
+        self.last = CosineClassifier(embedding, classes, centres)
         self._frozen = False
 
     @property
     def backbone(self) -> Backbone:
         """The first of the hidden layers."""
-        body = self.hidden.backbone
-        assert isinstance(body, Backbone)
-        return body
+        return self.hidden.backbone
 
-    def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """Return embeddings (B, F), of unit length, and logits (B, classes), both float32.
+    def forward(self, photos: Tensor) -> Tensor:
+        """Return embeddings (B, D), float32, of unit length.
 
         `photos` is (B, C, H, W) float, standardised; C is 1 (grey) or 3.
         """
-        features = self.hidden(photos.expand(-1, 3, -1, -1))  # (B, F)
-        embeddings = F.normalize(features.float())
-        return embeddings, self.last(embeddings)
+        return F.normalize(self.hidden(photos.expand(-1, 3, -1, -1)).float())
 
-    def renew_last(self, classes: int) -> None:
-        """Put a new last layer of `classes` classes, random by torch's global generator, in place of the old one."""
-        self.last = CosineClassifier(self.features, classes, self.last.scale).to(self.last.weight.device)
+    def renew_last(self, classes: int, centres: int) -> None:
+        """Put a new last layer, random by torch's global generator, in place of the old one."""
+        self.last = CosineClassifier(self.embedding, classes, centres).to(self.last.weight.device)
 
     def freeze_hidden(self) -> None:
         """Train the last layer alone from now on; the statistics of batch norms below it stay as they are, too."""

@@ -30,7 +30,7 @@ def run(params: Params) -> None:
     """
     name, weights = params.backbone.name, params.backbone.weights
     torch.manual_seed(params.seed)
-    network = Network(name, classes=0)
+    network = Network(name, params.backbone.embedding, classes=0)
     if weights == "none":
         said = f"random weights (seed {params.seed})"
     elif weights == "DEFAULT":
@@ -43,7 +43,7 @@ def run(params: Params) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(dumps(to_checkpoint(network, Description(classes=(), photos=None))))
     count = sum(weight.numel() for weight in network.hidden.parameters())
-    print(f"{path}: {name}, {count:,} parameters, {network.features} features, {said}")
+    print(f"{path}: {name}, {count:,} parameters, {network.backbone.features} features, {said}")
 
 
 def _from_file(path: Path) -> object:

@@ -1,4 +1,4 @@
-"""Stage `boxes`: learns from the boxes that are given to find the fluke on the photos that have none."""
+"""Stage `boxes`: learns from the boxes that are given where the fluke lies on other photos, and which way is up."""
 
 from __future__ import annotations
 
@@ -11,73 +11,100 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from whaleid import files, paths
+from whaleid.images.crop import WHOLE, overlaps
 from whaleid.images.decode import decode
 from whaleid.images.pack import Source, pack
 from whaleid.record import Record
 from whaleid.report.sheets import CELL, contact_sheet
 
 if TYPE_CHECKING:
-    from whaleid.params import Params
+    from whaleid.params import Pack, Params
 
+TURNED_SHEET = paths.BOX_SHEET.with_name("turned.png")
 SIDES = ["x0", "y0", "x1", "y1"]
 FEWEST = 100  # different photos with a box: fewer are too few to learn from
-HELD_OUT = 0.1  # of the different photos with a box, those that are measured and not learnt from
-MOST_HELD_OUT = 1000  # which is enough to know the mean overlap to 0.005
 SQUARE = 96  # pixels: whole photos are stretched to a square this small, on which the outline still shows
 ROUNDING = 0.01  # by which an aspect may differ, relatively, from the photo's own width / height
+CERTAIN = 0.95  # the probability of being upside down above which a photo is turned: a wrong turn costs more than none
 SHOWN, COLUMNS = 24, 6
 
 
 def run(params: Params) -> Record:
-    """Write a box for every photo for which it is given or can be found, how good those are, and some to look at.
+    """Write each photo's box, given or found, and whether it is to be turned; the boxes' quality, and some to look at.
+
+    Boxes given for photos in `train` are learnt from. Where a query has no box, those given for validation photos
+    only measure the ones found there: validation is to ask what the queries ask.
 
     Raises:
         WhaleidError: a photo can no longer be read, or the backbone's checkpoint cannot be used.
     """
-    photos, given = files.read_csv(paths.CATALOG).set_index("Image"), files.read_csv(paths.BOXES)
-    lacking = photos.index.difference(given["Image"].tolist())
-    if why := _reason_to_rest(photos.loc[given["Image"]], len(lacking), params.pack.crop):
-        found, checked = given.iloc[:0], given.iloc[:0].assign(iou=0.0)
+    tables = (files.read_csv(path).set_index("Image") for path in (paths.CATALOG, paths.BOXES, paths.SPLIT))
+    photos, given, split = tables
+    known = given.join(split[["part", "role"]])  # neither, where the split left the photo out
+    learnt, held_out = given[known["part"] == "train"], known["part"] == "validation"
+    # on copies of photos that were learnt from, boxes would come out too well
+    measured = given[held_out & (known["role"] != "duplicate")]
+    queries = photos.index[photos["part"] == "test"]
+    kept = given if queries.isin(given.index).all() else given[~held_out]
+    lacking = photos.index.difference(kept.index)
+
+    if why := _reason_to_rest(photos.loc[learnt.index], len(lacking), params.pack):
         print(f"boxes: {len(given):,} given, none found: {why}")
+        found, checked = given.iloc[:0].assign(upside_down=0.0), given.iloc[:0].assign(iou=0.0)
     else:
-        print(f"boxes: {len(given):,} given, to learn to find {len(lacking):,}", flush=True)
-        found, checked = _learn(photos, given, lacking, params)
-    figures = {"given": len(given), "found": len(found), **_figures(checked, given)}
-    boxes = pd.concat([given.assign(source="given"), found.assign(source="found")])
-    files.write_csv(boxes.sort_values("Image"), paths.FLUKES)
+        print(f"boxes: {len(given):,} given, {len(learnt):,} to learn from, {len(lacking):,} to find", flush=True)
+        sought = photos.index if params.pack.turn else lacking.union(measured.index)
+        found = _learn(photos, learnt, sought, params)
+        checked = found.loc[measured.index]
+        checked = checked.assign(iou=overlaps(checked[SIDES].to_numpy(), measured[SIDES].to_numpy()))
+
+    likely = found["upside_down"].sort_values(ascending=False, kind="stable")
+    turned = likely[likely > CERTAIN]
+    added = found.loc[found.index.isin(lacking), [*SIDES, "aspect"]]
+    flukes = pd.concat([kept.assign(source="given"), added.assign(source="found")]).sort_index()
+    flukes["turned"] = flukes.index.isin(turned.index).astype(int)
+    figures = {"given": len(given), "found": len(added), "turned": len(turned), **_figures(checked, measured)}
+    files.write_csv(flukes.reset_index(), paths.FLUKES)
     files.write_json(figures, paths.BOX_METRICS)
-    with files.replacing(paths.BOX_SHEET) as temporary:
-        _sheet(photos, given, checked, Path(params.data.root), params.seed).save(temporary)
+    root = Path(params.data.root)
+    for path, sheet in (
+        (paths.BOX_SHEET, _sheet(photos, given, checked, root, params.seed)),
+        (TURNED_SHEET, _turned_sheet(photos, flukes["aspect"], turned[:SHOWN], root)),
+    ):
+        with files.replacing(path) as temporary:
+            sheet.save(temporary)
     if len(checked):
         print(
-            f"boxes: {len(found):,} found; on {len(checked):,} photos that were not learnt from, intersection over "
-            f"union is {figures['iou']:.3f} on average, over 0.5 on {figures['iou_over_50']:.1%} and over 0.75 on "
+            f"boxes: {len(added):,} found; on {len(checked):,} validation photos, intersection over union is "
+            f"{figures['iou']:.3f} on average, over 0.5 on {figures['iou_over_50']:.1%} and over 0.75 on "
             f"{figures['iou_over_75']:.1%} of them"
         )
+    if params.pack.turn and len(found):
+        print(f"boxes: {len(turned):,} of {len(photos):,} photos are upside down and will be turned")
     return Record(
-        params={"seed": params.seed, "crop": params.pack.crop},
+        params={"seed": params.seed, "crop": params.pack.crop, "turn": params.pack.turn},
         metrics=figures,
-        artifacts=[paths.BOX_SHEET],
-        inputs=[paths.BOXES],
+        artifacts=[paths.BOX_SHEET, TURNED_SHEET],
+        inputs=[paths.BOXES, paths.SPLIT],
         outputs=[paths.FLUKES],
     )
 
 
-def _reason_to_rest(boxed: pd.DataFrame, lacking: int, crop: bool) -> str | None:
-    """Say why no box is to be found, if so; `boxed` are the photos that have one."""
-    if not lacking:
+def _reason_to_rest(learnt: pd.DataFrame, lacking: int, settings: Pack) -> str | None:
+    """Say why there is nothing to learn for, if so; `learnt` are the photos that could be learnt from."""
+    if not (lacking or settings.turn):
         return "every photo has one"
-    if not crop:
+    if not (settings.crop or settings.turn):
         return "photos are not cropped (pack.crop)"
-    if boxed["phash"].nunique() < FEWEST:
-        return f"that takes boxes on {FEWEST} different photos; the {lacking:,} others stay whole"
+    if learnt["phash"].nunique() < FEWEST:
+        others = f"; the {lacking:,} others stay whole" if lacking else ""
+        unturned = ", and none is turned" if settings.turn else ""
+        return f"that takes boxes on {FEWEST} different photos to learn from{others}{unturned}"
     return None
 
 
-def _learn(
-    photos: pd.DataFrame, given: pd.DataFrame, lacking: pd.Index[str], params: Params
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the boxes found on the photos `lacking`, and those on photos held out, with their `iou`."""
+def _learn(photos: pd.DataFrame, learnt: pd.DataFrame, sought: pd.Index[str], params: Params) -> pd.DataFrame:
+    """Return what is found on the photos `sought`, once the boxes `learnt` are: boxes, and how likely `upside_down`."""
     # most catalogues need no finding: torch stays out of their way
     import torch
 
@@ -89,68 +116,64 @@ def _learn(
     torch.manual_seed(params.seed)
     start = paths.checkpoint("backbone")
     pretrained, _ = checkpoint.from_checkpoint(checkpoint.loads(start.read_bytes(), str(start)), str(start))
-    network, device = BoxNetwork(pretrained.backbone), pick_device()
-    root, boxed = Path(params.data.root), photos.loc[given["Image"]]
-    targets = np.column_stack([given[SIDES], np.log(given["aspect"])]).astype(np.float32)
-    pixels, held = _squares(root, boxed), _held_out(boxed["phash"], params.seed)
-    boxes.learn(network, pixels[~held], targets[~held], params.seed, device)
+    network, device = BoxNetwork(pretrained.backbone, params.pack.turn), pick_device()
+    seen = photos.loc[learnt.index.union(sought)]
+    squares = _squares(Path(params.data.root), seen)
+    targets = np.column_stack([learnt[SIDES], np.log(learnt["aspect"])]).astype(np.float32)
+    boxes.learn(network, squares[seen.index.get_indexer(learnt.index)], targets, params.seed, device)
+    sides, upside_down = boxes.find(network, squares[seen.index.get_indexer(sought)], device)
 
-    squeezed = not np.allclose(given["aspect"], boxed["width"] / boxed["height"], rtol=ROUNDING, atol=0)
-
-    def frame(chosen: pd.DataFrame, found: npt.NDArray[np.float32]) -> pd.DataFrame:
-        aspect = np.exp(found[:, 4]) if squeezed else chosen["width"] / chosen["height"]
-        sides = pd.DataFrame(found[:, :4], columns=SIDES, index=chosen.index, dtype=float)
-        return sides.assign(aspect=aspect).rename_axis("Image").reset_index()
-
-    checked = boxes.find(network, pixels[held], device)
-    iou = boxes.overlaps(checked, targets[held])
-    found = boxes.find(network, _squares(root, photos.loc[lacking]), device)
-    return frame(photos.loc[lacking], found), frame(boxed[held], checked).assign(iou=iou.astype(float))
+    own = photos["width"] / photos["height"]
+    squeezed = not np.allclose(learnt["aspect"], own[learnt.index], rtol=ROUNDING, atol=0)
+    found = pd.DataFrame(sides[:, :4], columns=SIDES, index=sought, dtype=float)
+    aspect = np.exp(sides[:, 4]).astype(float) if squeezed else own[sought]
+    return found.assign(aspect=aspect, upside_down=upside_down.astype(float))
 
 
 def _squares(root: Path, photos: pd.DataFrame) -> npt.NDArray[np.uint8]:
-    """Return `photos` grey and whole: (N, SQUARE, SQUARE, 1)."""
-    # taken for a square's, a photo fills the square
-    sources = [Source(root / part / image, box=None, aspect=1.0) for image, part in photos["part"].items()]
-    return np.stack(list(pack(sources, SQUARE, SQUARE, grey=True, margin=0.0)))
-
-
-def _held_out(hashes: pd.Series[str], seed: int) -> npt.NDArray[np.bool_]:
-    """Choose what to measure; copies of a photo, which have its perceptual hash, all go to one side."""
-    different = np.sort(hashes.unique())
-    count = min(MOST_HELD_OUT, round(HELD_OUT * len(different)))
-    return hashes.isin(np.random.default_rng(seed).permutation(different)[:count]).to_numpy()
+    """Return `photos` grey and whole, stretched: (N, SQUARE, SQUARE, 1)."""
+    sources = [Source(root / part / image, box=WHOLE, aspect=None) for image, part in photos["part"].items()]
+    return np.stack(list(pack(sources, SQUARE, SQUARE, grey=True, margin=0.0, stretch=True)))
 
 
 def _figures(checked: pd.DataFrame, given: pd.DataFrame) -> dict[str, float]:
-    """Measure the boxes on photos held out, if there are any."""
+    """Measure the boxes found on photos held out, if there are any, by those `given` for them."""
     if checked.empty:
         return {}
-    aspect = given.set_index("Image").loc[checked["Image"], "aspect"].to_numpy()
     return {
         "held_out": len(checked),
         "iou": checked["iou"].mean(),
         "iou_median": checked["iou"].median(),
         "iou_over_50": (checked["iou"] > 0.5).mean(),
         "iou_over_75": (checked["iou"] > 0.75).mean(),
-        "aspect_error": (checked["aspect"] / aspect - 1).abs().mean(),
+        "aspect_error": (checked["aspect"] / given["aspect"] - 1).abs().mean(),
     }
 
 
 def _sheet(photos: pd.DataFrame, given: pd.DataFrame, checked: pd.DataFrame, root: Path, seed: int) -> Image.Image:
     """Draw the given box green and the found one red: on photos held out or, where there are none, on any."""
-    names = checked["Image"].tolist() if len(checked) else photos.index.tolist()
+    names = checked.index.tolist() if len(checked) else photos.index.tolist()
     shown = sorted(np.random.default_rng(seed).permutation(names)[:SHOWN].tolist())
-    layers = [(given.set_index("Image"), "lime"), (checked.set_index("Image"), "red")]
+    layers = [(given, "lime"), (checked, "red")]
     pictures, captions = [], []
     for image in shown:
-        photo = decode(root / str(photos.at[image, "part"]) / image).convert("RGB")
         boxes = [(table.loc[image], colour) for table, colour in layers if image in table.index]
-        aspect = boxes[0][0]["aspect"] if boxes else photo.width / photo.height
-        photo = photo.resize((max(1, round(CELL[1] * aspect)), CELL[1]))
+        photo = _photo(root / str(photos.at[image, "part"]) / image, boxes[0][0]["aspect"] if boxes else None)
         for box, colour in boxes:
             lengths = np.array([photo.width - 1, photo.height - 1] * 2)
             ImageDraw.Draw(photo).rectangle((box[SIDES] * lengths).tolist(), outline=colour, width=2)
         pictures.append(photo)
         captions.append(f"{image} {boxes[-1][0]['iou']:.2f}" if len(checked) else image)
     return contact_sheet(pictures, captions, COLUMNS)
+
+
+def _turned_sheet(photos: pd.DataFrame, aspects: pd.Series[float], turned: pd.Series[float], root: Path) -> Image.Image:
+    """Show photos as they come that are to be turned, each with its probability of being upside down."""
+    pictures = [_photo(root / str(photos.at[image, "part"]) / image, aspects[image]) for image in turned.index]
+    return contact_sheet(pictures, [f"{image} {likely:.3f}" for image, likely in turned.items()], COLUMNS)
+
+
+def _photo(path: Path, aspect: float | None) -> Image.Image:
+    """Return a photo for a contact sheet, in colour and in the shape `aspect`, or in its own."""
+    photo = decode(path).convert("RGB")
+    return photo.resize((max(1, round(CELL[1] * (aspect or photo.width / photo.height))), CELL[1]))

@@ -1,55 +1,86 @@
-"""Stage `calibrate`: a variant's temperature and threshold, found on validation."""
+"""Stage `calibrate`: how a variant's scores are weighed, and its threshold, found on validation."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from whaleid import files, paths
-from whaleid.identify.calibration import best_threshold, fit_temperature, threshold_curve
-from whaleid.identify.similarity import probabilities
-from whaleid.identify.validation import queries
-from whaleid.labels import NEW_WHALE
+from whaleid.identify import validation
+from whaleid.identify.calibration import best_threshold, fit_fusion, threshold_curve
+from whaleid.identify.fusion import probabilities
+from whaleid.identify.ranking import rank
+from whaleid.identify.similarity import DUPLICATES
 from whaleid.record import Record
 from whaleid.stages import features
 
 if TYPE_CHECKING:
     from whaleid.params import Params
 
+COMPARED = ["map5", "map5_no_duplicates", "map5_known"]
+"""The figures of each score alone."""
+
 
 def run(params: Params, variant: str) -> Record:
-    """Fit the temperature, draw MAP@5 over all thresholds and take the best one."""
-    split = files.read_csv(paths.SPLIT)
+    """Weigh the scores, draw MAP@5 over all thresholds and take the best one; do the same for each score alone."""
+    split, leaks = files.read_csv(paths.SPLIT), files.read_csv(paths.LEAKS)
+    names: list[str] = [*params.variants[variant].scores]
+    unknown_share = params.split.unknown_share
+    duplicate_share = validation.duplicate_share(leaks, files.read_csv(paths.CATALOG))
     found = features.load(variant, split["Image"])
-    classes = found.classes.tolist()
-    # duplicates stay out: they would reward remembering a picture, and evidence decides them where it is used
-    asked = queries(split, classes)
-    asked = asked[asked["role"] != "duplicate"]
-    truth = asked["truth"].to_numpy(dtype=np.str_)
-    logits = found.logits(asked["Image"])
+    asked = validation.queries(split, found.classes.tolist())
+    evidence = validation.duplicate_evidence(asked, files.read_csv(paths.GROUPS))
+    among = found.gallery(validation.gallery(split, held_out=False))
+    table = np.concatenate([*found.score_tables(names, asked["Image"].tolist(), evidence, among)], axis=1)
 
-    column = {label: index for index, label in enumerate(classes)}
-    learnt = np.isin(truth, found.classes)
-    temperature = (
-        fit_temperature(logits[learnt], np.array([column[label] for label in truth[learnt]])) if learnt.any() else 1.0
-    )
-    whales = found.classes != NEW_WHALE
-    likely = probabilities(logits, temperature)[:, whales]
-    curve = threshold_curve(likely, found.classes[whales], truth, params.split.unknown_share)
-    threshold, best = best_threshold(curve), float(curve["map5"].max())
-    figures = {"temperature": temperature, "threshold_auto": threshold, "map5_auto": best}
+    truth, whales = asked["truth"].to_numpy(dtype=np.str_), among.whales
+    # whose whale is no candidate, is of no known whale to whoever answers
+    column = {label: index for index, label in enumerate(whales.tolist())}
+    columns = np.array([column.get(label, len(whales)) for label in truth.tolist()])
+    counts = validation.importance(asked["role"], unknown_share, duplicate_share)
+    # the threshold is found without duplicates: they would reward remembering a picture
+    others = (asked["role"] != "duplicate").to_numpy()
+    others_count = validation.importance(asked["role"][others], unknown_share, duplicate_share)
+
+    compared: dict[str, dict[str, float]] = {}
+    for label, chosen in _alternatives(names).items():
+        weighed = table[[names.index(name) for name in chosen]]
+        fusion = fit_fusion(chosen, weighed, columns, counts)
+        likely = probabilities(weighed, fusion)[:, :-1]
+        curve = threshold_curve(likely[others], whales, truth[others], others_count)
+        threshold = best_threshold(curve)
+        answers = rank(likely, whales, threshold).tolist()
+        compared[label] = validation.figures(asked, answers, unknown_share, duplicate_share)
+    # the last alternative is the variant itself
+    figures = {**fusion.as_figures(), "threshold_auto": threshold, "map5_auto": float(curve["map5"].max())}
     files.write_csv(curve, paths.threshold_curve(variant))
+    shown = pd.DataFrame.from_dict(compared, orient="index").reindex(columns=COMPARED)
+    files.write_csv(shown.rename_axis("score").reset_index(), paths.scores(variant))
     files.write_json(figures, paths.calibration(variant))
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in fusion.weights.items())
     print(
-        f"calibrate {variant}: temperature {temperature:g}, best threshold {threshold:g}: "
-        f"MAP@5 {best:.4f} on {len(asked):,} validation photos without duplicates"
+        f"calibrate {variant}: {weights}, new_whale {fusion.bias:g}, best threshold {threshold:g}: "
+        f"MAP@5 {figures['map5_auto']:.4f} on {others.sum():,} validation photos without duplicates"
     )
     return Record(
-        params={"variant": variant, "unknown_share": params.split.unknown_share},
-        metrics=figures,
-        artifacts=[paths.threshold_curve(variant)],
-        inputs=[paths.features(variant)],
+        params={"variant": variant, "unknown_share": unknown_share, "scores": " ".join(names)},
+        metrics=figures | {f"map5_score_{label}": measured["map5"] for label, measured in compared.items()},
+        artifacts=[paths.threshold_curve(variant), paths.scores(variant)],
+        inputs=[paths.features(variant), paths.GROUPS, paths.LEAKS],
         outputs=[paths.calibration(variant)],
         dataset=paths.SPLIT,
     )
+
+
+def _alternatives(names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the sets of scores to compare by what they are called; the last has all of `names`."""
+    several = len(names) > 1
+    found = {
+        name: [name] for name in names if not (several and name == DUPLICATES)
+    }  # which rank no whales of their own
+    if DUPLICATES in names and len(found) > 1:
+        found["without_duplicates"] = list(found)
+    return found | {"all": list(names)} if several else found

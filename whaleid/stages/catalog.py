@@ -10,6 +10,7 @@ import pandas as pd
 
 from whaleid import paths
 from whaleid.catalog import layout
+from whaleid.catalog.checks import tiny_box_problems
 from whaleid.dedup.hashing import perceptual_hash
 from whaleid.errors import InputProblems, WhaleidError
 from whaleid.files import write_csv
@@ -28,7 +29,7 @@ def run(params: Params) -> None:
 
     Raises:
         WhaleidError: the folder or its csv files are not as they should be.
-        InputProblems: photos that cannot be decoded, all of them.
+        InputProblems: photos that cannot be decoded, or boxes that leave nothing of theirs, all of them.
     """
     root = Path(params.data.root)
     catalogue = layout.read(root)
@@ -41,6 +42,8 @@ def run(params: Params) -> None:
             "Photos that cannot be used", bad, "Replace these files, or remove them together with their rows."
         )
     photos[FACTS] = pd.DataFrame(inspected, columns=FACTS)
+    for problems in tiny_box_problems(root / "boxes.csv", catalogue.boxes, photos):
+        raise problems
     write_csv(photos[["Image", "Id", "part", *FACTS]], paths.CATALOG)
     write_csv(_with_aspect(catalogue.boxes, photos), paths.BOXES)
     write_csv(catalogue.solution, paths.SOLUTION)

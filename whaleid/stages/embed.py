@@ -24,20 +24,25 @@ def run(params: Params, variant: str) -> Record:
     photos = packed.load()
     description.check_photos(photos.shape, str(path))
     device = pick_device()
-    embeddings = embed(network, photos.array, np.arange(len(photos.images)), device)
+    embeddings = embed(network, photos.array, np.arange(len(photos.images)), device, description.flip != "off")
+    directions = network.last.directions().detach().cpu().numpy()  # (C, S, D), or those and then the mirrored ones
+    views, classes = len(embeddings), len(description.classes)
+    centres = np.stack([directions[-classes:] if view else directions[:classes] for view in range(views)])
     with files.replacing(paths.features(variant)) as temporary:
         np.savez(
             temporary,
             images=np.array(photos.images),
-            embeddings=embeddings,
-            centres=network.last.centres().detach().cpu().numpy(),
+            embeddings=embeddings,  # (V, N, D)
+            centres=centres,  # (V, C, S, D)
             classes=np.array(description.classes),
-            scale=np.float32(network.last.scale),
         )
-    print(f"embed {variant}: {embeddings.shape[0]} photos, {embeddings.shape[1]} numbers each, on {describe(device)}")
+    print(
+        f"embed {variant}: {embeddings.shape[1]} photos in {views} views, {embeddings.shape[2]} numbers each, "
+        f"on {describe(device)}"
+    )
     return Record(
         params={"device": str(device)},
-        metrics={"photos": len(embeddings), "dimensions": embeddings.shape[1]},
+        metrics={"photos": embeddings.shape[1], "views": views, "dimensions": embeddings.shape[2]},
         inputs=[path],
         outputs=[paths.features(variant)],
     )

@@ -1,30 +1,50 @@
 """What `embed` leaves of a variant, as `calibrate` and `predict` read it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from whaleid import paths
 from whaleid.errors import InputProblems
 from whaleid.identify import similarity
 
+BLOCK = 256
+"""Queries that are compared at a time: their cosines to ten thousand photos take 10 MB a view."""
+
 
 @dataclass(frozen=True)
 class Features:
-    """Embeddings of photos and centres of classes, rows of unit length."""
+    """Embeddings of photos and centres of classes, rows of unit length, in V views."""
 
     rows: dict[str, int]  # of `embeddings`, by Image
-    embeddings: npt.NDArray[np.float32]  # (N, D)
-    centres: npt.NDArray[np.float32]  # (C, D)
+    embeddings: npt.NDArray[np.float32]  # (V, N, D)
+    centres: npt.NDArray[np.float32]  # (V, C, S, D), S centres a class
     classes: npt.NDArray[np.str_]  # (C,)
-    scale: float
 
-    def logits(self, images: Iterable[str]) -> npt.NDArray[np.float32]:
-        """Return the class logits (Q, C) of `images`."""
-        rows = [self.rows[image] for image in images]
-        return similarity.class_logits(self.embeddings[rows], self.centres, self.scale)
+    def of(self, images: Iterable[str]) -> npt.NDArray[np.float32]:
+        """Return the embeddings (V, Q, D) of `images`."""
+        return self.embeddings[:, [self.rows[image] for image in images]]
+
+    def gallery(self, photos: pd.DataFrame) -> similarity.Gallery:
+        """Return `photos`, `Image,Id`, as what queries are compared with."""
+        return similarity.gallery(self.of(photos["Image"]), photos["Id"].to_numpy(dtype=np.str_))
+
+    def score_tables(
+        self,
+        names: Sequence[str],
+        images: Sequence[str],
+        evidence: Sequence[Sequence[str]],
+        among: similarity.Gallery,
+    ) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield the `score_table` (K, B, W + 1) of `images`, a block at a time, so that many fit into memory."""
+        for start in range(0, len(images), BLOCK):
+            block = slice(start, start + BLOCK)
+            yield similarity.score_table(
+                names, self.of(images[block]), evidence[block], among, self.centres, self.classes
+            )
 
 
 def load(variant: str, images: Iterable[str]) -> Features:
@@ -38,5 +58,6 @@ def load(variant: str, images: Iterable[str]) -> Features:
         rows = {str(image): row for row, image in enumerate(arrays["images"])}
         missing = sorted(set(images) - rows.keys())
         if missing:
-            raise InputProblems(f"Photos are not in {path}", missing, f"Rerun `dvc repro embed@{variant}`.")
-        return Features(rows, arrays["embeddings"], arrays["centres"], arrays["classes"], float(arrays["scale"]))
+            stage = "embed-final" if variant == paths.FINAL else f"embed@{variant}"
+            raise InputProblems(f"Photos are not in {path}", missing, f"Rerun `dvc repro {stage}`.")
+        return Features(rows, arrays["embeddings"], arrays["centres"], arrays["classes"])

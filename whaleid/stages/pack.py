@@ -20,7 +20,7 @@ def run(params: Params) -> None:
     """Write every photo of the catalogue, cropped to its fluke, into one uint8 array, and which row is which.
 
     Raises:
-        WhaleidError: a photo cannot be decoded, or its box leaves nothing of it.
+        WhaleidError: a photo cannot be decoded.
     """
     settings = params.pack
     catalog = read_csv(paths.CATALOG)
@@ -28,7 +28,7 @@ def run(params: Params) -> None:
     if not settings.crop:
         photos = [replace(photo, box=None) for photo in photos]
     shape = (len(photos), settings.height, settings.width, 1 if settings.grey else 3)
-    packed = pack(photos, settings.width, settings.height, settings.grey, settings.margin)
+    packed = pack(photos, settings.width, settings.height, settings.grey, settings.margin, settings.stretch)
     with replacing_folder(paths.PACK) as folder:
         # photo by photo: memory stays small, and a full disk is an error (a memory map would crash on it)
         with (folder / paths.PHOTOS.name).open("wb") as file:
@@ -37,6 +37,6 @@ def run(params: Params) -> None:
             for photo in packed:
                 file.write(photo.tobytes())
         write_csv(catalog[["Image", "part"]], folder / paths.PACKED.name)
-    cropped = sum(photo.box is not None for photo in photos)
+    cropped, turned = sum(photo.box is not None for photo in photos), sum(photo.turned for photo in photos)
     said = " x ".join(str(length) for length in shape)
-    print(f"{paths.PHOTOS}: {said} (photos, height, width, channels), {cropped:,} of them cropped")
+    print(f"{paths.PHOTOS}: {said} (photos, height, width, channels), {cropped:,} of them cropped, {turned:,} turned")

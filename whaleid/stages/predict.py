@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from whaleid import files, paths
 from whaleid.catalog.submission import write_submission
 from whaleid.identify import metrics, validation
-from whaleid.identify.ranking import combine, rank
-from whaleid.identify.similarity import probabilities
+from whaleid.identify.fusion import Fusion, from_figures, probabilities
+from whaleid.identify.ranking import filled, rank
 from whaleid.labels import NEW_WHALE, PLACES
 from whaleid.record import Record
 from whaleid.stages import features
@@ -22,49 +21,56 @@ from whaleid.stages import features
 if TYPE_CHECKING:
     from whaleid.params import Params
 
+Evidence = Sequence[Sequence[str]]
+"""The labels of each query's duplicates, closest first, or none."""
 PHASH = "phash"
 """The variant without a network: the labels of duplicates, else `new_whale`."""
 
 
 def run(params: Params, variant: str) -> Record:
-    """Rank names for the queries and for validation at the threshold, write the former and measure both."""
-    catalog = files.read_csv(paths.CATALOG)
-    split = files.read_csv(paths.SPLIT)
+    """Rank names for the queries and for validation at the threshold, write the former and measure both.
+
+    `paths.FINAL` has learnt validation's photos: the variant that `final` names lends it what it found there, and only
+    the solution measures it.
+    """
+    catalog, split, leaks = (files.read_csv(path) for path in (paths.CATALOG, paths.SPLIT, paths.LEAKS))
     test = sorted(catalog.loc[catalog["part"] == "test", "Image"])
-    leaked = _leaked(files.read_csv(paths.LEAKS))
-    inputs = [paths.LEAKS, paths.GROUPS]
-    settings: dict[str, str | float | bool] = {"variant": variant}
+    fill = _commonest(catalog)
+    settings: dict[str, str | float] = {"variant": variant}
     figures: dict[str, float] = {}
-    if variant == PHASH:
-        asked = validation.queries(split, classes=[])
-        ranked = np.full((len(asked) + len(test), 1), NEW_WHALE)
-    else:
+    inputs = [paths.LEAKS]
+    classes: list[str] = []
+    decide = _by_duplicates
+    if variant != PHASH:
+        calibrated_by = params.final if variant == paths.FINAL else variant
         found = features.load(variant, [*split["Image"], *test])
-        calibration = json.loads(paths.calibration(variant).read_text(encoding="utf-8"))
-        automatic = calibration["threshold_auto"]
+        classes = found.classes.tolist()
+        calibration = json.loads(paths.calibration(calibrated_by).read_text(encoding="utf-8"))
+        fusion, automatic = from_figures(calibration), calibration["threshold_auto"]
         threshold = automatic if params.threshold == "auto" else params.threshold
-        asked = validation.queries(split, found.classes.tolist())
-        ranked = _rank(found, [*asked["Image"], *test], calibration["temperature"], threshold)
-        settings["threshold"] = params.threshold
+        decide = partial(_by_scores, found, fusion, threshold)
+        settings |= {"threshold": params.threshold, "scores": " ".join(fusion.weights)}
         figures |= {"threshold": threshold, "threshold_auto": automatic}
-        inputs += [paths.features(variant), paths.calibration(variant)]
+        inputs += [paths.features(variant), paths.calibration(calibrated_by)]
 
-    trusts_duplicates = variant == PHASH or params.variants[variant].leaks
-    evidence: list[list[str]] = [[]] * len(ranked)
-    if trusts_duplicates:
+    if variant == paths.FINAL:
+        settings["calibrated_by"] = params.final
+    else:
+        asked = validation.queries(split, classes)
         evidence = validation.duplicate_evidence(asked, files.read_csv(paths.GROUPS))
-        evidence += [leaked.get(image, []) for image in test]
-    answers = combine(evidence, ranked.tolist(), _commonest(catalog))
-    on_validation, on_test = answers[: len(asked)], dict(zip(test, answers[len(asked) :], strict=True))
-
-    unknown_share, leaked_share = params.split.unknown_share, len(leaked) / len(test)
-    figures |= validation.figures(asked, on_validation, unknown_share, leaked_share)
-    figures |= _solution_figures(files.read_csv(paths.SOLUTION), on_test, leaked)
-    write_submission(on_test, paths.submission(variant))
+        ranked = decide(asked["Image"].tolist(), evidence, validation.gallery(split, held_out=False))
+        shares = params.split.unknown_share, validation.duplicate_share(leaks, catalog)
+        figures |= validation.figures(asked, filled(ranked, fill), *shares)
+        inputs.append(paths.GROUPS)
+    leaked = _leaked(leaks)
+    ranked = decide(test, [leaked.get(image, []) for image in test], validation.gallery(split, held_out=True))
+    answers = dict(zip(test, filled(ranked, fill), strict=True))
+    figures |= _solution_figures(files.read_csv(paths.SOLUTION), answers, leaked)
+    write_submission(answers, paths.submission(variant))
     files.write_json(figures, paths.metrics(variant))
-    print(_summary(variant, figures, len(test)))
+    print(_summary(settings, figures, len(test)))
     return Record(
-        params={**settings, "leaks": trusts_duplicates},
+        params=settings,
         metrics=figures,
         artifacts=[paths.submission(variant), paths.metrics(variant)],
         inputs=inputs,
@@ -73,21 +79,34 @@ def run(params: Params, variant: str) -> Record:
     )
 
 
+def _by_duplicates(images: Sequence[str], evidence: Evidence, photos: pd.DataFrame) -> list[list[str]]:
+    """Return the labels of each query's duplicates, then `new_whale`."""
+    return [[*labels, NEW_WHALE] for labels in evidence]
+
+
+def _by_scores(
+    found: features.Features,
+    fusion: Fusion,
+    threshold: float,
+    images: Sequence[str],
+    evidence: Evidence,
+    photos: pd.DataFrame,
+) -> list[list[str]]:
+    """Return the ranking of `images`, compared with `photos`."""
+    among = found.gallery(photos)
+    return [
+        labels
+        for table in found.score_tables([*fusion.weights], images, evidence, among)
+        for labels in rank(probabilities(table, fusion)[:, :-1], among.whales, threshold).tolist()
+    ]
+
+
 def _leaked(leaks: pd.DataFrame) -> dict[str, list[str]]:
     """Return the labels of the duplicates of each query that has some, closest first."""
     labels: dict[str, list[str]] = {}
     for query, label in zip(leaks["query"], leaks["Id"], strict=True):
         labels.setdefault(query, []).append(label)
     return labels
-
-
-def _rank(
-    found: features.Features, images: Sequence[str], temperature: float, threshold: float
-) -> npt.NDArray[np.str_]:
-    """Return the network's ranking (Q, 5) of `images`."""
-    whales = found.classes != NEW_WHALE
-    likely = probabilities(found.logits(images), temperature)[:, whales]
-    return rank(likely, found.classes[whales], threshold)
 
 
 def _commonest(catalog: pd.DataFrame) -> list[str]:
@@ -109,7 +128,14 @@ def _solution_figures(
     }
 
 
-def _summary(variant: str, figures: dict[str, float], queries: int) -> str:
+def _summary(settings: Mapping[str, str | float], figures: Mapping[str, float], queries: int) -> str:
     at = f" at threshold {figures['threshold']:g}" if "threshold" in figures else ""
-    graded = f", {figures['solution_map5']:.4f} on the solution" if "solution_map5" in figures else ""
-    return f"predict {variant}: {queries:,} queries{at}; MAP@5 {figures['map5']:.4f} on validation{graded}"
+    lent = f", calibrated by {settings['calibrated_by']}, not validated" if "calibrated_by" in settings else ""
+    graded = [
+        f"{figures[key]:.4f} on {where}"
+        for key, where in (("map5", "validation"), ("solution_map5", "the solution"))
+        if key in figures
+    ]
+    return f"predict {settings['variant']}: {queries:,} queries{at}{lent}" + (
+        f"; MAP@5 {', '.join(graded)}" if graded else ""
+    )

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
 from whaleid import files, paths
+from whaleid.errors import WhaleidError
 from whaleid.model import checkpoint
 from whaleid.record import LogEpoch, Record
 from whaleid.stages import packed
@@ -21,32 +28,51 @@ if TYPE_CHECKING:
 
 
 def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
-    """Train a variant and write its checkpoint and its history."""
-    settings = params.variants[variant]
+    """Train a variant and write its checkpoint and its history; go on where the same training was killed.
+
+    `final` is the variant that the key `final` names, learning once more, from validation's photos as well: it starts
+    from its own hidden layers.
+
+    Raises:
+        WhaleidError: the photos are too few for the variant, or its `init` cannot be used.
+    """
+    settings = params.variant(variant)
     split = files.read_csv(paths.SPLIT)
-    chosen = sampler.select(split, variant, settings)
+    fresh = split[split["role"] != "duplicate"]
+    held = fresh["part"] == "validation"
+    if variant == paths.FINAL:
+        held[:] = False
+    chosen = sampler.select(fresh[~held], variant, settings)
     classes = tuple(sorted(chosen["Id"].unique()))
-    held = split[(split["part"] == "validation") & (split["role"] != "duplicate") & split["Id"].isin(classes)]
     photos = packed.load()
-    learn, check = (_photos(photos, frame, classes) for frame in (chosen, held))
+    check_on = fresh[held & fresh["Id"].isin(classes)]
+    learn, check = (_photos(photos, frame, classes) for frame in (chosen, check_on))
 
     torch.manual_seed(params.seed)
-    start = paths.checkpoint(settings.init)
-    network, before = checkpoint.from_checkpoint(checkpoint.loads(start.read_bytes(), str(start)), str(start))
+    init = params.final if variant == paths.FINAL else settings.init
+    start = paths.checkpoint(init)
+    begun = start.read_bytes()
+    network, before = checkpoint.from_checkpoint(checkpoint.loads(begun, str(start)), str(start))
     if before.photos is not None:
         before.check_photos(photos.shape, str(start))
-    network.renew_last(len(classes))
+    description = checkpoint.Description(classes, photos.shape, settings.flip)
+    network.renew_last(description.columns, getattr(settings.loss, "centres", 1))
     device = pick_device()
     print(
         f"train {variant}: {len(chosen)} photos of {len(classes)} classes, {settings.layers} layers of "
-        f"{network.backbone.name} from {settings.init}, on {describe(device)}",
+        f"{network.backbone.name} from {init}, on {describe(device)}",
         flush=True,
     )
-    epochs = engine.train(network, photos.array, learn, check, settings, params.seed, device, log_epoch)
+    # of this very training: other photos, parameters or code would not lead where it was going
+    facts = [settings.model_dump_json(exclude={"scores"}), params.seed, torch.__version__, str(device), photos.images]
+    mark = _mark(repr(facts), photos.array, begun, chosen.to_csv().encode(), *_sources())
+    unfinished = paths.unfinished(variant)
+    memory = engine.Memory(_kept(unfinished, mark), partial(_keep, unfinished, mark))
+    epochs = engine.train(network, photos.array, learn, check, settings, params.seed, device, log_epoch, memory)
 
-    description = checkpoint.Description(classes, photos.shape)
     with files.replacing(paths.checkpoint(variant)) as temporary:
         temporary.write_bytes(checkpoint.dumps(checkpoint.to_checkpoint(network, description)))
+    unfinished.unlink(missing_ok=True)
     history = pd.DataFrame([epoch.learning for epoch in epochs])
     history.insert(0, "epoch", range(1, len(history) + 1))
     files.write_csv(history, paths.history(variant))
@@ -57,7 +83,9 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     )
     return Record(
         params={
-            **settings.model_dump(exclude={"leaks"}),  # which predict alone uses
+            **settings.model_dump(exclude={"init", "loss", "scores"}),  # scores are used later
+            "init": init,
+            **{f"loss.{key}": value for key, value in settings.loss.model_dump().items()},
             "backbone": network.backbone.name,
             "seed": params.seed,
             "device": str(device),
@@ -65,7 +93,7 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
             "train_photos": len(chosen),
         },
         artifacts=[paths.history(variant)],
-        inputs=[paths.checkpoint(settings.init), paths.SPLIT],
+        inputs=[start, paths.SPLIT],
         outputs=[paths.checkpoint(variant)],
         dataset=paths.SPLIT,
     )
@@ -77,3 +105,41 @@ def _photos(photos: packed.Packed, frame: pd.DataFrame, classes: tuple[str, ...]
         rows=photos.rows(frame["Image"]),
         classes=np.array([place[label] for label in frame["Id"]], dtype=np.int64),
     )
+
+
+def _mark(facts: str, photos: npt.NDArray[np.uint8], *contents: bytes) -> str:
+    """Return a digest of all that a training depends on."""
+    digest = hashlib.sha256()
+    digest.update(np.ascontiguousarray(photos).data)
+    for content in (facts.encode(), *contents):
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
+
+
+def _sources() -> list[bytes]:
+    """Return the code that training runs."""
+    rooms = ("whaleid.images", "whaleid.model", "whaleid.training")
+    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(rooms)]
+    return [Path(module.__file__).read_bytes() for module in modules if module.__file__]
+
+
+def _keep(path: Path, mark: str, state: Mapping[str, Any]) -> None:
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(checkpoint.dumps({"mark": mark, "state": state}))
+
+
+def _kept(path: Path, mark: str) -> Mapping[str, Any] | None:
+    """Return the state of the training `mark` after its last whole epoch, if it was killed."""
+    if not path.exists():
+        return None
+    try:
+        kept = checkpoint.loads(path.read_bytes(), str(path))
+    except WhaleidError as error:
+        print(f"{error} Training begins anew.")
+        return None
+    if not isinstance(kept, Mapping) or kept.get("mark") != mark:
+        print(f"{path} is of another training (other photos, parameters or code): this one begins anew.")
+        return None
+    state: Mapping[str, Any] = kept["state"]
+    print(f"{path}: training goes on after epoch {len(state['epochs'])}.")
+    return state

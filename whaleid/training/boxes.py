@@ -1,4 +1,4 @@
-"""Learning where flukes lie from photos whose boxes are known, and finding them on others."""
+"""Learning where flukes lie, and which way is up, from photos whose boxes are known, and finding it on others."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import box_iou, generalized_box_iou_loss
+from torchvision.ops import generalized_box_iou_loss
 
 from whaleid.model.boxes import BoxNetwork
 from whaleid.model.network import standardise
@@ -33,6 +33,9 @@ def learn(
 ) -> None:
     """Train all layers of `network` in place: one cycle of AdamW over random views.
 
+    A network that `turns` sees half of the views turned by 180 degrees and learns which. Photos that are upside down
+    themselves teach it wrong; they have to be few, and then so few passes don't learn them by heart.
+
     Args:
         network: on any device; left on `device`.
         photos: (N, H, W, C), whole photos stretched to one size; two or more.
@@ -47,9 +50,14 @@ def learn(
     for batch in progress(islice(_endless(len(photos), order), STEPS), "boxes learnt", STEPS):
         inputs = standardise(torch.from_numpy(photos[batch]).to(device))  # (B, C, H, W)
         views, targets = random_views(inputs, torch.from_numpy(boxes[batch]).to(device), draws)
-        found = network(views)  # (B, 5)
+        if network.turns:
+            turned = (torch.rand(len(views), generator=draws) < 0.5).to(device)
+            views, targets = turn(views, targets, turned)
+        found = network(views)  # (B, 5 or 6)
         overlap = generalized_box_iou_loss(found[:, :4], targets[:, :4], reduction="mean")
-        loss = overlap + F.smooth_l1_loss(found, targets, beta=0.1)
+        loss = overlap + F.smooth_l1_loss(found[:, :5], targets, beta=0.1)
+        if network.turns:
+            loss = loss + F.binary_cross_entropy_with_logits(found[:, 5], turned.float())
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -58,29 +66,32 @@ def learn(
 
 def _endless(photos: int, order: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
     while True:
-        yield from batches(photos, BATCH, order)
+        yield from batches(np.arange(photos), BATCH, order)
 
 
 @torch.inference_mode()
-def find(network: BoxNetwork, photos: npt.NDArray[np.uint8], device: torch.device) -> npt.NDArray[np.float32]:
-    """Return the boxes (N, 5) float32 that `network` finds on `photos` (N, H, W, C), stretched as those it learnt from.
+def find(
+    network: BoxNetwork, photos: npt.NDArray[np.uint8], device: torch.device
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return the boxes (N, 5) float32 that `network` finds on `photos`, and how likely each is upside down: (N,).
 
-    Leaves the network on `device`, in evaluation mode.
+    `photos` are (N, H, W, C), stretched as those it learnt from. The boxes lie on the photos as they are. A network
+    that doesn't turn takes all of them for upright: 0. Leaves the network on `device`, in evaluation mode.
     """
     network.to(device).eval()
-    found = [np.empty((0, 5), dtype=np.float32)]
+    boxes, likely = [np.empty((0, 5), dtype=np.float32)], [np.empty(0, dtype=np.float32)]
     starts = range(0, len(photos), BATCH)
     for start in progress(starts, "boxes found", len(starts)):
         inputs = standardise(torch.from_numpy(photos[start : start + BATCH]).to(device))  # (B, C, H, W)
-        found.append(network(inputs).cpu().numpy())
-    return np.concatenate(found)
-
-
-def overlaps(found: npt.NDArray[np.float32], boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return (N,) the intersection over union of each box of `found` (N, 5) with that of `boxes` (N, 5)."""
-    pairs = box_iou(torch.from_numpy(found[:, :4]), torch.from_numpy(boxes[:, :4]))  # (N, N): N is a few hundred
-    matched: npt.NDArray[np.float32] = pairs.diagonal().numpy()
-    return matched
+        found = network(inputs)  # (B, 5 or 6)
+        boxes.append(found[:, :5].cpu().numpy())
+        if network.turns:
+            # turned, an upright photo looks upside down: that says it a second time
+            logits = (found[:, 5] - network(inputs.flip(-2, -1))[:, 5]) / 2
+            likely.append(logits.sigmoid().cpu().numpy())
+        else:
+            likely.append(np.zeros(len(found), dtype=np.float32))
+    return np.concatenate(boxes), np.concatenate(likely)
 
 
 def random_views(photos: Tensor, boxes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -128,3 +139,19 @@ def view(photos: Tensor, boxes: Tensor, low: Tensor, high: Tensor, mirrored: Ten
     left, right = torch.where(mirrored, 1 - right, left), torch.where(mirrored, 1 - left, right)
     aspect = boxes[:, 4] + (size[:, 0] / size[:, 1]).log()
     return views, torch.stack([left, top, right, bottom, aspect], dim=1)
+
+
+def turn(photos: Tensor, boxes: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn some photos by 180 degrees, which swaps up and down, and left and right, but mirrors nothing.
+
+    Args:
+        photos: (B, C, H, W).
+        boxes: (B, 5).
+        turned: (B,) bool, which ones.
+
+    Returns:
+        The photos and the boxes on them.
+    """
+    opposite = torch.cat([1 - boxes[:, 2:4], 1 - boxes[:, 0:2], boxes[:, 4:]], dim=1)
+    views = torch.where(turned[:, None, None, None], photos.flip(-2, -1), photos)
+    return views, torch.where(turned[:, None], opposite, boxes)

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from whaleid.images.augment import augment
+from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
 from whaleid.progress import progress
 from whaleid.training.embedding import embed
-from whaleid.training.sampler import batches, steps
+from whaleid.training.sampler import batches, steps, views
 
 if TYPE_CHECKING:
     from whaleid.params import Variant
     from whaleid.record import LogEpoch
 
+RISE = 0.21
+"""The share of the steps in which the rate rises; at exactly 0.2, torch divides by zero where there are five steps."""
+FULL_MARGIN = 0.5
+"""The share of the steps after which a loss asks for all of its margin: at once, it would keep it from learning."""
+
 
 @dataclass(frozen=True)
 class Photos:
-    """Photos and what is on them: `rows` (P,) of the packed array, `classes` (P,) of the network's classes."""
+    """Photos and what is on them: `rows` (P,) of the packed array, `classes` (P,) of the variant's classes."""
 
     rows: npt.NDArray[np.int64]
     classes: npt.NDArray[np.int64]
@@ -39,6 +47,55 @@ class Epoch:
     speed: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Where training is remembered from epoch to epoch, to go on after it was killed."""
+
+    last: Mapping[str, Any] | None  # what was kept last, of this very training
+    keep: Callable[[Mapping[str, Any]], None]  # takes tensors and plain values
+
+
+@dataclass
+class _State:
+    """All that the rest of a training depends on, between two epochs."""
+
+    network: Network
+    optimiser: torch.optim.Optimizer
+    cycle: torch.optim.lr_scheduler.OneCycleLR
+    order: np.random.Generator  # of photos
+    draws: torch.Generator  # of their augmentation; on the CPU, so that every device sees the same
+    epochs: list[Epoch]
+
+    @classmethod
+    def new(cls, network: Network, settings: Variant, total: int, seed: int) -> _State:
+        # decay pulls weights towards zero; the shifts and scales of normalisation layers are not to be pulled
+        trained = [weight for weight in network.parameters() if weight.requires_grad]
+        optimiser = torch.optim.AdamW(
+            [
+                {"params": [weight for weight in trained if weight.ndim > 1], "weight_decay": settings.decay},
+                {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=settings.rate,
+        )
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=total, pct_start=RISE)
+        return cls(network, optimiser, cycle, np.random.default_rng(seed), torch.Generator().manual_seed(seed), [])
+
+    def kept(self) -> dict[str, Any]:
+        return {
+            **{name: getattr(self, name).state_dict() for name in ("network", "optimiser", "cycle")},
+            "order": self.order.bit_generator.state,
+            "draws": self.draws.get_state(),
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+        }
+
+    def recall(self, kept: Mapping[str, Any]) -> None:
+        for name in ("network", "optimiser", "cycle"):
+            getattr(self, name).load_state_dict(kept[name])
+        self.order.bit_generator.state = kept["order"]
+        self.draws.set_state(kept["draws"])
+        self.epochs = [Epoch(**epoch) for epoch in kept["epochs"]]
+
+
 def train(
     network: Network,
     packed: npt.NDArray[np.uint8],
@@ -48,90 +105,125 @@ def train(
     seed: int,
     device: torch.device,
     log_epoch: LogEpoch,
+    memory: Memory,
 ) -> list[Epoch]:
     """Train `network` in place.
 
     Args:
-        network: on any device; left on `device`, in evaluation mode.
+        network: on any device; left on `device`, in evaluation mode. Its last layer has the classes of `learn` or,
+            where a mirrored fluke is another whale, those and then as many mirrored ones.
         packed: (N, H, W, C), of which `learn` and `check` name rows.
         learn: photos to learn from.
         check: photos of the same classes that are only measured, after each epoch; may be none.
-        settings: which layers are trained, for how many epochs, in which batches, at which rate and decay.
+        settings: which layers are trained, by which loss, on which views of which photos, for how many epochs.
         seed: of the order of photos and of their augmentation.
         device: where to compute.
-        log_epoch: called after each epoch with its figures.
+        log_epoch: called after each epoch with its figures; first, for epochs that are remembered.
+        memory: training that was killed goes on from its last whole epoch, on the CPU to the same result.
 
     Returns:
         An `Epoch` for each epoch.
     """
-    order, draws = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     network.to(device).to(memory_format=torch.channels_last)
     if settings.layers == "last":
         network.freeze_hidden()
-    # decay pulls weights towards zero; the shifts and scales of normalisation layers are not to be pulled
-    trained = [weight for weight in network.parameters() if weight.requires_grad]
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": [weight for weight in trained if weight.ndim > 1], "weight_decay": settings.decay},
-            {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=settings.rate,
-    )
-    total = settings.epochs * steps(len(learn.rows), settings.batch)
-    # a fifth of the steps up, the rest down; at exactly 0.2, torch divides by zero where there are five steps
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=settings.rate, total_steps=total, pct_start=0.21)
+    loss_of = build(settings.loss, network.last)
+    shown = views(learn.classes, settings.least, settings.together, np.random.default_rng(seed)).size
+    rows_a_batch = settings.batch // settings.together
+    total = settings.epochs * steps(shown // settings.together, rows_a_batch)
+    state = _State.new(network, settings, total, seed)
+    optimiser, cycle = state.optimiser, state.cycle
     # half precision where the hardware is made for it; on the CPU every machine computes alike
     half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    epochs = []
-    for number in range(1, settings.epochs + 1):
+    if memory.last:
+        state.recall(memory.last)
+        for number, epoch in enumerate(state.epochs, start=1):
+            log_epoch(number, epoch.learning | epoch.speed)
+    for number in range(len(state.epochs) + 1, settings.epochs + 1):
         network.train()
         loss_sum = torch.zeros((), device=device)
         right = torch.zeros((), device=device)
         loading, started = 0.0, time.perf_counter()
         rate = float(cycle.get_last_lr()[0])
-        chosen = batches(len(learn.rows), settings.batch, order)
-        for batch in progress(chosen, f"epoch {number} of {settings.epochs}", steps(len(learn.rows), settings.batch)):
+        chosen = batches(
+            views(learn.classes, settings.least, settings.together, state.order), rows_a_batch, state.order
+        )
+        for batch in progress(chosen, f"epoch {number} of {settings.epochs}", len(chosen)):
             loaded = time.perf_counter()
-            photos = torch.from_numpy(packed[learn.rows[batch]]).to(device, non_blocking=True)  # (B, H, W, C) uint8
-            classes = torch.from_numpy(learn.classes[batch]).to(device, non_blocking=True)  # (B,)
-            views = augment(standardise(photos), draws)  # (B, C, H, W)
+            photos = torch.from_numpy(packed[learn.rows[batch.reshape(-1)]]).to(device, non_blocking=True)  # uint8
+            classes = torch.from_numpy(learn.classes[batch]).to(device, non_blocking=True)  # (P, K)
+            inputs, targets = _show(standardise(photos), classes, settings, network.last.classes, state.draws)
             loading += time.perf_counter() - loaded
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                _, logits = network(views)  # (B, classes)
-            loss = F.cross_entropy(logits.float(), classes)
+                embeddings = network(inputs)  # (B, D)
+            loss = loss_of(embeddings, targets, min(1.0, cycle.last_epoch / (FULL_MARGIN * total)))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             cycle.step()
-            loss_sum += loss.detach() * len(batch)
-            right += (logits.argmax(dim=1) == classes).sum()
-        learning: dict[str, float] = {
-            "rate": rate,
-            "loss": loss_sum.item() / len(learn.rows),
-            "accuracy": right.item() / len(learn.rows),
-        }
+            loss_sum += loss.detach() * batch.size
+            with torch.no_grad():
+                right += (network.last(embeddings).argmax(dim=1) == targets).sum()
+        learning: dict[str, float] = {"rate": rate, "loss": loss_sum.item() / shown}
+        if settings.loss.kind != "triplet":  # which has no classes before it has ended
+            learning["accuracy"] = right.item() / shown
         seconds = time.perf_counter() - started
-        speed = {"photos_per_second": len(learn.rows) / seconds, "network_share": 1 - loading / seconds}
-        learning |= _check(network, packed, check, device)
-        epochs.append(Epoch(learning, speed))
+        speed = {"photos_per_second": shown / seconds, "network_share": 1 - loading / seconds}
+        if settings.loss.kind != "triplet":
+            learning |= _check(network, packed, check, settings, device)
+        state.epochs.append(Epoch(learning, speed))
         log_epoch(number, learning | speed)
         said = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in learning.items() if name != "rate")
-        print(
-            f"epoch {number} of {settings.epochs}: {said}, {speed['photos_per_second']:.0f} photos/s",
-            flush=True,
-        )
+        print(f"epoch {number} of {settings.epochs}: {said}, {speed['photos_per_second']:.0f} photos/s", flush=True)
+        if number < settings.epochs:
+            memory.keep(state.kept())
+    if settings.loss.kind == "triplet":
+        _centre(network, packed, learn, device)
     network.eval()
-    return epochs
+    return state.epochs
 
 
-def _check(network: Network, packed: npt.NDArray[np.uint8], check: Photos, device: torch.device) -> dict[str, float]:
+def _show(
+    photos: Tensor, classes: Tensor, settings: Variant, columns: int, draws: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return what the network sees of `photos` (B, C, H, W) and the columns (B,) of what is on them.
+
+    `classes` is (P, K), B = P * K. Photos that are together are mirrored together.
+    """
+    if settings.flip != "off":
+        mirrored = (torch.rand(len(classes), 1, generator=draws) < 0.5).to(photos.device).expand_as(classes)
+        photos = torch.where(mirrored.reshape(-1, 1, 1, 1), photos.flip(3), photos)
+        if settings.flip == "identity":
+            classes = classes + mirrored * (columns // 2)
+    return augment(photos, draws) if settings.augment else photos, classes.reshape(-1)
+
+
+def _check(
+    network: Network, packed: npt.NDArray[np.uint8], check: Photos, settings: Variant, device: torch.device
+) -> dict[str, float]:
     if not len(check.rows):
         return {}
-    embeddings = torch.from_numpy(embed(network, packed, check.rows, device)).to(device)
+    embeddings = torch.from_numpy(embed(network, packed, check.rows, device, mirrored=False)[0]).to(device)
     with torch.no_grad():
-        logits = network.last(embeddings)
+        cosines = network.last(embeddings)
+    if settings.flip == "identity":
+        cosines = cosines[:, : network.last.classes // 2]
     classes = torch.from_numpy(check.classes).to(device)
     return {
-        "validation_loss": F.cross_entropy(logits, classes).item(),
-        "validation_accuracy": (logits.argmax(dim=1) == classes).double().mean().item(),
+        "validation_loss": F.cross_entropy(settings.loss.scale * cosines, classes).item(),
+        "validation_accuracy": (cosines.argmax(dim=1) == classes).double().mean().item(),
     }
+
+
+def _centre(network: Network, packed: npt.NDArray[np.uint8], learn: Photos, device: torch.device) -> None:
+    """Make each class of the last layer the mean of its photos' embeddings."""
+    with torch.no_grad():
+        for view, embeddings in enumerate(embed(network, packed, learn.rows, device, mirrored=True)):
+            first = view * (int(learn.classes.max()) + 1)
+            if first < network.last.classes:
+                sums = torch.zeros_like(network.last.weight).T
+                sums.index_add_(
+                    0, torch.from_numpy(learn.classes + first).to(device), torch.from_numpy(embeddings).to(device)
+                )
+                told = torch.from_numpy(np.unique(learn.classes + first)).to(device)
+                network.last.weight[:, told] = F.normalize(sums[told]).T

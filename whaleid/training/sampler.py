@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,24 +15,27 @@ if TYPE_CHECKING:
     from whaleid.params import Variant
 
 
-def select(split: pd.DataFrame, variant: str, settings: Variant) -> pd.DataFrame:
+def select(labelled: pd.DataFrame, variant: str, settings: Variant) -> pd.DataFrame:
     """Choose the training photos of a variant.
 
     Args:
-        split: `Image,Id,part,role` of every photo that is used.
+        labelled: `Image,Id` of the photos that may be learnt from.
         variant: its name, for errors.
-        settings: how many whales it takes, and how many photos of each; whether `new_whale` is a class.
+        settings: how many whales it takes, how many photos of each, how few are too few; whether `new_whale` is a
+            class; how batches are made.
 
     Returns:
         `Image,Id`, sorted by Image: of the whales with most photos (ties by name) the first photos by name, and
         the `new_whale` photos where the variant has that class.
 
     Raises:
-        WhaleidError: fewer whales than asked for, or fewer than two classes.
+        WhaleidError: fewer whales than asked for, fewer than two classes, fewer than a batch is made of, or no whale
+            with the two photos that its loss compares.
     """
-    train = split.loc[split["part"] == "train", ["Image", "Id"]].sort_values("Image")
+    train = labelled[["Image", "Id"]].sort_values("Image")
     unknown = train["Id"] == NEW_WHALE
     whales = train[~unknown]
+    whales = whales[whales.groupby("Id")["Image"].transform("size") >= settings.fewest]
     if settings.whales != "all":
         photos = whales["Id"].value_counts()
         # value_counts orders ties by first appearance; a name decides instead, whatever the order of photos
@@ -47,22 +49,56 @@ def select(split: pd.DataFrame, variant: str, settings: Variant) -> pd.DataFrame
     if settings.photos != "all":
         whales = whales.groupby("Id", sort=False).head(settings.photos)
     chosen = pd.concat([whales, train[unknown]]) if settings.new_whale else whales
-    if chosen["Id"].nunique() < 2:
+    counts = chosen["Id"].value_counts()
+    if len(counts) < 2:
+        raise WhaleidError(f"variants.{variant} has {len(counts)} classes to tell apart: it needs two or more.")
+    if settings.loss.kind == "triplet" and counts.max() < 2:
         raise WhaleidError(
-            f"variants.{variant} has {chosen['Id'].nunique()} classes to tell apart: it needs two or more."
+            f"variants.{variant}.loss: triplet compares two photos of a whale, but each of {len(counts):,} whales has "
+            "one to train on. Take another loss, or add photos."
+        )
+    if settings.together > 1 and len(counts) < settings.batch // settings.together:
+        raise WhaleidError(
+            f"variants.{variant}: a batch of {settings.batch} with {settings.together} photos together needs "
+            f"{settings.batch // settings.together} whales, but there are {len(counts)} to train on. Set "
+            f"variants.{variant}.batch to {len(counts) * settings.together} at most, or raise together."
         )
     return chosen.sort_values("Image", ignore_index=True)
 
 
-def batches(photos: int, size: int, generator: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield one epoch: every index below `photos` once, in random order, in batches of about `size`.
+def views(
+    classes: npt.NDArray[np.int64], least: int, together: int, generator: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Return what an epoch shows, (R, K) indices of photos: K photos of one class in each of R rows, by class.
 
-    The batches differ by one photo at most, so that no batch is too small for batch normalisation.
+    Every photo is shown. A class with fewer than `least` photos, or whose photos fill no whole rows, repeats some:
+    each as often as the next, give or take one.
+
+    Args:
+        classes: (N,) of the photos.
+        least: views of a class, at least.
+        together: K.
+        generator: draws which photos are together and which are repeated.
     """
-    order = generator.permutation(photos)
-    yield from np.array_split(order, steps(photos, size))
+    order = generator.permutation(len(classes))
+    order = order[np.argsort(classes[order], kind="stable")]  # by class, in random order within each
+    _, starts, counts = np.unique(classes[order], return_index=True, return_counts=True)
+    wanted = np.maximum(counts, least)
+    wanted += -wanted % together
+    # the photos of each class, again from the first after the last
+    within = np.arange(wanted.sum()) - np.repeat(wanted.cumsum() - wanted, wanted)
+    shown: npt.NDArray[np.int64] = order[np.repeat(starts, wanted) + within % np.repeat(counts, wanted)]
+    return shown.reshape(-1, together)
 
 
-def steps(photos: int, size: int) -> int:
-    """Return the number of batches in an epoch: of `size` photos at most, but where one would be left alone."""
-    return max(1, min(-(-photos // size), photos // 2))
+def batches(rows: npt.NDArray[np.int64], size: int, generator: np.random.Generator) -> list[npt.NDArray[np.int64]]:
+    """Return all of `rows` (R, ...), shuffled, in batches of about `size`.
+
+    They differ by one row at most, so that no batch is too small for batch normalisation.
+    """
+    return np.array_split(generator.permutation(rows), steps(len(rows), size))
+
+
+def steps(rows: int, size: int) -> int:
+    """Return the number of batches in an epoch: of `size` rows at most, but where one would be left alone."""
+    return max(1, min(-(-rows // size), rows // 2))

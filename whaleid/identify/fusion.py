@@ -1,0 +1,44 @@
+"""Several scores into one probability a candidate: a conditional logit over the whales and `new_whale`.
+
+McFadden, "Conditional logit analysis of qualitative choice behavior", in Zarembka (ed.), *Frontiers in Econometrics*,
+1974: of alternatives with attributes, one is chosen with a probability that is the softmax of their weighted sums.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """How much each score counts, by its name, in the order of the score table; and what `new_whale` has on top."""
+
+    weights: Mapping[str, float]  # 0 or more
+    bias: float
+
+    def as_figures(self) -> dict[str, float]:
+        """Return `weight_NAME` of each score, and `bias`."""
+        return {f"weight_{name}": weight for name, weight in self.weights.items()} | {"bias": self.bias}
+
+
+def from_figures(figures: Mapping[str, float]) -> Fusion:
+    """Return the fusion whose `as_figures` are among `figures`."""
+    prefix = "weight_"
+    weights = {key.removeprefix(prefix): value for key, value in figures.items() if key.startswith(prefix)}
+    return Fusion(weights, figures["bias"])
+
+
+def probabilities(table: npt.NDArray[np.float32], fusion: Fusion) -> npt.NDArray[np.float32]:
+    """Return (Q, W + 1): of each whale, then of `new_whale`; every row sums to 1.
+
+    `table` is (K, Q, W + 1), the scores that `fusion` weighs. The logit of a candidate is the weighted sum of its
+    scores; the bias is added to that of `new_whale`.
+    """
+    logits = np.tensordot(np.array([*fusion.weights.values()], dtype=np.float32), table, axes=1)
+    logits[:, -1] += np.float32(fusion.bias)
+    logits -= logits.max(axis=1, keepdims=True)  # the largest becomes exp(0): nothing overflows
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=1, keepdims=True)
+    return logits
