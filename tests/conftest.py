@@ -16,10 +16,12 @@ ROOT = Path(__file__).parents[1]
 SLIVER = {
     "sample": {"frequent": 6, "occasional": 4, "single": 6, "new_whale": 8, "queries": 30},
     "pack": {"width": 48, "height": 24},
+    "backbone": {"embedding": 32},
     "variants": {
         "toy": {"whales": 4, "epochs": 2, "batch": 16},
         "full": {"epochs": 2, "batch": 16},
         "threshold": {"epochs": 1, "batch": 16},
+        "margin": {"epochs": 2, "batch": 16},
     },
 }
 """What makes the default pipeline small enough for a test: all of it runs, on few photos."""

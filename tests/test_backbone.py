@@ -54,11 +54,11 @@ def refusal(backbone: Backbone, weights: object) -> str:
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in ALL])
 def test_any_backbone_gives_an_embedding_of_each_photo(name: str) -> None:
     torch.manual_seed(0)
-    network = Network(name, classes=3).train()
+    network = Network(name, 16, classes=3).train()
     with torch.no_grad():
-        embeddings, logits = network(torch.randn(2, 1, 40, 60))
-    assert embeddings.shape == (2, network.features)
-    assert logits.shape == (2, 3)
+        embeddings = network(torch.randn(2, 1, 40, 60))
+    assert embeddings.shape == (2, 16)
+    assert network.last(embeddings).shape == (2, 3)
     assert embeddings.isfinite().all()
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
     assert not torch.allclose(embeddings[0], embeddings[1])
@@ -76,7 +76,10 @@ def test_any_backbone_gives_an_embedding_of_each_photo(name: str) -> None:
         ("maxvit_t", (300, 300), (224, 224)),
     ],
 )
-def test_photos_are_resized_to_what_the_model_takes(name: str, size: tuple[int, int], taken: tuple[int, int]) -> None:
+def test_photos_are_resized_to_what_the_model_takes(
+    name: str, size: tuple[int, int], taken: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("whaleid.model.backbone._last_map", lambda _: None)  # it compares numbers
     with torch.device("meta"):  # shapes alone: nothing is computed
         backbone = Backbone(name).eval()
         seen = into(backbone.body, lambda: backbone(torch.empty(1, 3, *size)))
@@ -93,6 +96,67 @@ def test_resizing_is_bilinear() -> None:
     assert seen[0, 0, 0, 8].item() == pytest.approx(0.5)
     assert seen[0, 0, 0, 0].item() == 0.0
     assert seen[0, 0, 0, 16].item() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "clipped"),
+    [
+        ("resnet18", False),
+        ("mobilenet_v2", False),
+        ("squeezenet1_1", False),
+        ("densenet121", True),  # it clips the map where it pools it
+    ],
+)
+@pytest.mark.parametrize("size", [(64, 96), (24, 48)])
+def test_features_are_the_mean_of_the_map(name: str, clipped: bool, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    backbone = Backbone(name).eval()
+    photos = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        maps, features = backbone.map(photos), backbone(photos)
+    assert backbone.has_map
+    assert maps.shape[:2] == features.shape == (2, backbone.features)
+    torch.testing.assert_close((maps.relu() if clipped else maps).mean(dim=(2, 3)), features)
+
+
+def test_a_map_has_as_many_places_as_the_photo_gives() -> None:
+    backbone = Backbone("resnet18").eval()
+    with torch.no_grad():
+        assert backbone.map(torch.zeros(1, 3, 64, 160)).shape == (1, 512, 2, 5)  # a 32nd of each side
+
+
+def test_the_map_passes_gradients_on() -> None:
+    backbone = Backbone("densenet121")
+    backbone.map(torch.randn(2, 3, 32, 64)).sum().backward()
+    first = backbone.body.get_submodule("features.conv0").weight.grad
+    assert first is not None
+    assert first.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "convnext_tiny", "vgg11", "vit_b_16"])
+def test_models_whose_features_are_no_mean_of_a_map_embed_by_their_own_pooling(name: str) -> None:
+    torch.manual_seed(0)
+    network = Network(name, 16, classes=3)
+    assert not network.backbone.has_map
+    assert network.hidden.pool is None
+    with torch.no_grad():
+        embeddings = network(torch.randn(2, 1, 24, 48))
+    assert embeddings.shape == (2, 16)
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenet_v3_small", "efficientnet_b0"])
+def test_looking_for_the_map_leaves_no_trace(name: str) -> None:
+    fresh = classifier(name)
+    drawn = torch.rand(3)
+    torch.manual_seed(1)
+    backbone = Backbone(name)
+    assert torch.equal(torch.rand(3), drawn)  # nothing was drawn beyond the weights
+    assert all(layer.training for layer in backbone.modules())
+    assert not any(layer._forward_hooks for layer in backbone.modules())
+    weights = fresh.state_dict()
+    for key, weight in backbone.body.state_dict().items():  # statistics of batch norms among them
+        assert torch.equal(weight, weights[key]), key
 
 
 def test_an_unknown_backbone_names_close_ones() -> None:
@@ -184,11 +248,11 @@ def test_the_stage_writes_the_same_bytes_for_the_same_seed(
     found = []
     for seed in (0, 0, 1):
         torch.rand(3)  # whatever ran before
-        stage.run(project(seed=seed, backbone={"name": "squeezenet1_1", "weights": "none"}))
+        stage.run(project(seed=seed, backbone={"name": "squeezenet1_1", "weights": "none", "embedding": 16}))
         found.append(paths.checkpoint("backbone").read_bytes())
     assert found[0] == found[1] != found[2]
     assert capsys.readouterr().out.splitlines()[0] == (
-        "models/backbone.pt: squeezenet1_1, 723,520 parameters, 512 features, random weights (seed 0)"
+        "models/backbone.pt: squeezenet1_1, 731,745 parameters, 512 features, random weights (seed 0)"
     )
 
 

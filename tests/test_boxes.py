@@ -1,4 +1,4 @@
-"""Finding flukes: views of photos and their boxes, and the stage, with and without something to learn."""
+"""Finding flukes and which way is up: views of photos and their boxes, and the stage, with and without learning."""
 
 import json
 import subprocess
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 import torch
@@ -14,6 +15,7 @@ from conftest import ROOT
 from PIL import Image, ImageDraw
 
 from whaleid import files, paths
+from whaleid.images.crop import overlaps
 from whaleid.model import checkpoint
 from whaleid.model.backbone import Backbone
 from whaleid.model.boxes import SMALLEST, BoxNetwork
@@ -23,6 +25,7 @@ from whaleid.stages import boxes as stage
 from whaleid.training import boxes
 
 COLUMNS = ["Image", "x0", "y0", "x1", "y1", "aspect"]
+HEADER = "Image,x0,y0,x1,y1,aspect,source,turned"
 SMALL = "shufflenet_v2_x0_5"
 
 
@@ -54,39 +57,112 @@ def test_a_random_view_holds_the_whole_box() -> None:
     assert torch.equal(found, again)
 
 
+def test_turning_swaps_both_ends_of_both_sides_and_mirrors_nothing() -> None:
+    photo = torch.arange(6.0).reshape(1, 1, 2, 3)
+    views, found = boxes.turn(
+        photo.repeat(2, 1, 1, 1), torch.tensor([[0.1, 0.2, 0.4, 0.9, 7.0]] * 2), torch.tensor([True, False])
+    )
+    assert views[:, 0].tolist() == [[[5, 4, 3], [2, 1, 0]], [[0, 1, 2], [3, 4, 5]]]
+    assert found[0].tolist() == pytest.approx([0.6, 0.1, 0.9, 0.8, 7.0])
+    assert found[1].tolist() == pytest.approx([0.1, 0.2, 0.4, 0.9, 7.0])
+
+
 def test_overlaps() -> None:
-    found = np.array([[0, 0, 1, 1, 9], [0, 0, 0.5, 0.5, 9], [0.2, 0.2, 0.4, 0.6, 9]], np.float32)
-    given = np.array([[0, 0, 0.5, 1, 0], [0.5, 0.5, 1, 1, 0], [0.3, 0.4, 0.5, 0.8, 0]], np.float32)
-    # a half; none; 0.02 of 0.08 + 0.08 - 0.02
-    assert boxes.overlaps(found, given).tolist() == pytest.approx([0.5, 0, 1 / 7])
+    found = np.array([[0, 0, 1, 1], [0, 0, 0.5, 0.5], [0.2, 0.2, 0.4, 0.6], [0, 0, 0.2, 0.2]])
+    given = np.array([[0, 0, 0.5, 1], [0.5, 0.5, 1, 1], [0.3, 0.4, 0.5, 0.8], [0.5, 0.5, 1, 1]])
+    # a half; a corner in common; 0.02 of 0.08 + 0.08 - 0.02; apart both ways
+    assert overlaps(found, given).tolist() == pytest.approx([0.5, 0, 1 / 7, 0])
 
 
+@pytest.mark.parametrize("turns", [False, True])
 @pytest.mark.parametrize("bias", [-60.0, 0.0, 60.0])
-def test_every_box_is_inside_the_photo_and_has_a_size(bias: float) -> None:
+def test_every_box_is_inside_the_photo_and_has_a_size(bias: float, turns: bool) -> None:
     torch.manual_seed(0)
-    network = BoxNetwork(Backbone(SMALL)).eval()
+    network = BoxNetwork(Backbone(SMALL), turns).eval()
     torch.nn.init.constant_(network.last.bias, bias)
     with torch.no_grad():
         found = network(torch.randn(2, 1, 32, 32))
-    assert found.shape == (2, 5)
+    assert found.shape == (2, 6 if turns else 5)
     assert found[:, :4].min() >= 0
     assert found[:, :4].max() <= 1
     assert (found[:, 2:4] - found[:, :2]).min() >= SMALLEST - 1e-6
 
 
-def catalogue(count: int, boxed: int, squeezed: bool) -> pd.DataFrame:
-    """Write photos of bright ellipses on noise, 80 x 50 pixels or squeezed to 64 x 64; return all their boxes."""
+class Lighter(torch.nn.Module):
+    """Stands for a network that turns: how much lighter a photo is above than below says which way is up."""
+
+    turns = True
+
+    def __init__(self, slope: float, bias: float) -> None:
+        super().__init__()
+        self.last = torch.nn.Linear(1, 1)
+        torch.nn.init.constant_(self.last.weight, slope)
+        torch.nn.init.constant_(self.last.bias, bias)
+
+    def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        above, below = photos.mean(dim=(1, 3)).chunk(2, dim=1)
+        box = torch.tensor([[0.25, 0.1, 0.75, 0.4, 0.0]]).expand(len(photos), -1)
+        return torch.cat([box, self.last((above - below).mean(dim=1, keepdim=True))], dim=1)
+
+
+def lighter_above(count: int) -> npt.NDArray[np.uint8]:
+    photos = np.full((count, 8, 8, 1), 50, dtype=np.uint8)
+    photos[:, :4] = 250
+    return photos
+
+
+def test_a_photo_and_its_turned_view_say_together_which_way_is_up() -> None:
+    # standardised, the halves are 1 and -1: the logits are 5 - 2 * 2 and, turned, 5 + 2 * 2
+    photos = np.concatenate([lighter_above(1), lighter_above(1)[:, ::-1], np.full((1, 8, 8, 1), 9, dtype=np.uint8)])
+    sides, likely = boxes.find(Lighter(-2, 5), photos, torch.device("cpu"))
+    # the mean of 0.1 to 0.4 from above and from below
+    assert sides == pytest.approx(np.tile([[0.25, 0.35, 0.75, 0.65, 0.0]], (3, 1)))
+    assert likely.tolist() == pytest.approx([1 / (1 + np.exp(4)), 1 / (1 + np.exp(-4)), 0.5], abs=1e-5)
+
+
+def test_half_of_the_views_are_turned_and_known_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boxes, "STEPS", 40)
+    monkeypatch.setattr(boxes, "RATE", 0.3)
+    turn, turned = boxes.turn, []
+    monkeypatch.setattr(boxes, "turn", lambda *each: (turned.extend(each[2].tolist()), turn(*each))[1])
+    photos, network, device = lighter_above(64), Lighter(0, 0), torch.device("cpu")
+    given = np.tile(np.array([[0.25, 0.1, 0.75, 0.4, 0.0]], np.float32), (64, 1))
+    boxes.learn(network, photos, given, 0, device)
+    assert len(turned) == 40 * 32
+    assert 0.45 < np.mean(turned) < 0.55
+    assert boxes.find(network, photos, device)[1].max() < 0.05
+    assert boxes.find(network, photos[:, ::-1].copy(), device)[1].min() > 0.95
+
+
+def test_a_network_that_does_not_turn_takes_all_for_upright() -> None:
+    network = BoxNetwork(Backbone(SMALL), turns=False)
+    sides, likely = boxes.find(network, np.zeros((3, 32, 32, 1), dtype=np.uint8), torch.device("cpu"))
+    assert sides.shape == (3, 5)
+    assert likely.tolist() == [0, 0, 0]
+
+
+def catalogue(
+    train: int, held: int, queries: int, boxed: bool = False, squeezed: bool = False, down: frozenset[int] = frozenset()
+) -> pd.DataFrame:
+    """Write photos of bright ellipses on noise that is lighter towards the top; return all their boxes.
+
+    The first `train` are in training, the next `held` in validation; their boxes are given, and, if `boxed`, those of
+    the `queries`. Photos are 80 x 50 pixels or, if `squeezed`, 64 x 64; those whose number is in `down` are turned.
+    """
     rng = np.random.default_rng(0)
     photos, known = [], []
-    for number in range(count):
-        image, part = f"{number:04d}.png", "train" if number < boxed else "test"
+    for number in range(train + held + queries):
+        image, part = f"{number:04d}.png", "train" if number < train + held else "test"
         aspect = 1.25 if squeezed and number % 2 else 1.6
         width, height = round(50 * aspect), 50
         size = rng.uniform(0.25, 0.9, 2)
         low = rng.uniform(0, 1 - size)
         sides = np.concatenate([low, low + size])
-        photo = Image.fromarray(rng.integers(0, 140, (height, width), dtype=np.uint8))
+        light = np.linspace(60, 0, height)[:, None] + rng.integers(0, 100, (height, width))
+        photo = Image.fromarray(light.astype(np.uint8))
         ImageDraw.Draw(photo).ellipse((sides * ([width, height] * 2)).tolist(), fill=220)
+        if number in down:
+            photo, sides = photo.rotate(180), 1 - sides[[2, 3, 0, 1]]
         if squeezed:
             photo = photo.resize((64, 64))
         path = Path("photos") / part / image
@@ -94,59 +170,92 @@ def catalogue(count: int, boxed: int, squeezed: bool) -> pd.DataFrame:
         photo.save(path)
         photos.append((image, part, *photo.size, f"{number:016x}"))
         known.append((image, *sides, aspect))
-    files.write_csv(pd.DataFrame(photos, columns=["Image", "part", "width", "height", "phash"]), paths.CATALOG)
+    rows = pd.DataFrame(photos, columns=["Image", "part", "width", "height", "phash"])
+    files.write_csv(rows.sort_values(["part", "Image"]), paths.CATALOG)
     table = pd.DataFrame(known, columns=COLUMNS)
-    files.write_csv(table[:boxed], paths.BOXES)
+    files.write_csv(table if boxed else table[: train + held], paths.BOXES)
+    parts = [("train", "catalogue")] * train + [("validation", "known")] * held
+    split = pd.DataFrame(parts, columns=["part", "role"])
+    files.write_csv(split.assign(Image=rows["Image"][: train + held], Id="w"), paths.SPLIT)
     return table
 
 
 def write_backbone() -> None:
     torch.manual_seed(0)
-    network = Network(SMALL, classes=0)
+    network = Network(SMALL, embedding=8, classes=0)
     paths.checkpoint("backbone").parent.mkdir()
     description = checkpoint.Description(classes=(), photos=None)
     paths.checkpoint("backbone").write_bytes(checkpoint.dumps(checkpoint.to_checkpoint(network, description)))
 
 
 def outputs() -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in (paths.FLUKES, paths.BOX_METRICS, paths.BOX_SHEET)}
+    return {path: path.read_bytes() for path in (paths.FLUKES, paths.BOX_METRICS, paths.BOX_SHEET, stage.TURNED_SHEET)}
 
 
-def given_rows() -> list[str]:
-    return [f"{line},given" for line in paths.BOXES.read_text().splitlines()[1:]]
+def given_rows(turned: int = 0) -> list[str]:
+    return [f"{line},given,{turned}" for line in paths.BOXES.read_text().splitlines()[1:]]
+
+
+def reddest(path: Path) -> bool:
+    with Image.open(path) as sheet:
+        return bool((np.asarray(sheet.convert("RGB")) == (255, 0, 0)).all(axis=2).any())
 
 
 @pytest.mark.parametrize(
-    ("count", "boxed", "crop", "reason"),
+    ("photos", "boxed", "settings", "kept", "reason"),
     [
-        (8, 8, True, "every photo has one"),
-        (120, 110, False, "photos are not cropped (pack.crop)"),
-        (120, 99, True, "that takes boxes on 100 different photos; the 21 others stay whole"),
-        (8, 0, True, "that takes boxes on 100 different photos; the 8 others stay whole"),
+        ((6, 2, 3), True, {}, 11, "every photo has one"),
+        ((110, 5, 10), False, {"crop": False}, 110, "photos are not cropped (pack.crop)"),
+        (
+            (99, 5, 10),
+            False,
+            {},
+            99,
+            "that takes boxes on 100 different photos to learn from; the 15 others stay whole",
+        ),
+        (
+            (50, 60, 2),
+            True,
+            {"turn": True},
+            112,
+            "that takes boxes on 100 different photos to learn from, and none is turned",
+        ),
+        (
+            (0, 0, 8),
+            False,
+            {"turn": True},
+            0,
+            "that takes boxes on 100 different photos to learn from; the 8 others stay whole, and none is turned",
+        ),
     ],
 )
-def test_the_stage_keeps_what_is_given_where_nothing_is_to_be_found(
+def test_the_stage_keeps_what_is_given_where_nothing_is_learnt(
     project: Callable[..., Params],
     capsys: pytest.CaptureFixture[str],
-    count: int,
-    boxed: int,
-    crop: bool,
+    photos: tuple[int, int, int],
+    boxed: bool,
+    settings: dict[str, bool],
+    kept: int,
     reason: str,
 ) -> None:
-    params = project(data={"root": "photos"}, pack={"crop": crop})
-    catalogue(count, boxed, squeezed=False)
+    params = project(data={"root": "photos"}, pack=settings)
+    catalogue(*photos, boxed)
     record = stage.run(params)
-    assert capsys.readouterr().out == f"boxes: {boxed} given, none found: {reason}\n"
-    assert paths.FLUKES.read_text().splitlines() == ["Image,x0,y0,x1,y1,aspect,source", *given_rows()]
-    assert json.loads(paths.BOX_METRICS.read_text()) == record.metrics == {"given": boxed, "found": 0}
+    given = len(given_rows())
+    assert capsys.readouterr().out == f"boxes: {given} given, none found: {reason}\n"
+    # where queries lack a box, validation photos are to lack one as well
+    assert paths.FLUKES.read_text().splitlines() == [HEADER, *given_rows()[:kept]]
+    assert json.loads(paths.BOX_METRICS.read_text()) == record.metrics == {"given": given, "found": 0, "turned": 0}
     with Image.open(paths.BOX_SHEET) as sheet:
         green = (np.asarray(sheet) == (0, 255, 0)).all(axis=2).any()
-    assert green == (boxed > 0)
+    assert green == (given > 0)
+    with Image.open(stage.TURNED_SHEET) as sheet:
+        assert sheet.height == 6  # no row
 
 
 def test_copies_of_a_photo_teach_too_little(project: Callable[..., Params], capsys: pytest.CaptureFixture[str]) -> None:
     params = project(data={"root": "photos"})
-    catalogue(120, 110, squeezed=False)
+    catalogue(110, 0, 10)
     table = files.read_csv(paths.CATALOG)
     files.write_csv(table.assign(phash=[f"{number % 99:016x}" for number in range(120)]), paths.CATALOG)
     stage.run(params)
@@ -155,7 +264,7 @@ def test_copies_of_a_photo_teach_too_little(project: Callable[..., Params], caps
 
 def test_without_anything_to_find_torch_stays_out(project: Callable[..., Params]) -> None:
     project(data={"root": "photos"})
-    catalogue(8, 8, squeezed=False)
+    catalogue(6, 2, 2, boxed=True)
     code = (
         "import sys; from whaleid import params, paths; from whaleid.stages import boxes; "
         "boxes.run(params.load(paths.PARAMS)); print('torch' in sys.modules)"
@@ -163,50 +272,123 @@ def test_without_anything_to_find_torch_stays_out(project: Callable[..., Params]
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)}
     )
-    assert ran.stdout == "boxes: 8 given, none found: every photo has one\nFalse\n"
+    assert ran.stdout == "boxes: 10 given, none found: every photo has one\nFalse\n"
 
 
 @pytest.mark.parametrize("squeezed", [False, True])
-def test_the_stage_boxes_every_photo_and_keeps_what_is_given(
-    project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, squeezed: bool
+def test_validation_gets_its_boxes_as_the_queries_do(
+    project: Callable[..., Params],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    squeezed: bool,
 ) -> None:
     monkeypatch.setattr(boxes, "STEPS", 3)
     params = project(data={"root": "photos"})
-    catalogue(120, 105, squeezed)
+    catalogue(105, 8, 15, squeezed=squeezed)
     write_backbone()
+    # two copies of a photo that is learnt from, and two photos that the split left out
+    split = files.read_csv(paths.SPLIT)
+    split.loc[[105, 106], "role"] = "duplicate"
+    files.write_csv(split.drop(index=[103, 104]), paths.SPLIT)
+    learnt = []
+    learn = boxes.learn
+    monkeypatch.setattr(boxes, "learn", lambda network, *rest: (learnt.append(rest[0]), learn(network, *rest))[1])
     stage.run(params)
-    lines = paths.FLUKES.read_text().splitlines()[1:]
-    assert lines[:105] == given_rows()
+    assert [len(photos) for photos in learnt] == [103]
+    lines = paths.FLUKES.read_text().splitlines()
+    assert lines[:106] == [HEADER, *given_rows()[:105]]
     flukes = files.read_csv(paths.FLUKES)
-    assert flukes["Image"].tolist() == files.read_csv(paths.CATALOG)["Image"].tolist()
-    assert flukes["source"].tolist() == ["given"] * 105 + ["found"] * 15
+    assert flukes["Image"].tolist() == [f"{number:04d}.png" for number in range(128)]
+    assert flukes["source"].tolist() == ["given"] * 105 + ["found"] * 23
+    assert flukes["turned"].tolist() == [0] * 128
+    assert not set(lines[106:114]) & set(given_rows())
     # a photo in its own shape has its own aspect; that of a squeezed one is only guessed
     assert (flukes["aspect"][105:] == 1.6).all() == (not squeezed)
     metrics = json.loads(paths.BOX_METRICS.read_text())
-    assert (metrics["given"], metrics["found"], metrics["held_out"]) == (105, 15, 10)
+    assert (metrics["given"], metrics["found"], metrics["held_out"], metrics["turned"]) == (113, 23, 6, 0)
+    given = files.read_csv(paths.BOXES)
+    sides = [table.loc[107:112, COLUMNS[1:5]].to_numpy() for table in (flukes, given)]
+    assert metrics["iou"] == pytest.approx(overlaps(sides[0], sides[1]).mean(), abs=1e-4)
+    assert reddest(paths.BOX_SHEET)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "boxes: 113 given, 103 to learn from, 23 to find"
+    assert said[1].startswith("boxes: 23 found; on 6 validation photos, intersection over union is 0.")
     first = outputs()
     stage.run(params)
     assert outputs() == first
 
 
-def test_copies_of_a_photo_are_held_out_together() -> None:
-    hashes = pd.Series([f"{number % 50:016x}" for number in range(200)])
-    held = stage._held_out(hashes, seed=0)
-    assert held.sum() == 20
-    assert not set(hashes[held]) & set(hashes[~held])
+def test_where_all_queries_have_a_box_validation_keeps_its_own(
+    project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boxes, "STEPS", 3)
+    params = project(data={"root": "photos"})
+    catalogue(105, 8, 5, boxed=True)
+    write_backbone()
+    given = files.read_csv(paths.BOXES)
+    files.write_csv(given.drop(index=[0, 106]), paths.BOXES)  # one photo in training, one in validation
+    stage.run(params)
+    flukes = files.read_csv(paths.FLUKES)
+    assert flukes.index[flukes["source"] == "found"].tolist() == [0, 106]
+    rows = paths.FLUKES.read_text().splitlines()[1:]
+    assert [row for row in rows if ",given," in row] == given_rows()
+    assert json.loads(paths.BOX_METRICS.read_text())["held_out"] == 7
+
+
+@pytest.mark.parametrize("crop", [True, False])
+def test_photos_that_are_surely_upside_down_are_to_be_turned(
+    project: Callable[..., Params],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    crop: bool,
+) -> None:
+    params = project(data={"root": "photos"}, pack={"turn": True, "crop": crop})
+    catalogue(105, 3, 2, boxed=True)
+    write_backbone()
+    monkeypatch.setattr(boxes, "STEPS", 2)
+    # in the order of the catalogue, the queries first: 0108, 0109, 0000, 0001, …
+    likely = np.zeros(110, dtype=np.float32)
+    likely[[1, 2, 7, 109]] = 0.96, 0.951, 0.949, 0.999
+    find = boxes.find
+    monkeypatch.setattr(boxes, "find", lambda *each: (find(*each)[0], likely))
+    record = stage.run(params)
+    turned = ("0000.png", "0107.png", "0109.png")
+    assert paths.FLUKES.read_text().splitlines() == [
+        HEADER,
+        *[f"{row[:-1]}{int(row.startswith(turned))}" for row in given_rows()],
+    ]
+    assert (record.metrics["turned"], record.metrics["found"]) == (3, 0)
+    assert record.artifacts == [paths.BOX_SHEET, Path("reports/boxes/turned.png")]
+    with Image.open(stage.TURNED_SHEET) as sheet:
+        page = sheet.convert("L")
+    # one row; the first is the likeliest, and as it comes
+    assert page.size == (6 * 226 + 6, 154)
+    with Image.open("photos/train/0107.png") as photo:
+        shown = np.asarray(photo.resize((198, 124)), dtype=int)
+    left = 6 + (220 - 198) // 2
+    assert np.abs(np.asarray(page, dtype=int)[6:130, left : left + 198] - shown).max() <= 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "boxes: 110 given, 105 to learn from, 0 to find"
+    assert said[-1] == "boxes: 3 of 110 photos are upside down and will be turned"
 
 
 @pytest.mark.slow
-def test_learning_finds_ellipses(project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_learning_finds_ellipses_and_which_way_is_up(
+    project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(boxes, "STEPS", 300)
     monkeypatch.setattr(stage, "SQUARE", 48)
-    params = project(data={"root": "photos"})
-    truth = catalogue(400, 340, squeezed=True).set_index("Image")
+    params = project(data={"root": "photos"}, pack={"turn": True})
+    down = frozenset(range(0, 400, 20))
+    truth = catalogue(306, 34, 60, squeezed=True, down=down).set_index("Image")
     write_backbone()
     record = stage.run(params)
     assert record.metrics["held_out"] == 34
     assert record.metrics["iou"] > 0.6
     flukes = files.read_csv(paths.FLUKES).set_index("Image")
     found = flukes[flukes["source"] == "found"]
-    sides = [np.array(table.loc[found.index, COLUMNS[1:]], np.float32) for table in (found, truth)]
-    assert boxes.overlaps(*sides).mean() > 0.6
+    assert len(found) == 94
+    assert overlaps(found[COLUMNS[1:5]].to_numpy(), truth.loc[found.index, COLUMNS[1:5]].to_numpy()).mean() > 0.6
+    turned = {number for number, said in enumerate(flukes["turned"]) if said}
+    assert turned <= down
+    assert len(turned) >= 0.8 * len(down)

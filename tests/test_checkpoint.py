@@ -10,10 +10,10 @@ from whaleid.model.network import Network
 DESCRIPTION = Description(("007", "nan", "new_whale"), (32, 64, 1))
 
 
-def network(backbone: str = "squeezenet1_1", classes: int = 3, scale: float = 9.0) -> Network:
+def network(backbone: str = "squeezenet1_1", columns: int = 3, centres: int = 1) -> Network:
     """Return a network that has seen photos, so that its statistics are no longer those of the beginning."""
     torch.manual_seed(0)
-    made = Network(backbone, classes, scale)
+    made = Network(backbone, 16, columns, centres)
     with torch.no_grad():
         made(torch.randn(4, 1, 32, 64))
     return made.eval()
@@ -29,25 +29,28 @@ def refusal(contents: object) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("backbone", ["squeezenet1_1", "mnasnet0_5"])
-def test_a_network_comes_back_bit_for_bit(backbone: str) -> None:
-    before = network(backbone)
-    after, description = from_checkpoint(loads(dumps(to_checkpoint(before, DESCRIPTION)), "v.pt"), "v.pt")
-    after.eval()
-    assert description == DESCRIPTION
+@pytest.mark.parametrize("flip", ["identity", "augment", "off"])
+@pytest.mark.parametrize(("backbone", "centres"), [("squeezenet1_1", 1), ("mnasnet0_5", 3)])
+def test_a_network_comes_back_bit_for_bit(backbone: str, centres: int, flip: str) -> None:
+    expected = Description(DESCRIPTION.classes, DESCRIPTION.photos, flip)
+    assert expected.columns == (6 if flip == "identity" else 3)
+    before = network(backbone, expected.columns, centres)
+    after, description = from_checkpoint(loads(dumps(to_checkpoint(before, expected)), "v.pt"), "v.pt")
+    assert description == expected
     assert after.backbone.name == backbone
-    assert after.last.scale == 9.0
+    assert (after.embedding, after.last.classes, after.last.centres) == (16, expected.columns, centres)
     photos = torch.randn(2, 1, 32, 64)
     with torch.no_grad():
-        for expected, found in zip(before(photos), after(photos), strict=True):
-            assert torch.equal(expected, found)
+        embeddings = before(photos)
+        assert torch.equal(after.eval()(photos), embeddings)
+        assert torch.equal(after.last(embeddings), before.last(embeddings))
 
 
 def test_a_network_that_has_not_met_whales() -> None:
-    contents = to_checkpoint(network(classes=0), Description((), None))
+    contents = to_checkpoint(network(columns=0), Description((), None))
     after, description = from_checkpoint(loads(dumps(contents), "b.pt"), "b.pt")
-    assert description == Description((), None)
-    assert after.last.weight.shape == (0, 512)
+    assert description == Description((), None, "off")
+    assert after.last.weight.shape == (16, 0)
 
 
 def test_bytes_do_not_depend_on_the_layout_of_memory() -> None:
@@ -81,19 +84,50 @@ def test_refuses_what_is_no_checkpoint() -> None:
     assert refusal([1]).startswith("models/v.pt is no checkpoint of whaleid: it holds list.")
     weights = network().hidden.state_dict()
     assert refusal(weights).startswith(
-        "models/v.pt is no checkpoint of whaleid: it lacks backbone, scale, classes, photos, hidden, last."
+        "models/v.pt is no checkpoint of whaleid: it lacks backbone, embedding, classes, photos, flip, centres, "
+        "hidden, last."
     )
 
 
-def test_refuses_as_many_classes_as_there_are_no_weights_of() -> None:
-    said = refusal(checkpoint(classes=["a", "b"]))
-    assert said.startswith("models/v.pt names 2 classes, but has the weights of 3.")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"classes": 3},
+        {"last": {}},
+        {"last": None},
+        {"last": {"weight": 3}},
+        {"last": {"weight": torch.zeros(3)}},
+        {"centres": 0},
+        {"centres": "3"},
+    ],
+)
+def test_refuses_parts_that_are_amiss(changes: dict[str, object]) -> None:
+    assert refusal(checkpoint(**changes)) == (
+        "models/v.pt is no checkpoint of whaleid: its classes or its last layer are amiss. Make it anew with `dvc "
+        "repro`."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "named", "held"),
+    [({"classes": ["a", "b"]}, 2, 3), ({"flip": "identity"}, 6, 3), ({"centres": 3}, 3, 1)],
+)
+def test_refuses_as_many_classes_as_there_are_no_weights_of(changes: dict[str, object], named: int, held: int) -> None:
+    assert refusal(checkpoint(**changes)) == (
+        f"models/v.pt names {named} classes, but has the weights of {held}. Make it anew with `dvc repro`."
+    )
 
 
 def test_refuses_the_weights_of_another_backbone() -> None:
     said = refusal(checkpoint(backbone="resnet18"))
     assert said.startswith("models/v.pt does not fit its backbone, resnet18 (")
     assert said.endswith("Make it anew with `dvc repro`.")
+
+
+def test_refuses_weights_of_another_embedding() -> None:
+    said = refusal(checkpoint(embedding=8))
+    assert said.startswith("models/v.pt does not fit its backbone, squeezenet1_1 (")
+    assert "reduce.weight" in said
 
 
 def test_refuses_a_backbone_that_torchvision_lacks() -> None:
@@ -107,6 +141,9 @@ def test_names_the_weights_that_are_missing() -> None:
     with pytest.raises(InputProblems) as caught:
         from_checkpoint(checkpoint(hidden=hidden), "models/v.pt")
     assert caught.value.where == ["neck.running_mean: missing"]
+    with pytest.raises(InputProblems) as caught:
+        from_checkpoint(checkpoint(last={"weight": torch.zeros(16, 3), "shift": torch.zeros(3)}), "models/v.pt")
+    assert caught.value.where == ["shift: unknown"]
 
 
 def test_refuses_photos_that_are_packed_otherwise() -> None:

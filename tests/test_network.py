@@ -1,4 +1,4 @@
-"""Embeddings, logits and what of a network is trained, against slow references."""
+"""Pooling, embeddings, cosines and what of a network is trained, against slow references."""
 
 import math
 
@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from whaleid.model.network import SCALE, CosineClassifier, Network, standardise
+from whaleid.model.network import CosineClassifier, GeM, Network, standardise
 
 
-def small(classes: int = 3) -> Network:
+def small(classes: int = 3, centres: int = 1) -> Network:
     torch.manual_seed(0)
-    return Network("squeezenet1_1", classes)
+    return Network("squeezenet1_1", 16, classes, centres)
 
 
 def state(network: Network, part: str) -> dict[str, torch.Tensor]:
@@ -25,50 +25,136 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def step(network: Network) -> None:
     """Train for one step."""
     optimiser = torch.optim.AdamW([weight for weight in network.parameters() if weight.requires_grad], lr=0.01)
-    _, logits = network.train()(torch.randn(4, 1, 32, 64))
-    F.cross_entropy(logits, torch.tensor([0, 1, 2, 0])).backward()
+    cosines = network.last(network.train()(torch.randn(4, 1, 32, 64)))
+    F.cross_entropy(16 * cosines, torch.tensor([0, 1, 2, 0])).backward()
     optimiser.step()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_logits_are_scaled_cosines(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("exponent", [1.0, 2.5, 3.0])
+def test_pooling_is_the_generalised_mean_of_what_is_above_zero(exponent: float) -> None:
     torch.manual_seed(0)
-    last = CosineClassifier(5, 4, 8.0).to(dtype)
-    embeddings = F.normalize(torch.randn(3, 5, dtype=dtype))
-    logits = last(embeddings)
-    assert logits.shape == (3, 4)
+    maps = torch.randn(2, 3, 4, 5)
+    found = GeM(exponent)(maps)
+    assert found.shape == (2, 3)
+    for photo in range(2):
+        for channel in range(3):
+            values = [max(value, 1e-6) for value in maps[photo, channel].flatten().tolist()]
+            expected = (sum(value**exponent for value in values) / 20) ** (1 / exponent)
+            assert found[photo, channel].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_pooling_lies_between_the_mean_and_the_maximum() -> None:
+    maps = torch.tensor([[[[0.0, 1.0], [-5.0, 3.0]]]])
+    assert GeM(1.0)(maps).item() == pytest.approx(1.0, rel=1e-5)
+    assert GeM(3.0)(maps).item() == pytest.approx(7 ** (1 / 3), rel=1e-5)
+    assert GeM(60.0)(maps).item() == pytest.approx(3.0, rel=0.03)
+    assert GeM()(maps).item() == GeM(3.0)(maps).item()
+
+
+def test_the_exponent_of_pooling_is_learnt() -> None:
+    pool = GeM()
+    maps = torch.tensor([[[[0.2, 1.0], [0.0, 3.0]]]])
+    pool(maps).sum().backward()
+    assert pool.exponent.grad is not None
+    risen = (GeM(3.01)(maps) - GeM(2.99)(maps)).item() / 0.02
+    assert pool.exponent.grad.item() == pytest.approx(risen, rel=1e-3)
+
+
+def test_pooling_keeps_its_precision_where_the_rest_is_halved() -> None:
+    maps = torch.rand(2, 3, 4, 5) * 100
+    with torch.autocast("cpu", torch.bfloat16):
+        found = GeM()(maps.bfloat16())
+    assert found.dtype == torch.float32
+    assert torch.equal(found, GeM()(maps.bfloat16().float()))
+
+
+@pytest.mark.parametrize("centres", [1, 3])
+def test_cosines_are_those_of_the_closest_centre_of_each_class(centres: int) -> None:
+    torch.manual_seed(0)
+    last = CosineClassifier(5, 4, centres)
+    embeddings = F.normalize(torch.randn(3, 5))
+    found = last(embeddings)
+    assert found.shape == (3, 4)
+    columns = last.weight.T.tolist()  # those of a class lie side by side
     for photo in range(3):
         for label in range(4):
-            weight = last.weight[label].tolist()
-            product = sum(a * b for a, b in zip(embeddings[photo].tolist(), weight, strict=True))
-            cosine = product / math.sqrt(sum(value**2 for value in weight))
-            assert logits[photo, label].item() == pytest.approx(8 * cosine, rel=1e-4, abs=1e-5)
+            cosines = [
+                sum(a * b for a, b in zip(embeddings[photo].tolist(), column, strict=True)) / math.hypot(*column)
+                for column in columns[label * centres : (label + 1) * centres]
+            ]
+            assert found[photo, label].item() == pytest.approx(max(cosines), abs=1e-6)
 
 
-def test_logits_are_those_of_the_centres() -> None:
-    network = small().eval()
+def test_the_closest_centre_by_hand() -> None:
+    last = CosineClassifier(2, 2, 2)
+    with torch.no_grad():  # class 0 looks right and left, class 1 up and down
+        last.weight.copy_(torch.tensor([[2.0, -3.0, 0.0, 0.0], [0.0, 0.0, 1.0, -4.0]]))
+    found = last(torch.tensor([[-0.8, 0.6], [0.6, -0.8]]))
+    torch.testing.assert_close(found, torch.tensor([[0.8, 0.6], [0.6, 0.8]]))
+    assert last.directions().tolist() == [[[1, 0], [-1, 0]], [[0, 1], [0, -1]]]
+
+
+@pytest.mark.parametrize("centres", [1, 3])
+def test_cosines_are_those_of_the_directions(centres: int) -> None:
+    network = small(centres=centres).eval()
     with torch.no_grad():
-        embeddings, logits = network(torch.randn(2, 3, 32, 64))
-        centres = network.last.centres()
-    torch.testing.assert_close(centres.norm(dim=1), torch.ones(3))
+        embeddings = network(torch.randn(2, 3, 32, 64))
+        directions = network.last.directions()
+        found = network.last(embeddings)
+    assert embeddings.shape == (2, 16)
+    assert directions.shape == (3, centres, 16)
+    torch.testing.assert_close(directions.norm(dim=2), torch.ones(3, centres))
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
-    torch.testing.assert_close(logits, SCALE * embeddings @ centres.T)
+    torch.testing.assert_close(found, torch.einsum("bd,csd->bcs", embeddings, directions).amax(dim=2))
 
 
-def test_logits_keep_their_precision_where_the_rest_is_halved() -> None:
-    network = small().eval()
+@pytest.mark.parametrize("centres", [1, 3])
+def test_cosines_keep_their_precision_where_the_rest_is_halved(centres: int) -> None:
+    network = small(centres=centres).eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        embeddings, logits = network(torch.randn(2, 1, 32, 64))
-        expected = SCALE * embeddings.double() @ network.last.centres().double().T
-    assert embeddings.dtype == logits.dtype == torch.float32
-    torch.testing.assert_close(logits.double(), expected, rtol=1e-5, atol=1e-5)
+        embeddings = network(torch.randn(2, 1, 32, 64))
+        found = network.last(embeddings)
+        centre = network.last.directions().double()
+    expected = torch.einsum("bd,csd->bcs", embeddings.double(), centre).amax(dim=2)
+    assert embeddings.dtype == found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_backbone_without_a_map_keeps_its_own_pooling() -> None:
+    torch.manual_seed(0)
+    network = Network("mobilenet_v3_small", 16, 3).eval()
+    assert network.hidden.pool is None
+    photos = torch.randn(2, 3, 32, 64)
+    with torch.no_grad():
+        features = network.hidden.norm(network.backbone(photos))
+        expected = F.normalize(network.hidden.neck(features @ network.hidden.reduce.weight.T))
+        torch.testing.assert_close(network(photos), expected)
+
+
+def test_a_backbone_with_a_map_is_pooled_by_the_generalised_mean() -> None:
+    network = small().eval()
+    photos = torch.randn(2, 3, 32, 64)
+    with torch.no_grad():
+        powers = network.backbone.map(photos).clamp(min=1e-6) ** 3
+        features = network.hidden.norm(powers.mean(dim=(2, 3)) ** (1 / 3))
+        expected = F.normalize(network.hidden.neck(features @ network.hidden.reduce.weight.T))
+        torch.testing.assert_close(network(photos), expected)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18", "mobilenet_v3_small"])
+def test_a_new_network_is_in_training_mode(name: str) -> None:
+    network = Network(name, 16, 3)
+    assert all(layer.training for layer in network.modules())
+    assert all(
+        weight.requires_grad or key.endswith(("norm.bias", "neck.bias")) for key, weight in network.named_parameters()
+    )
 
 
 def test_a_grey_photo_counts_as_one_of_three_equal_channels() -> None:
     network = small().eval()
     grey = torch.randn(2, 1, 32, 64)
     with torch.no_grad():
-        assert torch.equal(network(grey)[0], network(grey.repeat(1, 3, 1, 1))[0])
+        assert torch.equal(network(grey), network(grey.repeat(1, 3, 1, 1)))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -94,13 +180,13 @@ def test_a_blank_photo_stays_blank() -> None:
     assert standardise(packed).abs().max() < 1.0
 
 
-def test_a_step_trains_all_but_the_shift_of_the_neck() -> None:
+def test_a_step_trains_all_but_the_shifts_before_and_after_the_reduction() -> None:
     network = small()
     hidden, last = state(network, "hidden"), state(network, "last")
     step(network)
     assert not same(last, state(network, "last"))
     changed = {name for name, value in state(network, "hidden").items() if not torch.equal(value, hidden[name])}
-    assert changed == hidden.keys() - {"neck.bias"}
+    assert changed == hidden.keys() - {"norm.bias", "neck.bias"}
 
 
 def test_frozen_hidden_layers_stay_bit_for_bit() -> None:
@@ -119,14 +205,15 @@ def test_frozen_hidden_layers_embed_in_training_as_in_use() -> None:
     network = small()
     network.freeze_hidden()
     photos = torch.randn(3, 1, 32, 64)
-    assert torch.equal(network.train()(photos)[0], network.eval()(photos)[0])
+    assert torch.equal(network.train()(photos), network.eval()(photos))
 
 
 def test_a_new_last_layer_leaves_the_hidden_ones() -> None:
     network = small(classes=0).eval()
     hidden = state(network, "hidden")
-    assert network(torch.randn(2, 1, 32, 64))[1].shape == (2, 0)
-    network.renew_last(5)
-    assert network(torch.randn(2, 1, 32, 64))[1].shape == (2, 5)
-    assert network.last.scale == SCALE
+    embeddings = network(torch.randn(2, 1, 32, 64))
+    assert network.last(embeddings).shape == (2, 0)
+    network.renew_last(5, 2)
+    assert network.last.weight.shape == (16, 10)
+    assert network.last(embeddings).shape == (2, 5)
     assert same(hidden, state(network, "hidden"))

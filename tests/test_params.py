@@ -1,5 +1,6 @@
 """`params.yaml` is right, or one error names all that is wrong."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from whaleid import params
 from whaleid.errors import InputProblems, WhaleidError
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+COSFACE = "{kind: cosface, scale: 24, margin: 0.3}"
+TRIPLET = {"kind": "triplet", "scale": 16, "margin": 0.3}
 
 
 def refusal(tmp_path: Path, *changes: tuple[str, str]) -> str:
@@ -26,9 +29,17 @@ def refusal(tmp_path: Path, *changes: tuple[str, str]) -> str:
 def test_the_projects_own_file_is_right() -> None:
     found = params.load(ROOT / "params.yaml")
     assert found.threshold == "auto"
-    assert list(found.variants) == ["toy", "full", "threshold"]
+    assert list(found.variants) == ["toy", "full", "threshold", "margin"]
     assert found.variants["full"].init == "toy"
     assert found.variants["toy"].whales == 56
+    assert found.variants["margin"].loss == params.Margin(kind="cosface", scale=24, margin=0.3)
+
+
+def test_final_is_the_variant_that_it_names() -> None:
+    found = params.load(ROOT / "params.yaml")
+    assert found.final == "margin"
+    assert found.variant("final") == found.variants["margin"]
+    assert found.variant("toy") == found.variants["toy"]
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.2])
@@ -67,7 +78,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
 
 def test_init_that_does_not_exist(tmp_path: Path) -> None:
     said = refusal(tmp_path, ("init: toy", "init: tyo"))
-    assert "variants.full.init: there is no variant 'tyo' (there are: backbone, toy, full, threshold)" in said
+    assert "variants.full.init: there is no variant 'tyo' (there are: backbone, toy, full, threshold, margin)" in said
 
 
 def test_init_in_a_circle(tmp_path: Path) -> None:
@@ -75,7 +86,113 @@ def test_init_in_a_circle(tmp_path: Path) -> None:
     assert "variants.toy.init: goes in a circle: toy → threshold → full → toy" in said
 
 
-@pytest.mark.parametrize("name", ["phash", "backbone", "a/b"])
+def test_final_that_names_no_variant(tmp_path: Path) -> None:
+    said = refusal(tmp_path, ("final: margin", "final: margn"))
+    assert "\n  final: there is no variant 'margn' (there are: toy, full, threshold, margin)\n" in said
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "{kind: softmax, scale: 16}",
+        "{kind: cosface, scale: 24, margin: 0.3}",
+        "{kind: arcface, scale: 24.5, margin: 0}",
+        "{kind: subcentre, scale: 24, margin: 0.3, centres: 3}",
+    ],
+)
+def test_losses_that_there_are(tmp_path: Path, loss: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT.replace(f"loss: {COSFACE}", f"loss: {loss}"), encoding="utf-8")
+    assert f"kind: {params.load(path).variants['margin'].loss.kind}," in loss
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (
+            "{kind: sofmax, scale: 24}",
+            ["kind: input should be 'softmax', 'arcface', 'cosface', 'subcentre' or 'triplet', got 'sofmax'"],
+        ),
+        ("{kind: 3}", ["kind: input should be 'softmax', 'arcface', 'cosface', 'subcentre' or 'triplet', got 3"]),
+        ("{scale: 24, margin: 0.3}", ["kind: missing"]),
+        ("{kind: cosface, scale: 24}", ["margin: missing"]),
+        ("{kind: subcentre, margin: 0.3}", ["scale: missing", "centres: missing"]),
+        ("{kind: softmax, scale: 24, margin: 0.3}", ["margin: no such key"]),
+        ("{kind: arcface, scale: 24, margn: 0.3}", ["margin: missing", "margn: no such key; did you mean 'margin'?"]),
+        (
+            "{kind: arcface, scale: 0, margin: 3}",
+            [
+                "scale: input should be greater than 0, got 0",
+                "margin: input should be less than or equal to 1, got 3",
+            ],
+        ),
+        (
+            "{kind: subcentre, scale: 24, margin: 0.3, centres: 1}",
+            ["centres: input should be greater than or equal to 2, got 1"],
+        ),
+        ("{kind: triplet, scale: 24, margin: 0}", ["margin: input should be greater than 0, got 0"]),
+    ],
+)
+def test_a_loss_that_is_wrong_is_told_by_its_keys(tmp_path: Path, loss: str, said: list[str]) -> None:
+    lines = "\n".join(f"  variants.margin.loss.{line}" for line in said)
+    assert refusal(tmp_path, (f"loss: {COSFACE}", f"loss: {loss}")).endswith(
+        f"params.yaml has wrong values ({len(said)}):\n{lines}\n"
+        "Mend these keys; the comments in params.yaml say what they take."
+    )
+
+
+def test_a_loss_by_its_kind_alone(tmp_path: Path) -> None:
+    said = refusal(tmp_path, (f"loss: {COSFACE}", "loss: cosface"))
+    assert "\n  variants.margin.loss: input should be a valid dictionary or object to extract fields from, got" in said
+
+
+def test_keys_of_a_variant_that_is_no_section(tmp_path: Path) -> None:
+    said = refusal(tmp_path, ("final: margin", "final: margin\nvariants: 3\nvariant:"), ("\nvariants:\n", "\nold:\n"))
+    assert "\n  variants: input should be a valid dictionary, got 3\n" in said
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ("[class, nearst]", "input should be 'class', 'nearest', 'centroid' or 'duplicates', got 'nearst'"),
+        ("[]", "list should have at least 1 item after validation, not 0, got []"),
+    ],
+)
+def test_scores_that_there_are_not(tmp_path: Path, scores: str, said: str) -> None:
+    found = refusal(tmp_path, ("scores: [class, nearest, centroid, duplicates]", f"scores: {scores}"))
+    assert f"\n  variants.margin.scores: {said}\n" in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"together": 3}, ["batch: 32 is no multiple of the 3 photos that are together"]),
+        ({"together": 32}, ["batch: 32 holds no two whales with 32 photos together each"]),
+        ({"together": 64}, ["batch: 32 is no multiple of the 64 photos that are together"]),
+        ({"loss": TRIPLET}, ["together: 1 gives the loss triplet nothing to compare: set 2 or more"]),
+        (
+            {"loss": TRIPLET, "layers": "last", "together": 5},
+            [
+                "batch: 32 is no multiple of the 5 photos that are together",
+                "layers: the loss triplet does not train the last layer: set all",
+            ],
+        ),
+    ],
+)
+def test_keys_of_a_variant_that_contradict_each_other(
+    project: Callable[..., params.Params], changes: dict[str, object], said: list[str]
+) -> None:
+    with pytest.raises(InputProblems) as caught:
+        project(variants={"margin": changes | {"batch": 32}})
+    assert caught.value.where == [f"variants.margin.{line}" for line in said]
+
+
+def test_triplet_with_photos_together(project: Callable[..., params.Params]) -> None:
+    found = project(variants={"margin": {"loss": TRIPLET, "together": 16, "batch": 32}})
+    assert found.variants["margin"].loss.kind == "triplet"
+
+
+@pytest.mark.parametrize("name", ["phash", "backbone", "final", "boxes", "explore", "a/b"])
 def test_names_that_no_variant_can_have(tmp_path: Path, name: str) -> None:
     assert f"variants.{name}: this name is taken" in refusal(tmp_path, ("  threshold:\n", f"  {name}:\n"))
 

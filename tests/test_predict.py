@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from whaleid import params, paths
 from whaleid.errors import InputProblems
-from whaleid.stages import calibrate, predict
+from whaleid.stages import calibrate, features, predict
 
 PROJECT = Path(__file__).parents[1]
 TRAIN = {
@@ -38,6 +38,9 @@ PROBABILITIES = {  # of CLASSES
     "t3.jpg": [0.20, 0.20, 0.20, 0.20, 0.20],
     "t4.jpg": [0.04, 0.03, 0.02, 0.90, 0.01],
 }
+LOOKS = {**dict.fromkeys(["a3.jpg", "b2.jpg", "u1.jpg"], 9.0), **dict.fromkeys(TEST, -9.0)}
+"""One more number of embeddings, that photos have in common with others and not with classes: what validation holds
+out looks unlike the queries to come, so that w_u, which is no class, is their last candidate."""
 SOLUTION = {"t1.jpg": "w_c", "t2.jpg": "w_e", "t3.jpg": "new_whale", "t4.jpg": "w_a"}
 
 
@@ -66,28 +69,35 @@ def put(path, columns, rows):
     pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
 
 
-def put_features(variant, classes=CLASSES, likely=PROBABILITIES, threshold_auto=0.65):
+def put_features(variant, classes=CLASSES, likely=PROBABILITIES, looks=LOOKS):
     """Logarithms of probabilities as embeddings and one class an axis: the softmax gives the probabilities back."""
     images = [*TRAIN, *TEST]
-    embeddings = np.log([likely.get(image, [1 / len(classes)] * len(classes)) for image in images])
+    rows = [[*np.log(likely.get(image, [1 / len(classes)] * len(classes))), looks.get(image, 0.0)] for image in images]
     paths.features(variant).parent.mkdir()
     np.savez(
         paths.features(variant),
         images=np.array(images),
-        embeddings=embeddings.astype(np.float32),
-        centres=np.eye(len(classes), dtype=np.float32),
+        embeddings=np.array([rows], dtype=np.float32),
+        centres=np.eye(len(classes), len(classes) + 1, dtype=np.float32)[None, :, None],
         classes=np.array(classes),
-        scale=np.float32(1),
     )
-    paths.calibration(variant).parent.mkdir()
-    paths.calibration(variant).write_text(json.dumps({"temperature": 1.0, "threshold_auto": threshold_auto}))
 
 
-def settings(threshold="auto"):
+def put_calibration(variant, threshold_auto=0.65, bias=-99.0, **weights):
+    """With a weight of 1 the class scores are the logits; that of new_whale is out of the way."""
+    weights = {f"weight_{name}": weight for name, weight in ({"class": 1.0} | weights).items()}
+    paths.calibration(variant).parent.mkdir(exist_ok=True)
+    paths.calibration(variant).write_text(json.dumps({**weights, "bias": bias, "threshold_auto": threshold_auto}))
+
+
+def settings(threshold="auto", scores=("class", "duplicates")):
     yaml = YAML()
     values = yaml.load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
     values["threshold"] = threshold
+    values["final"] = "threshold"
     values["split"]["unknown_share"] = 0.3
+    for variant in values["variants"].values():
+        variant["scores"] = list(scores)
     with paths.PARAMS.open("w", encoding="utf-8") as file:
         yaml.dump(values, file)
     return params.load(paths.PARAMS)
@@ -100,13 +110,14 @@ def run(variant, threshold="auto"):
     return record, written, paths.submission(variant).read_text().splitlines()
 
 
-def test_a_network_that_is_combined_with_duplicates(folder):
+def test_a_network_and_duplicates(folder):
     put_features("threshold")
+    put_calibration("threshold", duplicates=float(np.log(9)))  # nine times as likely
     record, written, submission = run("threshold", 0.22)
     assert submission == [
         "Image,Id",
         "t1.jpg,w_c new_whale w_a w_b w_d",
-        "t2.jpg,w_b w_e w_a new_whale w_c",
+        "t2.jpg,w_b w_e new_whale w_a w_c",  # 0.9 and 0.5 of 1.8
         "t3.jpg,new_whale w_a w_b w_c w_d",
         "t4.jpg,w_d new_whale w_a w_b w_c",
     ]
@@ -128,16 +139,62 @@ def test_a_network_that_is_combined_with_duplicates(folder):
         },
         rel=1e-5,
     )
-    assert record.params == {"variant": "threshold", "threshold": 0.22, "leaks": True}
+    assert record.params == {"variant": "threshold", "threshold": 0.22, "scores": "class duplicates"}
     assert {paths.features("threshold"), paths.calibration("threshold"), paths.LEAKS} <= {*record.inputs}
     assert record.outputs == [paths.submission("threshold")]
 
 
 def test_a_network_on_its_own_does_not_look_at_duplicates(folder):
     put_features("toy")
-    _, written, submission = run("toy", 0.22)
+    put_calibration("toy")
+    record, written, submission = run("toy", 0.22)
     assert "t2.jpg,w_e w_a new_whale w_b w_c" in submission
     assert written["map5_duplicates"] == 1 / 4
+    assert record.params["scores"] == "class"
+
+
+def test_queries_are_compared_with_whales_that_validation_held_out(folder):
+    put_features("toy", looks={"u1.jpg": 9.0, **dict.fromkeys(TEST, -9.0), "t4.jpg": 9.0})
+    put_calibration("toy")
+    _, written, submission = run("toy", 0.22)
+    assert [line.split()[0] for line in submission[1:]] == [
+        "t1.jpg,w_c",
+        "t2.jpg,w_e",
+        "t3.jpg,new_whale",
+        "t4.jpg,w_u",
+    ]
+    assert written["map5_unknown"] == pytest.approx(1 / 3, rel=1e-5)  # validation itself is not
+
+
+def test_blocks_of_queries_give_what_all_at_once_give(folder, monkeypatch):
+    put_features("toy")
+    put_calibration("toy", nearest=0.5, centroid=0.1, duplicates=1.0)
+    whole = run("toy", 0.22)[1:]
+    monkeypatch.setattr(features, "BLOCK", 3)
+    assert run("toy", 0.22)[1:] == whole
+
+
+def test_final_is_decided_as_the_variant_it_is_and_measured_on_the_solution_alone(folder, capsys):
+    put_features("final")
+    put_calibration("threshold", threshold_auto=0.22, duplicates=float(np.log(9)))
+    record, written, submission = run("final")
+    assert "t2.jpg,w_b w_e new_whale w_a w_c" in submission
+    assert written == pytest.approx(
+        {
+            "threshold": 0.22,
+            "threshold_auto": 0.22,
+            "solution_map5": (1 + 1 / 2 + 1 + 1 / 3) / 4,
+            "solution_map5_no_duplicates": (1 + 1 + 1 / 3) / 3,
+        },
+        rel=1e-5,
+    )
+    assert record.params["calibrated_by"] == "threshold"
+    assert paths.calibration("threshold") in record.inputs
+    said = "predict final: 4 queries at threshold 0.22, calibrated by threshold, not validated; MAP@5 0.7083 on the "
+    assert said + "solution\n" == capsys.readouterr().out
+    put(paths.SOLUTION, ["Image", "Id"], [])
+    _, written, _ = run("final")
+    assert written == {"threshold": 0.22, "threshold_auto": 0.22}
 
 
 def test_duplicates_alone(folder):
@@ -169,6 +226,7 @@ def test_duplicates_alone(folder):
 
 def test_auto_takes_the_threshold_of_calibration(folder):
     put_features("toy")
+    put_calibration("toy")
     record, written, _ = run("toy")
     assert record.params["threshold"] == "auto"
     assert written["threshold"] == 0.65
@@ -178,6 +236,7 @@ def test_auto_takes_the_threshold_of_calibration(folder):
 def test_a_new_whale_class_takes_probability_but_the_threshold_decides(folder):
     likely = {image: [0.3, 0.1, 0.05, 0.03, 0.02, 0.5] for image in PROBABILITIES}
     put_features("full", [*CLASSES, "new_whale"], likely)
+    put_calibration("full", bias=0.0)
     _, _, submission = run("full", 0.4)  # w_a would have 0.6 without that class
     assert submission[1] == "t1.jpg,new_whale w_a w_b w_c w_d"
     _, written, submission = run("full", 0.2)  # and the class, at 0.5, does not put itself first
@@ -187,47 +246,79 @@ def test_a_new_whale_class_takes_probability_but_the_threshold_decides(folder):
 
 def test_without_a_solution_there_is_nothing_to_grade(folder):
     put_features("toy")
+    put_calibration("toy")
     put(paths.SOLUTION, ["Image", "Id"], [])
     _, written, _ = run("toy")
     assert not [key for key in written if key.startswith("solution")]
 
 
-def test_features_that_do_not_cover_the_photos_are_refused(folder):
-    put_features("toy")
+@pytest.mark.parametrize(("variant", "stage"), [("toy", "embed@toy"), ("final", "embed-final")])
+def test_features_that_do_not_cover_the_photos_are_refused(folder, variant, stage):
+    put_features(variant)
     put(paths.CATALOG, ["Image", "Id", "part"], [("t1.jpg", "", "test"), ("t9.jpg", "", "test")])
-    with pytest.raises(InputProblems, match="dvc repro embed@toy") as error:
-        predict.run(settings(), "toy")
+    with pytest.raises(InputProblems, match=f"dvc repro {stage}") as error:
+        predict.run(settings(), variant)
     assert error.value.where == ["t9.jpg"]
 
 
-def test_calibration_finds_temperature_and_threshold(folder, capsys):
+def test_calibration_finds_weights_and_threshold(folder, capsys):
     put_features("threshold")
     record = calibrate.run(settings(), "threshold")
     found = json.loads(paths.calibration("threshold").read_text())
+    assert list(found) == ["weight_class", "weight_duplicates", "bias", "threshold_auto", "map5_auto"]
     curve = pd.read_csv(paths.threshold_curve("threshold"))
     assert list(curve) == ["threshold", "map5", "map5_known", "map5_unknown"]
     assert len(curve) == 201
-    # whatever the temperature: at 0 every whale comes before new_whale, at 1 none
+    # whatever the weight: at 0 every whale comes before new_whale, at 1 none
     first, last = curve.iloc[0], curve.iloc[-1]
     assert [first["map5_known"], first["map5_unknown"]] == pytest.approx([(1 + 1 / 2) / 2, 0])
     assert [last["map5_known"], last["map5_unknown"]] == pytest.approx([(1 / 2 + 1 / 3) / 2, 1], rel=1e-5)
     assert last["map5"] == pytest.approx(0.7 * (1 / 2 + 1 / 3) / 2 + 0.3, rel=1e-5)
-    assert found == pytest.approx(record.metrics, rel=1e-5)
     assert found["map5_auto"] == curve["map5"].max()
     at_auto = curve["map5"][np.isclose(curve["threshold"], found["threshold_auto"])]
     assert at_auto.tolist() == [found["map5_auto"]]
-    assert "calibrate threshold: temperature" in capsys.readouterr().out
+    assert "calibrate threshold: class " in capsys.readouterr().out
+    assert record.params == {"variant": "threshold", "unknown_share": 0.3, "scores": "class duplicates"}
 
     # predict measures the same there
     _, written, _ = run("threshold")
     assert written["threshold"] == found["threshold_auto"]
     assert written["map5_no_duplicates"] == pytest.approx(found["map5_auto"], rel=1e-5)
+    compared = pd.read_csv(paths.scores("threshold"), index_col="score")
+    assert compared.loc["all"].to_dict() == {key: written[key] for key in compared.columns}
+    assert record.metrics["map5_score_all"] == pytest.approx(written["map5"], rel=1e-5)
+    assert record.metrics.keys() - found.keys() == {"map5_score_class", "map5_score_all"}
 
 
-def test_temperature_is_1_where_no_query_shows_a_class(folder):
+@pytest.mark.parametrize(
+    ("scores", "compared"),
+    [
+        (["class"], ["class"]),
+        (["duplicates"], ["duplicates"]),
+        (["class", "nearest"], ["class", "nearest", "all"]),
+        (["duplicates", "class"], ["class", "all"]),
+        (
+            ["class", "nearest", "centroid", "duplicates"],
+            ["class", "nearest", "centroid", "without_duplicates", "all"],
+        ),
+    ],
+)
+def test_scores_are_compared_alone_and_together(folder, scores, compared):
+    put_features("toy")
+    record = calibrate.run(settings(scores=scores), "toy")
+    table = pd.read_csv(paths.scores("toy"))
+    assert list(table) == ["score", "map5", "map5_no_duplicates", "map5_known"]
+    assert table["score"].tolist() == compared
+    assert [key for key in record.metrics if key.startswith("weight_")] == [f"weight_{name}" for name in scores]
+    alone = calibrate.run(settings(scores=compared[:1]), "toy")
+    assert alone.metrics["map5_score_" + compared[0]] == record.metrics["map5_score_" + compared[0]]
+
+
+def test_a_variant_that_has_learnt_none_of_the_whales_compares_photos(folder):
     put_features("toy", ["w_x", "w_y"], {})
-    calibrate.run(settings(), "toy")
-    assert json.loads(paths.calibration("toy").read_text())["temperature"] == 1
+    calibrate.run(settings(scores=["class", "nearest"]), "toy")
+    compared = pd.read_csv(paths.scores("toy"), index_col="score")
+    assert compared.loc["class"].tolist() == compared.loc["nearest"].tolist()
 
 
 def test_predict_starts_without_heavy_libraries():

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from whaleid.errors import WhaleidError
-from whaleid.identify.validation import duplicate_evidence, figures, queries
+from whaleid.identify.validation import duplicate_evidence, duplicate_share, figures, gallery, importance, queries
 
 SPLIT = pd.DataFrame(
     [
@@ -64,6 +64,36 @@ def test_duplicates_do_not_tell_their_own_label():
         ["new_whale"],
         [],
     ]
+
+
+def test_queries_are_compared_with_unique_photos_of_named_whales():
+    assert gallery(SPLIT, held_out=False).to_numpy().tolist() == [["a1.jpg", "w_a"]]
+    assert gallery(SPLIT, held_out=True).to_numpy().tolist() == [
+        ["a1.jpg", "w_a"],
+        ["a2.jpg", "w_a"],
+        ["u1.jpg", "w_u"],
+    ]
+
+
+def test_a_query_with_several_duplicates_is_one_leak():
+    leaks = pd.DataFrame({"query": ["t1.jpg", "t1.jpg", "t2.jpg"]})
+    catalog = pd.DataFrame({"part": ["train"] * 3 + ["test"] * 8})
+    assert duplicate_share(leaks, catalog) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("roles", "expected"),
+    [
+        (["known", "unknown", "new_whale", "known", "duplicate"], [0.36, 0.09, 0.09, 0.36, 0.1]),
+        (["known", "unknown"], [0.8, 0.2]),
+        (["known", "known", "duplicate"], [0.45, 0.45, 0.1]),
+        (["duplicate", "new_whale"], [0.1, 0.9]),
+        (["new_whale", "unknown"], [0.5, 0.5]),
+        (["duplicate"], [1]),
+    ],
+)
+def test_queries_count_as_their_kind_is_expected(roles, expected):
+    assert importance(pd.Series(roles), unknown_share=0.2, duplicate_share=0.1) == pytest.approx(expected)
 
 
 def test_figures_weigh_kinds_of_queries_as_they_are_expected():

@@ -1,8 +1,9 @@
 """`params.yaml`, typed: every key is known, every value in range, or one error names all that is wrong."""
 
 import difflib
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -188,6 +189,8 @@ class Params(Section):
 def _contradictions(variant: Variant) -> list[str]:
     """Say which keys of a variant cannot go together."""
     wrong = []
+    if len(set(variant.scores)) < len(variant.scores):
+        wrong.append("scores: names one of them twice")
     if variant.batch % variant.together:
         wrong.append(f"batch: {variant.batch} is no multiple of the {variant.together} photos that are together")
     elif variant.batch < 2 * variant.together:
@@ -242,43 +245,47 @@ def _problems(error: ValidationError) -> list[str]:
         if each["type"] == "value_error":  # of `_variants_start_somewhere`, which names its keys itself
             said |= {line: [] for line in str(each["ctx"]["error"]).split("\n")}
             continue
-        fields = _fields([str(part) for part in each["loc"]])
+        fields, section = _fields([str(part) for part in each["loc"]])
         key = ".".join(fields)
         if each["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(fields[-1], _siblings(fields), 1)
+            near = difflib.get_close_matches(fields[-1], section.model_fields, 1)
             said[f"{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else "")] = []
         elif each["type"] == "missing":
             said[f"{key}: missing"] = []
+        elif each["type"] == "union_tag_not_found":
+            said[f"{key}.kind: missing"] = []
+        elif each["type"] == "union_tag_invalid":
+            kinds, _, last = each["ctx"]["expected_tags"].rpartition(", ")
+            said[f"{key}.kind: input should be {kinds} or {last}, got {each['input']['kind']!r}"] = []
         else:
             # a value that may be of two kinds is told what each kind takes: one line for both
-            said.setdefault(f"{key}: input should be \0, got {each['input']!r}", []).append(each["msg"])
+            message = each["msg"][0].lower() + each["msg"][1:]
+            said.setdefault(f"{key}: \0, got {each['input']!r}", []).append(message)
     return [
-        line.replace("\0", " or ".join(m.removeprefix("Input should be ") for m in msgs)) for line, msgs in said.items()
+        line.replace("\0", " or ".join([*msgs[:1], *(m.removeprefix("input should be ") for m in msgs[1:])]))
+        for line, msgs in said.items()
     ]
 
 
-def _section(fields: list[str]) -> type[BaseModel] | None:
-    """Return the section that `fields` leads to, or None where it leads to a value."""
-    section: type[BaseModel] | None = Params
-    named = list(fields)
-    while named and section is not None:
-        name = named.pop(0)
+def _fields(place: list[str]) -> tuple[list[str], type[BaseModel]]:
+    """Return the keys that lead to `place`, without the branches of unions, and the section that holds the last."""
+    section: type[BaseModel] = Params
+    fields: list[str] = []
+    parts = iter(place)
+    for name in parts:
+        fields.append(name)
+        field = section.model_fields.get(name)
         if section is Params and name == "variants":
-            section = Variant if named else None
-            named = named[1:]
-            continue
-        kind = section.model_fields[name].annotation if name in section.model_fields else None
-        section = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-    return section
-
-
-def _siblings(fields: list[str]) -> list[str]:
-    section = _section(fields[:-1])
-    return list(section.model_fields) if section else []
-
-
-def _fields(place: list[str]) -> list[str]:
-    """Cut the branch of a union from the end of `place`."""
-    if len(place) > 1 and _section(place[:-1]) is None and place[:-1] != ["variants"]:
-        return place[:-1]
-    return place
+            fields += islice(parts, 1)
+            section = Variant
+        elif field and field.discriminator:
+            kind = next(parts, None)
+            branches = get_args(field.annotation)
+            section = next(
+                (each for each in branches if kind in get_args(each.model_fields["kind"].annotation)), section
+            )
+        elif field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            section = field.annotation
+        else:
+            break
+    return fields, section

@@ -78,7 +78,9 @@ def in_class_terms(
         return nearest
     known = nearest[:, learnt]
     spread = of_classes.std(axis=1, keepdims=True) / np.maximum(known.std(axis=1, keepdims=True), 1e-6)
-    scores = of_classes.mean(axis=1, keepdims=True) + (nearest - known.mean(axis=1, keepdims=True)) * spread
+    scores: npt.NDArray[np.float32] = (
+        of_classes.mean(axis=1, keepdims=True) + (nearest - known.mean(axis=1, keepdims=True)) * spread
+    )
     scores[:, learnt] = of_classes
     return scores
 

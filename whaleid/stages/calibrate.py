@@ -77,10 +77,10 @@ def run(params: Params, variant: str) -> Record:
 
 def _alternatives(names: Sequence[str]) -> dict[str, list[str]]:
     """Return the sets of scores to compare by what they are called; the last has all of `names`."""
-    several = len(names) > 1
-    found = {
-        name: [name] for name in names if not (several and name == DUPLICATES)
-    }  # which rank no whales of their own
-    if DUPLICATES in names and len(found) > 1:
-        found["without_duplicates"] = list(found)
-    return found | {"all": list(names)} if several else found
+    if len(names) == 1:
+        return {names[0]: list(names)}
+    network = [name for name in names if name != DUPLICATES]  # duplicates alone rank no whales
+    found = {name: [name] for name in network}
+    if len(network) not in (1, len(names)):
+        found["without_duplicates"] = network
+    return found | {"all": list(names)}

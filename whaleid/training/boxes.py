@@ -75,23 +75,25 @@ def find(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return the boxes (N, 5) float32 that `network` finds on `photos`, and how likely each is upside down: (N,).
 
-    `photos` are (N, H, W, C), stretched as those it learnt from. The boxes lie on the photos as they are. A network
-    that doesn't turn takes all of them for upright: 0. Leaves the network on `device`, in evaluation mode.
+    `photos` are (N, H, W, C), stretched as those it learnt from; the boxes lie on them as they come. A network that
+    turns looks at each both ways up and takes the mean of its two answers; one that doesn't takes all for upright: 0.
+    Leaves the network on `device`, in evaluation mode.
     """
     network.to(device).eval()
-    boxes, likely = [np.empty((0, 5), dtype=np.float32)], [np.empty(0, dtype=np.float32)]
+    answers = [np.empty((0, 6), dtype=np.float32)]
     starts = range(0, len(photos), BATCH)
     for start in progress(starts, "boxes found", len(starts)):
         inputs = standardise(torch.from_numpy(photos[start : start + BATCH]).to(device))  # (B, C, H, W)
         found = network(inputs)  # (B, 5 or 6)
-        boxes.append(found[:, :5].cpu().numpy())
         if network.turns:
-            # turned, an upright photo looks upside down: that says it a second time
-            logits = (found[:, 5] - network(inputs.flip(-2, -1))[:, 5]) / 2
-            likely.append(logits.sigmoid().cpu().numpy())
+            turned = network(inputs.flip(-2, -1))
+            sides = (found[:, :5] + _opposite(turned[:, :5])) / 2
+            found = torch.cat([sides, ((found[:, 5:] - turned[:, 5:]) / 2).sigmoid()], dim=1)
         else:
-            likely.append(np.zeros(len(found), dtype=np.float32))
-    return np.concatenate(boxes), np.concatenate(likely)
+            found = F.pad(found, (0, 1))
+        answers.append(found.cpu().numpy())
+    together = np.concatenate(answers)
+    return together[:, :5], together[:, 5]
 
 
 def random_views(photos: Tensor, boxes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -152,6 +154,10 @@ def turn(photos: Tensor, boxes: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]
     Returns:
         The photos and the boxes on them.
     """
-    opposite = torch.cat([1 - boxes[:, 2:4], 1 - boxes[:, 0:2], boxes[:, 4:]], dim=1)
     views = torch.where(turned[:, None, None, None], photos.flip(-2, -1), photos)
-    return views, torch.where(turned[:, None], opposite, boxes)
+    return views, torch.where(turned[:, None], _opposite(boxes), boxes)
+
+
+def _opposite(boxes: Tensor) -> Tensor:
+    """Return where `boxes` (B, 5) lie once their photos are turned by 180 degrees."""
+    return torch.cat([1 - boxes[:, 2:4], 1 - boxes[:, 0:2], boxes[:, 4:]], dim=1)

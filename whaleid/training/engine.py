@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 RISE = 0.21
 """The share of the steps in which the rate rises; at exactly 0.2, torch divides by zero where there are five steps."""
+LAST = 10.0
+"""How much higher the last layer's rate is: a whale with one photo pulls at its class in one step of an epoch only."""
+SETTLED, SETTLING = 64, 20
+"""Photos at a time, and how often: so many bring the statistics of batch norms to where they belong."""
+AROUND = 0.3
+"""How far the centres of a class lie from its mean at first, where it has several."""
 FULL_MARGIN = 0.5
 """The share of the steps after which a loss asks for all of its margin: at once, it would keep it from learning."""
 
@@ -69,15 +75,16 @@ class _State:
     @classmethod
     def new(cls, network: Network, settings: Variant, total: int, seed: int) -> _State:
         # decay pulls weights towards zero; the shifts and scales of normalisation layers are not to be pulled
-        trained = [weight for weight in network.parameters() if weight.requires_grad]
+        hidden = [weight for weight in network.hidden.parameters() if weight.requires_grad]
         optimiser = torch.optim.AdamW(
             [
-                {"params": [weight for weight in trained if weight.ndim > 1], "weight_decay": settings.decay},
-                {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
-            ],
-            lr=settings.rate,
+                {"params": [weight for weight in hidden if weight.ndim > 1], "weight_decay": settings.decay},
+                {"params": [weight for weight in hidden if weight.ndim <= 1], "weight_decay": 0.0},
+                {"params": [network.last.weight], "weight_decay": settings.decay},
+            ]
         )
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=total, pct_start=RISE)
+        rates = [settings.rate, settings.rate, settings.rate * LAST]
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=total, pct_start=RISE)
         return cls(network, optimiser, cycle, np.random.default_rng(seed), torch.Generator().manual_seed(seed), [])
 
     def kept(self) -> dict[str, Any]:
@@ -139,6 +146,9 @@ def train(
         state.recall(memory.last)
         for number, epoch in enumerate(state.epochs, start=1):
             log_epoch(number, epoch.learning | epoch.speed)
+    else:
+        _settle(network, packed, learn, seed, device)
+        _imprint(network, packed, learn, device, seed)
     for number in range(len(state.epochs) + 1, settings.epochs + 1):
         network.train()
         loss_sum = torch.zeros((), device=device)
@@ -178,7 +188,7 @@ def train(
         if number < settings.epochs:
             memory.keep(state.kept())
     if settings.loss.kind == "triplet":
-        _centre(network, packed, learn, device)
+        _imprint(network, packed, learn, device, seed)
     network.eval()
     return state.epochs
 
@@ -215,15 +225,30 @@ def _check(
     }
 
 
-def _centre(network: Network, packed: npt.NDArray[np.uint8], learn: Photos, device: torch.device) -> None:
-    """Make each class of the last layer the mean of its photos' embeddings."""
+def _settle(network: Network, packed: npt.NDArray[np.uint8], learn: Photos, seed: int, device: torch.device) -> None:
+    """Show some photos, so that the statistics of batch norms are those of embeddings that are about to be used."""
+    network.train()
+    chosen = batches(learn.rows, SETTLED, np.random.default_rng(seed))[:SETTLING]
     with torch.no_grad():
-        for view, embeddings in enumerate(embed(network, packed, learn.rows, device, mirrored=True)):
-            first = view * (int(learn.classes.max()) + 1)
-            if first < network.last.classes:
-                sums = torch.zeros_like(network.last.weight).T
-                sums.index_add_(
-                    0, torch.from_numpy(learn.classes + first).to(device), torch.from_numpy(embeddings).to(device)
-                )
-                told = torch.from_numpy(np.unique(learn.classes + first)).to(device)
-                network.last.weight[:, told] = F.normalize(sums[told]).T
+        for rows in chosen:
+            network(standardise(torch.from_numpy(packed[rows]).to(device)))
+
+
+def _imprint(
+    network: Network, packed: npt.NDArray[np.uint8], learn: Photos, device: torch.device, seed: int
+) -> None:
+    """Make each class of the last layer the mean of its photos' embeddings.
+
+    Qi et al. 2018, "Low-Shot Learning with Imprinted Weights". Several centres of a class lie around it.
+    """
+    last, classes = network.last, int(learn.classes.max()) + 1
+    views = embed(network, packed, learn.rows, device, mirrored=last.classes > classes)  # (V, P, D)
+    sums = np.zeros((last.classes, network.embedding), dtype=np.float32)
+    for view, embeddings in enumerate(views):
+        np.add.at(sums, learn.classes + view * classes, embeddings)
+    means = F.normalize(torch.from_numpy(sums)).repeat_interleave(last.centres, dim=0)  # (C * S, D)
+    if last.centres > 1:
+        around = torch.randn(means.shape, generator=torch.Generator().manual_seed(seed))
+        means += AROUND * F.normalize(around)
+    with torch.no_grad():
+        last.weight.copy_(means.T)

@@ -1,0 +1,154 @@
+"""What each part of the recipe gives: the recipe with one thing changed, on the same folds, a table of MAP@5.
+
+    python benchmarks/ablation.py FOLDER [--backbone mobilenet_v2] [--weights FILE] [--unknown-share 0.114]
+
+Clones the project into a temporary folder, applies the preset `real` for the catalogue FOLDER and queues an experiment
+(`dvc exp run --queue`) for each change and fold; the results are read back from MLflow. A budget smaller than the
+preset's (`--epochs`, `--width`, `--height`) shows differences sooner, though smaller ones. Prints a Markdown table and,
+as its last line, one JSON object.
+"""
+
+import argparse
+import json
+import sqlite3
+import sys
+import tempfile
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from measure import clone, limit_cores, run
+
+VARIANT = "margin"
+RECIPE = "the recipe"
+FIGURES = ("map5_no_duplicates", "map5_known", "map5_unknown", "map5")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing done otherwise: what it is called, and the parameters that it sets."""
+
+    name: str
+    sets: tuple[str, ...] = ()
+
+
+def of_variant(name: str, *sets: str) -> Change:
+    """Return a change of the variant's own parameters."""
+    return Change(name, tuple(f"variants.{VARIANT}.{key}" for key in sets))
+
+
+CHANGES = (
+    Change(RECIPE),
+    Change("photos not cropped", ("pack.crop=false",)),
+    Change("crops keep their proportions", ("pack.stretch=false",)),
+    Change("crops fill the sheet", ("pack.stretch=true",)),
+    Change("in colour", ("pack.grey=false",)),
+    Change("upside-down photos not turned", ("pack.turn=false",)),
+    of_variant("no augmentation", "augment=false"),
+    of_variant("a mirrored fluke is the same whale", "flip=augment"),
+    of_variant("no mirrored flukes", "flip=off"),
+    of_variant("single-photo whales not learnt", "fewest=2"),
+    of_variant("rare whales shown twice an epoch", "least=2"),
+    of_variant("four photos of a whale together", "together=4"),
+    of_variant("new_whale a class", "new_whale=true"),
+    of_variant("softmax", "loss={kind:softmax,scale:16.0}"),
+    of_variant("CosFace", "loss={kind:cosface,scale:24.0,margin:0.3}"),
+    of_variant("ArcFace", "loss={kind:arcface,scale:24.0,margin:0.3}"),
+    of_variant("sub-centre ArcFace", "loss={kind:subcentre,scale:24.0,margin:0.3,centres:3}"),
+    of_variant("triplet, batch-hard", "loss={kind:triplet,scale:16.0,margin:0.3}", "together=4"),
+)
+
+
+def results(store: Path, experiment: str) -> dict[str, float]:
+    """Return the figures that the variant's calibration and prediction left in the MLflow store, if they did."""
+    with closing(sqlite3.connect(store)) as connection:
+        rows = connection.execute(
+            """
+            SELECT latest_metrics.key, latest_metrics.value FROM latest_metrics
+            JOIN tags AS experiment ON experiment.run_uuid = latest_metrics.run_uuid
+            JOIN tags AS variant ON variant.run_uuid = latest_metrics.run_uuid
+            WHERE experiment.key = 'dvc.experiment' AND experiment.value = ?
+              AND variant.key = 'whaleid.variant' AND variant.value = ?
+            """,
+            (experiment, VARIANT),
+        ).fetchall()
+    return {key: float(value) for key, value in rows if key.startswith(("map5", "top"))}
+
+
+def spread(values: list[float]) -> str:
+    """Return the mean of `values` with their standard deviation, where there are several."""
+    return f"{mean(values):+.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+
+
+def table(found: dict[str, list[dict[str, float]]]) -> list[str]:
+    """Return the lines of a table: figures of the recipe, and by how much each change differs fold by fold."""
+    recipe = found[RECIPE]
+    lines = [f"| MAP@5 on {len(recipe)} folds | " + " | ".join(FIGURES) + " |", "|---" * (1 + len(FIGURES)) + "|"]
+    for name, folds in found.items():
+        cells = []
+        for figure in FIGURES:
+            if name == RECIPE:
+                cells.append(spread([fold[figure] for fold in folds]).removeprefix("+"))
+            elif all(figure in fold for fold in folds):
+                cells.append(spread([fold[figure] - base[figure] for fold, base in zip(folds, recipe, strict=True)]))
+            else:
+                cells.append("failed")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    scores = [key for key in recipe[0] if key.startswith("map5_score_")]
+    for key in scores:
+        alone = [fold[key] - fold["map5_no_duplicates"] for fold in recipe]
+        lines.append(f"| score {key.removeprefix('map5_score_')} alone | {spread(alone)} | | | |")
+    return lines
+
+
+def main() -> None:
+    """Queue, run, read back, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="a catalogue folder in Kaggle's layout")
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--weights", default="DEFAULT", help="DEFAULT, none, or a state dict")
+    parser.add_argument("--unknown-share", default="0.3", help="of the queries, how many are of no known whale")
+    parser.add_argument("--folds", default="0,1", help="draws of validation, such as 0,1,2")
+    parser.add_argument("--epochs", type=int, help="of each training; the preset's otherwise")
+    parser.add_argument("--width", type=int, help="of the photos; the preset's otherwise")
+    parser.add_argument("--height", type=int)
+    parser.add_argument("--only", default="", help="changes whose name holds this; the recipe always runs")
+    arguments = parser.parse_args()
+    limit_cores(2)
+    weights = str(Path(arguments.weights).resolve()) if Path(arguments.weights).is_file() else arguments.weights
+    budget = {
+        f"variants.{VARIANT}.epochs": arguments.epochs,
+        "pack.width": arguments.width,
+        "pack.height": arguments.height,
+    }
+    common = [f"{key}={value}" for key, value in budget.items() if value]
+    folds = arguments.folds.split(",")
+    changes = [change for change in CHANGES if change.name == RECIPE or arguments.only in change.name]
+    with tempfile.TemporaryDirectory() as temporary:
+        project = Path(temporary) / "project"
+        clone(project)
+        options = ["--root", str(arguments.folder.resolve()), "--backbone", arguments.backbone, "--weights", weights]
+        options += ["--unknown-share", arguments.unknown_share]
+        run(project, "python", "-m", "whaleid", "preset", "real", *options)
+        run(project, "git", "commit", "-qam", "Preset real")
+        experiments = {
+            (number, fold): f"change-{number}-fold-{fold}" for number in range(len(changes)) for fold in folds
+        }
+        for (number, fold), name in experiments.items():
+            sets = [f"split.fold={fold}", *common, *changes[number].sets]
+            flags = [flag for each in sets for flag in ("-S", each)]
+            run(project, "dvc", "exp", "run", "--queue", "--name", name, *flags, f"predict@{VARIANT}")
+        run(project, "dvc", "exp", "run", "--run-all", "--jobs", "1")
+        found = {
+            change.name: [results(project / "mlflow.db", experiments[number, fold]) for fold in folds]
+            for number, change in enumerate(changes)
+        }
+    if not all(found[RECIPE]):
+        sys.exit("the recipe itself failed: see what was printed above")
+    print("\n".join(table(found)))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

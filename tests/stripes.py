@@ -1,0 +1,65 @@
+"""Whales that differ by the width of their stripes, and the settings of a variant that learns them."""
+
+import numpy as np
+import pandas as pd
+
+from whaleid import files, paths
+from whaleid.params import Variant
+from whaleid.training.engine import Photos
+
+HEIGHT, WIDTH = 24, 48
+
+
+def variant(**changes: object) -> Variant:
+    settings = {
+        "init": "backbone",
+        "whales": "all",
+        "photos": "all",
+        "fewest": 1,
+        "new_whale": False,
+        "flip": "off",
+        "augment": True,
+        "loss": {"kind": "softmax", "scale": 16},
+        "least": 1,
+        "together": 1,
+        "layers": "all",
+        "epochs": 3,
+        "batch": 8,
+        "rate": 0.01,
+        "decay": 0.0005,
+        "scores": ["class"],
+    }
+    return Variant.model_validate(settings | changes)
+
+
+def stripes(whales: int, photos: int) -> tuple[np.ndarray, Photos]:
+    """Return packed photos (N, 24, 48, 1), so many of each whale, under noise."""
+    noise = np.random.default_rng(0)
+    classes = np.repeat(np.arange(whales), photos)
+    x = np.arange(WIDTH)
+    waves = 128 + 100 * np.sign(
+        np.sin(x[None] * 0.25 * (1 + classes[:, None]) + noise.uniform(0, 6, (len(classes), 1)))
+    )
+    packed = waves[:, None, :, None] + noise.normal(0, 20, (len(classes), HEIGHT, WIDTH, 1))
+    return packed.clip(0, 255).astype(np.uint8), Photos(np.arange(len(classes)), classes)
+
+
+def write_stripes(whales: int, photos: int) -> None:
+    """Write what `pack` and `split` leave of such photos; the last of each whale is held out for validation."""
+    packed, of = stripes(whales, photos)
+    images = [f"{row:03}.jpg" for row in of.rows]
+    paths.PACK.mkdir(parents=True)
+    np.save(paths.PHOTOS, packed)
+    files.write_csv(pd.DataFrame({"Image": images, "part": "train"}), paths.PACKED)
+    last = of.rows % photos == photos - 1
+    files.write_csv(
+        pd.DataFrame(
+            {
+                "Image": images,
+                "Id": [f"w{whale}" for whale in of.classes],
+                "part": np.where(last, "validation", "train"),
+                "role": np.where(last, "known", "catalogue"),
+            }
+        ),
+        paths.SPLIT,
+    )
