@@ -373,22 +373,25 @@ def test_photos_that_are_surely_upside_down_are_to_be_turned(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("turn", [False, True])
 def test_learning_finds_ellipses_and_which_way_is_up(
-    project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+    project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, turn: bool
 ) -> None:
     monkeypatch.setattr(boxes, "STEPS", 300)
     monkeypatch.setattr(stage, "SQUARE", 48)
-    params = project(data={"root": "photos"}, pack={"turn": True})
+    monkeypatch.setattr(stage, "CERTAIN", 0.8)  # to be surer takes more steps
+    params = project(data={"root": "photos"}, pack={"turn": turn})
     down = frozenset(range(0, 400, 20))
     truth = catalogue(306, 34, 60, squeezed=True, down=down).set_index("Image")
     write_backbone()
     record = stage.run(params)
     assert record.metrics["held_out"] == 34
-    assert record.metrics["iou"] > 0.6
+    # from random weights, both ways up take longer to learn
+    least = 0.5 if turn else 0.6
+    assert record.metrics["iou"] > least
     flukes = files.read_csv(paths.FLUKES).set_index("Image")
     found = flukes[flukes["source"] == "found"]
     assert len(found) == 94
-    assert overlaps(found[COLUMNS[1:5]].to_numpy(), truth.loc[found.index, COLUMNS[1:5]].to_numpy()).mean() > 0.6
+    assert overlaps(found[COLUMNS[1:5]].to_numpy(), truth.loc[found.index, COLUMNS[1:5]].to_numpy()).mean() > least
     turned = {number for number, said in enumerate(flukes["turned"]) if said}
-    assert turned <= down
-    assert len(turned) >= 0.8 * len(down)
+    assert turned == (down if turn else set())

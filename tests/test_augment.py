@@ -1,0 +1,155 @@
+"""How photos are changed before they are learnt: each part alone, and within its limits."""
+
+import numpy as np
+import pytest
+import torch
+
+from whaleid.images import augment as augmenting
+from whaleid.images.augment import augment
+
+PARTS = ("TURN", "SHEAR", "SCALE", "SHIFT", "GRADIENT", "BLUR", "HIDDEN")
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *parts: str) -> None:
+    """Leave of `augment` only these parts."""
+    for name in set(PARTS) - set(parts):
+        monkeypatch.setattr(augmenting, name, 0.0)
+
+
+def draws(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def spot(width: int, height: int) -> torch.Tensor:
+    """Return a photo (1, 1, H, W) that is dark but for a bright square right of its middle."""
+    photo = torch.zeros(1, 1, height, width)
+    photo[..., height // 2 - 4 : height // 2 + 4, width * 3 // 4 - 4 : width * 3 // 4 + 4] = 1.0
+    return photo
+
+
+def centre(photo: torch.Tensor) -> tuple[float, float]:
+    """Return the centre of light (x, y), in pixels from the middle of the photo."""
+    light = (photo - photo.min()).clamp(min=0)
+    height, width = photo.shape[-2:]
+    x = (light.sum(dim=(0, 1, 2)) * (torch.arange(width) - (width - 1) / 2)).sum() / light.sum()
+    y = (light.sum(dim=(0, 1, 3)) * (torch.arange(height) - (height - 1) / 2)).sum() / light.sum()
+    return x.item(), y.item()
+
+
+def test_a_turn_keeps_shapes_on_photos_that_are_not_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "TURN")
+    distance = centre(spot(128, 64))[0]
+    for seed in range(5):
+        x, y = centre(augment(spot(128, 64), draws(seed)))
+        # turned about the middle: as far from it as before, whatever the photo's aspect
+        assert np.hypot(x, y) == pytest.approx(distance, rel=0.02)
+        assert abs(y) <= distance * np.sin(np.radians(8)) + 0.5
+
+
+def test_a_shift_is_within_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "SHIFT")
+    start = centre(spot(128, 64))
+    moves = []
+    for seed in range(20):
+        x, y = centre(augment(spot(128, 64), draws(seed)))
+        moves.append((abs(x - start[0]), abs(y - start[1])))
+    across, down = np.max(moves, axis=0)
+    assert 0.05 * 128 < across <= 0.08 * 128 + 0.1
+    assert 0.05 * 64 < down <= 0.08 * 64 + 0.1
+
+
+def test_what_comes_into_view_from_outside_repeats_the_border(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "SHIFT", "TURN", "SCALE")
+    photos = torch.full((20, 1, 24, 48), -0.7)
+    torch.testing.assert_close(augment(photos, draws()), photos)
+
+
+def test_light_falls_from_one_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "GRADIENT")
+    photos = torch.randn(200, 3, 5, 9)
+    added = augment(photos, draws()) - photos
+    across, down = added[:, 0, 2, 8], added[:, 0, 4, 4]  # at the middles of the right and the lower border
+    x, y = torch.linspace(-1, 1, 9), torch.linspace(-1, 1, 5)
+    expected = across[:, None, None] * x + down[:, None, None] * y[:, None]
+    torch.testing.assert_close(added, expected[:, None].expand_as(added), atol=1e-4, rtol=0)
+    for slopes in (across, down):
+        assert -0.5001 <= slopes.min() < -0.45
+        assert 0.45 < slopes.max() <= 0.5001
+
+
+def test_a_blur_replaces_a_share_of_each_photo_by_the_mean_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "BLUR")
+    torch.manual_seed(0)
+    photos = torch.randn(200, 1, 4, 5)
+    found = augment(photos, draws())
+    blurred = torch.empty_like(photos)
+    for y in range(4):
+        for x in range(5):  # nothing is made up outside: fewer pixels at the border
+            blurred[:, :, y, x] = photos[:, :, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean(dim=(2, 3))
+    shares = (found - photos)[:, 0, 2, 2] / (blurred - photos)[:, 0, 2, 2]
+    torch.testing.assert_close(found, photos.lerp(blurred, shares.view(-1, 1, 1, 1)), atol=1e-4, rtol=0)
+    assert -1e-3 <= shares.min() < 0.05
+    assert 0.65 < shares.max() <= 0.7001
+
+
+def test_a_rectangle_of_some_photos_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "HIDDEN")
+    photos = torch.full((500, 2, 40, 80), 3.0)
+    found = augment(photos, draws())
+    gone = found == 0
+    assert (gone | (found - 3).abs().lt(1e-4)).all()
+    assert torch.equal(gone[:, 0], gone[:, 1])  # in every channel
+    hit = gone[:, 0].flatten(1).any(dim=1)
+    assert 0.34 < hit.double().mean() < 0.44  # a rectangle of 0.4 of them
+    for axis, length in ((2, 40), (1, 80)):  # rows, then columns
+        lines = gone[hit, 0].any(dim=axis)  # (hit, length): which rows or columns are hidden somewhere
+        sides = lines.sum(dim=1)
+        assert sides.max() <= 0.4 * length + 1
+        assert sides.max() > 0.35 * length
+        inside = ~(lines[:, 0] | lines[:, -1])  # those that do not reach over the border
+        assert sides[inside].min() >= 0.1 * length - 1
+        assert sides[inside].min() < 0.15 * length
+        # in one piece
+        assert ((lines.int().diff(dim=1) == 1).sum(dim=1) + lines[:, 0].int() == 1).all()
+    full = gone[hit, 0]
+    assert torch.equal(full, full.any(dim=2, keepdim=True) & full.any(dim=1, keepdim=True))  # a whole rectangle
+
+
+def test_nothing_drawn_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch)
+    photos = torch.rand(3, 3, 24, 48)
+    torch.testing.assert_close(augment(photos, draws()), photos, atol=1e-5, rtol=0)
+
+
+def test_the_generator_decides_all() -> None:
+    torch.manual_seed(0)
+    photos = torch.randn(4, 1, 24, 48)
+    before = photos.clone()
+    state = torch.get_rng_state()
+    one = augment(photos, draws(3))
+    assert torch.equal(torch.get_rng_state(), state)  # torch's own generator is left alone
+    torch.rand(7)
+    assert torch.equal(augment(photos, draws(3)), one)
+    assert not torch.equal(augment(photos, draws(4)), one)
+    assert torch.equal(photos, before)
+    assert one.shape == photos.shape
+    assert one.dtype == torch.float32
+
+
+def test_each_photo_is_changed_in_its_own_way() -> None:
+    same = torch.randn(1, 1, 24, 48).expand(6, -1, -1, -1)
+    found = augment(same, draws())
+    assert len({tuple(photo.flatten().tolist()) for photo in found}) == 6
+
+
+def test_every_device_sees_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[torch.device] = []
+    rand = torch.rand
+
+    def spy(*size: int, generator: torch.Generator) -> torch.Tensor:
+        drawn.append(generator.device)
+        return rand(*size, generator=generator)
+
+    monkeypatch.setattr(torch, "rand", spy)
+    assert augment(torch.empty(2, 1, 24, 48, device="meta"), draws()).device.type == "meta"
+    assert {device.type for device in drawn} == {"cpu"}
