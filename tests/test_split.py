@@ -32,9 +32,16 @@ GROUPS = [
 ]
 
 
-def shares(fold=0, known=0.0, further=0.0, unknown=0.0, new_whale=0.0):
+def shares(fold=0, known=0.0, further=0.0, unknown=0.0, several=None, new_whale=0.0):
+    """Return shares; where `several` is not told, as many whales of either kind are held out."""
     return params.Split(
-        fold=fold, known=known, further=further, unknown=unknown, new_whale=new_whale, unknown_share=0.3
+        fold=fold,
+        known=known,
+        further=further,
+        unknown=unknown,
+        several=unknown if several is None else several,
+        new_whale=new_whale,
+        unknown_share=0.3,
     )
 
 
@@ -145,6 +152,13 @@ def test_whales_that_give_nothing_up_keep_all_photos():
         3: 2
     }  # three tenths of the 8 that are not unknown
     assert Counter(table.loc[table["role"] == "catalogue", "Id"].value_counts()) == {1: 2, 4: 6}
+
+
+def test_whales_with_several_photos_can_all_stay():
+    table = draw(unknown=1.0, several=0.0)
+    counts = pd.DataFrame(UNIQUE, columns=["Image", "Id"])["Id"].value_counts()
+    held = set(table.loc[table["role"] == "unknown", "Id"])
+    assert held == {whale for whale, count in counts.items() if count == 1 and whale != "new_whale"}
 
 
 def test_unknown_whales_are_held_out_whole_from_either_stratum():

@@ -58,7 +58,8 @@ class Split(Section):
     fold: Annotated[int, Field(ge=0, lt=2**32)]  # another number is another draw of the same shares
     known: Share  # of the whales with two unique photos or more, the share that gives one up
     further: Share  # of the photos that such whales have left beyond one, the share given up as well
-    unknown: Share  # of all whales, the share held out whole
+    unknown: Share  # of the whales with one unique photo, the share held out
+    several: Share  # of the whales with more, the share held out whole, as unknown too
     new_whale: Share  # of the `new_whale` photos
     unknown_share: Share  # how many of the queries to come are expected to be of no known whale
 

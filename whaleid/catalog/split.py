@@ -37,8 +37,8 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     - `train`, `catalogue`: to be trained on;
     - `validation`, `known`: one random photo each of a share of the whales with two unique photos or more, and of
       the photos that these whales have left beyond one, a further share; at least one photo of each is in `train`;
-    - `validation`, `unknown`: all unique photos of a share of the whales; those with one photo and those with
-      several are drawn apart, so that both are there in proportion;
+    - `validation`, `unknown`: all unique photos of a share of the whales with one photo, and of a share of the
+      whales with several;
     - `validation`, `new_whale`: a share of the unique photos of no named whale;
     - `validation`, `duplicate`: copies of photos in `train`, and all photos of conflicts, to measure how far the
       label of a duplicate can be trusted.
@@ -46,8 +46,8 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     Copies of photos that are held out are left out. Counts are rounded half up, but a share above 0 takes at least
     one `known` photo, and at least one wherever there are several whales or photos to draw from.
 
-    With `known` 1 and `further`, `unknown` and `new_whale` 0.1, photos are held out as the public re-split of Kaggle's
-    contest drew its queries, but for whales with several photos, of which it held out none whole.
+    With `known` 1, `several` 0 and the others 0.1, photos are held out as the public re-split of Kaggle's contest drew
+    its queries.
 
     Raises:
         WhaleidError: no whale is left to train on, or none that could give up a photo.
@@ -61,14 +61,14 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     whales = pd.concat(
         [
             _draw(named.loc[alone, "Id"], shares.unknown, draws, "unknown single"),
-            _draw(named.loc[~alone, "Id"].drop_duplicates(), shares.unknown, draws, "unknown several"),
+            _draw(named.loc[~alone, "Id"].drop_duplicates(), shares.several, draws, "unknown several"),
         ]
     )
     unknown = named["Id"].isin(whales)
     if unknown.all():
         raise WhaleidError(
             f"No whale is left to train on: {len(whales)} have a usable photo and all of these are held out. "
-            "Lower split.unknown, or add labelled photos."
+            "Lower split.unknown or split.several, or add labelled photos."
         )
     roles = {
         "known": _known(named[~alone], whales, shares, draws),
@@ -94,7 +94,7 @@ def _known(several: pd.DataFrame, unknown: pd.Series[str], shares: Split, draws:
     if left.empty:
         raise WhaleidError(
             f"split.known is {shares.known:g}, but no whale has two unique photos, one of them to give up (whales "
-            "that are held out whole do not count). Set split.known to 0, lower split.unknown, or add labelled photos."
+            "that are held out whole do not count). Set split.known to 0, lower split.several, or add labelled photos."
         )
     first = left.iloc[: max(_round(shares.known * len(left)), 1)]
     beyond = _shuffled(photos[place > 1].sort_values("Image"), draws, "further photo")

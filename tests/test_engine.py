@@ -1,0 +1,272 @@
+"""The loop learns, alike on every run and after every kill; what it shows, and of what it asks how much."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from stripes import stripes, variant
+from torch import Tensor
+
+from whaleid.model import checkpoint
+from whaleid.model.losses import LossFunction, build
+from whaleid.model.network import CosineClassifier, Network, standardise
+from whaleid.params import Loss, Variant
+from whaleid.training import engine
+from whaleid.training.embedding import embed
+from whaleid.training.engine import Memory, Photos, train
+
+CPU = torch.device("cpu")
+LOSSES: list[dict[str, Any]] = [
+    {"kind": "softmax", "scale": 16},
+    {"kind": "cosface", "scale": 24, "margin": 0.3},
+    {"kind": "arcface", "scale": 24, "margin": 0.3},
+    {"kind": "subcentre", "scale": 24, "margin": 0.3, "centres": 3},
+    {"kind": "triplet", "scale": 16, "margin": 0.3},
+]
+TRIPLET = LOSSES[-1]
+NOTHING = Photos(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+
+
+def new(settings: Variant, whales: int = 3, backbone: str = "squeezenet1_1", seed: int = 0) -> Network:
+    torch.manual_seed(seed)
+    columns = whales * (2 if settings.flip == "identity" else 1)
+    return Network(backbone, 16, columns, getattr(settings.loss, "centres", 1))
+
+
+def learn(
+    settings: Variant, network: Network | None = None, whales: int = 3, photos: int = 4, check: bool = True
+) -> tuple[Network, list[dict[str, float]]]:
+    packed, of = stripes(whales, photos)
+    network = network or new(settings, whales)
+    logged: list[Mapping[str, float]] = []
+
+    def log(number: int, figures: Mapping[str, float]) -> None:
+        logged.append(figures)
+        assert number == len(logged)
+
+    epochs = train(network, packed, of, of if check else NOTHING, settings, 0, CPU, log, Memory(None, lambda _: None))
+    assert logged == [epoch.learning | epoch.speed for epoch in epochs]
+    assert len(logged) == settings.epochs
+    assert all(0 < epoch.speed["network_share"] <= 1 and epoch.speed["photos_per_second"] > 0 for epoch in epochs)
+    assert not network.training
+    return network, [epoch.learning for epoch in epochs]
+
+
+@pytest.mark.parametrize("flip", ["off", "identity"])
+def test_the_loop_learns_and_does_so_alike_twice(flip: str) -> None:
+    settings = variant(epochs=6, rate=0.003, flip=flip)
+    network, history = learn(settings, new(settings, backbone="resnet18"), photos=16)
+    assert list(history[0]) == ["rate", "loss", "accuracy", "validation_loss", "validation_accuracy"]
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert history[-1]["validation_loss"] < 0.8 < np.log(3)  # what guessing among three costs
+    again, same = learn(settings, new(settings, backbone="resnet18"), photos=16)
+    assert same == history
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("settings", LOSSES, ids=lambda settings: settings["kind"])
+def test_every_loss_learns(settings: dict[str, Any]) -> None:
+    together = 4 if settings is TRIPLET else 1
+    _, history = learn(variant(loss=settings, together=together, epochs=8, rate=0.003, augment=False), photos=8)
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert all(np.isfinite(list(figures.values())).all() for figures in history)
+    if settings is TRIPLET:
+        assert [list(figures) for figures in history] == [["rate", "loss"]] * 8
+    else:
+        assert history[-1]["validation_accuracy"] > 0.6
+
+
+def test_without_photos_to_check_nothing_is_measured() -> None:
+    _, history = learn(variant(epochs=1), check=False)
+    assert list(history[0]) == ["rate", "loss", "accuracy"]
+
+
+@pytest.mark.parametrize("settings", LOSSES[:-1], ids=lambda settings: settings["kind"])
+def test_the_last_layer_alone(settings: dict[str, Any]) -> None:
+    given = variant(epochs=1, layers="last", loss=settings)
+    network = new(given)
+    hidden = {name: weight.clone() for name, weight in network.hidden.state_dict().items()}
+    last = network.last.weight.detach().clone()
+    learn(given, network)
+    assert all(torch.equal(hidden[name], weight) for name, weight in network.hidden.state_dict().items())
+    assert not torch.equal(last, network.last.weight)
+
+
+@dataclass
+class Batch:
+    """What one step saw and was asked for."""
+
+    inputs: Tensor
+    targets: list[int]
+    share: float
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, settings: Variant, whales: int, photos: int) -> list[Batch]:
+    """Train, and return what every step saw."""
+    seen: list[Batch] = []
+    inputs: list[Tensor] = []
+
+    def watched(loss: Loss, last: CosineClassifier) -> LossFunction:
+        function = build(loss, last)
+
+        def lower(embeddings: Tensor, classes: Tensor, share: float) -> Tensor:
+            seen.append(Batch(inputs[-1], classes.tolist(), share))
+            return function(embeddings, classes, share)
+
+        return lower
+
+    monkeypatch.setattr(engine, "build", watched)
+    network = new(settings, whales)
+    network.register_forward_pre_hook(lambda _, given: inputs.append(given[0].clone()))
+    learn(settings, network, whales, photos, check=False)
+    return seen
+
+
+def recognise(packed: np.ndarray, photo: Tensor) -> tuple[int, bool]:
+    """Return which of the packed photos `photo` is, unchanged, and whether it is mirrored."""
+    plain = standardise(torch.from_numpy(packed))
+    for row in range(len(packed)):
+        for mirrored, view in ((False, plain[row]), (True, plain[row].flip(2))):
+            if torch.equal(view, photo):
+                return row, mirrored
+    raise AssertionError("this photo is none of them")
+
+
+@pytest.mark.parametrize("together", [1, 3])
+@pytest.mark.parametrize("flip", ["identity", "augment", "off"])
+def test_photos_that_are_together_are_mirrored_together(
+    flip: str, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whales, photos = 4, 3
+    packed, of = stripes(whales, photos)
+    settings = variant(flip=flip, augment=False, together=together, batch=6, epochs=2)
+    batches = watch(monkeypatch, settings, whales, photos)
+    mirrored_at_all = set()
+    for batch in batches:
+        found = [recognise(packed, photo) for photo in batch.inputs]
+        for (row, mirrored), target in zip(found, batch.targets, strict=True):
+            mirrored_at_all.add(mirrored)
+            # a mirrored fluke is another whale, or the same
+            assert target == of.classes[row] + (whales if mirrored and flip == "identity" else 0)
+        for start in range(0, len(found), together):
+            one = found[start : start + together]
+            assert len({mirrored for _, mirrored in one}) == 1
+            assert len({of.classes[row] for row, _ in one}) == 1
+    assert mirrored_at_all == ({False} if flip == "off" else {False, True})
+    an_epoch = len(batches) // 2
+    for epoch in (batches[:an_epoch], batches[an_epoch:]):
+        rows = [recognise(packed, photo)[0] for batch in epoch for photo in batch.inputs]
+        assert sorted(rows) == list(range(len(packed)))
+
+
+def test_augmented_photos_are_other_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, _ = stripes(3, 4)
+    (first, *_) = watch(monkeypatch, variant(epochs=1), 3, 4)
+    with pytest.raises(AssertionError, match="none of them"):
+        recognise(packed, first.inputs[0])
+
+
+def test_the_margin_is_asked_for_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = variant(epochs=4, batch=6, loss=LOSSES[1])  # two steps an epoch
+    shares = [batch.share for batch in watch(monkeypatch, settings, 3, 4)]
+    assert shares == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
+
+
+def test_rare_whales_are_shown_more_than_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = watch(monkeypatch, variant(epochs=1, least=5), 3, 2)
+    targets = [target for batch in batches for target in batch.targets]
+    assert [targets.count(whale) for whale in range(3)] == [5, 5, 5]
+
+
+class Killed(Exception):
+    """The training ends here."""
+
+
+def killed_after(epoch: int) -> Callable[[int, Mapping[str, float]], None]:
+    def log(number: int, _: Mapping[str, float]) -> None:
+        if number == epoch + 1:
+            raise Killed
+
+    return log
+
+
+def whole_and_cut(settings: Variant, cut: int, backbone: str = "squeezenet1_1") -> tuple[list[object], list[object]]:
+    """Train undisturbed, and killed in the epoch after `cut` and gone on with; return the bytes and the history."""
+    packed, of = stripes(3, 4)
+    check = Photos(of.rows[:5], of.classes[:5])
+
+    def go(network: Network, log: Callable[[int, Mapping[str, float]], None], memory: Memory) -> list[object]:
+        epochs = train(network, packed, of, check, settings, 0, CPU, log, memory)
+        description = checkpoint.Description(("a", "b", "c"), (24, 48, 1), settings.flip)
+        data = checkpoint.dumps(checkpoint.to_checkpoint(network, description))
+        return [data, *(epoch.learning for epoch in epochs)]
+
+    whole_kept: list[bytes] = []
+    kept: list[bytes] = []
+    whole = go(
+        new(settings, backbone=backbone),
+        lambda *_: None,
+        Memory(None, lambda state: whole_kept.append(checkpoint.dumps(state))),
+    )
+    assert len(whole_kept) == settings.epochs - 1  # none after the last epoch: it is done
+    with pytest.raises(Killed):
+        go(
+            new(settings, backbone=backbone),
+            killed_after(cut),
+            Memory(None, lambda state: kept.append(checkpoint.dumps(state))),
+        )
+    assert len(kept) == cut
+
+    read = checkpoint.loads(kept[-1], "kept")
+    assert isinstance(read, Mapping)
+    logged: list[tuple[int, Mapping[str, float]]] = []
+    again: list[int] = []
+    gone_on = go(
+        new(settings, backbone=backbone, seed=99),  # the memory holds all of it
+        lambda number, figures: logged.append((number, figures)),
+        Memory(read, lambda state: again.append(len(state["epochs"]))),
+    )
+    assert [number for number, _ in logged] == list(range(1, settings.epochs + 1))
+    for (_, figures), epoch in zip(logged, read["epochs"], strict=False):  # the remembered ones, as they were
+        assert figures == epoch["learning"] | epoch["speed"]
+    assert again == list(range(cut + 1, settings.epochs))
+    return whole, gone_on
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+@pytest.mark.parametrize("settings", LOSSES, ids=lambda settings: settings["kind"])
+def test_a_training_that_was_killed_goes_on_to_the_same_result(settings: dict[str, Any], cut: int) -> None:
+    together = 2 if settings is TRIPLET else 1
+    whole, gone_on = whole_and_cut(variant(loss=settings, flip="identity", least=5, together=together, batch=6), cut)
+    assert gone_on == whole
+
+
+def test_a_killed_training_of_the_last_layer_goes_on() -> None:
+    whole, gone_on = whole_and_cut(variant(layers="last", flip="augment"), 1)
+    assert gone_on == whole
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0"])  # with batch norms; with layers that draw
+def test_a_killed_training_goes_on_whatever_its_layers_keep(backbone: str) -> None:
+    whole, gone_on = whole_and_cut(variant(epochs=2), 1, backbone)
+    assert gone_on == whole
+
+
+@pytest.mark.parametrize("flip", ["identity", "augment", "off"])
+def test_after_triplet_each_class_is_the_mean_of_its_photos(flip: str) -> None:
+    packed, of = stripes(3, 4)
+    settings = variant(loss=TRIPLET, together=2, batch=6, epochs=1, flip=flip)
+    network, _ = learn(settings)
+    plain, mirrored = (torch.from_numpy(view) for view in embed(network, packed, of.rows, CPU, mirrored=True))
+    found = network.last.directions()[:, 0]
+    assert len(found) == (6 if flip == "identity" else 3)
+    for column in range(len(found)):
+        view = mirrored if column >= 3 else plain
+        total = sum(view[row] for row in range(len(packed)) if of.classes[row] == column % 3)
+        assert isinstance(total, Tensor)
+        torch.testing.assert_close(found[column], F.normalize(total, dim=0), atol=1e-5, rtol=0)
