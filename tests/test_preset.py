@@ -31,7 +31,8 @@ def test_to_real_photos_and_back(path: Path, tmp_path: Path) -> None:
     assert "backbone.weights: none → DEFAULT" in changes
     found = params.load(path)
     assert found.data.root == "elsewhere/whales"
-    assert (found.pack.width, found.pack.height) == (160, 64)
+    assert found.pack.stretch
+    assert found.variants["margin"].init == "backbone"
     assert "# the catalogue folder: train.csv" in path.read_text(encoding="utf-8")
     preset.apply("sample", path, {})
     assert path.read_text(encoding="utf-8") == TEXT

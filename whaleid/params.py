@@ -157,10 +157,6 @@ class Params(Section):
     backbone: Backbone
     variants: Annotated[dict[str, Variant], Field(min_length=1)]
 
-    def variant(self, name: str) -> Variant:
-        """Return the variant `name`; `final` is the one that the key `final` names."""
-        return self.variants[self.final if name == FINAL else name]
-
     @model_validator(mode="after")
     def _variants_start_somewhere(self) -> "Params":
         wrong = []

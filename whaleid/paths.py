@@ -6,8 +6,6 @@ Never anchored at this file: a queued experiment runs in a working directory of 
 from pathlib import Path
 
 FINAL = "final"
-"""The name under which the variant that the parameter `final` names learns from all labelled photos."""
-FINAL = "final"
 """The name under which the variant that `final` names learns from all labelled photos."""
 PARAMS = Path("params.yaml")
 SAMPLE = Path("data/sample")

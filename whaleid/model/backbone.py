@@ -16,7 +16,7 @@ RETURNED_EARLY = ("aux1.", "aux2.", "AuxLogits.")
 """Side outputs of GoogLeNet and Inception, which helped to train them on ImageNet and are left out here."""
 
 
-PROBE = 96
+PROBE = 128
 """Pixels: a square this large leaves every model a map of more than one place."""
 
 

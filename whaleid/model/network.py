@@ -20,7 +20,8 @@ class GeM(nn.Module):
     Radenović et al. 2019, "Fine-tuning CNN Image Retrieval with No Human Annotation". The exponent is learnt.
     """
 
-    LEAST = 1e-6  # the mean is taken of what is above zero
+    LEAST = 1e-4  # the mean is taken of what is above zero
+    MOST = 8.0  # the exponent; beyond, powers of the least leave float32, and it is the maximum by then
 
     def __init__(self, exponent: float = 3.0) -> None:
         super().__init__()
@@ -30,8 +31,8 @@ class GeM(nn.Module):
         """Return the features (B, F), float32, of `maps` (B, F, H, W)."""
         # half precision has no room for the third power of a feature
         with torch.autocast(maps.device.type, enabled=False):
-            powers = maps.float().clamp(min=self.LEAST).pow(self.exponent)
-            return powers.mean(dim=(2, 3)).pow(1 / self.exponent)
+            exponent = self.exponent.clamp(1.0, self.MOST)
+            return maps.float().clamp(min=self.LEAST).pow(exponent).mean(dim=(2, 3)).pow(1 / exponent)
 
 
 class Hidden(nn.Module):

@@ -36,20 +36,20 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     Raises:
         WhaleidError: the photos are too few for the variant, or its `init` cannot be used.
     """
-    settings = params.variant(variant)
+    final = variant == paths.FINAL
+    named = params.final if final else variant
+    settings = params.variants[named]
     split = files.read_csv(paths.SPLIT)
     fresh = split[split["role"] != "duplicate"]
-    held = fresh["part"] == "validation"
-    if variant == paths.FINAL:
-        held[:] = False
-    chosen = sampler.select(fresh[~held], variant, settings)
+    held = (fresh["part"] == "validation") & (not final)
+    chosen = sampler.select(fresh[~held], named, settings)
     classes = tuple(sorted(chosen["Id"].unique()))
     photos = packed.load()
     check_on = fresh[held & fresh["Id"].isin(classes)]
     learn, check = (_photos(photos, frame, classes) for frame in (chosen, check_on))
 
     torch.manual_seed(params.seed)
-    init = params.final if variant == paths.FINAL else settings.init
+    init = params.final if final else settings.init
     start = paths.checkpoint(init)
     begun = start.read_bytes()
     network, before = checkpoint.from_checkpoint(checkpoint.loads(begun, str(start)), str(start))
@@ -65,7 +65,7 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     )
     # of this very training: other photos, parameters or code would not lead where it was going
     facts = [settings.model_dump_json(exclude={"scores"}), params.seed, torch.__version__, str(device), photos.images]
-    mark = _mark(repr(facts), photos.array, begun, chosen.to_csv().encode(), *_sources())
+    mark = _mark(repr(facts), photos.array, begun, _csv(chosen), _csv(check_on), *_sources())
     unfinished = paths.unfinished(variant)
     memory = engine.Memory(_kept(unfinished, mark), partial(_keep, unfinished, mark))
     epochs = engine.train(network, photos.array, learn, check, settings, params.seed, device, log_epoch, memory)
@@ -118,9 +118,13 @@ def _mark(facts: str, photos: npt.NDArray[np.uint8], *contents: bytes) -> str:
 
 def _sources() -> list[bytes]:
     """Return the code that training runs."""
-    rooms = ("whaleid.images", "whaleid.model", "whaleid.training")
+    rooms = ("whaleid.images", "whaleid.model", "whaleid.stages", "whaleid.training", "pytorch_metric_learning")
     modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(rooms)]
     return [Path(module.__file__).read_bytes() for module in modules if module.__file__]
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv().encode()
 
 
 def _keep(path: Path, mark: str, state: Mapping[str, Any]) -> None:

@@ -58,7 +58,7 @@ class Memory:
     """Where training is remembered from epoch to epoch, to go on after it was killed."""
 
     last: Mapping[str, Any] | None  # what was kept last, of this very training
-    keep: Callable[[Mapping[str, Any]], None]  # takes tensors and plain values
+    keep: Callable[[Mapping[str, Any]], None]  # takes tensors and plain values, which training will change: write them
 
 
 @dataclass
@@ -92,6 +92,7 @@ class _State:
             **{name: getattr(self, name).state_dict() for name in ("network", "optimiser", "cycle")},
             "order": self.order.bit_generator.state,
             "draws": self.draws.get_state(),
+            "layers": _generators(),
             "epochs": [asdict(epoch) for epoch in self.epochs],
         }
 
@@ -100,7 +101,18 @@ class _State:
             getattr(self, name).load_state_dict(kept[name])
         self.order.bit_generator.state = kept["order"]
         self.draws.set_state(kept["draws"])
+        torch.set_rng_state(kept["layers"]["cpu"])
+        if "cuda" in kept["layers"]:
+            torch.cuda.set_rng_state(kept["layers"]["cuda"])
         self.epochs = [Epoch(**epoch) for epoch in kept["epochs"]]
+
+
+def _generators() -> dict[str, Tensor]:
+    """Return the state of torch's own generators, from which layers such as dropout draw."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
 
 
 def train(
@@ -166,14 +178,14 @@ def train(
             loading += time.perf_counter() - loaded
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 embeddings = network(inputs)  # (B, D)
+            with torch.no_grad():
+                right += (network.last(embeddings).argmax(dim=1) == targets).sum()
             loss = loss_of(embeddings, targets, min(1.0, cycle.last_epoch / (FULL_MARGIN * total)))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             cycle.step()
             loss_sum += loss.detach() * batch.size
-            with torch.no_grad():
-                right += (network.last(embeddings).argmax(dim=1) == targets).sum()
         learning: dict[str, float] = {"rate": rate, "loss": loss_sum.item() / shown}
         if settings.loss.kind != "triplet":  # which has no classes before it has ended
             learning["accuracy"] = right.item() / shown
@@ -234,9 +246,7 @@ def _settle(network: Network, packed: npt.NDArray[np.uint8], learn: Photos, seed
             network(standardise(torch.from_numpy(packed[rows]).to(device)))
 
 
-def _imprint(
-    network: Network, packed: npt.NDArray[np.uint8], learn: Photos, device: torch.device, seed: int
-) -> None:
+def _imprint(network: Network, packed: npt.NDArray[np.uint8], learn: Photos, device: torch.device, seed: int) -> None:
     """Make each class of the last layer the mean of its photos' embeddings.
 
     Qi et al. 2018, "Low-Shot Learning with Imprinted Weights". Several centres of a class lie around it.

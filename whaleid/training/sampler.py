@@ -42,8 +42,8 @@ def select(labelled: pd.DataFrame, variant: str, settings: Variant) -> pd.DataFr
         order = sorted(photos.index, key=lambda whale: (-photos[whale], whale))
         if len(order) < settings.whales:
             raise WhaleidError(
-                f"variants.{variant}.whales asks for {settings.whales} whales, but only {len(order)} have photos to "
-                f"train on: ask for at most {len(order)}, or for all."
+                f"variants.{variant}.whales asks for {settings.whales} whales, but only {len(order)} have "
+                f"{settings.fewest} or more photos to train on: ask for at most {len(order)}, or for all."
             )
         whales = whales[whales["Id"].isin(order[: settings.whales])]
     if settings.photos != "all":
