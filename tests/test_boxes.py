@@ -189,7 +189,7 @@ def write_backbone() -> None:
 
 
 def outputs() -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in (paths.FLUKES, paths.BOX_METRICS, paths.BOX_SHEET, stage.TURNED_SHEET)}
+    return {path: path.read_bytes() for path in (paths.FLUKES, paths.BOX_METRICS, paths.BOX_SHEET, paths.TURNED_SHEET)}
 
 
 def given_rows(turned: int = 0) -> list[str]:
@@ -249,7 +249,7 @@ def test_the_stage_keeps_what_is_given_where_nothing_is_learnt(
     with Image.open(paths.BOX_SHEET) as sheet:
         green = (np.asarray(sheet) == (0, 255, 0)).all(axis=2).any()
     assert green == (given > 0)
-    with Image.open(stage.TURNED_SHEET) as sheet:
+    with Image.open(paths.TURNED_SHEET) as sheet:
         assert sheet.height == 6  # no row
 
 
@@ -359,7 +359,7 @@ def test_photos_that_are_surely_upside_down_are_to_be_turned(
     ]
     assert (record.metrics["turned"], record.metrics["found"]) == (3, 0)
     assert record.artifacts == [paths.BOX_SHEET, Path("reports/boxes/turned.png")]
-    with Image.open(stage.TURNED_SHEET) as sheet:
+    with Image.open(paths.TURNED_SHEET) as sheet:
         page = sheet.convert("L")
     # one row; the first is the likeliest, and as it comes
     assert page.size == (6 * 226 + 6, 154)

@@ -102,7 +102,7 @@ def split() -> None:
 
 @app.command(rich_help_panel="Stages")
 def boxes() -> None:
-    """Learn to box the flukes that no box is given for: data/flukes.csv."""
+    """Learn where flukes lie, and which way is up, for photos that nobody says it of: data/flukes.csv."""
     _run("boxes")
 
 

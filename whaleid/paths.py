@@ -18,9 +18,11 @@ CATALOG = Path("data/catalog.csv")
 BOXES = Path("data/boxes.csv")
 """`Image,x0,y0,x1,y1,aspect` of the photos that have a box; fractions of width and height."""
 FLUKES = Path("data/flukes.csv")
-"""`Image,x0,y0,x1,y1,aspect,source`, sorted by Image: the boxes given, and those found where none was given."""
+"""`Image,x0,y0,x1,y1,aspect,source,turned`, sorted by Image: the boxes given, those found where none was given or where
+validation is to ask what the queries ask, and which photos are upside down."""
 BOX_METRICS = Path("reports/boxes/metrics.json")
 BOX_SHEET = Path("reports/boxes/sheet.png")
+TURNED_SHEET = Path("reports/boxes/turned.png")
 SOLUTION = Path("data/solution.csv")
 """`Image,Id`: the truth for `test/`, used only to grade; no rows where the catalogue has none."""
 EXPLORE = Path("reports/explore")

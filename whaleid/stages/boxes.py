@@ -20,7 +20,6 @@ from whaleid.report.sheets import CELL, contact_sheet
 if TYPE_CHECKING:
     from whaleid.params import Pack, Params
 
-TURNED_SHEET = paths.BOX_SHEET.with_name("turned.png")
 SIDES = ["x0", "y0", "x1", "y1"]
 FEWEST = 100  # different photos with a box: fewer are too few to learn from
 SQUARE = 96  # pixels: whole photos are stretched to a square this small, on which the outline still shows
@@ -69,7 +68,7 @@ def run(params: Params) -> Record:
     root = Path(params.data.root)
     for path, sheet in (
         (paths.BOX_SHEET, _sheet(photos, given, checked, root, params.seed)),
-        (TURNED_SHEET, _turned_sheet(photos, flukes["aspect"], turned[:SHOWN], root)),
+        (paths.TURNED_SHEET, _turned_sheet(photos, flukes["aspect"], turned[:SHOWN], root)),
     ):
         with files.replacing(path) as temporary:
             sheet.save(temporary)
@@ -84,7 +83,7 @@ def run(params: Params) -> Record:
     return Record(
         params={"seed": params.seed, "crop": params.pack.crop, "turn": params.pack.turn},
         metrics=figures,
-        artifacts=[paths.BOX_SHEET, TURNED_SHEET],
+        artifacts=[paths.BOX_SHEET, paths.TURNED_SHEET],
         inputs=[paths.BOXES, paths.SPLIT],
         outputs=[paths.FLUKES],
     )
