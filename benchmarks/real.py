@@ -16,7 +16,7 @@ from pathlib import Path
 
 from measure import clone, limit_cores, run
 
-VARIANTS = ("phash", "toy", "full", "threshold")
+VARIANTS = ("phash", "toy", "full", "threshold", "margin")
 
 
 def network_share(store: Path) -> float:
