@@ -35,13 +35,6 @@ def test_the_projects_own_file_is_right() -> None:
     assert found.variants["margin"].loss == params.Margin(kind="cosface", scale=24, margin=0.3)
 
 
-def test_final_is_the_variant_that_it_names() -> None:
-    found = params.load(ROOT / "params.yaml")
-    assert found.final == "margin"
-    assert found.variant("final") == found.variants["margin"]
-    assert found.variant("toy") == found.variants["toy"]
-
-
 @pytest.mark.parametrize("value", [0, 1, 0.2])
 def test_a_threshold_may_be_a_number(tmp_path: Path, value: float) -> None:
     path = tmp_path / "params.yaml"
