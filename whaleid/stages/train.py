@@ -64,7 +64,7 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
         flush=True,
     )
     # of this very training: other photos, parameters or code would not lead where it was going
-    facts = [settings.model_dump(exclude={"scores"}), params.seed, torch.__version__, str(device), photos.images]
+    facts = [settings.model_dump(exclude={"init", "scores"}), params.seed, torch.__version__, str(device), photos.images]
     mark = _mark(repr(facts), photos.array, begun, _csv(chosen), _csv(check_on), *_sources())
     unfinished = paths.unfinished(variant)
     memory = engine.Memory(_kept(unfinished, mark), partial(_keep, unfinished, mark))
