@@ -52,11 +52,11 @@ CHANGES = (
     of_variant("rare whales shown twice an epoch", "least=2"),
     of_variant("four photos of a whale together", "together=4"),
     of_variant("new_whale a class", "new_whale=true"),
-    of_variant("softmax", "loss={kind:softmax,scale:16.0}"),
-    of_variant("CosFace", "loss={kind:cosface,scale:24.0,margin:0.3}"),
-    of_variant("ArcFace", "loss={kind:arcface,scale:24.0,margin:0.3}"),
-    of_variant("sub-centre ArcFace", "loss={kind:subcentre,scale:24.0,margin:0.3,centres:3}"),
-    of_variant("triplet, batch-hard", "loss={kind:triplet,scale:16.0,margin:0.3}", "together=4"),
+    of_variant("softmax", "loss.kind=softmax", "loss.scale=16.0", "loss.margin=0.0"),
+    of_variant("CosFace", "loss.kind=cosface"),
+    of_variant("ArcFace", "loss.kind=arcface"),
+    of_variant("sub-centre ArcFace", "loss.kind=arcface", "loss.centres=3"),
+    of_variant("triplet, batch-hard", "loss.kind=triplet", "together=4"),
 )
 
 

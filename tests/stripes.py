@@ -19,7 +19,7 @@ def variant(**changes: object) -> Variant:
         "new_whale": False,
         "flip": "off",
         "augment": True,
-        "loss": {"kind": "softmax", "scale": 16},
+        "loss": {"kind": "softmax", "scale": 16, "margin": 0, "centres": 1},
         "least": 1,
         "together": 1,
         "layers": "all",

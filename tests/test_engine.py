@@ -21,11 +21,11 @@ from whaleid.training.engine import Memory, Photos, train
 
 CPU = torch.device("cpu")
 LOSSES: list[dict[str, Any]] = [
-    {"kind": "softmax", "scale": 16},
-    {"kind": "cosface", "scale": 24, "margin": 0.3},
-    {"kind": "arcface", "scale": 24, "margin": 0.3},
-    {"kind": "subcentre", "scale": 24, "margin": 0.3, "centres": 3},
-    {"kind": "triplet", "scale": 16, "margin": 0.3},
+    {"kind": "softmax", "scale": 16, "margin": 0, "centres": 1},
+    {"kind": "cosface", "scale": 24, "margin": 0.3, "centres": 1},
+    {"kind": "arcface", "scale": 24, "margin": 0.3, "centres": 1},
+    {"kind": "arcface", "scale": 24, "margin": 0.3, "centres": 3},
+    {"kind": "triplet", "scale": 16, "margin": 0.3, "centres": 1},
 ]
 TRIPLET = LOSSES[-1]
 NOTHING = Photos(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
@@ -68,7 +68,7 @@ def test_the_loop_learns_and_does_so_alike_twice() -> None:
         assert torch.equal(weight, again.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("settings", LOSSES[1:], ids=lambda settings: settings["kind"])
+@pytest.mark.parametrize("settings", LOSSES[1:], ids=lambda settings: f"{settings['kind']}-{settings['centres']}")
 def test_every_loss_learns(settings: dict[str, Any]) -> None:
     batches = {"batch": 8, "together": 4} if settings is TRIPLET else {"batch": 16}
     given = variant(loss=settings, epochs=6, rate=0.003, augment=False, **batches)
@@ -90,7 +90,7 @@ def test_without_photos_to_check_nothing_is_measured() -> None:
     assert list(history[0]) == ["rate", "loss", "accuracy"]
 
 
-@pytest.mark.parametrize("settings", LOSSES[:-1], ids=lambda settings: settings["kind"])
+@pytest.mark.parametrize("settings", LOSSES[:-1], ids=lambda settings: f"{settings['kind']}-{settings['centres']}")
 def test_the_last_layer_alone(settings: dict[str, Any]) -> None:
     given = variant(epochs=1, layers="last", loss=settings)
     network = new(given)
@@ -243,7 +243,7 @@ def whole_and_cut(settings: Variant, cut: int, backbone: str = "squeezenet1_1") 
 
 
 @pytest.mark.parametrize("cut", [1, 2])
-@pytest.mark.parametrize("settings", LOSSES, ids=lambda settings: settings["kind"])
+@pytest.mark.parametrize("settings", LOSSES, ids=lambda settings: f"{settings['kind']}-{settings['centres']}")
 def test_a_training_that_was_killed_goes_on_to_the_same_result(settings: dict[str, Any], cut: int) -> None:
     together = 2 if settings is TRIPLET else 1
     whole, gone_on = whole_and_cut(variant(loss=settings, flip="identity", least=5, together=together, batch=6), cut)

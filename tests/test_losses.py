@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from pydantic import TypeAdapter
 from torch import Tensor
 
 from whaleid.model.losses import build
@@ -14,17 +13,16 @@ from whaleid.model.network import CosineClassifier, Network
 from whaleid.params import Loss
 
 CLASSES = [0, 1, 2, 0, 3, 1, 0]  # of seven photos: two classes have one photo, 2 and 3
-SOFTMAX = {"kind": "softmax", "scale": 16}
-COSFACE = {"kind": "cosface", "scale": 24, "margin": 0.3}
-ARCFACE = {"kind": "arcface", "scale": 24, "margin": 0.4}
-SUBCENTRE = {"kind": "subcentre", "scale": 24, "margin": 0.4, "centres": 3}
-TRIPLET = {"kind": "triplet", "scale": 16, "margin": 0.3}
+SOFTMAX = {"kind": "softmax", "scale": 16, "margin": 0, "centres": 1}
+COSFACE = {"kind": "cosface", "scale": 24, "margin": 0.3, "centres": 1}
+ARCFACE = {"kind": "arcface", "scale": 24, "margin": 0.4, "centres": 1}
+SUBCENTRE = {"kind": "arcface", "scale": 24, "margin": 0.4, "centres": 3}
+TRIPLET = {"kind": "triplet", "scale": 16, "margin": 0.3, "centres": 1}
 TRAIN_LAST = [SOFTMAX, COSFACE, ARCFACE, SUBCENTRE]
 
 
 def loss(settings: dict[str, Any]) -> Loss:
-    read: Loss = TypeAdapter(Loss).validate_python(settings)
-    return read
+    return Loss.model_validate(settings)
 
 
 def last_layer(settings: dict[str, Any], embedding: int = 5, classes: int = 4) -> CosineClassifier:

@@ -10,7 +10,7 @@ from stripes import variant
 from whaleid.errors import WhaleidError
 from whaleid.training import sampler
 
-TRIPLET = {"kind": "triplet", "scale": 16, "margin": 0.3}
+TRIPLET = {"kind": "triplet", "scale": 16, "margin": 0.3, "centres": 1}
 
 
 def labelled(**photos: int) -> pd.DataFrame:

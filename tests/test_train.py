@@ -21,7 +21,7 @@ TOY = {
     "whales": "all",
     "photos": "all",
     "flip": "identity",
-    "loss": {"kind": "cosface", "scale": 24, "margin": 0.3},
+    "loss": {"kind": "cosface", "scale": 24, "margin": 0.3, "centres": 1},
     "epochs": 3,
     "batch": 4,
 }

@@ -3,7 +3,7 @@
 import difflib
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -14,8 +14,6 @@ from whaleid.paths import FINAL
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-Scale = Annotated[float, Field(gt=0, le=128)]
-"""By which cosines are multiplied before the softmax."""
 BACKBONE = "backbone"
 """The `init` of a variant that starts from the backbone itself."""
 
@@ -84,40 +82,14 @@ class Backbone(Section):
     embedding: Annotated[int, Field(ge=2, le=4096)]  # numbers that a photo is turned into
 
 
-class Softmax(Section):
-    """Cross-entropy over the scaled cosines to the classes."""
+class Loss(Section):
+    """What training lowers. Every kind has every key, so that one key makes another loss of it."""
 
-    kind: Literal["softmax"]
-    scale: Scale
-
-
-class Margin(Section):
-    """Cross-entropy that asks for a margin between a photo's class and the others."""
-
-    kind: Literal["arcface", "cosface"]
-    scale: Scale
-    # arcface: radians between the photo and its class; cosface: taken off their cosine
-    margin: Annotated[float, Field(ge=0, le=1)]
-
-
-class SubCentres(Section):
-    """ArcFace with several centres a class, of which a photo needs to be close to one only."""
-
-    kind: Literal["subcentre"]
-    scale: Scale
-    margin: Annotated[float, Field(ge=0, le=1)]  # radians
-    centres: Annotated[int, Field(ge=2, le=16)]
-
-
-class Triplet(Section):
-    """Hardest positive and hardest negative of each photo of a batch."""
-
-    kind: Literal["triplet"]
-    scale: Scale  # of the cosines to the centroids, which are its class logits
-    margin: Annotated[float, Field(gt=0, le=2)]  # between the two distances of unit vectors
-
-
-Loss = Annotated[Softmax | Margin | SubCentres | Triplet, Field(discriminator="kind")]
+    kind: Literal["softmax", "cosface", "arcface", "triplet"]
+    scale: Annotated[float, Field(gt=0, le=128)]  # by which cosines are multiplied before the softmax
+    # asked for between a photo's own class and the others; cosface: cosine, arcface: radians, triplet: distance
+    margin: Annotated[float, Field(ge=0, le=2)]
+    centres: Annotated[int, Field(ge=1, le=16)]  # of a class: a photo needs to be close to one only
 
 
 class Variant(Section):
@@ -192,6 +164,10 @@ def _contradictions(variant: Variant) -> list[str]:
         wrong.append(f"batch: {variant.batch} is no multiple of the {variant.together} photos that are together")
     elif variant.batch < 2 * variant.together:
         wrong.append(f"batch: {variant.batch} holds no two whales with {variant.together} photos together each")
+    if variant.loss.kind == "softmax" and variant.loss.margin:
+        wrong.append("loss.margin: softmax has none: set 0, or take cosface or arcface")
+    if variant.loss.kind != "arcface" and variant.loss.centres > 1:
+        wrong.append(f"loss.centres: {variant.loss.kind} has one a class: set 1, or take arcface")
     if variant.loss.kind == "triplet":
         if variant.together == 1:
             wrong.append("together: 1 gives the loss triplet nothing to compare: set 2 or more")
@@ -249,11 +225,6 @@ def _problems(error: ValidationError) -> list[str]:
             said[f"{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else "")] = []
         elif each["type"] == "missing":
             said[f"{key}: missing"] = []
-        elif each["type"] == "union_tag_not_found":
-            said[f"{key}.kind: missing"] = []
-        elif each["type"] == "union_tag_invalid":
-            kinds, _, last = each["ctx"]["expected_tags"].rpartition(", ")
-            said[f"{key}.kind: input should be {kinds} or {last}, got {each['input']['kind']!r}"] = []
         else:
             # a value that may be of two kinds is told what each kind takes: one line for both
             message = each["msg"][0].lower() + each["msg"][1:]
@@ -275,12 +246,6 @@ def _fields(place: list[str]) -> tuple[list[str], type[BaseModel]]:
         if section is Params and name == "variants":
             fields += islice(parts, 1)
             section = Variant
-        elif field and field.discriminator:
-            kind = next(parts, None)
-            branches = get_args(field.annotation)
-            section = next(
-                (each for each in branches if kind in get_args(each.model_fields["kind"].annotation)), section
-            )
         elif field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             section = field.annotation
         else:

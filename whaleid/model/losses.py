@@ -6,7 +6,7 @@ The margins and the mining are those of pytorch-metric-learning, which train the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from pytorch_metric_learning import distances, losses, miners
@@ -26,8 +26,8 @@ def build(settings: Loss, last: CosineClassifier) -> LossFunction:
 
     - `softmax`: cross-entropy over scaled cosines (Wang et al. 2017, "NormFace").
     - `cosface`: a margin taken off the cosine (Wang et al. 2018, "CosFace").
-    - `arcface`: a margin added to the angle (Deng et al. 2019, "ArcFace").
-    - `subcentre`: the same to the closest of several centres (Deng et al. 2020, "Sub-center ArcFace").
+    - `arcface`: a margin added to the angle (Deng et al. 2019, "ArcFace"); where `last` has several centres a class, to
+      that of the closest (Deng et al. 2020, "Sub-center ArcFace").
     - `triplet`: hardest positive and hardest negative in the batch (Hermans et al. 2017, "In Defense of the Triplet
       Loss"). A photo without a second one of its class in the batch adds nothing.
     """
@@ -39,12 +39,10 @@ def build(settings: Loss, last: CosineClassifier) -> LossFunction:
     margin: losses.LargeMarginSoftmaxLoss
     if settings.kind == "cosface":
         margin = losses.CosFaceLoss(**columns)
-    elif settings.kind == "arcface":
+    elif last.centres == 1:
         margin = losses.ArcFaceLoss(**columns)
-    elif settings.kind == "subcentre":
-        margin = losses.SubCenterArcFaceLoss(**columns, sub_centers=settings.centres)
     else:
-        assert_never(settings.kind)
+        margin = losses.SubCenterArcFaceLoss(**columns, sub_centers=last.centres)
     margin.W = last.weight
 
     def lower(embeddings: Tensor, classes: Tensor, share: float) -> Tensor:

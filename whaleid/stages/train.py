@@ -56,7 +56,7 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     if before.photos is not None:
         before.check_photos(photos.shape, str(start))
     description = checkpoint.Description(classes, photos.shape, settings.flip)
-    network.renew_last(description.columns, getattr(settings.loss, "centres", 1))
+    network.renew_last(description.columns, settings.loss.centres)
     device = pick_device()
     print(
         f"train {variant}: {len(chosen)} photos of {len(classes)} classes, {settings.layers} layers of "
@@ -64,8 +64,9 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
         flush=True,
     )
     # of this very training: other photos, parameters or code would not lead where it was going
-    facts = [settings.model_dump(exclude={"init", "scores"}), params.seed, torch.__version__, str(device), photos.images]
-    mark = _mark(repr(facts), photos.array, begun, _csv(chosen), _csv(check_on), *_sources())
+    asked = settings.model_dump(exclude={"init", "scores"})
+    facts = repr([asked, params.seed, torch.__version__, str(device), photos.images])
+    mark = _mark(facts, photos.array, begun, _csv(chosen), _csv(check_on), *_sources())
     unfinished = paths.unfinished(variant)
     memory = engine.Memory(_kept(unfinished, mark), partial(_keep, unfinished, mark))
     epochs = engine.train(network, photos.array, learn, check, settings, params.seed, device, log_epoch, memory)
