@@ -115,7 +115,7 @@ def test_margins_by_hand() -> None:
     with torch.no_grad():
         last.weight.copy_(torch.eye(2))
     own, other = torch.tensor([0]), math.cos(math.radians(30))
-    scale = {"scale": 2}
+    scale = {"scale": 2, "centres": 1}
     cosface = build(loss({"kind": "cosface", "margin": 0.25} | scale), last)(embeddings, own, 1.0)
     assert cosface.item() == pytest.approx(math.log(1 + math.exp(2 * (other - 0.25))), rel=1e-5)
     arcface = build(loss({"kind": "arcface", "margin": math.radians(30)} | scale), last)(embeddings, own, 1.0)
