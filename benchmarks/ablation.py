@@ -1,11 +1,11 @@
 """What each part of the recipe gives: the recipe with one thing changed, on the same folds, a table of MAP@5.
 
-    python benchmarks/ablation.py FOLDER [--backbone mobilenet_v2] [--weights FILE] [--unknown-share 0.114]
+    python benchmarks/ablation.py FOLDER --epochs 8 [--backbone mobilenet_v2] [--weights FILE] [--unknown-share 0.114]
 
 Clones the project into a temporary folder, applies the preset `real` for the catalogue FOLDER and queues an experiment
 (`dvc exp run --queue`) for each change and fold; the results are read back from MLflow. A budget smaller than the
-preset's (`--epochs`, `--width`, `--height`) shows differences sooner, though smaller ones. Prints a Markdown table and,
-as its last line, one JSON object.
+preset's (`--epochs`, `--width`, `--height`) shows differences sooner; all trainings show about as many photos. It takes
+one training a change and fold. Prints a Markdown table and, as its last line, one JSON object.
 """
 
 import argparse
@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
+import pandas as pd
 from measure import clone, limit_cores, run
 
 VARIANT = "margin"
 RECIPE = "the recipe"
+SCORE = "map5_no_duplicates_"
 FIGURES = ("map5_no_duplicates", "map5_known", "map5_unknown", "map5")
 
 
@@ -31,32 +33,44 @@ class Change:
 
     name: str
     sets: tuple[str, ...] = ()
+    min_photos: int = 1
+    min_views: int = 1
+    per_whale: int = 1
+
+    def of(self, photos: "pd.Series[int]", epochs: int) -> list[str]:
+        """Return all that it sets: also so many epochs that about as many photos are shown as by the recipe.
+
+        `photos` are those of each named whale, `epochs` those of the recipe.
+        """
+        own = {"min_photos": self.min_photos, "min_views": self.min_views, "per_whale": self.per_whale}
+        shown = photos[photos >= self.min_photos].clip(lower=self.min_views)
+        views = int((shown + -shown % self.per_whale).sum())
+        own["epochs"] = max(1, round(epochs * photos.sum() / views))
+        return [*self.sets, *(f"variants.{VARIANT}.{key}={value}" for key, value in own.items())]
 
 
-def of_variant(name: str, *sets: str) -> Change:
+def of_variant(name: str, *sets: str, min_photos: int = 1, min_views: int = 1, per_whale: int = 1) -> Change:
     """Return a change of the variant's own parameters."""
-    return Change(name, tuple(f"variants.{VARIANT}.{key}" for key in sets))
+    return Change(name, tuple(f"variants.{VARIANT}.{key}" for key in sets), min_photos, min_views, per_whale)
 
 
 CHANGES = (
     Change(RECIPE),
     Change("photos not cropped", ("pack.crop=false",)),
     Change("crops keep their proportions", ("pack.stretch=false",)),
-    Change("crops fill the sheet", ("pack.stretch=true",)),
     Change("in colour", ("pack.grey=false",)),
-    Change("upside-down photos not turned", ("pack.turn=false",)),
+    Change("upside-down photos turned", ("pack.turn=true",)),
     of_variant("no augmentation", "augment=false"),
     of_variant("a mirrored fluke is the same whale", "flip=augment"),
     of_variant("no mirrored flukes", "flip=off"),
-    of_variant("single-photo whales not learnt", "fewest=2"),
-    of_variant("rare whales shown twice an epoch", "least=2"),
-    of_variant("four photos of a whale together", "together=4"),
+    of_variant("single-photo whales not learnt", min_photos=2),
+    of_variant("rare whales shown twice an epoch", min_views=2),
+    of_variant("four photos of a whale together", per_whale=4),
     of_variant("new_whale a class", "new_whale=true"),
     of_variant("softmax", "loss.kind=softmax", "loss.scale=16.0", "loss.margin=0.0"),
-    of_variant("CosFace", "loss.kind=cosface"),
     of_variant("ArcFace", "loss.kind=arcface"),
     of_variant("sub-centre ArcFace", "loss.kind=arcface", "loss.centres=3"),
-    of_variant("triplet, batch-hard", "loss.kind=triplet", "together=4"),
+    of_variant("triplet, batch-hard", "loss.kind=triplet", per_whale=4),
 )
 
 
@@ -95,10 +109,10 @@ def table(found: dict[str, list[dict[str, float]]]) -> list[str]:
             else:
                 cells.append("failed")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    scores = [key for key in recipe[0] if key.startswith("map5_score_")]
-    for key in scores:
-        alone = [fold[key] - fold["map5_no_duplicates"] for fold in recipe]
-        lines.append(f"| score {key.removeprefix('map5_score_')} alone | {spread(alone)} | | | |")
+    for key in recipe[0]:
+        if key.startswith(SCORE) and key != f"{SCORE}all":
+            alone = [fold[key] - fold["map5_no_duplicates"] for fold in recipe]
+            lines.append(f"| scores: {key.removeprefix(SCORE).replace('_', ' ')} | {spread(alone)} | | | |")
     return lines
 
 
@@ -109,22 +123,22 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--weights", default="DEFAULT", help="DEFAULT, none, or a state dict")
     parser.add_argument("--unknown-share", default="0.3", help="of the queries, how many are of no known whale")
-    parser.add_argument("--folds", default="0,1", help="draws of validation, such as 0,1,2")
-    parser.add_argument("--epochs", type=int, help="of each training; the preset's otherwise")
+    parser.add_argument("--folds", default="0,1,2", help="draws of validation")
+    parser.add_argument("--epochs", type=int, required=True, help="of the recipe; the others show as many photos")
     parser.add_argument("--width", type=int, help="of the photos; the preset's otherwise")
     parser.add_argument("--height", type=int)
     parser.add_argument("--only", default="", help="changes whose name holds this; the recipe always runs")
     arguments = parser.parse_args()
     limit_cores(2)
     weights = str(Path(arguments.weights).resolve()) if Path(arguments.weights).is_file() else arguments.weights
-    budget = {
-        f"variants.{VARIANT}.epochs": arguments.epochs,
-        "pack.width": arguments.width,
-        "pack.height": arguments.height,
-    }
-    common = [f"{key}={value}" for key, value in budget.items() if value]
+    size = {"pack.width": arguments.width, "pack.height": arguments.height}
+    common = [f"{key}={value}" for key, value in size.items() if value]
+    labels = pd.read_csv(arguments.folder / "train.csv", keep_default_na=False)["Id"]
+    photos = labels[labels != "new_whale"].value_counts()
     folds = arguments.folds.split(",")
     changes = [change for change in CHANGES if change.name == RECIPE or arguments.only in change.name]
+    if arguments.only and len(changes) == 1:
+        parser.error(f"--only {arguments.only}: there is no such change among {', '.join(c.name for c in CHANGES)}")
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
         clone(project)
@@ -136,7 +150,7 @@ def main() -> None:
             (number, fold): f"change-{number}-fold-{fold}" for number in range(len(changes)) for fold in folds
         }
         for (number, fold), name in experiments.items():
-            sets = [f"split.fold={fold}", *common, *changes[number].sets]
+            sets = [f"split.fold={fold}", *common, *changes[number].of(photos, arguments.epochs)]
             flags = [flag for each in sets for flag in ("-S", each)]
             run(project, "dvc", "exp", "run", "--queue", "--name", name, *flags, f"predict@{VARIANT}")
         run(project, "dvc", "exp", "run", "--run-all", "--jobs", "1")
@@ -144,10 +158,10 @@ def main() -> None:
             change.name: [results(project / "mlflow.db", experiments[number, fold]) for fold in folds]
             for number, change in enumerate(changes)
         }
-    if not all(found[RECIPE]):
-        sys.exit("the recipe itself failed: see what was printed above")
-    print("\n".join(table(found)))
-    print(json.dumps(found))
+        if not all(found[RECIPE]):
+            sys.exit("the recipe itself failed: see what was printed above")
+        print("\n".join(table(found)))
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

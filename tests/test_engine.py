@@ -70,7 +70,7 @@ def test_the_loop_learns_and_does_so_alike_twice() -> None:
 
 @pytest.mark.parametrize("settings", LOSSES[1:], ids=lambda settings: f"{settings['kind']}-{settings['centres']}")
 def test_every_loss_learns(settings: dict[str, Any]) -> None:
-    batches = {"batch": 8, "together": 4} if settings is TRIPLET else {"batch": 16}
+    batches = {"batch": 8, "per_whale": 4} if settings is TRIPLET else {"batch": 16}
     given = variant(loss=settings, epochs=6, rate=0.003, augment=False, **batches)
     network, history = learn(given, new(given, backbone="resnet18"), photos=16)
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]
@@ -141,14 +141,14 @@ def recognise(packed: np.ndarray, photo: Tensor) -> tuple[int, bool]:
     raise AssertionError("this photo is none of them")
 
 
-@pytest.mark.parametrize("together", [1, 3])
+@pytest.mark.parametrize("per_whale", [1, 3])
 @pytest.mark.parametrize("flip", ["identity", "augment", "off"])
 def test_photos_that_are_together_are_mirrored_together(
-    flip: str, together: int, monkeypatch: pytest.MonkeyPatch
+    flip: str, per_whale: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whales, photos = 4, 3
     packed, of = stripes(whales, photos)
-    settings = variant(flip=flip, augment=False, together=together, batch=6, epochs=2)
+    settings = variant(flip=flip, augment=False, per_whale=per_whale, batch=6, epochs=2)
     batches = watch(monkeypatch, settings, whales, photos)
     mirrored_at_all = set()
     for batch in batches:
@@ -157,8 +157,8 @@ def test_photos_that_are_together_are_mirrored_together(
             mirrored_at_all.add(mirrored)
             # a mirrored fluke is another whale, or the same
             assert target == of.classes[row] + (whales if mirrored and flip == "identity" else 0)
-        for start in range(0, len(found), together):
-            one = found[start : start + together]
+        for start in range(0, len(found), per_whale):
+            one = found[start : start + per_whale]
             assert len({mirrored for _, mirrored in one}) == 1
             assert len({of.classes[row] for row, _ in one}) == 1
     assert mirrored_at_all == ({False} if flip == "off" else {False, True})
@@ -182,7 +182,7 @@ def test_the_margin_is_asked_for_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_rare_whales_are_shown_more_than_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    batches = watch(monkeypatch, variant(epochs=1, least=5), 3, 2)
+    batches = watch(monkeypatch, variant(epochs=1, min_views=5), 3, 2)
     targets = [target for batch in batches for target in batch.targets]
     assert [targets.count(whale) for whale in range(3)] == [5, 5, 5]
 
@@ -245,8 +245,10 @@ def whole_and_cut(settings: Variant, cut: int, backbone: str = "squeezenet1_1") 
 @pytest.mark.parametrize("cut", [1, 2])
 @pytest.mark.parametrize("settings", LOSSES, ids=lambda settings: f"{settings['kind']}-{settings['centres']}")
 def test_a_training_that_was_killed_goes_on_to_the_same_result(settings: dict[str, Any], cut: int) -> None:
-    together = 2 if settings is TRIPLET else 1
-    whole, gone_on = whole_and_cut(variant(loss=settings, flip="identity", least=5, together=together, batch=6), cut)
+    per_whale = 2 if settings is TRIPLET else 1
+    whole, gone_on = whole_and_cut(
+        variant(loss=settings, flip="identity", min_views=5, per_whale=per_whale, batch=6), cut
+    )
     assert gone_on == whole
 
 
@@ -277,7 +279,7 @@ def test_mirrored_whales_are_no_answer_to_photos_as_they_are() -> None:
 @pytest.mark.parametrize("flip", ["identity", "augment", "off"])
 def test_after_triplet_each_class_is_the_mean_of_its_photos(flip: str) -> None:
     packed, of = stripes(3, 4)
-    settings = variant(loss=TRIPLET, together=2, batch=6, epochs=1, flip=flip)
+    settings = variant(loss=TRIPLET, per_whale=2, batch=6, epochs=1, flip=flip)
     network, _ = learn(settings)
     plain, mirrored = (torch.from_numpy(view) for view in embed(network, packed, of.rows, CPU, mirrored=True))
     found = network.last.directions()[:, 0]

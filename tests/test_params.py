@@ -146,12 +146,12 @@ def test_scores_that_there_are_not(tmp_path: Path, scores: str, said: str) -> No
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"together": 3}, ["batch: 32 is no multiple of the 3 photos that are together"]),
-        ({"together": 32}, ["batch: 32 holds no two whales with 32 photos together each"]),
-        ({"together": 64}, ["batch: 32 is no multiple of the 64 photos that are together"]),
-        ({"loss": TRIPLET}, ["together: 1 gives the loss triplet nothing to compare: set 2 or more"]),
+        ({"per_whale": 3}, ["batch: 32 is no multiple of the 3 photos that are together"]),
+        ({"per_whale": 32}, ["batch: 32 holds no two whales with 32 photos together each"]),
+        ({"per_whale": 64}, ["batch: 32 is no multiple of the 64 photos that are together"]),
+        ({"loss": TRIPLET}, ["per_whale: 1 gives the loss triplet nothing to compare: set 2 or more"]),
         (
-            {"loss": TRIPLET, "layers": "last", "together": 5},
+            {"loss": TRIPLET, "layers": "last", "per_whale": 5},
             [
                 "batch: 32 is no multiple of the 5 photos that are together",
                 "layers: the loss triplet does not train the last layer: set all",
@@ -168,7 +168,7 @@ def test_keys_of_a_variant_that_contradict_each_other(
 
 
 def test_triplet_with_photos_together(project: Callable[..., params.Params]) -> None:
-    found = project(variants={"margin": {"loss": TRIPLET, "together": 16, "batch": 32}})
+    found = project(variants={"margin": {"loss": TRIPLET, "per_whale": 16, "batch": 32}})
     assert found.variants["margin"].loss.kind == "triplet"
 
 

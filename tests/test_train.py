@@ -103,7 +103,7 @@ def test_what_a_training_leaves(settings: Project, capsys: pytest.CaptureFixture
         "loss.kind": "cosface",
         "loss.scale": 24,
         "loss.margin": 0.3,
-        "least": 1,
+        "min_views": 1,
         "backbone": "squeezenet1_1",
         "device": "cpu",
         "classes": 3,

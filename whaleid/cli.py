@@ -21,6 +21,7 @@ SubmissionArgument = Annotated[
     Path, typer.Argument(help="Ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
 ]
 VariantArgument = Annotated[str, typer.Argument(help="A variant named in params.yaml.", show_default=False)]
+OrFinalArgument = Annotated[str, typer.Argument(help="A variant named in params.yaml, or final.", show_default=False)]
 
 
 def main() -> None:
@@ -108,7 +109,7 @@ def boxes() -> None:
 
 @app.command(rich_help_panel="Stages")
 def pack() -> None:
-    """Crop, grey and resize every photo once, into one array: data/pack."""
+    """Crop, turn, grey and resize every photo once, into one array: data/pack."""
     _run("pack")
 
 
@@ -119,13 +120,13 @@ def backbone() -> None:
 
 
 @app.command(rich_help_panel="Stages")
-def train(variant: VariantArgument) -> None:
+def train(variant: OrFinalArgument) -> None:
     """Train a variant, on a GPU where there is one: models/VARIANT.pt."""
     _run("train", variant)
 
 
 @app.command(rich_help_panel="Stages")
-def embed(variant: VariantArgument) -> None:
+def embed(variant: OrFinalArgument) -> None:
     """Turn every photo into an embedding: features/VARIANT.npz."""
     _run("embed", variant)
 
@@ -137,16 +138,16 @@ def calibrate(variant: VariantArgument) -> None:
 
 
 @app.command(rich_help_panel="Stages")
-def predict(variant: VariantArgument) -> None:
+def predict(
+    variant: Annotated[str, typer.Argument(help="A variant named in params.yaml, final or phash.", show_default=False)],
+) -> None:
     """Rank five names for every query at the threshold: submissions/VARIANT.csv."""
     _run("predict", variant)
 
 
 @app.command(rich_help_panel="For people")
 def score(
-    submission: Annotated[
-        Path, typer.Argument(help="Ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
-    ],
+    submission: SubmissionArgument,
     solution: Annotated[
         Path, typer.Argument(help="The truth: Image,Id.", exists=True, dir_okay=False, show_default=False)
     ],
@@ -159,9 +160,7 @@ def score(
 
 @app.command(rich_help_panel="For people")
 def submit(
-    submission: Annotated[
-        Path, typer.Argument(help="Ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
-    ],
+    submission: SubmissionArgument,
 ) -> None:
     """Check that a submission answers every query as Kaggle takes it, and print how to upload it."""
     from whaleid.stages import grading

@@ -98,13 +98,13 @@ class Variant(Section):
     init: Annotated[str, Field(min_length=1)]  # whose hidden layers it starts from
     whales: Count | Literal["all"]  # the whales with most photos, or all of them
     photos: Count | Literal["all"]  # at most so many a whale, so that all have about equally many
-    fewest: Count  # photos that a whale must have to be learnt
+    min_photos: Count  # photos that a whale must have to be learnt
     new_whale: bool  # whether `new_whale` is a class of its own
     flip: Literal["identity", "augment", "off"]  # a mirrored fluke is another whale, the same whale, or not shown
     augment: bool  # whether photos are moved, lit, blurred and erased at random
     loss: Loss
-    least: Count  # views of each whale an epoch, at least: rare whales' photos are shown more than once
-    together: Count  # photos of a whale in a batch
+    min_views: Count  # views of each whale an epoch, at least: rare whales' photos are shown more than once
+    per_whale: Count  # photos of a whale in a batch
     layers: Literal["all", "last"]  # which layers are trained
     epochs: Count
     batch: Annotated[int, Field(ge=2)]
@@ -160,17 +160,19 @@ def _contradictions(variant: Variant) -> list[str]:
     wrong = []
     if len(set(variant.scores)) < len(variant.scores):
         wrong.append("scores: names one of them twice")
-    if variant.batch % variant.together:
-        wrong.append(f"batch: {variant.batch} is no multiple of the {variant.together} photos that are together")
-    elif variant.batch < 2 * variant.together:
-        wrong.append(f"batch: {variant.batch} holds no two whales with {variant.together} photos together each")
+    if variant.batch % variant.per_whale:
+        wrong.append(f"batch: {variant.batch} is no multiple of the {variant.per_whale} photos that are together")
+    elif variant.batch < 2 * variant.per_whale:
+        wrong.append(f"batch: {variant.batch} holds no two whales with {variant.per_whale} photos together each")
     if variant.loss.kind == "softmax" and variant.loss.margin:
         wrong.append("loss.margin: softmax has none: set 0, or take cosface or arcface")
+    if variant.loss.kind != "softmax" and not variant.loss.margin:
+        wrong.append(f"loss.margin: {variant.loss.kind} needs one: set it above 0, or take softmax")
     if variant.loss.kind != "arcface" and variant.loss.centres > 1:
         wrong.append(f"loss.centres: {variant.loss.kind} has one a class: set 1, or take arcface")
     if variant.loss.kind == "triplet":
-        if variant.together == 1:
-            wrong.append("together: 1 gives the loss triplet nothing to compare: set 2 or more")
+        if variant.per_whale == 1:
+            wrong.append("per_whale: 1 gives the loss triplet nothing to compare: set 2 or more")
         if variant.layers == "last":
             wrong.append("layers: the loss triplet does not train the last layer: set all")
     return wrong

@@ -17,9 +17,9 @@ def queries(split: pd.DataFrame, classes: Collection[str]) -> pd.DataFrame:
     """Return the validation queries of a variant with these classes: `Image,truth,role`, sorted by Image.
 
     `split` is `Image,Id,part,role`. Queries are its validation rows; where `new_whale` is no class, also the
-    training photos of that label, as role `new_whale`: the variant itself has not learnt them, though one that its
-    hidden layers come from may have. The truth of the roles `unknown` and `new_whale` is `new_whale`; of others it
-    is the photo's own label.
+    training photos of that label, as role `new_whale_train`: the variant itself has not learnt them, though one that
+    its hidden layers come from may have, so they are measured apart and count for nothing else. The truth of the
+    roles `unknown`, `new_whale` and `new_whale_train` is `new_whale`; of others it is the photo's own label.
 
     Raises:
         WhaleidError: there are none but duplicates.
@@ -28,11 +28,11 @@ def queries(split: pd.DataFrame, classes: Collection[str]) -> pd.DataFrame:
     asked = split["part"] == "validation"
     if NEW_WHALE not in classes:
         unlearnt = (split["part"] == "train") & (split["Id"] == NEW_WHALE)
-        found.loc[unlearnt, "role"] = "new_whale"
+        found.loc[unlearnt, "role"] = "new_whale_train"
         asked |= unlearnt
-    found.loc[found["role"].isin(["unknown", "new_whale"]), "truth"] = NEW_WHALE
+    found.loc[found["role"].isin(["unknown", "new_whale", "new_whale_train"]), "truth"] = NEW_WHALE
     found = found[asked].sort_values("Image", ignore_index=True)
-    if (found["role"] == "duplicate").all():
+    if found["role"].isin(["duplicate", "new_whale_train"]).all():
         raise WhaleidError("Validation has no queries: raise split.known, split.unknown or split.new_whale.")
     return found
 
@@ -73,7 +73,8 @@ def importance(roles: pd.Series[str], unknown_share: float, duplicate_share: flo
     """Return (Q,) how much each query counts so that its kind counts as is expected of the queries to come; 1 in sum.
 
     `roles` (Q,) are those of `queries`. A share of `duplicate_share` is `duplicate`; of the others, `unknown_share` is
-    `unknown` or `new_whale`, the rest `known`. A kind without photos leaves its share to the others.
+    `unknown` or `new_whale`, the rest `known`; `new_whale_train` does not count. A kind without photos leaves its
+    share to the others.
     """
     known, unknown, duplicate = (
         members / max(members.sum(), 1)
@@ -102,7 +103,7 @@ def figures(
     of_role = {str(role): ranks[rows] for role, rows in asked.groupby("role").indices.items()}
     others = (asked["role"] != "duplicate").to_numpy()
     found = {"map5": float(importance(asked["role"], unknown_share, duplicate_share) @ ranks)}
-    for role in ("known", "unknown", "new_whale"):
+    for role in ("known", "unknown", "new_whale", "new_whale_train"):
         if role in of_role:
             found[f"map5_{role}"] = float(of_role[role].mean())
     if "duplicate" in of_role:

@@ -42,7 +42,7 @@ def run(params: Params, variant: str) -> Record:
     columns = np.array([column.get(label, len(whales)) for label in truth.tolist()])
     counts = validation.importance(asked["role"], unknown_share, duplicate_share)
     # the threshold is found without duplicates: they would reward remembering a picture
-    others = (asked["role"] != "duplicate").to_numpy()
+    others = ~asked["role"].isin(["duplicate", "new_whale_train"]).to_numpy()
     others_count = validation.importance(asked["role"][others], unknown_share, duplicate_share)
 
     compared: dict[str, dict[str, float]] = {}
@@ -65,9 +65,10 @@ def run(params: Params, variant: str) -> Record:
         f"calibrate {variant}: {weights}, new_whale {fusion.bias:g}, best threshold {threshold:g}: "
         f"MAP@5 {figures['map5_auto']:.4f} on {others.sum():,} validation photos without duplicates"
     )
+    alone = {f"map5_no_duplicates_{label}": measured["map5_no_duplicates"] for label, measured in compared.items()}
     return Record(
         params={"variant": variant, "unknown_share": unknown_share, "scores": " ".join(names)},
-        metrics=figures | {f"map5_score_{label}": measured["map5"] for label, measured in compared.items()},
+        metrics=figures | alone,
         artifacts=[paths.threshold_curve(variant), paths.scores(variant)],
         inputs=[paths.features(variant), paths.GROUPS, paths.LEAKS],
         outputs=[paths.calibration(variant)],

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from pytorch_metric_learning import __version__ as losses_version
 
 from whaleid import files, paths
 from whaleid.errors import WhaleidError
@@ -65,7 +66,7 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     )
     # of this very training: other photos, parameters or code would not lead where it was going
     asked = settings.model_dump(exclude={"init", "scores"})
-    facts = repr([asked, params.seed, torch.__version__, str(device), photos.images])
+    facts = repr([asked, params.seed, torch.__version__, losses_version, str(device), photos.images])
     mark = _mark(facts, photos.array, begun, _csv(chosen), _csv(check_on), *_sources())
     unfinished = paths.unfinished(variant)
     memory = engine.Memory(_kept(unfinished, mark), partial(_keep, unfinished, mark))
@@ -119,7 +120,7 @@ def _mark(facts: str, photos: npt.NDArray[np.uint8], *contents: bytes) -> str:
 
 def _sources() -> list[bytes]:
     """Return the code that training runs."""
-    rooms = ("whaleid.images", "whaleid.model", "whaleid.stages", "whaleid.training", "pytorch_metric_learning")
+    rooms = ("whaleid.images", "whaleid.model", "whaleid.stages", "whaleid.training")
     modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(rooms)]
     return [Path(module.__file__).read_bytes() for module in modules if module.__file__]
 
@@ -135,6 +136,8 @@ def _keep(path: Path, mark: str, state: Mapping[str, Any]) -> None:
 
 def _kept(path: Path, mark: str) -> Mapping[str, Any] | None:
     """Return the state of the training `mark` after its last whole epoch, if it was killed."""
+    for stray in path.parent.glob(f".{path.stem}.*.partial{path.suffix}"):  # of a kill while it was written
+        stray.unlink()
     if not path.exists():
         return None
     try:

@@ -18,7 +18,7 @@ from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
 from whaleid.progress import progress
 from whaleid.training.embedding import embed
-from whaleid.training.sampler import batches, steps, views
+from whaleid.training.sampler import batches, deal, steps, views
 
 if TYPE_CHECKING:
     from whaleid.params import Variant
@@ -147,9 +147,9 @@ def train(
     if settings.layers == "last":
         network.freeze_hidden()
     loss_of = build(settings.loss, network.last)
-    shown = views(learn.classes, settings.least, settings.together, np.random.default_rng(seed)).size
-    rows_a_batch = settings.batch // settings.together
-    total = settings.epochs * steps(shown // settings.together, rows_a_batch)
+    shown = views(learn.classes, settings.min_views, settings.per_whale, np.random.default_rng(seed)).size
+    rows_a_batch = settings.batch // settings.per_whale
+    total = settings.epochs * steps(shown // settings.per_whale, rows_a_batch)
     state = _State.new(network, settings, total, seed)
     optimiser, cycle = state.optimiser, state.cycle
     # half precision where the hardware is made for it; on the CPU every machine computes alike
@@ -159,7 +159,8 @@ def train(
         for number, epoch in enumerate(state.epochs, start=1):
             log_epoch(number, epoch.learning | epoch.speed)
     else:
-        _settle(network, packed, learn, seed, device)
+        if settings.layers == "all":
+            _settle(network, packed, learn, seed, device)
         _imprint(network, packed, learn, device, seed)
     for number in range(len(state.epochs) + 1, settings.epochs + 1):
         network.train()
@@ -167,9 +168,11 @@ def train(
         right = torch.zeros((), device=device)
         loading, started = 0.0, time.perf_counter()
         rate = float(cycle.get_last_lr()[0])
-        chosen = batches(
-            views(learn.classes, settings.least, settings.together, state.order), rows_a_batch, state.order
-        )
+        rows = views(learn.classes, settings.min_views, settings.per_whale, state.order)
+        if settings.per_whale == 1:
+            chosen = batches(rows, rows_a_batch, state.order)
+        else:
+            chosen = deal(rows, learn.classes, rows_a_batch, state.order)
         for batch in progress(chosen, f"epoch {number} of {settings.epochs}", len(chosen)):
             loaded = time.perf_counter()
             photos = torch.from_numpy(packed[learn.rows[batch.reshape(-1)]]).to(device, non_blocking=True)  # uint8

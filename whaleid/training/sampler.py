@@ -35,7 +35,7 @@ def select(labelled: pd.DataFrame, variant: str, settings: Variant) -> pd.DataFr
     train = labelled[["Image", "Id"]].sort_values("Image")
     unknown = train["Id"] == NEW_WHALE
     whales = train[~unknown]
-    whales = whales[whales.groupby("Id")["Image"].transform("size") >= settings.fewest]
+    whales = whales[whales.groupby("Id")["Image"].transform("size") >= settings.min_photos]
     if settings.whales != "all":
         photos = whales["Id"].value_counts()
         # value_counts orders ties by first appearance; a name decides instead, whatever the order of photos
@@ -43,7 +43,7 @@ def select(labelled: pd.DataFrame, variant: str, settings: Variant) -> pd.DataFr
         if len(order) < settings.whales:
             raise WhaleidError(
                 f"variants.{variant}.whales asks for {settings.whales} whales, but only {len(order)} have "
-                f"{settings.fewest} or more photos to train on: ask for at most {len(order)}, or for all."
+                f"{settings.min_photos} or more photos to train on: ask for at most {len(order)}, or for all."
             )
         whales = whales[whales["Id"].isin(order[: settings.whales])]
     if settings.photos != "all":
@@ -57,38 +57,59 @@ def select(labelled: pd.DataFrame, variant: str, settings: Variant) -> pd.DataFr
             f"variants.{variant}.loss: triplet compares two photos of a whale, but each of {len(counts):,} whales has "
             "one to train on. Take another loss, or add photos."
         )
-    if settings.together > 1 and len(counts) < settings.batch // settings.together:
+    if settings.per_whale > 1 and len(counts) < settings.batch // settings.per_whale:
         raise WhaleidError(
-            f"variants.{variant}: a batch of {settings.batch} with {settings.together} photos together needs "
-            f"{settings.batch // settings.together} whales, but there are {len(counts)} to train on. Set "
-            f"variants.{variant}.batch to {len(counts) * settings.together} at most, or raise together."
+            f"variants.{variant}: a batch of {settings.batch} with {settings.per_whale} photos together needs "
+            f"{settings.batch // settings.per_whale} whales, but there are {len(counts)} to train on. Set "
+            f"variants.{variant}.batch to {len(counts) * settings.per_whale} at most, or raise per_whale."
         )
     return chosen.sort_values("Image", ignore_index=True)
 
 
 def views(
-    classes: npt.NDArray[np.int64], least: int, together: int, generator: np.random.Generator
+    classes: npt.NDArray[np.int64], min_views: int, per_whale: int, generator: np.random.Generator
 ) -> npt.NDArray[np.int64]:
     """Return what an epoch shows, (R, K) indices of photos: K photos of one class in each of R rows, by class.
 
-    Every photo is shown. A class with fewer than `least` photos, or whose photos fill no whole rows, repeats some:
+    Every photo is shown. A class with fewer than `min_views` photos, or whose photos fill no whole rows, repeats some:
     each as often as the next, give or take one.
 
     Args:
         classes: (N,) of the photos.
-        least: views of a class, at least.
-        together: K.
+        min_views: views of a class, at least.
+        per_whale: K.
         generator: draws which photos are together and which are repeated.
     """
     order = generator.permutation(len(classes))
     order = order[np.argsort(classes[order], kind="stable")]  # by class, in random order within each
     _, starts, counts = np.unique(classes[order], return_index=True, return_counts=True)
-    wanted = np.maximum(counts, least)
-    wanted += -wanted % together
+    wanted = np.maximum(counts, min_views)
+    wanted += -wanted % per_whale
     # the photos of each class, again from the first after the last
     within = np.arange(wanted.sum()) - np.repeat(wanted.cumsum() - wanted, wanted)
     shown: npt.NDArray[np.int64] = order[np.repeat(starts, wanted) + within % np.repeat(counts, wanted)]
-    return shown.reshape(-1, together)
+    return shown.reshape(-1, per_whale)
+
+
+def deal(
+    rows: npt.NDArray[np.int64], classes: npt.NDArray[np.int64], size: int, generator: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Return all of `rows` (R, K) in batches of about `size`, no two of a class in one where there is room for it.
+
+    Class after class, in random order, they are dealt out like cards, so batches differ by one row at most. A class
+    with more rows than there are batches meets itself.
+
+    Args:
+        rows: indices of photos, K of one class in each row.
+        classes: (N,) of the photos.
+        size: rows in a batch, at most.
+        generator: draws which rows meet.
+    """
+    turn = generator.permutation(classes.max() + 1)[classes[rows[:, 0]]]
+    order = generator.permutation(len(rows))
+    order = order[np.argsort(turn[order], kind="stable")]
+    count = steps(len(rows), size)
+    return [rows[order[first::count]] for first in generator.permutation(count)]
 
 
 def batches(rows: npt.NDArray[np.int64], size: int, generator: np.random.Generator) -> list[npt.NDArray[np.int64]]:
