@@ -40,7 +40,7 @@ class Change:
     def of(self, photos: "pd.Series[int]", epochs: int) -> list[str]:
         """Return all that it sets: also so many epochs that about as many photos are shown as by the recipe.
 
-        `photos` are those of each named whale, `epochs` those of the recipe.
+        `photos` are those that each named whale has to be learnt from, `epochs` those of the recipe.
         """
         own = {"min_photos": self.min_photos, "min_views": self.min_views, "per_whale": self.per_whale}
         shown = photos[photos >= self.min_photos].clip(lower=self.min_views)
@@ -133,8 +133,6 @@ def main() -> None:
     weights = str(Path(arguments.weights).resolve()) if Path(arguments.weights).is_file() else arguments.weights
     size = {"pack.width": arguments.width, "pack.height": arguments.height}
     common = [f"{key}={value}" for key, value in size.items() if value]
-    labels = pd.read_csv(arguments.folder / "train.csv", keep_default_na=False)["Id"]
-    photos = labels[labels != "new_whale"].value_counts()
     folds = arguments.folds.split(",")
     changes = [change for change in CHANGES if change.name == RECIPE or arguments.only in change.name]
     if arguments.only and len(changes) == 1:
@@ -146,6 +144,9 @@ def main() -> None:
         options += ["--unknown-share", arguments.unknown_share]
         run(project, "python", "-m", "whaleid", "preset", "real", *options)
         run(project, "git", "commit", "-qam", "Preset real")
+        run(project, "dvc", "repro", "split")
+        split = pd.read_csv(project / "data/split.csv", keep_default_na=False)
+        photos = split.loc[(split["part"] == "train") & (split["Id"] != "new_whale"), "Id"].value_counts()
         experiments = {
             (number, fold): f"change-{number}-fold-{fold}" for number in range(len(changes)) for fold in folds
         }
@@ -158,7 +159,7 @@ def main() -> None:
             change.name: [results(project / "mlflow.db", experiments[number, fold]) for fold in folds]
             for number, change in enumerate(changes)
         }
-        if not all(found[RECIPE]):
+        if not all(figure in fold for fold in found[RECIPE] for figure in FIGURES):
             sys.exit("the recipe itself failed: see what was printed above")
         print("\n".join(table(found)))
         print(json.dumps(found), flush=True)

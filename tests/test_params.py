@@ -150,6 +150,15 @@ def test_scores_that_there_are_not(tmp_path: Path, scores: str, said: str) -> No
         ({"per_whale": 32}, ["batch: 32 holds no two whales with 32 photos together each"]),
         ({"per_whale": 64}, ["batch: 32 is no multiple of the 64 photos that are together"]),
         ({"loss": TRIPLET}, ["per_whale: 1 gives the loss triplet nothing to compare: set 2 or more"]),
+        ({"loss": {"margin": 0}}, ["loss.margin: cosface needs one: set it above 0, or take softmax"]),
+        (
+            {"loss": {"kind": "arcface", "margin": 0.0}},
+            ["loss.margin: arcface needs one: set it above 0, or take softmax"],
+        ),
+        (
+            {"loss": TRIPLET | {"margin": 0}, "per_whale": 4},
+            ["loss.margin: triplet needs one: set it above 0, or take softmax"],
+        ),
         (
             {"loss": TRIPLET, "layers": "last", "per_whale": 5},
             [

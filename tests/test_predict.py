@@ -71,7 +71,7 @@ def put(path, columns, rows):
 
 def put_features(variant, classes=CLASSES, likely=PROBABILITIES, looks=LOOKS):
     """Logarithms of probabilities as embeddings and one class an axis: the softmax gives the probabilities back."""
-    images = [*TRAIN, *TEST]
+    images = [*dict.fromkeys([*TRAIN, *TEST, *likely])]
     rows = [[*np.log(likely.get(image, [1 / len(classes)] * len(classes))), looks.get(image, 0.0)] for image in images]
     paths.features(variant).parent.mkdir()
     np.savez(
@@ -121,7 +121,7 @@ def test_a_network_and_duplicates(folder):
         "t3.jpg,new_whale w_a w_b w_c w_d",
         "t4.jpg,w_d new_whale w_a w_b w_c",
     ]
-    no_duplicates = 0.7 * (1 + 1 / 2) / 2 + 0.3 * (1 + 1 / 2 + 1 / 3) / 3
+    no_duplicates = 0.7 * (1 + 1 / 2) / 2 + 0.3 * (1 / 2 + 1 / 3) / 2
     assert written == pytest.approx(
         {
             "threshold": 0.22,
@@ -129,7 +129,8 @@ def test_a_network_and_duplicates(folder):
             "map5": 1 / 4 * 1 + 3 / 4 * no_duplicates,  # one query of four is a leak
             "map5_known": (1 + 1 / 2) / 2,
             "map5_unknown": 1 / 3,
-            "map5_new_whale": (1 + 1 / 2) / 2,
+            "map5_new_whale": 1 / 2,
+            "map5_new_whale_train": 1,
             "map5_duplicates": 1,
             "map5_no_duplicates": no_duplicates,
             "top1": 0.5,
@@ -213,6 +214,7 @@ def test_duplicates_alone(folder):
             "map5_known": (1 / 2 + 1 / 3) / 2,
             "map5_unknown": 1,
             "map5_new_whale": 1,
+            "map5_new_whale_train": 1,
             "map5_duplicates": 1,
             "map5_no_duplicates": no_duplicates,
             "top1": 0,
@@ -242,6 +244,7 @@ def test_a_new_whale_class_takes_probability_but_the_threshold_decides(folder):
     _, written, submission = run("full", 0.2)  # and the class, at 0.5, does not put itself first
     assert submission[1] == "t1.jpg,w_a new_whale w_b w_c w_d"
     assert written["map5_new_whale"] == 1 / 2
+    assert "map5_new_whale_train" not in written  # it has learnt those photos
 
 
 def test_without_a_solution_there_is_nothing_to_grade(folder):
@@ -286,8 +289,8 @@ def test_calibration_finds_weights_and_threshold(folder, capsys):
     assert written["map5_no_duplicates"] == pytest.approx(found["map5_auto"], rel=1e-5)
     compared = pd.read_csv(paths.scores("threshold"), index_col="score")
     assert compared.loc["all"].to_dict() == {key: written[key] for key in compared.columns}
-    assert record.metrics["map5_score_all"] == pytest.approx(written["map5"], rel=1e-5)
-    assert record.metrics.keys() - found.keys() == {"map5_score_class", "map5_score_all"}
+    assert record.metrics["map5_no_duplicates_all"] == pytest.approx(written["map5_no_duplicates"], rel=1e-5)
+    assert record.metrics.keys() - found.keys() == {"map5_no_duplicates_class", "map5_no_duplicates_all"}
 
 
 @pytest.mark.parametrize(
@@ -310,8 +313,40 @@ def test_scores_are_compared_alone_and_together(folder, scores, compared):
     assert list(table) == ["score", "map5", "map5_no_duplicates", "map5_known"]
     assert table["score"].tolist() == compared
     assert [key for key in record.metrics if key.startswith("weight_")] == [f"weight_{name}" for name in scores]
+    figures = [f"map5_no_duplicates_{name}" for name in compared]
+    assert [record.metrics[figure] for figure in figures] == pytest.approx(
+        table["map5_no_duplicates"].tolist(), rel=1e-5
+    )
     alone = calibrate.run(settings(scores=compared[:1]), "toy")
-    assert alone.metrics["map5_score_" + compared[0]] == record.metrics["map5_score_" + compared[0]]
+    assert alone.metrics[figures[0]] == record.metrics[figures[0]]
+
+
+@pytest.mark.parametrize(
+    ("likely", "look", "expected"),
+    [
+        ([0.2, 0.2, 0.2, 0.2, 0.2], -9.0, 1),
+        ([0.96, 0.01, 0.01, 0.01, 0.01], 0.0, 1 / 2),  # so surely w_a that a weight or a threshold would give way
+        ([0.01, 0.96, 0.01, 0.01, 0.01], 9.0, 1 / 2),  # and w_b, in the look of the photos held out
+    ],
+)
+def test_new_whale_photos_of_the_training_part_count_for_nothing_else(folder, likely, look, expected):
+    images = [f"n{number}.jpg" for number in (1, *range(3, 9))]
+    split = pd.read_csv(paths.SPLIT)
+    split = split[split["Image"] != "n1.jpg"]
+    more = pd.DataFrame({"Image": images, "Id": "new_whale", "part": "train", "role": "catalogue"})
+    put_features("toy", likely=PROBABILITIES | dict.fromkeys(images, likely), looks=LOOKS | dict.fromkeys(images, look))
+
+    def left(split):
+        """Return what calibrate and predict leave."""
+        split.to_csv(paths.SPLIT, index=False)
+        calibrate.run(settings(scores=["class", "nearest", "centroid", "duplicates"]), "toy")
+        _, written, submission = run("toy")
+        of_calibrate = [paths.calibration("toy"), paths.threshold_curve("toy"), paths.scores("toy")]
+        return written, submission, [path.read_text() for path in of_calibrate]
+
+    without, with_more = left(split), left(pd.concat([split, more]))
+    assert with_more[0].pop("map5_new_whale_train") == expected
+    assert with_more == without
 
 
 def test_a_variant_that_has_learnt_none_of_the_whales_compares_photos(folder):

@@ -1,5 +1,9 @@
 """The stage `train`: what it learns from and leaves, and that it goes on where the same training was killed."""
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -133,6 +137,47 @@ def test_a_killed_training_goes_on_to_the_same_bytes(settings: Project, capsys: 
     assert left() == undisturbed
     assert not UNFINISHED.exists()
     assert list(UNFINISHED.parent.glob(".*")) == []  # nor a file that was half written
+
+
+def start() -> subprocess.Popen[str]:
+    """Run the stage in a process of its own."""
+    command = [sys.executable, "-m", "whaleid", "train", "toy"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def run() -> str:
+    """Run the stage to its end in a process of its own; return what it said."""
+    with start() as process:
+        said, _ = process.communicate()
+    assert process.returncode == 0, said
+    return said
+
+
+@pytest.mark.slow
+def test_a_training_killed_in_mid_epoch_goes_on_to_the_same_bytes(
+    settings: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHALEID_TRACKING", "off")
+    settings(epochs=2, min_views=100)  # a second epoch long enough to be killed in its midst
+    run()
+    undisturbed = left()
+    paths.checkpoint("toy").unlink()
+    paths.history("toy").unlink()
+
+    with start() as process:
+        while not UNFINISHED.exists():
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.01)
+        time.sleep(0.1)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert UNFINISHED.exists()
+    assert not paths.checkpoint("toy").exists()
+    stray = UNFINISHED.with_name(".toy.unfinished.123.partial.pt")  # as of a kill while it was written
+    stray.write_bytes(UNFINISHED.read_bytes()[:1000])
+    assert f"{UNFINISHED}: training goes on after epoch 1.\n" in run()
+    assert left() == undisturbed
+    assert sorted(path.name for path in UNFINISHED.parent.iterdir()) == ["backbone.pt", "toy.pt"]
 
 
 @pytest.mark.parametrize("changes", [{"rate": 0.001}, {"epochs": 4}, {"augment": False}, {"seed": 1}])

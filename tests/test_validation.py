@@ -33,13 +33,20 @@ def test_queries_of_a_variant_that_learns_new_whale():
 
 def test_variants_without_that_class_are_asked_about_all_new_whale_photos():
     asked = queries(SPLIT, ["w_a"])
-    assert asked.loc[asked["role"] == "new_whale", "Image"].tolist() == ["n1.jpg", "n2.jpg"]
-    assert asked.loc[asked["Image"] == "n1.jpg", "truth"].tolist() == ["new_whale"]
+    assert asked.to_numpy().tolist() == [
+        ["a2.jpg", "w_a", "known"],
+        ["a3.jpg", "w_a", "duplicate"],
+        ["n1.jpg", "new_whale", "new_whale_train"],
+        ["n2.jpg", "new_whale", "new_whale"],
+        ["n3.jpg", "new_whale", "duplicate"],
+        ["u1.jpg", "new_whale", "unknown"],
+    ]
 
 
-def test_validation_without_queries_is_refused():
+@pytest.mark.parametrize("classes", [["new_whale", "w_a"], ["w_a"]])
+def test_validation_without_queries_that_count_is_refused(classes):
     with pytest.raises(WhaleidError, match=r"raise split\.known"):
-        queries(SPLIT[SPLIT["role"].isin(["catalogue", "duplicate"])], ["new_whale", "w_a"])
+        queries(SPLIT[SPLIT["role"].isin(["catalogue", "duplicate"])], classes)
 
 
 def test_duplicates_do_not_tell_their_own_label():
@@ -89,6 +96,8 @@ def test_a_query_with_several_duplicates_is_one_leak():
         (["known", "known", "duplicate"], [0.45, 0.45, 0.1]),
         (["duplicate", "new_whale"], [0.1, 0.9]),
         (["new_whale", "unknown"], [0.5, 0.5]),
+        (["new_whale_train", "known", "new_whale", "new_whale_train", "duplicate"], [0, 0.72, 0.18, 0, 0.1]),
+        (["known", "new_whale_train"], [1, 0]),
         (["duplicate"], [1]),
     ],
 )
@@ -104,6 +113,7 @@ def test_figures_weigh_kinds_of_queries_as_they_are_expected():
             ("new_whale", "unknown"),
             ("new_whale", "new_whale"),
             ("new_whale", "new_whale"),
+            ("new_whale", "new_whale_train"),
             ("w_a", "duplicate"),
         ],
         columns=["truth", "role"],
@@ -114,6 +124,7 @@ def test_figures_weigh_kinds_of_queries_as_they_are_expected():
         ["w_a", "new_whale"],  # 1/2
         ["new_whale", "w_a"],  # 1
         ["w_a", "w_b"],  # 0
+        ["w_a", "w_b", "w_c", "w_d", "new_whale"],  # 1/5
         ["w_b", "w_a"],  # 1/2
     ]
     found = figures(asked, ranked, unknown_share=0.2, duplicate_share=0.1)
@@ -124,6 +135,7 @@ def test_figures_weigh_kinds_of_queries_as_they_are_expected():
             "map5_known": 1.25 / 2,
             "map5_unknown": 0.5,
             "map5_new_whale": 0.5,
+            "map5_new_whale_train": 0.2,
             "map5_duplicates": 0.5,
             "map5_no_duplicates": no_duplicates,
             "top1": 0.5,

@@ -1,0 +1,170 @@
+"""The ablation of benchmarks/: what each change sets, how long it trains, and the table that is read back."""
+
+import importlib
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+from dvc.utils.hydra import apply_overrides
+
+from whaleid import params, preset
+
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(ROOT / "benchmarks")  # it is no package: its files import each other as scripts do
+    ablation = importlib.import_module("ablation")
+
+PHOTOS = pd.Series([11, 5, 2, 1, 1])
+"""Of five whales: twenty in all."""
+CHANGES = {change.name: change for change in ablation.CHANGES}
+DIFFERENT = {
+    "the recipe": {},
+    "photos not cropped": {"pack.crop": False},
+    "crops keep their proportions": {"pack.stretch": False},
+    "in colour": {"pack.grey": False},
+    "upside-down photos turned": {"pack.turn": True},
+    "no augmentation": {"variants.margin.augment": False},
+    "a mirrored fluke is the same whale": {"variants.margin.flip": "augment"},
+    "no mirrored flukes": {"variants.margin.flip": "off"},
+    "single-photo whales not learnt": {"variants.margin.min_photos": 2},
+    "rare whales shown twice an epoch": {"variants.margin.min_views": 2},
+    "four photos of a whale together": {"variants.margin.per_whale": 4},
+    "new_whale a class": {"variants.margin.new_whale": True},
+    "softmax": {
+        "variants.margin.loss.kind": "softmax",
+        "variants.margin.loss.scale": 16.0,
+        "variants.margin.loss.margin": 0.0,
+    },
+    "ArcFace": {"variants.margin.loss.kind": "arcface"},
+    "sub-centre ArcFace": {"variants.margin.loss.kind": "arcface", "variants.margin.loss.centres": 3},
+    "triplet, batch-hard": {"variants.margin.loss.kind": "triplet", "variants.margin.per_whale": 4},
+}
+"""What `params.yaml` holds otherwise than after `whaleid preset real`, besides the epochs."""
+
+
+@pytest.fixture
+def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return `params.yaml` for real photos, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    Path("whales").mkdir()
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    preset.apply("real", Path("params.yaml"), {"data.root": "whales"})
+    return Path("params.yaml")
+
+
+def leaves(path: Path) -> dict[str, object]:
+    """Return every value of `path`, checked, by its key."""
+    (row,) = pd.json_normalize(params.load(path).model_dump()).to_dict("records")
+    return {str(key): value for key, value in row.items()}
+
+
+def test_every_change_is_known_here() -> None:
+    assert list(CHANGES) == list(DIFFERENT)
+    assert len(ablation.CHANGES) == len(CHANGES)
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_a_change_sets_what_it_says_and_nothing_else(real: Path, name: str) -> None:
+    before = leaves(real)
+    sets = CHANGES[name].of(PHOTOS, 10)
+    apply_overrides(real, sets)
+    after = leaves(real)
+    assert after.keys() == before.keys()
+    different = {key: value for key, value in after.items() if value != before[key]}
+    epochs = different.pop("variants.margin.epochs")
+    assert different == DIFFERENT[name]
+    assert f"variants.margin.epochs={epochs}" in sets
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs"),
+    [
+        ("the recipe", 10),  # of 20 photos
+        ("in colour", 10),
+        ("ArcFace", 10),
+        ("single-photo whales not learnt", 11),  # of 11 + 5 + 2 = 18
+        ("rare whales shown twice an epoch", 9),  # of 11 + 5 + 2 + 2 + 2 = 22
+        ("four photos of a whale together", 6),  # of 12 + 8 + 4 + 4 + 4 = 32
+        ("triplet, batch-hard", 6),
+    ],
+)
+def test_a_change_shows_about_as_many_photos_as_the_recipe(name: str, epochs: int) -> None:
+    assert f"variants.margin.epochs={epochs}" in CHANGES[name].of(PHOTOS, 10)
+
+
+def test_a_change_trains_for_an_epoch_at_least() -> None:
+    lonely = pd.Series([1, 1, 1])
+    assert "variants.margin.epochs=1" in CHANGES["four photos of a whale together"].of(lonely, 1)
+
+
+def figures(all_of_them: float, known: float, unknown: float, with_duplicates: float) -> dict[str, float]:
+    """Return the figures that every experiment has."""
+    named = {"map5_no_duplicates": all_of_them, "map5_known": known, "map5_unknown": unknown, "map5": with_duplicates}
+    return named | {"map5_auto": all_of_them, "top1": 0.25}
+
+
+def test_the_table_has_differences_from_the_recipe_fold_by_fold() -> None:
+    scores = {"map5_no_duplicates_class": 0.5, "map5_no_duplicates_without_duplicates": 0.625}
+    found = {
+        "the recipe": [
+            figures(0.5, 0.25, 0.75, 0.5) | scores | {"map5_no_duplicates_all": 0.5},
+            figures(0.7, 0.25, 1.0, 0.5) | scores | {"map5_no_duplicates_all": 0.7},
+        ],
+        "softmax": [figures(0.4, 0.5, 0.75, 0.375), figures(0.4, 0.5, 0.75, 0.875)],
+        "in colour": [figures(0.5, 0.5, 0.5, 0.5), {}],
+    }
+    assert ablation.table(found) == [
+        "| MAP@5 on 2 folds | map5_no_duplicates | map5_known | map5_unknown | map5 |",
+        "|---|---|---|---|---|",
+        "| the recipe | 0.600 ± 0.141 | 0.250 ± 0.000 | 0.875 ± 0.177 | 0.500 ± 0.000 |",
+        "| softmax | -0.200 ± 0.141 | +0.250 ± 0.000 | -0.125 ± 0.177 | +0.125 ± 0.354 |",
+        "| in colour | failed | failed | failed | failed |",
+        "| scores: class | -0.100 ± 0.141 | | | |",
+        "| scores: without duplicates | +0.025 ± 0.141 | | | |",
+    ]
+
+
+def test_the_table_of_one_fold_has_no_deviations() -> None:
+    found = {"the recipe": [figures(0.5, 0.25, 0.75, 0.5)], "softmax": [figures(0.25, 0.5, 0.75, 0.625)]}
+    assert ablation.table(found)[2:] == [
+        "| the recipe | 0.500 | 0.250 | 0.750 | 0.500 |",
+        "| softmax | -0.250 | +0.250 | +0.000 | +0.125 |",
+    ]
+
+
+def test_results_are_those_of_the_variant_in_the_experiment(tmp_path: Path) -> None:
+    store = tmp_path / "mlflow.db"
+    runs = {  # of which experiment and variant
+        "calibrate": ("change-1-fold-0", "margin"),
+        "predict": ("change-1-fold-0", "margin"),
+        "of-toy": ("change-1-fold-0", "toy"),
+        "other-fold": ("change-1-fold-1", "margin"),
+        "by-hand": ("", "margin"),
+    }
+    metrics = [
+        ("map5_no_duplicates_class", 0.5, "calibrate"),
+        ("threshold_auto", 0.375, "calibrate"),
+        ("map5", 0.75, "predict"),
+        ("top1", 0.25, "predict"),
+        ("solution_map5", 0.875, "predict"),
+        ("map5", 0.125, "of-toy"),
+        ("map5", 0.0625, "other-fold"),
+        ("map5_known", 1, "by-hand"),
+    ]
+    with closing(sqlite3.connect(store)) as connection:
+        connection.execute("CREATE TABLE latest_metrics (key TEXT, value FLOAT, run_uuid TEXT)")
+        connection.execute("CREATE TABLE tags (key TEXT, value TEXT, run_uuid TEXT)")
+        connection.executemany("INSERT INTO latest_metrics VALUES (?, ?, ?)", metrics)
+        for run, (experiment, variant) in runs.items():
+            tags = {"whaleid.variant": variant, "mlflow.runName": run} | (
+                {"dvc.experiment": experiment} if experiment else {}
+            )
+            connection.executemany("INSERT INTO tags VALUES (?, ?, ?)", [(*tag, run) for tag in tags.items()])
+        connection.commit()
+    found = {"map5_no_duplicates_class": 0.5, "map5": 0.75, "top1": 0.25}
+    assert ablation.results(store, "change-1-fold-0") == found
+    assert ablation.results(store, "change-1-fold-1") == {"map5": 0.0625}
+    assert ablation.results(store, "change-2-fold-0") == {}
