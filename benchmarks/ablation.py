@@ -8,7 +8,6 @@ preset's (`--epochs`, `--width`, `--height`) shows differences sooner; all train
 one training a change and fold. Prints a Markdown table and, as its last line, one JSON object.
 """
 
-import argparse
 import json
 import sqlite3
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import pandas as pd
-from measure import clone, limit_cores, run
+from measure import clone_for_photos, limit_cores, photo_parser, run
 
 VARIANT = "margin"
 RECIPE = "the recipe"
@@ -118,11 +117,7 @@ def table(found: dict[str, list[dict[str, float]]]) -> list[str]:
 
 def main() -> None:
     """Queue, run, read back, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="a catalogue folder in Kaggle's layout")
-    parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--weights", default="DEFAULT", help="DEFAULT, none, or a state dict")
-    parser.add_argument("--unknown-share", default="0.3", help="of the queries, how many are of no known whale")
+    parser = photo_parser(__doc__)
     parser.add_argument("--folds", default="0,1,2", help="draws of validation")
     parser.add_argument("--epochs", type=int, required=True, help="of the recipe; the others show as many photos")
     parser.add_argument("--width", type=int, help="of the photos; the preset's otherwise")
@@ -130,7 +125,6 @@ def main() -> None:
     parser.add_argument("--only", default="", help="changes whose name holds this; the recipe always runs")
     arguments = parser.parse_args()
     limit_cores(2)
-    weights = str(Path(arguments.weights).resolve()) if Path(arguments.weights).is_file() else arguments.weights
     size = {"pack.width": arguments.width, "pack.height": arguments.height}
     common = [f"{key}={value}" for key, value in size.items() if value]
     folds = arguments.folds.split(",")
@@ -139,10 +133,7 @@ def main() -> None:
         parser.error(f"--only {arguments.only}: there is no such change among {', '.join(c.name for c in CHANGES)}")
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
-        clone(project)
-        options = ["--root", str(arguments.folder.resolve()), "--backbone", arguments.backbone, "--weights", weights]
-        options += ["--unknown-share", arguments.unknown_share]
-        run(project, "python", "-m", "whaleid", "preset", "real", *options)
+        clone_for_photos(project, arguments)
         run(project, "git", "commit", "-qam", "Preset real")
         run(project, "dvc", "repro", "split")
         split = pd.read_csv(project / "data/split.csv", keep_default_na=False)

@@ -1,5 +1,6 @@
-"""What the benchmarks share: a clean clone, and the time and memory of a command with all its children."""
+"""What the benchmarks share: a clean clone, for real photos too, and the time and memory of a command with its children."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -35,6 +36,25 @@ def clone(destination: Path) -> None:
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(destination)], check=True)
     for key, value in (("user.name", "benchmark"), ("user.email", "benchmark@example.org")):
         subprocess.run(["git", "config", key, value], cwd=destination, check=True)
+
+
+def photo_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what `clone_for_photos` needs."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="a catalogue folder in Kaggle's layout")
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--weights", default="DEFAULT", help="DEFAULT, none, or a state dict")
+    parser.add_argument("--unknown-share", default="0.3", help="of the queries, how many are of no known whale")
+    return parser
+
+
+def clone_for_photos(destination: Path, arguments: argparse.Namespace) -> None:
+    """Clone this project and set it to the photos that `photo_parser` was given, by the preset `real`."""
+    clone(destination)
+    weights = str(Path(arguments.weights).resolve()) if Path(arguments.weights).is_file() else arguments.weights
+    options = ["--root", str(arguments.folder.resolve()), "--backbone", arguments.backbone, "--weights", weights]
+    options += ["--unknown-share", arguments.unknown_share]
+    run(destination, "python", "-m", "whaleid", "preset", "real", *options)
 
 
 def run(folder: Path, *command: str) -> Cost:

@@ -6,7 +6,6 @@ Clones the project into a temporary folder, applies the preset `real` for the ca
 once. Prints a table of MAP@5 on validation and, as its last line, one JSON object.
 """
 
-import argparse
 import json
 import shutil
 import sqlite3
@@ -14,7 +13,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from measure import clone, limit_cores, run
+from measure import clone_for_photos, limit_cores, photo_parser, run
 
 VARIANTS = ("phash", "toy", "full", "threshold", "margin")
 
@@ -28,24 +27,13 @@ def network_share(store: Path) -> float:
 
 def main() -> None:
     """Measure, print a table, and one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="a catalogue folder in Kaggle's layout")
-    parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--weights", default="DEFAULT", help="DEFAULT, none, or a state dict")
-    parser.add_argument("--unknown-share", default="0.3", help="of the queries, how many are of no known whale")
+    parser = photo_parser(__doc__)
     parser.add_argument("--keep", type=Path, help="copy submissions and reports here")
     arguments = parser.parse_args()
     limit_cores(2)
-    weights = arguments.weights
-    if Path(weights).is_file():
-        weights = str(Path(weights).resolve())
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
-        clone(project)
-        root = str(arguments.folder.resolve())
-        options = ["--root", root, "--backbone", arguments.backbone, "--weights", weights]
-        options += ["--unknown-share", arguments.unknown_share]
-        run(project, "python", "-m", "whaleid", "preset", "real", *options)
+        clone_for_photos(project, arguments)
         cost = run(project, "dvc", "repro")
         figures: dict[str, float] = {"seconds": round(cost.seconds, 1), "peak_gib": round(cost.peak_gib, 2)}
         figures["network_share"] = round(network_share(project / "mlflow.db"), 3)
