@@ -1,4 +1,4 @@
-"""What the benchmarks share: a clean clone, also for real photos, and the time and memory of a command and its children."""
+"""What the benchmarks share: a clean clone, also for real photos, and the time and memory of a command."""
 
 import argparse
 import os
