@@ -14,6 +14,7 @@ from whaleid.params import Params, load
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 ROOT = Path(__file__).parents[1]
 SLIVER = {
+    "final": {"epochs": 2},
     "sample": {"frequent": 6, "occasional": 4, "single": 6, "new_whale": 8, "queries": 30},
     "pack": {"width": 48, "height": 24},
     "backbone": {"embedding": 32},

@@ -79,7 +79,7 @@ def test_any_backbone_gives_an_embedding_of_each_photo(name: str) -> None:
 def test_photos_are_resized_to_what_the_model_takes(
     name: str, size: tuple[int, int], taken: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("whaleid.model.backbone._last_map", lambda _: None)  # it compares numbers
+    monkeypatch.setattr("whaleid.model.backbone._last_map", lambda *_: None)  # it compares numbers
     with torch.device("meta"):  # shapes alone: nothing is computed
         backbone = Backbone(name).eval()
         seen = into(backbone.body, lambda: backbone(torch.empty(1, 3, *size)))
@@ -123,6 +123,58 @@ def test_a_map_has_as_many_places_as_the_photo_gives() -> None:
     backbone = Backbone("resnet18").eval()
     with torch.no_grad():
         assert backbone.map(torch.zeros(1, 3, 64, 160)).shape == (1, 512, 2, 5)  # a 32nd of each side
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2", "regnet_x_400mf", "efficientnet_b0"])
+def test_a_fine_map_has_twice_as_many_places_along_each_side(name: str) -> None:
+    plain, fine = Backbone(name).eval(), Backbone(name, fine=True).eval()
+    fine.load_state_dict(plain.state_dict())  # the same weights
+    photos = torch.randn(1, 3, 64, 160)
+    with torch.no_grad():
+        coarse, found = plain.map(photos), fine.map(photos)
+        features = fine(photos)
+    assert coarse.shape[2:] == (2, 5)
+    assert found.shape[2:] == (4, 10)
+    torch.testing.assert_close(found.mean(dim=(2, 3)), features)
+    assert not torch.equal(found[:, :, ::2, ::2], coarse)  # later layers see finer surroundings
+
+
+def test_leaving_out_the_last_stride_looks_between_the_places() -> None:
+    plain, fine = Backbone("squeezenet1_1").eval(), Backbone("squeezenet1_1", fine=True).eval()
+    body = fine.body
+    kept, left_out = (
+        [layer.stride for layer in each.body.modules() if isinstance(layer, nn.MaxPool2d)] for each in (plain, fine)
+    )
+    assert kept == [2, 2, 2]
+    assert left_out == [2, 2, 1]
+    assert body.get_submodule("features.0").stride == (2, 2)
+
+
+@pytest.mark.parametrize("name", ["vit_b_32", "vgg11", "convnext_tiny", "swin_t"])
+def test_a_map_that_cannot_be_finer(name: str) -> None:
+    with pytest.raises(WhaleidError) as caught:
+        Backbone(name, fine=True)
+    assert str(caught.value) == (
+        f"backbone.fine: the last map of {name} has no stride that could be left out. Set it to false, or take another "
+        f"model, such as resnet18."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        ("resnet18", "conv1", "layer1.1.relu"),  # layer2 works on an eighth
+        ("mobilenet_v2", "features.0.0", "features.4.conv.0.2"),
+        ("densenet121", "features.conv0", "features.transition1.conv"),
+        ("vit_b_32", None, None),  # a 32nd from its first layer on
+    ],
+)
+def test_early_layers_work_on_a_quarter_and_more(name: str, first: str | None, last: str | None) -> None:
+    backbone = Backbone(name)
+    early = backbone.early()
+    assert early[:1] == ([backbone.body.get_submodule(first)] if first else [])
+    assert early[-1:] == ([backbone.body.get_submodule(last)] if last else [])
+    assert not any(list(layer.children()) for layer in early)
 
 
 def test_the_map_passes_gradients_on() -> None:

@@ -10,10 +10,10 @@ from whaleid.model.network import Network
 DESCRIPTION = Description(("007", "nan", "new_whale"), (32, 64, 1))
 
 
-def network(backbone: str = "squeezenet1_1", columns: int = 3, centres: int = 1) -> Network:
+def network(backbone: str = "squeezenet1_1", columns: int = 3, centres: int = 1, fine: bool = False) -> Network:
     """Return a network that has seen photos, so that its statistics are no longer those of the beginning."""
     torch.manual_seed(0)
-    made = Network(backbone, 16, columns, centres)
+    made = Network(backbone, 16, columns, centres, fine)
     with torch.no_grad():
         made(torch.randn(4, 1, 32, 64))
     return made.eval()
@@ -30,14 +30,16 @@ def refusal(contents: object) -> str:
 
 
 @pytest.mark.parametrize("flip", ["identity", "augment", "off"])
-@pytest.mark.parametrize(("backbone", "centres"), [("squeezenet1_1", 1), ("mnasnet0_5", 3)])
-def test_a_network_comes_back_bit_for_bit(backbone: str, centres: int, flip: str) -> None:
+@pytest.mark.parametrize(
+    ("backbone", "centres", "fine"), [("squeezenet1_1", 1, False), ("mnasnet0_5", 3, False), ("squeezenet1_1", 1, True)]
+)
+def test_a_network_comes_back_bit_for_bit(backbone: str, centres: int, fine: bool, flip: str) -> None:
     expected = Description(DESCRIPTION.classes, DESCRIPTION.photos, flip)
     assert expected.columns == (6 if flip == "identity" else 3)
-    before = network(backbone, expected.columns, centres)
+    before = network(backbone, expected.columns, centres, fine)
     after, description = from_checkpoint(loads(dumps(to_checkpoint(before, expected)), "v.pt"), "v.pt")
     assert description == expected
-    assert after.backbone.name == backbone
+    assert (after.backbone.name, after.backbone.fine) == (backbone, fine)
     assert (after.embedding, after.last.classes, after.last.centres) == (16, expected.columns, centres)
     photos = torch.randn(2, 1, 32, 64)
     with torch.no_grad():
@@ -84,7 +86,7 @@ def test_refuses_what_is_no_checkpoint() -> None:
     assert refusal([1]).startswith("models/v.pt is no checkpoint of whaleid: it holds list.")
     weights = network().hidden.state_dict()
     assert refusal(weights).startswith(
-        "models/v.pt is no checkpoint of whaleid: it lacks backbone, embedding, classes, photos, flip, centres, "
+        "models/v.pt is no checkpoint of whaleid: it lacks backbone, fine, embedding, classes, photos, flip, centres, "
         "hidden, last."
     )
 

@@ -101,6 +101,22 @@ def test_the_last_layer_alone(settings: dict[str, Any]) -> None:
     assert not torch.equal(last, network.last.weight)
 
 
+@pytest.mark.parametrize("layers", ["all", "upper"])
+def test_the_upper_layers_alone(layers: str) -> None:
+    given = variant(epochs=1, layers=layers)
+    network = new(given, backbone="resnet18")
+    before = {name: value.clone() for name, value in network.backbone.body.state_dict().items()}
+    learn(given, network)
+    after = network.backbone.body.state_dict()
+    still = {name for name, value in before.items() if torch.equal(value, after[name])}
+    # their statistics are those of the photos, not those of the photos that the weights come from
+    early = {
+        "conv1.weight",
+        *(name for name in before if name.startswith(("bn1.", "layer1.")) and name.endswith(("weight", "bias"))),
+    }
+    assert still == (early if layers == "upper" else set())
+
+
 @dataclass
 class Batch:
     """What one step saw and was asked for."""
@@ -173,6 +189,20 @@ def test_augmented_photos_are_other_ones(monkeypatch: pytest.MonkeyPatch) -> Non
     (first, *_) = watch(monkeypatch, variant(epochs=1), 3, 4)
     with pytest.raises(AssertionError, match="none of them"):
         recognise(packed, first.inputs[0])
+
+
+def test_photos_grow_to_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = variant(epochs=10)
+    assert {engine.size_in(epoch, whole, (88, 160)) for epoch in range(1, 11)} == {(88, 160)}
+    growing = variant(epochs=10, first_size=0.5)
+    sizes = [engine.size_in(epoch, growing, (88, 160)) for epoch in range(1, 11)]
+    # half, then a fourteenth more an epoch: 0.5, 0.571, 0.643, 0.714, ... in steps of 16 pixels
+    assert sizes[:4] == [(48, 80), (48, 96), (64, 96), (64, 112)]
+    assert sizes[6:] == [(80, 144), (88, 160), (88, 160), (88, 160)]
+    assert engine.size_in(1, variant(first_size=0.1), (24, 48)) == (16, 16)
+    batches = watch(monkeypatch, variant(epochs=4, batch=12, first_size=0.5, augment=False, flip="off"), 3, 4)
+    # stripes are 24 x 48
+    assert [tuple(batch.inputs.shape[2:]) for batch in batches] == [(16, 32), (16, 32), (16, 48), (24, 48)]
 
 
 def test_the_margin_is_asked_for_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,8 +288,9 @@ def test_a_killed_training_of_the_last_layer_goes_on() -> None:
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0"])  # with batch norms; with layers that draw
-def test_a_killed_training_goes_on_whatever_its_layers_keep(backbone: str) -> None:
-    whole, gone_on = whole_and_cut(variant(epochs=2), 1, backbone)
+@pytest.mark.parametrize("layers", ["all", "upper"])
+def test_a_killed_training_goes_on_whatever_its_layers_keep(layers: str, backbone: str) -> None:
+    whole, gone_on = whole_and_cut(variant(epochs=2, layers=layers, first_size=0.7), 1, backbone)
     assert gone_on == whole
 
 

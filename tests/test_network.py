@@ -207,7 +207,7 @@ def test_a_step_trains_all_but_the_shifts_before_and_after_the_reduction() -> No
 def test_frozen_hidden_layers_stay_bit_for_bit() -> None:
     network = small()
     step(network)  # so that the statistics are no longer those of the beginning
-    network.freeze_hidden()
+    network.freeze([network.hidden])
     hidden, last = state(network, "hidden"), state(network, "last")
     step(network)
     step(network)
@@ -218,9 +218,22 @@ def test_frozen_hidden_layers_stay_bit_for_bit() -> None:
 
 def test_frozen_hidden_layers_embed_in_training_as_in_use() -> None:
     network = small()
-    network.freeze_hidden()
+    network.freeze([network.hidden])
     photos = torch.randn(3, 1, 32, 64)
     assert torch.equal(network.train()(photos), network.eval()(photos))
+
+
+def test_frozen_early_layers_stay_bit_for_bit_and_the_others_learn() -> None:
+    network = Network("resnet18", 16, 3)
+    step(network)
+    network.freeze(network.backbone.early())
+    hidden = state(network, "hidden")
+    step(network)
+    changed = {name for name, value in state(network, "hidden").items() if not torch.equal(value, hidden[name])}
+    early = {
+        name for name in hidden if name.startswith(("backbone.body.conv1", "backbone.body.bn1", "backbone.body.layer1"))
+    }
+    assert changed == hidden.keys() - early - {"norm.bias", "neck.bias"}
 
 
 def test_a_new_last_layer_leaves_the_hidden_ones() -> None:

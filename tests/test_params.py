@@ -80,8 +80,8 @@ def test_init_in_a_circle(tmp_path: Path) -> None:
 
 
 def test_final_that_names_no_variant(tmp_path: Path) -> None:
-    said = refusal(tmp_path, ("final: margin", "final: margn"))
-    assert "\n  final: there is no variant 'margn' (there are: toy, full, threshold, margin)\n" in said
+    said = refusal(tmp_path, ("variant: margin", "variant: margn"))
+    assert "\n  final.variant: there is no variant 'margn' (there are: toy, full, threshold, margin)\n" in said
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_loss_by_its_kind_alone(tmp_path: Path) -> None:
 
 
 def test_keys_of_a_variant_that_is_no_section(tmp_path: Path) -> None:
-    said = refusal(tmp_path, ("final: margin", "final: margin\nvariants: 3\nvariant:"), ("\nvariants:\n", "\nold:\n"))
+    said = refusal(tmp_path, ("\nvariants:\n", "\nvariants: 3\nold:\n"))
     assert "\n  variants: input should be a valid dictionary, got 3\n" in said
 
 
@@ -163,7 +163,7 @@ def test_scores_that_there_are_not(tmp_path: Path, scores: str, said: str) -> No
             {"loss": TRIPLET, "layers": "last", "per_whale": 5},
             [
                 "batch: 32 is no multiple of the 5 photos that are together",
-                "layers: the loss triplet does not train the last layer: set all",
+                "layers: the loss triplet does not train the last layer: set all or upper",
             ],
         ),
     ],

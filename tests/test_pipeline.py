@@ -169,7 +169,9 @@ def test_a_stage_reads_no_parameter_that_dvc_does_not_watch(ran: Params) -> None
             if base == "train":
                 arguments.append(lambda epoch, figures: None)
             stage(base, *arguments)
-            watched = [key.replace("${key}", variant or "").replace("${final}", ran.final) for key in declared]
+            watched = [
+                key.replace("${key}", variant or "").replace("${final.variant}", ran.final.variant) for key in declared
+            ]
             undeclared += [f"{name}: {key}" for key in read if not any(f"{key}.".startswith(f"{w}.") for w in watched)]
     assert undeclared == []
 

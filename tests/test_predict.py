@@ -94,7 +94,7 @@ def settings(threshold="auto", scores=("class", "duplicates")):
     yaml = YAML()
     values = yaml.load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
     values["threshold"] = threshold
-    values["final"] = "threshold"
+    values["final"]["variant"] = "threshold"
     values["split"]["unknown_share"] = 0.3
     for variant in values["variants"].values():
         variant["scores"] = list(scores)

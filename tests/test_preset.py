@@ -64,5 +64,5 @@ def test_refusals_change_nothing(path: Path, name: str, named: dict[str, str | N
 
 def test_a_file_without_the_keys_of_the_preset(path: Path) -> None:
     path.write_text(TEXT.replace("  toy:", "  small:").replace("init: toy", "init: small"), encoding="utf-8")
-    with pytest.raises(WhaleidError, match=r"sets variants\.toy\.epochs, but params\.yaml has no toy"):
+    with pytest.raises(WhaleidError, match=r"sets variants\.toy\.layers, but params\.yaml has no toy"):
         preset.apply("sample", path, {})

@@ -80,6 +80,7 @@ class Backbone(Section):
     name: Annotated[str, Field(min_length=1)]  # a torchvision classification model
     weights: Annotated[str, Field(min_length=1)]  # DEFAULT, none, or the path of a state dict
     embedding: Annotated[int, Field(ge=2, le=4096)]  # numbers that a photo is turned into
+    fine: bool  # leave out the last stride, so that the last map has twice as many places along each side
 
 
 class Loss(Section):
@@ -105,7 +106,8 @@ class Variant(Section):
     loss: Loss
     min_views: Count  # views of each whale an epoch, at least: rare whales' photos are shown more than once
     per_whale: Count  # photos of a whale in a batch
-    layers: Literal["all", "last"]  # which layers are trained
+    layers: Literal["all", "upper", "last"]  # which layers are trained; upper: all but those on the largest maps
+    first_size: Annotated[float, Field(gt=0, le=1)]  # of photos in the first epoch, as a share of their size
     epochs: Count
     batch: Annotated[int, Field(ge=2)]
     rate: Annotated[float, Field(gt=0, le=1)]  # the highest learning rate of the cycle
@@ -115,12 +117,19 @@ class Variant(Section):
     scores: Annotated[list[Score], Field(min_length=1)]
 
 
+class Final(Section):
+    """The training that makes the submission: a variant learns once more, from validation's photos too."""
+
+    variant: Annotated[str, Field(min_length=1)]
+    epochs: Count
+
+
 class Params(Section):
     """All of `params.yaml`."""
 
     threshold: Share | Literal["auto"]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    final: Annotated[str, Field(min_length=1)]  # the variant that learns once more, from validation's photos too
+    final: Final
     data: Data
     sample: Sample
     dedup: Dedup
@@ -132,8 +141,9 @@ class Params(Section):
     @model_validator(mode="after")
     def _variants_start_somewhere(self) -> "Params":
         wrong = []
-        if self.final not in self.variants:
-            wrong.append(f"final: there is no variant {self.final!r} (there are: {', '.join(self.variants)})")
+        if self.final.variant not in self.variants:
+            known = ", ".join(self.variants)
+            wrong.append(f"final.variant: there is no variant {self.final.variant!r} (there are: {known})")
         for name in self.variants:
             if name in (BACKBONE, FINAL, "boxes", "explore", "phash") or not name.replace("-", "_").isidentifier():
                 wrong.append(f"variants.{name}: this name is taken or holds more than letters, digits, - and _")
@@ -174,7 +184,7 @@ def _contradictions(variant: Variant) -> list[str]:
         if variant.per_whale == 1:
             wrong.append("per_whale: 1 gives the loss triplet nothing to compare: set 2 or more")
         if variant.layers == "last":
-            wrong.append("layers: the loss triplet does not train the last layer: set all")
+            wrong.append("layers: the loss triplet does not train the last layer: set all or upper")
     return wrong
 
 

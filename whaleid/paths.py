@@ -6,7 +6,7 @@ Never anchored at this file: a queued experiment runs in a working directory of 
 from pathlib import Path
 
 FINAL = "final"
-"""The name under which the variant that `final` names learns from all labelled photos."""
+"""The name under which the variant that `final.variant` names learns from all labelled photos."""
 PARAMS = Path("params.yaml")
 SAMPLE = Path("data/sample")
 """The drawn catalogue: the default of `data.root`."""

@@ -4,6 +4,8 @@ import difflib
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,8 @@ RETURNED_EARLY = ("aux1.", "aux2.", "AuxLogits.")
 
 PROBE = 128
 """Pixels: a square this large leaves every model a map of more than one place."""
+UPPER = 4
+"""Layers are early while their maps have a quarter of the photo's sides or more."""
 
 
 class Backbone(nn.Module):
@@ -26,18 +30,27 @@ class Backbone(nn.Module):
     Photos of a size that the model does not take are resized: to the one size of a vision transformer or MaxViT,
     else, where they are smaller than the model's smallest size, by the least factor that reaches it.
 
+    Args:
+        name: as torchvision calls the model.
+        fine: leave out the last halving, so that the features are pooled from a map with twice as many places along
+            each side (Luo et al. 2019, "Bag of Tricks and a Strong Baseline for Deep Person Re-identification").
+
     Raises:
-        WhaleidError: torchvision has no such classification model.
+        WhaleidError: torchvision has no such classification model, or its last map cannot be made finer.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, fine: bool = False) -> None:
         super().__init__()
-        self.name = name
+        self.name, self.fine = name, fine
         self.body = _classifier(name)
         self.last, self.features = _cut(self.body)
         self.smallest: tuple[int, int] = models.get_model_weights(name).DEFAULT.meta["min_size"]
         self.one_size = isinstance(self.body, models.VisionTransformer | models.MaxVit)
-        self._map = _last_map(self)
+        features, calls = _probe(self)
+        self._map = _last_map(features, calls)
+        self._early = _early_layers(self.body, calls)
+        if fine:
+            _leave_out_last_stride(self, calls)
 
     @property
     def has_map(self) -> bool:
@@ -54,6 +67,13 @@ class Backbone(nn.Module):
         finally:
             handle.remove()
         return seen[0]
+
+    def early(self) -> list[nn.Module]:
+        """Return the layers that come before the first map below a quarter of the photo's sides; maybe none.
+
+        They cost most, for their maps are large, and see edges and spots, which are the same on flukes as anywhere.
+        """
+        return [self.body.get_submodule(name) for name in self._early]
 
     def forward(self, photos: Tensor) -> Tensor:
         """Return the features (B, F) of `photos` (B, 3, H, W), pooled as the model itself does."""
@@ -101,16 +121,26 @@ def _cut(model: nn.Module) -> tuple[str, int]:
     return name, features
 
 
-def _last_map(backbone: Backbone) -> str | None:
-    """Name the layer whose output is the map that the features are the mean of, if the model has one."""
-    maps: dict[str, Tensor] = {}
+@dataclass(frozen=True)
+class _Call:
+    """A layer that made a map of a map, as seen when a photo of `PROBE` x `PROBE` went through the model."""
 
-    def look(name: str, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4:
-            maps[name] = output
+    name: str
+    taken: Tensor  # (1, F, H, W)
+    made: Tensor  # (1, F', H', W')
+
+
+def _probe(backbone: Backbone) -> tuple[Tensor, list[_Call]]:
+    """Return the features of a photo and what made maps on the way, in that order."""
+    calls: list[_Call] = []
+
+    def look(name: str, inputs: tuple[object, ...], output: object) -> None:
+        taken = inputs[0] if inputs else None
+        if all(isinstance(each, Tensor) and each.ndim == 4 for each in (taken, output)):
+            calls.append(_Call(name, taken, output))  # type: ignore[arg-type]
 
     handles = [
-        layer.register_forward_hook(lambda *call, name=name: look(name, call[-1]))
+        layer.register_forward_hook(lambda _, inputs, output, name=name: look(name, inputs, output))
         for name, layer in backbone.body.named_modules()
         if name
     ]
@@ -119,15 +149,48 @@ def _last_map(backbone: Backbone) -> str | None:
     backbone.train()
     for handle in handles:
         handle.remove()
+    return features, calls
+
+
+def _last_map(features: Tensor, calls: list[_Call]) -> str | None:
+    """Name the layer whose output is the map that the features are the mean of, if the model has one."""
     # some models clip the map before they take its mean
-    pooled = {name: (found.mean(dim=(2, 3)), found.relu().mean(dim=(2, 3))) for name, found in maps.items()}
+    pooled = {call.name: (call.made.mean(dim=(2, 3)), call.made.relu().mean(dim=(2, 3))) for call in calls}
+    large = {call.name for call in calls if call.made.shape[2:].numel() > 1}
     fit = [
         name
         for name, means in pooled.items()
         if any(mean.shape == features.shape and torch.allclose(mean, features, atol=1e-6) for mean in means)
-        and maps[name].shape[2:].numel() > 1
+        and name in large
     ]
     return fit[-1] if fit else None
+
+
+def _early_layers(body: nn.Module, calls: list[_Call]) -> list[str]:
+    """Name the layers, without those that hold others, that come before the first smaller map; see `early`."""
+    innermost = [call for call in calls if not any(body.get_submodule(call.name).children())]
+    height = innermost[0].taken.shape[2] if innermost else 0
+    return [call.name for call in takewhile(lambda call: call.made.shape[2] * UPPER >= height, innermost)]
+
+
+def _leave_out_last_stride(backbone: Backbone, calls: list[_Call]) -> None:
+    """Let the layers that make the last halving look at every place; shortcuts beside them, too."""
+    height = next((call.made.shape[2] for call in calls if call.name == backbone._map), 0)
+    strided = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+    found = [
+        (layer, call)
+        for call in calls
+        if isinstance(layer := backbone.body.get_submodule(call.name), strided)
+        and call.made.shape[2] == height
+        and call.taken.shape[2] // height == 2
+    ]
+    if not found:
+        raise WhaleidError(
+            f"backbone.fine: the last map of {backbone.name} has no stride that could be left out. Set it to false, or "
+            f"take another model, such as resnet18."
+        )
+    for layer, _ in found:
+        layer.stride = (1, 1) if isinstance(layer, nn.Conv2d) else 1
 
 
 def load_weights(backbone: Backbone, weights: object, source: str) -> None:

@@ -11,7 +11,7 @@ from whaleid.errors import WhaleidError
 from whaleid.model.backbone import load_exactly
 from whaleid.model.network import Network
 
-KEYS = ("backbone", "embedding", "classes", "photos", "flip", "centres", "hidden", "last")
+KEYS = ("backbone", "fine", "embedding", "classes", "photos", "flip", "centres", "hidden", "last")
 MEND = "Make it anew with `dvc repro`."
 
 
@@ -45,6 +45,7 @@ def to_checkpoint(network: Network, description: Description) -> dict[str, objec
     """Return all that is needed to rebuild `network`, its tensors on the CPU."""
     return {
         "backbone": network.backbone.name,
+        "fine": network.backbone.fine,
         "embedding": network.embedding,
         "classes": list(description.classes),
         "photos": description.photos,
@@ -85,7 +86,9 @@ def from_checkpoint(checkpoint: object, name: str) -> tuple[Network, Description
     if columns != description.columns:
         raise WhaleidError(f"{name} names {description.columns} classes, but has the weights of {columns}. {MEND}")
     try:
-        network = Network(checkpoint["backbone"], checkpoint["embedding"], columns, checkpoint["centres"])
+        network = Network(
+            checkpoint["backbone"], checkpoint["embedding"], columns, checkpoint["centres"], checkpoint["fine"]
+        )
     except WhaleidError as error:
         raise WhaleidError(f"{name}: {error}") from None
     wrong = f"{name} does not fit its backbone, {network.backbone.name}"

@@ -100,17 +100,18 @@ class Network(nn.Module):
         embedding: D, the numbers that a photo is turned into.
         classes: C; 0 for a network that has not met whales.
         centres: S, of each class.
+        fine: leave out the last stride of the backbone; see `Backbone`.
 
     Raises:
-        WhaleidError: torchvision has no such classification model.
+        WhaleidError: torchvision has no such classification model, or its last map cannot be made finer.
     """
 
-    def __init__(self, backbone: str, embedding: int, classes: int, centres: int = 1) -> None:
+    def __init__(self, backbone: str, embedding: int, classes: int, centres: int = 1, fine: bool = False) -> None:
         super().__init__()
         self.embedding = embedding
-        self.hidden = Hidden(Backbone(backbone), embedding)
+        self.hidden = Hidden(Backbone(backbone, fine), embedding)
         self.last = CosineClassifier(embedding, classes, centres)
-        self._frozen = False
+        self._frozen: list[nn.Module] = []
 
     @property
     def backbone(self) -> Backbone:
@@ -128,17 +129,18 @@ class Network(nn.Module):
         """Put a new last layer, random by torch's global generator, in place of the old one."""
         self.last = CosineClassifier(self.embedding, classes, centres).to(self.last.weight.device)
 
-    def freeze_hidden(self) -> None:
-        """Train the last layer alone from now on; the statistics of batch norms below it stay as they are, too."""
-        self._frozen = True
-        self.hidden.requires_grad_(False)
+    def freeze(self, layers: list[nn.Module]) -> None:
+        """Train all but `layers` from now on; the statistics of their batch norms stay as they are, too."""
+        self._frozen = layers
+        for layer in layers:
+            layer.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Set training or evaluation mode; frozen hidden layers stay in evaluation mode."""
+        """Set training or evaluation mode; frozen layers stay in evaluation mode."""
         super().train(mode)
-        if self._frozen:
-            self.hidden.eval()
+        for layer in self._frozen:
+            layer.eval()
         return self
 
 

@@ -26,11 +26,12 @@ def run(params: Params) -> None:
     """Write the checkpoint of the backbone, with the weights that `backbone.weights` asks for.
 
     Raises:
-        WhaleidError: an unknown backbone, or weights that are not there, cannot be fetched or do not fit.
+        WhaleidError: an unknown backbone, one that cannot be made finer, or weights that are not there, cannot be
+            fetched or do not fit.
     """
     name, weights = params.backbone.name, params.backbone.weights
     torch.manual_seed(params.seed)
-    network = Network(name, params.backbone.embedding, classes=0)
+    network = Network(name, params.backbone.embedding, classes=0, fine=params.backbone.fine)
     if weights == "none":
         said = f"random weights (seed {params.seed})"
     elif weights == "DEFAULT":

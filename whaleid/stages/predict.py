@@ -30,8 +30,8 @@ PHASH = "phash"
 def run(params: Params, variant: str) -> Record:
     """Rank names for the queries and for validation at the threshold, write the former and measure both.
 
-    `paths.FINAL` has learnt validation's photos: the variant that `final` names lends it what it found there, and only
-    the solution measures it.
+    `paths.FINAL` has learnt validation's photos: the variant that `final.variant` names lends it what it found there,
+    and only the solution measures it.
     """
     catalog, split, leaks = (files.read_csv(path) for path in (paths.CATALOG, paths.SPLIT, paths.LEAKS))
     test = sorted(catalog.loc[catalog["part"] == "test", "Image"])
@@ -42,7 +42,7 @@ def run(params: Params, variant: str) -> Record:
     classes: list[str] = []
     decide = _by_duplicates
     if variant != PHASH:
-        calibrated_by = params.final if variant == paths.FINAL else variant
+        calibrated_by = params.final.variant if variant == paths.FINAL else variant
         found = features.load(variant, [*split["Image"], *test])
         classes = found.classes.tolist()
         calibration = json.loads(paths.calibration(calibrated_by).read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def run(params: Params, variant: str) -> Record:
         inputs += [paths.features(variant), paths.calibration(calibrated_by)]
 
     if variant == paths.FINAL:
-        settings["calibrated_by"] = params.final
+        settings["calibrated_by"] = params.final.variant
     else:
         asked = validation.queries(split, classes)
         evidence = validation.duplicate_evidence(asked, files.read_csv(paths.GROUPS))

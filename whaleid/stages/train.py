@@ -31,15 +31,17 @@ if TYPE_CHECKING:
 def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     """Train a variant and write its checkpoint and its history; go on where the same training was killed.
 
-    `final` is the variant that the key `final` names, learning once more, from validation's photos as well: it starts
-    from its own hidden layers.
+    `final` is the variant that the key `final.variant` names, learning once more, from validation's photos as well: it
+    starts from its own hidden layers.
 
     Raises:
         WhaleidError: the photos are too few for the variant, or its `init` cannot be used.
     """
     final = variant == paths.FINAL
-    named = params.final if final else variant
+    named = params.final.variant if final else variant
     settings = params.variants[named]
+    if final:
+        settings = settings.model_copy(update={"epochs": params.final.epochs})
     split = files.read_csv(paths.SPLIT)
     fresh = split[split["role"] != "duplicate"]
     held = (fresh["part"] == "validation") & (not final)
@@ -50,7 +52,7 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     learn, check = (_photos(photos, frame, classes) for frame in (chosen, check_on))
 
     torch.manual_seed(params.seed)
-    init = params.final if final else settings.init
+    init = params.final.variant if final else settings.init
     start = paths.checkpoint(init)
     begun = start.read_bytes()
     network, before = checkpoint.from_checkpoint(checkpoint.loads(begun, str(start)), str(start))
