@@ -28,6 +28,7 @@ def variant(**changes: object) -> Variant:
         "batch": 8,
         "rate": 0.01,
         "decay": 0.0005,
+        "tilt": 0.0,
         "scores": ["class"],
     }
     return Variant.model_validate(settings | changes)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from whaleid.images import augment as augmenting
-from whaleid.images.augment import augment
+from whaleid.images.augment import augment, turned
 
 PARTS = ("TURN", "SHEAR", "SCALE", "SHIFT", "GRADIENT", "BLUR", "HIDDEN")
 
@@ -153,3 +153,13 @@ def test_every_device_sees_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(torch, "rand", spy)
     assert augment(torch.empty(2, 1, 24, 48, device="meta"), draws()).device.type == "meta"
     assert {device.type for device in drawn} == {"cpu"}
+
+
+def test_turned_turns_about_the_middle_whatever_the_aspect() -> None:
+    square, wide = torch.rand(1, 1, 24, 24), torch.rand(1, 1, 24, 48)
+    torch.testing.assert_close(turned(square, np.pi / 2), square.rot90(1, (2, 3)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(turned(wide, np.pi), wide.flip(2, 3), atol=1e-4, rtol=0)
+    (x, y), (across, down) = centre(turned(spot(64, 32), np.pi / 6)), centre(spot(64, 32))
+    cos, sin = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    # against the clock, as far from the middle as before
+    assert (x, y) == pytest.approx((cos * across + sin * down, cos * down - sin * across), abs=0.2)

@@ -9,6 +9,7 @@ from stripes import stripes, write_stripes
 
 from whaleid import files, paths
 from whaleid.errors import WhaleidError
+from whaleid.images.augment import turned
 from whaleid.model import checkpoint
 from whaleid.model.network import Network, standardise
 from whaleid.params import Params
@@ -46,19 +47,41 @@ def test_the_second_view_is_the_mirror_image() -> None:
     assert np.abs(found[1] - found[0]).max() > 0.01
 
 
+def test_a_tilt_is_the_mean_of_both_sides() -> None:
+    packed, of = stripes(3, 2)
+    torch.manual_seed(0)
+    network = Network("resnet18", 16, 3)
+    found = embed(network, packed, of.rows, CPU, mirrored=True, tilt=6.0)
+    photos = standardise(torch.from_numpy(packed))
+    with torch.no_grad():
+        left, right, mirrored = (
+            network(turned(seen, radians)).numpy()
+            for seen, radians in ((photos, 0.10472), (photos, -0.10472), (photos.flip(3), 0.10472))
+        )
+    mean = left + right
+    assert found[0] == pytest.approx(mean / np.linalg.norm(mean, axis=1, keepdims=True), abs=1e-4)
+    assert np.linalg.norm(found, axis=2) == pytest.approx(1)
+    assert np.abs(found[0] - embed(network, packed, of.rows, CPU, mirrored=False)[0]).max() > 0.01
+    # the other side of the mirror image is the mirror image of the other side
+    assert (found[1] * mirrored).sum(axis=1).min() > 0.9
+
+
 @pytest.mark.parametrize("centres", [1, 3])
-@pytest.mark.parametrize(("flip", "views", "columns"), [("identity", 2, 6), ("augment", 2, 3), ("off", 1, 3)])
+@pytest.mark.parametrize(
+    ("flip", "views", "columns", "tilt"), [("identity", 2, 6, 0.0), ("augment", 2, 3, 4.0), ("off", 1, 3, 0.0)]
+)
 def test_the_stage_writes_views_and_centres(
     flip: str,
     views: int,
     columns: int,
+    tilt: float,
     centres: int,
     project: Callable[..., Params],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("WHALEID_DEVICE", "cpu")
-    params = project()
+    params = project(variants={"toy": {"tilt": tilt}})
     write_stripes(whales=3, photos=4)
     packed, of = stripes(whales=3, photos=4)
     torch.manual_seed(0)
@@ -75,7 +98,7 @@ def test_the_stage_writes_views_and_centres(
         assert found["images"].tolist() == [f"{row:03}.jpg" for row in range(12)]
         assert found["classes"].tolist() == ["w0", "w1", "w2"]
         assert found["embeddings"].shape == (views, 12, 16)
-        expected = embed(network, packed, of.rows, CPU, mirrored=views == 2)
+        expected = embed(network, packed, of.rows, CPU, mirrored=views == 2, tilt=tilt)
         assert np.array_equal(found["embeddings"], expected)
         assert found["centres"].shape == (views, 3, centres, 16)
         for view in range(views):

@@ -112,6 +112,8 @@ class Variant(Section):
     batch: Annotated[int, Field(ge=2)]
     rate: Annotated[float, Field(gt=0, le=1)]  # the highest learning rate of the cycle
     decay: Share  # weight decay
+    # degrees by which photos are turned to either side, of whose embeddings the mean is taken; 0: photos as they are
+    tilt: Annotated[float, Field(ge=0, le=45)]
     # what ranks whales, weighed on validation: the classes learnt, the nearest photo, the centroid of a whale's
     # photos, the labels of duplicates
     scores: Annotated[list[Score], Field(min_length=1)]
@@ -137,6 +139,10 @@ class Params(Section):
     pack: Pack
     backbone: Backbone
     variants: Annotated[dict[str, Variant], Field(min_length=1)]
+
+    def settings_of(self, variant: str) -> str:
+        """Return the variant whose settings `variant` has: another one for `final`."""
+        return self.final.variant if variant == FINAL else variant
 
     @model_validator(mode="after")
     def _variants_start_somewhere(self) -> "Params":

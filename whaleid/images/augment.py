@@ -48,8 +48,20 @@ def _move(photos: Tensor, generator: torch.Generator) -> Tensor:
         torch.stack([cos * across, (shear * cos - sin) * down / aspect, draw(2 * SHIFT)], dim=1),
         torch.stack([sin * across * aspect, (shear * sin + cos) * down, draw(2 * SHIFT)], dim=1),
     ]
-    matrix = torch.stack(rows, dim=1).to(photos)  # (B, 2, 3)
-    grid = F.affine_grid(matrix, [batch, 1, height, width], align_corners=False)  # (B, H, W, 2)
+    return _resample(photos, torch.stack(rows, dim=1))
+
+
+def turned(photos: Tensor, radians: float) -> Tensor:
+    """Return photos (B, C, H, W) turned about their middle; what comes into view repeats the border."""
+    batch, _, height, width = photos.shape
+    aspect, cos, sin = width / height, math.cos(radians), math.sin(radians)
+    return _resample(photos, torch.tensor([[cos, -sin / aspect, 0], [sin * aspect, cos, 0]]).expand(batch, 2, 3))
+
+
+def _resample(photos: Tensor, matrix: Tensor) -> Tensor:
+    """Return what lies at `matrix` (B, 2, 3) times each place, in units of half the width and half the height."""
+    batch, _, height, width = photos.shape
+    grid = F.affine_grid(matrix.to(photos), [batch, 1, height, width], align_corners=False)  # (B, H, W, 2)
     return F.grid_sample(photos, grid, padding_mode="border", align_corners=False)
 
 

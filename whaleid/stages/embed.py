@@ -24,7 +24,9 @@ def run(params: Params, variant: str) -> Record:
     photos = packed.load()
     description.check_photos(photos.shape, str(path))
     device = pick_device()
-    embeddings = embed(network, photos.array, np.arange(len(photos.images)), device, description.flip != "off")
+    tilt = params.variants[params.settings_of(variant)].tilt
+    everything = np.arange(len(photos.images))
+    embeddings = embed(network, photos.array, everything, device, description.flip != "off", tilt)
     directions = network.last.directions().detach().cpu().numpy()  # (C, S, D), or those and then the mirrored ones
     views, classes = len(embeddings), len(description.classes)
     centres = np.stack([directions[-classes:] if view else directions[:classes] for view in range(views)])
@@ -41,7 +43,7 @@ def run(params: Params, variant: str) -> Record:
         f"on {describe(device)}"
     )
     return Record(
-        params={"device": str(device)},
+        params={"device": str(device), "tilt": tilt},
         metrics={"photos": embeddings.shape[1], "views": views, "dimensions": embeddings.shape[2]},
         inputs=[path],
         outputs=[paths.features(variant)],

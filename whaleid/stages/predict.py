@@ -42,7 +42,7 @@ def run(params: Params, variant: str) -> Record:
     classes: list[str] = []
     decide = _by_duplicates
     if variant != PHASH:
-        calibrated_by = params.final.variant if variant == paths.FINAL else variant
+        calibrated_by = params.settings_of(variant)
         found = features.load(variant, [*split["Image"], *test])
         classes = found.classes.tolist()
         calibration = json.loads(paths.calibration(calibrated_by).read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def run(params: Params, variant: str) -> Record:
         inputs += [paths.features(variant), paths.calibration(calibrated_by)]
 
     if variant == paths.FINAL:
-        settings["calibrated_by"] = params.final.variant
+        settings["calibrated_by"] = calibrated_by
     else:
         asked = validation.queries(split, classes)
         evidence = validation.duplicate_evidence(asked, files.read_csv(paths.GROUPS))

@@ -38,7 +38,7 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
         WhaleidError: the photos are too few for the variant, or its `init` cannot be used.
     """
     final = variant == paths.FINAL
-    named = params.final.variant if final else variant
+    named = params.settings_of(variant)
     settings = params.variants[named]
     if final:
         settings = settings.model_copy(update={"epochs": params.final.epochs})
@@ -52,7 +52,7 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     learn, check = (_photos(photos, frame, classes) for frame in (chosen, check_on))
 
     torch.manual_seed(params.seed)
-    init = params.final.variant if final else settings.init
+    init = named if final else settings.init
     start = paths.checkpoint(init)
     begun = start.read_bytes()
     network, before = checkpoint.from_checkpoint(checkpoint.loads(begun, str(start)), str(start))
@@ -67,7 +67,7 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
         flush=True,
     )
     # of this very training: other photos, parameters or code would not lead where it was going
-    asked = settings.model_dump(exclude={"init", "scores"})
+    asked = settings.model_dump(exclude={"init", "tilt", "scores"})
     facts = repr([asked, params.seed, torch.__version__, losses_version, str(device), photos.images])
     mark = _mark(facts, photos.array, begun, _csv(chosen), _csv(check_on), *_sources())
     unfinished = paths.unfinished(variant)
@@ -87,7 +87,7 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     )
     return Record(
         params={
-            **settings.model_dump(exclude={"init", "loss", "scores"}),  # scores are used later
+            **settings.model_dump(exclude={"init", "loss", "tilt", "scores"}),  # the last two are used later
             "init": init,
             **{f"loss.{key}": value for key, value in settings.loss.model_dump().items()},
             "backbone": network.backbone.name,

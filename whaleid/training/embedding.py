@@ -1,9 +1,13 @@
 """Photos into embeddings, by a trained network."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 
+from whaleid.images.augment import turned
 from whaleid.model.network import Network, standardise
 from whaleid.progress import progress
 
@@ -17,11 +21,13 @@ def embed(
     rows: npt.NDArray[np.int64],
     device: torch.device,
     mirrored: bool,
+    tilt: float = 0.0,
 ) -> npt.NDArray[np.float32]:
     """Return (V, P, D) float32, rows of unit length: the embeddings of the photos at `rows` (P,) of `packed`.
 
     `packed` is (N, H, W, C). View 0 is the photos as they are; where `mirrored` is asked for, view 1 is their mirror
-    images. Leaves the network on `device`, in evaluation mode.
+    images. Where there is a `tilt`, in degrees, each embedding is the mean of those of the photo turned by so much to
+    either side. Leaves the network on `device`, in evaluation mode.
     """
     network.to(device).to(memory_format=torch.channels_last).eval()
     found = np.empty((1 + mirrored, len(rows), network.embedding), dtype=np.float32)
@@ -29,5 +35,10 @@ def embed(
     for start in progress(starts, "embedding", len(starts)):
         photos = standardise(torch.from_numpy(packed[rows[start : start + BATCH]]).to(device))  # (B, C, H, W)
         for view, seen in enumerate((photos, photos.flip(3))[: len(found)]):
-            found[view, start : start + BATCH] = network(seen).cpu().numpy()  # (B, D)
+            if tilt:
+                sides = [network(turned(seen, side)) for side in (math.radians(tilt), -math.radians(tilt))]
+                embeddings = F.normalize(sides[0] + sides[1])
+            else:
+                embeddings = network(seen)
+            found[view, start : start + BATCH] = embeddings.cpu().numpy()  # (B, D)
     return found
