@@ -9,6 +9,7 @@ one training a change and fold. Prints a Markdown table and, as its last line, o
 """
 
 import json
+import os
 import sqlite3
 import sys
 import tempfile
@@ -58,7 +59,12 @@ CHANGES = (
     Change("photos not cropped", ("pack.crop=false",)),
     Change("crops keep their proportions", ("pack.stretch=false",)),
     Change("in colour", ("pack.grey=false",)),
+    Change("boxes without a margin", ("pack.margin=0.0",)),
     Change("upside-down photos turned", ("pack.turn=true",)),
+    Change("last stride kept", ("backbone.fine=false",)),
+    of_variant("first layers learnt as well", "layers=all"),
+    of_variant("photos of their whole size from the first epoch", "first_size=1.0"),
+    of_variant("weight decay 0.0005", "decay=0.0005"),
     of_variant("no augmentation", "augment=false"),
     of_variant("a mirrored fluke is the same whale", "flip=augment"),
     of_variant("no mirrored flukes", "flip=off"),
@@ -70,6 +76,7 @@ CHANGES = (
     of_variant("ArcFace", "loss.kind=arcface"),
     of_variant("sub-centre ArcFace", "loss.kind=arcface", "loss.centres=3"),
     of_variant("triplet, batch-hard", "loss.kind=triplet", per_whale=4),
+    of_variant("embeddings averaged over a turn of 4° to either side", "tilt=4.0"),
 )
 
 
@@ -122,9 +129,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, required=True, help="of the recipe; the others show as many photos")
     parser.add_argument("--width", type=int, help="of the photos; the preset's otherwise")
     parser.add_argument("--height", type=int)
+    parser.add_argument("--jobs", type=int, default=1, help="experiments side by side, which share two cores")
     parser.add_argument("--only", default="", help="changes whose name holds this; the recipe always runs")
     arguments = parser.parse_args()
     limit_cores(2)
+    os.environ["OMP_NUM_THREADS"] = str(max(1, 2 // arguments.jobs))
     size = {"pack.width": arguments.width, "pack.height": arguments.height}
     common = [f"{key}={value}" for key, value in size.items() if value]
     folds = arguments.folds.split(",")
@@ -145,7 +154,7 @@ def main() -> None:
             sets = [f"split.fold={fold}", *common, *changes[number].of(photos, arguments.epochs)]
             flags = [flag for each in sets for flag in ("-S", each)]
             run(project, "dvc", "exp", "run", "--queue", "--name", name, *flags, f"predict@{VARIANT}")
-        run(project, "dvc", "exp", "run", "--run-all", "--jobs", "1")
+        run(project, "dvc", "exp", "run", "--run-all", "--jobs", str(arguments.jobs))
         found = {
             change.name: [results(project / "mlflow.db", experiments[number, fold]) for fold in folds]
             for number, change in enumerate(changes)

@@ -25,7 +25,12 @@ DIFFERENT = {
     "photos not cropped": {"pack.crop": False},
     "crops keep their proportions": {"pack.stretch": False},
     "in colour": {"pack.grey": False},
+    "boxes without a margin": {"pack.margin": 0.0},
     "upside-down photos turned": {"pack.turn": True},
+    "last stride kept": {"backbone.fine": False},
+    "first layers learnt as well": {"variants.margin.layers": "all"},
+    "photos of their whole size from the first epoch": {"variants.margin.first_size": 1.0},
+    "weight decay 0.0005": {"variants.margin.decay": 0.0005},
     "no augmentation": {"variants.margin.augment": False},
     "a mirrored fluke is the same whale": {"variants.margin.flip": "augment"},
     "no mirrored flukes": {"variants.margin.flip": "off"},
@@ -41,6 +46,7 @@ DIFFERENT = {
     "ArcFace": {"variants.margin.loss.kind": "arcface"},
     "sub-centre ArcFace": {"variants.margin.loss.kind": "arcface", "variants.margin.loss.centres": 3},
     "triplet, batch-hard": {"variants.margin.loss.kind": "triplet", "variants.margin.per_whale": 4},
+    "embeddings averaged over a turn of 4° to either side": {"variants.margin.tilt": 4.0},
 }
 """What `params.yaml` holds otherwise than after `whaleid preset real`, besides the epochs."""
 
