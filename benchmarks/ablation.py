@@ -63,7 +63,6 @@ CHANGES = (
     Change("upside-down photos turned", ("pack.turn=true",)),
     Change("last stride kept", ("backbone.fine=false",)),
     of_variant("first layers learnt as well", "layers=all"),
-    of_variant("photos of their whole size from the first epoch", "first_size=1.0"),
     of_variant("weight decay 0.0005", "decay=0.0005"),
     of_variant("no augmentation", "augment=false"),
     of_variant("a mirrored fluke is the same whale", "flip=augment"),

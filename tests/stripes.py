@@ -23,7 +23,6 @@ def variant(**changes: object) -> Variant:
         "min_views": 1,
         "per_whale": 1,
         "layers": "all",
-        "first_size": 1.0,
         "epochs": 3,
         "batch": 8,
         "rate": 0.01,

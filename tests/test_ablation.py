@@ -29,7 +29,6 @@ DIFFERENT = {
     "upside-down photos turned": {"pack.turn": True},
     "last stride kept": {"backbone.fine": False},
     "first layers learnt as well": {"variants.margin.layers": "all"},
-    "photos of their whole size from the first epoch": {"variants.margin.first_size": 1.0},
     "weight decay 0.0005": {"variants.margin.decay": 0.0005},
     "no augmentation": {"variants.margin.augment": False},
     "a mirrored fluke is the same whale": {"variants.margin.flip": "augment"},

@@ -191,20 +191,6 @@ def test_augmented_photos_are_other_ones(monkeypatch: pytest.MonkeyPatch) -> Non
         recognise(packed, first.inputs[0])
 
 
-def test_photos_grow_to_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = variant(epochs=10)
-    assert {engine.size_in(epoch, whole, (88, 160)) for epoch in range(1, 11)} == {(88, 160)}
-    growing = variant(epochs=10, first_size=0.5)
-    sizes = [engine.size_in(epoch, growing, (88, 160)) for epoch in range(1, 11)]
-    # half, then a fourteenth more an epoch: 0.5, 0.571, 0.643, 0.714, ... in steps of 16 pixels
-    assert sizes[:4] == [(48, 80), (48, 96), (64, 96), (64, 112)]
-    assert sizes[6:] == [(80, 144), (88, 160), (88, 160), (88, 160)]
-    assert engine.size_in(1, variant(first_size=0.1), (24, 48)) == (16, 16)
-    batches = watch(monkeypatch, variant(epochs=4, batch=12, first_size=0.5, augment=False, flip="off"), 3, 4)
-    # stripes are 24 x 48
-    assert [tuple(batch.inputs.shape[2:]) for batch in batches] == [(16, 32), (16, 32), (16, 48), (24, 48)]
-
-
 def test_the_margin_is_asked_for_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = variant(epochs=4, batch=6, loss=LOSSES[1])  # two steps an epoch
     shares = [batch.share for batch in watch(monkeypatch, settings, 3, 4)]
@@ -290,7 +276,7 @@ def test_a_killed_training_of_the_last_layer_goes_on() -> None:
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0"])  # with batch norms; with layers that draw
 @pytest.mark.parametrize("layers", ["all", "upper"])
 def test_a_killed_training_goes_on_whatever_its_layers_keep(layers: str, backbone: str) -> None:
-    whole, gone_on = whole_and_cut(variant(epochs=2, layers=layers, first_size=0.7), 1, backbone)
+    whole, gone_on = whole_and_cut(variant(epochs=2, layers=layers), 1, backbone)
     assert gone_on == whole
 
 

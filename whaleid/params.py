@@ -107,7 +107,6 @@ class Variant(Section):
     min_views: Count  # views of each whale an epoch, at least: rare whales' photos are shown more than once
     per_whale: Count  # photos of a whale in a batch
     layers: Literal["all", "upper", "last"]  # which layers are trained; upper: all but those on the largest maps
-    first_size: Annotated[float, Field(gt=0, le=1)]  # of photos in the first epoch, as a share of their size
     epochs: Count
     batch: Annotated[int, Field(ge=2)]
     rate: Annotated[float, Field(gt=0, le=1)]  # the highest learning rate of the cycle

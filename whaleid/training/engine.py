@@ -34,10 +34,6 @@ AROUND = 0.3
 """How far the centres of a class lie from its mean at first, where it has several."""
 FULL_MARGIN = 0.5
 """The share of the steps after which a loss asks for all of its margin: at once, it would keep it from learning."""
-GROWN = 0.7
-"""The share of the epochs after which photos have their whole size, where they begin smaller."""
-SIDE = 16
-"""Pixels: sides of smaller photos are multiples of this, so that maps have whole places."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,8 @@ class _State:
                 {"params": [weight for weight in hidden if weight.ndim > 1], "weight_decay": settings.decay},
                 {"params": [weight for weight in hidden if weight.ndim <= 1], "weight_decay": 0.0},
                 {"params": [network.last.weight], "weight_decay": settings.decay},
-            ]
+            ],
+            fused=True,  # one pass over the weights: a quarter of the time
         )
         rates = [settings.rate, settings.rate, settings.rate * LAST]
         cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=total, pct_start=RISE)
@@ -174,7 +171,6 @@ def train(
         right = torch.zeros((), device=device)
         loading, started = 0.0, time.perf_counter()
         rate = float(cycle.get_last_lr()[0])
-        size = size_in(number, settings, packed.shape[1:3])
         rows = views(learn.classes, settings.min_views, settings.per_whale, state.order)
         if settings.per_whale == 1:
             chosen = batches(rows, rows_a_batch, state.order)
@@ -184,8 +180,7 @@ def train(
             loaded = time.perf_counter()
             photos = torch.from_numpy(packed[learn.rows[batch.reshape(-1)]]).to(device, non_blocking=True)  # uint8
             classes = torch.from_numpy(learn.classes[batch]).to(device, non_blocking=True)  # (P, K)
-            seen, targets = _show(standardise(photos), classes, settings, network.last.classes, state.draws)
-            inputs = _shrunk(seen, size)
+            inputs, targets = _show(standardise(photos), classes, settings, network.last.classes, state.draws)
             loading += time.perf_counter() - loaded
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 embeddings = network(inputs)  # (B, D)
@@ -214,23 +209,6 @@ def train(
         _imprint(network, packed, learn, device, seed)
     network.eval()
     return state.epochs
-
-
-def size_in(epoch: int, settings: Variant, whole: tuple[int, ...]) -> tuple[int, int]:
-    """Return height and width of the photos that `epoch` (from 1) shows, of packed photos of the size `whole`.
-
-    Small photos take less time, and what is learnt from them holds for large ones: Tan & Le 2021, "EfficientNetV2:
-    Smaller Models and Faster Training".
-    """
-    share = settings.first_size + (1 - settings.first_size) * (epoch - 1) / (GROWN * settings.epochs)
-    if share >= 1:
-        return whole[0], whole[1]
-    height, width = (min(side, max(1, round(side * share / SIDE)) * SIDE) for side in whole)
-    return height, width
-
-
-def _shrunk(photos: Tensor, size: tuple[int, int]) -> Tensor:
-    return photos if photos.shape[2:] == size else F.interpolate(photos, size, mode="bilinear", antialias=True)
 
 
 def _show(
