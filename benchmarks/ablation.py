@@ -75,6 +75,7 @@ CHANGES = (
     of_variant("ArcFace", "loss.kind=arcface"),
     of_variant("sub-centre ArcFace", "loss.kind=arcface", "loss.centres=3"),
     of_variant("triplet, batch-hard", "loss.kind=triplet", per_whale=4),
+    of_variant("embeddings of whole crops", "zoom=1.0"),
     of_variant("embeddings averaged over a turn of 4° to either side", "tilt=4.0"),
 )
 

@@ -27,6 +27,7 @@ def variant(**changes: object) -> Variant:
         "batch": 8,
         "rate": 0.01,
         "decay": 0.0005,
+        "zoom": 1.0,
         "tilt": 0.0,
         "scores": ["class"],
     }

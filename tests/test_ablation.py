@@ -45,6 +45,7 @@ DIFFERENT = {
     "ArcFace": {"variants.margin.loss.kind": "arcface"},
     "sub-centre ArcFace": {"variants.margin.loss.kind": "arcface", "variants.margin.loss.centres": 3},
     "triplet, batch-hard": {"variants.margin.loss.kind": "triplet", "variants.margin.per_whale": 4},
+    "embeddings of whole crops": {"variants.margin.zoom": 1.0},
     "embeddings averaged over a turn of 4° to either side": {"variants.margin.tilt": 4.0},
 }
 """What `params.yaml` holds otherwise than after `whaleid preset real`, besides the epochs."""

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from whaleid.images import augment as augmenting
-from whaleid.images.augment import augment, turned
+from whaleid.images.augment import augment, posed
 
 PARTS = ("TURN", "SHEAR", "SCALE", "SHIFT", "GRADIENT", "BLUR", "HIDDEN")
 
@@ -157,9 +157,17 @@ def test_every_device_sees_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_turned_turns_about_the_middle_whatever_the_aspect() -> None:
     square, wide = torch.rand(1, 1, 24, 24), torch.rand(1, 1, 24, 48)
-    torch.testing.assert_close(turned(square, np.pi / 2), square.rot90(1, (2, 3)), atol=1e-4, rtol=0)
-    torch.testing.assert_close(turned(wide, np.pi), wide.flip(2, 3), atol=1e-4, rtol=0)
-    (x, y), (across, down) = centre(turned(spot(64, 32), np.pi / 6)), centre(spot(64, 32))
+    torch.testing.assert_close(posed(square, np.pi / 2, 1), square.rot90(1, (2, 3)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(posed(wide, np.pi, 1), wide.flip(2, 3), atol=1e-4, rtol=0)
+    (x, y), (across, down) = centre(posed(spot(64, 32), np.pi / 6, 1)), centre(spot(64, 32))
     cos, sin = np.cos(np.pi / 6), np.sin(np.pi / 6)
     # against the clock, as far from the middle as before
     assert (x, y) == pytest.approx((cos * across + sin * down, cos * down - sin * across), abs=0.2)
+
+
+def test_posed_shows_the_middle_of_a_photo() -> None:
+    x = torch.arange(48.0).expand(1, 1, 24, 48)
+    found = posed(x, 0, 0.5)
+    # pixel 0 lies at 0.5, half as far from the middle: at 12.25, between the centres of pixels 11 and 12
+    assert found[0, 0, 5, :3].tolist() == pytest.approx([11.75, 12.25, 12.75])
+    assert found[0, 0, 5, -1] == pytest.approx(35.25)

@@ -9,7 +9,7 @@ from stripes import stripes, write_stripes
 
 from whaleid import files, paths
 from whaleid.errors import WhaleidError
-from whaleid.images.augment import turned
+from whaleid.images.augment import posed
 from whaleid.model import checkpoint
 from whaleid.model.network import Network, standardise
 from whaleid.params import Params
@@ -51,11 +51,11 @@ def test_a_tilt_is_the_mean_of_both_sides() -> None:
     packed, of = stripes(3, 2)
     torch.manual_seed(0)
     network = Network("resnet18", 16, 3)
-    found = embed(network, packed, of.rows, CPU, mirrored=True, tilt=6.0)
+    found = embed(network, packed, of.rows, CPU, mirrored=True, zoom=0.9, tilt=6.0)
     photos = standardise(torch.from_numpy(packed))
     with torch.no_grad():
         left, right, mirrored = (
-            network(turned(seen, radians)).numpy()
+            network(posed(seen, radians, 0.9)).numpy()
             for seen, radians in ((photos, 0.10472), (photos, -0.10472), (photos.flip(3), 0.10472))
         )
     mean = left + right
@@ -68,12 +68,14 @@ def test_a_tilt_is_the_mean_of_both_sides() -> None:
 
 @pytest.mark.parametrize("centres", [1, 3])
 @pytest.mark.parametrize(
-    ("flip", "views", "columns", "tilt"), [("identity", 2, 6, 0.0), ("augment", 2, 3, 4.0), ("off", 1, 3, 0.0)]
+    ("flip", "views", "columns", "zoom", "tilt"),
+    [("identity", 2, 6, 1.0, 0.0), ("augment", 2, 3, 1.0, 4.0), ("off", 1, 3, 0.9, 0.0)],
 )
 def test_the_stage_writes_views_and_centres(
     flip: str,
     views: int,
     columns: int,
+    zoom: float,
     tilt: float,
     centres: int,
     project: Callable[..., Params],
@@ -81,7 +83,7 @@ def test_the_stage_writes_views_and_centres(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("WHALEID_DEVICE", "cpu")
-    params = project(variants={"toy": {"tilt": tilt}})
+    params = project(variants={"toy": {"zoom": zoom, "tilt": tilt}})
     write_stripes(whales=3, photos=4)
     packed, of = stripes(whales=3, photos=4)
     torch.manual_seed(0)
@@ -98,7 +100,7 @@ def test_the_stage_writes_views_and_centres(
         assert found["images"].tolist() == [f"{row:03}.jpg" for row in range(12)]
         assert found["classes"].tolist() == ["w0", "w1", "w2"]
         assert found["embeddings"].shape == (views, 12, 16)
-        expected = embed(network, packed, of.rows, CPU, mirrored=views == 2, tilt=tilt)
+        expected = embed(network, packed, of.rows, CPU, mirrored=views == 2, zoom=zoom, tilt=tilt)
         assert np.array_equal(found["embeddings"], expected)
         assert found["centres"].shape == (views, 3, centres, 16)
         for view in range(views):

@@ -111,6 +111,8 @@ class Variant(Section):
     batch: Annotated[int, Field(ge=2)]
     rate: Annotated[float, Field(gt=0, le=1)]  # the highest learning rate of the cycle
     decay: Share  # weight decay
+    # of a photo's sides, how much an embedding is made from
+    zoom: Annotated[float, Field(ge=0.5, le=1)]
     # degrees by which photos are turned to either side, of whose embeddings the mean is taken; 0: photos as they are
     tilt: Annotated[float, Field(ge=0, le=45)]
     # what ranks whales, weighed on validation: the classes learnt, the nearest photo, the centroid of a whale's

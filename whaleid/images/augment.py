@@ -51,10 +51,13 @@ def _move(photos: Tensor, generator: torch.Generator) -> Tensor:
     return _resample(photos, torch.stack(rows, dim=1))
 
 
-def turned(photos: Tensor, radians: float) -> Tensor:
-    """Return photos (B, C, H, W) turned about their middle; what comes into view repeats the border."""
+def posed(photos: Tensor, radians: float, share: float) -> Tensor:
+    """Return photos (B, C, H, W) turned about their middle, and of them the middle `share` of each side.
+
+    What comes into view from outside repeats the border.
+    """
     batch, _, height, width = photos.shape
-    aspect, cos, sin = width / height, math.cos(radians), math.sin(radians)
+    aspect, cos, sin = width / height, share * math.cos(radians), share * math.sin(radians)
     return _resample(photos, torch.tensor([[cos, -sin / aspect, 0], [sin * aspect, cos, 0]]).expand(batch, 2, 3))
 
 

@@ -24,9 +24,11 @@ def run(params: Params, variant: str) -> Record:
     photos = packed.load()
     description.check_photos(photos.shape, str(path))
     device = pick_device()
-    tilt = params.variants[params.settings_of(variant)].tilt
+    settings = params.variants[params.settings_of(variant)]
     everything = np.arange(len(photos.images))
-    embeddings = embed(network, photos.array, everything, device, description.flip != "off", tilt)
+    embeddings = embed(
+        network, photos.array, everything, device, description.flip != "off", settings.zoom, settings.tilt
+    )
     directions = network.last.directions().detach().cpu().numpy()  # (C, S, D), or those and then the mirrored ones
     views, classes = len(embeddings), len(description.classes)
     centres = np.stack([directions[-classes:] if view else directions[:classes] for view in range(views)])
@@ -43,7 +45,7 @@ def run(params: Params, variant: str) -> Record:
         f"on {describe(device)}"
     )
     return Record(
-        params={"device": str(device), "tilt": tilt},
+        params={"device": str(device), "zoom": settings.zoom, "tilt": settings.tilt},
         metrics={"photos": embeddings.shape[1], "views": views, "dimensions": embeddings.shape[2]},
         inputs=[path],
         outputs=[paths.features(variant)],

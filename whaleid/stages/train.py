@@ -27,6 +27,9 @@ from whaleid.training.device import describe, pick_device
 if TYPE_CHECKING:
     from whaleid.params import Params
 
+LATER = ("zoom", "tilt", "scores")
+"""Settings of a variant that play no part before its network is trained."""
+
 
 def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     """Train a variant and write its checkpoint and its history; go on where the same training was killed.
@@ -67,7 +70,7 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
         flush=True,
     )
     # of this very training: other photos, parameters or code would not lead where it was going
-    asked = settings.model_dump(exclude={"init", "tilt", "scores"})
+    asked = settings.model_dump(exclude={"init", *LATER})
     facts = repr([asked, params.seed, torch.__version__, losses_version, str(device), photos.images])
     mark = _mark(facts, photos.array, begun, _csv(chosen), _csv(check_on), *_sources())
     unfinished = paths.unfinished(variant)
@@ -87,7 +90,7 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     )
     return Record(
         params={
-            **settings.model_dump(exclude={"init", "loss", "tilt", "scores"}),  # the last two are used later
+            **settings.model_dump(exclude={"init", "loss", *LATER}),
             "init": init,
             **{f"loss.{key}": value for key, value in settings.loss.model_dump().items()},
             "backbone": network.backbone.name,

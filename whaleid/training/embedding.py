@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from whaleid.images.augment import turned
+from whaleid.images.augment import posed
 from whaleid.model.network import Network, standardise
 from whaleid.progress import progress
 
@@ -21,24 +21,23 @@ def embed(
     rows: npt.NDArray[np.int64],
     device: torch.device,
     mirrored: bool,
+    zoom: float = 1.0,
     tilt: float = 0.0,
 ) -> npt.NDArray[np.float32]:
     """Return (V, P, D) float32, rows of unit length: the embeddings of the photos at `rows` (P,) of `packed`.
 
     `packed` is (N, H, W, C). View 0 is the photos as they are; where `mirrored` is asked for, view 1 is their mirror
-    images. Where there is a `tilt`, in degrees, each embedding is the mean of those of the photo turned by so much to
-    either side. Leaves the network on `device`, in evaluation mode.
+    images. Of each photo, the middle `zoom` of its sides is seen. Where there is a `tilt`, in degrees, an embedding is
+    the mean of those of the photo turned by so much to either side. Leaves the network on `device`, in evaluation mode.
     """
     network.to(device).to(memory_format=torch.channels_last).eval()
     found = np.empty((1 + mirrored, len(rows), network.embedding), dtype=np.float32)
+    turns = (math.radians(tilt), -math.radians(tilt)) if tilt else (0.0,)
     starts = range(0, len(rows), BATCH)
     for start in progress(starts, "embedding", len(starts)):
         photos = standardise(torch.from_numpy(packed[rows[start : start + BATCH]]).to(device))  # (B, C, H, W)
         for view, seen in enumerate((photos, photos.flip(3))[: len(found)]):
-            if tilt:
-                sides = [network(turned(seen, side)) for side in (math.radians(tilt), -math.radians(tilt))]
-                embeddings = F.normalize(sides[0] + sides[1])
-            else:
-                embeddings = network(seen)
-            found[view, start : start + BATCH] = embeddings.cpu().numpy()  # (B, D)
+            poses = [posed(seen, turn, zoom) if turn or zoom != 1 else seen for turn in turns]
+            embeddings = F.normalize(torch.stack([network(pose) for pose in poses]).sum(dim=0))  # (B, D)
+            found[view, start : start + BATCH] = embeddings.cpu().numpy()
     return found
