@@ -1,15 +1,16 @@
 """What each part of the recipe gives: the recipe with one thing changed, on the same folds, a table of MAP@5.
 
-    python benchmarks/ablation.py FOLDER --epochs 8 [--backbone mobilenet_v2] [--weights FILE] [--unknown-share 0.114]
+    python benchmarks/ablation.py FOLDER --epochs 16 --whales 0.25 [--backbone mobilenet_v2] [--weights FILE]
 
 Clones the project into a temporary folder, applies the preset `real` for the catalogue FOLDER and queues an experiment
 (`dvc exp run --queue`) for each change and fold; the results are read back from MLflow. A budget smaller than the
-preset's (`--epochs`, `--width`, `--height`) shows differences sooner; all trainings show about as many photos. It takes
-one training a change and fold. Prints a Markdown table and, as its last line, one JSON object.
+preset's (`--whales`, `--epochs`, `--width`, `--height`) shows differences sooner; all trainings show about as many
+photos. It takes one training a change and fold. Prints a Markdown table and, as its last line, one JSON object.
 """
 
 import json
 import os
+import shutil
 import sqlite3
 import sys
 import tempfile
@@ -18,10 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
+import numpy as np
 import pandas as pd
 from measure import clone_for_photos, limit_cores, photo_parser, run
 
 VARIANT = "margin"
+NEW_WHALE = "new_whale"
 RECIPE = "the recipe"
 SCORE = "map5_no_duplicates_"
 FIGURES = ("map5_no_duplicates", "map5_known", "map5_unknown", "map5")
@@ -80,6 +83,27 @@ CHANGES = (
 )
 
 
+def fewer(catalogue: Path, share: float, destination: Path) -> None:
+    """Copy a `share` of a catalogue: of the whales with all their photos, of the `new_whale` photos, of the queries."""
+    noise = np.random.default_rng(0)
+    train = pd.read_csv(catalogue / "train.csv", keep_default_na=False, dtype=str)
+    whales = np.unique(train.loc[train["Id"] != NEW_WHALE, "Id"])
+    kept = set(noise.permutation(whales)[: round(share * len(whales))])
+    at_random = noise.random(len(train)) < share
+    train = train[train["Id"].isin(kept) | ((train["Id"] == NEW_WHALE) & at_random)]
+    queries = sorted(path.name for path in (catalogue / "test").iterdir())
+    asked = [query for query, drawn in zip(queries, noise.random(len(queries)), strict=True) if drawn < share]
+    chosen: dict[str, list[str]] = {"train": train["Image"].tolist(), "test": asked}
+    for part, images in chosen.items():
+        (destination / part).mkdir(parents=True)
+        for image in images:
+            shutil.copyfile(catalogue / part / image, destination / part / image)
+    train.to_csv(destination / "train.csv", index=False)
+    if (catalogue / "boxes.csv").exists():
+        boxes = pd.read_csv(catalogue / "boxes.csv", dtype={"Image": str})
+        boxes[boxes["Image"].isin({*chosen["train"], *chosen["test"]})].to_csv(destination / "boxes.csv", index=False)
+
+
 def results(store: Path, experiment: str) -> dict[str, float]:
     """Return the figures that the variant's calibration and prediction left in the MLflow store, if they did."""
     with closing(sqlite3.connect(store)) as connection:
@@ -127,21 +151,29 @@ def main() -> None:
     parser = photo_parser(__doc__)
     parser.add_argument("--folds", default="0,1,2", help="draws of validation")
     parser.add_argument("--epochs", type=int, required=True, help="of the recipe; the others show as many photos")
+    parser.add_argument("--whales", type=float, default=1.0, help="the share of the whales that takes part")
     parser.add_argument("--width", type=int, help="of the photos; the preset's otherwise")
     parser.add_argument("--height", type=int)
     parser.add_argument("--jobs", type=int, default=1, help="experiments side by side, which share two cores")
-    parser.add_argument("--only", default="", help="changes whose name holds this; the recipe always runs")
+    parser.add_argument("--only", nargs="+", default=[""], help="changes whose names hold one of these")
     arguments = parser.parse_args()
     limit_cores(2)
     os.environ["OMP_NUM_THREADS"] = str(max(1, 2 // arguments.jobs))
     size = {"pack.width": arguments.width, "pack.height": arguments.height}
     common = [f"{key}={value}" for key, value in size.items() if value]
     folds = arguments.folds.split(",")
-    changes = [change for change in CHANGES if change.name == RECIPE or arguments.only in change.name]
-    if arguments.only and len(changes) == 1:
-        parser.error(f"--only {arguments.only}: there is no such change among {', '.join(c.name for c in CHANGES)}")
+    changes = [
+        change for change in CHANGES if change.name == RECIPE or any(part in change.name for part in arguments.only)
+    ]
+    if len(changes) == 1:
+        parser.error(
+            f"--only {' '.join(arguments.only)}: there is no such change among {', '.join(c.name for c in CHANGES)}"
+        )
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
+        if arguments.whales < 1:
+            fewer(arguments.folder, arguments.whales, Path(temporary) / "catalogue")
+            arguments.folder = Path(temporary) / "catalogue"
         clone_for_photos(project, arguments)
         run(project, "git", "commit", "-qam", "Preset real")
         run(project, "dvc", "repro", "split")

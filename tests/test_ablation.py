@@ -106,6 +106,33 @@ def test_a_change_trains_for_an_epoch_at_least() -> None:
     assert "variants.margin.epochs=1" in CHANGES["four photos of a whale together"].of(lonely, 1)
 
 
+def test_fewer_whales_keep_all_their_photos(tmp_path: Path) -> None:
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    for folder in ("train", "test"):
+        (whole / folder).mkdir(parents=True)
+    labels = [f"w{number:02}" for number in range(20) for _ in range(3)] + ["new_whale"] * 40
+    rows = [(f"{row:03}.jpg", label) for row, label in enumerate(labels)]
+    for image, _ in rows:
+        (whole / "train" / image).write_text(image)
+    for row in range(40):
+        (whole / "test" / f"q{row}.jpg").write_text(str(row))
+    pd.DataFrame(rows, columns=["Image", "Id"]).to_csv(whole / "train.csv", index=False)
+    boxes = pd.DataFrame({"Image": [image for image, _ in rows], "x0": 0.25, "y0": 0.0, "x1": 0.75, "y1": 1.0})
+    boxes.to_csv(whole / "boxes.csv", index=False)
+    ablation.fewer(whole, 0.25, part)
+    kept = pd.read_csv(part / "train.csv")
+    counts = kept["Id"].value_counts()
+    assert set(counts.drop("new_whale")) == {3}
+    assert len(counts) == 6  # a quarter of 20 whales, and new_whale
+    assert 4 <= counts["new_whale"] <= 16
+    assert sorted(path.name for path in (part / "train").iterdir()) == sorted(kept["Image"])
+    assert (part / "train" / kept["Image"][0]).read_text() == kept["Image"][0]
+    assert 4 <= len(list((part / "test").iterdir())) <= 16
+    boxed = pd.read_csv(part / "boxes.csv")
+    assert sorted(boxed["Image"]) == sorted(kept["Image"])
+    assert boxed["x0"].tolist() == [0.25] * len(boxed)
+
+
 def figures(all_of_them: float, known: float, unknown: float, with_duplicates: float) -> dict[str, float]:
     """Return the figures that every experiment has."""
     named = {"map5_no_duplicates": all_of_them, "map5_known": known, "map5_unknown": unknown, "map5": with_duplicates}
