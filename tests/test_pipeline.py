@@ -3,6 +3,7 @@
 import importlib
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,9 @@ class Watched:
         place = f"{self._place}.{name}".lstrip(".")
         if name == "model_dump":
             return self._dump
+        method = getattr(type(self._values), name, None)
+        if isinstance(self._values, BaseModel) and callable(method):  # what it reads is noted as well
+            return partial(method, self)
         return self._give(getattr(self._values, name), place)
 
     def _dump(self, exclude: frozenset[str] = frozenset()) -> dict[str, object]:
