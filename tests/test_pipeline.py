@@ -126,8 +126,9 @@ def test_a_threshold_moves_new_whale_and_nothing_else(ran: Params) -> None:
 class Watched:
     """Stands for a part of the parameters and notes each value that is read from it."""
 
-    def __init__(self, values: object, place: str, read: set[str]) -> None:
+    def __init__(self, values: object, place: str, read: set[str], replaced: frozenset[str] = frozenset()) -> None:
         self._values, self._place, self._read = values, place, read
+        self._replaced = replaced  # by the stage: what is read of them is none of the file's
 
     def _give(self, value: object, place: str) -> object:
         if isinstance(value, dict | BaseModel):
@@ -137,8 +138,10 @@ class Watched:
 
     def __getattr__(self, name: str) -> object:
         place = f"{self._place}.{name}".lstrip(".")
-        if name == "model_dump":
-            return self._dump
+        if name in ("model_dump", "model_copy"):
+            return self._dump if name == "model_dump" else self._copy
+        if name in self._replaced:
+            return getattr(self._values, name)
         method = getattr(type(self._values), name, None)
         if isinstance(self._values, BaseModel) and callable(method):  # what it reads is noted as well
             return partial(method, self)
@@ -147,8 +150,12 @@ class Watched:
     def _dump(self, exclude: frozenset[str] = frozenset()) -> dict[str, object]:
         assert isinstance(self._values, BaseModel)
         values = self._values.model_dump(exclude=set(exclude))
-        self._read.update(f"{self._place}.{key}" for key in values)
+        self._read.update(f"{self._place}.{key}" for key in values if key not in self._replaced)
         return values
+
+    def _copy(self, update: dict[str, object]) -> object:
+        assert isinstance(self._values, BaseModel)
+        return Watched(self._values.model_copy(update=update), self._place, self._read, frozenset(update))
 
     def __getitem__(self, key: str) -> object:
         assert isinstance(self._values, dict)
