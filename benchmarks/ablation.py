@@ -9,7 +9,6 @@ photos. It takes one training a change and fold. Prints a Markdown table and, as
 """
 
 import json
-import os
 import shutil
 import sqlite3
 import sys
@@ -154,11 +153,9 @@ def main() -> None:
     parser.add_argument("--whales", type=float, default=1.0, help="the share of the whales that takes part")
     parser.add_argument("--width", type=int, help="of the photos; the preset's otherwise")
     parser.add_argument("--height", type=int)
-    parser.add_argument("--jobs", type=int, default=1, help="experiments side by side, which share two cores")
     parser.add_argument("--only", nargs="+", default=[""], help="changes whose names hold one of these")
     arguments = parser.parse_args()
     limit_cores(2)
-    os.environ["OMP_NUM_THREADS"] = str(max(1, 2 // arguments.jobs))
     size = {"pack.width": arguments.width, "pack.height": arguments.height}
     common = [f"{key}={value}" for key, value in size.items() if value]
     folds = arguments.folds.split(",")
@@ -186,7 +183,7 @@ def main() -> None:
             sets = [f"split.fold={fold}", *common, *changes[number].of(photos, arguments.epochs)]
             flags = [flag for each in sets for flag in ("-S", each)]
             run(project, "dvc", "exp", "run", "--queue", "--name", name, *flags, f"predict@{VARIANT}")
-        run(project, "dvc", "exp", "run", "--run-all", "--jobs", str(arguments.jobs))
+        run(project, "dvc", "exp", "run", "--run-all", "--jobs", "1")
         found = {
             change.name: [results(project / "mlflow.db", experiments[number, fold]) for fold in folds]
             for number, change in enumerate(changes)
