@@ -166,15 +166,24 @@ def test_a_map_that_cannot_be_finer(name: str) -> None:
         ("resnet18", "conv1", "layer1.1.relu"),  # layer2 works on an eighth
         ("mobilenet_v2", "features.0.0", "features.4.conv.0.2"),
         ("densenet121", "features.conv0", "features.transition1.conv"),
-        ("vit_b_32", None, None),  # a 32nd from its first layer on
     ],
 )
-def test_early_layers_work_on_a_quarter_and_more(name: str, first: str | None, last: str | None) -> None:
+def test_early_layers_work_on_a_quarter_and_more(name: str, first: str, last: str) -> None:
     backbone = Backbone(name)
     early = backbone.early()
-    assert early[:1] == ([backbone.body.get_submodule(first)] if first else [])
-    assert early[-1:] == ([backbone.body.get_submodule(last)] if last else [])
+    assert early[0] is backbone.body.get_submodule(first)
+    assert early[-1] is backbone.body.get_submodule(last)
     assert not any(list(layer.children()) for layer in early)
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "vit_b_32"])
+def test_a_model_without_early_layers(name: str) -> None:
+    with pytest.raises(WhaleidError) as caught:
+        Backbone(name).early()
+    assert str(caught.value) == (
+        f"layers: upper keeps the first layers on large maps as they are, and {name} has none. Set it to all or last, "
+        f"or take another model (backbone.name), such as resnet18."
+    )
 
 
 def test_the_map_passes_gradients_on() -> None:

@@ -69,10 +69,18 @@ class Backbone(nn.Module):
         return seen[0]
 
     def early(self) -> list[nn.Module]:
-        """Return the layers that come before the first map below a quarter of the photo's sides; maybe none.
+        """Return the layers that come before the first map below a quarter of the photo's sides.
 
         They cost most, for their maps are large, and see edges and spots, which are the same on flukes as anywhere.
+
+        Raises:
+            WhaleidError: there are none, as in a transformer, which begins with small maps.
         """
+        if not self._early:
+            raise WhaleidError(
+                f"layers: upper keeps the first layers on large maps as they are, and {self.name} has none. Set it to "
+                f"all or last, or take another model (backbone.name), such as resnet18."
+            )
         return [self.body.get_submodule(name) for name in self._early]
 
     def forward(self, photos: Tensor) -> Tensor:

@@ -143,14 +143,15 @@ def train(
 
     Returns:
         An `Epoch` for each epoch.
+
+    Raises:
+        WhaleidError: `layers` is `upper`, and the backbone has no first layers to keep.
     """
     network.to(device).to(memory_format=torch.channels_last)
-    if settings.layers == "last":
-        network.freeze([network.hidden])
-    elif not memory.last:
+    still = {"all": list, "upper": network.backbone.early, "last": lambda: [network.hidden]}[settings.layers]()
+    if settings.layers != "last" and not memory.last:
         _settle(network, packed, learn, seed, device)
-    if settings.layers == "upper":
-        network.freeze(network.backbone.early())
+    network.freeze(still)
     loss_of = build(settings.loss, network.last)
     shown = views(learn.classes, settings.min_views, settings.per_whale, np.random.default_rng(seed)).size
     rows_a_batch = settings.batch // settings.per_whale
