@@ -1,26 +1,27 @@
 """What each part of the recipe gives: the recipe with one thing changed, on the same folds, a table of MAP@5.
 
-    python benchmarks/ablation.py FOLDER --epochs 16 --whales 0.25 [--backbone mobilenet_v2] [--weights FILE]
+    python benchmarks/ablation.py FOLDER --epochs 16 --whales 0.25 --unknown-share 0.114 [--backbone mobilenet_v2]
+        [--weights FILE]
 
 Clones the project into a temporary folder, applies the preset `real` for the catalogue FOLDER and queues an experiment
 (`dvc exp run --queue`) for each change and fold; the results are read back from MLflow. A budget smaller than the
 preset's (`--whales`, `--epochs`, `--width`, `--height`) shows differences sooner; all trainings show about as many
-photos. It takes one training a change and fold. Prints a Markdown table and, as its last line, one JSON object.
+photos. Nothing else is tuned for a change: losses have the recipe's scale and margin. Folds are draws of the same
+photos and overlap. It takes one training a change and fold. Prints a Markdown table and, as its last line, one JSON
+object.
 """
 
 import json
 import shutil
-import sqlite3
 import sys
 import tempfile
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
 import pandas as pd
-from measure import clone_for_photos, limit_cores, photo_parser, run
+from measure import clone_for_photos, limit_cores, photo_parser, run, runs
 
 VARIANT = "margin"
 NEW_WHALE = "new_whale"
@@ -38,22 +39,29 @@ class Change:
     min_photos: int = 1
     min_views: int = 1
     per_whale: int = 1
+    new_whale: bool = False
 
     def of(self, photos: "pd.Series[int]", epochs: int) -> list[str]:
         """Return all that it sets: also so many epochs that about as many photos are shown as by the recipe.
 
-        `photos` are those that each named whale has to be learnt from, `epochs` those of the recipe.
+        `photos` are those that there are to learn of each label, `epochs` those of the recipe.
         """
-        own = {"min_photos": self.min_photos, "min_views": self.min_views, "per_whale": self.per_whale}
-        shown = photos[photos >= self.min_photos].clip(lower=self.min_views)
-        views = int((shown + -shown % self.per_whale).sum())
-        own["epochs"] = max(1, round(epochs * photos.sum() / views))
+        named = photos.drop(NEW_WHALE)
+        shown = named[named >= self.min_photos].clip(lower=self.min_views)
+        views = int((shown + -shown % self.per_whale).sum()) + (int(photos[NEW_WHALE]) if self.new_whale else 0)
+        own = {
+            "min_photos": self.min_photos,
+            "min_views": self.min_views,
+            "per_whale": self.per_whale,
+            "new_whale": str(self.new_whale).lower(),
+            "epochs": max(1, round(epochs * named.sum() / views)),
+        }
         return [*self.sets, *(f"variants.{VARIANT}.{key}={value}" for key, value in own.items())]
 
 
-def of_variant(name: str, *sets: str, min_photos: int = 1, min_views: int = 1, per_whale: int = 1) -> Change:
+def of_variant(name: str, *sets: str, **sampling: int) -> Change:
     """Return a change of the variant's own parameters."""
-    return Change(name, tuple(f"variants.{VARIANT}.{key}" for key in sets), min_photos, min_views, per_whale)
+    return Change(name, tuple(f"variants.{VARIANT}.{key}" for key in sets), **sampling)
 
 
 CHANGES = (
@@ -72,7 +80,7 @@ CHANGES = (
     of_variant("single-photo whales not learnt", min_photos=2),
     of_variant("rare whales shown twice an epoch", min_views=2),
     of_variant("four photos of a whale together", per_whale=4),
-    of_variant("new_whale a class", "new_whale=true"),
+    of_variant("new_whale a class", new_whale=True),
     of_variant("softmax", "loss.kind=softmax", "loss.scale=16.0", "loss.margin=0.0"),
     of_variant("ArcFace", "loss.kind=arcface"),
     of_variant("sub-centre ArcFace", "loss.kind=arcface", "loss.centres=3"),
@@ -105,18 +113,13 @@ def fewer(catalogue: Path, share: float, destination: Path) -> None:
 
 def results(store: Path, experiment: str) -> dict[str, float]:
     """Return the figures that the variant's calibration and prediction left in the MLflow store, if they did."""
-    with closing(sqlite3.connect(store)) as connection:
-        rows = connection.execute(
-            """
-            SELECT latest_metrics.key, latest_metrics.value FROM latest_metrics
-            JOIN tags AS experiment ON experiment.run_uuid = latest_metrics.run_uuid
-            JOIN tags AS variant ON variant.run_uuid = latest_metrics.run_uuid
-            WHERE experiment.key = 'dvc.experiment' AND experiment.value = ?
-              AND variant.key = 'whaleid.variant' AND variant.value = ?
-            """,
-            (experiment, VARIANT),
-        ).fetchall()
-    return {key: float(value) for key, value in rows if key.startswith(("map5", "top"))}
+    asked = f"tags.`dvc.experiment` = '{experiment}' and tags.`whaleid.variant` = '{VARIANT}'"
+    return {
+        key: value
+        for tracked in runs(store, asked)
+        for key, value in tracked.data.metrics.items()
+        if key.startswith(("map5", "top"))
+    }
 
 
 def spread(values: list[float]) -> str:
@@ -138,10 +141,14 @@ def table(found: dict[str, list[dict[str, float]]]) -> list[str]:
             else:
                 cells.append("failed")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    for key in recipe[0]:
-        if key.startswith(SCORE) and key != f"{SCORE}all":
-            alone = [fold[key] - fold["map5_no_duplicates"] for fold in recipe]
-            lines.append(f"| scores: {key.removeprefix(SCORE).replace('_', ' ')} | {spread(alone)} | | | |")
+    for score in (key.removeprefix(SCORE) for key in recipe[0] if key.startswith(SCORE) and key != f"{SCORE}all"):
+        cells = [
+            spread([fold[f"{figure}_{score}"] - fold[figure] for fold in recipe])
+            if all(f"{figure}_{score}" in fold for fold in recipe)
+            else ""
+            for figure in FIGURES
+        ]
+        lines.append(f"| scores: {score.replace('_', ' ')} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -175,7 +182,7 @@ def main() -> None:
         run(project, "git", "commit", "-qam", "Preset real")
         run(project, "dvc", "repro", "split")
         split = pd.read_csv(project / "data/split.csv", keep_default_na=False)
-        photos = split.loc[(split["part"] == "train") & (split["Id"] != "new_whale"), "Id"].value_counts()
+        photos = split.loc[split["part"] == "train", "Id"].value_counts()
         experiments = {
             (number, fold): f"change-{number}-fold-{fold}" for number in range(len(changes)) for fold in folds
         }

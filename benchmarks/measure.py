@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 0.2
@@ -77,6 +79,13 @@ def run(folder: Path, *command: str) -> Cost:
     if code:
         raise subprocess.CalledProcessError(code, command)
     return Cost(seconds, peak[0] / GIB)
+
+
+def runs(store: Path, asked: str = "") -> list[Run]:
+    """Return the runs in an MLflow store, an SQLite file, that a filter asks for."""
+    client = MlflowClient(f"sqlite:///{store}")
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    return list(client.search_runs(experiments, asked, max_results=1000))
 
 
 def _watch(process: psutil.Process, peak: list[int], done: threading.Event) -> None:

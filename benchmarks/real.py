@@ -8,21 +8,17 @@ once. Prints a table of MAP@5 on validation and, as its last line, one JSON obje
 
 import json
 import shutil
-import sqlite3
 import tempfile
-from contextlib import closing
 from pathlib import Path
 
-from measure import clone_for_photos, limit_cores, photo_parser, run
+from measure import clone_for_photos, limit_cores, photo_parser, run, runs
 
 VARIANTS = ("phash", "toy", "full", "threshold", "margin")
 
 
 def network_share(store: Path) -> float:
-    """Return the least share of an epoch's time that any variant spent in the network, read from the MLflow store."""
-    with closing(sqlite3.connect(store)) as connection:
-        (least,) = connection.execute("SELECT min(value) FROM metrics WHERE key = 'network_share'").fetchone()
-    return float(least)
+    """Return the least share of its last epoch's time that a variant spent in the network, by the MLflow store."""
+    return min(run.data.metrics["network_share"] for run in runs(store) if "network_share" in run.data.metrics)
 
 
 def main() -> None:

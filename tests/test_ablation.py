@@ -2,8 +2,6 @@
 
 import importlib
 import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -11,14 +9,15 @@ import pytest
 from conftest import ROOT
 from dvc.utils.hydra import apply_overrides
 
-from whaleid import params, preset
+from whaleid import params, preset, tracking
+from whaleid.record import Record
 
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(ROOT / "benchmarks")  # it is no package: its files import each other as scripts do
     ablation = importlib.import_module("ablation")
 
-PHOTOS = pd.Series([11, 5, 2, 1, 1])
-"""Of five whales: twenty in all."""
+PHOTOS = pd.Series([11, 5, 2, 1, 1, 30], ["w1", "w2", "w3", "w4", "w5", "new_whale"])
+"""Of five whales, twenty in all, and of none."""
 CHANGES = {change.name: change for change in ablation.CHANGES}
 DIFFERENT = {
     "the recipe": {},
@@ -95,6 +94,7 @@ def test_a_change_sets_what_it_says_and_nothing_else(real: Path, name: str) -> N
         ("rare whales shown twice an epoch", 9),  # of 11 + 5 + 2 + 2 + 2 = 22
         ("four photos of a whale together", 6),  # of 12 + 8 + 4 + 4 + 4 = 32
         ("triplet, batch-hard", 6),
+        ("new_whale a class", 4),  # of 20 + 30
     ],
 )
 def test_a_change_shows_about_as_many_photos_as_the_recipe(name: str, epochs: int) -> None:
@@ -102,7 +102,7 @@ def test_a_change_shows_about_as_many_photos_as_the_recipe(name: str, epochs: in
 
 
 def test_a_change_trains_for_an_epoch_at_least() -> None:
-    lonely = pd.Series([1, 1, 1])
+    lonely = pd.Series([1, 1, 0], ["w1", "w2", "new_whale"])
     assert "variants.margin.epochs=1" in CHANGES["four photos of a whale together"].of(lonely, 1)
 
 
@@ -141,6 +141,7 @@ def figures(all_of_them: float, known: float, unknown: float, with_duplicates: f
 
 def test_the_table_has_differences_from_the_recipe_fold_by_fold() -> None:
     scores = {"map5_no_duplicates_class": 0.5, "map5_no_duplicates_without_duplicates": 0.625}
+    scores |= {"map5_class": 0.25, "map5_known_class": 0.25, "map5_without_duplicates": 0.5}
     found = {
         "the recipe": [
             figures(0.5, 0.25, 0.75, 0.5) | scores | {"map5_no_duplicates_all": 0.5},
@@ -155,8 +156,8 @@ def test_the_table_has_differences_from_the_recipe_fold_by_fold() -> None:
         "| the recipe | 0.600 ± 0.141 | 0.250 ± 0.000 | 0.875 ± 0.177 | 0.500 ± 0.000 |",
         "| softmax | -0.200 ± 0.141 | +0.250 ± 0.000 | -0.125 ± 0.177 | +0.125 ± 0.354 |",
         "| in colour | failed | failed | failed | failed |",
-        "| scores: class | -0.100 ± 0.141 | | | |",
-        "| scores: without duplicates | +0.025 ± 0.141 | | | |",
+        "| scores: class | -0.100 ± 0.141 | +0.000 ± 0.000 |  | -0.250 ± 0.000 |",
+        "| scores: without duplicates | +0.025 ± 0.141 |  |  | +0.000 ± 0.000 |",
     ]
 
 
@@ -168,35 +169,23 @@ def test_the_table_of_one_fold_has_no_deviations() -> None:
     ]
 
 
-def test_results_are_those_of_the_variant_in_the_experiment(tmp_path: Path) -> None:
-    store = tmp_path / "mlflow.db"
-    runs = {  # of which experiment and variant
-        "calibrate": ("change-1-fold-0", "margin"),
-        "predict": ("change-1-fold-0", "margin"),
-        "of-toy": ("change-1-fold-0", "toy"),
-        "other-fold": ("change-1-fold-1", "margin"),
-        "by-hand": ("", "margin"),
-    }
-    metrics = [
-        ("map5_no_duplicates_class", 0.5, "calibrate"),
-        ("threshold_auto", 0.375, "calibrate"),
-        ("map5", 0.75, "predict"),
-        ("top1", 0.25, "predict"),
-        ("solution_map5", 0.875, "predict"),
-        ("map5", 0.125, "of-toy"),
-        ("map5", 0.0625, "other-fold"),
-        ("map5_known", 1, "by-hand"),
+def test_results_are_those_of_the_variant_in_the_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WHALEID_TRACKING", "on")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    runs: list[tuple[str, str, str, dict[str, float]]] = [
+        ("change-1-fold-0", "calibrate", "margin", {"map5_no_duplicates_class": 0.5, "threshold_auto": 0.375}),
+        ("change-1-fold-0", "predict", "margin", {"map5": 0.75, "top1": 0.25, "solution_map5": 0.875}),
+        ("change-1-fold-0", "predict", "toy", {"map5": 0.125}),
+        ("change-1-fold-1", "predict", "margin", {"map5": 0.0625}),
+        ("", "predict", "margin", {"map5_known": 1}),
     ]
-    with closing(sqlite3.connect(store)) as connection:
-        connection.execute("CREATE TABLE latest_metrics (key TEXT, value FLOAT, run_uuid TEXT)")
-        connection.execute("CREATE TABLE tags (key TEXT, value TEXT, run_uuid TEXT)")
-        connection.executemany("INSERT INTO latest_metrics VALUES (?, ?, ?)", metrics)
-        for run, (experiment, variant) in runs.items():
-            tags = {"whaleid.variant": variant, "mlflow.runName": run} | (
-                {"dvc.experiment": experiment} if experiment else {}
-            )
-            connection.executemany("INSERT INTO tags VALUES (?, ?, ?)", [(*tag, run) for tag in tags.items()])
-        connection.commit()
+    for experiment, stage, variant, metrics in runs:
+        monkeypatch.setenv("DVC_EXP_NAME", experiment)
+        with tracking.run(stage, variant) as tracked:
+            tracked.log(Record(metrics=metrics))
+    store = tmp_path / "mlflow.db"
     found = {"map5_no_duplicates_class": 0.5, "map5": 0.75, "top1": 0.25}
     assert ablation.results(store, "change-1-fold-0") == found
     assert ablation.results(store, "change-1-fold-1") == {"map5": 0.0625}

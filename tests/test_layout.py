@@ -138,14 +138,14 @@ def test_refuses_folders_without_photos(root: Path) -> None:
                 "d.jpg,0,nan,1,1,2",
                 "e.jpg,0,0,1,1,inf",
             ],
-            "boxes that are not inside their photo (4):\n  line 3: 'b.PNG' has -0.1, 0, 1, 1, 2\n"
+            "boxes that are empty, or not inside their photo (4):\n  line 3: 'b.PNG' has -0.1, 0, 1, 1, 2\n"
             "  line 4: 'c.jpeg' has 0.5, 0, 0.5, 1, 2\n  line 5: 'd.jpg' has 0, nan, 1, 1, 2\n"
             "  line 6: 'e.jpg' has 0, 0, 1, 1, inf\n",
         ),
         (
             "boxes.csv",
             ["Image,x0,y0,x1,y1", "a.jpg,0.6,0,0.4,1", "b.PNG,0,0.5,1,0.5", "c.jpeg,0,0,inf,1", "d.jpg,,0,1,1"],
-            "boxes that are not inside their photo (4):\n  line 2: 'a.jpg' has 0.6, 0, 0.4, 1\n"
+            "boxes that are empty, or not inside their photo (4):\n  line 2: 'a.jpg' has 0.6, 0, 0.4, 1\n"
             "  line 3: 'b.PNG' has 0, 0.5, 1, 0.5\n  line 4: 'c.jpeg' has 0, 0, inf, 1\n"
             "  line 5: 'd.jpg' has , 0, 1, 1\n"
             "Give fractions of width and height with 0 ≤ x0 < x1 ≤ 1 and 0 ≤ y0 < y1 ≤ 1, and an aspect above 0.",

@@ -160,6 +160,10 @@ def test_scores_that_there_are_not(tmp_path: Path, scores: str, said: str) -> No
             ["loss.margin: triplet needs one: set it above 0, or take softmax"],
         ),
         (
+            {"loss": TRIPLET, "per_whale": 4, "new_whale": True},
+            ["new_whale: the loss triplet draws a class together, and those photos are no whale: set false"],
+        ),
+        (
             {"loss": TRIPLET, "layers": "last", "per_whale": 5},
             [
                 "batch: 32 is no multiple of the 5 photos that are together",

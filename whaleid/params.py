@@ -190,6 +190,8 @@ def _contradictions(variant: Variant) -> list[str]:
     if variant.loss.kind == "triplet":
         if variant.per_whale == 1:
             wrong.append("per_whale: 1 gives the loss triplet nothing to compare: set 2 or more")
+        if variant.new_whale:
+            wrong.append("new_whale: the loss triplet draws a class together, and those photos are no whale: set false")
         if variant.layers == "last":
             wrong.append("layers: the loss triplet does not train the last layer: set all or upper")
     return wrong

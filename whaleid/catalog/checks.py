@@ -109,7 +109,7 @@ def _bad_boxes(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
         if not inside or not all(0 < value < math.inf for value in aspect):
             bad.append(f"line {line}: {image!r} has {', '.join(cells)}")
     yield from _found(
-        f"{path}: boxes that are not inside their photo",
+        f"{path}: boxes that are empty, or not inside their photo",
         bad,
         "Give fractions of width and height with 0 ≤ x0 < x1 ≤ 1 and 0 ≤ y0 < y1 ≤ 1, and an aspect above 0.",
     )

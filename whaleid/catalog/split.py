@@ -40,11 +40,12 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     - `validation`, `unknown`: all unique photos of a share of the whales with one photo, and of a share of the
       whales with several;
     - `validation`, `new_whale`: a share of the unique photos of no named whale;
-    - `validation`, `duplicate`: copies of photos in `train`, and all photos of conflicts, to measure how far the
-      label of a duplicate can be trusted.
+    - `validation`, `duplicate`: copies of photos in `train`, and photos of conflicts, to measure how far the label of
+      a duplicate can be trusted.
 
-    Copies of photos that are held out are left out. Counts are rounded half up, but a share above 0 takes at least
-    one `known` photo, and at least one wherever there are several whales or photos to draw from.
+    Copies of photos that are held out are left out, and as large a share of the conflicts. Counts are rounded half up,
+    but a share above 0 takes at least one `known` photo, and at least one wherever there are several whales or photos
+    to draw from.
 
     With `known` 1, `several` 0 and the others 0.1, photos are held out as the public re-split of Kaggle's contest drew
     its queries.
@@ -79,7 +80,7 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     for role, images in roles.items():
         table.loc[table["Image"].isin(images), ["part", "role"]] = ["validation", role]
     held_out = table.loc[table["part"] == "validation", "Image"]
-    return pd.concat([table, _duplicates(unique, groups, held_out)]).sort_values("Image", ignore_index=True)
+    return pd.concat([table, _duplicates(unique, groups, held_out, draws)]).sort_values("Image", ignore_index=True)
 
 
 def _known(several: pd.DataFrame, unknown: pd.Series[str], shares: Split, draws: Draws) -> pd.Series[str]:
@@ -103,12 +104,25 @@ def _known(several: pd.DataFrame, unknown: pd.Series[str], shares: Split, draws:
     return given
 
 
-def _duplicates(unique: pd.DataFrame, groups: pd.DataFrame, held_out: pd.Series[str]) -> pd.DataFrame:
-    """Return the labelled photos that are not unique, without the copies of photos held out."""
-    straddling = groups.loc[groups["Image"].isin(held_out), "group"]
-    copies = groups[
-        (groups["part"] == "train") & ~groups["Image"].isin(unique["Image"]) & ~groups["group"].isin(straddling)
-    ]
+def _duplicates(unique: pd.DataFrame, groups: pd.DataFrame, held_out: pd.Series[str], draws: Draws) -> pd.DataFrame:
+    """Return the labelled photos that are not unique, without the copies of photos held out.
+
+    Groups that agree and groups in conflict are to be asked about in the proportion in which they exist. The former
+    keep one photo in `train`, so the latter leave one out as well; the former fall away where that photo is held out,
+    so as large a share of the latter does, too.
+    """
+    labelled = groups[groups["part"] == "train"].sort_values("Image")
+    labelled = labelled[labelled["group"].duplicated(keep=False)]
+    agreeing = labelled.loc[labelled["Image"].isin(unique["Image"]), "group"]
+    straddling = labelled.loc[labelled["Image"].isin(held_out), "group"]
+    copies = labelled[~labelled["Image"].isin(unique["Image"]) & ~labelled["group"].isin(straddling)]
+
+    torn = _shuffled(copies[~copies["group"].isin(agreeing)], draws, "conflict photo")
+    torn = torn[torn["group"].duplicated()]
+    conflicts = _shuffled(torn["group"].drop_duplicates().sort_values(), draws, "conflict")
+    share = 1 - len(straddling) / len(agreeing) if len(agreeing) else 1.0
+    asked = conflicts.iloc[: _round(share * len(conflicts))]
+    copies = pd.concat([copies[copies["group"].isin(agreeing)], torn[torn["group"].isin(asked)]])
     return copies[["Image", "Id"]].assign(part="validation", role="duplicate")
 
 

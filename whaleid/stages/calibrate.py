@@ -65,7 +65,12 @@ def run(params: Params, variant: str) -> Record:
         f"calibrate {variant}: {weights}, new_whale {fusion.bias:g}, best threshold {threshold:g}: "
         f"MAP@5 {figures['map5_auto']:.4f} on {others.sum():,} validation photos without duplicates"
     )
-    alone = {f"map5_no_duplicates_{label}": measured["map5_no_duplicates"] for label, measured in compared.items()}
+    alone = {
+        f"{figure}_{label}": measured[figure]
+        for label, measured in compared.items()
+        for figure in COMPARED
+        if figure in measured
+    }
     return Record(
         params={"variant": variant, "unknown_share": unknown_share, "scores": " ".join(names)},
         metrics=figures | alone,
