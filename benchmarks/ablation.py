@@ -18,6 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,7 @@ class Change:
         return [*self.sets, *(f"variants.{VARIANT}.{key}={value}" for key, value in own.items())]
 
 
-def of_variant(name: str, *sets: str, **sampling: int) -> Change:
+def of_variant(name: str, *sets: str, **sampling: Any) -> Change:
     """Return a change of the variant's own parameters."""
     return Change(name, tuple(f"variants.{VARIANT}.{key}" for key in sets), **sampling)
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from whaleid.images.augment import augment
 from whaleid.model.losses import build
@@ -148,7 +148,9 @@ def train(
         WhaleidError: `layers` is `upper`, and the backbone has no first layers to keep.
     """
     network.to(device).to(memory_format=torch.channels_last)
-    still = {"all": list, "upper": network.backbone.early, "last": lambda: [network.hidden]}[settings.layers]()
+    still: list[nn.Module] = []
+    if settings.layers != "all":
+        still = network.backbone.early() if settings.layers == "upper" else [network.hidden]
     if settings.layers != "last" and not memory.last:
         _settle(network, packed, learn, seed, device)
     network.freeze(still)
