@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from whaleid.params import Loss
 
 LossFunction = Callable[[Tensor, Tensor, float], Tensor]
-"""From embeddings, classes and the share of the margin that is asked for (0 to 1) to the mean loss, a scalar."""
+"""From embeddings, classes and the share of the margin that is asked for (0 to 1) to the loss, a scalar.
+
+It is the mean over photos; that of `triplet` asks for the whole margin from the start and is the mean over the triplets
+that fall short of it.
+"""
 
 
 def build(settings: Loss, last: CosineClassifier) -> LossFunction:
