@@ -207,3 +207,15 @@ def test_a_long_list_of_problems_is_counted() -> None:
     said = str(InputProblems("Rows are wrong", [f"row {n}" for n in range(25)], "Mend them."))
     assert said.startswith("Rows are wrong (25):\n  row 0\n")
     assert "  row 19\n  … and 5 more\nMend them." in said
+
+
+def test_a_variant_may_name_only_what_differs_from_another(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    loss = "{kind: arcface, scale: 24, margin: 0.3, centres: 1}"
+    assert "\n  margin:\n    init:" in TEXT
+    text = TEXT.replace("\n  margin:\n    init:", "\n  margin: &margin\n    init:")
+    path.write_text(f"{text}  arcface:\n    <<: *margin\n    loss: {loss}\n", encoding="utf-8")
+    variants = params.load(path).variants
+    assert variants["arcface"].loss.kind == "arcface"
+    assert variants["arcface"] == variants["margin"].model_copy(update={"loss": variants["arcface"].loss})
+    assert variants["margin"].loss.kind == "cosface"
