@@ -24,8 +24,9 @@ import numpy as np
 import pandas as pd
 from measure import clone_for_photos, limit_cores, photo_parser, run, runs
 
+from whaleid.labels import NEW_WHALE
+
 VARIANT = "margin"
-NEW_WHALE = "new_whale"
 RECIPE = "the recipe"
 SCORE = "map5_no_duplicates_"
 FIGURES = ("map5_no_duplicates", "map5_known", "map5_unknown", "map5")
@@ -47,9 +48,11 @@ class Change:
 
         `photos` are those that there are to learn of each label, `epochs` those of the recipe.
         """
-        named = photos.drop(NEW_WHALE)
+        named = photos.drop(NEW_WHALE, errors="ignore")
         shown = named[named >= self.min_photos].clip(lower=self.min_views)
-        views = int((shown + -shown % self.per_whale).sum()) + (int(photos[NEW_WHALE]) if self.new_whale else 0)
+        views = int((shown + -shown % self.per_whale).sum())
+        if self.new_whale:
+            views += int(photos.get(NEW_WHALE, 0))
         own = {
             "min_photos": self.min_photos,
             "min_views": self.min_views,
