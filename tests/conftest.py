@@ -23,6 +23,7 @@ SLIVER = {
         "full": {"epochs": 2, "batch": 16},
         "threshold": {"epochs": 1, "batch": 16},
         "margin": {"epochs": 2, "batch": 16},
+        "pairs": {"epochs": 2, "batch": 16},
     },
 }
 """What makes the default pipeline small enough for a test: all of it runs, on few photos."""

@@ -53,7 +53,8 @@ def test_an_error_is_plain(project: Callable[..., Params]) -> None:
     ended = whaleid("train", "toyy")
     assert ended.returncode == 1
     assert ended.stderr == (
-        "error: There is no variant 'toyy' to train in params.yaml; there are: toy, full, threshold, margin, final.\n"
+        "error: There is no variant 'toyy' to train in params.yaml; there are: toy, full, threshold, margin, pairs, "
+        "final/margin, final/pairs.\n"
     )
 
 

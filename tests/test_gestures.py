@@ -14,7 +14,8 @@ from mlflow.tracking import MlflowClient
 from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
-VARIANTS = {"toy", "full", "threshold", "margin"}
+VARIANTS = {"toy", "full", "threshold", "margin", "pairs"}
+DECIDED = VARIANTS | {"ensemble", "final"}
 
 
 def run(folder: Path, *command: str) -> str:
@@ -110,10 +111,10 @@ def test_a_threshold_reruns_the_predict_stages_alone(project: Path) -> None:
     before = {each.info.run_id for each in runs(project)}
     said = run(project, "dvc", "exp", "run", "-S", "threshold=0.2")
     ran = {line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")}
-    assert ran == {f"predict@{variant}" for variant in VARIANTS} | {"predict-final"}
+    assert ran == {f"predict@{variant}" for variant in VARIANTS} | {"predict-ensemble", "predict-final"}
     new = [each for each in runs(project) if each.info.run_id not in before]
     found = {each.data.params["variant"]: each for each in new if stage_of(each)[0] == "predict"}
-    assert found.keys() == VARIANTS | {"final"}
+    assert found.keys() == DECIDED
     assert {each.data.metrics["threshold"] for each in found.values()} == {0.2}
     assert len(new) == len(found) + 1  # and their parent
     difference = run(project, "dvc", "metrics", "diff")
@@ -135,7 +136,7 @@ def test_a_queue_of_thresholds_leaves_every_run_also_in_a_fresh_store(project: P
     assert status.count("Success") == 3, status
     found = [each for each in runs(project) if stage_of(each)[0] == "predict"]
     left = sorted((each.data.params["variant"], each.data.metrics["threshold"]) for each in found)
-    assert left == sorted((variant, value) for variant in VARIANTS | {"final"} for value in (0.1, 0.2, 0.3))
+    assert left == sorted((variant, value) for variant in DECIDED for value in (0.1, 0.2, 0.3))
     assert {each.info.status for each in found} == {"FINISHED"}
     shown = run(project, "dvc", "exp", "show", "--csv")
     assert "threshold" in shown

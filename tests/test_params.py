@@ -29,7 +29,7 @@ def refusal(tmp_path: Path, *changes: tuple[str, str]) -> str:
 def test_the_projects_own_file_is_right() -> None:
     found = params.load(ROOT / "params.yaml")
     assert found.threshold == "auto"
-    assert list(found.variants) == ["toy", "full", "threshold", "margin"]
+    assert list(found.variants) == ["toy", "full", "threshold", "margin", "pairs"]
     assert found.variants["full"].init == "toy"
     assert found.variants["toy"].whales == 56
     assert found.variants["margin"].loss == params.Loss(kind="cosface", scale=24, margin=0.3, centres=1)
@@ -71,7 +71,10 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
 
 def test_init_that_does_not_exist(tmp_path: Path) -> None:
     said = refusal(tmp_path, ("init: toy", "init: tyo"))
-    assert "variants.full.init: there is no variant 'tyo' (there are: backbone, toy, full, threshold, margin)" in said
+    assert (
+        "variants.full.init: there is no variant 'tyo' (there are: backbone, toy, full, threshold, margin, pairs)"
+        in said
+    )
 
 
 def test_init_in_a_circle(tmp_path: Path) -> None:
@@ -79,9 +82,16 @@ def test_init_in_a_circle(tmp_path: Path) -> None:
     assert "variants.toy.init: goes in a circle: toy → threshold → full → toy" in said
 
 
-def test_final_that_names_no_variant(tmp_path: Path) -> None:
-    said = refusal(tmp_path, ("variant: margin", "variant: margn"))
-    assert "\n  final.variant: there is no variant 'margn' (there are: toy, full, threshold, margin)\n" in said
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("[margn, pairs]", "there is no variant 'margn' (there are: toy, full, threshold, margin, pairs)"),
+        ("[pairs, pairs]", "names 'pairs' twice: name two variants"),
+        ("[pairs]", "list should have at least 2 items after validation, not 1, got ['pairs']"),
+    ],
+)
+def test_an_ensemble_of_other_than_two_variants(tmp_path: Path, named: str, said: str) -> None:
+    assert f"\n  ensemble: {said}\n" in refusal(tmp_path, ("ensemble: [margin, pairs]", f"ensemble: {named}"))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +195,7 @@ def test_triplet_with_photos_together(project: Callable[..., params.Params]) -> 
     assert found.variants["margin"].loss.kind == "triplet"
 
 
-@pytest.mark.parametrize("name", ["phash", "backbone", "final", "boxes", "explore", "a/b"])
+@pytest.mark.parametrize("name", ["phash", "backbone", "ensemble", "final", "boxes", "explore", "a/b"])
 def test_names_that_no_variant_can_have(tmp_path: Path, name: str) -> None:
     assert f"variants.{name}: this name is taken" in refusal(tmp_path, ("  threshold:\n", f"  {name}:\n"))
 

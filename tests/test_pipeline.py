@@ -20,7 +20,7 @@ from whaleid.stages.grading import ready, score
 
 pytestmark = pytest.mark.slow
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-VARIANTS = ("toy", "full", "threshold", "margin")
+VARIANTS = ("toy", "full", "threshold", "margin", "pairs")
 SHARED = ("sample", "catalog", "explore", "dedup", "split", "backbone", "boxes", "pack")
 
 
@@ -39,9 +39,12 @@ def network_stages(params: Params, *variants: str) -> Iterator[tuple[str, str]]:
             yield name, variant
 
 
-def final_stages(params: Params) -> None:
-    stage("train", params, paths.FINAL, lambda epoch, figures: None)
-    stage("embed", params, paths.FINAL)
+def ensemble_stages(params: Params) -> None:
+    stage("calibrate", params, paths.ENSEMBLE)
+    stage("predict", params, paths.ENSEMBLE)
+    for network in params.networks_of(paths.FINAL):
+        stage("train", params, network, lambda epoch, figures: None)
+        stage("embed", params, network)
     stage("predict", params, paths.FINAL)
 
 
@@ -56,14 +59,14 @@ def ran(project: Callable[..., Params]) -> Params:
     params = project()
     run_all(params, *SHARED)
     list(network_stages(params, *VARIANTS))
-    final_stages(params)
+    ensemble_stages(params)
     stage("predict", params, "phash")
     return params
 
 
 def test_everything_from_nothing_to_submissions(ran: Params) -> None:
     truth = pd.read_csv("data/sample/solution.csv")
-    for variant in ("phash", *VARIANTS, paths.FINAL):
+    for variant in ("phash", *VARIANTS, paths.ENSEMBLE, paths.FINAL):
         rows = pd.read_csv(paths.submission(variant))
         assert rows["Image"].tolist() == sorted(truth["Image"])
         assert all(len(set(labels.split())) == 5 for labels in rows["Id"])
@@ -104,7 +107,7 @@ def test_the_same_inputs_give_the_same_bytes(ran: Params, tmp_path: Path) -> Non
     assert not [name for name, data in first.items() if str(tmp_path).encode() in data]
     run_all(ran, *SHARED)
     list(network_stages(ran, *VARIANTS))
-    final_stages(ran)
+    ensemble_stages(ran)
     stage("predict", ran, "phash")
     second = outputs()
     assert [name for name in first if first[name] != second.get(name)] == []
@@ -172,17 +175,21 @@ def test_a_stage_reads_no_parameter_that_dvc_does_not_watch(ran: Params) -> None
     for name, stages in PIPELINE.items():
         declared = stages.get("do", stages).get("params", [])
         base = name.split("-")[0]
-        # `predict-phash`, `train-final`: one variant by its name
-        variants = VARIANTS if "foreach" in stages else (name.partition("-")[2] or None,)
-        for variant in variants:
+        # `train@V`, `train-final@V`, or `predict-phash`: one by its name
+        keys = {"${variants}": VARIANTS, "${ensemble}": ran.ensemble}.get(stages.get("foreach"), [""])
+        for key in keys:
+            variant = "/".join(part for part in (name.partition("-")[2], key) if part) or None
             read: set[str] = set()
             arguments: list[object] = [Watched(ran, "", read)] if variant is None else [Watched(ran, "", read), variant]
             if base == "train":
                 arguments.append(lambda epoch, figures: None)
             stage(base, *arguments)
-            watched = [
-                key.replace("${key}", variant or "").replace("${final.variant}", ran.final.variant) for key in declared
-            ]
+            named = {"${key}": key, "${item}": key, **{f"${{ensemble[{n}]}}": m for n, m in enumerate(ran.ensemble)}}
+            watched = []
+            for each in declared:
+                for placeholder, value in named.items():
+                    each = each.replace(placeholder, value)
+                watched.append(each)
             undeclared += [f"{name}: {key}" for key in read if not any(f"{key}.".startswith(f"{w}.") for w in watched)]
     assert undeclared == []
 

@@ -73,7 +73,7 @@ def put_features(variant, classes=CLASSES, likely=PROBABILITIES, looks=LOOKS):
     """Logarithms of probabilities as embeddings and one class an axis: the softmax gives the probabilities back."""
     images = [*dict.fromkeys([*TRAIN, *TEST, *likely])]
     rows = [[*np.log(likely.get(image, [1 / len(classes)] * len(classes))), looks.get(image, 0.0)] for image in images]
-    paths.features(variant).parent.mkdir()
+    paths.features(variant).parent.mkdir(parents=True, exist_ok=True)
     np.savez(
         paths.features(variant),
         images=np.array(images),
@@ -94,7 +94,7 @@ def settings(threshold="auto", scores=("class", "duplicates")):
     yaml = YAML()
     values = yaml.load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
     values["threshold"] = threshold
-    values["final"]["variant"] = "threshold"
+    values["ensemble"] = ["toy", "threshold"]
     values["split"]["unknown_share"] = 0.3
     for variant in values["variants"].values():
         variant["scores"] = list(scores)
@@ -175,9 +175,49 @@ def test_blocks_of_queries_give_what_all_at_once_give(folder, monkeypatch):
     assert run("toy", 0.22)[1:] == whole
 
 
-def test_final_is_decided_as_the_variant_it_is_and_measured_on_the_solution_alone(folder, capsys):
-    put_features("final")
-    put_calibration("threshold", threshold_auto=0.22, duplicates=float(np.log(9)))
+def test_an_ensemble_weighs_the_scores_of_both_networks(folder):
+    flattened = {image: np.sqrt(likely) / np.sqrt(likely).sum() for image, likely in PROBABILITIES.items()}
+    put_features("toy", likely=flattened)
+    put_features("threshold", [*CLASSES[::-1], "new_whale"], {i: [*p[::-1], 1.0] for i, p in flattened.items()})
+    # the square roots of probabilities, multiplied, are the probabilities again
+    weights = {"weight_toy_class": 1.0, "weight_duplicates": float(np.log(9)), "weight_threshold_class": 1.0}
+    paths.calibration("ensemble").parent.mkdir()
+    paths.calibration("ensemble").write_text(json.dumps({**weights, "bias": -99.0, "threshold_auto": 0.22}))
+    record, written, submission = run("ensemble")
+    put_features("margin")
+    put_calibration("margin", threshold_auto=0.22, duplicates=float(np.log(9)))
+    _, alone, expected = run("margin")
+    assert submission == expected
+    assert written.items() <= alone.items()
+    assert alone.keys() - written.keys() == {"map5_new_whale_train"}  # one of the networks has learnt those photos
+    assert record.params == {
+        "variant": "ensemble",
+        "threshold": "auto",
+        "scores": "toy_class duplicates threshold_class",
+    }
+    assert {paths.features("toy"), paths.features("threshold")} <= {*record.inputs}
+
+
+def test_an_ensemble_is_compared_with_each_of_its_networks(folder, capsys):
+    put_features("toy", likely={})
+    put_features("threshold")
+    calibrate.run(settings(scores=["class", "nearest", "duplicates"]), "ensemble")
+    found = json.loads(paths.calibration("ensemble").read_text())
+    names = ["toy_class", "toy_nearest", "duplicates", "threshold_class", "threshold_nearest"]
+    assert list(found)[:6] == [*(f"weight_{name}" for name in names), "bias"]
+    compared = pd.read_csv(paths.scores("ensemble"), index_col="score")
+    assert list(compared.index) == ["toy", "threshold", "without_duplicates", "all"]
+    calibrate.run(settings(scores=["class", "nearest"]), "threshold")
+    alone = pd.read_csv(paths.scores("threshold"), index_col="score")
+    assert compared.loc["threshold"].tolist() == alone.loc["all"].tolist()
+
+
+def test_final_is_decided_as_the_ensemble_and_measured_on_the_solution_alone(folder, capsys):
+    put_features("final/toy", likely={})
+    put_features("final/threshold")
+    paths.calibration("ensemble").parent.mkdir()
+    weights = {"weight_toy_class": 1.0, "weight_duplicates": float(np.log(9)), "weight_threshold_class": 1.0}
+    paths.calibration("ensemble").write_text(json.dumps({**weights, "bias": -99.0, "threshold_auto": 0.22}))
     record, written, submission = run("final")
     assert "t2.jpg,w_b w_e new_whale w_a w_c" in submission
     assert written == pytest.approx(
@@ -189,9 +229,9 @@ def test_final_is_decided_as_the_variant_it_is_and_measured_on_the_solution_alon
         },
         rel=1e-5,
     )
-    assert record.params["calibrated_by"] == "threshold"
-    assert paths.calibration("threshold") in record.inputs
-    said = "predict final: 4 queries at threshold 0.22, calibrated by threshold, not validated; MAP@5 0.7083 on the "
+    assert record.params["calibrated_by"] == "ensemble"
+    assert paths.calibration("ensemble") in record.inputs
+    said = "predict final: 4 queries at threshold 0.22, calibrated by ensemble, not validated; MAP@5 0.7083 on the "
     assert said + "solution\n" == capsys.readouterr().out
     put(paths.SOLUTION, ["Image", "Id"], [])
     _, written, _ = run("final")
@@ -255,12 +295,11 @@ def test_without_a_solution_there_is_nothing_to_grade(folder):
     assert not [key for key in written if key.startswith("solution")]
 
 
-@pytest.mark.parametrize(("variant", "stage"), [("toy", "embed@toy"), ("final", "embed-final")])
+@pytest.mark.parametrize(("variant", "stage"), [("toy", "embed@toy"), ("final/toy", "embed-final@toy")])
 def test_features_that_do_not_cover_the_photos_are_refused(folder, variant, stage):
     put_features(variant)
-    put(paths.CATALOG, ["Image", "Id", "part"], [("t1.jpg", "", "test"), ("t9.jpg", "", "test")])
     with pytest.raises(InputProblems, match=f"dvc repro {stage}") as error:
-        predict.run(settings(), variant)
+        features.load([variant], ["t1.jpg", "t9.jpg"])
     assert error.value.where == ["t9.jpg"]
 
 

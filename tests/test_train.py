@@ -53,9 +53,8 @@ def settings(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 
     def write(seed: int = 0, **changes: object) -> Params:
         network = {"name": "squeezenet1_1", "weights": "none", "embedding": 16}
-        return project(
-            seed=seed, final={"variant": "toy", "epochs": 2}, backbone=network, variants={"toy": TOY | changes}
-        )
+        ensemble = {"ensemble": ["toy", "margin"], "final": {"epochs": 2}}
+        return project(seed=seed, backbone=network, variants={"toy": TOY | changes}, **ensemble)
 
     backbone.run(write())
     return write
@@ -285,16 +284,16 @@ def test_the_final_training_learns_from_validation_too(settings: Project, capsys
     files.write_csv(split, paths.SPLIT)
     train.run(params, "toy", nothing)
     capsys.readouterr()
-    record = train.run(params, "final", nothing)
+    record = train.run(params, "final/toy", nothing)
     said = capsys.readouterr().out
-    assert "train final: 14 photos of 3 classes, all layers of squeezenet1_1 from toy, on cpu (" in said
+    assert "train final/toy: 14 photos of 3 classes, all layers of squeezenet1_1 from toy, on cpu (" in said
     assert record.params["train_photos"] == 14
     assert record.params["init"] == "toy"
     assert record.params["epochs"] == 2
-    assert record.outputs == [paths.checkpoint("final")]
-    assert len(files.read_csv(paths.history("final"))) == 2
-    assert list(files.read_csv(paths.history("final"))) == ["epoch", "rate", "loss", "accuracy"]
-    assert read("final")[1].flip == "identity"
+    assert record.outputs == [paths.checkpoint("final/toy")]
+    assert len(files.read_csv(paths.history("final/toy"))) == 2
+    assert list(files.read_csv(paths.history("final/toy"))) == ["epoch", "rate", "loss", "accuracy"]
+    assert read("final/toy")[1].flip == "identity"
     assert "validation_accuracy" in files.read_csv(paths.history("toy"))
 
 

@@ -20,8 +20,12 @@ TRACKED = ("explore", "dedup", "split", "boxes", "train", "embed", "calibrate", 
 SubmissionArgument = Annotated[
     Path, typer.Argument(help="Ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
 ]
-VariantArgument = Annotated[str, typer.Argument(help="A variant named in params.yaml.", show_default=False)]
-OrFinalArgument = Annotated[str, typer.Argument(help="A variant named in params.yaml, or final.", show_default=False)]
+VariantArgument = Annotated[
+    str, typer.Argument(help="A variant named in params.yaml, or ensemble.", show_default=False)
+]
+NetworkArgument = Annotated[
+    str, typer.Argument(help="A variant named in params.yaml, or final/VARIANT.", show_default=False)
+]
 
 
 def main() -> None:
@@ -50,7 +54,13 @@ def _run(stage: str, variant: str | None = None) -> None:
 
     settings = params.load(paths.PARAMS)
     # `final` has no validation to be calibrated on; `phash`, decided by duplicates alone, has no network
-    others = {"train": [paths.FINAL], "embed": [paths.FINAL], "predict": [paths.FINAL, "phash"]}
+    final = settings.networks_of(paths.FINAL)
+    others = {
+        "train": final,
+        "embed": final,
+        "calibrate": [paths.ENSEMBLE],
+        "predict": [paths.ENSEMBLE, paths.FINAL, "phash"],
+    }
     named = [*settings.variants, *others.get(stage, [])]
     if variant is not None and variant not in named:
         from whaleid.errors import WhaleidError
@@ -120,13 +130,13 @@ def backbone() -> None:
 
 
 @app.command(rich_help_panel="Stages")
-def train(variant: OrFinalArgument) -> None:
+def train(variant: NetworkArgument) -> None:
     """Train a variant, on a GPU where there is one: models/VARIANT.pt."""
     _run("train", variant)
 
 
 @app.command(rich_help_panel="Stages")
-def embed(variant: OrFinalArgument) -> None:
+def embed(variant: NetworkArgument) -> None:
     """Turn every photo into an embedding: features/VARIANT.npz."""
     _run("embed", variant)
 
@@ -139,7 +149,9 @@ def calibrate(variant: VariantArgument) -> None:
 
 @app.command(rich_help_panel="Stages")
 def predict(
-    variant: Annotated[str, typer.Argument(help="A variant named in params.yaml, final or phash.", show_default=False)],
+    variant: Annotated[
+        str, typer.Argument(help="A variant named in params.yaml, ensemble, final or phash.", show_default=False)
+    ],
 ) -> None:
     """Rank five names for every query at the threshold: submissions/VARIANT.csv."""
     _run("predict", variant)

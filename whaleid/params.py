@@ -10,15 +10,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from whaleid.errors import InputProblems, WhaleidError
-from whaleid.paths import FINAL
+from whaleid.labels import Score
+from whaleid.paths import ENSEMBLE, FINAL
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 BACKBONE = "backbone"
 """The `init` of a variant that starts from the backbone itself."""
-
-
-Score = Literal["class", "nearest", "centroid", "duplicates"]
 
 
 class Section(BaseModel):
@@ -115,16 +113,14 @@ class Variant(Section):
     zoom: Annotated[float, Field(ge=0.5, le=1)]
     # degrees by which photos are turned to either side, of whose embeddings the mean is taken; 0: photos as they are
     tilt: Annotated[float, Field(ge=0, le=45)]
-    # what ranks whales, weighed on validation: the classes learnt, the nearest photo, the centroid of a whale's
-    # photos, the labels of duplicates
+    # what ranks whales, weighed on validation
     scores: Annotated[list[Score], Field(min_length=1)]
 
 
 class Final(Section):
-    """The training that makes the submission: a variant learns once more, from validation's photos too."""
+    """The training that makes the submission: the ensemble learns once more, from validation's photos too."""
 
-    variant: Annotated[str, Field(min_length=1)]
-    epochs: Count
+    epochs: Count  # of each of its variants
 
 
 class Params(Section):
@@ -132,6 +128,7 @@ class Params(Section):
 
     threshold: Share | Literal["auto"]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    ensemble: Annotated[list[str], Field(min_length=2, max_length=2)]  # the variants that decide together
     final: Final
     data: Data
     sample: Sample
@@ -141,25 +138,38 @@ class Params(Section):
     backbone: Backbone
     variants: Annotated[dict[str, Variant], Field(min_length=1)]
 
-    def settings_of(self, variant: str) -> str:
-        """Return the variant whose settings `variant` has: another one for `final`."""
-        return self.final.variant if variant == FINAL else variant
+    def settings_of(self, network: str) -> Variant:
+        """Return the settings of a network: of `final/VARIANT`, those of the variant, but for the epochs."""
+        settings = self.variants[network.removeprefix(f"{FINAL}/")]
+        return settings.model_copy(update={"epochs": self.final.epochs}) if "/" in network else settings
+
+    def networks_of(self, name: str) -> list[str]:
+        """Return the networks that decide as `name`: itself, or those of `ensemble` or `final`."""
+        if name == ENSEMBLE:
+            return self.ensemble
+        return [f"{FINAL}/{variant}" for variant in self.ensemble] if name == FINAL else [name]
 
     @model_validator(mode="after")
     def _variants_start_somewhere(self) -> "Params":
-        wrong = []
-        if self.final.variant not in self.variants:
-            known = ", ".join(self.variants)
-            wrong.append(f"final.variant: there is no variant {self.final.variant!r} (there are: {known})")
+        known = ", ".join(self.variants)
+        wrong = [
+            f"ensemble: there is no variant {name!r} (there are: {known})"
+            for name in self.ensemble
+            if name not in self.variants
+        ]
+        if len(set(self.ensemble)) == 1:
+            wrong.append(f"ensemble: names {self.ensemble[0]!r} twice: name two variants")
         for name in self.variants:
-            if name in (BACKBONE, FINAL, "boxes", "explore", "phash") or not name.replace("-", "_").isidentifier():
+            taken = name in (BACKBONE, ENSEMBLE, FINAL, "boxes", "explore", "phash")
+            if taken or not name.replace("-", "_").isidentifier():
                 wrong.append(f"variants.{name}: this name is taken or holds more than letters, digits, - and _")
                 continue
             path = [name]
             while (start := self.variants[path[-1]].init) != BACKBONE:
                 if start not in self.variants:
-                    known = ", ".join([BACKBONE, *self.variants])
-                    wrong.append(f"variants.{path[-1]}.init: there is no variant {start!r} (there are: {known})")
+                    wrong.append(
+                        f"variants.{path[-1]}.init: there is no variant {start!r} (there are: {BACKBONE}, {known})"
+                    )
                     break
                 if start in path:
                     wrong.append(f"variants.{name}.init: goes in a circle: {' → '.join([*path, start])}")

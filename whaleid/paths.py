@@ -5,8 +5,10 @@ Never anchored at this file: a queued experiment runs in a working directory of 
 
 from pathlib import Path
 
+ENSEMBLE = "ensemble"
+"""The name under which the two variants that the key `ensemble` names decide together."""
 FINAL = "final"
-"""The name under which the variant that `final.variant` names learns from all labelled photos."""
+"""The name under which they decide after learning once more, from all labelled photos: networks `final/VARIANT`."""
 PARAMS = Path("params.yaml")
 SAMPLE = Path("data/sample")
 """The drawn catalogue: the default of `data.root`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,16 +28,20 @@ COMPARED = ["map5", "map5_no_duplicates", "map5_known"]
 def run(params: Params, variant: str) -> Record:
     """Weigh the scores, draw MAP@5 over all thresholds and take the best one; do the same for each score alone."""
     split, leaks = files.read_csv(paths.SPLIT), files.read_csv(paths.LEAKS)
-    names: list[str] = [*params.variants[variant].scores]
     unknown_share = params.split.unknown_share
     duplicate_share = validation.duplicate_share(leaks, files.read_csv(paths.CATALOG))
-    found = features.load(variant, split["Image"])
-    asked = validation.queries(split, found.classes.tolist())
+    networks = features.load(params.networks_of(variant), split["Image"])
+    given = {
+        network: [networks.called(network, score) for score in params.settings_of(network).scores]
+        for network in networks.features
+    }
+    names = [*dict.fromkeys(chain.from_iterable(given.values()))]
+    asked = validation.queries(split, networks.classes)
     evidence = validation.duplicate_evidence(asked, files.read_csv(paths.GROUPS))
-    among = found.gallery(validation.gallery(split, held_out=False))
-    table = np.concatenate([*found.score_tables(names, asked["Image"].tolist(), evidence, among)], axis=1)
+    photos = validation.gallery(split, held_out=False)
+    table = np.concatenate([*networks.score_tables(names, asked["Image"].tolist(), evidence, photos)], axis=1)
 
-    truth, whales = asked["truth"].to_numpy(dtype=np.str_), among.whales
+    truth, whales = asked["truth"].to_numpy(dtype=np.str_), np.unique(photos["Id"].to_numpy(dtype=np.str_))
     # whose whale is no candidate, is of no known whale to whoever answers
     column = {label: index for index, label in enumerate(whales.tolist())}
     columns = np.array([column.get(label, len(whales)) for label in truth.tolist()])
@@ -46,7 +51,7 @@ def run(params: Params, variant: str) -> Record:
     others_count = validation.importance(asked["role"][others], unknown_share, duplicate_share)
 
     compared: dict[str, dict[str, float]] = {}
-    for label, chosen in _alternatives(names).items():
+    for label, chosen in _alternatives(given).items():
         weighed = table[[names.index(name) for name in chosen]]
         fusion = fit_fusion(chosen, weighed, columns, counts)
         likely = probabilities(weighed, fusion)[:, :-1]
@@ -75,18 +80,24 @@ def run(params: Params, variant: str) -> Record:
         params={"variant": variant, "unknown_share": unknown_share, "scores": " ".join(names)},
         metrics=figures | alone,
         artifacts=[paths.threshold_curve(variant), paths.scores(variant)],
-        inputs=[paths.features(variant), paths.GROUPS, paths.LEAKS],
+        inputs=[*map(paths.features, networks.features), paths.GROUPS, paths.LEAKS],
         outputs=[paths.calibration(variant)],
         dataset=paths.SPLIT,
     )
 
 
-def _alternatives(names: Sequence[str]) -> dict[str, list[str]]:
-    """Return the sets of scores to compare by what they are called; the last has all of `names`."""
+def _alternatives(given: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return the sets of scores to compare by what they are called; the last has all that networks have `given`.
+
+    Of one network they are its scores one by one, of several those of each network.
+    """
+    names = [*dict.fromkeys(chain.from_iterable(given.values()))]
     if len(names) == 1:
-        return {names[0]: list(names)}
-    network = [name for name in names if name != DUPLICATES]  # duplicates alone rank no whales
-    found = {name: [name] for name in network}
-    if len(network) not in (1, len(names)):
-        found["without_duplicates"] = network
-    return found | {"all": list(names)}
+        return {names[0]: names}
+    rankers = [name for name in names if name != DUPLICATES]  # duplicates alone rank no whales
+    found = {name: [name] for name in rankers}
+    if len(given) > 1:
+        found = {network: [name for name in rankers if name in own] for network, own in given.items()}
+    if len(rankers) not in (1, len(names)):
+        found["without_duplicates"] = rankers
+    return {label: chosen for label, chosen in found.items() if chosen} | {"all": names}

@@ -24,7 +24,7 @@ def run(params: Params, variant: str) -> Record:
     photos = packed.load()
     description.check_photos(photos.shape, str(path))
     device = pick_device()
-    settings = params.variants[params.settings_of(variant)]
+    settings = params.settings_of(variant)
     everything = np.arange(len(photos.images))
     embeddings = embed(
         network, photos.array, everything, device, description.flip != "off", settings.zoom, settings.tilt

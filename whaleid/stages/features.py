@@ -1,7 +1,9 @@
-"""What `embed` leaves of a variant, as `calibrate` and `predict` read it."""
+"""What `embed` leaves of networks, as `calibrate` and `predict` read it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,7 @@ import pandas as pd
 from whaleid import paths
 from whaleid.errors import InputProblems
 from whaleid.identify import similarity
+from whaleid.labels import Score
 
 BLOCK = 256
 """Queries that are compared at a time: their cosines to ten thousand photos take 10 MB a view."""
@@ -17,7 +20,7 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class Features:
-    """Embeddings of photos and centres of classes, rows of unit length, in V views."""
+    """Embeddings of photos and centres of classes, rows of unit length, in V views, by one network."""
 
     rows: dict[str, int]  # of `embeddings`, by Image
     embeddings: npt.NDArray[np.float32]  # (V, N, D)
@@ -32,32 +35,73 @@ class Features:
         """Return `photos`, `Image,Id`, as what queries are compared with."""
         return similarity.gallery(self.of(photos["Image"]), photos["Id"].to_numpy(dtype=np.str_))
 
+
+@dataclass(frozen=True)
+class Networks:
+    """What networks that decide together make of the photos, and what their scores are called."""
+
+    features: dict[str, Features]  # by network
+
+    @property
+    def classes(self) -> set[str]:
+        """The classes that a network has learnt, all networks together."""
+        return {label for each in self.features.values() for label in each.classes.tolist()}
+
+    def called(self, network: str, score: str) -> str:
+        """Return the name of a score of `network`: its own, or `VARIANT_SCORE` where several networks give one each."""
+        # duplicates say the same beside every network
+        alone = len(self.features) == 1 or score == similarity.DUPLICATES
+        return score if alone else f"{Path(network).name}_{score}"
+
     def score_tables(
         self,
         names: Sequence[str],
         images: Sequence[str],
         evidence: Sequence[Sequence[str]],
-        among: similarity.Gallery,
+        photos: pd.DataFrame,
     ) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield the `score_table` (K, B, W + 1) of `images`, a block at a time, so that many fit into memory."""
+        """Yield the `similarity.score_table` (K, B, W + 1) of `images`, a block at a time: all may not fit into memory.
+
+        `names` (K,) are what the scores are `called`; the whales are those of `photos`, `Image,Id`, in order of label.
+        """
+        galleries = {network: features.gallery(photos) for network, features in self.features.items()}
+        asked = {
+            network: {name: score for score in get_args(Score) if (name := self.called(network, score)) in names}
+            for network in self.features
+        }
         for start in range(0, len(images), BLOCK):
             block = slice(start, start + BLOCK)
-            yield similarity.score_table(
-                names, self.of(images[block]), evidence[block], among, self.centres, self.classes
-            )
+            found: dict[str, npt.NDArray[np.float32]] = {}
+            for network, features in self.features.items():
+                table = similarity.score_table(
+                    [*asked[network].values()],
+                    features.of(images[block]),
+                    evidence[block],
+                    galleries[network],
+                    features.centres,
+                    features.classes,
+                )
+                found.update(zip(asked[network], table, strict=True))
+            yield np.stack([found[name] for name in names])
 
 
-def load(variant: str, images: Iterable[str]) -> Features:
-    """Read the features of `variant`, which must cover `images`.
+def load(networks: Sequence[str], images: Iterable[str]) -> Networks:
+    """Read the features of `networks`, which must cover `images`.
 
     Raises:
         InputProblems: photos are not covered.
     """
-    path = paths.features(variant)
+    wanted = set(images)
+    return Networks({network: _load(network, wanted) for network in networks})
+
+
+def _load(network: str, images: set[str]) -> Features:
+    path = paths.features(network)
     with np.load(path, allow_pickle=False) as arrays:
         rows = {str(image): row for row, image in enumerate(arrays["images"])}
-        missing = sorted(set(images) - rows.keys())
+        missing = sorted(images - rows.keys())
         if missing:
-            stage = "embed-final" if variant == paths.FINAL else f"embed@{variant}"
+            variant = Path(network).name
+            stage = f"embed@{variant}" if network == variant else f"embed-final@{variant}"
             raise InputProblems(f"Photos are not in {path}", missing, f"Rerun `dvc repro {stage}`.")
         return Features(rows, arrays["embeddings"], arrays["centres"], arrays["classes"])

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from whaleid import files, paths
@@ -30,8 +31,8 @@ PHASH = "phash"
 def run(params: Params, variant: str) -> Record:
     """Rank names for the queries and for validation at the threshold, write the former and measure both.
 
-    `paths.FINAL` has learnt validation's photos: the variant that `final.variant` names lends it what it found there,
-    and only the solution measures it.
+    `paths.FINAL` has learnt validation's photos: the ensemble lends it what it found there, and only the solution
+    measures it.
     """
     catalog, split, leaks = (files.read_csv(path) for path in (paths.CATALOG, paths.SPLIT, paths.LEAKS))
     test = sorted(catalog.loc[catalog["part"] == "test", "Image"])
@@ -39,19 +40,19 @@ def run(params: Params, variant: str) -> Record:
     settings: dict[str, str | float] = {"variant": variant}
     figures: dict[str, float] = {}
     inputs = [paths.LEAKS]
-    classes: list[str] = []
+    classes: set[str] = set()
     decide = _by_duplicates
     if variant != PHASH:
-        calibrated_by = params.settings_of(variant)
-        found = features.load(variant, [*split["Image"], *test])
-        classes = found.classes.tolist()
+        calibrated_by = paths.ENSEMBLE if variant == paths.FINAL else variant
+        networks = features.load(params.networks_of(variant), [*split["Image"], *test])
+        classes = networks.classes
         calibration = json.loads(paths.calibration(calibrated_by).read_text(encoding="utf-8"))
         fusion, automatic = from_figures(calibration), calibration["threshold_auto"]
         threshold = automatic if params.threshold == "auto" else params.threshold
-        decide = partial(_by_scores, found, fusion, threshold)
+        decide = partial(_by_scores, networks, fusion, threshold)
         settings |= {"threshold": params.threshold, "scores": " ".join(fusion.weights)}
         figures |= {"threshold": threshold, "threshold_auto": automatic}
-        inputs += [paths.features(variant), paths.calibration(calibrated_by)]
+        inputs += [*map(paths.features, networks.features), paths.calibration(calibrated_by)]
 
     if variant == paths.FINAL:
         settings["calibrated_by"] = calibrated_by
@@ -85,7 +86,7 @@ def _by_duplicates(images: Sequence[str], evidence: Evidence, photos: pd.DataFra
 
 
 def _by_scores(
-    found: features.Features,
+    networks: features.Networks,
     fusion: Fusion,
     threshold: float,
     images: Sequence[str],
@@ -93,11 +94,11 @@ def _by_scores(
     photos: pd.DataFrame,
 ) -> list[list[str]]:
     """Return the ranking of `images`, compared with `photos`."""
-    among = found.gallery(photos)
+    whales = np.unique(photos["Id"].to_numpy(dtype=np.str_))
     return [
         labels
-        for table in found.score_tables([*fusion.weights], images, evidence, among)
-        for labels in rank(probabilities(table, fusion)[:, :-1], among.whales, threshold).tolist()
+        for table in networks.score_tables([*fusion.weights], images, evidence, photos)
+        for labels in rank(probabilities(table, fusion)[:, :-1], whales, threshold).tolist()
     ]
 
 

@@ -34,17 +34,15 @@ LATER = ("zoom", "tilt", "scores")
 def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     """Train a variant and write its checkpoint and its history; go on where the same training was killed.
 
-    `final` is the variant that the key `final.variant` names, learning once more, from validation's photos as well: it
-    starts from its own hidden layers.
+    `final/VARIANT` is the variant learning once more, from validation's photos as well: it starts from its own hidden
+    layers.
 
     Raises:
         WhaleidError: the photos are too few for the variant, or its `init` cannot be used.
     """
-    final = variant == paths.FINAL
-    named = params.settings_of(variant)
-    settings = params.variants[named]
-    if final:
-        settings = settings.model_copy(update={"epochs": params.final.epochs})
+    settings = params.settings_of(variant)
+    named = variant.removeprefix(f"{paths.FINAL}/")
+    final = named != variant
     split = files.read_csv(paths.SPLIT)
     fresh = split[split["role"] != "duplicate"]
     held = (fresh["part"] == "validation") & (not final)
