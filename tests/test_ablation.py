@@ -28,7 +28,7 @@ DIFFERENT = {
     "upside-down photos turned": {"pack.turn": True},
     "last stride kept": {"backbone.fine": False},
     "first layers learnt as well": {"variants.margin.layers": "all"},
-    "weight decay 0.0005": {"variants.margin.decay": 0.0005},
+    "weight decay 0.05": {"variants.margin.decay": 0.05},
     "no augmentation": {"variants.margin.augment": False},
     "a mirrored fluke is the same whale": {"variants.margin.flip": "augment"},
     "no mirrored flukes": {"variants.margin.flip": "off"},
