@@ -139,9 +139,8 @@ class Params(Section):
     variants: Annotated[dict[str, Variant], Field(min_length=1)]
 
     def settings_of(self, network: str) -> Variant:
-        """Return the settings of a network: of `final/VARIANT`, those of the variant, but for the epochs."""
-        settings = self.variants[network.removeprefix(f"{FINAL}/")]
-        return settings.model_copy(update={"epochs": self.final.epochs}) if "/" in network else settings
+        """Return the settings of a network: those of its variant, for `final/VARIANT` too."""
+        return self.variants[network.removeprefix(f"{FINAL}/")]
 
     def networks_of(self, name: str) -> list[str]:
         """Return the networks that decide as `name`: itself, or those of `ensemble` or `final`."""

@@ -43,6 +43,8 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     settings = params.settings_of(variant)
     named = variant.removeprefix(f"{paths.FINAL}/")
     final = named != variant
+    if final:
+        settings = settings.model_copy(update={"epochs": params.final.epochs})
     split = files.read_csv(paths.SPLIT)
     fresh = split[split["role"] != "duplicate"]
     held = (fresh["part"] == "validation") & (not final)
