@@ -3,8 +3,8 @@
     python benchmarks/real.py FOLDER --unknown-share 0.114 [--backbone mobilenet_v2] [--weights FILE] [--folds 0,1,2]
 
 Clones the project into a temporary folder, applies the preset `real` for the catalogue FOLDER, and runs the whole
-pipeline once, on the first draw of validation; then the variant `margin` alone on each further draw. Prints a table of
-MAP@5 on validation and, as its last line, one JSON object.
+pipeline once, on the first draw of validation; then the ensemble alone on each further draw. Prints a table of MAP@5 on
+validation and, as its last line, one JSON object.
 """
 
 import json
@@ -15,7 +15,7 @@ from statistics import mean, stdev
 
 from measure import clone_for_photos, limit_cores, photo_parser, run, runs
 
-VARIANTS = ("phash", "toy", "full", "threshold", "margin")
+VARIANTS = ("phash", "toy", "full", "threshold", "margin", "pairs", "ensemble")
 BEST = VARIANTS[-1]
 FIGURES = ("map5", "map5_no_duplicates")
 
@@ -67,7 +67,7 @@ def main() -> None:
                 shutil.copytree(project / folder, arguments.keep / folder, dirs_exist_ok=True)
         folds = [found]  # of BEST, the last of the variants
         for fold in further:
-            run(project, "dvc", "exp", "run", "-S", f"split.fold={fold}", f"predict@{BEST}")
+            run(project, "dvc", "exp", "run", "-S", f"split.fold={fold}", f"predict-{BEST}")
             folds.append(measured(project, BEST))
             print(line(f"{BEST}, fold {fold}", folds[-1]), flush=True)
         if further:
