@@ -28,7 +28,7 @@ def whaleid(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 def test_help_names_a_command_a_stage() -> None:
     told = whaleid("--help").stdout
     stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    for name in [*(stage.split("-")[0] for stage in stages), "score", "submit", "preset"]:
+    for name in [*(stage.split("-")[0] for stage in stages), "score", "submit", "preset", "compare"]:
         assert f" {name} " in told
 
 
@@ -84,6 +84,27 @@ def test_score(tmp_path: Path) -> None:
     assert ended.returncode == 1
     for said in ("line 3: 'b.jpg' is repeated", "line 4: 'd.jpg' is not asked for", "'a.jpg' is missing"):
         assert said in ended.stderr
+
+
+def test_compare(project: Callable[..., Params]) -> None:
+    project()
+    ended = whaleid("compare")
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "error: There is nothing to compare: none of phash, toy, full, threshold, margin, pairs, ensemble, final has "
+        "figures in reports/VARIANT/metrics.json. `dvc repro` predicts them all.\n"
+    )
+    for variant, map5 in (("full", 0.7), ("phash", 0.4)):
+        Path("reports", variant).mkdir(parents=True)
+        Path("reports", variant, "metrics.json").write_text(f'{{"map5": {map5}}}', encoding="utf-8")
+    assert whaleid("compare").stdout == (
+        "On validation, each variant at its threshold\n"
+        "  variant  MAP@5 (95 % interval)  threshold\n"
+        "  phash                    0.400          -\n"
+        "  full                     0.700*         -\n\n"
+        "* the best of its column\n"
+        "Without figures so far: toy, threshold, margin, pairs, ensemble, final.\n"
+    )
 
 
 def test_a_disk_that_fills_up_leaves_the_last_whole_output(project: Callable[..., Params]) -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from mlflow.tracking import MlflowClient
 from whaleid import tracking
 from whaleid.errors import WhaleidError
 from whaleid.record import LogEpoch, Record
+from whaleid.summary import Summary
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # in MLflow itself
 
@@ -155,6 +157,40 @@ def test_stages_of_one_execution_have_one_parent(project: Path) -> None:
     track("calibrate", "toy")
     other = runs()[md5("threshold: 0.3\n")[:7]]
     assert runs()["calibrate toy"].data.tags["mlflow.parentRunId"] == other.info.run_id
+
+
+def test_the_parent_sums_up_what_its_stages_found(project: Path) -> None:
+    def predict(variant: str, map5: float) -> None:
+        def drawn(known: Collection[str]) -> Summary:
+            asked.append(sorted(known))
+            text = f"{variant} after {len(known)}"
+            return Summary({f"map5.{variant}": map5}, f"**{text}**", {"summary.html": f"<p>{text}</p>"})
+
+        with tracking.run("predict", variant) as run:
+            run.log(Record())
+            run.summarise(drawn)
+
+    asked: list[list[str]] = []
+    name = md5("threshold: 0.2\n")[:7]
+    predict("toy", 0.5)
+    assert runs()[name].data.metrics == {"map5.toy": 0.5}
+    predict("full", 0.75)
+    parent = runs()[name]
+    assert asked == [[], ["map5.toy"]]
+    assert parent.data.metrics == {"map5.toy": 0.5, "map5.full": 0.75}
+    assert parent.data.tags["mlflow.note.content"] == "**full after 1**"
+    assert parent.info.status == "FINISHED"
+    assert runs()["predict full"].data.metrics == {}
+    page = client().download_artifacts(parent.info.run_id, "summary.html", str(project))
+    assert Path(page).read_text(encoding="utf-8") == "<p>full after 1</p>"
+
+    # what a person writes there stays
+    client().set_tag(parent.info.run_id, "mlflow.note.content", "the good one")
+    client().update_run(runs()["predict toy"].info.run_id, name="older")
+    predict("toy", 0.6)
+    parent = runs()[name]
+    assert parent.data.tags["mlflow.note.content"] == "the good one"
+    assert parent.data.metrics == {"map5.toy": 0.6, "map5.full": 0.75}
 
 
 def test_a_commit_names_the_parent_and_tags_every_run(project: Path) -> None:

@@ -4,9 +4,12 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from whaleid.params import Params
 
 app = typer.Typer(
     help="Tell individual humpback whales apart by their flukes.",
@@ -49,19 +52,23 @@ def main() -> None:
         )
 
 
+def _variants(stage: str, settings: "Params") -> list[str]:
+    """Return what `stage` can be run for."""
+    from whaleid import paths
+
+    # `final` has no validation to be calibrated on; `phash`, decided by duplicates alone, has no network
+    final = settings.networks_of(paths.FINAL)
+    if stage == "predict":
+        return ["phash", *settings.variants, paths.ENSEMBLE, paths.FINAL]
+    others = {"train": final, "embed": final, "calibrate": [paths.ENSEMBLE]}
+    return [*settings.variants, *others.get(stage, [])]
+
+
 def _run(stage: str, variant: str | None = None) -> None:
     from whaleid import params, paths
 
     settings = params.load(paths.PARAMS)
-    # `final` has no validation to be calibrated on; `phash`, decided by duplicates alone, has no network
-    final = settings.networks_of(paths.FINAL)
-    others = {
-        "train": final,
-        "embed": final,
-        "calibrate": [paths.ENSEMBLE],
-        "predict": [paths.ENSEMBLE, paths.FINAL, "phash"],
-    }
-    named = [*settings.variants, *others.get(stage, [])]
+    named = _variants(stage, settings)
     if variant is not None and variant not in named:
         from whaleid.errors import WhaleidError
 
@@ -79,6 +86,10 @@ def _run(stage: str, variant: str | None = None) -> None:
         if stage == "train":
             arguments.append(run.log_epoch)
         run.log(importlib.import_module(f"whaleid.stages.{stage}").run(*arguments))
+        if stage == "predict" and variant is not None:
+            from whaleid.stages import comparing
+
+            run.summarise(comparing.summary(variant, named))
 
 
 @app.command(rich_help_panel="Stages")
@@ -155,6 +166,16 @@ def predict(
 ) -> None:
     """Rank five names for every query at the threshold: submissions/VARIANT.csv."""
     _run("predict", variant)
+
+
+@app.command(rich_help_panel="For people")
+def compare() -> None:
+    """Print what every variant reaches on validation, at its threshold and at others; the best is marked."""
+    from whaleid import params, paths
+    from whaleid.stages import comparing
+
+    variants = _variants("predict", params.load(paths.PARAMS))
+    print(comparing.as_text(comparing.read(variants), variants))
 
 
 @app.command(rich_help_panel="For people")

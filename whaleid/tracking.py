@@ -27,6 +27,7 @@ from filelock import FileLock
 from whaleid import files, paths
 from whaleid.errors import WhaleidError
 from whaleid.record import Record
+from whaleid.summary import Summarise
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 EXPERIMENT = "whaleid"
 PARENT = "pipeline"
 """The stage that a parent is tagged with."""
+DESCRIPTION = "mlflow.note.content"
+"""The tag whose Markdown MLflow shows at the top of a run."""
 CONTEXTS = {"train": "training", "calibrate": "validation", "predict": "validation"}
 """What a stage uses the manifest for; others only look at it."""
 REMEDY = "Mend that, name another store in MLFLOW_TRACKING_URI, or go without: WHALEID_TRACKING=off."
@@ -49,6 +52,9 @@ class Run:
 
     def log(self, record: Record) -> None:
         """Track what the stage leaves."""
+
+    def summarise(self, draw: Summarise) -> None:
+        """Show in the parent what is known of the whole execution; a description that a person wrote is kept."""
 
 
 @contextmanager
@@ -90,6 +96,7 @@ class _MlflowRun(Run):
     uri: str
     experiment: str
     id: str
+    parent: str
     stage: str
     variant: str | None
     epoch: int = 0
@@ -113,17 +120,35 @@ class _MlflowRun(Run):
             if record.dataset:
                 self._log_dataset(record.dataset)
 
+    def summarise(self, draw: Summarise) -> None:
+        with _mendable(self.uri):
+            before = self.client.get_run(self.parent).data
+        drawn = draw(before.metrics)
+        written = before.tags.get(DESCRIPTION)
+        ours = written is None or _digest(written) == before.tags.get("whaleid.description")
+        tags = {DESCRIPTION: drawn.description, "whaleid.description": _digest(drawn.description)} if ours else {}
+        with _mendable(self.uri):
+            self._log_batch(drawn.metrics, {}, tags, self.parent)
+            for name, text in drawn.pages.items():
+                self.client.log_text(self.parent, text, name)
+
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
         with _mendable(self.uri):
             self.client.set_terminated(self.id, status)
 
-    def _log_batch(self, metrics: Mapping[str, float], params: Mapping[str, object], tags: Mapping[str, str]) -> None:
+    def _log_batch(
+        self,
+        metrics: Mapping[str, float],
+        params: Mapping[str, object],
+        tags: Mapping[str, str],
+        run: str | None = None,
+    ) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
         now = time.time_ns() // 1_000_000
         self.client.log_batch(
-            self.id,
+            run or self.id,
             [Metric(key, float(value), now, self.epoch) for key, value in metrics.items()],
             [Param(key, str(value)) for key, value in params.items()],
             [RunTag(key, value) for key, value in tags.items()],
@@ -184,7 +209,7 @@ def _begin(stage: str, variant: str | None) -> _MlflowRun:
         tags = {key: value for key, value in {**shared, **own}.items() if value}
         name = f"{stage} {variant}" if variant else stage
         begun = client.create_run(experiment, run_name=name, tags={**tags, "mlflow.parentRunId": parent})
-    return _MlflowRun(client, uri, experiment, begun.info.run_id, stage, variant)
+    return _MlflowRun(client, uri, experiment, begun.info.run_id, parent, stage, variant)
 
 
 def _store() -> tuple[str, Path | None]:
@@ -268,7 +293,7 @@ def _execution() -> tuple[str, dict[str, str]]:
         baseline = os.environ.get("DVC_EXP_BASELINE_REV", "")
         name, key = named, (named, baseline)
         tags |= {"dvc.experiment": named, "dvc.baseline": baseline}
-    return name, tags | {"whaleid.key": hashlib.md5(repr(key).encode()).hexdigest()}
+    return name, tags | {"whaleid.key": _digest(repr(key))}
 
 
 def _commit() -> str | None:
@@ -283,6 +308,10 @@ def _commit() -> str | None:
 def _md5(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _digest(text: str) -> str:
+    return hashlib.md5(text.encode()).hexdigest()
 
 
 @contextmanager
