@@ -12,8 +12,11 @@ MAX_PIXELS = 100_000_000
 """More than any camera in use takes; a decoded photo of this size needs 300 MB."""
 
 
-def load(path: Path) -> Image.Image:
+def load(path: Path, least: int | None = None) -> Image.Image:
     """Read the JPEG or PNG file `path` whole, in the mode it is stored in, upright by its EXIF orientation.
+
+    With `least`, a photo of which no side need have more pixels than that may come smaller, by 2, 4 or 8: a JPEG file
+    is read so in a fraction of the time.
 
     Raises:
         WhaleidError: the file is neither, cannot be read, breaks off, is damaged, or has more than
@@ -27,6 +30,8 @@ def load(path: Path) -> Image.Image:
         with image:
             if image.width * image.height > MAX_PIXELS:
                 raise WhaleidError(f"{path}: {image.width} x {image.height} pixels, over the {MAX_PIXELS:,} allowed")
+            if least is not None:
+                image.draft(None, (least, least))
             image.load()
             return ImageOps.exif_transpose(image)
     except WhaleidError:
@@ -52,10 +57,10 @@ def simplify(image: Image.Image) -> Image.Image:
     return image.convert("L" if grey else "RGB")
 
 
-def decode(path: Path) -> Image.Image:
-    """Read the photo `path`, upright, in mode L or RGB.
+def decode(path: Path, least: int | None = None) -> Image.Image:
+    """Read the photo `path`, upright, in mode L or RGB; `least` as in `load`.
 
     Raises:
         WhaleidError: as `load`.
     """
-    return simplify(load(path))
+    return simplify(load(path, least))

@@ -3,6 +3,7 @@
 Figures are made without pyplot: nothing is shared between two of them.
 """
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +34,14 @@ def photos_per_whale(photos: ArrayLike) -> Figure:
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     ranked, spread = figure.subplots(1, 2)
 
-    _style(ranked, "Photos of each whale", "whale, by rank", "photos (log scale)")
+    style(ranked, "Photos of each whale", "whale, by rank", "photos (log scale)")
     ranked.stairs(counts, np.arange(len(counts) + 1) + 0.5, baseline=None, color=BLUE, linewidth=2)
     ranked.xaxis.set_major_locator(MaxNLocator(integer=True))
     ranked.xaxis.set_major_formatter(THOUSANDS)
     _log(ranked, counts.max())
 
     single = int((counts == 1).sum())
-    _style(spread, "Whales by number of photos", "photos", "whales (log scale)")
+    style(spread, "Whales by number of photos", "photos", "whales (log scale)")
     spread.bar(numbers, whales, color=[ORANGE if number == 1 else BLUE for number in numbers])
     spread.set_xlim(0, counts.max() + 1)
     spread.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -63,7 +64,7 @@ def sizes(table: pd.DataFrame) -> Figure:
     for axes, (part, (name, colour)) in zip(panels, PARTS.items(), strict=True):
         rows = table[table["part"] == part]
         title = f"{name}: {rows['photos'].sum():,} photos (area of a point: photos of that size)"
-        _style(axes, title, "width (pixels)", "height (pixels)")
+        style(axes, title, "width (pixels)", "height (pixels)")
         area = 10 + 500 * rows["photos"] / table["photos"].max()
         axes.scatter(rows["width"], rows["height"], s=area, color=colour, alpha=0.3, linewidth=0)
     panels[0].set(xlim=(0, 1.08 * table["width"].max()), ylim=(0, 1.08 * table["height"].max()))
@@ -79,8 +80,15 @@ def modes(table: pd.DataFrame) -> Figure:
 def save(figure: Figure, path: Path) -> None:
     """Write `figure` to the PNG file `path`."""
     with replacing(path) as temporary:
-        # without matplotlib's version among the bytes
-        figure.savefig(temporary, dpi=100, metadata={"Software": None})
+        temporary.write_bytes(png(figure))
+
+
+def png(figure: Figure) -> bytes:
+    """Return `figure` as a PNG file."""
+    file = io.BytesIO()
+    # without matplotlib's version among the bytes
+    figure.savefig(file, dpi=100, metadata={"Software": None})
+    return file.getvalue()
 
 
 def _bars(table: pd.DataFrame, title: str) -> Figure:
@@ -89,7 +97,7 @@ def _bars(table: pd.DataFrame, title: str) -> Figure:
     wide = wide.loc[wide.sum(axis=1).sort_values(kind="stable").index]
     figure = Figure(figsize=(8, 1.4 + 0.7 * len(wide)), layout="constrained")
     axes = figure.subplots()
-    _style(axes, title, "photos", "")
+    style(axes, title, "photos", "")
     for above, (part, (name, colour)) in zip((0.2, -0.2), PARTS.items(), strict=True):
         if part not in wide:
             continue
@@ -105,7 +113,8 @@ def _bars(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def _style(axes: Axes, title: str, x: str, y: str) -> None:
+def style(axes: Axes, title: str, x: str, y: str) -> None:
+    """Give `axes` a title, the names of its axes and what all plots have in common."""
     axes.set_title(title, loc="left", fontsize=11)
     axes.set(xlabel=x, ylabel=y, axisbelow=True)
     axes.grid(color="#e4e4e4", linewidth=0.8)

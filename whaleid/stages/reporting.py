@@ -3,13 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from whaleid import files
+from whaleid.errors import InputProblems, WhaleidError
+from whaleid.identify import metrics, validation
+from whaleid.images.decode import decode
+from whaleid.labels import NEW_WHALE, PLACES
+from whaleid.parallel import cores
+from whaleid.report import curves, page, plots, tables
+from whaleid.report.choice import Shown, chosen, submitted, validated
+from whaleid.report.page import Picture, Sheet
+from whaleid.report.thumbnails import WIDTH, thumbnail
 
+TITLES = {
+    "threshold": "MAP@5 by threshold",
+    "unknown_share": "MAP@5 by share of unknown queries",
+    "reliability": "Reliability, before and after calibration",
+    "scores": "Probability of the best whale",
+    "ranks": "Rank of the truth, known whales",
+    "photos": "MAP@5 by photos of the whale",
+}
+"""Of the pictures, by the names of their files."""
+SHEETS = {
+    "right": ("Most confident, and right", "Validation queries whose whale was named first, the most probable on top."),
+    "wrong": ("Most confident, and wrong", "A whale was named first that is not the truth, the most probable on top."),
+    "close": ("Closest to the threshold", "The best whale's probability is nearest to the threshold."),
+}
+ROLES = {
+    "known": "of known whales",
+    "unknown": "of unknown whales",
+    "duplicate": "duplicates",
+    "new_whale": "labelled new_whale",
+    "new_whale_train": "training photos labelled new_whale",
+}
+CALIBRATIONS = {"ece_uncalibrated": "before", "ece": "after", "ece_chance": "by chance"}
 Nearest = Callable[[Sequence[tuple[str, str]]], list[str]]
 """Takes pairs of a query's Image and a whale; returns, for each, the whale's labelled photo most like the query.
 
@@ -44,8 +78,10 @@ class Queries:
     """The queries to come as they were answered."""
 
     frame: pd.DataFrame
-    """`Image,label1..label5,probability1..probability5,truth,leaked`: the ranking as it is submitted; the probability of
-    `new_whale` is the threshold, and empty where there is none; `truth` is empty where it is not known."""
+    """`Image,label1..label5,probability1..probability5,truth,leaked`: the ranking as it is submitted.
+
+    The probability of `new_whale` is the threshold, and NaN where there is none; `truth` is an empty string where it is
+    not known; `leaked` says whether the query duplicates a labelled photo."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +101,147 @@ class Photos:
 
 
 def write(folder: Path, variant: str, answers: Answers | None, queries: Queries, photos: Photos) -> None:
-    """Write the report of `variant` whole; `answers` is None where validation asked nothing."""
+    """Write the report of `variant` whole: `report.html`, and each of its pictures with the table behind it.
+
+    `answers` is None where validation asked nothing; then there is the page alone, with what is known of the queries to
+    come.
+
+    Raises:
+        InputProblems: photos are missing or damaged.
+    """
+    leaked = [submitted(row) for row in _rows(queries.frame[queries.frame["leaked"]].sort_values("Image"))]
+    sheets = [] if answers is None else _validation_sheets(answers, photos)
+    sheets.append(Sheet("Leaks", _of_leaks(leaked), _beside(leaked, photos.nearest_test), folded=True))
+    pictures = {} if answers is None else _pictures(answers)
+    figures = _graded(queries.frame) if answers is None else answers.figures
+    shown = _thumbnails(sorted(page.images(sheets)), photos)
+    lead = _lead(answers, len(queries.frame))
+    html = page.render(f"whaleid: {variant}", lead, figures, list(pictures.values()), sheets, shown)
     with files.replacing_folder(folder) as temporary:
-        (temporary / "report.html").write_text(f"<!doctype html><title>{variant}</title>\n", encoding="utf-8")
+        for name, picture in pictures.items():
+            files.write_csv(picture.table, temporary / f"{name}.csv")
+            (temporary / f"{name}.png").write_bytes(picture.png)
+        (temporary / "report.html").write_text(html, encoding="utf-8", newline="\n")
+
+
+def _pictures(answers: Answers) -> dict[str, Picture]:
+    """Return the pictures by the names of their files."""
+    frame, figures = answers.frame, answers.figures
+    importance = validation.importance(frame["role"], answers.unknown_share, answers.duplicate_share)
+    made: dict[str, tuple[pd.DataFrame, Callable[[pd.DataFrame], Figure], str]] = {}
+    if answers.curve is not None and answers.threshold is not None and answers.threshold_auto is not None:
+        found, chosen = answers.threshold_auto, answers.threshold
+        says = (
+            "Whales above the threshold come before new_whale. Overall weighs the kinds as they are expected to come."
+        )
+        made["threshold"] = answers.curve, lambda table: curves.threshold(table, found, chosen), says
+    made["unknown_share"] = (
+        tables.unknown_share(frame, answers.duplicate_share),
+        lambda table: curves.unknown_share(table, answers.unknown_share),
+        f"Exact, since MAP@5 is a mean. Duplicates are {answers.duplicate_share:.1%} of the queries throughout.",
+    )
+    errors = [f"{figures[key]:.3f} {when}" for key, when in CALIBRATIONS.items() if key in figures]
+    made["reliability"] = (
+        tables.reliability(frame, importance),
+        curves.reliability,
+        "On the dotted line what is said is true." + (f" Mean distance (ECE): {', '.join(errors)}." if errors else ""),
+    )
+    made["scores"] = (
+        tables.scores(frame),
+        lambda table: curves.scores(table, answers.threshold),
+        "A threshold parts known from unknown as well as these differ.",
+    )
+    made["ranks"] = (
+        tables.ranks(frame),
+        curves.ranks,
+        "Where new_whale stands before the truth, it costs a rank.",
+    )
+    made["photos"] = (
+        tables.photos(frame, answers.photos_of_whale),
+        curves.photos,
+        "Queries of known whales, by how many photos of their whale they are compared with.",
+    )
+    return {
+        name: Picture(TITLES[name], says, plots.png(draw(table)), table) for name, (table, draw, says) in made.items()
+    }
+
+
+def _validation_sheets(answers: Answers, photos: Photos) -> list[Sheet]:
+    sheets = []
+    for name, rows in chosen(answers.frame).items():
+        title, says = SHEETS[name]
+        shown = [validated(row) for row in _rows(rows)]
+        sheets.append(Sheet(title, says, _beside(shown, photos.nearest_validation)))
+    return sheets
+
+
+def _beside(shown: Sequence[Shown], nearest: Nearest) -> list[tuple[Shown, list[str]]]:
+    """Return each query with the photo of each of its candidates; `new_whale` has none."""
+    pairs = [(query.image, found.label) for query in shown for found in query.candidates if found.label != NEW_WHALE]
+    found = dict(zip(pairs, nearest(pairs), strict=True)) if pairs else {}
+    return [
+        (query, [found.get((query.image, candidate.label), "") for candidate in query.candidates]) for query in shown
+    ]
+
+
+def _thumbnails(images: Sequence[str], photos: Photos) -> dict[str, bytes]:
+    """Return the thumbnail of each photo.
+
+    Raises:
+        InputProblems: as `write`.
+    """
+
+    def made(image: str) -> bytes | str:
+        try:
+            # twice a thumbnail's size is enough to shrink it well
+            return thumbnail(decode(photos.path(image), 2 * WIDTH))
+        except WhaleidError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        found = dict(zip(images, pool.map(made, images), strict=True))
+    failed = [said for said in found.values() if isinstance(said, str)]
+    if failed:
+        remedy = "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
+        raise InputProblems("The report cannot show photos", failed, remedy)
+    return {image: small for image, small in found.items() if isinstance(small, bytes)}
+
+
+def _graded(frame: pd.DataFrame) -> dict[str, float]:
+    """Return the MAP@5 of the queries whose truth is known, and of those that are no leaks."""
+    known = frame[frame["truth"] != ""]
+    labels = [f"label{place}" for place in range(1, PLACES + 1)]
+    return {
+        key: metrics.mean_average_precision(rows[labels].to_numpy().tolist(), rows["truth"].tolist())
+        for key, rows in (("solution_map5", known), ("solution_map5_no_duplicates", known[~known["leaked"]]))
+        if len(rows)
+    }
+
+
+def _lead(answers: Answers | None, queries: int) -> list[str]:
+    """Return what is said on top of the page."""
+    asked = f"{queries:,} queries to come were answered."
+    if answers is None:
+        return [f"{asked} Validation asked nothing: its photos were learnt, too."]
+    roles = answers.frame["role"].value_counts()
+    counted = [f"{roles[role]:,} {name}" for role, name in ROLES.items() if role in roles]
+    lead = [f"Validation asked {len(answers.frame):,} queries: {', '.join(counted)}. {asked}"]
+    if "unknown" not in roles and "new_whale" in roles:
+        lead.append("Validation holds out no whale, so photos labelled new_whale stand for unknown whales.")
+    if answers.threshold is not None and answers.threshold_auto is not None:
+        auto = f"auto, found on validation: {answers.threshold_auto:g}"
+        same = answers.threshold == answers.threshold_auto
+        lead.append(f"Threshold {auto}." if same else f"Threshold {answers.threshold:g} ({auto}).")
+    return lead
+
+
+def _of_leaks(leaked: Sequence[Shown]) -> str:
+    said = f"{len(leaked):,} queries to come duplicate a labelled photo."
+    graded = [query.rank for query in leaked if query.truth]
+    if graded:
+        said += f" Of {len(graded):,} the truth is known: {sum(rank == 1 for rank in graded):,} are named first."
+    return said
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]

@@ -1,0 +1,230 @@
+"""One page that needs nothing else: figures, pictures and contact sheets, in plain HTML and CSS.
+
+Labels and file names come from outside: all text goes through `escape`.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import pandas as pd
+
+from whaleid.labels import NEW_WHALE
+from whaleid.report.choice import Candidate, Shown
+from whaleid.report.names import BASELINES, NAMES, TILES
+from whaleid.report.style import STYLE
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot and the table behind it."""
+
+    title: str
+    says: str
+    png: bytes
+    table: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Queries beside what they were answered with."""
+
+    title: str
+    says: str
+    rows: Sequence[tuple[Shown, Sequence[str]]]
+    """Each query and, for each of its candidates, the Image of a photo, or an empty string for none."""
+    folded: bool = False
+    """Whether only the title shows at first."""
+
+
+def render(
+    title: str,
+    lead: Sequence[str],
+    figures: Mapping[str, float],
+    pictures: Sequence[Picture],
+    sheets: Sequence[Sheet],
+    photos: Mapping[str, bytes],
+) -> str:
+    """Return the page.
+
+    Args:
+        title: its heading.
+        lead: paragraphs below the heading.
+        figures: by the keys of `paths.metrics`; an interval's ends are at `KEY_low` and `KEY_high`.
+        pictures: in their order.
+        sheets: in their order.
+        photos: the JPEG file of every Image that `sheets` show; each is embedded once.
+    """
+    number = {image: place for place, image in enumerate(sorted(photos))}
+    drawn = "\n".join(f".p{number[image]}{{background-image:url({_data('jpeg', photos[image])})}}" for image in number)
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        *(f"<p>{escape(paragraph)}</p>" for paragraph in lead),
+        _tiles(figures),
+        _baselines(figures),
+        _pictures(pictures),
+        _sheets(sheets, number),
+        _figures(figures),
+    ]
+    body = "\n".join(part for part in parts if part)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width">\n<title>{escape(title)}</title>\n'
+        f"<style>{STYLE}{drawn}\n</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _tiles(figures: Mapping[str, float]) -> str:
+    tiles = [
+        f'<div class="tile"><span>{escape(name)}</span><b>{_number(key, figures[key])}</b>'
+        f"<small>{_interval(key, figures) or '&nbsp;'}</small></div>"
+        for key, name in TILES.items()
+        if key in figures
+    ]
+    return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+
+
+def _baselines(figures: Mapping[str, float]) -> str:
+    """Return bars of MAP@5: this variant's above those of the baselines."""
+    if "map5" not in figures:
+        return ""
+    shown = {"map5": "this variant"} | {key: name for key, name in BASELINES.items() if key in figures}
+    rows = []
+    for key, name in shown.items():
+        kind = ' class="me"' if key == "map5" else ""
+        bar = f'<i{kind} style="width:{100 * figures[key]:.2f}%"></i>'
+        if f"{key}_low" in figures:
+            low, high = 100 * figures[f"{key}_low"], 100 * figures[f"{key}_high"]
+            bar += f'<i class="at" style="left:{low:.2f}%;width:{max(0.0, high - low):.2f}%"></i>'
+        label = f"<b>{escape(name)}</b>" if key == "map5" else escape(name)
+        rows.append(
+            f'<tr><td>{label}</td><td class="b"><div class="track">{bar}</div></td>'
+            f'<td class="n">{figures[key]:.3f}</td><td class="n">{_interval(key, figures)}</td></tr>'
+        )
+    return (
+        f"<h2>MAP@5 beside the baselines</h2>\n<table class='bars'>{''.join(rows)}</table>\n"
+        "<p>Brackets are 95 % intervals: whales, not photos, were drawn anew.</p>"
+    )
+
+
+def _figures(figures: Mapping[str, float]) -> str:
+    """Return every figure with its interval and what it means; those without a name at the end."""
+    named = {key for group in NAMES.values() for key in group}
+    ends = {f"{key}_{end}" for key in figures for end in ("low", "high")}
+    rest = {key: (key, "") for key in figures if key not in named | ends | BASELINES.keys()}
+    groups = [
+        *NAMES.items(),
+        ("Baselines, MAP@5", {key: (name, "") for key, name in BASELINES.items()}),
+        ("More", rest),
+    ]
+    rows = []
+    for heading, group in groups:
+        held = {key: said for key, said in group.items() if key in figures}
+        if held:
+            rows.append(f'<tr class="h"><th colspan="4">{escape(heading)}</th></tr>')
+        rows += [
+            f'<tr><td>{escape(name)}</td><td class="n">{_number(key, figures[key])}</td>'
+            f'<td class="n">{_interval(key, figures)}</td><td class="m">{escape(meaning)}</td></tr>'
+            for key, (name, meaning) in held.items()
+        ]
+    return f"<h2>All figures</h2>\n<table>{''.join(rows)}</table>" if rows else ""
+
+
+def _pictures(pictures: Sequence[Picture]) -> str:
+    if not pictures:
+        return ""
+    shown = [
+        f'<figure><img alt="{escape(picture.title)}" src="{_data("png", picture.png)}">'
+        f"<figcaption>{escape(picture.says)}</figcaption>"
+        f"<details><summary>table</summary>{_table(picture.table)}</details></figure>"
+        for picture in pictures
+    ]
+    return f'<h2>Curves</h2>\n<div class="pictures">\n{"".join(shown)}\n</div>'
+
+
+def _table(table: pd.DataFrame) -> str:
+    head = "".join(f"<th>{escape(str(name))}</th>" for name in table)
+    rows = table.itertuples(index=False, name=None)
+    cells = ("".join(f'<td class="n">{_cell(value)}</td>' for value in row) for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(f'<tr>{row}</tr>' for row in cells)}</tbody></table>"
+
+
+def _sheets(sheets: Sequence[Sheet], number: Mapping[str, int]) -> str:
+    if not sheets:
+        return ""
+    shown = []
+    for sheet in sheets:
+        rows = "\n".join(_strip(query, nearest, number) for query, nearest in sheet.rows)
+        says = f"<p>{escape(sheet.says)}</p>" if sheet.says else ""
+        title = escape(sheet.title)
+        body = f'<div class="sheet">\n{rows}\n</div>' if rows else "<p>None.</p>"
+        if sheet.folded:
+            shown.append(f"<h3>{title}</h3>\n{says}<details><summary>Show all</summary>{body}</details>")
+        else:
+            shown.append(f"<h3>{title}</h3>\n{says}{body}")
+    key = (
+        '<p class="key"><b class="ok">✓</b>the truth <b class="no">✗</b>wrong, and ranked before the truth. '
+        "On the left the query with the place of its truth; beside it the five answers, each with its probability "
+        "and that whale's labelled photo most like the query. new_whale stands at the threshold.</p>"
+    )
+    return "\n".join(["<h2>Contact sheets</h2>", key, *shown])
+
+
+def _strip(query: Shown, nearest: Sequence[str], number: Mapping[str, int]) -> str:
+    """Return a query beside its candidates."""
+    rank = query.rank
+    if not query.truth:
+        verdict, said = "<b>truth unknown</b>", ""
+    else:
+        verdict = f'<b class="ok">✓ rank {rank}</b>' if rank else '<b class="no">✗ not named</b>'
+        said = query.truth if query.whale in ("", query.truth) else f"{query.truth} ({query.whale}, held out)"
+    cells = [f'<div class="c q">{_photo(query.image, number)}{verdict}{_span(said)}</div>']
+    for place, (candidate, image) in enumerate(zip(query.candidates, nearest, strict=True), 1):
+        after = rank != 0 and place > rank
+        cells.append(_candidate(candidate, image, after, number))
+    return f'<div class="r">{"".join(cells)}</div>'
+
+
+def _candidate(candidate: Candidate, image: str, after: bool, number: Mapping[str, int]) -> str:
+    """Return a candidate's cell; `after`: the truth comes before it."""
+    kind, sign = {None: ("", ""), True: (" ok", "✓ "), False: (" off" if after else " no", "✗ ")}[candidate.right]
+    shown = "–" if candidate.probability is None else f"{candidate.probability:.3f}"  # noqa: RUF001
+    if candidate.label == NEW_WHALE:
+        picture = '<i class="t x">new</i>'
+    else:
+        picture = _photo(image, number) if image else '<i class="t x">no photo</i>'
+    return f'<div class="c{kind}">{picture}<b>{sign}{shown}</b>{_span(candidate.label)}</div>'
+
+
+def _photo(image: str, number: Mapping[str, int]) -> str:
+    name = escape(image)
+    return f'<i class="t p{number[image]}" role="img" aria-label="{name}" title="{name}"></i>'
+
+
+def _span(text: str) -> str:
+    return f'<span title="{escape(text)}">{escape(text) or "&nbsp;"}</span>'
+
+
+def _interval(key: str, figures: Mapping[str, float]) -> str:
+    low, high = figures.get(f"{key}_low"), figures.get(f"{key}_high")
+    return f"{_number(key, low)} to {_number(key, high)}" if low is not None and high is not None else ""
+
+
+def _number(key: str, value: float) -> str:
+    if key.startswith("threshold"):
+        return f"{value:.4g}"
+    return f"{value:.3f}"
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{b64encode(content).decode('ascii')}"
+
+
+def images(sheets: Iterable[Sheet]) -> set[str]:
+    """Return the Image of every photo that `sheets` show."""
+    return {image for sheet in sheets for query, nearest in sheet.rows for image in (query.image, *nearest) if image}

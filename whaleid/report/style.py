@@ -1,0 +1,63 @@
+"""The page's CSS: nothing is fetched, so the fonts are the reader's own."""
+
+from whaleid.report.plots import BLUE, GREY, ORANGE
+from whaleid.report.thumbnails import HEIGHT, WIDTH
+
+INK = "#1b1b1b"
+_PAGE = f"""
+body {{ font: 15px/1.45 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; color: {INK}; background: #fff;
+  max-width: 1340px; margin: 0 auto; padding: 20px 24px 60px }}
+h1 {{ font-size: 26px; margin: 0 0 2px }}
+h2 {{ font-size: 19px; margin: 36px 0 8px; border-bottom: 1px solid #ddd; padding-bottom: 4px }}
+h3 {{ font-size: 16px; margin: 24px 0 2px }}
+p {{ margin: 4px 0 10px; color: #444; max-width: 90ch }}
+table {{ border-collapse: collapse; font-size: 14px }}
+th, td {{ text-align: left; padding: 3px 14px 3px 0; vertical-align: top }}
+th {{ font-weight: 600 }}
+tr {{ border-top: 1px solid #eee }}
+tr.h th {{ padding-top: 14px }}
+td.n {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }}
+td.m {{ color: #444 }}
+summary {{ cursor: pointer; color: #444 }}
+summary:hover {{ color: #000 }}
+"""
+_FIGURES = f"""
+.tiles {{ display: flex; flex-wrap: wrap; gap: 12px; margin: 16px 0 }}
+.tile {{ border: 1px solid #ddd; border-radius: 6px; padding: 8px 14px; min-width: 118px }}
+.tile b {{ display: block; font-size: 25px; line-height: 1.2 }}
+.tile span, .tile small {{ display: block; font-size: 13px; color: {GREY} }}
+.bars {{ width: 100%; max-width: 900px }}
+.bars tr {{ border: 0 }}
+.bars td {{ white-space: nowrap }}
+.bars td.b {{ width: 60%; padding: 5px 14px 5px 0 }}
+.track {{ position: relative; height: 16px; background: #f1f1f1 }}
+.track i {{ position: absolute; top: 0; bottom: 0; left: 0; background: #b4b4b4 }}
+.track i.me {{ background: {BLUE} }}
+.track i.at {{ background: none; border: 1px solid {INK}; border-width: 0 2px; top: 3px; bottom: 3px }}
+.track i.at:after {{ content: ""; position: absolute; left: 0; right: 0; top: 4px; border-top: 2px solid {INK} }}
+.pictures {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(400px, 1fr)); gap: 18px 24px }}
+figure {{ margin: 0 }}
+figure img {{ width: 100%; max-width: 560px; height: auto; display: block }}
+figcaption {{ font-size: 13px; color: #444 }}
+figure table {{ font-size: 12px; margin-top: 6px }}
+"""
+_SHEETS = f"""
+.sheet {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(636px, 1fr)); gap: 6px 20px }}
+.r {{ display: flex; gap: 4px; padding: 6px 0; border-bottom: 1px solid #eee; content-visibility: auto;
+  contain-intrinsic-size: 636px 122px }}
+.c {{ width: {WIDTH}px; border: 2px solid #ddd; border-radius: 4px; padding: 0 0 3px; font-size: 12px;
+  line-height: 1.3; text-align: center }}
+.c b, .c span {{ display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; padding: 0 3px }}
+.q {{ border-color: #fff; margin-right: 8px }}
+.t {{ display: block; width: {WIDTH}px; height: {HEIGHT}px; background: #eee center/contain no-repeat;
+  print-color-adjust: exact; -webkit-print-color-adjust: exact }}
+.t.x {{ display: flex; align-items: center; justify-content: center; font-style: normal; color: {GREY} }}
+.c.ok {{ border-color: {BLUE}; box-shadow: 0 0 0 2px {BLUE} }}
+.c.no {{ border-color: {ORANGE} }}
+.c.off {{ opacity: 0.55 }}
+.ok b, b.ok {{ color: {BLUE} }}
+.no b, b.no {{ color: {ORANGE} }}
+.key b {{ padding: 0 3px 0 12px }}
+.key b:first-child {{ padding-left: 0 }}
+"""
+STYLE = _PAGE + _FIGURES + _SHEETS
