@@ -81,7 +81,7 @@ def reliability(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def scores(table: pd.DataFrame, chosen: float | None) -> Figure:
+def scores(table: pd.DataFrame, chosen: float) -> Figure:
     """Plot how many queries have which probability of the best whale, known and unknown apart; mark the threshold.
 
     `table` is `least,most,known_right,known_wrong,unknown`.
@@ -94,13 +94,11 @@ def scores(table: pd.DataFrame, chosen: float | None) -> Figure:
         axes.stairs(table[column], edges, fill=True, color=colour)
         said = f"{name}: {table[column].sum():,}"
         axes.set_title(said, loc="right", fontsize=9, color=colour, pad=3)
-        if chosen is not None:
-            axes.axvline(chosen, color=INK, linewidth=1, linestyle=":")
+        axes.axvline(chosen, color=INK, linewidth=1, linestyle=":")
         axes.set_ylim(0, max(1, 1.08 * table[column].max()))
         _integers(axes)
     panels[0].set_title("Probability of the best whale", loc="left", fontsize=11)
-    marked = "" if chosen is None else f" (dotted: the threshold, {chosen:g})"
-    panels[-1].set(xlim=(0, 1), xlabel=f"probability of the best whale{marked}")
+    panels[-1].set(xlim=(0, 1), xlabel=f"probability of the best whale (dotted: the threshold, {chosen:g})")
     return figure
 
 

@@ -55,6 +55,6 @@ TILES = {
     "auroc": "AUROC, known or unknown",
     "ece": "ECE",
     "solution_map5": "MAP@5, solution",
-    "solution_map5_no_duplicates": "without leaks",
+    "solution_map5_no_duplicates": "solution, without leaks",
 }
 """The figures on top of the page."""

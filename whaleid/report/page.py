@@ -89,10 +89,11 @@ def _baselines(figures: Mapping[str, float]) -> str:
     """Return bars of MAP@5: this variant's above those of the baselines."""
     if "map5" not in figures:
         return ""
-    shown = {"map5": "this variant"} | {key: name for key, name in BASELINES.items() if key in figures}
+    named = {"map5": "this variant", "solution_map5": "by the solution"} | BASELINES
+    shown = {key: name for key, name in named.items() if key in figures}
     rows = []
     for key, name in shown.items():
-        kind = ' class="me"' if key == "map5" else ""
+        kind = "" if key in BASELINES else ' class="me"'
         bar = f'<i{kind} style="width:{100 * figures[key]:.2f}%"></i>'
         if f"{key}_low" in figures:
             low, high = 100 * figures[f"{key}_low"], 100 * figures[f"{key}_high"]
@@ -137,7 +138,7 @@ def _pictures(pictures: Sequence[Picture]) -> str:
     shown = [
         f'<figure><img alt="{escape(picture.title)}" src="{_data("png", picture.png)}">'
         f"<figcaption>{escape(picture.says)}</figcaption>"
-        f"<details><summary>table</summary>{_table(picture.table)}</details></figure>"
+        f"<details><summary>table</summary><div>{_table(picture.table)}</div></details></figure>"
         for picture in pictures
     ]
     return f'<h2>Curves</h2>\n<div class="pictures">\n{"".join(shown)}\n</div>'
@@ -164,7 +165,7 @@ def _sheets(sheets: Sequence[Sheet], number: Mapping[str, int]) -> str:
         else:
             shown.append(f"<h3>{title}</h3>\n{says}{body}")
     key = (
-        '<p class="key"><b class="ok">✓</b>the truth <b class="no">✗</b>wrong, and ranked before the truth. '
+        '<p class="key"><b class="ok">✓</b>the truth <b class="no">✗</b>wrong; pale where it comes after the truth. '
         "On the left the query with the place of its truth; beside it the five answers, each with its probability "
         "and that whale's labelled photo most like the query. new_whale stands at the threshold.</p>"
     )
@@ -173,13 +174,15 @@ def _sheets(sheets: Sequence[Sheet], number: Mapping[str, int]) -> str:
 
 def _strip(query: Shown, nearest: Sequence[str], number: Mapping[str, int]) -> str:
     """Return a query beside its candidates."""
-    rank = query.rank
+    rank, held_out = query.rank, query.whale not in ("", query.truth)
     if not query.truth:
-        verdict, said = "<b>truth unknown</b>", ""
+        verdict = "<b>truth unknown</b>"
+    elif rank == 1:
+        verdict = '<b class="ok">✓ rank 1</b>'
     else:
-        verdict = f'<b class="ok">✓ rank {rank}</b>' if rank else '<b class="no">✗ not named</b>'
-        said = query.truth if query.whale in ("", query.truth) else f"{query.truth} ({query.whale}, held out)"
-    cells = [f'<div class="c q">{_photo(query.image, number)}{verdict}{_span(said)}</div>']
+        verdict = f"<b>rank {rank}</b>" if rank else '<b class="no">✗ not named</b>'
+    said = _span(query.truth, f"{query.whale}, held out" if held_out else query.truth)
+    cells = [f'<div class="c q">{_photo(query.image, number)}{verdict}{said}</div>']
     for place, (candidate, image) in enumerate(zip(query.candidates, nearest, strict=True), 1):
         after = rank != 0 and place > rank
         cells.append(_candidate(candidate, image, after, number))
@@ -194,7 +197,7 @@ def _candidate(candidate: Candidate, image: str, after: bool, number: Mapping[st
         picture = '<i class="t x">new</i>'
     else:
         picture = _photo(image, number) if image else '<i class="t x">no photo</i>'
-    return f'<div class="c{kind}">{picture}<b>{sign}{shown}</b>{_span(candidate.label)}</div>'
+    return f'<div class="c{kind}">{picture}<b>{sign}{shown}</b>{_span(candidate.label, candidate.label)}</div>'
 
 
 def _photo(image: str, number: Mapping[str, int]) -> str:
@@ -202,8 +205,8 @@ def _photo(image: str, number: Mapping[str, int]) -> str:
     return f'<i class="t p{number[image]}" role="img" aria-label="{name}" title="{name}"></i>'
 
 
-def _span(text: str) -> str:
-    return f'<span title="{escape(text)}">{escape(text) or "&nbsp;"}</span>'
+def _span(text: str, more: str) -> str:
+    return f'<span title="{escape(more)}">{escape(text) or "&nbsp;"}</span>'
 
 
 def _interval(key: str, figures: Mapping[str, float]) -> str:

@@ -39,7 +39,10 @@ _FIGURES = f"""
 figure {{ margin: 0 }}
 figure img {{ width: 100%; max-width: 560px; height: auto; display: block }}
 figcaption {{ font-size: 13px; color: #444 }}
+figure summary {{ font-size: 13px }}
+figure details div {{ max-height: 320px; overflow: auto }}
 figure table {{ font-size: 12px; margin-top: 6px }}
+figure th {{ text-align: right }}
 """
 _SHEETS = f"""
 .sheet {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(636px, 1fr)); gap: 6px 20px }}
@@ -54,7 +57,7 @@ _SHEETS = f"""
 .t.x {{ display: flex; align-items: center; justify-content: center; font-style: normal; color: {GREY} }}
 .c.ok {{ border-color: {BLUE}; box-shadow: 0 0 0 2px {BLUE} }}
 .c.no {{ border-color: {ORANGE} }}
-.c.off {{ opacity: 0.55 }}
+.c.off {{ opacity: 0.6 }}
 .ok b, b.ok {{ color: {BLUE} }}
 .no b, b.no {{ color: {ORANGE} }}
 .key b {{ padding: 0 3px 0 12px }}

@@ -11,7 +11,7 @@ BINS = 10
 SCORE_BINS = 20
 PHOTOS = (1, 2, 3, 4, 5, 6, 10, 20)
 """The least number of photos of each class of whales."""
-SHARES: npt.NDArray[np.float64] = np.arange(101) / 100
+SHARES: npt.NDArray[np.float64] = np.arange(21) / 20
 
 
 def kinds(roles: "pd.Series[str]") -> npt.NDArray[np.str_]:
@@ -37,7 +37,7 @@ def right(answers: pd.DataFrame) -> npt.NDArray[np.bool_]:
 
 
 def unknown_share(answers: pd.DataFrame, duplicate_share: float) -> pd.DataFrame:
-    """Return MAP@5 by the share of queries of no known whale: `unknown_share,map5,all_new_whale`, in steps of 0.01.
+    """Return MAP@5 by the share of queries of no known whale: `unknown_share,map5,all_new_whale`, in steps of 0.05.
 
     MAP@5 is a mean, so mixing the kinds' means is exact. Duplicates are a share of `duplicate_share` throughout;
     a kind without queries leaves its share to the others. `all_new_whale` answers `new_whale` to everything.

@@ -43,7 +43,7 @@ ROLES = {
     "new_whale": "labelled new_whale",
     "new_whale_train": "training photos labelled new_whale",
 }
-CALIBRATIONS = {"ece_uncalibrated": "before", "ece": "after", "ece_chance": "by chance"}
+ERRORS = {"ece_uncalibrated": "before", "ece": "after", "ece_chance": "by chance"}
 Nearest = Callable[[Sequence[tuple[str, str]]], list[str]]
 """Takes pairs of a query's Image and a whale; returns, for each, the whale's labelled photo most like the query.
 
@@ -125,45 +125,35 @@ def write(folder: Path, variant: str, answers: Answers | None, queries: Queries,
 
 
 def _pictures(answers: Answers) -> dict[str, Picture]:
-    """Return the pictures by the names of their files."""
-    frame, figures = answers.frame, answers.figures
-    importance = validation.importance(frame["role"], answers.unknown_share, answers.duplicate_share)
-    made: dict[str, tuple[pd.DataFrame, Callable[[pd.DataFrame], Figure], str]] = {}
+    """Return the pictures by the names of their files; those of probabilities only where there is a threshold."""
+    frame = answers.frame
+    made: dict[str, Picture] = {}
+
+    def add(name: str, says: str, table: pd.DataFrame, figure: Figure) -> None:
+        made[name] = Picture(TITLES[name], says, plots.png(figure), table)
+
     if answers.curve is not None and answers.threshold is not None and answers.threshold_auto is not None:
-        found, chosen = answers.threshold_auto, answers.threshold
-        says = (
-            "Whales above the threshold come before new_whale. Overall weighs the kinds as they are expected to come."
-        )
-        made["threshold"] = answers.curve, lambda table: curves.threshold(table, found, chosen), says
-    made["unknown_share"] = (
-        tables.unknown_share(frame, answers.duplicate_share),
-        lambda table: curves.unknown_share(table, answers.unknown_share),
-        f"Exact, since MAP@5 is a mean. Duplicates are {answers.duplicate_share:.1%} of the queries throughout.",
-    )
-    errors = [f"{figures[key]:.3f} {when}" for key, when in CALIBRATIONS.items() if key in figures]
-    made["reliability"] = (
-        tables.reliability(frame, importance),
-        curves.reliability,
-        "On the dotted line what is said is true." + (f" Mean distance (ECE): {', '.join(errors)}." if errors else ""),
-    )
-    made["scores"] = (
-        tables.scores(frame),
-        lambda table: curves.scores(table, answers.threshold),
-        "A threshold parts known from unknown as well as these differ.",
-    )
-    made["ranks"] = (
-        tables.ranks(frame),
-        curves.ranks,
-        "Where new_whale stands before the truth, it costs a rank.",
-    )
-    made["photos"] = (
-        tables.photos(frame, answers.photos_of_whale),
-        curves.photos,
-        "Queries of known whales, by how many photos of their whale they are compared with.",
-    )
-    return {
-        name: Picture(TITLES[name], says, plots.png(draw(table)), table) for name, (table, draw, says) in made.items()
-    }
+        says = "Whales above the threshold come before new_whale. Overall weighs kinds as they are expected to come."
+        drawn = curves.threshold(answers.curve, answers.threshold_auto, answers.threshold)
+        add("threshold", says, answers.curve, drawn)
+    table = tables.unknown_share(frame, answers.duplicate_share)
+    says = f"Exact, since MAP@5 is a mean. Duplicates are {answers.duplicate_share:.1%} of the queries throughout."
+    add("unknown_share", says, table, curves.unknown_share(table, answers.unknown_share))
+    if answers.threshold is not None:
+        importance = validation.importance(frame["role"], answers.unknown_share, answers.duplicate_share)
+        table = tables.reliability(frame, importance)
+        errors = [f"{answers.figures[key]:.3f} {when}" for key, when in ERRORS.items() if key in answers.figures]
+        says = f"On the dotted line what is said is true. Mean distance (ECE): {', '.join(errors) or 'not measured'}."
+        add("reliability", says, table, curves.reliability(table))
+        table = tables.scores(frame)
+        says = "The less blue and grey overlap, the better one threshold parts known from unknown."
+        add("scores", says, table, curves.scores(table, answers.threshold))
+    table = tables.ranks(frame)
+    add("ranks", "Where new_whale stands before the truth, it costs one place.", table, curves.ranks(table))
+    table = tables.photos(frame, answers.photos_of_whale)
+    says = "Queries of known whales, by how many photos of their whale they are compared with."
+    add("photos", says, table, curves.photos(table))
+    return made
 
 
 def _validation_sheets(answers: Answers, photos: Photos) -> list[Sheet]:
@@ -171,6 +161,8 @@ def _validation_sheets(answers: Answers, photos: Photos) -> list[Sheet]:
     for name, rows in chosen(answers.frame).items():
         title, says = SHEETS[name]
         shown = [validated(row) for row in _rows(rows)]
+        if not shown and answers.threshold is None:
+            continue
         sheets.append(Sheet(title, says, _beside(shown, photos.nearest_validation)))
     return sheets
 
