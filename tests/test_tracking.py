@@ -193,6 +193,34 @@ def test_the_parent_sums_up_what_its_stages_found(project: Path) -> None:
     assert parent.data.metrics == {"map5.toy": 0.6, "map5.full": 0.75}
 
 
+def test_the_parent_ends_as_the_last_of_its_stages(project: Path) -> None:
+    name = md5("threshold: 0.2\n")[:7]
+    track("explore")
+    begun = runs()[name].info.start_time
+    with pytest.raises(ZeroDivisionError), tracking.run("train", "toy"):
+        raise ZeroDivisionError
+    assert runs()[name].info.status == "FAILED"
+    track("embed", "toy")
+    parent = runs()[name].info
+    assert parent.status == "FINISHED"
+    assert parent.start_time == begun
+    assert parent.end_time >= runs()["embed toy"].info.end_time
+
+
+def test_a_parent_that_is_deleted_meanwhile_stops_nothing(project: Path) -> None:
+    with tracking.run("predict", "toy") as run:
+        client().delete_run(runs()[md5("threshold: 0.2\n")[:7]].info.run_id)
+        run.log(Record(metrics={"map5": 0.5}))
+        run.summarise(lambda known: Summary({}, "never", {}))
+    assert {each: run.info.status for each, run in runs().items()} == {"predict toy": "FINISHED"}
+
+
+def test_a_setting_tells_runs_of_a_stage_apart(project: Path) -> None:
+    with tracking.run("predict", "toy", "at 0.2") as run:
+        run.log(Record())
+    assert runs()["predict toy at 0.2"].data.tags["whaleid.variant"] == "toy"
+
+
 def test_a_commit_names_the_parent_and_tags_every_run(project: Path) -> None:
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
     subprocess.run([*git, "init", "-q"], check=True)

@@ -81,8 +81,11 @@ def _run(stage: str, variant: str | None = None) -> None:
         return
     from whaleid import tracking
 
+    setting = ""
+    if stage == "predict" and variant != "phash" and settings.threshold != "auto":
+        setting = f"at {settings.threshold:g}"
     # the run is opened before the stage's modules are loaded: a tracker out of reach is told at once
-    with tracking.run(stage, variant) as run:
+    with tracking.run(stage, variant, setting) as run:
         if stage == "train":
             arguments.append(run.log_epoch)
         run.log(importlib.import_module(f"whaleid.stages.{stage}").run(*arguments))

@@ -58,8 +58,10 @@ class Run:
 
 
 @contextmanager
-def run(stage: str, variant: str | None = None) -> Iterator[Run]:
+def run(stage: str, variant: str | None = None, setting: str = "") -> Iterator[Run]:
     """Track an execution of `stage`: open the store before the work, close the run after it.
+
+    `setting` goes into the run's name: what it is to be told from others of the same stage and variant by.
 
     The store is MLFLOW_TRACKING_URI, else `mlflow.db` in DVC's root, else in the working directory.
     An exception of the block passes through unchanged, and the run is marked as failed (or killed).
@@ -75,7 +77,7 @@ def run(stage: str, variant: str | None = None) -> Iterator[Run]:
         yield Run()
         return
     _import_mlflow()
-    tracked = _begin(stage, variant)
+    tracked = _begin(stage, variant, setting)
     try:
         yield tracked
     except BaseException as error:
@@ -122,10 +124,12 @@ class _MlflowRun(Run):
 
     def summarise(self, draw: Summarise) -> None:
         with _mendable(self.uri):
-            before = self.client.get_run(self.parent).data
-        drawn = draw(before.metrics)
-        written = before.tags.get(DESCRIPTION)
-        ours = written is None or _digest(written) == before.tags.get("whaleid.description")
+            parent = self.client.get_run(self.parent)
+        if parent.info.lifecycle_stage != "active":  # someone deleted it meanwhile
+            return
+        drawn = draw(parent.data.metrics)
+        written = parent.data.tags.get(DESCRIPTION)
+        ours = written is None or _digest(written) == parent.data.tags.get("whaleid.description")
         tags = {DESCRIPTION: drawn.description, "whaleid.description": _digest(drawn.description)} if ours else {}
         with _mendable(self.uri):
             self._log_batch(drawn.metrics, {}, tags, self.parent)
@@ -133,9 +137,11 @@ class _MlflowRun(Run):
                 self.client.log_text(self.parent, text, name)
 
     def end(self, status: str) -> None:
-        """Close the run as FINISHED, FAILED or KILLED."""
+        """Close the run as FINISHED, FAILED or KILLED; its parent ends with it, as the last of its stages so far."""
         with _mendable(self.uri):
             self.client.set_terminated(self.id, status)
+            if self.client.get_run(self.parent).info.lifecycle_stage == "active":  # else someone deleted it meanwhile
+                self.client.set_terminated(self.parent, status)
 
     def _log_batch(
         self,
@@ -192,7 +198,7 @@ def _import_mlflow() -> None:
         gc.enable()
 
 
-def _begin(stage: str, variant: str | None) -> _MlflowRun:
+def _begin(stage: str, variant: str | None, setting: str) -> _MlflowRun:
     """Open the store and begin the run of a stage below its parent."""
     from mlflow.tracking import MlflowClient
 
@@ -207,7 +213,7 @@ def _begin(stage: str, variant: str | None) -> _MlflowRun:
             experiment = _experiment(client, database)
             parent = _parent(client, experiment, execution, shared)
         tags = {key: value for key, value in {**shared, **own}.items() if value}
-        name = f"{stage} {variant}" if variant else stage
+        name = " ".join(part for part in (stage, variant, setting) if part)
         begun = client.create_run(experiment, run_name=name, tags={**tags, "mlflow.parentRunId": parent})
     return _MlflowRun(client, uri, experiment, begun.info.run_id, parent, stage, variant)
 

@@ -192,7 +192,8 @@ def summary(variant: str, variants: Sequence[str]) -> Summarise:
     def drawn(known: Collection[str]) -> Summary:
         found = read(variants)
         figures = found[variant].metrics if variant in found else {}
-        own = {f"{key}.{variant}": figures[key] for key in ("map5", "solution_map5", "threshold") if key in figures}
+        measured = "map5" if "map5" in figures else "solution_map5"
+        own = {f"{key}.{variant}": figures[key] for key in (measured, "threshold") if key in figures}
         predicted = {name.partition(".")[2] for name in (*known, *own)}
         older = [each for each in found if each not in predicted]
         return Summary(own, as_markdown(found, variants, older), {"summary.html": as_html(found, variants, older)})
@@ -204,10 +205,11 @@ HEAD = """<!doctype html>
 <meta charset="utf-8">
 <title>whaleid: the variants compared</title>
 <style>
-body { font: 14px/1.5 system-ui, sans-serif; margin: 1.5rem; color: #1d2733; background: #fff }
-h2 { font-size: 1rem; margin: 1.5rem 0 .5rem }
+body { font: 13px/1.4 system-ui, sans-serif; margin: 1rem; color: #1d2733; background: #fff }
+h2 { font-size: 1rem; margin: 1.2rem 0 .4rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #dde3ea; white-space: nowrap }
+th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid #dde3ea; vertical-align: bottom }
+td { white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
 th { color: #52606d; font-weight: 600 }
 .best { font-weight: 700; background: #e3f4ea }
