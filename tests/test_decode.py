@@ -112,3 +112,11 @@ def test_gives_rgb_for_palettes_and_print_colours(tmp_path: Path) -> None:
     image = decode(tmp_path / "c.jpg")
     assert image.mode == "RGB"
     np.testing.assert_allclose(image.getpixel((1, 1)), (255, 0, 0), atol=3)
+
+
+@pytest.mark.parametrize(("suffix", "size"), [("jpg", (400, 200)), ("png", (1600, 800))])
+def test_a_jpeg_is_read_smaller_where_that_is_enough(tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
+    path = tmp_path / f"a.{suffix}"
+    Image.effect_noise((1600, 800), 50).save(path)
+    assert decode(path).size == (1600, 800)
+    assert decode(path, 192).size == size

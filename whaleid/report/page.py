@@ -104,7 +104,7 @@ def _baselines(figures: Mapping[str, float]) -> str:
             f'<td class="n">{figures[key]:.3f}</td><td class="n">{_interval(key, figures)}</td></tr>'
         )
     return (
-        f"<h2>MAP@5 beside the baselines</h2>\n<table class='bars'>{''.join(rows)}</table>\n"
+        f'<h2>MAP@5 beside the baselines</h2>\n<table class="bars">{"".join(rows)}</table>\n'
         "<p>Brackets are 95 % intervals: whales, not photos, were drawn anew.</p>"
     )
 

@@ -231,7 +231,7 @@ def _of_leaks(leaked: Sequence[Shown]) -> str:
     said = f"{len(leaked):,} queries to come duplicate a labelled photo."
     graded = [query.rank for query in leaked if query.truth]
     if graded:
-        said += f" Of {len(graded):,} the truth is known: {sum(rank == 1 for rank in graded):,} are named first."
+        said += f" Named first, where the truth is known: {sum(rank == 1 for rank in graded):,} of {len(graded):,}."
     return said
 
 
