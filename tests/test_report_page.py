@@ -86,7 +86,7 @@ def test_nothing_is_fetched_and_nothing_runs():
         ("bob", ["✓ 0.500", "✗ 0.500", "✗ 0.500"], "✓ rank 1"),
         ("ann", ["✗ 0.500", "✗ 0.500", "✓ 0.500"], "rank 3"),
         ("zoe", ["✗ 0.500", "✗ 0.500", "✗ 0.500"], "✗ not named"),
-        ("", ["0.500", "0.500", "0.500"], "truth unknown"),
+        ("", ["0.500", "0.500", "0.500"], "query"),
     ],
 )
 def test_right_and_wrong_have_a_sign_each(truth, signs, verdict):
@@ -98,6 +98,11 @@ def test_right_and_wrong_have_a_sign_each(truth, signs, verdict):
 def test_what_comes_after_the_truth_is_pale():
     html = render([(shown(labels=("bob", "ann", "cat")), ["", "", ""])], photos={"q.jpg": b""})
     assert re.findall(r'class="(c[^"]*)"', html) == ["c q", "c no", "c ok", "c off"]
+
+
+def test_a_query_whose_truth_is_not_known_has_its_name():
+    text = Reader(render([(shown(truth=""), ["", "", ""])], photos={"q.jpg": b""})).text
+    assert text[text.index("query") + 1] == "q.jpg"
 
 
 def test_an_unknown_query_tells_whose_it_is():

@@ -166,7 +166,7 @@ def _sheets(sheets: Sequence[Sheet], number: Mapping[str, int]) -> str:
             shown.append(f"<h3>{title}</h3>\n{says}{body}")
     key = (
         '<p class="key"><b class="ok">✓</b>the truth <b class="no">✗</b>wrong; pale where it comes after the truth. '
-        "On the left the query with the place of its truth; beside it the five answers, each with its probability "
+        "On the left the query, with its truth and the place of that where it is known; beside it the five answers, each with its probability "
         "and that whale's labelled photo most like the query. new_whale stands at the threshold.</p>"
     )
     return "\n".join(["<h2>Contact sheets</h2>", key, *shown])
@@ -175,13 +175,13 @@ def _sheets(sheets: Sequence[Sheet], number: Mapping[str, int]) -> str:
 def _strip(query: Shown, nearest: Sequence[str], number: Mapping[str, int]) -> str:
     """Return a query beside its candidates."""
     rank, held_out = query.rank, query.whale not in ("", query.truth)
+    said = _span(query.truth, f"{query.whale}, held out" if held_out else query.truth)
     if not query.truth:
-        verdict = "<b>truth unknown</b>"
+        verdict, said = "<b>query</b>", _span(query.image, query.image)
     elif rank == 1:
         verdict = '<b class="ok">✓ rank 1</b>'
     else:
         verdict = f"<b>rank {rank}</b>" if rank else '<b class="no">✗ not named</b>'
-    said = _span(query.truth, f"{query.whale}, held out" if held_out else query.truth)
     cells = [f'<div class="c q">{_photo(query.image, number)}{verdict}{said}</div>']
     for place, (candidate, image) in enumerate(zip(query.candidates, nearest, strict=True), 1):
         after = rank != 0 and place > rank
