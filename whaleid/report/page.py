@@ -166,8 +166,8 @@ def _sheets(sheets: Sequence[Sheet], number: Mapping[str, int]) -> str:
             shown.append(f"<h3>{title}</h3>\n{says}{body}")
     key = (
         '<p class="key"><b class="ok">✓</b>the truth <b class="no">✗</b>wrong; pale where it comes after the truth. '
-        "On the left the query, with its truth and the place of that where it is known; beside it the five answers, each "
-        "with its probability and that whale's labelled photo most like the query. new_whale stands at the threshold.</p>"
+        "On the left the query and, where it is known, its truth and the place of that; beside it five answers, each "
+        "with its probability and that whale's labelled photo most like the query. new_whale is at the threshold.</p>"
     )
     return "\n".join(["<h2>Contact sheets</h2>", key, *shown])
 
