@@ -1,0 +1,215 @@
+"""MLflow's pages as a person sees them, in Chromium without a screen.
+
+`python tests/browser.py` takes the README's pictures of the runs in `mlflow.db`: docs/mlflow-runs.png and
+docs/mlflow-report.png.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from PIL import Image
+from playwright.sync_api import Locator, Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+START_SECONDS = 90
+WAIT_MILLISECONDS = 30_000
+"""How long a page may take: under other work, MLflow's takes several seconds."""
+SIZE = {"width": 1300, "height": 850}
+COLUMNS = (("Parameters", "variant"), ("Parameters", "threshold"), ("Metrics", "threshold"), ("Metrics", "map5"))
+"""What tells variants and thresholds apart in the table of runs."""
+TRAINING = "workflowType=machine_learning"
+"""MLflow opens on its side for chats; this is its other side."""
+
+
+def chromium() -> str | None:
+    """Return where Chromium is installed, or None."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@contextmanager
+def serve(database: Path) -> Iterator[str]:
+    """Serve a copy of the store `database` at an address of this machine alone; its artifacts are read in place."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "mlflow.db")
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            port = free.getsockname()[1]
+        environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--backend-store-uri",
+            f"sqlite:///{copy}",
+            "--workers",
+            "1",
+        ]
+        log = Path(folder, "log")
+        with log.open("w", encoding="utf-8") as said:
+            server = subprocess.Popen(
+                [*command, "--host", "127.0.0.1", "--port", str(port)],
+                env=os.environ | environment,
+                cwd=folder,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a group of its own: it ends with its children
+            )
+            try:
+                address = f"http://127.0.0.1:{port}"
+                _await(server, address, log)
+                yield address
+            finally:
+                os.killpg(server.pid, signal.SIGTERM)
+                try:
+                    server.wait(timeout=15)
+                except subprocess.TimeoutExpired:
+                    os.killpg(server.pid, signal.SIGKILL)
+                    server.wait()
+
+
+def _await(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError(f"MLflow's server did not start:\n{log.read_text(encoding='utf-8')[-3000:]}")
+
+
+class Browser:
+    """A window on MLflow's pages of an experiment. `elsewhere` collects what they ask of other machines."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page = page
+        self.address = address
+        self.client = MlflowClient(address)
+        experiment = self.client.get_experiment_by_name("whaleid")
+        assert experiment is not None
+        self.experiment = experiment.experiment_id
+        self.elsewhere: list[str] = []
+        page.on("request", self._note)
+
+    def _note(self, request: object) -> None:
+        url = str(getattr(request, "url", ""))
+        if not url.startswith((self.address, "data:", "blob:", "about:")):
+            self.elsewhere.append(url)
+
+    def run(self, name: str) -> Run:
+        """Return the newest run of that name."""
+        return self.client.search_runs([self.experiment], f"attributes.run_name = '{name}'", max_results=1)[0]
+
+    def see(self, where: str) -> None:
+        """Open a page of MLflow."""
+        self.page.goto("about:blank")  # else only what stands behind the # changes, and what was shown may stay
+        self.page.goto(f"{self.address}/#/{where}{'&' if '?' in where else '?'}{TRAINING}")
+
+    def see_run(self, run: str, tab: str = "") -> None:
+        """Open a page of a run: its overview, `model-metrics`, or `artifacts/NAME`."""
+        self.see(f"experiments/{self.experiment}/runs/{run}/{tab}".rstrip("/"))
+
+    def see_comparison(self, runs: Sequence[str]) -> None:
+        """Open the page that compares runs."""
+        self.see(f"compare-runs?runs={quote(json.dumps(runs))}&experiments={quote(json.dumps([self.experiment]))}")
+        self.page.get_by_text("Run details").wait_for()
+        self.page.get_by_role("table").nth(2).get_by_role("row").first.wait_for()
+
+    def see_table(self, stage: str, columns: Sequence[tuple[str, str]] = COLUMNS) -> list[dict[str, str]]:
+        """Open the table of runs: those of `stage`, the best MAP@5 first, with `columns`; return its rows.
+
+        A row is the text of its cells, by MLflow's names of columns, such as "metrics.`map5`".
+        """
+        page = self.page
+        asked = quote(f"tags.`whaleid.stage` = {stage!r}")
+        # sorted by anything but time, runs are not folded into their parents
+        self.see(
+            f"experiments/{self.experiment}/runs?searchFilter={asked}&orderByKey=metrics.%60map5%60&orderByAsc=false"
+        )
+        page.get_by_text("matching runs").wait_for()
+        page.get_by_test_id("column-selection-dropdown").filter(has_text="Columns").click()
+        tree = page.get_by_test_id("column-selector-tree")
+        for unwanted in ("Dataset", "Source", "Models"):
+            self._tick(tree, "Attributes", unwanted)
+        for kind, name in columns:
+            self._tick(tree, kind, name)
+        page.keyboard.press("Escape")
+        tree.wait_for(state="detached")
+        page.get_by_role("columnheader", name="map5").first.wait_for()
+        rows = page.locator(".ag-center-cols-container").get_by_role("row").all()
+        texts = "cells => Object.fromEntries(cells.map(cell => [cell.getAttribute('col-id'), cell.innerText]))"
+        return [row.get_by_role("gridcell").evaluate_all(texts) for row in rows]
+
+    def _tick(self, tree: Locator, kind: str, name: str) -> None:
+        """Tick a column. Those of all kinds whose names hold `name` are in one list, below the kind's own line."""
+        self.page.get_by_placeholder("Search columns").fill(name)
+        lines = tree.locator(".du-bois-light-tree-treenode")
+        lines.filter(has_text=kind).first.wait_for()
+        texts = [text.strip() for text in lines.all_inner_texts()]
+        first = next(index for index, text in enumerate(texts) if text.startswith(kind))
+        lines.nth(texts.index(name, first)).locator(".du-bois-light-tree-checkbox").click()
+
+    def frame_text(self) -> str:
+        """Return the text of the page that the artifact view shows."""
+        return self.page.frame_locator("iframe").locator("body").inner_text()
+
+
+@contextmanager
+def browse(database: Path) -> Iterator[Browser]:
+    """Open a window on the runs of a store."""
+    with (
+        serve(database) as address,
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=chromium()) as browser,
+    ):
+        page = browser.new_page(viewport=SIZE)
+        page.set_default_timeout(WAIT_MILLISECONDS)
+        # the assistant opens by itself, once, over a third of the page
+        page.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
+        yield Browser(page, address)
+
+
+def picture(page: Page, path: Path) -> None:
+    """Take a picture of what is seen, of few colours: a small file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=path)
+    Image.open(path).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def main() -> None:
+    """Take the README's pictures."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--store", type=Path, default=Path("mlflow.db"))
+    parser.add_argument("--variant", default="ensemble", help="whose report is shown")
+    parser.add_argument("--folder", type=Path, default=Path("docs"))
+    arguments = parser.parse_args()
+    with browse(arguments.store) as browser:
+        browser.see_table("predict", [*COLUMNS, ("Metrics", "map5_known"), ("Metrics", "map5_unknown")])
+        picture(browser.page, arguments.folder / "mlflow-runs.png")
+        run = browser.run(f"predict {arguments.variant}")
+        browser.see_run(run.info.run_id, "artifacts/report/report.html")
+        browser.frame_text()
+        picture(browser.page, arguments.folder / "mlflow-report.png")
+
+
+if __name__ == "__main__":
+    main()
