@@ -8,7 +8,6 @@ validation and, as its last line, one JSON object.
 """
 
 import json
-import shutil
 import tempfile
 from pathlib import Path
 from statistics import mean, stdev
@@ -41,12 +40,12 @@ def main() -> None:
     """Measure, print a table, and one JSON object."""
     parser = photo_parser(__doc__)
     parser.add_argument("--folds", default="0", help="draws of validation")
-    parser.add_argument("--keep", type=Path, help="copy submissions and reports of the first draw here")
+    parser.add_argument("--keep", type=Path, help="clone into this new folder, and leave it as it is in the end")
     arguments = parser.parse_args()
     first, *further = arguments.folds.split(",")
     limit_cores(2)
     with tempfile.TemporaryDirectory() as temporary:
-        project = Path(temporary) / "project"
+        project = arguments.keep or Path(temporary) / "project"
         clone_for_photos(project, arguments)
         run(project, "git", "commit", "-qam", "Preset real")
         cost = run(project, "dvc", "exp", "run", "-S", f"split.fold={first}")
@@ -62,9 +61,6 @@ def main() -> None:
                 f"{variant}_{key}": value for key, value in found.items() if key.startswith(("map5", "solution"))
             }
             print(line(variant, found), flush=True)
-        if arguments.keep:
-            for folder in ("submissions", "reports"):
-                shutil.copytree(project / folder, arguments.keep / folder, dirs_exist_ok=True)
         folds = [found]  # of BEST, the last of the variants
         for fold in further:
             run(project, "dvc", "exp", "run", "-S", f"split.fold={fold}", f"predict-{BEST}")

@@ -81,6 +81,22 @@ def threshold_curve(variant: str) -> Path:
     return Path("reports") / variant / "threshold.csv"
 
 
+def validation(variant: str) -> Path:
+    """Return what `variant` answers on validation, each photo by what was found on others.
+
+    `Image,whale,role,truth,part,threshold,label1…label5,probability1…probability5,uncalibrated,centroid`, sorted by
+    Image: `whale` is the photo's own label, `truth` what counts as right; `threshold` is the one found on the other
+    parts; the labels are the most probable whales, empty where there are fewer; `uncalibrated` is the probability of
+    the first before calibration; `centroid` is 1 / rank of the truth by centroids alone, 0 beyond the fifth.
+    """
+    return Path("reports") / variant / "validation.csv"
+
+
+def report(variant: str) -> Path:
+    """Return the folder of what `variant` shows a person: report.html, pictures and their tables."""
+    return Path("reports") / variant / "report"
+
+
 def scores(variant: str) -> Path:
     """Return how good each score of `variant` is alone, and all together."""
     return Path("reports") / variant / "scores.csv"

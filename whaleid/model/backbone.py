@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,7 @@ class Backbone(nn.Module):
         features, calls = _probe(self)
         self._map = _last_map(features, calls)
         self._early = _early_layers(self.body, calls)
+        self._norms = _norms_after_convolutions(self.body, calls)
         if fine:
             _leave_out_last_stride(self, calls)
 
@@ -82,6 +83,11 @@ class Backbone(nn.Module):
                 f"all or last, or take another model (backbone.name), such as resnet18."
             )
         return [self.body.get_submodule(name) for name in self._early]
+
+    def norms(self, of: list[nn.Module]) -> list[tuple[str, str]]:
+        """Name each convolution among the layers `of`, and within them, whose batch norm follows it at once."""
+        those = {layer for each in of for layer in each.modules()}
+        return [pair for pair in self._norms if those.issuperset(map(self.body.get_submodule, pair))]
 
     def forward(self, photos: Tensor) -> Tensor:
         """Return the features (B, F) of `photos` (B, 3, H, W), pooled as the model itself does."""
@@ -179,6 +185,18 @@ def _early_layers(body: nn.Module, calls: list[_Call]) -> list[str]:
     innermost = [call for call in calls if not any(body.get_submodule(call.name).children())]
     height = innermost[0].taken.shape[2] if innermost else 0
     return [call.name for call in takewhile(lambda call: call.made.shape[2] * UPPER >= height, innermost)]
+
+
+def _norms_after_convolutions(body: nn.Module, calls: list[_Call]) -> list[tuple[str, str]]:
+    """Name each convolution and batch norm of which the second takes just what the first made."""
+    innermost = [call for call in calls if not any(body.get_submodule(call.name).children())]
+    return [
+        (before.name, after.name)
+        for before, after in pairwise(innermost)
+        if after.taken is before.made
+        and isinstance(body.get_submodule(before.name), nn.Conv2d)
+        and isinstance(body.get_submodule(after.name), nn.BatchNorm2d)
+    ]
 
 
 def _leave_out_last_stride(backbone: Backbone, calls: list[_Call]) -> None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from whaleid.images.augment import augment
+from whaleid.model.folding import fold
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
 from whaleid.progress import progress
@@ -170,6 +171,7 @@ def train(
         _imprint(network, packed, learn, device, seed)
     for number in range(len(state.epochs) + 1, settings.epochs + 1):
         network.train()
+        unfold = fold(network.backbone.body, network.backbone.norms(still))
         loss_sum = torch.zeros((), device=device)
         right = torch.zeros((), device=device)
         loading, started = 0.0, time.perf_counter()
@@ -195,6 +197,7 @@ def train(
             optimiser.step()
             cycle.step()
             loss_sum += loss.detach() * batch.size
+        unfold()
         learning: dict[str, float] = {"rate": rate, "loss": loss_sum.item() / shown}
         if settings.loss.kind != "triplet":  # which has no classes before it has ended
             learning["accuracy"] = right.item() / shown
