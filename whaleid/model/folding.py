@@ -17,7 +17,8 @@ def fold(body: nn.Module, pairs: Sequence[tuple[str, str]]) -> Callable[[], None
     own = {name: body.get_submodule(name) for pair in pairs for name in pair}
     for convolution, norm in pairs:
         layer, after = own[convolution], own[norm]
-        assert isinstance(layer, nn.Conv2d) and isinstance(after, nn.BatchNorm2d)
+        assert isinstance(layer, nn.Conv2d)
+        assert isinstance(after, nn.BatchNorm2d)
         body.set_submodule(convolution, fuse_conv_bn_eval(layer, after).requires_grad_(False))
         body.set_submodule(norm, nn.Identity())
 
