@@ -1,116 +1,85 @@
-"""Scores into probabilities, and the best threshold for `new_whale`: both from validation alone."""
+"""Probabilities that mean what they say: how probable it is that the best whale is right.
 
-from collections.abc import Sequence
+What a fusion says is too sure or too modest. A calibration takes the probability of the best whale to the share of such
+queries where it is right; the other whales follow it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from scipy.optimize import minimize
 
-from whaleid.identify.fusion import Fusion
-from whaleid.identify.ranking import leading
-from whaleid.labels import NEW_WHALE, PLACES
-
-THRESHOLDS: npt.NDArray[np.float64] = np.arange(201) / 200
-"""0, 0.005, …, 1."""
-START = 10.0
-"""Of every weight: where one stays of which validation tells nothing, as of duplicates where it has none."""
-LIMIT = 99.0
-"""Of weights and bias: scores that are always right would have no best weight."""
-RIDGE = 1e-6
-"""How much the loss grows with the square of a weight's way from the start: far less than validation tells."""
-BLOCK = 256
-"""Queries at a time in double precision."""
+Method = Literal["none", "temperature", "logistic", "logistic_features", "isotonic"]
+FEATURES = ("logit", "margin", "density")
+"""Of a query: the best whale's logit, how far the second is behind (nats), and how alike its nearest photos are."""
+LEAST = 1e-6
+"""A probability: below it, and as near to 1, all are the same."""
 
 
-def fit_fusion(
-    names: Sequence[str],
-    table: npt.NDArray[np.float32],
-    truth: npt.NDArray[np.int64],
-    importance: npt.NDArray[np.float64],
-) -> Fusion:
-    """Return the weights of the scores, and the bias of `new_whale`, that have the least log loss.
+@dataclass(frozen=True)
+class Calibration:
+    """A map to the probability that the best whale is right.
 
-    `table` is (K, Q, W + 1), the scores named; `truth` (Q,) the column of each query's true candidate; `importance`
-    (Q,) how much its loss counts, 1 in sum. The loss is convex, its gradient exact, the search the same every time
-    (L-BFGS-B: Byrd et al., "A limited memory algorithm for bound constrained optimization", 1995). Weights are 0 or
-    more. All are rounded to four decimals, so that the values on file are the values that were used.
+    Of `isotonic` it is `knots`, probability by logit, with straight lines between them; of the others the logistic
+    function of the features weighed, and an intercept.
     """
-    start = np.append(np.full(len(names), START), 0.0)
 
-    def loss(point: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        away = point - start
-        total, slope = RIDGE * float(away @ away), 2 * RIDGE * away
-        for first in range(0, len(truth), BLOCK):
-            rows = slice(first, first + BLOCK)
-            scores = table[:, rows].astype(np.float64)
-            true, counts = truth[rows], importance[rows]
-            queries = np.arange(len(true))
-            logits = np.tensordot(point[:-1], scores, axes=1)
-            logits[:, -1] += point[-1]
-            logits -= logits.max(axis=1, keepdims=True)
-            of_true = logits[queries, true]
-            likely = np.exp(logits, out=logits)
-            sums = likely.sum(axis=1)
-            total += float(counts @ (np.log(sums) - of_true))
-            likely *= (counts / sums)[:, None]
-            likely[queries, true] -= counts  # how far each probability is from the truth, times what it counts
-            slope[:-1] += np.tensordot(scores, likely, axes=2)
-            slope[-1] += likely[:, -1].sum()
-        return total, slope
+    method: Method = "none"
+    weights: Mapping[str, float] | None = None  # by FEATURES; None: the logit as it is
+    intercept: float = 0.0
+    knots: Sequence[tuple[float, float]] = ()
 
-    bounds = [(0.0, LIMIT)] * len(names) + [(-LIMIT, LIMIT)]
-    found = minimize(
-        loss,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=bounds,
-        options={"ftol": 1e-12, "gtol": 1e-8, "maxiter": 1000},
-    )
-    *weights, bias = [round(float(value), 4) for value in found.x]
-    return Fusion(dict(zip(names, weights, strict=True)), bias)
+    def right(self, features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return (Q,) the probability that the best whale is right, from `features` (Q, 3)."""
+        if self.method == "isotonic":
+            logits, probabilities = np.array(self.knots).T
+            interpolated: npt.NDArray[np.float64] = np.interp(features[:, 0], logits, probabilities)
+            return interpolated
+        weights = self.weights or {"logit": 1.0}
+        sums = features @ [weights.get(name, 0.0) for name in FEATURES] + self.intercept
+        found: npt.NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(sums, -60, 60)))
+        return found
 
+    def apply(
+        self,
+        values: npt.NDArray[np.float64],
+        whales: npt.NDArray[np.float64],
+        density: npt.NDArray[np.float64],
+    ) -> npt.NDArray[np.float64]:
+        """Return (Q, K) the calibrated probabilities of the best whales, in the same order.
 
-def threshold_curve(
-    probabilities: npt.NDArray[np.float32],
-    whales: npt.NDArray[np.str_],
-    truth: npt.NDArray[np.str_],
-    importance: npt.NDArray[np.float64],
-) -> pd.DataFrame:
-    """Return MAP@5 at every threshold: `threshold,map5,map5_known,map5_unknown`.
+        `values` (Q, K) are what the fusion gives them, `whales` (Q,) what it gives all whales together, `density` (Q,)
+        that of `similarity`. The others change by the factor of the best one, or by as much as leaves a sum of 1.
+        """
+        if self.method == "none":
+            return values
+        right, best = self.right(features(values, density)), values[:, 0]
+        others = np.maximum(whales - best, values[:, 1:].sum(axis=1))
+        factor = np.divide(right, best, out=np.zeros_like(right), where=best > 0)
+        room = np.divide(1 - right, others, out=np.full_like(right, np.inf), where=others > 0)
+        return np.column_stack([right, values[:, 1:] * np.minimum(factor, room)[:, None]])
 
-    `probabilities` is (Q, W), `whales` (W,) their labels, without `new_whale`; `truth` (Q,) is a whale, or
-    `new_whale` for an unknown query; `importance` (Q,) is how much each counts in `map5`, 1 in sum. A kind without
-    queries has no column.
-    """
-    labels, values = leading(probabilities, whales)
-    above = values > THRESHOLDS[:, None, None]  # (T, Q, K)
-    unknown = truth == NEW_WHALE
-
-    # the whale in column k has rank k + 1, and one more where `new_whale` comes before it
-    gains = np.append(1 / np.arange(1, PLACES + 1), 0.0)
-    columns = np.arange(values.shape[1])
-    right = labels[~unknown] == truth[~unknown, None]  # (queries of known whales, K)
-    known_ranks = (np.where(above[:, ~unknown], gains[columns], gains[columns + 1]) * right).sum(axis=2)
-    unknown_ranks = gains[above[:, unknown].sum(axis=2)]  # as many whales are before it as are above
-
-    mixed = known_ranks @ importance[~unknown] + unknown_ranks @ importance[unknown]
-    curve = {"threshold": THRESHOLDS, "map5": mixed}
-    for name, ranks in (("map5_known", known_ranks), ("map5_unknown", unknown_ranks)):
-        if ranks.shape[1]:
-            curve[name] = ranks.mean(axis=1)
-    return pd.DataFrame(curve)
+    def as_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        said: dict[str, Any] = {"method": self.method}
+        if self.method == "isotonic":
+            return said | {"knots": [list(knot) for knot in self.knots]}
+        return said if self.weights is None else said | {"weights": dict(self.weights), "intercept": self.intercept}
 
 
-def best_threshold(curve: pd.DataFrame) -> float:
-    """Return the threshold of the highest `map5`: the middle of the longest run of such thresholds.
+def from_json(said: Mapping[str, Any]) -> Calibration:
+    """Return the calibration whose `as_json` this is."""
+    knots = tuple((float(logit), float(probability)) for logit, probability in said.get("knots", ()))
+    return Calibration(said["method"], said.get("weights"), said.get("intercept", 0.0), knots)
 
-    Of equally long runs it is the first. The middle is farthest from thresholds that do worse, so it is the choice
-    that other photos upset least.
-    """
-    best = curve["map5"].to_numpy() > curve["map5"].max() - 1e-12  # equal but for the order of summation
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], best, [False]]).astype(int)))
-    starts, ends = edges[::2], edges[1::2] - 1
-    longest = (ends - starts).argmax()
-    return float(curve["threshold"].iloc[(starts[longest] + ends[longest]) // 2])
+
+def features(values: npt.NDArray[np.float64], density: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return (Q, 3), the FEATURES of queries whose best whales have the probabilities `values` (Q, K)."""
+    sure = np.clip(values, LEAST, 1 - LEAST)
+    best = sure[:, 0]
+    second = sure[:, 1] if values.shape[1] > 1 else np.full(len(values), LEAST)
+    return np.column_stack([np.log(best / (1 - best)), np.log(best / second), density])

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+FAR = np.float32(-60)
+"""Of a logit below the largest. Beyond it, exponentials soon are numbers that processors are slow with."""
+
 
 @dataclass(frozen=True)
 class Fusion:
@@ -18,17 +21,6 @@ class Fusion:
     weights: Mapping[str, float]  # 0 or more
     bias: float
 
-    def as_figures(self) -> dict[str, float]:
-        """Return `weight_NAME` of each score, and `bias`."""
-        return {f"weight_{name}": weight for name, weight in self.weights.items()} | {"bias": self.bias}
-
-
-def from_figures(figures: Mapping[str, float]) -> Fusion:
-    """Return the fusion whose `as_figures` are among `figures`."""
-    prefix = "weight_"
-    weights = {key.removeprefix(prefix): value for key, value in figures.items() if key.startswith(prefix)}
-    return Fusion(weights, figures["bias"])
-
 
 def probabilities(table: npt.NDArray[np.float32], fusion: Fusion) -> npt.NDArray[np.float32]:
     """Return (Q, W + 1): of each whale, then of `new_whale`; every row sums to 1.
@@ -36,9 +28,11 @@ def probabilities(table: npt.NDArray[np.float32], fusion: Fusion) -> npt.NDArray
     `table` is (K, Q, W + 1), the scores that `fusion` weighs. The logit of a candidate is the weighted sum of its
     scores; the bias is added to that of `new_whale`.
     """
-    logits = np.tensordot(np.array([*fusion.weights.values()], dtype=np.float32), table, axes=1)
+    scores, *shape = table.shape
+    logits = (np.array([*fusion.weights.values()], dtype=np.float32) @ table.reshape(scores, -1)).reshape(shape)
     logits[:, -1] += np.float32(fusion.bias)
     logits -= logits.max(axis=1, keepdims=True)  # the largest becomes exp(0): nothing overflows
+    np.maximum(logits, FAR, out=logits)
     np.exp(logits, out=logits)
     logits /= logits.sum(axis=1, keepdims=True)
     return logits

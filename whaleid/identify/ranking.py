@@ -18,7 +18,7 @@ def leading(
     # argmax takes the first of equals, so in columns ordered by label it settles ties by label; five passes of
     # it cost far less than sorting thousands of columns
     order = np.argsort(whales)
-    remaining = np.take(probabilities, order, axis=1)
+    remaining = np.take(probabilities, order, axis=1) if (np.diff(order) < 0).any() else probabilities.copy()
     queries = np.arange(len(remaining))
     columns = np.empty((len(remaining), min(PLACES, len(whales))), dtype=np.int64)
     values = np.empty(columns.shape)
@@ -30,21 +30,23 @@ def leading(
 
 
 def rank(
-    probabilities: npt.NDArray[np.float32], whales: npt.NDArray[np.str_], threshold: float
-) -> npt.NDArray[np.str_]:
-    """Rank `new_whale` as if its probability were `threshold`.
+    labels: npt.NDArray[np.str_],
+    values: npt.NDArray[np.float64],
+    thresholds: float | npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float64]]:
+    """Rank `new_whale` among the `leading` whales as if its probability were the threshold.
 
-    `probabilities` is (Q, W), `whales` (W,) their labels, without `new_whale`, whose own probability is left out: it
-    takes some away from the whales, and the threshold alone decides its rank.
+    `labels` and `values` (Q, K) are those of the best whales, in order; `thresholds` is one for all queries, or (Q,).
 
-    Returns (Q, min(5, W + 1)) distinct labels: whales above the threshold, `new_whale`, the other whales; whales
-    by descending probability, ties by label.
+    Returns labels and probabilities, both (Q, min(5, K + 1)): whales above the threshold, `new_whale`, other whales.
     """
-    labels, values = leading(probabilities, whales)
-    above = values > threshold
-    places = np.column_stack([np.arange(values.shape[1]) + ~above, above.sum(axis=1)])  # (Q, K + 1)
+    limit = np.broadcast_to(np.asarray(thresholds, dtype=np.float64), (len(values),))[:, None]
+    above = values > limit
+    places = np.column_stack([np.arange(values.shape[1]) + ~above, above.sum(axis=1)]).argsort(axis=1)  # (Q, K + 1)
     everyone = np.column_stack([labels, np.full(len(labels), NEW_WHALE)])
-    return np.take_along_axis(everyone, places.argsort(axis=1), axis=1)[:, :PLACES]
+    chances = np.column_stack([values, limit])
+    ranked, likely = (np.take_along_axis(each, places, axis=1)[:, :PLACES] for each in (everyone, chances))
+    return ranked, likely
 
 
 def filled(ranked: Sequence[Sequence[str]], fill: Sequence[str]) -> list[list[str]]:

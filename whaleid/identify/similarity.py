@@ -14,6 +14,8 @@ from whaleid.labels import NEW_WHALE
 
 DUPLICATES = "duplicates"
 """The score that needs no embeddings: 1 for the labels of a query's duplicates, else 0."""
+NEIGHBOURS = 10
+"""Whales whose likeness makes the `density` around a query."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,18 @@ def duplicate_scores(evidence: Sequence[Sequence[str]], labels: npt.NDArray[np.s
     return found
 
 
+def density(nearest: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return (Q,) how crowded the neighbourhood is: the mean of `nearest` (Q, W) over the ten whales most alike."""
+    several = min(NEIGHBOURS, nearest.shape[1])
+    largest = np.partition(nearest, nearest.shape[1] - several, axis=1)[:, -several:]
+    mean: npt.NDArray[np.float64] = largest.mean(axis=1, dtype=np.float64)
+    return mean
+
+
 def score_table(
     names: Sequence[str],
     queries: npt.NDArray[np.float32],
+    nearest: npt.NDArray[np.float32],
     evidence: Sequence[Sequence[str]],
     among: Gallery,
     centres: npt.NDArray[np.float32],
@@ -104,13 +115,13 @@ def score_table(
 ) -> npt.NDArray[np.float32]:
     """Return (K, Q, W + 1): the K scores named of every query for every whale of the gallery, then for `new_whale`.
 
-    `names` are of `class`, `nearest`, `centroid` and `duplicates`; `queries` is (V, Q, D), `evidence` the labels of
-    each query's duplicates, `centres` (V, C, S, D) those of `classes` (C,), some of the whales among them. What nothing
-    tells of `new_whale` is 0: where it is no class, that is everything but `duplicates`.
+    `names` are of `class`, `nearest`, `centroid` and `duplicates`; `queries` is (V, Q, D), `nearest` (Q, W) their
+    `nearest_scores`, `evidence` the labels of each query's duplicates, `centres` (V, C, S, D) those of `classes` (C,),
+    some of the whales among them. What nothing tells of `new_whale` is 0: where it is no class, that is everything but
+    `duplicates`.
     """
     labels = np.append(among.whales, NEW_WHALE)
     table = np.zeros((len(names), queries.shape[1], len(labels)), dtype=np.float32)
-    nearest = nearest_scores(queries, among)
     for scores, name in zip(table, names, strict=True):
         if name == "class":
             of_classes = class_scores(queries, centres)

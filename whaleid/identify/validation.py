@@ -1,36 +1,35 @@
-"""What validation asks of a variant, what it may compare with, and its answers in figures."""
+"""What validation asks of a variant, what it may compare with, and how much each of its queries counts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from whaleid.errors import WhaleidError
-from whaleid.identify.metrics import reciprocal_ranks
 from whaleid.labels import NEW_WHALE
 
 
 def queries(split: pd.DataFrame, classes: Collection[str]) -> pd.DataFrame:
-    """Return the validation queries of a variant with these classes: `Image,truth,role`, sorted by Image.
+    """Return the validation queries of a variant with these classes: `Image,whale,truth,role`, sorted by Image.
 
     `split` is `Image,Id,part,role`. Queries are its validation rows; where `new_whale` is no class, also the
     training photos of that label, as role `new_whale_train`: the variant itself has not learnt them, though one that
-    its hidden layers come from may have, so they are measured apart and count for nothing else. The truth of the
-    roles `unknown`, `new_whale` and `new_whale_train` is `new_whale`; of others it is the photo's own label.
+    its hidden layers come from may have, so they are measured apart and count for nothing else. `whale` is the photo's
+    own label; so is the truth, except that of the role `unknown` it is `new_whale`.
 
     Raises:
         WhaleidError: there are none but duplicates.
     """
-    found = split[["Image", "Id", "role"]].rename(columns={"Id": "truth"})
+    found = split[["Image", "Id", "Id", "role"]].set_axis(["Image", "whale", "truth", "role"], axis=1)
     asked = split["part"] == "validation"
     if NEW_WHALE not in classes:
         unlearnt = (split["part"] == "train") & (split["Id"] == NEW_WHALE)
         found.loc[unlearnt, "role"] = "new_whale_train"
         asked |= unlearnt
-    found.loc[found["role"].isin(["unknown", "new_whale", "new_whale_train"]), "truth"] = NEW_WHALE
+    found.loc[found["role"] == "unknown", "truth"] = NEW_WHALE
     found = found[asked].sort_values("Image", ignore_index=True)
     if found["role"].isin(["duplicate", "new_whale_train"]).all():
         raise WhaleidError("Validation has no queries: raise split.known, split.unknown or split.new_whale.")
@@ -69,46 +68,46 @@ def duplicate_share(leaks: pd.DataFrame, catalog: pd.DataFrame) -> float:
     return float(leaks["query"].nunique() / (catalog["part"] == "test").sum())
 
 
-def importance(roles: pd.Series[str], unknown_share: float, duplicate_share: float) -> npt.NDArray[np.float64]:
+def kinds(roles: pd.Series[str]) -> npt.NDArray[np.str_]:
+    """Return (Q,) `known`, `unknown`, `duplicate` or, where a query counts in no overall figure, an empty string.
+
+    `roles` (Q,) are those of `queries`. Certain unknowns are photos of whales that were held out whole. A photo
+    labelled `new_whale` may be of a known whale that nobody recognised, so it counts apart; but where validation holds
+    out no whale, those of the role `new_whale` take their place.
+    """
+    unknown = "unknown" if (roles == "unknown").any() else "new_whale"
+    said = {"known": "known", unknown: "unknown", "duplicate": "duplicate"}
+    return np.array([said.get(role, "") for role in roles], dtype=np.str_)
+
+
+def importance(
+    roles: pd.Series[str],
+    unknown_share: float,
+    duplicate_share: float,
+    times: npt.NDArray[np.float64] | None = None,
+) -> npt.NDArray[np.float64]:
     """Return (Q,) how much each query counts so that its kind counts as is expected of the queries to come; 1 in sum.
 
-    `roles` (Q,) are those of `queries`. A share of `duplicate_share` is `duplicate`; of the others, `unknown_share` is
-    `unknown` or `new_whale`, the rest `known`; `new_whale_train` does not count. A kind without photos leaves its
-    share to the others.
+    A share of `duplicate_share` is `duplicate`; of the others, `unknown_share` is `unknown`, the rest `known`. A kind
+    without queries leaves its share to the others. With `times` (B, Q), how often each query was drawn, it is (B, Q).
     """
-    known, unknown, duplicate = (
-        members / max(members.sum(), 1)
-        for members in (roles.isin(kind).to_numpy() for kind in (["known"], ["unknown", "new_whale"], ["duplicate"]))
-    )
-    return _mixed(_mixed(known, unknown, unknown_share), duplicate, duplicate_share)
+    kind = kinds(roles)
+    drawn = np.ones((1, len(kind))) if times is None else times
+    known, unknown, duplicate = (_even(drawn * (kind == name)) for name in ("known", "unknown", "duplicate"))
+    found = _mixed(_mixed(known, unknown, unknown_share), duplicate, duplicate_share)
+    return found[0] if times is None else found
+
+
+def _even(drawn: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return rows (B, Q) that sum to 1, or to 0 where nothing was drawn."""
+    sums = drawn.sum(axis=1, keepdims=True)
+    even: npt.NDArray[np.float64] = np.divide(drawn, sums, out=np.zeros_like(drawn), where=sums > 0)
+    return even
 
 
 def _mixed(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.float64]:
-    """Return weights (Q,) of which a `share` is those of `second`, or all where there are only those."""
-    if not first.any():
-        return second
-    return (1 - share) * first + share * second if second.any() else first
-
-
-def figures(
-    asked: pd.DataFrame, ranked: Sequence[Sequence[str]], unknown_share: float, duplicate_share: float
-) -> dict[str, float]:
-    """Return the MAP@5 of answered queries by role and overall, and `top1` and `top5` of the role `known`.
-
-    `asked` is the result of `queries`, `ranked` a list of labels for each. Overall figures, `map5` and
-    `map5_no_duplicates`, weigh the kinds of queries by `importance`: as they are expected to come, not as validation
-    happens to hold them. A kind without photos has no key.
-    """
-    ranks = reciprocal_ranks(ranked, asked["truth"].tolist())
-    of_role = {str(role): ranks[rows] for role, rows in asked.groupby("role").indices.items()}
-    others = (asked["role"] != "duplicate").to_numpy()
-    found = {"map5": float(importance(asked["role"], unknown_share, duplicate_share) @ ranks)}
-    for role in ("known", "unknown", "new_whale", "new_whale_train"):
-        if role in of_role:
-            found[f"map5_{role}"] = float(of_role[role].mean())
-    if "duplicate" in of_role:
-        found["map5_duplicates"] = float(of_role["duplicate"].mean())
-    found["map5_no_duplicates"] = float(importance(asked["role"][others], unknown_share, 0) @ ranks[others])
-    if "known" in of_role:
-        found |= {"top1": float((of_role["known"] == 1).mean()), "top5": float((of_role["known"] > 0).mean())}
-    return found
+    """Return rows (B, Q) of which a `share` is those of `second`, or all where there are only those."""
+    there, also = first.any(axis=1, keepdims=True), second.any(axis=1, keepdims=True)
+    part = np.where(there & also, share, np.where(there, 0.0, 1.0))
+    mixed: npt.NDArray[np.float64] = (1 - part) * first + part * second
+    return mixed

@@ -1,8 +1,9 @@
-"""Stage `calibrate`: how a variant's scores are weighed, and its threshold, found on validation."""
+"""Stage `calibrate`: scores into probabilities, and a threshold, found on validation and measured where not found."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from whaleid import files, paths
-from whaleid.identify import validation
-from whaleid.identify.calibration import best_threshold, fit_fusion, threshold_curve
-from whaleid.identify.fusion import probabilities
-from whaleid.identify.ranking import rank
+from whaleid.identify import crossfit, measures, validation
+from whaleid.identify.answers import decided, wide
+from whaleid.identify.calibrating import METHODS
+from whaleid.identify.decision import Decision
+from whaleid.identify.metrics import reciprocal_ranks
+from whaleid.identify.parts import clusters, parts
 from whaleid.identify.similarity import DUPLICATES
 from whaleid.record import Record
 from whaleid.stages import features
@@ -22,14 +25,17 @@ if TYPE_CHECKING:
     from whaleid.params import Params
 
 COMPARED = ["map5", "map5_no_duplicates", "map5_known"]
-"""The figures of each score alone."""
+"""The figures of each score alone, which is not calibrated: a threshold in its own units ranks as well."""
 
 
 def run(params: Params, variant: str) -> Record:
-    """Weigh the scores, draw MAP@5 over all thresholds and take the best one; do the same for each score alone."""
-    split, leaks = files.read_csv(paths.SPLIT), files.read_csv(paths.LEAKS)
-    unknown_share = params.split.unknown_share
-    duplicate_share = validation.duplicate_share(leaks, files.read_csv(paths.CATALOG))
+    """Weigh the scores, calibrate them and find the threshold; compare with each score alone.
+
+    Written are the decision for the queries to come, fitted on all of validation, and answers to validation itself by
+    decisions that were fitted without the part they answer.
+    """
+    split, groups, leaks = (files.read_csv(path) for path in (paths.SPLIT, paths.GROUPS, paths.LEAKS))
+    shares = params.split.unknown_share, validation.duplicate_share(leaks, files.read_csv(paths.CATALOG))
     networks = features.load(params.networks_of(variant), split["Image"])
     given = {
         network: [networks.called(network, score) for score in params.settings_of(network).scores]
@@ -37,53 +43,81 @@ def run(params: Params, variant: str) -> Record:
     }
     names = [*dict.fromkeys(chain.from_iterable(given.values()))]
     asked = validation.queries(split, networks.classes)
-    evidence = validation.duplicate_evidence(asked, files.read_csv(paths.GROUPS))
-    photos = validation.gallery(split, held_out=False)
-    table = np.concatenate([*networks.score_tables(names, asked["Image"].tolist(), evidence, photos)], axis=1)
-
-    truth, whales = asked["truth"].to_numpy(dtype=np.str_), np.unique(photos["Id"].to_numpy(dtype=np.str_))
-    # whose whale is no candidate, is of no known whale to whoever answers
-    column = {label: index for index, label in enumerate(whales.tolist())}
-    columns = np.array([column.get(label, len(whales)) for label in truth.tolist()])
-    counts = validation.importance(asked["role"], unknown_share, duplicate_share)
-    # the threshold is found without duplicates: they would reward remembering a picture
-    others = ~asked["role"].isin(["duplicate", "new_whale_train"]).to_numpy()
-    others_count = validation.importance(asked["role"][others], unknown_share, duplicate_share)
-
+    images, photos = asked["Image"].tolist(), validation.gallery(split, held_out=False)
+    part = parts(images, asked["role"].tolist(), clusters(asked, groups))
+    scores = [*networks.scores(names, images, validation.duplicate_evidence(asked, groups), photos)]
+    queries = crossfit.Queries(
+        asked,
+        part,
+        np.unique(photos["Id"].to_numpy(dtype=np.str_)),
+        np.concatenate([block.table for block in scores], axis=1),
+        np.concatenate([block.density for block in scores]),
+        *shares,
+    )
     compared: dict[str, dict[str, float]] = {}
     for label, chosen in _alternatives(given).items():
-        weighed = table[[names.index(name) for name in chosen]]
-        fusion = fit_fusion(chosen, weighed, columns, counts)
-        likely = probabilities(weighed, fusion)[:, :-1]
-        curve = threshold_curve(likely[others], whales, truth[others], others_count)
-        threshold = best_threshold(curve)
-        answers = rank(likely, whales, threshold).tolist()
-        compared[label] = validation.figures(asked, answers, unknown_share, duplicate_share)
+        weighed, methods = queries, METHODS
+        if chosen != names:
+            weighed = replace(queries, table=queries.table[[names.index(name) for name in chosen]])
+            methods = METHODS[:1]  # none
+        fitted = crossfit.fit(chosen, weighed, methods)
+        answers = _answers(queries, fitted)
+        measured = measures.answered(
+            decided(answers, answers["threshold"].to_numpy()), np.ones((1, len(asked))), *shares
+        )
+        compared[label] = {key: float(measured[key][0]) for key in COMPARED if key in measured}
     # the last alternative is the variant itself
-    figures = {**fusion.as_figures(), "threshold_auto": threshold, "map5_auto": float(curve["map5"].max())}
-    files.write_csv(curve, paths.threshold_curve(variant))
+    answers["centroid"] = reciprocal_ranks(networks.by_centroid(images, photos).tolist(), asked["truth"].tolist())
+    decision, thresholds = fitted.whole, fitted.thresholds
+    figures = {
+        "threshold_auto": decision.threshold,
+        "threshold_auto_low": float(thresholds.min()),
+        "threshold_auto_high": float(thresholds.max()),
+        "map5_auto": compared[label]["map5_no_duplicates"],
+    }
+    files.write_csv(answers, paths.validation(variant))
+    files.write_csv(fitted.curve, paths.threshold_curve(variant))
     shown = pd.DataFrame.from_dict(compared, orient="index").reindex(columns=COMPARED)
     files.write_csv(shown.rename_axis("score").reset_index(), paths.scores(variant))
-    files.write_json(figures, paths.calibration(variant))
-    weights = ", ".join(f"{name} {weight:g}" for name, weight in fusion.weights.items())
-    print(
-        f"calibrate {variant}: {weights}, new_whale {fusion.bias:g}, best threshold {threshold:g}: "
-        f"MAP@5 {figures['map5_auto']:.4f} on {others.sum():,} validation photos without duplicates"
-    )
-    alone = {
-        f"{figure}_{label}": measured[figure]
-        for label, measured in compared.items()
-        for figure in COMPARED
-        if figure in measured
-    }
+    files.write_json(decision.as_json() | {"thresholds": thresholds.tolist()}, paths.calibration(variant))
+    print(_summary(variant, decision, figures, asked["role"]))
+    alone = {f"{figure}_{label}": value for label, found in compared.items() for figure, value in found.items()}
+    weights = {f"weight_{name}": weight for name, weight in decision.fusion.weights.items()}
     return Record(
-        params={"variant": variant, "unknown_share": unknown_share, "scores": " ".join(names)},
-        metrics=figures | alone,
+        params={
+            "variant": variant,
+            "unknown_share": params.split.unknown_share,
+            "scores": " ".join(names),
+            "calibration": decision.calibration.method,
+        },
+        metrics=weights | {"bias": decision.fusion.bias} | figures | alone,
         artifacts=[paths.threshold_curve(variant), paths.scores(variant)],
         inputs=[*map(paths.features, networks.features), paths.GROUPS, paths.LEAKS],
-        outputs=[paths.calibration(variant)],
+        outputs=[paths.calibration(variant), paths.validation(variant)],
         dataset=paths.SPLIT,
     )
+
+
+def _answers(queries: crossfit.Queries, fitted: crossfit.Fitted) -> pd.DataFrame:
+    """Return the columns of `paths.validation`, but for `centroid`."""
+    asked = queries.asked[["Image", "whale", "role", "truth"]]
+    of_part = dict(zip(np.unique(queries.part).tolist(), fitted.thresholds.tolist(), strict=True))
+    asked = asked.assign(part=queries.part, threshold=[of_part[part] for part in queries.part.tolist()])
+    return asked.join(wide(fitted.labels, fitted.values)).assign(uncalibrated=crossfit.rounded(fitted.uncalibrated))
+
+
+def _summary(variant: str, decision: Decision, figures: Mapping[str, float], roles: pd.Series[str]) -> str:
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in decision.fusion.weights.items())
+    counted = np.isin(validation.kinds(roles), ["known", "unknown"]).sum()
+    lowest, highest = figures["threshold_auto_low"], figures["threshold_auto_high"]
+    said = (
+        f"calibrate {variant}: {weights}, new_whale {decision.fusion.bias:g}, calibration "
+        f"{decision.calibration.method}, threshold {decision.threshold:g} ({lowest:g} to {highest:g} by part): MAP@5 "
+        f"{figures['map5_auto']:.4f} on {counted:,} validation photos without duplicates"
+    )
+    if not (roles == "unknown").any() and (roles == "new_whale").any():
+        said += "; no whale is held out, so photos labelled new_whale stand for unknown whales"
+    return said
 
 
 def _alternatives(given: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

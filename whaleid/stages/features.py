@@ -12,6 +12,7 @@ import pandas as pd
 from whaleid import paths
 from whaleid.errors import InputProblems
 from whaleid.identify import similarity
+from whaleid.identify.ranking import leading
 from whaleid.labels import Score
 
 BLOCK = 256
@@ -37,6 +38,14 @@ class Features:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """What networks make of some queries."""
+
+    table: npt.NDArray[np.float32]  # (K, B, W + 1), as `similarity.score_table`
+    density: npt.NDArray[np.float64]  # (B,), the mean over networks of `similarity.density`
+
+
+@dataclass(frozen=True)
 class Networks:
     """What networks that decide together make of the photos, and what their scores are called."""
 
@@ -53,14 +62,14 @@ class Networks:
         alone = len(self.features) == 1 or score == similarity.DUPLICATES
         return score if alone else f"{Path(network).name}_{score}"
 
-    def score_tables(
+    def scores(
         self,
         names: Sequence[str],
         images: Sequence[str],
         evidence: Sequence[Sequence[str]],
         photos: pd.DataFrame,
-    ) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield the `similarity.score_table` (K, B, W + 1) of `images`, a block at a time: all may not fit into memory.
+    ) -> Iterator[Scores]:
+        """Yield the scores of `images`, a block at a time: those of all may not fit into memory.
 
         `names` (K,) are what the scores are `called`; the whales are those of `photos`, `Image,Id`, in order of label.
         """
@@ -72,17 +81,53 @@ class Networks:
         for start in range(0, len(images), BLOCK):
             block = slice(start, start + BLOCK)
             found: dict[str, npt.NDArray[np.float32]] = {}
+            crowds = []
             for network, features in self.features.items():
+                queries = features.of(images[block])
+                nearest = similarity.nearest_scores(queries, galleries[network])
+                crowds.append(similarity.density(nearest))
                 table = similarity.score_table(
                     [*asked[network].values()],
-                    features.of(images[block]),
+                    queries,
+                    nearest,
                     evidence[block],
                     galleries[network],
                     features.centres,
                     features.classes,
                 )
                 found.update(zip(asked[network], table, strict=True))
-            yield np.stack([found[name] for name in names])
+            yield Scores(np.stack([found[name] for name in names]), np.mean(crowds, axis=0))
+
+    def by_centroid(self, images: Sequence[str], photos: pd.DataFrame) -> npt.NDArray[np.str_]:
+        """Return (Q, 5) the whales of `photos` whose centroids are most like each of `images`.
+
+        Of several networks the cosines are averaged.
+        """
+        galleries = {network: features.gallery(photos) for network, features in self.features.items()}
+        whales = next(iter(galleries.values())).whales
+        found = []
+        for start in range(0, len(images), BLOCK):
+            block = images[start : start + BLOCK]
+            scores = [
+                similarity.centroid_scores(features.of(block), galleries[network])
+                for network, features in self.features.items()
+            ]
+            found.append(leading(np.mean(scores, axis=0), whales)[0])
+        return np.concatenate(found)
+
+    def nearest(self, pairs: Sequence[tuple[str, str]], photos: pd.DataFrame) -> list[str]:
+        """Return, for each pair of a photo and a whale, the whale's photo among `photos` that is most like it.
+
+        Cosines are averaged over views and networks; of equals the first is taken. A whale without photos has an empty
+        string.
+        """
+        of_whale = {whale: rows.tolist() for whale, rows in photos.groupby("Id")["Image"]}
+        found = []
+        for image, whale in pairs:
+            images = of_whale.get(whale, [])
+            cosines = [similarity.cosines(each.of([image]), each.of(images))[0] for each in self.features.values()]
+            found.append(images[int(np.mean(cosines, axis=0).argmax())] if images else "")
+        return found
 
 
 def load(networks: Sequence[str], images: Iterable[str]) -> Networks:

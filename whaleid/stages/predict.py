@@ -1,23 +1,27 @@
-"""Stage `predict`: five ranked names for every query, and the same measured on validation."""
+"""Stage `predict`: five ranked names for every query, and what such answers are worth on validation."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from whaleid import files, paths
 from whaleid.catalog.submission import write_submission
-from whaleid.identify import metrics, validation
-from whaleid.identify.fusion import Fusion, from_figures, probabilities
+from whaleid.identify import intervals, measures, metrics, validation
+from whaleid.identify.answers import LABELS, PROBABILITIES, decided, wide
+from whaleid.identify.decision import Decision, from_json
+from whaleid.identify.parts import clusters
 from whaleid.identify.ranking import filled, rank
 from whaleid.labels import NEW_WHALE, PLACES
 from whaleid.record import Record
-from whaleid.stages import features
+from whaleid.stages import features, reporting
 
 if TYPE_CHECKING:
     from whaleid.params import Params
@@ -28,97 +32,252 @@ PHASH = "phash"
 """The variant without a network: the labels of duplicates, else `new_whale`."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is answered, from the pipeline's tables."""
+
+    test: list[str]
+    leaked: Mapping[str, Sequence[str]]
+    """The labels of the duplicates of each query to come that has some, closest first."""
+    validation: pd.DataFrame
+    """The queries of validation, for a variant that has learnt no class."""
+    duplicates: Evidence
+    """Of `validation`."""
+    compared: pd.DataFrame
+    """The photos that validation is compared with, `Image,Id`."""
+    every: pd.DataFrame
+    """The photos that the queries to come are compared with, `Image,Id`."""
+    fill: Sequence[str]
+    """What short rankings are filled with."""
+
+    @property
+    def evidence(self) -> Evidence:
+        """The labels of the duplicates of each of `test`."""
+        return [self.leaked.get(image, []) for image in self.test]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a variant answers."""
+
+    queries: pd.DataFrame
+    """The columns of `answers.wide`, as submitted: a row each of `Asked.test`."""
+    validation: pd.DataFrame | None
+    """The rows of `paths.validation`; None where validation was learnt."""
+    photos: tuple[reporting.Nearest, reporting.Nearest]
+    """What finds a whale's photo for a query of validation, and for a query to come."""
+    threshold: float | None = None
+    automatic: float | None = None
+
+
 def run(params: Params, variant: str) -> Record:
-    """Rank names for the queries and for validation at the threshold, write the former and measure both.
+    """Rank names for the queries at the threshold, measure the same on validation; write both, and a report.
 
     `paths.FINAL` has learnt validation's photos: the ensemble lends it what it found there, and only the solution
     measures it.
     """
-    catalog, split, leaks = (files.read_csv(path) for path in (paths.CATALOG, paths.SPLIT, paths.LEAKS))
-    test = sorted(catalog.loc[catalog["part"] == "test", "Image"])
-    fill = _commonest(catalog)
+    catalog, split, groups, leaks, solution = (
+        files.read_csv(path) for path in (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS, paths.SOLUTION)
+    )
+    asked = _asked(catalog, split, groups, leaks)
+    calibrated_by = paths.ENSEMBLE if variant == paths.FINAL else variant
     settings: dict[str, str | float] = {"variant": variant}
-    figures: dict[str, float] = {}
-    inputs = [paths.LEAKS]
-    classes: set[str] = set()
-    decide = _by_duplicates
-    if variant != PHASH:
-        calibrated_by = paths.ENSEMBLE if variant == paths.FINAL else variant
-        networks = features.load(params.networks_of(variant), [*split["Image"], *test])
-        classes = networks.classes
-        calibration = json.loads(paths.calibration(calibrated_by).read_text(encoding="utf-8"))
-        fusion, automatic = from_figures(calibration), calibration["threshold_auto"]
-        threshold = automatic if params.threshold == "auto" else params.threshold
-        decide = partial(_by_scores, networks, fusion, threshold)
-        settings |= {"threshold": params.threshold, "scores": " ".join(fusion.weights)}
-        figures |= {"threshold": threshold, "threshold_auto": automatic}
-        inputs += [*map(paths.features, networks.features), paths.calibration(calibrated_by)]
-
+    inputs = [paths.LEAKS, paths.GROUPS]
+    if variant == PHASH:
+        found = _by_duplicates(asked, groups, leaks)
+    else:
+        decision = from_json(json.loads(paths.calibration(calibrated_by).read_text(encoding="utf-8")))
+        found = _by_scores(asked, params, variant, decision)
+        settings |= {"threshold": params.threshold, "scores": " ".join(decision.fusion.weights)}
+        inputs += [*map(paths.features, params.networks_of(variant)), paths.calibration(calibrated_by)]
     if variant == paths.FINAL:
         settings["calibrated_by"] = calibrated_by
-    else:
-        asked = validation.queries(split, classes)
-        evidence = validation.duplicate_evidence(asked, files.read_csv(paths.GROUPS))
-        ranked = decide(asked["Image"].tolist(), evidence, validation.gallery(split, held_out=False))
+    elif variant != PHASH:
+        inputs.append(paths.validation(variant))
+
+    figures: dict[str, float] = {}
+    if found.threshold is not None and found.automatic is not None:
+        figures = {"threshold": found.threshold, "threshold_auto": found.automatic}
+    answers = None
+    if found.validation is not None:
         shares = params.split.unknown_share, validation.duplicate_share(leaks, catalog)
-        figures |= validation.figures(asked, filled(ranked, fill), *shares)
-        inputs.append(paths.GROUPS)
-    leaked = _leaked(leaks)
-    ranked = decide(test, [leaked.get(image, []) for image in test], validation.gallery(split, held_out=True))
-    answers = dict(zip(test, filled(ranked, fill), strict=True))
-    figures |= _solution_figures(files.read_csv(paths.SOLUTION), answers, leaked)
-    write_submission(answers, paths.submission(variant))
+        cluster = clusters(found.validation, groups)
+        decisions = _decided(found.validation, found.threshold, params.threshold)
+        figures = _measured(decisions, cluster, shares) | figures
+        figures |= _cost(found.validation, figures, shares) | _baselines(found.validation, asked, shares)
+        curve = None if found.threshold is None else files.read_csv(paths.threshold_curve(variant))
+        photos_of_whale = asked.compared["Id"].value_counts()
+        answers = reporting.Answers(
+            decisions, found.threshold, found.automatic, figures, curve, *shares, photos_of_whale
+        )
+    truth = dict(zip(solution["Image"], solution["Id"], strict=True))
+    queries = found.queries.assign(
+        Image=asked.test,
+        truth=[truth.get(image, "") for image in asked.test],
+        leaked=[image in asked.leaked for image in asked.test],
+    )
+    submitted = dict(zip(asked.test, queries[LABELS].to_numpy().tolist(), strict=True))
+    figures |= _solution_figures(solution, submitted, asked.leaked)
+    write_submission(submitted, paths.submission(variant))
     files.write_json(figures, paths.metrics(variant))
-    print(_summary(settings, figures, len(test)))
+    part = dict(zip(catalog["Image"], catalog["part"], strict=True))
+    photos = reporting.Photos(Path(params.data.root), part, *found.photos)
+    reporting.write(paths.report(variant), variant, answers, reporting.Queries(queries), photos)
+    print(_summary(settings, figures, len(asked.test)))
     return Record(
         params=settings,
         metrics=figures,
-        artifacts=[paths.submission(variant), paths.metrics(variant)],
+        artifacts=[paths.submission(variant), paths.metrics(variant), paths.report(variant)],
         inputs=inputs,
         outputs=[paths.submission(variant)],
         dataset=paths.SPLIT,
     )
 
 
-def _by_duplicates(images: Sequence[str], evidence: Evidence, photos: pd.DataFrame) -> list[list[str]]:
-    """Return the labels of each query's duplicates, then `new_whale`."""
-    return [[*labels, NEW_WHALE] for labels in evidence]
-
-
-def _by_scores(
-    networks: features.Networks,
-    fusion: Fusion,
-    threshold: float,
-    images: Sequence[str],
-    evidence: Evidence,
-    photos: pd.DataFrame,
-) -> list[list[str]]:
-    """Return the ranking of `images`, compared with `photos`."""
-    whales = np.unique(photos["Id"].to_numpy(dtype=np.str_))
-    return [
-        labels
-        for table in networks.score_tables([*fusion.weights], images, evidence, photos)
-        for labels in rank(probabilities(table, fusion)[:, :-1], whales, threshold).tolist()
-    ]
-
-
-def _leaked(leaks: pd.DataFrame) -> dict[str, list[str]]:
-    """Return the labels of the duplicates of each query that has some, closest first."""
-    labels: dict[str, list[str]] = {}
+def _asked(catalog: pd.DataFrame, split: pd.DataFrame, groups: pd.DataFrame, leaks: pd.DataFrame) -> Asked:
+    leaked: dict[str, list[str]] = {}
     for query, label in zip(leaks["query"], leaks["Id"], strict=True):
-        labels.setdefault(query, []).append(label)
-    return labels
+        leaked.setdefault(query, []).append(label)
+    queries = validation.queries(split, [])
+    # the five whales with most labelled photos, ties by label
+    photos = catalog.loc[(catalog["part"] == "train") & (catalog["Id"] != NEW_WHALE), "Id"].value_counts()
+    return Asked(
+        sorted(catalog.loc[catalog["part"] == "test", "Image"]),
+        leaked,
+        queries,
+        validation.duplicate_evidence(queries, groups),
+        validation.gallery(split, held_out=False),
+        validation.gallery(split, held_out=True),
+        sorted(photos.index, key=lambda whale: (-photos[whale], whale))[:PLACES],
+    )
 
 
-def _commonest(catalog: pd.DataFrame) -> list[str]:
-    """Return the five whales with most labelled photos, ties by label: they fill short rankings."""
-    labels = catalog.loc[(catalog["part"] == "train") & (catalog["Id"] != NEW_WHALE), "Id"]
-    photos = labels.value_counts()
-    return sorted(photos.index, key=lambda whale: (-photos[whale], whale))[:PLACES]
+def _by_duplicates(asked: Asked, groups: pd.DataFrame, leaks: pd.DataFrame) -> Answered:
+    """Answer the labels of each query's duplicates, then `new_whale`, then the commonest whales."""
+    said = _evident(asked.duplicates, asked.fill)
+    queries = _submitted(_evident(asked.evidence, asked.fill), 0.0, asked.fill)
+    queries[PROBABILITIES] = queries[PROBABILITIES].mask(queries[LABELS].to_numpy() == NEW_WHALE)
+    labelled = groups[groups["part"] == "train"].sort_values("Image")
+    pairs = labelled.merge(labelled, on="group", suffixes=("", "_of"))
+    pairs = pairs[pairs["Image"] != pairs["Image_of"]]
+    return Answered(
+        queries,
+        asked.validation.join(said).assign(uncalibrated=said["probability1"]),
+        (_first(pairs["Image_of"], pairs["Id"], pairs["Image"]), _first(leaks["query"], leaks["Id"], leaks["photo"])),
+    )
+
+
+def _by_scores(asked: Asked, params: Params, variant: str, decision: Decision) -> Answered:
+    """Answer the whales that networks find most probable, and `new_whale` at the threshold."""
+    threshold = decision.threshold if params.threshold == "auto" else params.threshold
+    photos = [*asked.validation["Image"], *asked.every["Image"], *asked.test]
+    networks = features.load(params.networks_of(variant), photos)
+    whales = np.unique(asked.every["Id"].to_numpy(dtype=np.str_))
+    best = [
+        decision.best(scores.table, whales, scores.density)
+        for scores in networks.scores([*decision.fusion.weights], asked.test, asked.evidence, asked.every)
+    ]
+    said = wide(np.concatenate([each.labels for each in best]), np.concatenate([each.values for each in best]))
+    return Answered(
+        _submitted(said, threshold, asked.fill),
+        None if variant == paths.FINAL else files.read_csv(paths.validation(variant)),
+        (
+            lambda pairs: networks.nearest(pairs, asked.compared),
+            lambda pairs: networks.nearest(pairs, asked.every),
+        ),
+        threshold,
+        decision.threshold,
+    )
+
+
+def _evident(evidence: Evidence, fill: Sequence[str]) -> pd.DataFrame:
+    """Return the columns of `wide`: the labels of duplicates, certain, then `fill`, of no probability.
+
+    Labels behind `new_whale` have none either, so that it keeps its place among them.
+    """
+    labels, values = [], []
+    for said in evidence:
+        distinct = [*dict.fromkeys(said)]
+        certain = distinct.index(NEW_WHALE) if NEW_WHALE in distinct else len(distinct)
+        whales = list(dict.fromkeys([*distinct, *fill]))
+        whales = [label for label in whales if label != NEW_WHALE][:PLACES]
+        missing = [""] * (PLACES - len(whales))
+        labels.append(whales + missing)
+        values.append([float(place < certain) for place in range(PLACES)])
+    shape = len(labels), PLACES
+    return wide(np.array(labels, dtype=np.str_).reshape(shape), np.array(values).reshape(shape))
+
+
+def _submitted(said: pd.DataFrame, threshold: float, fill: Sequence[str]) -> pd.DataFrame:
+    """Return the columns of `wide` as they are submitted: with `new_whale` at its threshold, short rankings filled."""
+    labels, values = rank(said[LABELS].to_numpy(dtype=np.str_), said[PROBABILITIES].to_numpy(), threshold)
+    ranked = filled([[label for label in row if label] for row in labels.tolist()], fill)
+    values[labels == ""] = 0.0
+    return wide(np.array([row + [""] * (PLACES - len(row)) for row in ranked], dtype=np.str_), values)
+
+
+def _first(queries: pd.Series[str], whales: pd.Series[str], photos: pd.Series[str]) -> reporting.Nearest:
+    """Return what finds, for pairs of a query and a whale, the first photo of their row, or an empty string."""
+    found: dict[tuple[str, str], str] = {}
+    for query, whale, photo in zip(queries, whales, photos, strict=True):
+        found.setdefault((query, whale), photo)
+    return lambda pairs: [found.get(pair, "") for pair in pairs]
+
+
+def _decided(answers: pd.DataFrame, threshold: float | None, asked: float | str) -> pd.DataFrame:
+    """Return answers to validation `decided` at the threshold: each row's own where `auto` was asked for."""
+    if threshold is None:  # what has any probability comes before `new_whale`
+        return decided(answers, 0.0).assign(threshold=np.nan)
+    return decided(answers, answers["threshold"].to_numpy() if asked == "auto" else threshold)
+
+
+def _measured(decisions: pd.DataFrame, cluster: npt.NDArray[np.int64], shares: tuple[float, float]) -> dict[str, float]:
+    """Return all measures with their intervals; those of probabilities only where there is a threshold."""
+    found: dict[str, float] = {}
+    counted = validation.kinds(decisions["role"]) != ""
+    rows = decisions[counted]
+    drawn = intervals.resamplings(cluster[counted])
+    found |= intervals.with_intervals(measures.answered(rows, drawn, *shares))
+    # drawn apart, so that how many of these there are does not change how the others are drawn
+    apart = decisions["role"].isin(measures.APART).to_numpy()
+    if apart.any():
+        found |= intervals.with_intervals(measures.apart(decisions[apart], intervals.resamplings(cluster[apart])))
+    if rows["threshold"].notna().any():
+        found |= intervals.with_intervals(measures.probable(rows, drawn, *shares))
+        counts = validation.importance(rows["role"], *shares)
+        found["ece_chance"] = measures.chance_error(rows["probability1"].to_numpy(), counts)
+    return found
+
+
+def _cost(answers: pd.DataFrame, figures: Mapping[str, float], shares: tuple[float, float]) -> dict[str, float]:
+    """Return the least and greatest threshold over parts, and the MAP@5 that the chosen one loses against them."""
+    if "threshold" not in figures:
+        return {}
+    own = answers["threshold"]
+    return {
+        "threshold_auto_low": float(own.min()),
+        "threshold_auto_high": float(own.max()),
+        "threshold_cost": _map5(decided(answers, own.to_numpy()), shares) - figures["map5"],
+    }
+
+
+def _baselines(answers: pd.DataFrame, asked: Asked, shares: tuple[float, float]) -> dict[str, float]:
+    """Return what MAP@5 is without any of this: `new_whale` for all; duplicates, else that; the nearest centroid."""
+    counts = validation.importance(answers["role"], *shares)
+    evident = asked.validation.join(_evident(asked.duplicates, asked.fill))
+    found = {
+        "baseline_new_whale": float(counts @ (answers["truth"] == NEW_WHALE).to_numpy()),
+        "baseline_duplicates": _map5(decided(evident, 0.0), shares),
+    }
+    return found | ({"baseline_centroid": float(counts @ answers["centroid"])} if "centroid" in answers else {})
+
+
+def _map5(decisions: pd.DataFrame, shares: tuple[float, float]) -> float:
+    return float(measures.answered(decisions, np.ones((1, len(decisions))), *shares)["map5"][0])
 
 
 def _solution_figures(
-    solution: pd.DataFrame, answered: dict[str, list[str]], leaked: Collection[str]
+    solution: pd.DataFrame, answered: Mapping[str, Sequence[str]], leaked: Collection[str]
 ) -> dict[str, float]:
     """Grade the answers by the solution, where it has rows: all of them, and those that are no leaks."""
     fresh = solution[~solution["Image"].isin(leaked)]
@@ -132,11 +291,11 @@ def _solution_figures(
 def _summary(settings: Mapping[str, str | float], figures: Mapping[str, float], queries: int) -> str:
     at = f" at threshold {figures['threshold']:g}" if "threshold" in figures else ""
     lent = f", calibrated by {settings['calibrated_by']}, not validated" if "calibrated_by" in settings else ""
-    graded = [
-        f"{figures[key]:.4f} on {where}"
-        for key, where in (("map5", "validation"), ("solution_map5", "the solution"))
-        if key in figures
-    ]
+    graded = []
+    if "map5" in figures:
+        graded.append(f"{figures['map5']:.4f} ({figures['map5_low']:.4f} to {figures['map5_high']:.4f}) on validation")
+    if "solution_map5" in figures:
+        graded.append(f"{figures['solution_map5']:.4f} on the solution")
     return f"predict {settings['variant']}: {queries:,} queries{at}{lent}" + (
         f"; MAP@5 {', '.join(graded)}" if graded else ""
     )

@@ -1,0 +1,65 @@
+"""MAP@5 at every threshold, and the threshold to take."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from whaleid.labels import NEW_WHALE, PLACES
+
+THRESHOLDS: npt.NDArray[np.float64] = np.arange(201) / 200
+"""0, 0.005, …, 1."""
+SMOOTH = 0.08
+"""Deviation of the bell by which neighbouring thresholds are averaged."""
+
+
+def threshold_curve(
+    labels: npt.NDArray[np.str_],
+    values: npt.NDArray[np.float64],
+    truth: npt.NDArray[np.str_],
+    importance: npt.NDArray[np.float64],
+) -> pd.DataFrame:
+    """Return MAP@5 at every threshold: `threshold,map5,map5_known,map5_unknown`.
+
+    `labels` and `values` (Q, K) are those of the best whales, in order; `truth` (Q,) is a whale, or `new_whale` for an
+    unknown query; `importance` (Q,) is how much each counts in `map5`, 1 in sum; a query of 0 counts in no column. A
+    kind without queries has no column.
+    """
+    counted = importance > 0
+    labels, values, truth, importance = labels[counted], values[counted], truth[counted], importance[counted]
+    above = values > THRESHOLDS[:, None, None]  # (T, Q, K)
+    unknown = truth == NEW_WHALE
+
+    # the whale in column k has rank k + 1, and one more where `new_whale` comes before it
+    gains = np.append(1 / np.arange(1, PLACES + 1), 0.0)
+    columns = np.arange(values.shape[1])
+    right = labels[~unknown] == truth[~unknown, None]  # (queries of known whales, K)
+    of_known = (np.where(above[:, ~unknown], gains[columns], gains[columns + 1]) * right).sum(axis=2)
+    of_unknown = gains[above[:, unknown].sum(axis=2)]  # as many whales are before it as are above
+
+    mixed = of_known @ importance[~unknown] + of_unknown @ importance[unknown]
+    curve = {"threshold": THRESHOLDS, "map5": mixed}
+    for name, gained in (("map5_known", of_known), ("map5_unknown", of_unknown)):
+        if gained.shape[1]:
+            curve[name] = gained.mean(axis=1)
+    return pd.DataFrame(curve)
+
+
+def smoothed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return each value of a curve over `THRESHOLDS` averaged with those around it, the near ones most."""
+    bell = np.exp(-(((THRESHOLDS[:, None] - THRESHOLDS) / SMOOTH) ** 2) / 2)
+    averaged: npt.NDArray[np.float64] = bell @ values / bell.sum(axis=1)
+    return averaged
+
+
+def best_threshold(curve: pd.DataFrame) -> float:
+    """Return the threshold of the highest `map5` once `smoothed`: the middle of the longest run of such thresholds.
+
+    A curve over some hundred photos jumps where one of them changes sides, and its highest point is mostly where
+    chance put one; where it is high all around, it is high for other photos too. Of equally long runs it is the first.
+    """
+    values = smoothed(curve["map5"].to_numpy())
+    best = values > values.max() - 1e-12  # equal but for the order of summation
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], best, [False]]).astype(int)))
+    starts, ends = edges[::2], edges[1::2] - 1
+    longest = (ends - starts).argmax()
+    return float(curve["threshold"].iloc[(starts[longest] + ends[longest]) // 2])
