@@ -1,10 +1,11 @@
 """Which photos validation asks about, what their duplicates say, and how figures are weighed."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from whaleid.errors import WhaleidError
-from whaleid.identify.validation import duplicate_evidence, duplicate_share, figures, gallery, importance, queries
+from whaleid.identify.validation import duplicate_evidence, duplicate_share, gallery, importance, kinds, queries
 
 SPLIT = pd.DataFrame(
     [
@@ -23,23 +24,23 @@ SPLIT = pd.DataFrame(
 def test_queries_of_a_variant_that_learns_new_whale():
     asked = queries(SPLIT.sample(frac=1, random_state=0), ["new_whale", "w_a"])
     assert asked.to_numpy().tolist() == [
-        ["a2.jpg", "w_a", "known"],
-        ["a3.jpg", "w_a", "duplicate"],
-        ["n2.jpg", "new_whale", "new_whale"],
-        ["n3.jpg", "new_whale", "duplicate"],
-        ["u1.jpg", "new_whale", "unknown"],
+        ["a2.jpg", "w_a", "w_a", "known"],
+        ["a3.jpg", "w_a", "w_a", "duplicate"],
+        ["n2.jpg", "new_whale", "new_whale", "new_whale"],
+        ["n3.jpg", "new_whale", "new_whale", "duplicate"],
+        ["u1.jpg", "w_u", "new_whale", "unknown"],
     ]
 
 
 def test_variants_without_that_class_are_asked_about_all_new_whale_photos():
     asked = queries(SPLIT, ["w_a"])
     assert asked.to_numpy().tolist() == [
-        ["a2.jpg", "w_a", "known"],
-        ["a3.jpg", "w_a", "duplicate"],
-        ["n1.jpg", "new_whale", "new_whale_train"],
-        ["n2.jpg", "new_whale", "new_whale"],
-        ["n3.jpg", "new_whale", "duplicate"],
-        ["u1.jpg", "new_whale", "unknown"],
+        ["a2.jpg", "w_a", "w_a", "known"],
+        ["a3.jpg", "w_a", "w_a", "duplicate"],
+        ["n1.jpg", "new_whale", "new_whale", "new_whale_train"],
+        ["n2.jpg", "new_whale", "new_whale", "new_whale"],
+        ["n3.jpg", "new_whale", "new_whale", "duplicate"],
+        ["u1.jpg", "w_u", "new_whale", "unknown"],
     ]
 
 
@@ -91,11 +92,11 @@ def test_a_query_with_several_duplicates_is_one_leak():
 @pytest.mark.parametrize(
     ("roles", "expected"),
     [
-        (["known", "unknown", "new_whale", "known", "duplicate"], [0.36, 0.09, 0.09, 0.36, 0.1]),
+        (["known", "unknown", "new_whale", "known", "duplicate"], [0.36, 0.18, 0, 0.36, 0.1]),
         (["known", "unknown"], [0.8, 0.2]),
         (["known", "known", "duplicate"], [0.45, 0.45, 0.1]),
         (["duplicate", "new_whale"], [0.1, 0.9]),
-        (["new_whale", "unknown"], [0.5, 0.5]),
+        (["new_whale", "unknown"], [0, 1]),
         (["new_whale_train", "known", "new_whale", "new_whale_train", "duplicate"], [0, 0.72, 0.18, 0, 0.1]),
         (["known", "new_whale_train"], [1, 0]),
         (["duplicate"], [1]),
@@ -105,57 +106,22 @@ def test_queries_count_as_their_kind_is_expected(roles, expected):
     assert importance(pd.Series(roles), unknown_share=0.2, duplicate_share=0.1) == pytest.approx(expected)
 
 
-def test_figures_weigh_kinds_of_queries_as_they_are_expected():
-    asked = pd.DataFrame(
-        [
-            ("w_a", "known"),
-            ("w_b", "known"),
-            ("new_whale", "unknown"),
-            ("new_whale", "new_whale"),
-            ("new_whale", "new_whale"),
-            ("new_whale", "new_whale_train"),
-            ("w_a", "duplicate"),
-        ],
-        columns=["truth", "role"],
-    )
-    ranked = [
-        ["w_a", "new_whale"],  # 1
-        ["w_a", "new_whale", "w_c", "w_b"],  # 1/4
-        ["w_a", "new_whale"],  # 1/2
-        ["new_whale", "w_a"],  # 1
-        ["w_a", "w_b"],  # 0
-        ["w_a", "w_b", "w_c", "w_d", "new_whale"],  # 1/5
-        ["w_b", "w_a"],  # 1/2
+def test_kinds_are_certain_and_new_whale_photos_stand_in_where_no_whale_is_held_out():
+    roles = ["known", "unknown", "new_whale", "duplicate", "new_whale_train"]
+    assert kinds(pd.Series(roles)).tolist() == ["known", "unknown", "", "duplicate", ""]
+    del roles[1]
+    assert kinds(pd.Series(roles)).tolist() == ["known", "unknown", "duplicate", ""]
+
+
+def test_queries_that_were_drawn_more_often_count_more_within_their_kind():
+    roles = pd.Series(["known", "known", "unknown", "new_whale", "duplicate"])
+    times = np.array([[1, 1, 1, 1, 1], [3, 1, 2, 9, 1], [0, 0, 2, 0, 1], [1, 3, 0, 0, 0]], dtype=float)
+    assert importance(roles, 0.2, 0.1, times).tolist() == [
+        pytest.approx(each)
+        for each in (
+            [0.36, 0.36, 0.18, 0, 0.1],
+            [0.54, 0.18, 0.18, 0, 0.1],
+            [0, 0, 0.9, 0, 0.1],
+            [0.25, 0.75, 0, 0, 0],
+        )
     ]
-    found = figures(asked, ranked, unknown_share=0.2, duplicate_share=0.1)
-    no_duplicates = 0.8 * (1.25 / 2) + 0.2 * (1.5 / 3)
-    assert found == pytest.approx(
-        {
-            "map5": 0.1 * 0.5 + 0.9 * no_duplicates,
-            "map5_known": 1.25 / 2,
-            "map5_unknown": 0.5,
-            "map5_new_whale": 0.5,
-            "map5_new_whale_train": 0.2,
-            "map5_duplicates": 0.5,
-            "map5_no_duplicates": no_duplicates,
-            "top1": 0.5,
-            "top5": 1.0,
-        }
-    )
-
-
-def test_kinds_without_photos_have_no_figure_and_no_weight():
-    known = pd.DataFrame([("w_a", "known")], columns=["truth", "role"])
-    assert figures(known, [["w_b", "w_a"]], unknown_share=0.2, duplicate_share=0.1) == {
-        "map5": 0.5,
-        "map5_known": 0.5,
-        "map5_no_duplicates": 0.5,
-        "top1": 0.0,
-        "top5": 1.0,
-    }
-    unknown = pd.DataFrame([("new_whale", "unknown")], columns=["truth", "role"])
-    assert figures(unknown, [["new_whale"]], unknown_share=0.2, duplicate_share=0.1) == {
-        "map5": 1.0,
-        "map5_unknown": 1.0,
-        "map5_no_duplicates": 1.0,
-    }

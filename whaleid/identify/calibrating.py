@@ -42,7 +42,7 @@ def fit(
         rising = IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip")
         rising.fit(features[:, 0], right.astype(np.float64), counts)
         knots = zip(rising.X_thresholds_.tolist(), rising.y_thresholds_.tolist(), strict=True)
-        return Calibration("isotonic", knots=tuple((round(x, 5), round(y, 5)) for x, y in knots))
+        return Calibration("isotonic", knots=tuple((round(x, 9), round(y, 5)) for x, y in knots))
     used = USES[method]
     model = LogisticRegression(C=LOOSE, fit_intercept=method != "temperature", solver="newton-cholesky")
     model.fit(features[:, [FEATURES.index(name) for name in used]], right, counts)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from whaleid.identify import calibration
 from whaleid.identify.calibration import Calibration
-from whaleid.identify.fusion import Fusion, probabilities
+from whaleid.identify.fusion import Fusion, exponentials, logits
 from whaleid.identify.ranking import leading
 
 BLOCK = 2**18
@@ -69,8 +69,12 @@ def best(table: npt.NDArray[np.float32], whales: npt.NDArray[np.str_], fusions: 
     for first in range(0, queries, several):
         block = np.ascontiguousarray(table[:, first : first + several])
         for fusion, blocks in zip(fusions, found, strict=True):
-            likely = probabilities(block, fusion)[:, :-1]
-            blocks.append(Best(*leading(likely, whales), likely.sum(axis=1, dtype=np.float64)))
+            summed = logits(block, fusion)
+            labels, leads = leading(summed[:, :-1], whales)  # by logits: far behind, exponentials are all the same
+            likely = exponentials(summed)
+            together = likely[:, :-1].sum(axis=1, dtype=np.float64)
+            sums = together + likely[:, -1]
+            blocks.append(Best(labels, np.exp(leads) / sums[:, None], together / sums))
     return [
         Best(*(np.concatenate([getattr(block, name) for block in blocks]) for name in ("labels", "values", "whales")))
         for blocks in found

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 FAR = np.float32(-60)
-"""Of a logit below the largest. Beyond it, exponentials soon are numbers that processors are slow with."""
+"""Of a logit: below it, exponentials soon are numbers that processors are slow with, and none that count."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,20 @@ class Fusion:
     bias: float
 
 
-def probabilities(table: npt.NDArray[np.float32], fusion: Fusion) -> npt.NDArray[np.float32]:
-    """Return (Q, W + 1): of each whale, then of `new_whale`; every row sums to 1.
+def logits(table: npt.NDArray[np.float32], fusion: Fusion) -> npt.NDArray[np.float32]:
+    """Return (Q, W + 1): of each whale, then of `new_whale`; the largest of a row is 0.
 
     `table` is (K, Q, W + 1), the scores that `fusion` weighs. The logit of a candidate is the weighted sum of its
     scores; the bias is added to that of `new_whale`.
     """
     scores, *shape = table.shape
-    logits = (np.array([*fusion.weights.values()], dtype=np.float32) @ table.reshape(scores, -1)).reshape(shape)
-    logits[:, -1] += np.float32(fusion.bias)
-    logits -= logits.max(axis=1, keepdims=True)  # the largest becomes exp(0): nothing overflows
+    found = (np.array([*fusion.weights.values()], dtype=np.float32) @ table.reshape(scores, -1)).reshape(shape)
+    found[:, -1] += np.float32(fusion.bias)
+    found -= found.max(axis=1, keepdims=True)
+    return found
+
+
+def exponentials(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return what probabilities are proportional to, in the place of `logits`, of which none is above 0."""
     np.maximum(logits, FAR, out=logits)
-    np.exp(logits, out=logits)
-    logits /= logits.sum(axis=1, keepdims=True)
-    return logits
+    return np.exp(logits, out=logits)

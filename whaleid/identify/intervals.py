@@ -36,7 +36,7 @@ def with_intervals(measured: Mapping[str, npt.NDArray[np.float64]]) -> dict[str,
         point = float(values[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of all-NaN: there is nothing but the figure
-            low, high = np.nanpercentile(values, ENDS)
+            low, high = np.nanpercentile(values[1:], ENDS)
         found[name] = point
         found[f"{name}_low"] = float(np.fmin(low, point))
         found[f"{name}_high"] = float(np.fmax(high, point))

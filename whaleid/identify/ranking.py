@@ -9,24 +9,24 @@ from whaleid.labels import NEW_WHALE, PLACES
 
 
 def leading(
-    probabilities: npt.NDArray[np.float32], whales: npt.NDArray[np.str_]
+    values: npt.NDArray[np.float32], whales: npt.NDArray[np.str_]
 ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float64]]:
-    """Return the labels and probabilities of the five best whales a query, both (Q, min(5, W)).
+    """Return the labels and values of the five best whales a query, both (Q, min(5, W)).
 
-    `probabilities` is (Q, W), `whales` (W,) their labels. The most probable come first, ties by label.
+    `values` is (Q, W), the higher the better, `whales` (W,) their labels. The best come first, ties by label.
     """
     # argmax takes the first of equals, so in columns ordered by label it settles ties by label; five passes of
     # it cost far less than sorting thousands of columns
     order = np.argsort(whales)
-    remaining = np.take(probabilities, order, axis=1) if (np.diff(order) < 0).any() else probabilities.copy()
+    remaining = np.take(values, order, axis=1) if (np.diff(order) < 0).any() else values.copy()
     queries = np.arange(len(remaining))
     columns = np.empty((len(remaining), min(PLACES, len(whales))), dtype=np.int64)
-    values = np.empty(columns.shape)
+    best = np.empty(columns.shape)
     for place in range(columns.shape[1]):
-        best = remaining.argmax(axis=1)
-        columns[:, place], values[:, place] = best, remaining[queries, best]
-        remaining[queries, best] = -np.inf
-    return whales[order][columns], values
+        there = remaining.argmax(axis=1)
+        columns[:, place], best[:, place] = there, remaining[queries, there]
+        remaining[queries, there] = -np.inf
+    return whales[order][columns], best
 
 
 def rank(

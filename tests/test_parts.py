@@ -1,0 +1,74 @@
+"""What stays together when validation is divided, and how evenly it is."""
+
+import numpy as np
+import pandas as pd
+
+from whaleid.identify.parts import clusters, parts
+
+GROUPS = pd.DataFrame(
+    [
+        (0, "a1.jpg", "train", "w_a"),
+        (0, "b1.jpg", "train", "w_b"),  # one picture, two labels
+        (1, "b2.jpg", "train", "w_b"),
+        (1, "n1.jpg", "train", "new_whale"),
+        (2, "c1.jpg", "train", "w_c"),
+        (2, "t1.jpg", "test", ""),
+        (3, "d1.jpg", "train", "w_d"),
+        (3, "t1.jpg", "test", ""),
+    ],
+    columns=["group", "Image", "part", "Id"],
+)
+
+
+def test_a_cluster_is_a_whale_with_all_that_groups_tie_to_it():
+    asked = pd.DataFrame(
+        [
+            ("a9.jpg", "w_a"),
+            ("c9.jpg", "w_c"),
+            ("n1.jpg", "new_whale"),  # through w_b
+            ("n2.jpg", "new_whale"),
+            ("n3.jpg", "new_whale"),
+            ("b9.jpg", "w_b"),
+            ("d9.jpg", "w_d"),  # photos of the test part tie nothing: nobody has named them
+            ("c8.jpg", "w_c"),
+        ],
+        columns=["Image", "whale"],
+    )
+    assert clusters(asked, GROUPS).tolist() == [0, 1, 0, 2, 3, 0, 4, 1]
+
+
+def drawn(seed=0, queries=400):
+    generator = np.random.default_rng(seed)
+    roles = generator.choice(["known", "unknown", "duplicate", "new_whale"], queries, p=[0.7, 0.1, 0.1, 0.1]).tolist()
+    cluster = generator.integers(0, queries // 2, queries)
+    return [f"{number:03}.jpg" for number in range(queries)], roles, cluster
+
+
+def test_parts_keep_clusters_whole_and_spread_each_role():
+    images, roles, cluster = drawn()
+    part = parts(images, roles, cluster)
+    assert len({*zip(cluster.tolist(), part.tolist(), strict=True)}) == len({*cluster.tolist()})
+    for role in ("known", "unknown", "duplicate", "new_whale"):
+        counts = np.bincount(part[np.array(roles) == role], minlength=5)
+        assert counts.max() - counts.min() <= 3, role
+
+
+def test_parts_do_not_depend_on_the_order_of_queries_nor_on_the_numbers_of_clusters():
+    images, roles, cluster = drawn()
+    part = parts(images, roles, cluster)
+    order = np.random.default_rng(1).permutation(len(images))
+    again = parts([images[n] for n in order], [roles[n] for n in order], 1000 - cluster[order])
+    assert again.tolist() == part[order].tolist()
+
+
+def test_photos_that_are_measured_apart_move_no_other():
+    images, roles, cluster = drawn()
+    part = parts(images, roles, cluster)
+    more = [f"more{number}.jpg" for number in range(90)]
+    mixed = parts([*more, *images], ["new_whale_train"] * 90 + roles, np.append(np.arange(90) + 5000, cluster))
+    assert mixed[90:].tolist() == part.tolist()
+    assert np.bincount(mixed[:90]).tolist() == [18] * 5
+
+
+def test_a_handful_of_queries_is_divided_as_far_as_it_goes():
+    assert sorted(parts(["a", "b", "c"], ["known"] * 3, np.array([0, 1, 2])).tolist()) == [0, 1, 2]
