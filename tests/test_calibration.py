@@ -120,9 +120,10 @@ def test_a_calibration_that_learns_by_heart_is_not_chosen():
 
 
 def test_where_nothing_is_told_nothing_is_calibrated():
-    found, right = drawn(20)
-    for told in (np.ones(20, dtype=bool), np.arange(20) == 3):  # one that is right is in no other part
-        assert choose(found, told, np.ones(20), np.arange(20) % 5) == Calibration()
+    found, right = drawn(60)
+    for told in (np.ones(60, dtype=bool), np.arange(60) == 3):  # one that is right is in no other part
+        assert choose(found, told, np.ones(60), np.arange(60) % 5) == Calibration()
+    assert choose(found[:49], right[:49], np.ones(49), np.arange(49) % 5) == Calibration()  # too few
     assert choose(found[:0], right[:0], np.ones(0), np.arange(0)) == Calibration()
 
 

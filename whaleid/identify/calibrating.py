@@ -17,6 +17,8 @@ USES: dict[Method, list[str]] = {
     "logistic_features": list(FEATURES),
 }
 """The features of each method that is a logistic function."""
+FEW = 50
+"""Queries, fewer than which choose no calibration."""
 LOOSE = 1e4
 """scikit-learn's C: next to no penalty, but a finite slope where all can be told apart."""
 
@@ -74,11 +76,11 @@ def losses(
 ) -> dict[Method, float]:
     """Return the cross-validated log loss of `methods`; arguments are as of `choose`.
 
-    Left out are those that have nothing to tell right from wrong by, and those that would find a whale less probable
-    the surer the fusion is.
+    Left out are all where there are too few queries to choose by, or nothing to tell right from wrong; and those that
+    would find a whale less probable the surer the fusion is.
     """
     folds = [parts == part for part in np.unique(parts)]
-    told = len(folds) > 1 and all(len(np.unique(right[~of])) == 2 for of in folds)
+    told = len(right) >= FEW and len(folds) > 1 and all(len(np.unique(right[~of])) == 2 for of in folds)
     found: dict[Method, float] = {}
     for method in methods if told else []:
         said, rises = np.empty(len(right)), True

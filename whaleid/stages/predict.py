@@ -238,10 +238,10 @@ def _measured(decisions: pd.DataFrame, cluster: npt.NDArray[np.int64], shares: t
     rows = decisions[counted]
     drawn = intervals.resamplings(cluster[counted])
     found |= intervals.with_intervals(measures.answered(rows, drawn, *shares))
-    # drawn apart, so that how many of these there are does not change how the others are drawn
-    apart = decisions["role"].isin(measures.APART).to_numpy()
-    if apart.any():
-        found |= intervals.with_intervals(measures.apart(decisions[apart], intervals.resamplings(cluster[apart])))
+    for role in measures.APART:  # drawn apart, so that how many there are does not change how others are drawn
+        apart = (decisions["role"] == role).to_numpy()
+        if apart.any():
+            found |= intervals.with_intervals(measures.apart(decisions[apart], intervals.resamplings(cluster[apart])))
     if rows["threshold"].notna().any():
         found |= intervals.with_intervals(measures.probable(rows, drawn, *shares))
         counts = validation.importance(rows["role"], *shares)
