@@ -89,4 +89,4 @@ def test_the_curve_of_new_whale_photos_that_stand_in_is_theirs():
 def test_values_are_rounded_as_files_keep_them():
     values = np.random.default_rng(0).random(1000) ** 3
     assert rounded(values).tolist() == [float(f"{value:.6g}") for value in values]
-    assert rounded(np.array([0.0, 1.0, 1e-20])).tolist() == [0, 1, 0]
+    assert rounded(np.array([0.0, 1.0])).tolist() == [0, 1]

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whaleid.identify import threshold
 from whaleid.identify.metrics import reciprocal_ranks
 from whaleid.identify.ranking import leading, rank
 from whaleid.identify.threshold import THRESHOLDS, best_threshold, smoothed, threshold_curve
@@ -50,9 +49,9 @@ def test_smoothing_is_a_weighted_mean():
     values = np.random.default_rng(0).random(201)
     expected = []
     for at in THRESHOLDS:
-        weights = [np.exp(-(((at - other) / threshold.SMOOTH) ** 2) / 2) for other in THRESHOLDS]
+        weights = [np.exp(-(((at - other) / 0.044) ** 2) / 2) for other in THRESHOLDS]  # 0.44 / the cube root of 1000
         expected.append(sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights))
-    np.testing.assert_allclose(smoothed(values), expected)
+    np.testing.assert_allclose(smoothed(values, 1000), expected)
 
 
 def curve(**at):
@@ -64,10 +63,10 @@ def curve(**at):
 
 
 def test_best_threshold_is_where_the_curve_is_high_all_around():
-    assert best_threshold(curve(plain=(0.6, 80, 120))) == 0.5
+    assert best_threshold(curve(plain=(0.6, 80, 120)), 1000) == 0.5
     # one photo that chance put there does not move it
-    assert best_threshold(curve(plain=(0.6, 80, 120), peak=(0.61, 160, 160))) == pytest.approx(0.5, abs=0.01)
+    assert best_threshold(curve(plain=(0.6, 80, 120), peak=(0.61, 160, 160)), 1000) == pytest.approx(0.5, abs=0.01)
 
 
 def test_best_threshold_of_a_flat_curve_is_its_middle():
-    assert best_threshold(curve()) == 0.5
+    assert best_threshold(curve(), 10) == 0.5

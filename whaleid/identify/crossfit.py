@@ -75,11 +75,11 @@ def fit(names: Sequence[str], queries: Queries, methods: Sequence[Method] = cali
         calibrations.append(_calibration(queries, found[fit], counts[fit], methods))
         said = rounded(calibrations[fit].apply(found[fit].values, found[fit].whales, queries.density))
         if fit:
-            thresholds.append(best_threshold(_curve(queries, found[fit].labels, said, of)))
+            thresholds.append(_curve(queries, found[fit].labels, said, of)[1])
             labels[~of], values[~of] = found[fit].labels[~of], said[~of]
             uncalibrated[~of] = found[fit].values[~of, 0]
-    curve = _curve(queries, labels, values, among[0])
-    whole = Decision(fusions[0], calibrations[0], best_threshold(curve))
+    curve, threshold = _curve(queries, labels, values, among[0])
+    whole = Decision(fusions[0], calibrations[0], threshold)
     return Fitted(whole, np.array(thresholds), labels, values, uncalibrated, curve)
 
 
@@ -110,10 +110,13 @@ def _curve(
     labels: npt.NDArray[np.str_],
     values: npt.NDArray[np.float64],
     among: npt.NDArray[np.bool_],
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, float]:
+    """Return the curve of some of the queries, without duplicates, and its best threshold."""
     fresh = among & (queries.asked["role"] != "duplicate").to_numpy()
     truth = queries.asked["truth"].to_numpy(dtype=np.str_)
-    return threshold_curve(labels, values, truth, _importance(queries, fresh))
+    counts = _importance(queries, fresh)
+    curve = threshold_curve(labels, values, truth, counts)
+    return curve, best_threshold(curve, int(np.count_nonzero(counts)))
 
 
 def rounded(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -8,8 +8,8 @@ from whaleid.labels import NEW_WHALE, PLACES
 
 THRESHOLDS: npt.NDArray[np.float64] = np.arange(201) / 200
 """0, 0.005, …, 1."""
-SMOOTH = 0.08
-"""Deviation of the bell by which neighbouring thresholds are averaged."""
+SMOOTH = 0.44
+"""Deviation of the bell by which neighbouring thresholds are averaged, over one query; 0.04 over 1,300."""
 
 
 def threshold_curve(
@@ -44,20 +44,25 @@ def threshold_curve(
     return pd.DataFrame(curve)
 
 
-def smoothed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return each value of a curve over `THRESHOLDS` averaged with those around it, the near ones most."""
-    bell = np.exp(-(((THRESHOLDS[:, None] - THRESHOLDS) / SMOOTH) ** 2) / 2)
+def smoothed(values: npt.NDArray[np.float64], queries: int) -> npt.NDArray[np.float64]:
+    """Return each value of a curve over `THRESHOLDS` averaged with those around it, the near ones most.
+
+    The fewer queries the curve is of, the farther it is averaged: the place of such a maximum is known to within the
+    cube root of their number (Kim and Pollard, "Cube root asymptotics", *The Annals of Statistics*, 1990).
+    """
+    width = SMOOTH / max(queries, 1) ** (1 / 3)
+    bell = np.exp(-(((THRESHOLDS[:, None] - THRESHOLDS) / width) ** 2) / 2)
     averaged: npt.NDArray[np.float64] = bell @ values / bell.sum(axis=1)
     return averaged
 
 
-def best_threshold(curve: pd.DataFrame) -> float:
+def best_threshold(curve: pd.DataFrame, queries: int) -> float:
     """Return the threshold of the highest `map5` once `smoothed`: the middle of the longest run of such thresholds.
 
-    A curve over some hundred photos jumps where one of them changes sides, and its highest point is mostly where
-    chance put one; where it is high all around, it is high for other photos too. Of equally long runs it is the first.
+    A curve over some hundred `queries` jumps where one of them changes sides, and its highest point is mostly where
+    chance put one; where it is high all around, it is high for other queries too. Of equal runs the first is taken.
     """
-    values = smoothed(curve["map5"].to_numpy())
+    values = smoothed(curve["map5"].to_numpy(), queries)
     best = values > values.max() - 1e-12  # equal but for the order of summation
     edges = np.flatnonzero(np.diff(np.concatenate([[False], best, [False]]).astype(int)))
     starts, ends = edges[::2], edges[1::2] - 1

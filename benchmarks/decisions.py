@@ -1,0 +1,130 @@
+"""How long the decisions of a project take, and how good they are on parts of validation they were not fitted on.
+
+    python benchmarks/decisions.py PROJECT
+
+Runs `calibrate` and `predict` of every variant of PROJECT that has features, of the ensemble, `phash` and `final`, one
+after another in one process on two cores. PROJECT is a folder in which `embed` has run; what is written goes to a
+temporary folder. Prints a row a variant:
+
+- seconds of both stages;
+- ECE before and after calibration, and what as many queries show by chance;
+- MAP@5 without duplicates at `auto`, each part of validation at the threshold found on the others; what one threshold
+  in hindsight would gain, the same for all parts (`loss`) or for each part its own (`by part`);
+- `auto`, and the least and greatest threshold over parts.
+
+The last line is one JSON object. PyTorch is not imported, which is checked.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from measure import limit_cores
+
+from whaleid import files, params, paths
+from whaleid.identify.answers import LABELS, PROBABILITIES, decided
+from whaleid.identify.measures import answered
+from whaleid.identify.threshold import threshold_curve
+from whaleid.identify.validation import importance, kinds
+from whaleid.params import Params
+from whaleid.stages import calibrate, predict
+
+SHOWN = ("ece_uncalibrated", "ece", "ece_chance", "map5_no_duplicates")
+THRESHOLDS = ("threshold_auto", "threshold_auto_low", "threshold_auto_high")
+
+
+def project_copy(project: Path, folder: Path) -> Params:
+    """Let the inputs of both stages be seen in `folder`, and return the parameters with an absolute `data.root`."""
+    for name in ("data", "features"):
+        (folder / name).symlink_to((project / name).resolve())
+    read = params.load(project / "params.yaml")
+    root = (project / read.data.root).resolve()
+    return read.model_copy(update={"data": read.data.model_copy(update={"root": str(root)})})
+
+
+def names(settings: Params) -> list[str]:
+    """Return what can be predicted from the features that are there."""
+    every = [*settings.variants, paths.ENSEMBLE, paths.FINAL]
+    there = [name for name in every if all(paths.features(each).is_file() for each in settings.networks_of(name))]
+    return [predict.PHASH, *there]
+
+
+def losses(variant: str, unknown_share: float) -> dict[str, float]:
+    """Return what one threshold in hindsight, the same for all parts or each its own, gains over `auto`."""
+    answers = files.read_csv(paths.validation(variant))
+    answers = answers[np.isin(kinds(answers["role"]), ["known", "unknown"])]
+
+    def hindsight(rows: pd.DataFrame) -> float:
+        labels, values = rows[LABELS].to_numpy(dtype=np.str_), rows[PROBABILITIES].to_numpy()
+        counts = importance(rows["role"], unknown_share, 0.0)
+        return float(threshold_curve(labels, values, rows["truth"].to_numpy(dtype=np.str_), counts)["map5"].max())
+
+    def at_auto(rows: pd.DataFrame) -> float:
+        found = decided(rows, rows["threshold"].to_numpy())
+        return float(answered(found, np.ones((1, len(rows))), unknown_share, 0.0)["map5"][0])
+
+    by_part = [hindsight(rows) - at_auto(rows) for _, rows in answers.groupby("part")]
+    return {"loss": hindsight(answers) - at_auto(answers), "loss_by_part": float(np.mean(by_part))}
+
+
+def main() -> None:
+    """Measure, print a table, and one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("project", type=Path, help="a folder in which the stages up to embed have run")
+    arguments = parser.parse_args()
+    limit_cores(2)
+    found: dict[str, dict[str, float]] = {}
+    project = arguments.project.resolve()
+    with tempfile.TemporaryDirectory() as temporary:
+        settings = project_copy(project, Path(temporary))
+        os.chdir(temporary)
+        for name in names(settings):
+            row = found[name] = {}
+            with contextlib.redirect_stdout(io.StringIO()):
+                if name not in (predict.PHASH, paths.FINAL):
+                    started = time.perf_counter()
+                    calibrate.run(settings, name)
+                    row["calibrate_seconds"] = time.perf_counter() - started
+                started = time.perf_counter()
+                measured = predict.run(settings, name).metrics
+                row["predict_seconds"] = time.perf_counter() - started
+            row |= {key: measured[key] for key in (*SHOWN, *THRESHOLDS) if key in measured}
+            if "calibrate_seconds" in row:
+                row |= losses(name, settings.split.unknown_share)
+        os.chdir(project)
+    if {"torch", "torchvision"} & sys.modules.keys():
+        raise SystemExit("PyTorch was imported: deciding must not need it.")
+    columns = ["calibrate_seconds", "predict_seconds", *SHOWN, "loss", "loss_by_part", *THRESHOLDS]
+    table = pd.DataFrame.from_dict(found, orient="index").reindex(columns=columns)
+    seconds = float(table[["calibrate_seconds", "predict_seconds"]].sum().sum())
+    headings = [
+        "calibrate",
+        "predict",
+        "ECE before",
+        "after",
+        "chance",
+        "MAP@5",
+        "loss",
+        "by part",
+        "auto",
+        "low",
+        "high",
+    ]
+    print(table.set_axis(headings, axis=1).to_string(float_format="{:.4f}".format, na_rep=""))
+    print(f"{seconds:.1f} s in all")
+    rounded = {
+        name: {key: round(value, 4) for key, value in row.items() if not np.isnan(value)} for name, row in found.items()
+    }
+    print(json.dumps({"seconds": round(seconds, 2), "variants": rounded}))
+
+
+if __name__ == "__main__":
+    main()
