@@ -24,8 +24,8 @@ class Gallery:
 
     whales: npt.NDArray[np.str_]  # (W,), distinct, sorted: the candidates
     starts: npt.NDArray[np.int64]  # (W,), the first photo of each
-    photos: npt.NDArray[np.float32]  # (V, G, D)
-    centroids: npt.NDArray[np.float32]  # (V, W, D), the mean of each whale's photos, of unit length
+    photos: npt.NDArray[np.float32]  # (G, V * D), `joined`
+    centroids: npt.NDArray[np.float32]  # (W, V * D), the mean of each whale's photos, of unit length in each view
 
 
 def gallery(embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.str_]) -> Gallery:
@@ -34,12 +34,20 @@ def gallery(embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.str_]) -
     whales, starts = np.unique(labels[order], return_index=True)
     photos = embeddings[:, order]
     sums = np.add.reduceat(photos, starts, axis=1)
-    return Gallery(whales, starts, photos, sums / np.linalg.norm(sums, axis=2, keepdims=True))
+    return Gallery(whales, starts, joined(photos), joined(sums / np.linalg.norm(sums, axis=2, keepdims=True)))
+
+
+def joined(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return (N, V * D), rows of unit length whose dot products are the mean over views (V, N, D) of cosines."""
+    views, photos, dimensions = embeddings.shape
+    rows = embeddings.transpose(1, 0, 2).reshape(photos, views * dimensions)
+    unit: npt.NDArray[np.float32] = rows * np.float32(views**-0.5)
+    return unit
 
 
 def cosines(queries: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return (Q, M): the mean over views of the cosines of queries (V, Q, D) and others (V, M, D)."""
-    mean: npt.NDArray[np.float32] = (queries @ others.transpose(0, 2, 1)).mean(axis=0)
+    mean: npt.NDArray[np.float32] = joined(queries) @ joined(others).T
     return mean
 
 
@@ -50,6 +58,8 @@ def class_scores(queries: npt.NDArray[np.float32], centres: npt.NDArray[np.float
     ECCV 2020).
     """
     views, classes, several, dimensions = centres.shape
+    if several == 1:
+        return cosines(queries, centres[:, :, 0])
     found = queries @ centres.reshape(views, classes * several, dimensions).transpose(0, 2, 1)
     mean: npt.NDArray[np.float32] = found.reshape(views, -1, classes, several).max(axis=3).mean(axis=0)
     return mean
@@ -57,13 +67,15 @@ def class_scores(queries: npt.NDArray[np.float32], centres: npt.NDArray[np.float
 
 def nearest_scores(queries: npt.NDArray[np.float32], among: Gallery) -> npt.NDArray[np.float32]:
     """Return (Q, W): the cosine of queries (V, Q, D) to the photo of each whale that is most like them."""
-    nearest: npt.NDArray[np.float32] = np.maximum.reduceat(cosines(queries, among.photos), among.starts, axis=1)
+    every = joined(queries) @ among.photos.T
+    nearest: npt.NDArray[np.float32] = np.maximum.reduceat(every, among.starts, axis=1)
     return nearest
 
 
 def centroid_scores(queries: npt.NDArray[np.float32], among: Gallery) -> npt.NDArray[np.float32]:
     """Return (Q, W): the cosine of queries (V, Q, D) to the normalised mean of each whale's photos."""
-    return cosines(queries, among.centroids)
+    scores: npt.NDArray[np.float32] = joined(queries) @ among.centroids.T
+    return scores
 
 
 def in_class_terms(
@@ -78,6 +90,8 @@ def in_class_terms(
     """
     if not learnt.any():
         return nearest
+    if learnt.all():
+        return of_classes
     known = nearest[:, learnt]
     spread = of_classes.std(axis=1, keepdims=True) / np.maximum(known.std(axis=1, keepdims=True), 1e-6)
     scores: npt.NDArray[np.float32] = (

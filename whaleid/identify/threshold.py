@@ -8,6 +8,8 @@ from whaleid.labels import NEW_WHALE, PLACES
 
 THRESHOLDS: npt.NDArray[np.float64] = np.arange(201) / 200
 """0, 0.005, …, 1."""
+GAINS: npt.NDArray[np.float64] = np.append(1 / np.arange(1, PLACES + 1), 0.0)
+"""By rank from 1; none beyond five."""
 SMOOTH = 0.44
 """Deviation of the bell by which neighbouring thresholds are averaged, over one query; 0.04 over 1,300."""
 
@@ -26,21 +28,27 @@ def threshold_curve(
     """
     counted = importance > 0
     labels, values, truth, importance = labels[counted], values[counted], truth[counted], importance[counted]
-    above = values > THRESHOLDS[:, None, None]  # (T, Q, K)
     unknown = truth == NEW_WHALE
-
-    # the whale in column k has rank k + 1, and one more where `new_whale` comes before it
-    gains = np.append(1 / np.arange(1, PLACES + 1), 0.0)
     columns = np.arange(values.shape[1])
-    right = labels[~unknown] == truth[~unknown, None]  # (queries of known whales, K)
-    of_known = (np.where(above[:, ~unknown], gains[columns], gains[columns + 1]) * right).sum(axis=2)
-    of_unknown = gains[above[:, unknown].sum(axis=2)]  # as many whales are before it as are above
+    # the whale in column k has rank k + 1, and one more once the threshold has reached it
+    right = ~unknown[:, None] & (labels == truth[:, None])
+    # of an unknown query the rank is one more than there are whales above: it falls where the threshold reaches one
+    falls = np.broadcast_to(unknown[:, None], values.shape)
+    reached = np.searchsorted(THRESHOLDS, values)  # the first threshold that a value is not above
+    loses = GAINS[columns] - GAINS[columns + 1]
 
-    mixed = of_known @ importance[~unknown] + of_unknown @ importance[unknown]
-    curve = {"threshold": THRESHOLDS, "map5": mixed}
-    for name, gained in (("map5_known", of_known), ("map5_unknown", of_unknown)):
-        if gained.shape[1]:
-            curve[name] = gained.mean(axis=1)
+    def over_thresholds(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the weighed sum of what queries gain at each threshold."""
+        gained = weights @ (right @ GAINS[columns]) + weights[unknown].sum() * GAINS[len(columns)]
+        changes = (falls.astype(np.float64) - right) * loses * weights[:, None]
+        steps = np.bincount(reached.ravel(), changes.ravel(), minlength=len(THRESHOLDS) + 1)
+        total: npt.NDArray[np.float64] = gained + np.cumsum(steps[: len(THRESHOLDS)])
+        return total
+
+    curve = {"threshold": THRESHOLDS, "map5": over_thresholds(importance)}
+    for name, of in (("map5_known", ~unknown), ("map5_unknown", unknown)):
+        if of.any():
+            curve[name] = over_thresholds(of / of.sum())
     return pd.DataFrame(curve)
 
 

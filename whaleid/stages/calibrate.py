@@ -45,20 +45,23 @@ def run(params: Params, variant: str) -> Record:
     asked = validation.queries(split, networks.classes)
     images, photos = asked["Image"].tolist(), validation.gallery(split, held_out=False)
     part = parts(images, asked["role"].tolist(), clusters(asked, groups))
-    scores = [*networks.scores(names, images, validation.duplicate_evidence(asked, groups), photos)]
-    queries = crossfit.Queries(
-        asked,
-        part,
-        np.unique(photos["Id"].to_numpy(dtype=np.str_)),
-        np.concatenate([block.table for block in scores], axis=1),
-        np.concatenate([block.density for block in scores]),
-        *shares,
-    )
+    whales = np.unique(photos["Id"].to_numpy(dtype=np.str_))
+    table = np.empty((len(names), len(images), len(whales) + 1), dtype=np.float32)
+    density: list[float] = []
+    by_centroid: list[list[str]] = []
+    for scores in networks.scores(names, images, validation.duplicate_evidence(asked, groups), photos, True):
+        table[:, len(density) : len(density) + len(scores.density)] = scores.table
+        density += scores.density.tolist()
+        by_centroid += scores.by_centroid.tolist()
+    queries = crossfit.Queries(asked, part, whales, table, np.array(density), *shares)
     compared: dict[str, dict[str, float]] = {}
     for label, chosen in _alternatives(given).items():
         weighed, methods = queries, METHODS
         if chosen != names:
-            weighed = replace(queries, table=queries.table[[names.index(name) for name in chosen]])
+            first, last = names.index(chosen[0]), names.index(chosen[-1]) + 1
+            together = chosen == names[first:last]  # then they need no copy
+            of = slice(first, last) if together else [names.index(name) for name in chosen]
+            weighed = replace(queries, table=queries.table[of])
             methods = METHODS[:1]  # none
         fitted = crossfit.fit(chosen, weighed, methods)
         answers = _answers(queries, fitted)
@@ -67,7 +70,7 @@ def run(params: Params, variant: str) -> Record:
         )
         compared[label] = {key: float(measured[key][0]) for key in COMPARED if key in measured}
     # the last alternative is the variant itself
-    answers["centroid"] = reciprocal_ranks(networks.by_centroid(images, photos).tolist(), asked["truth"].tolist())
+    answers["centroid"] = reciprocal_ranks(by_centroid, asked["truth"].tolist())
     decision, thresholds = fitted.whole, fitted.thresholds
     figures = {
         "threshold_auto": decision.threshold,

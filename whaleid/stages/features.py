@@ -42,6 +42,7 @@ class Scores:
     """What networks make of some queries."""
 
     table: npt.NDArray[np.float32]  # (K, B, W + 1), as `similarity.score_table`
+    by_centroid: npt.NDArray[np.str_]  # (B, 5), the whales whose centroids are most alike; none unless asked for
     density: npt.NDArray[np.float64]  # (B,), the mean over networks of `similarity.density`
 
 
@@ -68,20 +69,22 @@ class Networks:
         images: Sequence[str],
         evidence: Sequence[Sequence[str]],
         photos: pd.DataFrame,
+        by_centroid: bool = False,
     ) -> Iterator[Scores]:
         """Yield the scores of `images`, a block at a time: those of all may not fit into memory.
 
         `names` (K,) are what the scores are `called`; the whales are those of `photos`, `Image,Id`, in order of label.
+        Of several networks, the cosines to centroids are averaged.
         """
         galleries = {network: features.gallery(photos) for network, features in self.features.items()}
         asked = {
-            network: {name: score for score in get_args(Score) if (name := self.called(network, score)) in names}
+            network: {name: score for name in names for score in get_args(Score) if self.called(network, score) == name}
             for network in self.features
         }
         for start in range(0, len(images), BLOCK):
             block = slice(start, start + BLOCK)
             found: dict[str, npt.NDArray[np.float32]] = {}
-            crowds = []
+            crowds, centroids = [], []
             for network, features in self.features.items():
                 queries = features.of(images[block])
                 nearest = similarity.nearest_scores(queries, galleries[network])
@@ -96,24 +99,14 @@ class Networks:
                     features.classes,
                 )
                 found.update(zip(asked[network], table, strict=True))
-            yield Scores(np.stack([found[name] for name in names]), np.mean(crowds, axis=0))
-
-    def by_centroid(self, images: Sequence[str], photos: pd.DataFrame) -> npt.NDArray[np.str_]:
-        """Return (Q, 5) the whales of `photos` whose centroids are most like each of `images`.
-
-        Of several networks the cosines are averaged.
-        """
-        galleries = {network: features.gallery(photos) for network, features in self.features.items()}
-        whales = next(iter(galleries.values())).whales
-        found = []
-        for start in range(0, len(images), BLOCK):
-            block = images[start : start + BLOCK]
-            scores = [
-                similarity.centroid_scores(features.of(block), galleries[network])
-                for network, features in self.features.items()
-            ]
-            found.append(leading(np.mean(scores, axis=0), whales)[0])
-        return np.concatenate(found)
+                if by_centroid:
+                    there = found.get(self.called(network, "centroid"))
+                    among = galleries[network]
+                    centroids.append(similarity.centroid_scores(queries, among) if there is None else there[:, :-1])
+            whales = next(iter(galleries.values())).whales
+            five = leading(np.mean(centroids, axis=0), whales)[0] if by_centroid else np.empty((0, 0), dtype=np.str_)
+            table = table if len(self.features) == 1 else np.stack([found[name] for name in names])
+            yield Scores(table, five, np.mean(crowds, axis=0))
 
     def nearest(self, pairs: Sequence[tuple[str, str]], photos: pd.DataFrame) -> list[str]:
         """Return, for each pair of a photo and a whale, the whale's photo among `photos` that is most like it.
