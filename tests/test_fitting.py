@@ -92,8 +92,8 @@ def test_fits_that_leave_a_part_out_are_those_from_nothing():
     names = ["class", "nearest", "centroid"]
     together = fit_fusions(names, table, truth, counts)
     for fusion, alone in zip(together, (fit_fusion(names, table, truth, each) for each in counts), strict=True):
-        assert fusion.weights == pytest.approx(alone.weights, abs=2e-3)
-        assert fusion.bias == pytest.approx(alone.bias, abs=2e-3)
+        assert fusion.weights == pytest.approx(alone.weights, abs=0.01)
+        assert fusion.bias == pytest.approx(alone.bias, abs=0.01)
     assert together[1] != together[2]
 
 

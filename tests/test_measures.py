@@ -135,7 +135,8 @@ def test_balanced_accuracy_by_hand():
     # a whale with three photos, two of them right, counts as much as one whose only photo is wrong
     right = np.array([True, True, False, False])
     whales = np.array(["a", "a", "a", "b"])
-    assert measures.balanced_accuracy(right, whales, np.ones((1, 4))).tolist() == [pytest.approx(1 / 3)]
+    of = np.ones(4, dtype=bool)
+    assert measures.balanced_accuracy(right, whales, np.ones((1, 4)), of).tolist() == [pytest.approx(1 / 3)]
 
 
 def test_area_by_hand():
@@ -166,15 +167,20 @@ def test_accepted_by_hand():
 
 
 def test_calibration_error_by_hand():
-    # Naeini et al. (2015): bins by what is said; |0.5 - 0.85| of half the queries, |1 - 0.95| of the others
+    # Naeini et al. (2015): bins by what is said; |0.5 - 0.855| of half the queries, |1 - 0.95| of the others
     said, right = np.array([0.8, 0.9, 0.95, 0.95]), np.array([True, False, True, True])
-    assert measures.calibration_error(said, right, np.full((1, 4), 0.25)).tolist() == [
-        pytest.approx((abs(1 - 0.8) + abs(0 - 0.9) + 2 * abs(1 - 0.95)) / 4)
-    ]
+    known, nobody, once = np.ones(4, dtype=bool), np.zeros(4, dtype=bool), np.ones((1, 4))
+
+    def error(said, kinds):
+        return measures.calibration_error(said, right, once, kinds, (0.3, 0.1)).tolist()
+
+    apart = (abs(1 - 0.8) + abs(0 - 0.9) + 2 * abs(1 - 0.95)) / 4
+    assert error(said, (known, nobody, nobody)) == [pytest.approx(apart)]
     together = np.array([0.85, 0.86, 0.95, 0.95])
-    assert measures.calibration_error(together, right, np.full((1, 4), 0.25)).tolist() == [
-        pytest.approx(abs(0.5 - 0.855) / 2 + 0.05 / 2)
-    ]
+    assert error(together, (known, nobody, nobody)) == [pytest.approx(abs(0.5 - 0.855) / 2 + 0.05 / 2)]
+    # the first two known, the others unknown: 0.7 and 0.3 in weight
+    first = np.array([True, True, False, False])
+    assert error(together, (first, ~first, nobody)) == [pytest.approx(0.7 * abs(0.5 - 0.855) + 0.3 * 0.05)]
 
 
 def test_error_by_chance_is_what_perfect_probabilities_show():

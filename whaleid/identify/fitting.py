@@ -22,6 +22,10 @@ RIDGE = 1e-6
 """How much the loss grows with the square of a weight's way from the start: far less than validation tells."""
 ENOUGH = 1e-6
 """Nats. A step that promises less is the last: so near, what Newton's method leaves is about its square."""
+NEARBY = 1e-4
+"""The same where a search begins at the end of another, to which it is near."""
+ROUGH = 1e-2
+"""The same where another search is to follow."""
 STEPS = 100
 SPARSE = 8
 """Of so many queries one is looked at until the weights are about right."""
@@ -67,12 +71,12 @@ def fit_fusions(
     if len(rows) >= SPARSE * FEW:
         some = np.zeros(len(truth))
         some[rows[::SPARSE]] = importances[0, rows[::SPARSE]]
-        start = _search(start, None, 0, table, truth, _cells(some[None] / some.sum()))
+        start = _search(start, None, 0, table, truth, _cells(some[None] / some.sum()), ROUGH)
     cells = _cells(importances)
-    points = [_search(start, None, 0, table, truth, cells)]
+    points = [_search(start, None, 0, table, truth, cells, ENOUGH)]
     if len(importances) > 1:
         seen = _seen(points[0], table, truth, cells)
-        points += [_search(points[0], seen, fit, table, truth, cells) for fit in range(1, len(importances))]
+        points += [_search(points[0], seen, fit, table, truth, cells, NEARBY) for fit in range(1, len(importances))]
     return [
         Fusion(dict(zip(names, np.round(point[:-1], 4).tolist(), strict=True)), round(float(point[-1]), 4))
         for point in points
@@ -91,8 +95,12 @@ def _search(
     table: npt.NDArray[np.float32],
     truth: npt.NDArray[np.int64],
     cells: Cells,
+    enough: float,
 ) -> Floats:
-    """Return the lowest allowed point of one of the fits, from `point`, of which `seen` is what is known already."""
+    """Return the lowest allowed point of one of the fits, from `point`, of which `seen` is what is known already.
+
+    The last step is the first that promises less than `enough`.
+    """
     least = np.append(np.zeros(len(point) - 1), -LIMIT)
     counted = {counts: rows for counts, rows in cells.items() if counts[fit]}
 
@@ -103,7 +111,7 @@ def _search(
     for _ in range(STEPS):
         step = _step(here, point, least)
         promised = -float(here.slope @ step)
-        if promised < ENOUGH:
+        if promised < enough:
             return point + step
         size = 1.0
         # a step must bring some of what the slope promises

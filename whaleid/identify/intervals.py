@@ -21,8 +21,9 @@ def resamplings(cluster: npt.NDArray[np.int64], times: int = TIMES, seed: int = 
     """
     _, place = np.unique(cluster, return_inverse=True)
     several = int(place.max()) + 1
-    drawn = np.random.default_rng(seed).multinomial(several, np.full(several, 1 / several), size=times)
-    return np.vstack([np.ones(len(cluster)), drawn[:, place]])
+    drawn = np.random.default_rng(seed).integers(several, size=(times, several))
+    often = np.bincount((drawn + several * np.arange(times)[:, None]).ravel(), minlength=times * several)
+    return np.vstack([np.ones(len(cluster)), often.reshape(times, several)[:, place]])
 
 
 def with_intervals(measured: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, float]:

@@ -6,14 +6,17 @@ interval. A measure takes them to (B,), NaN where a row leaves nothing to measur
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from whaleid.identify.validation import importance, kinds
+from whaleid.identify import validation
 from whaleid.labels import NEW_WHALE
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 BINS = 10
 """Of the calibration error, equally wide."""
 SIMULATIONS = 1000
@@ -29,25 +32,26 @@ def answered(answers: pd.DataFrame, weights: Floats, unknown_share: float, dupli
     named first), a row a query; `weights` is (B, Q). Overall figures, `map5` and `map5_no_duplicates`, weigh the kinds
     of queries as they are expected to come: by `validation.importance`. A kind without queries has no key.
     """
-    known, unknown, duplicate = _kinds(answers)
+    kinds = known, unknown, duplicate = _kinds(answers)
+    nobody = np.zeros(len(answers), dtype=np.bool_)
     place, shares = answers["rank"].to_numpy(), (unknown_share, duplicate_share)
     gained = np.divide(1.0, place, out=np.zeros(len(place)), where=place > 0)
     found: dict[str, Floats] = {}
     if (known | unknown | duplicate).any():
-        found["map5"] = importance(answers["role"], *shares, weights) @ gained
-    for name, of in (("known", known), ("unknown", unknown), ("duplicates", duplicate)):
+        found["map5"] = expected(gained, weights, kinds, shares)
+    for name, of in zip(("known", "unknown", "duplicates"), kinds, strict=True):
         if of.any():
-            found[f"map5_{name}"] = mean(gained, weights * of)
+            found[f"map5_{name}"] = mean(gained, weights, of)
     if (known | unknown).any():
-        found["map5_no_duplicates"] = importance(answers["role"], *shares, weights * ~duplicate) @ gained
+        found["map5_no_duplicates"] = expected(gained, weights, (known, unknown, nobody), shares)
     if known.any():
-        found["top1"], found["top5"] = mean(place == 1, weights * known), mean(place > 0, weights * known)
+        found["top1"], found["top5"] = mean(place == 1, weights, known), mean(place > 0, weights, known)
     right = (answers["first"] == answers["truth"]).to_numpy()
     # a photo of no named whale stands for a whale of its own
     whales = answers["whale"].where(answers["whale"] != NEW_WHALE, answers["Image"]).to_numpy(dtype=np.str_)
     for name, of in (("baks", known), ("baus", unknown)):
         if of.any():
-            found[name] = balanced_accuracy(right, whales, weights * of)
+            found[name] = balanced_accuracy(right, whales, weights, of)
     if {"baks", "baus"} <= found.keys():
         found["baks_baus"] = np.sqrt(found["baks"] * found["baus"])
     return found
@@ -58,7 +62,7 @@ def apart(answers: pd.DataFrame, weights: Floats) -> dict[str, Floats]:
     place = answers["rank"].to_numpy()
     gained = np.divide(1.0, place, out=np.zeros(len(place)), where=place > 0)
     roles = {role: (answers["role"] == role).to_numpy() for role in APART}
-    return {f"map5_{role}": mean(gained, weights * of) for role, of in roles.items() if of.any()}
+    return {f"map5_{role}": mean(gained, weights, of) for role, of in roles.items() if of.any()}
 
 
 def probable(answers: pd.DataFrame, weights: Floats, unknown_share: float, duplicate_share: float) -> dict[str, Floats]:
@@ -66,7 +70,7 @@ def probable(answers: pd.DataFrame, weights: Floats, unknown_share: float, dupli
 
     Arguments are as of `answered`, with the columns `label1`, `probability1` and `uncalibrated`.
     """
-    known, unknown, _ = _kinds(answers)
+    kinds = known, unknown, _ = _kinds(answers)
     said, before = (
         answers["probability1"].to_numpy(dtype=np.float64),
         answers["uncalibrated"].to_numpy(dtype=np.float64),
@@ -74,33 +78,43 @@ def probable(answers: pd.DataFrame, weights: Floats, unknown_share: float, dupli
     right = (answers["label1"] == answers["truth"]).to_numpy()
     found: dict[str, Floats] = {}
     if known.any() and unknown.any():
-        found["auroc"] = area(said, weights * known, weights * unknown)
+        positive, negative = weights * known, weights * unknown
+        found["auroc"] = area(said, positive, negative)
         for name, rate in FALSE_RATES.items():
-            found[f"tpr_at_{name}"] = accepted(said, weights * known, weights * unknown, rate)
-        found["oscr"] = area(said, weights * known, weights * unknown, right)
-    counted = importance(answers["role"], unknown_share, duplicate_share, weights)
-    found["ece"] = calibration_error(said, right, counted)
-    found["ece_uncalibrated"] = calibration_error(before, right, counted)
+            found[f"tpr_at_{name}"] = accepted(said, positive, negative, rate)
+        found["oscr"] = area(said, positive, negative, right)
+    for name, of in (("ece", said), ("ece_uncalibrated", before)):
+        found[name] = calibration_error(of, right, weights, kinds, (unknown_share, duplicate_share))
     return found
 
 
-def mean(values: npt.NDArray[np.float64] | npt.NDArray[np.bool_], weights: Floats) -> Floats:
-    """Return (B,) the mean of `values` (Q,), weighed."""
-    return _divided(weights @ values.astype(np.float64), weights.sum(axis=1))
+def mean(values: Floats | Bools, weights: Floats, of: Floats | Bools) -> Floats:
+    """Return (B,) or (B, M), the weighed mean of `values` (Q,) or (Q, M) over some of the queries, `of` (Q,)."""
+    counted = of.astype(np.float64)
+    return _divided(weights @ (values.T * counted).T, weights @ counted)
 
 
-def balanced_accuracy(right: npt.NDArray[np.bool_], whales: npt.NDArray[np.str_], weights: Floats) -> Floats:
-    """Return (B,) the mean over whales of the share of a whale's queries that is `right`.
+def expected(values: Floats, weights: Floats, kinds: Sequence[Bools], shares: tuple[float, float]) -> Floats:
+    """Return (B,) or (B, M), the mean of `values` (Q,) or (Q, M) where `kinds` come in their `shares`.
 
-    Over known whales it is BAKS, over unknown ones BAUS (AnimalCLEF 2025). Only queries with weight in the first row
-    are anyone's. A whale that is drawn twice counts twice: its queries have the same weights, as clusters have them.
+    `kinds` are which queries are known, unknown and duplicates, (Q,) each; as `validation.importance` weighs them.
+    """
+    known, unknown, duplicate = (mean(values, weights, of) for of in kinds)
+    return _mixed(_mixed(known, unknown, shares[0]), duplicate, shares[1])
+
+
+def balanced_accuracy(right: Bools, whales: npt.NDArray[np.str_], weights: Floats, of: Bools) -> Floats:
+    """Return (B,) the mean over whales of the share of a whale's queries that is `right`, over some queries, `of` (Q,).
+
+    Over known whales it is BAKS, over unknown ones BAUS (AnimalCLEF 2025). A whale that is drawn twice counts twice:
+    its queries have the same weights, as clusters have them.
     """
     _, number = np.unique(whales, return_inverse=True)
-    photos = np.bincount(number, weights=weights[0] > 0)[number]
-    return mean(right, weights / np.maximum(photos, 1))
+    photos = np.bincount(number, weights=of)[number]
+    return mean(right, weights, of / np.maximum(photos, 1))
 
 
-def area(scores: Floats, positive: Floats, negative: Floats, right: npt.NDArray[np.bool_] | None = None) -> Floats:
+def area(scores: Floats, positive: Floats, negative: Floats, right: Bools | None = None) -> Floats:
     """Return (B,) the area under the rate of accepted `positive` queries by that of accepted `negative` ones.
 
     `scores` is (Q,), the higher the sooner accepted; `positive` and `negative` are weights (B, Q). It is AUROC: how
@@ -120,27 +134,35 @@ def accepted(scores: Floats, positive: Floats, negative: Floats, rate: float) ->
     return _divided((hits * allowed).sum(axis=1), np.where(negative.any(axis=1), positive.sum(axis=1), 0.0))
 
 
-def calibration_error(said: Floats, right: npt.NDArray[np.bool_] | Floats, weights: Floats) -> Floats:
+def calibration_error(
+    said: Floats, right: Bools, weights: Floats, kinds: Sequence[Bools], shares: tuple[float, float]
+) -> Floats:
     """Return (B,) the expected calibration error: how far what is `said` (Q,) is from how often it is `right` (Q,).
 
     Over ten equally wide bins, the first with 0, each as much as its queries weigh (Naeini et al., "Obtaining well
-    calibrated probabilities using Bayesian binning", AAAI 2015). `weights` (B, Q) sum to 1.
+    calibrated probabilities using Bayesian binning", AAAI 2015). Other arguments are as of `expected`.
     """
-    off: Floats = np.abs((weights * (right - said)) @ _bins(said)).sum(axis=1)
+    off: Floats = np.abs(expected((right - said)[:, None] * _bins(said), weights, kinds, shares)).sum(axis=1)
     return off
 
 
 def chance_error(said: Floats, weights: Floats, seed: int = 0) -> float:
-    """Return the mean `calibration_error` of answers that are right exactly as often as is `said` (Q,).
+    """Return the mean calibration error of answers that are right exactly as often as is `said` (Q,).
 
-    So much of it is chance: no calibration can be expected to show less over so few queries, weighed so (Q,).
+    So much of it is chance: no calibration can be expected to show less over so few queries, weighed so (Q,), 1 in sum.
     """
     drawn = np.random.default_rng(seed).random((SIMULATIONS, len(said))) < said
     return float(np.abs((weights * (drawn - said)) @ _bins(said)).sum(axis=1).mean())
 
 
-def _kinds(answers: pd.DataFrame) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    kind = kinds(answers["role"])
+def _mixed(first: Floats, second: Floats, share: float) -> Floats:
+    """Return means of which a `share` is the `second`, or either where the other is NaN."""
+    both = (1 - share) * first + share * second
+    return np.where(np.isnan(first), second, np.where(np.isnan(second), first, both))
+
+
+def _kinds(answers: pd.DataFrame) -> tuple[Bools, Bools, Bools]:
+    kind = validation.kinds(answers["role"])
     return kind == "known", kind == "unknown", kind == "duplicate"
 
 
@@ -159,6 +181,7 @@ def _by_score(scores: Floats, weights: Floats) -> Floats:
 
 
 def _divided(sums: Floats, weights: Floats) -> Floats:
-    """Return sums (B,) divided by weights (B,), NaN where there is no weight."""
-    divided: Floats = np.divide(sums, weights, out=np.full(len(sums), np.nan), where=weights > 0)
-    return divided
+    """Return sums (B,) or (B, M) divided by weights (B,), NaN where there is no weight."""
+    divided: Floats = np.full(sums.T.shape, np.nan)
+    np.divide(sums.T, weights, out=divided, where=weights > 0)
+    return divided.T

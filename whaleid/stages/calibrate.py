@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -13,11 +15,11 @@ import pandas as pd
 from whaleid import files, paths
 from whaleid.identify import crossfit, measures, validation
 from whaleid.identify.answers import decided, wide
-from whaleid.identify.calibrating import METHODS
 from whaleid.identify.decision import Decision
 from whaleid.identify.metrics import reciprocal_ranks
 from whaleid.identify.parts import clusters, parts
 from whaleid.identify.similarity import DUPLICATES
+from whaleid.parallel import cores
 from whaleid.record import Record
 from whaleid.stages import features
 
@@ -54,31 +56,23 @@ def run(params: Params, variant: str) -> Record:
         density += scores.density.tolist()
         by_centroid += scores.by_centroid.tolist()
     queries = crossfit.Queries(asked, part, whales, table, np.array(density), *shares)
-    compared: dict[str, dict[str, float]] = {}
-    for label, chosen in _alternatives(given).items():
-        weighed, methods = queries, METHODS
-        if chosen != names:
-            first, last = names.index(chosen[0]), names.index(chosen[-1]) + 1
-            together = chosen == names[first:last]  # then they need no copy
-            of = slice(first, last) if together else [names.index(name) for name in chosen]
-            weighed = replace(queries, table=queries.table[of])
-            methods = METHODS[:1]  # none
-        fitted = crossfit.fit(chosen, weighed, methods)
-        answers = _answers(queries, fitted)
-        measured = measures.answered(
-            decided(answers, answers["threshold"].to_numpy()), np.ones((1, len(asked))), *shares
-        )
-        compared[label] = {key: float(measured[key][0]) for key in COMPARED if key in measured}
+
+    alternatives = _alternatives(given)
+    with ThreadPoolExecutor(cores()) as pool:
+        fits = list(pool.map(partial(_fit, queries, names), alternatives.values()))
+    answers = [_answers(queries, fitted) for fitted in fits]
+    compared = {label: _compared(frame, shares) for label, frame in zip(alternatives, answers, strict=True)}
     # the last alternative is the variant itself
-    answers["centroid"] = reciprocal_ranks(by_centroid, asked["truth"].tolist())
+    fitted, own = fits[-1], answers[-1]
+    own["centroid"] = reciprocal_ranks(by_centroid, asked["truth"].tolist())
     decision, thresholds = fitted.whole, fitted.thresholds
     figures = {
         "threshold_auto": decision.threshold,
         "threshold_auto_low": float(thresholds.min()),
         "threshold_auto_high": float(thresholds.max()),
-        "map5_auto": compared[label]["map5_no_duplicates"],
+        "map5_auto": [*compared.values()][-1]["map5_no_duplicates"],
     }
-    files.write_csv(answers, paths.validation(variant))
+    files.write_csv(own, paths.validation(variant))
     files.write_csv(fitted.curve, paths.threshold_curve(variant))
     shown = pd.DataFrame.from_dict(compared, orient="index").reindex(columns=COMPARED)
     files.write_csv(shown.rename_axis("score").reset_index(), paths.scores(variant))
@@ -99,6 +93,21 @@ def run(params: Params, variant: str) -> Record:
         outputs=[paths.calibration(variant), paths.validation(variant)],
         dataset=paths.SPLIT,
     )
+
+
+def _fit(queries: crossfit.Queries, names: Sequence[str], chosen: Sequence[str]) -> crossfit.Fitted:
+    """Fit by some of the scores, of which `queries` has those named; calibrate where they are all of them."""
+    if chosen == names:
+        return crossfit.fit(chosen, queries)
+    first, last = names.index(chosen[0]), names.index(chosen[-1]) + 1
+    beside = chosen == names[first:last]  # then they need no copy
+    of = slice(first, last) if beside else [names.index(name) for name in chosen]
+    return crossfit.fit(chosen, replace(queries, table=queries.table[of]), ["none"])
+
+
+def _compared(answers: pd.DataFrame, shares: tuple[float, float]) -> dict[str, float]:
+    found = measures.answered(decided(answers, answers["threshold"].to_numpy()), np.ones((1, len(answers))), *shares)
+    return {key: float(found[key][0]) for key in COMPARED if key in found}
 
 
 def _answers(queries: crossfit.Queries, fitted: crossfit.Fitted) -> pd.DataFrame:
