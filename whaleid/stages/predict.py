@@ -68,6 +68,8 @@ class Answered:
     """What finds a whale's photo for a query of validation, and for a query to come."""
     threshold: float | None = None
     automatic: float | None = None
+    by_part: bool = False
+    """Whether validation is answered at each row's own threshold: that is `auto`."""
 
 
 def run(params: Params, variant: str) -> Record:
@@ -102,7 +104,7 @@ def run(params: Params, variant: str) -> Record:
     if found.validation is not None:
         shares = params.split.unknown_share, validation.duplicate_share(leaks, catalog)
         cluster = clusters(found.validation, groups)
-        decisions = _decided(found.validation, found.threshold, params.threshold)
+        decisions = _decided(found.validation, found.threshold, found.by_part)
         figures = _measured(decisions, cluster, shares) | figures
         figures |= _cost(found.validation, figures, shares) | _baselines(found.validation, asked, shares)
         curve = None if found.threshold is None else files.read_csv(paths.threshold_curve(variant))
@@ -187,6 +189,7 @@ def _by_scores(asked: Asked, params: Params, variant: str, decision: Decision) -
         ),
         threshold,
         decision.threshold,
+        by_part=params.threshold == "auto",
     )
 
 
@@ -224,11 +227,11 @@ def _first(queries: pd.Series[str], whales: pd.Series[str], photos: pd.Series[st
     return lambda pairs: [found.get(pair, "") for pair in pairs]
 
 
-def _decided(answers: pd.DataFrame, threshold: float | None, asked: float | str) -> pd.DataFrame:
-    """Return answers to validation `decided` at the threshold: each row's own where `auto` was asked for."""
+def _decided(answers: pd.DataFrame, threshold: float | None, by_part: bool) -> pd.DataFrame:
+    """Return answers to validation `decided` at the threshold, or at each row's own."""
     if threshold is None:  # what has any probability comes before `new_whale`
         return decided(answers, 0.0).assign(threshold=np.nan)
-    return decided(answers, answers["threshold"].to_numpy() if asked == "auto" else threshold)
+    return decided(answers, answers["threshold"].to_numpy() if by_part else threshold)
 
 
 def _measured(decisions: pd.DataFrame, cluster: npt.NDArray[np.int64], shares: tuple[float, float]) -> dict[str, float]:
