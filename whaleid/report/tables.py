@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from whaleid.identify.validation import kinds
 from whaleid.labels import NEW_WHALE, PLACES
 
 BINS = 10
@@ -12,17 +13,6 @@ SCORE_BINS = 20
 PHOTOS = (1, 2, 3, 4, 5, 6, 10, 20)
 """The least number of photos of each class of whales."""
 SHARES: npt.NDArray[np.float64] = np.arange(21) / 20
-
-
-def kinds(roles: "pd.Series[str]") -> npt.NDArray[np.str_]:
-    """Return (Q,) `known`, `unknown`, `duplicate` or, where a query counts in no overall figure, an empty string.
-
-    Certain unknowns are those of whales held out whole. Where there are none, photos labelled `new_whale` take
-    their place.
-    """
-    unknown = "unknown" if (roles == "unknown").any() else "new_whale"
-    said = {"known": "known", unknown: "unknown", "duplicate": "duplicate"}
-    return np.array([said.get(role, "") for role in roles], dtype=np.str_)
 
 
 def gains(answers: pd.DataFrame) -> npt.NDArray[np.float64]:
