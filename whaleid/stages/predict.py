@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from whaleid import files, paths
 from whaleid.catalog.submission import write_submission
-from whaleid.identify import intervals, measures, metrics, validation
-from whaleid.identify.answers import LABELS, PROBABILITIES, decided, wide
+from whaleid.identify import metrics, validation
+from whaleid.identify.answers import LABELS, PROBABILITIES, wide
 from whaleid.identify.decision import Decision, from_json
 from whaleid.identify.parts import clusters
 from whaleid.identify.ranking import filled, rank
 from whaleid.labels import NEW_WHALE, PLACES
 from whaleid.record import Record
-from whaleid.stages import features, reporting
+from whaleid.stages import features, measuring, reporting
 
 if TYPE_CHECKING:
     from whaleid.params import Params
@@ -104,9 +103,11 @@ def run(params: Params, variant: str) -> Record:
     if found.validation is not None:
         shares = params.split.unknown_share, validation.duplicate_share(leaks, catalog)
         cluster = clusters(found.validation, groups)
-        decisions = _decided(found.validation, found.threshold, found.by_part)
-        figures = _measured(decisions, cluster, shares) | figures
-        figures |= _cost(found.validation, figures, shares) | _baselines(found.validation, asked, shares)
+        decisions = measuring.at_threshold(found.validation, found.threshold, found.by_part)
+        figures = measuring.measured(decisions, cluster, shares) | figures
+        evident = asked.validation.join(_evident(asked.duplicates, asked.fill))
+        figures |= measuring.cost(found.validation, figures, shares)
+        figures |= measuring.baselines(found.validation, evident, shares)
         curve = None if found.threshold is None else files.read_csv(paths.threshold_curve(variant))
         photos_of_whale = asked.compared["Id"].value_counts()
         answers = reporting.Answers(
@@ -225,58 +226,6 @@ def _first(queries: pd.Series[str], whales: pd.Series[str], photos: pd.Series[st
     for query, whale, photo in zip(queries, whales, photos, strict=True):
         found.setdefault((query, whale), photo)
     return lambda pairs: [found.get(pair, "") for pair in pairs]
-
-
-def _decided(answers: pd.DataFrame, threshold: float | None, by_part: bool) -> pd.DataFrame:
-    """Return answers to validation `decided` at the threshold, or at each row's own."""
-    if threshold is None:  # what has any probability comes before `new_whale`
-        return decided(answers, 0.0).assign(threshold=np.nan)
-    return decided(answers, answers["threshold"].to_numpy() if by_part else threshold)
-
-
-def _measured(decisions: pd.DataFrame, cluster: npt.NDArray[np.int64], shares: tuple[float, float]) -> dict[str, float]:
-    """Return all measures with their intervals; those of probabilities only where there is a threshold."""
-    found: dict[str, float] = {}
-    counted = validation.kinds(decisions["role"]) != ""
-    rows = decisions[counted]
-    drawn = intervals.resamplings(cluster[counted])
-    found |= intervals.with_intervals(measures.answered(rows, drawn, *shares))
-    for role in measures.APART:  # drawn apart, so that how many there are does not change how others are drawn
-        apart = (decisions["role"] == role).to_numpy()
-        if apart.any():
-            found |= intervals.with_intervals(measures.apart(decisions[apart], intervals.resamplings(cluster[apart])))
-    if rows["threshold"].notna().any():
-        found |= intervals.with_intervals(measures.probable(rows, drawn, *shares))
-        counts = validation.importance(rows["role"], *shares)
-        found["ece_chance"] = measures.chance_error(rows["probability1"].to_numpy(), counts)
-    return found
-
-
-def _cost(answers: pd.DataFrame, figures: Mapping[str, float], shares: tuple[float, float]) -> dict[str, float]:
-    """Return the least and greatest threshold over parts, and the MAP@5 that the chosen one loses against them."""
-    if "threshold" not in figures:
-        return {}
-    own = answers["threshold"]
-    return {
-        "threshold_auto_low": float(own.min()),
-        "threshold_auto_high": float(own.max()),
-        "threshold_cost": _map5(decided(answers, own.to_numpy()), shares) - figures["map5"],
-    }
-
-
-def _baselines(answers: pd.DataFrame, asked: Asked, shares: tuple[float, float]) -> dict[str, float]:
-    """Return what MAP@5 is without any of this: `new_whale` for all; duplicates, else that; the nearest centroid."""
-    counts = validation.importance(answers["role"], *shares)
-    evident = asked.validation.join(_evident(asked.duplicates, asked.fill))
-    found = {
-        "baseline_new_whale": float(counts @ (answers["truth"] == NEW_WHALE).to_numpy()),
-        "baseline_duplicates": _map5(decided(evident, 0.0), shares),
-    }
-    return found | ({"baseline_centroid": float(counts @ answers["centroid"])} if "centroid" in answers else {})
-
-
-def _map5(decisions: pd.DataFrame, shares: tuple[float, float]) -> float:
-    return float(measures.answered(decisions, np.ones((1, len(decisions))), *shares)["map5"][0])
 
 
 def _solution_figures(
