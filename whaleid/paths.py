@@ -57,7 +57,7 @@ def unfinished(variant: str) -> Path:
 
 
 def calibration(variant: str) -> Path:
-    """Return the weights of the scores, the bias, the calibration and the threshold found for `variant`."""
+    """Return the weights of the scores, the bias and the threshold found for `variant`."""
     return Path("models") / f"{variant}.calibration.json"
 
 
