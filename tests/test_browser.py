@@ -125,7 +125,7 @@ def test_two_runs_are_compared(browser: Browser) -> None:
     assert thresholds[-2:] == ["auto", "0.2"]
     # and the plot on top has an axis for what was asked, and one for what came of it
     axes = browser.page.locator(".js-plotly-plot .axis-title").all_text_contents()
-    assert axes == ["threshold", "threshold"]
+    assert axes == ["threshold", "map5"]
 
 
 def test_the_parent_sums_up_all_variants(browser: Browser, project: Path) -> None:
