@@ -32,7 +32,7 @@ def test_to_real_photos_and_back(path: Path, tmp_path: Path) -> None:
     found = params.load(path)
     assert found.data.root == "elsewhere/whales"
     assert found.pack.stretch
-    assert found.variants["margin"].init == "backbone"
+    assert found.variants["margin"].init == "pairs"
     assert "# the catalogue folder: train.csv" in path.read_text(encoding="utf-8")
     preset.apply("sample", path, {})
     assert path.read_text(encoding="utf-8") == TEXT
