@@ -182,6 +182,30 @@ def compare() -> None:
 
 
 @app.command(rich_help_panel="For people")
+def duplicates(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder of images, at any depth.", show_default=False)
+    ],
+    against: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Another folder: which of its images DIR has again.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the tables and the page go.")] = Path("duplicates"),
+    max_distance: Annotated[int, typer.Option(min=0, max=16, help="Bits of 64 between perceptual hashes.")] = 8,
+    max_error: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the pixels' variance left unexplained.")
+    ] = 0.1,
+    turned: Annotated[bool, typer.Option(help="Whether a photo turned by 180 degrees is a copy.")] = True,
+    mirrored: Annotated[bool, typer.Option(help="Whether a mirrored photo is a copy.")] = False,
+) -> None:
+    """Find the same pictures in any folder, outside any pipeline; no image is touched."""
+    from whaleid.params import Dedup
+    from whaleid.stages import duplicates as command
+
+    rule = Dedup(max_distance=max_distance, max_error=max_error, turned=turned, mirrored=mirrored)
+    command.run(folder, against, out, rule)
+
+
+@app.command(rich_help_panel="For people")
 def score(
     submission: SubmissionArgument,
     solution: Annotated[

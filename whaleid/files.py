@@ -52,7 +52,7 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
 def read_csv(path: Path) -> pd.DataFrame:
     """Read a file that `write_csv` wrote. Columns of text stay text: an `Id` such as `007` or `nan` is kept."""
     text = ["Image", "Id", "part", "role", "mode", "sha256", "phash", "query", "photo", "whale", "truth"]
-    text += ["label1", "label2", "label3", "label4", "label5"]
+    text += ["representative", "reason", "labels", "label1", "label2", "label3", "label4", "label5"]
     return pd.read_csv(path, keep_default_na=False, na_values={}, dtype=dict.fromkeys(text, str))
 
 

@@ -45,7 +45,9 @@ class Dedup(Section):
     """When two photos are the same picture: both must hold."""
 
     max_distance: Annotated[int, Field(ge=0, le=16)]  # bits of 64 between perceptual hashes
-    max_error: Annotated[float, Field(ge=0, le=4)]  # mean squared error of standardised pixels
+    max_error: Annotated[float, Field(ge=0, le=1)]  # share of the pixels' variance that they do not explain
+    turned: bool  # whether a photo turned by 180 degrees is the same picture
+    mirrored: bool  # whether a photo with left and right exchanged is
 
 
 class Split(Section):

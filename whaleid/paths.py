@@ -17,6 +17,8 @@ CATALOG = Path("data/catalog.csv")
 
 `part` is `train` or `test`; `Id` is empty for `test`; `phash` is 16 hexadecimal digits.
 """
+THUMBNAILS = Path("data/thumbnails.npy")
+"""uint8 array of shape (photos, 32, 32), in the order of `CATALOG`: what duplicates are found by."""
 BOXES = Path("data/boxes.csv")
 """`Image,x0,y0,x1,y1,aspect` of the photos that have a box; fractions of width and height."""
 FLUKES = Path("data/flukes.csv")
@@ -29,14 +31,21 @@ SOLUTION = Path("data/solution.csv")
 """`Image,Id`: the truth for `test/`, used only to grade; no rows where the catalogue has none."""
 EXPLORE = Path("reports/explore")
 DEDUP = Path("data/dedup")
+MANIFEST = DEDUP / "manifest.csv"
+"""`photo,part,Id,group,representative,keep,reason,distance,error`: what becomes of every photo, sorted by `photo`.
+
+`group` is -1 where there is no duplicate; `distance` (bits) and `error` (0 to 1) are those to the representative.
+"""
 GROUPS = DEDUP / "groups.csv"
 """`group,Image,part,Id`: every photo of every group of two or more photos."""
 CONFLICTS = DEDUP / "conflicts.csv"
-"""`group,Image,Id`: labelled photos thrown out because their group carries several labels."""
+"""`group,Image,Id,labels`: labelled photos thrown out because their group carries several labels: `labels`."""
 UNIQUE = DEDUP / "unique.csv"
 """`Image,Id`: the unique training subset, one photo a group, none of a conflict."""
 LEAKS = DEDUP / "leaks.csv"
-"""`query,photo,Id,distance,error`: what duplicates a query, closest first within a query."""
+"""`query,photo,Id,distance,error,confidence`: what duplicates a query, closest first within a query."""
+DUPLICATES = Path("reports/dedup")
+"""What `dedup` shows a person: report.html."""
 SPLIT = Path("data/split.csv")
 """`Image,Id,part,role`: `part` is `train` or `validation`."""
 PACK = Path("data/pack")

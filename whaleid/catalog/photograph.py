@@ -16,6 +16,8 @@ SEAS = np.array(
 )
 """Colours of the sea, from deep blue to overcast."""
 PRINTS = ("North shore", "Survey", "Roll 12", "Station C", "Left bank", "Photo")
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1: fractions of width and height."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Photo:
     """A photo as its file."""
 
     jpeg: bytes
-    box: tuple[float, float, float, float]  # x0, y0, x1, y1 of the visible fluke: fractions of width and height
+    box: Box  # of the visible fluke
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def photograph(fluke: Fluke, rng: np.random.Generator) -> Photo:
     return Photo(_develop(scene, rng), _box(cover))
 
 
-def _box(cover: Floats) -> tuple[float, float, float, float]:
+def _box(cover: Floats) -> Box:
     height, width = cover.shape
     rows, columns = (np.flatnonzero((cover > 0.5).any(axis=axis)) for axis in (1, 0))
     return columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height

@@ -1,13 +1,12 @@
 """The default catalogue: drawn whales in Kaggle's layout, with the shape of the real contest.
 
-A long tail of whales with one photo, `new_whale`, exact and near copies, some under another label, and leaks into
+A long tail of whales with one photo, `new_whale`, copies of every kind, some under another label, and leaks into
 `test/`. What a photo shows follows from the seed, its whale and its number alone, so the same seed gives the same
 bytes on any number of processes.
 """
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageEnhance
 
+from whaleid.catalog.copies import KINDS, copied
 from whaleid.catalog.fluke import draw_fluke
 from whaleid.catalog.photograph import Photo, photograph
 from whaleid.files import write_csv
@@ -33,7 +32,6 @@ FREQUENT, OCCASIONAL = (10, 14), (2, 5)
 UNKNOWN, LEAKED, COPIED, CONFLICTING = 0.3, 0.15, 0.04, 0.01
 """Shares: of the queries, unknown whales and copies of labelled photos; of the labelled photos, those with a copy
 under the same label and those with a copy under another one."""
-KINDS = ("exact", "near")
 QUERY = 1000
 """The number of a whale's first photo that is a query: above those in the catalogue."""
 
@@ -47,11 +45,12 @@ class Entry:
     label: str
     whale: int  # whose fluke it shows
     number: int  # which photo of that whale
-    copy: str = ""  # of a copy: one of KINDS
+    copy: str = ""  # of a copy, which comes right after its original: one of KINDS
 
 
 def draw_catalogue(folder: Path, sizes: Sample, seed: int) -> None:
-    """Draw a catalogue into the empty `folder`: photos, `train.csv`, `boxes.csv`, `solution.csv` and a submission."""
+    """Draw a catalogue into the empty `folder`: photos, `train.csv`, `boxes.csv`, `solution.csv`, a submission
+    and, as `duplicates.csv` (`Image,original,kind`), which photos are copies of which."""
     entries = compose(sizes, seed)
     for part in ("train", "test"):
         (folder / part).mkdir()
@@ -68,6 +67,8 @@ def draw_catalogue(folder: Path, sizes: Sample, seed: int) -> None:
     whales = train.loc[train["Id"] != NEW_WHALE, "Id"].value_counts().reset_index()
     commonest = whales.sort_values(["count", "Id"], ascending=[False, True])["Id"].head(4)
     write_csv(test.assign(Id=" ".join([NEW_WHALE, *commonest])), folder / "sample_submission.csv")
+    copies = [(copy.image, of.image, copy.copy) for of, copy in itertools.pairwise(entries) if copy.copy]
+    write_csv(pd.DataFrame(sorted(copies), columns=["Image", "original", "kind"]), folder / "duplicates.csv")
     corners = [(image, *box) for image, box in sorted(boxes.items())]
     write_csv(pd.DataFrame(corners, columns=["Image", "x0", "y0", "x1", "y1"]), folder / "boxes.csv")
 
@@ -95,13 +96,13 @@ def compose(sizes: Sample, seed: int) -> list[Entry]:
     torn = named[: max(1, round(CONFLICTING * len(train)))]
     unused = (photo for photo in shuffled if photo not in torn)
     leaks = list(itertools.islice(unused, leaked))
-    copied = list(itertools.islice(unused, max(2, round(COPIED * len(train)))))
+    doubled = list(itertools.islice(unused, max(2, round(COPIED * len(train)))))
     others = [NEW_WHALE, *(labels[whale] for whale in frequent)]
-    copies = [replace(photo, copy=KINDS[n % 2]) for n, photo in enumerate(copied)]
-    copies += [replace(photo, part="test", copy=KINDS[n % 2]) for n, photo in enumerate(leaks)]
+    copies = [replace(photo, copy=KINDS[n % len(KINDS)]) for n, photo in enumerate(doubled)]
+    copies += [replace(photo, part="test", copy=KINDS[n % len(KINDS)]) for n, photo in enumerate(leaks)]
     for n, photo in enumerate(torn):
         wrong = rng.choice([label for label in others if label != photo.label])
-        copies.append(replace(photo, label=str(wrong), copy=KINDS[n % 2]))
+        copies.append(replace(photo, label=str(wrong), copy=KINDS[n % len(KINDS)]))
 
     queries = [Entry("", "test", NEW_WHALE, next(strangers), 0) for _ in range(unknown)]
     # half of the other queries show frequent whales, the rest the tail
@@ -129,21 +130,6 @@ def _draw(entries: list[Entry], seed: int) -> list[Photo]:
         key = (entry.whale, entry.number)
         if entry.copy == "":
             photos.append(photograph(fluke, np.random.default_rng([seed, 2, *key])))
-        elif entry.copy == "near":
-            photos.append(_near_copy(photos[-1], np.random.default_rng([seed, 3, *key])))
         else:
-            photos.append(photos[-1])
+            photos.append(copied(photos[-1], entry.copy, np.random.default_rng([seed, 3, *key])))
     return photos
-
-
-def _near_copy(photo: Photo, rng: np.random.Generator) -> Photo:
-    """Save `photo` anew: at another quality, and at times a little smaller or lighter."""
-    image: Image.Image = Image.open(io.BytesIO(photo.jpeg))
-    change = rng.integers(3)
-    if change == 1:
-        image = image.resize([round(side * rng.uniform(0.95, 0.99)) for side in image.size])
-    elif change == 2:
-        image = ImageEnhance.Brightness(image).enhance(rng.choice((0.93, 1.07)))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=int(rng.choice((40, 94))))
-    return replace(photo, jpeg=file.getvalue())

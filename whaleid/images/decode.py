@@ -1,6 +1,9 @@
 """Photos from files: upright, in one of two modes, and refused where a file cannot be trusted."""
 
+import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,40 +11,57 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from whaleid.errors import WhaleidError
 
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
+"""What is read, by Pillow's names."""
 MAX_PIXELS = 100_000_000
 """More than any camera in use takes; a decoded photo of this size needs 300 MB."""
 
 
-def load(path: Path, least: int | None = None) -> Image.Image:
-    """Read the JPEG or PNG file `path` whole, in the mode it is stored in, upright by its EXIF orientation.
+@contextmanager
+def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
+    """Open the image file `path`, of which `content` was read already or is None; its pixels are not decoded yet.
 
-    With `least`, a photo of which no side need have more pixels than that may come smaller, by 2, 4 or 8: a JPEG file
-    is read so in a fraction of the time.
+    Whatever is wrong with the file, also while the block decodes it, is raised as one kind of error. Of an animation,
+    the first picture is taken.
 
     Raises:
-        WhaleidError: the file is neither, cannot be read, breaks off, is damaged, or has more than
+        WhaleidError: the file is of none of `FORMATS`, cannot be read, breaks off, is damaged, or has more than
             `MAX_PIXELS` pixels (told from its header, before any pixel is decoded).
     """
     try:
         with warnings.catch_warnings():
             # Pillow warns and then refuses by limits of its own, which lie on both sides of MAX_PIXELS
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=("JPEG", "PNG"))
+            image = Image.open(path if content is None else io.BytesIO(content), formats=FORMATS)
         with image:
             if image.width * image.height > MAX_PIXELS:
                 raise WhaleidError(f"{path}: {image.width} x {image.height} pixels, over the {MAX_PIXELS:,} allowed")
-            if least is not None:
-                image.draft(None, (least, least))
-            image.load()
-            return ImageOps.exif_transpose(image)
+            yield image
     except WhaleidError:
         raise
     except Image.DecompressionBombError:
         raise WhaleidError(f"{path}: over the {MAX_PIXELS:,} pixels allowed") from None
     except UnidentifiedImageError:
-        raise WhaleidError(f"{path}: no JPEG or PNG image") from None
+        empty = content == b"" or (content is None and path.stat().st_size == 0)
+        raise WhaleidError(f"{path}: {'an empty file' if empty else 'no image in a format that is known'}") from None
     except Exception as error:  # on damaged bytes Pillow raises OSError, SyntaxError, ValueError and more
         raise WhaleidError(f"{path}: damaged or unreadable ({error})") from None
+
+
+def load(path: Path, least: int | None = None) -> Image.Image:
+    """Read the image file `path` whole, in the mode it is stored in, upright by its EXIF orientation.
+
+    With `least`, a photo of which no side need have more pixels than that may come smaller, by 2, 4 or 8: a JPEG file
+    is read so in a fraction of the time.
+
+    Raises:
+        WhaleidError: as `opened`.
+    """
+    with opened(path) as image:
+        if least is not None:
+            image.draft(None, (least, least))
+        image.load()
+        return ImageOps.exif_transpose(image)
 
 
 def simplify(image: Image.Image) -> Image.Image:

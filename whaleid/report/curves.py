@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from whaleid.report.plots import BLUE, GREY, ORANGE, THOUSANDS, style
+from whaleid.report.colours import BLUE, GREY, ORANGE
+from whaleid.report.plots import THOUSANDS, style
 
 INK = "#1b1b1b"
 SIZE = (5.6, 3.7)

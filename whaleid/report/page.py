@@ -3,7 +3,6 @@
 Labels and file names come from outside: all text goes through `escape`.
 """
 
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,8 +11,8 @@ import pandas as pd
 
 from whaleid.labels import NEW_WHALE
 from whaleid.report.choice import Candidate, Shown
+from whaleid.report.document import data, document, numbers, photo
 from whaleid.report.names import BASELINES, NAMES, TILES
-from whaleid.report.style import STYLE
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ def render(
         sheets: in their order.
         photos: the JPEG file of every Image that `sheets` show; each is embedded once.
     """
-    number = {image: place for place, image in enumerate(sorted(photos))}
-    drawn = "\n".join(f".p{number[image]}{{background-image:url({_data('jpeg', photos[image])})}}" for image in number)
+    number = numbers(photos)
     parts = [
         f"<h1>{escape(title)}</h1>",
         *(f"<p>{escape(paragraph)}</p>" for paragraph in lead),
@@ -67,12 +65,7 @@ def render(
         _sheets(sheets, number),
         _figures(figures),
     ]
-    body = "\n".join(part for part in parts if part)
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width">\n<title>{escape(title)}</title>\n'
-        f"<style>{STYLE}{drawn}\n</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
+    return document(title, "\n".join(part for part in parts if part), photos)
 
 
 def _tiles(figures: Mapping[str, float]) -> str:
@@ -136,7 +129,7 @@ def _pictures(pictures: Sequence[Picture]) -> str:
     if not pictures:
         return ""
     shown = [
-        f'<figure><img alt="{escape(picture.title)}" src="{_data("png", picture.png)}">'
+        f'<figure><img alt="{escape(picture.title)}" src="{data("png", picture.png)}">'
         f"<figcaption>{escape(picture.says)}</figcaption>"
         f"<details><summary>table</summary><div>{_table(picture.table)}</div></details></figure>"
         for picture in pictures
@@ -182,7 +175,7 @@ def _strip(query: Shown, nearest: Sequence[str], number: Mapping[str, int]) -> s
         verdict = '<b class="ok">✓ rank 1</b>'
     else:
         verdict = f"<b>rank {rank}</b>" if rank else '<b class="no">✗ not named</b>'
-    cells = [f'<div class="c q">{_photo(query.image, number)}{verdict}{said}</div>']
+    cells = [f'<div class="c q">{photo(query.image, number)}{verdict}{said}</div>']
     for place, (candidate, image) in enumerate(zip(query.candidates, nearest, strict=True), 1):
         after = rank != 0 and place > rank
         cells.append(_candidate(candidate, image, after, number))
@@ -196,13 +189,8 @@ def _candidate(candidate: Candidate, image: str, after: bool, number: Mapping[st
     if candidate.label == NEW_WHALE:
         picture = '<i class="t x">new</i>'
     else:
-        picture = _photo(image, number) if image else '<i class="t x">no photo</i>'
+        picture = photo(image, number) if image else '<i class="t x">no photo</i>'
     return f'<div class="c{kind}">{picture}<b>{sign}{shown}</b>{_span(candidate.label, candidate.label)}</div>'
-
-
-def _photo(image: str, number: Mapping[str, int]) -> str:
-    name = escape(image)
-    return f'<i class="t p{number[image]}" role="img" aria-label="{name}" title="{name}"></i>'
 
 
 def _span(text: str, more: str) -> str:
@@ -222,10 +210,6 @@ def _number(key: str, value: float) -> str:
 
 def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
-
-
-def _data(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{b64encode(content).decode('ascii')}"
 
 
 def images(sheets: Iterable[Sheet]) -> set[str]:

@@ -14,9 +14,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 from numpy.typing import ArrayLike
 
 from whaleid.files import replacing
+from whaleid.report.colours import BLUE, GREY, ORANGE
 
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#5a5a5a"
-"""Colour-blind readers tell them apart, too (M. Okabe and K. Ito, Color Universal Design, 2008)."""
 PARTS = {"train": ("labelled", BLUE), "test": ("to identify", ORANGE)}
 """How the parts of a catalogue are named and coloured."""
 FEW = 8

@@ -1,6 +1,6 @@
 """The page's CSS: nothing is fetched, so the fonts are the reader's own."""
 
-from whaleid.report.plots import BLUE, GREY, ORANGE
+from whaleid.report.colours import BLUE, GREY, ORANGE
 from whaleid.report.thumbnails import HEIGHT, WIDTH
 
 INK = "#1b1b1b"
@@ -62,5 +62,8 @@ _SHEETS = f"""
 .no b, b.no {{ color: {ORANGE} }}
 .key b {{ padding: 0 3px 0 12px }}
 .key b:first-child {{ padding-left: 0 }}
+.pairs {{ display: flex; flex-wrap: wrap; gap: 14px 22px }}
+.pair .r {{ border: 0; padding: 0; contain-intrinsic-size: 208px 96px }}
+.pair p {{ font-size: 12px; margin: 0; text-align: center }}
 """
 STYLE = _PAGE + _FIGURES + _SHEETS

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from whaleid import paths
 from whaleid.catalog import layout
 from whaleid.catalog.checks import tiny_box_problems
-from whaleid.dedup.hashing import perceptual_hash
-from whaleid.errors import InputProblems, WhaleidError
-from whaleid.files import write_csv
-from whaleid.images.decode import load, simplify
+from whaleid.dedup.hashing import perceptual_hashes, to_hex
+from whaleid.errors import InputProblems
+from whaleid.files import replacing, write_csv
 from whaleid.labels import NEW_WHALE
-from whaleid.parallel import parallel_map
+from whaleid.stages import scanning
 
 if TYPE_CHECKING:
     from whaleid.params import Params
 
-FACTS = ["width", "height", "mode", "bytes", "sha256", "phash"]
+FORMATS = ("JPEG", "PNG")
+"""By Pillow's names: what the suffixes of a catalogue's photos promise."""
 
 
 def run(params: Params) -> None:
-    """Write the catalogue, the boxes and the solution.
+    """Write the catalogue, the thumbnails of its photos, the boxes and the solution.
 
     Raises:
         WhaleidError: the folder or its csv files are not as they should be.
@@ -35,36 +35,28 @@ def run(params: Params) -> None:
     catalogue = layout.read(root)
     photos = catalogue.photos
     files = [root / part / image for part, image in zip(photos["part"], photos["Image"], strict=True)]
-    inspected = list(parallel_map(_inspect, files, "photos checked"))
-    bad = [answer for answer in inspected if isinstance(answer, str)]
+    found, bad = [], []
+    for path, read in zip(files, scanning.scan(files), strict=True):
+        if isinstance(read, str):
+            bad.append(read)
+        elif read.format not in FORMATS:
+            bad.append(f"{path}: a {read.format} image; photos of a catalogue are {' or '.join(FORMATS)}")
+        else:
+            found.append(read)
     if bad:
         raise InputProblems(
             "Photos that cannot be used", bad, "Replace these files, or remove them together with their rows."
         )
-    photos[FACTS] = pd.DataFrame(inspected, columns=FACTS)
+    thumbnails = scanning.thumbnails(found)
+    photos = photos.join(scanning.table(found)).assign(phash=to_hex(perceptual_hashes(thumbnails)))
     for problems in tiny_box_problems(root / "boxes.csv", catalogue.boxes, photos):
         raise problems
-    write_csv(photos[["Image", "Id", "part", *FACTS]], paths.CATALOG)
+    write_csv(photos, paths.CATALOG)
+    with replacing(paths.THUMBNAILS) as temporary:
+        np.save(temporary, thumbnails)
     write_csv(_with_aspect(catalogue.boxes, photos), paths.BOXES)
     write_csv(catalogue.solution, paths.SOLUTION)
     print(_report(photos, len(catalogue.boxes), len(catalogue.solution)))
-
-
-def _inspect(path: Path) -> tuple[int, int, str, int, str, str] | str:
-    """Return the `FACTS` of a photo, or what is wrong with it."""
-    try:
-        image = load(path)
-    except WhaleidError as error:
-        return str(error)
-    content = path.read_bytes()
-    return (
-        image.width,
-        image.height,
-        image.mode,
-        len(content),
-        hashlib.sha256(content).hexdigest(),
-        perceptual_hash(simplify(image)),
-    )
 
 
 def _with_aspect(boxes: pd.DataFrame, photos: pd.DataFrame) -> pd.DataFrame:

@@ -6,73 +6,67 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from whaleid import paths
-from whaleid.dedup import manifest, matching
-from whaleid.dedup.hashing import SIDE, thumbnail, to_bits
+from whaleid.dedup import duplicates, manifest
 from whaleid.files import read_csv, replacing_folder, write_csv
-from whaleid.images.decode import decode
-from whaleid.parallel import parallel_map
 from whaleid.record import Record
+from whaleid.stages import bordering
 
 if TYPE_CHECKING:
     from whaleid.params import Params
 
 
 def run(params: Params) -> Record:
-    """Write groups, conflicts, the unique training subset and leaks.
+    """Write the manifest, groups, conflicts, the unique training subset, leaks and a report.
 
     Raises:
-        WhaleidError: a photo can no longer be read.
+        InputProblems: photos that the report shows can no longer be read.
     """
-    root, rule = Path(params.data.root), params.dedup
-    photos = read_csv(paths.CATALOG).sort_values("Image", ignore_index=True)
-    hashes = to_bits(photos["phash"])
-    pairs = matching.pairs_within(hashes, rule.max_distance)
-    candidates = np.unique(pairs)
-    files = [root / photos["part"][i] / photos["Image"][i] for i in candidates]
-    thumbnails = np.empty((len(candidates), SIDE, SIDE), dtype=np.float32)
-    for row, pixels in enumerate(parallel_map(_thumbnail, files, "likely duplicates compared")):
-        thumbnails[row] = pixels
-
-    def errors(pairs: NDArray[np.intp]) -> NDArray[np.float64]:
-        return matching.errors(thumbnails, np.searchsorted(candidates, pairs))
-
-    same = pairs[errors(pairs) <= rule.max_error]
-    photos["group"] = matching.groups(len(photos), same)
-    leaking = manifest.leaking(photos)
-
-    groups, conflicts, unique = manifest.grouped(photos), manifest.conflicts(photos), manifest.unique(photos)
-    leaks = manifest.leaks(photos, leaking, matching.distances(hashes, leaking), errors(leaking))
-    outputs = [paths.GROUPS, paths.CONFLICTS, paths.UNIQUE, paths.LEAKS]
+    photos = read_csv(paths.CATALOG)
+    by_name = photos["Image"].argsort()
+    photos, thumbnails = photos.iloc[by_name].reset_index(drop=True), np.load(paths.THUMBNAILS)[by_name]
+    found = duplicates.find(photos, thumbnails, params.dedup)
+    every = manifest.manifest(photos, found.group, found.copies)
+    leaking = manifest.leaking(photos, found.group)
+    compared = duplicates.compare(photos["sha256"].to_numpy(dtype=np.str_), thumbnails, leaking, params.dedup)
+    leaks = manifest.leaks(photos, compared, found.copies)
+    groups, conflicts, unique = manifest.grouped(every), manifest.conflicts(every), manifest.unique(every)
+    outputs = [paths.MANIFEST, paths.GROUPS, paths.CONFLICTS, paths.UNIQUE, paths.LEAKS]
     with replacing_folder(paths.DEDUP) as folder:
-        for table, path in zip([groups, conflicts, unique, leaks], outputs, strict=True):
+        for table, path in zip([every, groups, conflicts, unique, leaks], outputs, strict=True):
             write_csv(table, folder / path.name)
 
-    count = groups["group"].nunique()
     queries = leaks["query"].nunique()
+    figures = {
+        "photos": len(photos),
+        "groups": groups["group"].nunique(),
+        "duplicates": len(found.copies.pairs),
+        "conflicts": len(conflicts),
+        "unique": len(unique),
+        "leaks": queries,
+        "plain": int(found.plain.sum()),
+    }
+
+    def file(row: int) -> Path:
+        return Path(params.data.root, photos["part"][row], photos["Image"][row])
+
+    names = [f"{label or 'query'} {image}" for label, image in zip(photos["Id"], photos["Image"], strict=True)]
+    html = bordering.page("whaleid: duplicates", figures, found, every, names, file, params.dedup)
+    with replacing_folder(paths.DUPLICATES) as folder:
+        (folder / "report.html").write_text(html, encoding="utf-8", newline="\n")
     print(
-        f"{len(groups):,} photos in {count:,} groups of duplicates; "
+        f"{len(groups):,} photos in {figures['groups']:,} groups of duplicates; "
         f"{len(conflicts):,} labelled photos thrown out because the labels of their group differ\n"
         f"{len(unique):,} unique photos to train on; {queries:,} photos to identify duplicate a labelled one"
     )
+    if figures["plain"]:
+        print(f"{figures['plain']:,} photos show too little for their hash to tell anything: only the same file counts")
     return Record(
-        params={"max_distance": rule.max_distance, "max_error": rule.max_error},
-        metrics={
-            "photos": len(photos),
-            "groups": count,
-            "duplicates": len(groups) - count,
-            "conflicts": len(conflicts),
-            "unique": len(unique),
-            "leaks": queries,
-        },
-        artifacts=outputs,
+        params=params.dedup.model_dump(),
+        metrics=figures,
+        artifacts=[*outputs, paths.DUPLICATES],
         inputs=[paths.CATALOG],
         outputs=outputs,
         dataset=paths.UNIQUE,
     )
-
-
-def _thumbnail(path: Path) -> NDArray[np.float32]:
-    return thumbnail(decode(path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from whaleid import files
-from whaleid.errors import InputProblems, WhaleidError
 from whaleid.identify import metrics, validation
-from whaleid.images.decode import decode
 from whaleid.labels import NEW_WHALE, PLACES
-from whaleid.parallel import cores
 from whaleid.report import curves, page, plots, tables
 from whaleid.report.choice import Shown, chosen, submitted, validated
 from whaleid.report.page import Picture, Sheet
-from whaleid.report.thumbnails import WIDTH, thumbnail
+from whaleid.stages.thumbs import thumbs
 
 TITLES = {
     "threshold": "MAP@5 by threshold",
@@ -114,7 +110,7 @@ def write(folder: Path, variant: str, answers: Answers | None, queries: Queries,
     sheets.append(Sheet("Leaks", _of_leaks(leaked), _beside(leaked, photos.nearest_test), folded=True))
     pictures = {} if answers is None else _pictures(answers)
     figures = _graded(queries.frame) if answers is None else answers.figures
-    shown = _thumbnails(sorted(page.images(sheets)), photos)
+    shown = thumbs({image: photos.path(image) for image in sorted(page.images(sheets))})
     lead = _lead(answers, len(queries.frame))
     html = page.render(f"whaleid: {variant}", lead, figures, list(pictures.values()), sheets, shown)
     with files.replacing_folder(folder) as temporary:
@@ -174,29 +170,6 @@ def _beside(shown: Sequence[Shown], nearest: Nearest) -> list[tuple[Shown, list[
     return [
         (query, [found.get((query.image, candidate.label), "") for candidate in query.candidates]) for query in shown
     ]
-
-
-def _thumbnails(images: Sequence[str], photos: Photos) -> dict[str, bytes]:
-    """Return the thumbnail of each photo.
-
-    Raises:
-        InputProblems: as `write`.
-    """
-
-    def made(image: str) -> bytes | str:
-        try:
-            # twice a thumbnail's size is enough to shrink it well
-            return thumbnail(decode(photos.path(image), 2 * WIDTH))
-        except WhaleidError as error:
-            return str(error)
-
-    with ThreadPoolExecutor(cores()) as pool:
-        found = dict(zip(images, pool.map(made, images), strict=True))
-    failed = [said for said in found.values() if isinstance(said, str)]
-    if failed:
-        remedy = "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
-        raise InputProblems("The report cannot show photos", failed, remedy)
-    return {image: small for image, small in found.items() if isinstance(small, bytes)}
 
 
 def _graded(frame: pd.DataFrame) -> dict[str, float]:

@@ -1,0 +1,95 @@
+"""Command `duplicates`: the same pictures in any folder of images, outside any pipeline; no image is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from whaleid.dedup import duplicates, manifest
+from whaleid.errors import WhaleidError
+from whaleid.files import replacing, write_csv
+from whaleid.images.fingerprint import Fingerprint
+from whaleid.stages import bordering, scanning
+
+if TYPE_CHECKING:
+    from whaleid.params import Dedup
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
+MANIFEST = ["photo", "group", "representative", "keep", "reason", "distance", "error"]
+LEAKS = ["photo", "known", "distance", "error"]
+
+
+def run(folder: Path, against: Path | None, out: Path, rule: Dedup) -> None:
+    """Compare all images below `folder` with each other and with those below `against`; write what was found to `out`.
+
+    That is `manifest.csv`, `unreadable.csv`, `report.html` and, with `against`, `leaks.csv`. Photos are named as they
+    are reached through `folder` and `against`.
+
+    Raises:
+        WhaleidError: a folder is not there or holds no image that can be read, or one lies within the other.
+    """
+    if against is not None and (_within(folder, against) or _within(against, folder)):
+        raise WhaleidError(f"{folder} and {against} overlap: give two folders of which neither holds the other.")
+    # what is already there stands for what is new, as labelled photos do for queries
+    parts = {"train": folder} if against is None else {"train": against, "test": folder}
+    files = [(part, path) for part, place in parts.items() for path in _images(place)]
+    read = scanning.scan([path for _, path in files])
+    good = [(part, path, each) for (part, path), each in zip(files, read, strict=True) if isinstance(each, Fingerprint)]
+    bad = [(str(path), said) for (_, path), said in zip(files, read, strict=True) if isinstance(said, str)]
+    if not good:
+        raise WhaleidError(f"None of the {len(bad):,} images below {folder} can be read; the first one: {bad[0][1]}")
+    good.sort(key=lambda entry: str(entry[1]))
+    prints = [each for _, _, each in good]
+    photos = pd.DataFrame(
+        {"Image": [str(path) for _, path, _ in good], "Id": "", "part": [part for part, _, _ in good]}
+    )
+    photos = photos.join(scanning.table(prints))
+    thumbnails = scanning.thumbnails(prints)
+    found = duplicates.find(photos, thumbnails, rule)
+    every = manifest.manifest(photos, found.group, found.copies)
+    here = photos["part"] == ("train" if against is None else "test")
+    counts = {
+        "images": int(here.sum()),
+        "groups": int(every.loc[here & (every["group"] >= 0), "group"].nunique()),
+        "copies": int((here & ~every["keep"]).sum()),
+        "unreadable": len(bad),
+        "too plain": int(found.plain.sum()),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_csv(every.loc[here, MANIFEST], out / "manifest.csv")
+    write_csv(pd.DataFrame(bad, columns=["photo", "reason"]), out / "unreadable.csv")
+    if against is not None:
+        pairs = manifest.leaking(photos, found.group)
+        compared = duplicates.compare(photos["sha256"].to_numpy(dtype=np.str_), thumbnails, pairs, rule)
+        leaks = manifest.leaks(photos, compared, found.copies).rename(columns={"photo": "known", "query": "photo"})
+        write_csv(leaks[LEAKS], out / "leaks.csv")
+        counts[f"also in {against}"] = leaks["photo"].nunique()
+    names = photos["Image"].tolist()
+    html = bordering.page(f"Duplicates in {folder}", counts, found, every, names, lambda row: good[row][1], rule)
+    with replacing(out / "report.html") as temporary:
+        temporary.write_text(html, encoding="utf-8", newline="\n")
+    print(", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name in ("images", "copies")))
+    print(f"{out / 'manifest.csv'} says which to keep and why; look at {out / 'report.html'}")
+
+
+def _images(folder: Path) -> list[Path]:
+    """Return the images below `folder`, but for hidden files and folders."""
+    if not folder.is_dir():
+        raise WhaleidError(f"{folder} is no folder.")
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+    if not found:
+        raise WhaleidError(f"{folder} holds no images: files named {', '.join(SUFFIXES)}, at any depth.")
+    return found
+
+
+def _within(inner: Path, outer: Path) -> bool:
+    return inner.resolve().is_relative_to(outer.resolve())

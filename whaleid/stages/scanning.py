@@ -1,0 +1,60 @@
+"""Photos as files, each read and decoded once, and only if it changed since it was read last."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from whaleid import cache
+from whaleid.dedup.hashing import SIDE
+from whaleid.images.fingerprint import Fingerprint, fingerprint
+from whaleid.parallel import parallel_map
+
+FACTS = {"width": "width", "height": "height", "mode": "mode", "bytes": "size", "sha256": "sha256"}
+"""Columns of `paths.CATALOG`, and what they are of a fingerprint."""
+KEPT = 1000
+"""Photos that are read before what they are is kept: a scan that is interrupted goes on there."""
+
+
+def scan(files: Sequence[Path]) -> list[Fingerprint | str]:
+    """Return the fingerprint of each of `files`, or what is wrong with it, in their order.
+
+    Raises:
+        WhaleidError: a worker was killed.
+    """
+    found: dict[Path, Fingerprint | str] = {}
+    with cache.opened() as kept:
+        at = {}
+        for path in files:
+            try:
+                at[path] = cache.seen(path)
+            except OSError as error:
+                found[path] = f"{path}: cannot be read ({error.strerror})"
+                continue
+            known = kept.unchanged(at[path])
+            if known is not None:
+                found[path] = known
+        new = [path for path in files if path not in found]
+        fresh: list[tuple[cache.Seen, Fingerprint]] = []
+        for path, read in zip(new, parallel_map(fingerprint, new, "photos read"), strict=True):
+            found[path] = read
+            if isinstance(read, Fingerprint):
+                fresh.append((at[path], read))
+            if len(fresh) == KEPT:
+                kept.keep(fresh)
+                fresh.clear()
+        kept.keep(fresh)
+    return [found[path] for path in files]
+
+
+def table(found: Sequence[Fingerprint]) -> pd.DataFrame:
+    """Return the columns of `FACTS`, a row a photo."""
+    return pd.DataFrame({column: [getattr(each, fact) for each in found] for column, fact in FACTS.items()})
+
+
+def thumbnails(found: Sequence[Fingerprint]) -> NDArray[np.uint8]:
+    """Return (N, SIDE, SIDE) the thumbnail of each photo."""
+    pixels = b"".join(each.thumbnail for each in found)
+    return np.frombuffer(pixels, dtype=np.uint8).reshape(-1, SIDE, SIDE)

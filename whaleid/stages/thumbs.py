@@ -1,0 +1,33 @@
+"""The photos that a report shows, made small."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from whaleid.errors import InputProblems, WhaleidError
+from whaleid.images.decode import decode
+from whaleid.parallel import cores
+from whaleid.report.thumbnails import WIDTH, thumbnail
+
+
+def thumbs(files: Mapping[str, Path]) -> dict[str, bytes]:
+    """Return a small JPEG file of each of `files`, by its name.
+
+    Raises:
+        InputProblems: photos are missing or damaged.
+    """
+
+    def made(path: Path) -> bytes | str:
+        try:
+            # twice a thumbnail's size is enough to shrink it well
+            return thumbnail(decode(path, 2 * WIDTH))
+        except WhaleidError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        found = dict(zip(files, pool.map(made, files.values()), strict=True))
+    failed = [said for said in found.values() if isinstance(said, str)]
+    if failed:
+        remedy = "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
+        raise InputProblems("The report cannot show photos", failed, remedy)
+    return {name: small for name, small in found.items() if isinstance(small, bytes)}
