@@ -8,10 +8,12 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 0.2
@@ -81,8 +83,11 @@ def run(folder: Path, *command: str) -> Cost:
     return Cost(seconds, peak[0] / GIB)
 
 
-def runs(store: Path, asked: str = "") -> list[Run]:
+def runs(store: Path, asked: str = "") -> "list[Run]":
     """Return the runs in an MLflow store, an SQLite file, that a filter asks for."""
+    # not above: processes that a benchmark starts need not load it
+    from mlflow.tracking import MlflowClient
+
     client = MlflowClient(f"sqlite:///{store}")
     experiments = [each.experiment_id for each in client.search_experiments()]
     return list(client.search_runs(experiments, asked, max_results=1000))

@@ -5,151 +5,144 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pictures import picture
 from PIL import Image, ImageOps
 
 from whaleid import paths
-from whaleid.dedup import manifest, matching
-from whaleid.dedup.hashing import SIDE, perceptual_hash, thumbnail, to_bits
+from whaleid.dedup import duplicates, manifest
+from whaleid.dedup.grouping import groups
+from whaleid.dedup.hashing import thumbnail
+from whaleid.dedup.matching import Compared
+from whaleid.dedup.pixels import errors
 from whaleid.files import read_csv
 from whaleid.parallel import parallel_map
-from whaleid.params import Data, Dedup, load
+from whaleid.params import Data, load
 from whaleid.record import Record
 from whaleid.stages import catalog, dedup
 
 
-def picture(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
-    """A smooth picture without symmetry, another for each seed."""
-    spots = np.random.default_rng(seed).integers(0, 256, (8, 12), dtype=np.uint8)
-    return Image.fromarray(spots).resize(size, Image.Resampling.BICUBIC)
-
-
-@pytest.mark.parametrize(
-    ("seed", "digits"), [(1, "81fea668926acdb2"), (2, "cd21591b21979de6"), (3, "f88186b0ff354347")]
-)
-def test_perceptual_hash_is_imagehashs(seed: int, digits: str) -> None:
-    assert perceptual_hash(picture(seed)) == digits
-    assert perceptual_hash(picture(seed).convert("RGB").resize((48, 32))) == digits
-
-
-def test_hashes_become_numbers() -> None:
-    bits = to_bits(["0000000000000000", "000000000000000f", "ffffffffffffffff"])
-    assert bits.dtype == np.uint64
-    assert bits.tolist() == [0, 15, 2**64 - 1]
-
-
-def test_thumbnails_are_standardised() -> None:
-    pixels = thumbnail(picture(1))
-    assert (pixels.shape, pixels.dtype) == ((SIDE, SIDE), np.float32)
-    assert abs(pixels.mean()) < 1e-6
-    assert abs(pixels.std() - 1) < 1e-6
-    darker = picture(1).point(lambda level: level // 2 + 20)
-    assert np.square(thumbnail(darker) - pixels).mean() < 1e-3
-    assert (thumbnail(Image.new("RGB", (50, 40), "teal")) == 0).all()
-
-
-@pytest.mark.parametrize("max_distance", [0, 6, 20])
-def test_pairs_are_those_of_a_slow_loop(max_distance: int) -> None:
-    numbers = [int(n) for n in np.random.default_rng(0).integers(0, 2**63, 300)]
-    numbers += [n ^ (1 << k) for k, n in enumerate(numbers[:40])] + numbers[5:10]
-    slow = [
-        (i, j)
-        for i in range(len(numbers))
-        for j in range(i + 1, len(numbers))
-        if (numbers[i] ^ numbers[j]).bit_count() <= max_distance
-    ]
-    hashes = np.array(numbers, dtype=np.uint64)
-    pairs = matching.pairs_within(hashes, max_distance)  # more hashes than one block holds
-    assert slow
-    assert list(map(tuple, pairs.tolist())) == slow
-    assert matching.distances(hashes, pairs).tolist() == [(numbers[i] ^ numbers[j]).bit_count() for i, j in slow]
-
-
-def test_errors_are_those_of_a_slow_loop() -> None:
-    thumbnails = np.random.default_rng(0).normal(size=(40, 3, 2)).astype(np.float32)
-    pairs = np.array([(i, j) for i in range(40) for j in range(i + 1, 40)])
-    slow = [np.mean((thumbnails[i].astype(float) - thumbnails[j].astype(float)) ** 2) for i, j in pairs]
-    np.testing.assert_allclose(matching.errors(thumbnails, pairs), slow, rtol=1e-12)
-
-
-def test_groups_are_closed_and_numbered_by_their_first_member() -> None:
-    pairs = np.array([(5, 6), (1, 4), (0, 6), (4, 7)])  # 0-6-5 and 1-4-7
-    assert matching.groups(9, pairs).tolist() == [0, 1, -1, -1, 1, 0, 0, 1, -1]
-    assert matching.groups(3, np.empty((0, 2), dtype=np.intp)).tolist() == [-1, -1, -1]
-
-
-def photos(*rows: tuple[str, str, str, int, int, int, int]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["Image", "Id", "part", "width", "height", "bytes", "group"])
+def photos(*rows: tuple[str, str, str, int, int, str, str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["Image", "Id", "part", "width", "height", "mode", "sha256"])
 
 
 PHOTOS = photos(
-    ("a", "w1", "train", 10, 10, 50, 0),
-    ("b", "w1", "train", 10, 10, 60, 0),
-    ("c", "w1", "train", 10, 9, 99, 0),
-    ("d", "w1", "train", 10, 10, 60, 0),
-    ("e", "w2", "train", 9, 9, 9, 1),
-    ("f", "new_whale", "train", 9, 9, 9, 1),
-    ("g", "", "test", 9, 9, 9, 1),
-    ("h", "w2", "train", 9, 9, 9, -1),
-    ("i", "new_whale", "train", 9, 9, 9, -1),
-    ("j", "", "test", 9, 9, 9, -1),
-    ("k", "new_whale", "train", 9, 9, 9, 2),
-    ("l", "", "test", 9, 9, 9, 2),
-    ("m", "", "test", 9, 9, 9, 2),
-    ("n", "", "test", 9, 9, 9, 3),
-    ("o", "", "test", 9, 9, 9, 3),
+    ("a", "w1", "train", 10, 10, "L", "1"),
+    ("b", "w1", "train", 10, 10, "RGB", "2"),
+    ("c", "w1", "train", 10, 9, "RGB", "3"),
+    ("d", "w1", "train", 10, 10, "RGB", "2"),
+    ("e", "w2", "train", 9, 9, "RGB", "5"),
+    ("f", "new_whale", "train", 9, 9, "L", "6"),
+    ("g", "", "test", 99, 99, "RGB", "7"),
+    ("h", "w2", "train", 9, 9, "RGB", "8"),
+    ("i", "", "test", 9, 9, "L", "9"),
+    ("j", "", "test", 9, 9, "RGB", "10"),
+    ("k", "new_whale", "train", 5, 5, "L", "11"),
+    ("l", "", "test", 9, 9, "L", "12"),
 )
+GROUP = np.array([0, 0, 0, 0, 1, 1, 1, -1, 2, 2, 3, 3])
 
 
-def test_groups_list_every_member() -> None:
-    assert manifest.grouped(PHOTOS).columns.tolist() == ["group", "Image", "part", "Id"]
-    assert manifest.grouped(PHOTOS)["Image"].tolist() == list("abcdefgklmno")
+def compared(*rows: tuple[int, int, int, int, float]) -> Compared:
+    pairs, orientation, distance, error = [row[:2] for row in rows], *zip(*(row[2:] for row in rows), strict=True)
+    return Compared(np.array(pairs), np.array(orientation, np.uint8), np.array(distance, np.uint8), np.array(error))
 
 
-def test_conflicts_are_whole_groups_with_several_labels() -> None:
-    assert manifest.conflicts(PHOTOS).values.tolist() == [[1, "e", "w2"], [1, "f", "new_whale"]]
+COPIES = compared(
+    (0, 1, 0, 2, 0.01),
+    (2, 1, 1, 4, 0.02),
+    (3, 1, 0, 0, 0.0),
+    (5, 4, 0, 0, 0.0),
+    (6, 4, 3, 6, 0.03),
+    (8, 9, 2, 1, 0.04),
+    (11, 10, 0, 0, 0.05),
+)
+"""Of each photo and the one that stands for it: orientation, bits, error."""
 
 
-def test_unique_keeps_most_pixels_then_bytes_then_the_first_name() -> None:
-    assert manifest.unique(PHOTOS).values.tolist() == [
-        ["b", "w1"],
-        ["h", "w2"],
-        ["i", "new_whale"],
-        ["k", "new_whale"],
+def test_the_best_photo_is_labelled_large_and_in_colour() -> None:
+    order = np.argsort(manifest.rank(PHOTOS))
+    assert PHOTOS["Image"].iloc[order].tolist() == ["b", "d", "a", "c", "e", "h", "f", "k", "g", "j", "i", "l"]
+
+
+def test_the_manifest_says_of_every_photo_what_becomes_of_it() -> None:
+    found = manifest.manifest(PHOTOS, GROUP, COPIES)
+    assert found[["photo", "group", "representative", "keep", "reason"]].values.tolist() == [
+        ["a", 0, "b", False, "copy"],
+        ["b", 0, "b", True, "best of its group"],
+        ["c", 0, "b", False, "turned copy"],
+        ["d", 0, "b", False, "same file"],
+        ["e", 1, "e", False, "labels of its group differ"],
+        ["f", 1, "e", False, "labels of its group differ"],
+        ["g", 1, "e", False, "flipped copy"],
+        ["h", -1, "h", True, "no duplicate"],
+        ["i", 2, "j", False, "mirrored copy"],
+        ["j", 2, "j", True, "best of its group"],
+        ["k", 3, "k", True, "best of its group"],
+        ["l", 3, "k", False, "copy"],
     ]
+    assert found["distance"].tolist() == [2, 0, 4, 0, 0, 0, 6, 0, 1, 0, 0, 0]
+    assert found["error"].tolist() == [0.01, 0, 0.02, 0, 0, 0, 0.03, 0, 0.04, 0, 0, 0.05]
+
+
+def test_what_follows_from_the_manifest() -> None:
+    found = manifest.manifest(PHOTOS, GROUP, COPIES)
+    grouped = manifest.grouped(found)
+    assert grouped.columns.tolist() == ["group", "Image", "part", "Id"]
+    assert grouped["Image"].tolist() == list("abcdefgijkl")
+    # new_whale is a label like any other
+    assert manifest.conflicts(found).values.tolist() == [
+        [1, "e", "w2", "new_whale w2"],
+        [1, "f", "new_whale", "new_whale w2"],
+    ]
+    assert manifest.unique(found).values.tolist() == [["b", "w1"], ["h", "w2"], ["k", "new_whale"]]
 
 
 def test_leaks_include_conflicts_and_come_closest_first() -> None:
-    pairs = manifest.leaking(PHOTOS)
-    named = sorted((PHOTOS["Image"][q], PHOTOS["Image"][p]) for q, p in pairs.tolist())
-    assert named == [("g", "e"), ("g", "f"), ("l", "k"), ("m", "k")]
-
-    near = np.array([PHOTOS["Image"][p] != "f" for _, p in pairs]).astype(np.uint8)
-    leaks = manifest.leaks(PHOTOS, pairs, near, np.full(len(pairs), 0.5))
-    assert leaks.columns.tolist() == ["query", "photo", "Id", "distance", "error"]
-    assert leaks.values.tolist() == [
-        ["g", "f", "new_whale", 0, 0.5],
-        ["g", "e", "w2", 1, 0.5],
-        ["l", "k", "new_whale", 1, 0.5],
-        ["m", "k", "new_whale", 1, 0.5],
+    pairs = manifest.leaking(PHOTOS, GROUP)
+    assert [(PHOTOS["Image"][q], PHOTOS["Image"][p]) for q, p in pairs.tolist()] == [("g", "e"), ("g", "f"), ("l", "k")]
+    found = compared((6, 4, 0, 5, 0.04), (6, 5, 0, 1, 0.06), (11, 10, 0, 0, 0.0))
+    leaks = manifest.leaks(PHOTOS, found, COPIES)
+    assert leaks.columns.tolist() == ["query", "photo", "Id", "distance", "error", "confidence"]
+    assert leaks[["query", "photo", "Id", "distance"]].values.tolist() == [
+        ["g", "f", "new_whale", 1],
+        ["g", "e", "w2", 5],
+        ["l", "k", "new_whale", 0],
     ]
 
 
+def test_confidence_is_what_labelled_duplicates_have_shown() -> None:
+    # labelled copies: at 0.0 one agrees and one does not, at 0.01 and 0.02 one each agrees: no step falls, so 3 of 4,
+    # and by Laplace's rule 4 of 6
+    near, far = (6, 4, 0, 0, 0.0), (11, 10, 0, 0, 0.05)
+    of = manifest.leaks(PHOTOS, compared(near, (6, 5, 0, 0, 0.0), far), COPIES).set_index("photo")["confidence"]
+    assert of["k"] == pytest.approx(4 / 6)
+    # the duplicates of g say two things
+    assert of["e"] == pytest.approx(4 / 6 / 2)
+    # at 0.01 and 0.02 two agree, at 0.03 one does not
+    falling = compared((0, 1, 0, 0, 0.01), (2, 1, 0, 0, 0.02), (5, 4, 0, 0, 0.03))
+    found = [
+        manifest.leaks(PHOTOS, compared((11, 10, 0, 0, error)), falling)["confidence"][0] for error in (0.02, 0.03)
+    ]
+    assert found == pytest.approx([3 / 4, 1 / 3])
+    assert manifest.leaks(PHOTOS, compared(far), COPIES[:0])["confidence"].tolist() == [0.5]
+
+
 def test_no_duplicates_give_empty_tables() -> None:
-    alone = photos(("a", "w1", "train", 9, 9, 9, -1), ("b", "", "test", 9, 9, 9, -1))
-    pairs = manifest.leaking(alone)
+    alone, group, none = PHOTOS.iloc[[0, 6]].reset_index(drop=True), np.array([-1, -1]), COPIES[:0]
+    found = manifest.manifest(alone, group, none)
+    assert found["reason"].tolist() == ["no duplicate", "no duplicate"]
+    pairs = manifest.leaking(alone, group)
     assert pairs.shape == (0, 2)
-    assert manifest.grouped(alone).empty
-    assert manifest.conflicts(alone).empty
-    assert manifest.leaks(alone, pairs, np.empty(0, np.uint8), np.empty(0)).empty
-    assert manifest.unique(alone).values.tolist() == [["a", "w1"]]
+    assert manifest.leaks(alone, none, none).empty
+    assert manifest.grouped(found).empty
+    assert manifest.conflicts(found).empty
+    assert manifest.unique(found).values.tolist() == [["a", "w1"]]
 
 
-def run(root: Path, max_distance: int = 6, max_error: float = 0.1) -> Record:
-    settings = load(Path(__file__).parents[1] / "params.yaml").model_copy(
-        update={
-            "data": Data(root=str(root)),
-            "dedup": Dedup(max_distance=max_distance, max_error=max_error),
-        }
+def run(root: Path, **rule: float) -> Record:
+    settings = load(Path(__file__).parents[1] / "params.yaml")
+    settings = settings.model_copy(
+        update={"data": Data(root=str(root)), "dedup": settings.dedup.model_copy(update=rule)}
     )
     catalog.run(settings)
     return dedup.run(settings)
@@ -184,7 +177,20 @@ def test_stage_finds_duplicates_of_files(root: Path, capsys: pytest.CaptureFixtu
         [1, "d.png", "train", "w2"],
         [1, "r.png", "test", ""],
     ]
-    assert read_csv(paths.CONFLICTS).values.tolist() == [[1, "c.png", "w1"], [1, "d.png", "w2"]]
+    assert read_csv(paths.CONFLICTS).values.tolist() == [[1, "c.png", "w1", "w1 w2"], [1, "d.png", "w2", "w1 w2"]]
+    found = read_csv(paths.MANIFEST).set_index("photo")
+    assert found.index.tolist() == ["a.png", "b.png", "c.png", "d.png", "e.png", "q.jpg", "r.png", "s.png"]
+    assert found["reason"].tolist() == [
+        "copy",
+        "best of its group",
+        "labels of its group differ",
+        "labels of its group differ",
+        "no duplicate",
+        "copy",
+        "same file",
+        "no duplicate",
+    ]
+    assert found.index[found["keep"]].tolist() == ["b.png", "e.png", "s.png"]
     assert read_csv(paths.UNIQUE).values.tolist() == [["b.png", "w1"], ["e.png", "w3"]]
     leaks = read_csv(paths.LEAKS)
     assert leaks[["query", "photo", "Id"]].values.tolist() == [
@@ -201,8 +207,9 @@ def test_stage_finds_duplicates_of_files(root: Path, capsys: pytest.CaptureFixtu
         "conflicts": 2,
         "unique": 2,
         "leaks": 2,
+        "plain": 0,
     }
-    assert record.params == {"max_distance": 6, "max_error": 0.1}
+    assert record.params == {"max_distance": 8, "max_error": 0.1, "turned": True, "mirrored": False}
     assert "6 photos in 2 groups of duplicates; 2 labelled photos thrown out" in capsys.readouterr().out
 
 
@@ -225,8 +232,71 @@ def test_pixels_must_confirm_an_equal_hash(root: Path) -> None:
     assert "plain.png" in read_csv(paths.GROUPS)["Image"].tolist()
     assert "checked.png" not in read_csv(paths.GROUPS)["Image"].tolist()
 
-    run(root, max_error=4)
+    run(root, max_error=1)
     assert "checked.png" in read_csv(paths.GROUPS)["Image"].tolist()
+
+
+def test_frames_that_show_nothing_are_no_group(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, level in enumerate((0, 80, 80, 90)):
+        Image.new("L", (120 + number, 60), level).save(root / "test" / f"haze{number}.png")
+    (root / "test" / "again.png").write_bytes((root / "test" / "haze3.png").read_bytes())
+    assert run(root).metrics["plain"] == 5
+    assert "5 photos show too little for their hash to tell anything" in capsys.readouterr().out
+    found = read_csv(paths.MANIFEST).set_index("photo")
+    # the same file is the same picture, whatever it shows
+    assert found.loc["haze3.png", "reason"] == "same file"
+    assert found.loc["haze3.png", "representative"] == "again.png"
+    assert (found.loc[["haze0.png", "haze1.png", "haze2.png"], "group"] == -1).all()
+
+
+@pytest.mark.parametrize(("width", "found"), [(96, True), (104, True), (120, False)])
+def test_a_squeezed_copy_must_agree_twice_as_well(width: int, found: bool) -> None:
+    thumbnails = np.stack([thumbnail(picture(1)), thumbnail(picture(1).crop((6, 0, 96, 64)))])
+    error = float(errors(thumbnails[:1], thumbnails[1:])[0])
+    assert error > 0.001
+    table = photos(("a", "w", "train", 96, 64, "L", "1"), ("b", "w", "train", width, 64, "L", "2"))
+    rule = load(Path("params.yaml")).dedup.model_copy(update={"max_error": error * 1.5})
+    assert duplicates.find(table, thumbnails, rule).group.tolist() == ([0, 0] if found else [-1, -1])
+
+
+def test_a_chain_is_no_group() -> None:
+    # each a little farther to the right than the one before
+    views = [picture(1, (192, 128)).crop((left, 0, left + 150, 128)) for left in range(0, 40, 2)]
+    thumbnails = np.stack([thumbnail(view) for view in views])
+    table = photos(*((f"{n}", "w", "train", 150, 128, "L", f"{n}") for n in range(20)))
+    rule = load(Path("params.yaml")).dedup
+    found = duplicates.find(table, thumbnails, rule)
+    assert groups(20, found.same.pairs).tolist() == [0] * 20
+    assert len(set(found.group.tolist())) > 1
+    assert found.copies.error.max() <= duplicates.SPREAD * rule.max_error
+
+
+def test_photos_turned_and_mirrored_are_duplicates_where_that_is_asked_for(root: Path) -> None:
+    picture(3).rotate(180).save(root / "test" / "turned.png")
+    ImageOps.mirror(picture(3)).save(root / "test" / "mirrored.png")
+    for turned, mirrored in ((False, False), (True, False), (False, True), (True, True)):
+        run(root, turned=turned, mirrored=mirrored)
+        found = read_csv(paths.MANIFEST).set_index("photo")["reason"]
+        assert (found["turned.png"] == "turned copy") == turned
+        assert (found["mirrored.png"] == "mirrored copy") == mirrored
+
+
+def test_report_shows_both_sides_of_the_border(root: Path) -> None:
+    run(root)
+    html = (paths.DUPLICATES / "report.html").read_text(encoding="utf-8")
+    for said in (
+        "The farthest duplicates",
+        "Labels that differ",
+        "w1 c.png",
+        "w2 d.png",
+        "query q.jpg",
+        "data:image/jpeg",
+    ):
+        assert said in html
+    assert "The closest that are none" not in html  # there are none
+    run(root, max_error=0)
+    html = (paths.DUPLICATES / "report.html").read_text(encoding="utf-8")
+    assert "The closest that are none" in html
 
 
 def test_parallel_map_keeps_order_in_processes() -> None:

@@ -259,9 +259,16 @@ def test_stage_names_all_bad_photos_and_keeps_the_last_catalogue(root: Path, mon
         run_catalog(root)
     message = str(caught.value)
     assert "Photos that cannot be used (2):" in message
-    assert "a.jpg: no JPEG or PNG image" in message
+    assert "a.jpg: no image in a format that is known" in message
     assert "e.jpg: " in message
     assert paths.CATALOG.read_bytes() == before
+
+
+def test_stage_refuses_other_formats_under_the_name_of_a_photo(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root.parent)
+    Image.new("L", (40, 20)).save(root / "train" / "a.jpg", "GIF")
+    with pytest.raises(InputProblems, match=r"a\.jpg: a GIF image; photos of a catalogue are JPEG or PNG"):
+        run_catalog(root)
 
 
 def test_stage_names_all_boxes_that_leave_nothing_before_it_writes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

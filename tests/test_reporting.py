@@ -152,7 +152,7 @@ def test_missing_and_damaged_photos_are_named_with_the_remedy(tmp_path, photos):
         write(tmp_path / "report", photos)
     said = str(caught.value).splitlines()
     assert said[0] == "The report cannot show photos (2):"
-    assert said[1] == f"  {photos.path('b.jpg')}: no JPEG or PNG image"
+    assert said[1] == f"  {photos.path('b.jpg')}: no image in a format that is known"
     assert said[2].startswith(f"  {photos.path('k2.jpg')}: ")
     assert said[3] == "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
     # the last whole report is still there, and nothing beside it

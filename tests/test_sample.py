@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from whaleid import parallel
+from whaleid.catalog.copies import KINDS
 from whaleid.catalog.fluke import draw_fluke
 from whaleid.catalog.photograph import Pose
 from whaleid.catalog.sample import compose, draw_catalogue
@@ -101,16 +102,30 @@ def test_copies_carry_the_label_of_their_original_but_for_the_conflicts() -> Non
         if entry.copy:
             same = entry.label == originals[entry.whale, entry.number].label
             kinds[entry.part, entry.copy, "same label" if same else "conflict"] += 1
+    first = ("exact", "recompressed", "resized", "cropped")
     assert kinds == {
-        ("train", "exact", "same label"): 2,
-        ("train", "near", "same label"): 2,
+        **{(part, kind, "same label"): 1 for part in ("train", "test") for kind in first},
         ("train", "exact", "conflict"): 1,
-        ("test", "exact", "same label"): 2,
-        ("test", "near", "same label"): 2,
     }
 
 
-def test_exact_copies_are_the_same_bytes_and_near_copies_the_same_picture(catalogue: Path) -> None:
+def test_truth_of_copies_is_written_down(catalogue: Path) -> None:
+    entries = compose(SLIVER, seed=0)
+    originals = {(e.whale, e.number): e.image for e in entries if e.copy == ""}
+    copies = [[e.image, originals[e.whale, e.number], e.copy] for e in entries if e.copy]
+    table = read_csv(catalogue / "duplicates.csv")
+    assert table.columns.tolist() == ["Image", "original", "kind"]
+    assert table.values.tolist() == sorted(copies)
+
+
+def test_all_kinds_of_copies_are_drawn() -> None:
+    entries = compose(load(Path("params.yaml")).sample, seed=0)
+    kinds = Counter((entry.part, entry.copy) for entry in entries if entry.copy)
+    assert {kind for _, kind in kinds} == set(KINDS)
+    assert min(kinds.values()) >= 6
+
+
+def test_exact_copies_are_the_same_bytes_and_others_the_same_picture(catalogue: Path) -> None:
     files = photo_bytes(catalogue, "train") | photo_bytes(catalogue, "test")
     hashes = {name: imagehash.phash(Image.open(io.BytesIO(content))) for name, content in files.items()}
     entries = compose(SLIVER, seed=0)
@@ -119,9 +134,9 @@ def test_exact_copies_are_the_same_bytes_and_near_copies_the_same_picture(catalo
         original = originals[entry.whale, entry.number]
         if entry.copy:
             assert (files[entry.image] == files[original]) == (entry.copy == "exact")
-            assert hashes[entry.image] - hashes[original] <= 4
+            assert hashes[entry.image] - hashes[original] <= 8
     apart = [hashes[a] - hashes[b] for a in originals.values() for b in originals.values() if a < b]
-    assert np.mean(np.array(apart) > 6) > 0.999
+    assert np.mean(np.array(apart) > 8) > 0.999
 
 
 def test_truth_of_a_query_is_a_label_of_the_catalogue_or_new_whale(catalogue: Path) -> None:
@@ -136,7 +151,7 @@ def test_truth_of_a_query_is_a_label_of_the_catalogue_or_new_whale(catalogue: Pa
     files = photo_bytes(catalogue, "train")
     labels = {files[image]: label for image, label in zip(train["Image"], train["Id"], strict=True)}
     leaks = {name: labels[content] for name, content in photo_bytes(catalogue, "test").items() if content in labels}
-    assert len(leaks) == 2
+    assert len(leaks) == 1
     assert all(truth[name] == label for name, label in leaks.items())
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import TypeVar
 
 from whaleid.errors import WhaleidError
@@ -34,8 +35,12 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T], what: str) -> I
     if cores() == 1 or len(items) <= FEW:
         yield from progress(map(function, items), what, len(items))
         return
-    # not forked: a fork of a process that has threads (a tracker's, say) may hang
-    context = multiprocessing.get_context("spawn")
+    # Not forked: a fork of a process that has threads (a tracker's, say) may hang. Where the system has it, a process
+    # without threads imports the function's module once, and all workers are forked from that.
+    server = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if server else "spawn")
+    if server:
+        multiprocessing.set_forkserver_preload(["__main__", _module(function)])
     chunk = max(1, min(64, len(items) // (4 * cores())))
     try:
         with ProcessPoolExecutor(cores(), context) as pool:
@@ -45,3 +50,7 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T], what: str) -> I
             f"{what}: a worker process was killed, most often because memory ran out. Give the machine more, or fewer "
             f"cores to this command (taskset -c 0 …)."
         ) from None
+
+
+def _module(function: Callable[..., object]) -> str:
+    return function.func.__module__ if isinstance(function, partial) else function.__module__

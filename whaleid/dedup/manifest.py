@@ -81,7 +81,7 @@ def conflicts(manifest: pd.DataFrame) -> pd.DataFrame:
     """Return group, Image, Id, labels of the labelled photos whose group has several labels: these, space between."""
     labelled = grouped(manifest[manifest["part"] == "train"])
     labels = labelled.groupby("group")["Id"].agg(lambda ids: " ".join(sorted(set(ids))))
-    labelled["labels"] = labelled["group"].map(labels)
+    labelled["labels"] = labelled["group"].map(labels).astype(str)
     return labelled[labelled["labels"].str.contains(" ")].drop(columns="part").reset_index(drop=True)
 
 
@@ -133,14 +133,16 @@ def leaks(photos: pd.DataFrame, found: Compared, copies: Compared) -> pd.DataFra
 def _agreement(
     errors: NDArray[np.float64], agree: NDArray[np.bool_], asked: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return (A,) how often photos agree that are as near as `asked` (A,); less, the farther they are.
+    """Return (A,) how often photos agree that are as near as `asked` (A,): less often, the farther they are.
 
-    `agree` (P,) tells it of pairs with `errors` (P,). Two pairs are added, one that agrees and one that does not.
+    `agree` (P,) tells it of pairs with `errors` (P,). Each step of the isotonic regression is taken with one pair more
+    that agrees, and one that does not (Laplace's rule of succession).
     """
-    order = np.argsort(errors, kind="stable")
-    near, said = errors[order], agree[order].astype(float)
-    near, said = np.concatenate([[0.0], near, [np.inf]]), np.concatenate([[1.0], said, [0.0]])
-    steps = isotonic_regression(said, increasing=False).x
-    smooth = (steps * len(said) + said.mean()) / (len(said) + 1)
-    found: NDArray[np.float64] = smooth[np.searchsorted(near, asked, side="right") - 1]
+    if not len(errors):
+        return np.full(len(asked), 0.5)
+    near, of = np.unique(errors, return_inverse=True)
+    pairs = np.bincount(of)
+    fit = isotonic_regression(np.bincount(of, agree) / pairs, weights=pairs, increasing=False)
+    steps = (fit.x[fit.blocks[:-1]] * fit.weights + 1) / (fit.weights + 2)
+    found: NDArray[np.float64] = steps[np.searchsorted(near[fit.blocks[1:-1]], asked, side="right")]
     return found

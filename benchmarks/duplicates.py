@@ -1,0 +1,306 @@
+"""How fast and how right duplicates are found, beside imagededup, a plain scan, and decoding alone.
+
+    python benchmarks/duplicates.py [FOLDER] [--runs 3]
+
+FOLDER is a catalogue folder of real photos, by default the one that WHALEID_REAL_DATA names. On two cores, each figure
+the median of several runs, one after another in turn:
+
+- hashing: photos a second of whaleid (reading, checking, SHA-256, thumbnail and pHash), of imagededup's
+  `PHash().encode_images`, and of decoding alone; on FOLDER's labelled photos and on drawn JPEG files of 1050 x 600;
+- the hash of a JPEG file that is decoded to a part of its size, against that of the whole one;
+- search: all pairs of random hashes within 4 bits, at 10^4, 10^5 and 10^6, with the memory that it took;
+- `whaleid catalog` and `whaleid dedup` of FOLDER, with nothing known of it and again;
+- precision and recall of groups among drawn photos and copies of each kind.
+
+imagededup (`pip install imagededup`) is left out, saying so, where it is not installed. The last line is one JSON
+object.
+"""
+
+import argparse
+import io
+import itertools
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pandas as pd
+from measure import ROOT, limit_cores
+from numpy.typing import NDArray
+from PIL import Image
+
+from whaleid import params
+from whaleid.catalog.copies import KINDS, copied
+from whaleid.catalog.fluke import draw_fluke
+from whaleid.catalog.photograph import Photo, photograph
+from whaleid.dedup import duplicates, matching
+from whaleid.dedup.hashing import perceptual_hashes, thumbnail
+from whaleid.images import fingerprint
+from whaleid.parallel import parallel_map
+from whaleid.stages import scanning
+
+LARGE = (1050, 600)
+PHOTOS = 600
+"""Large photos: more than `parallel_map` does without processes."""
+WHALES, EACH = 500, 4
+"""Drawn for precision and recall; photos of one whale are no duplicates, but more alike than those of two."""
+BITS = 4
+PATIENCE = 100.0
+"""Seconds: a peer that would take longer with ten times as many hashes is asked no more."""
+
+
+def hashes_of(files: Sequence[Path], cache: Path) -> NDArray[np.uint64]:
+    """Hash `files` as `catalog` does, nothing of them being known."""
+    with tempfile.TemporaryDirectory(dir=cache) as empty:
+        os.environ["XDG_CACHE_HOME"] = empty
+        found = [each for each in scanning.scan(files) if isinstance(each, fingerprint.Fingerprint)]
+    return perceptual_hashes(scanning.thumbnails(found))
+
+
+def decode(path: Path) -> None:
+    """Decode a photo, and do nothing with it."""
+    with Image.open(path) as image:
+        image.load()
+
+
+def imagededup() -> object | None:
+    """Return imagededup's PHash, or None where it is not installed."""
+    try:
+        from imagededup.methods import PHash
+    except ImportError:
+        print("imagededup is not installed: pip install imagededup", file=sys.stderr)
+        return None
+    peer: object = PHash(verbose=False)
+    return peer
+
+
+def seconds(functions: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
+    """Return the median time of each of `functions`, called in turn."""
+    taken: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(runs):
+        for name, function in functions.items():
+            started = time.perf_counter()
+            function()
+            taken[name].append(time.perf_counter() - started)
+    return {name: median(times) for name, times in taken.items()}
+
+
+def hashing(name: str, files: Sequence[Path], runs: int, cache: Path) -> dict[str, float]:
+    """Compare hashing `files` with decoding them, and with imagededup."""
+    ways: dict[str, Callable[[], object]] = {
+        "whaleid": lambda: hashes_of(files, cache),
+        "decoding": lambda: list(parallel_map(decode, files, "decoded")),
+    }
+    peer = imagededup()
+    if peer is not None:
+        ways["imagededup"] = lambda: peer.encode_images(image_dir=files[0].parent, num_enc_workers=2)  # type: ignore[attr-defined]
+    taken = seconds(ways, runs)
+    rates = ", ".join(f"{way} {len(files) / each:,.0f}" for way, each in taken.items())
+    found = {"share_of_decoding": taken["whaleid"] / taken["decoding"]}
+    if peer is not None:
+        found["ratio"] = taken["imagededup"] / taken["whaleid"]
+    said = ", ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in found.items())
+    print(f"{name}, photos a second: {rates}; {said}", flush=True)
+    return {f"hash_{key}": value for key, value in found.items()}
+
+
+def large_photos(folder: Path) -> list[Path]:
+    """Draw photos of flukes at the size of the contest's own."""
+    files = [folder / f"{number:04d}.jpg" for number in range(PHOTOS)]
+    list(parallel_map(_large_photo, files, "large photos drawn"))
+    return files
+
+
+def _large_photo(path: Path) -> None:
+    rng = np.random.default_rng(int(path.stem))
+    image = Image.open(io.BytesIO(_flukes(int(path.stem), 1)[0].jpeg)).convert("RGB")
+    grain = rng.normal(0, rng.uniform(1, 8), (*LARGE[::-1], 1))
+    pixels = np.asarray(image.resize(LARGE, Image.Resampling.BICUBIC)) + grain
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, quality=int(rng.integers(70, 95)))
+
+
+def _flukes(whale: int, count: int) -> list[Photo]:
+    fluke = draw_fluke(np.random.default_rng([5, whale]))
+    return [photograph(fluke, np.random.default_rng([6, whale, number])) for number in range(count)]
+
+
+def reduction(files: Sequence[Path]) -> None:
+    """Print how many bits the hash differs by when a photo is decoded to a part of its size."""
+    clear = fingerprint.CLEAR
+    try:
+        fingerprint.CLEAR = 0.0  # never in doubt
+        reduced = perceptual_hashes(_thumbnails(files))
+    finally:
+        fingerprint.CLEAR = clear
+    used = perceptual_hashes(_thumbnails(files))
+    whole = []
+    for path in files:
+        with Image.open(path) as image:
+            whole.append(thumbnail(image))
+    apart = [np.bincount(np.bitwise_count(each ^ perceptual_hashes(np.stack(whole)))) for each in (reduced, used)]
+    print(f"photos by bits of 64 between the hash of the whole and of the reduced photo: {apart[0].tolist()}", end="")
+    print(f"; where the whole one is decoded in doubt, as whaleid does: {apart[1].tolist()}")
+
+
+def _thumbnails(files: Sequence[Path]) -> NDArray[np.uint8]:
+    read = [fingerprint.fingerprint(path) for path in files]
+    return scanning.thumbnails([each for each in read if isinstance(each, fingerprint.Fingerprint)])
+
+
+def searching() -> dict[str, float]:
+    """Time the search among random hashes, a few of them near each other, beside a plain scan and imagededup."""
+    rng = np.random.default_rng(0)
+    found: dict[str, float] = {}
+    peer = imagededup()
+    asked = {"scan": True, "imagededup": peer is not None}
+    for power in (4, 5, 6):
+        count = 10**power
+        hashes = rng.integers(0, 2**64, count, dtype=np.uint64)
+        near = rng.integers(0, count, count // 100)
+        flips = rng.integers(0, 64, (2, len(near))).astype(np.uint64)
+        hashes[: len(near)] = hashes[near] ^ (np.uint64(1) << flips[0]) ^ (np.uint64(1) << flips[1])
+        started = time.perf_counter()
+        pairs = matching.pairs_within(hashes, BITS)
+        taken = found[f"search_seconds_1e{power}"] = time.perf_counter() - started
+        gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        line = f"search among 1e{power}: {taken:.2f} s, {len(pairs):,} pairs, {gib:.2f} GiB at most so far"
+        for name, search in (("scan", scan), ("imagededup", partial(asked_of, peer))):
+            if asked[name]:
+                started = time.perf_counter()
+                others = search(hashes)
+                took = time.perf_counter() - started
+                if others != len(pairs):
+                    raise SystemExit(f"{name} finds {others:,} pairs, whaleid {len(pairs):,}.")
+                line += f"; {name} {took:.2f} s, the same pairs"
+                asked[name] = took * 100 <= PATIENCE
+        print(line, flush=True)
+        found["search_gib"] = gib
+    return found
+
+
+def scan(hashes: NDArray[np.uint64]) -> int:
+    """Return how many pairs a plain numpy scan finds."""
+    found = 0
+    for row in range(0, len(hashes), 256):
+        apart = np.bitwise_count(hashes[row : row + 256, None] ^ hashes[None, row:])
+        i, j = np.nonzero(apart <= BITS)
+        found += int((i < j).sum())
+    return found
+
+
+def asked_of(peer: object, hashes: NDArray[np.uint64]) -> int:
+    """Return how many pairs imagededup finds."""
+    encoded = {str(row): f"{bits:016x}" for row, bits in enumerate(hashes.tolist())}
+    near = peer.find_duplicates(encoding_map=encoded, max_distance_threshold=BITS, num_dist_workers=2)  # type: ignore[attr-defined]
+    return sum(map(len, near.values())) // 2
+
+
+def stages(folder: Path, runs: int) -> dict[str, float]:
+    """Time both stages of the pipeline as commands, with nothing known of the photos and again."""
+    cold: list[float] = []
+    warm: list[float] = []
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory() as project:
+            environment = os.environ | {
+                "XDG_CACHE_HOME": f"{project}/cache",
+                "WHALEID_TRACKING": "off",
+                "PYTHONPATH": str(ROOT),
+            }
+            settings = (ROOT / "params.yaml").read_text(encoding="utf-8")
+            Path(project, "params.yaml").write_text(settings.replace("root: data/sample", f"root: {folder}"))
+            for times in (cold, warm):
+                started = time.perf_counter()
+                for stage in ("catalog", "dedup"):
+                    command = [sys.executable, "-m", "whaleid", stage]
+                    subprocess.run(command, cwd=project, env=environment, check=True, stdout=subprocess.DEVNULL)
+                times.append(time.perf_counter() - started)
+    print(f"catalog and dedup of {folder.name}: {median(cold):.1f} s, and again {median(warm):.1f} s", flush=True)
+    return {"stages_seconds": median(cold), "stages_again_seconds": median(warm)}
+
+
+def quality(folder: Path, rule: params.Dedup) -> dict[str, float]:
+    """Measure groups among drawn photos of which each has one copy, of each kind as many."""
+    rows = [
+        row for rows in parallel_map(partial(_copies, folder=folder), range(WHALES), "whales drawn") for row in rows
+    ]
+    read = [each for each in scanning.scan([folder / name for name, _ in rows]) if not isinstance(each, str)]
+    photos = pd.DataFrame({"Image": [name for name, _ in rows], "Id": "", "part": "train"}).join(scanning.table(read))
+    group = duplicates.find(photos, scanning.thumbnails(read), rule).group
+    # an original stands before its copy
+    kind = np.array([kind for _, kind in rows])
+    copy = np.flatnonzero(kind != "")
+    right = (group[copy] >= 0) & (group[copy] == group[copy - 1])
+    members = pd.Series(group[group >= 0]).value_counts()
+    claimed = int((members * (members - 1) // 2).sum())
+    wrong = dict.fromkeys(KINDS, 0)
+    for _, of in pd.Series(np.arange(len(rows)))[group >= 0].groupby(group[group >= 0]):
+        for left, other in itertools.combinations(of, 2):
+            if not (other == left + 1 and kind[other]):
+                for row in {left, other}:
+                    wrong[str(kind[row] or kind[row + 1])] += 1
+    print(f"{len(copy):,} copies of {len(copy):,} photos of {WHALES} whales: kind, recall, precision")
+    for each in KINDS:
+        of = kind[copy] == each
+        found = int(right[of].sum())
+        print(f"  {each:12} {found / of.sum():.4f} {found / max(found + wrong[each], 1):.4f}")
+    figures = {"precision": int(right.sum()) / claimed, "recall": float(right.mean())}
+    print(f"  {'all':12} {figures['recall']:.4f} {figures['precision']:.4f}", flush=True)
+    return figures
+
+
+def _copies(whale: int, folder: Path) -> list[tuple[str, str]]:
+    """Draw photos of a whale and a copy of each into `folder`; return their names and the kinds of the copies."""
+    rows = []
+    for number, photo in enumerate(_flukes(whale, EACH)):
+        kind = KINDS[(whale * EACH + number) % len(KINDS)]
+        copy = copied(photo, kind, np.random.default_rng([7, whale, number]))
+        for of, file in (("", photo), (kind, copy)):
+            rows.append((f"{whale:04d}-{number}-{of or 'Original'}.jpg", of))
+            (folder / rows[-1][0]).write_bytes(file.jpeg)
+    return rows
+
+
+def main() -> None:
+    """Measure, print, and one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    real = os.environ.get("WHALEID_REAL_DATA", ROOT.parent / "shared/data/playground100")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=Path(real), help="a catalogue folder in Kaggle's layout"
+    )
+    parser.add_argument("--runs", type=int, default=3, help="of each figure, their median counts")
+    arguments = parser.parse_args()
+    limit_cores(2)
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for part in ("cache", "large", "copies"):
+            Path(temporary, part).mkdir()
+        cache = Path(temporary, "cache")
+        large = large_photos(Path(temporary, "large"))
+        compared = [hashing("1050 x 600", large, arguments.runs, cache)]
+        if arguments.folder.is_dir():
+            labelled = sorted((arguments.folder / "train").glob("*.jpg"))
+            compared.append(hashing(arguments.folder.name, labelled, arguments.runs, cache))
+            figures |= stages(arguments.folder.resolve(), arguments.runs)
+        else:
+            print(f"no real photos at {arguments.folder}: name their folder", file=sys.stderr)
+        reduction(large)
+        figures |= searching()
+        os.environ["XDG_CACHE_HOME"] = str(cache)
+        figures |= quality(Path(temporary, "copies"), params.load(ROOT / "params.yaml").dedup)
+    # the less favourable of both sets of photos
+    figures["hash_share_of_decoding"] = max(each["hash_share_of_decoding"] for each in compared)
+    if "hash_ratio" in compared[0]:
+        figures["hash_ratio"] = min(each["hash_ratio"] for each in compared)
+    print(json.dumps({key: round(value, 4) for key, value in sorted(figures.items())}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Copies of drawn photos: each kind changes what its name says, and the box stays on the fluke."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from whaleid.catalog.copies import KINDS, copied
+from whaleid.catalog.fluke import draw_fluke
+from whaleid.catalog.photograph import Photo, photograph
+
+
+@pytest.fixture(scope="module")
+def photo() -> Photo:
+    """A photo in colour."""
+    return photograph(draw_fluke(np.random.default_rng(1)), np.random.default_rng(5))
+
+
+def opened(photo: Photo) -> Image.Image:
+    image = Image.open(io.BytesIO(photo.jpeg))
+    image.load()
+    return image
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_draw_gives_the_same_copy(photo: Photo, kind: str) -> None:
+    first, again, other = (copied(photo, kind, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    assert first == again
+    assert (first == photo) == (kind == "exact")
+    assert (first == other) == (kind == "exact")
+
+
+def test_each_kind_is_what_it_says(photo: Photo) -> None:
+    copies = {kind: opened(copied(photo, kind, np.random.default_rng(3))) for kind in KINDS}
+    image = opened(photo)
+    original = np.asarray(image.convert("L"), dtype=float)
+    grey = {kind: np.asarray(copy.convert("L"), dtype=float) for kind, copy in copies.items()}
+    assert (image.mode, copies["greyed"].mode) == ("RGB", "L")
+    assert copies["resized"].width < image.width
+    assert 1 <= image.width - copies["cropped"].width <= 8
+    assert grey["brightened"].mean() > 1.05 * original.mean()
+    assert np.abs(grey["recompressed"] - original).mean() < 8
+    assert np.abs(grey["turned"][::-1, ::-1] - original).mean() < 8
+    changed = np.abs(grey["lettered"] - original) > 60
+    assert 0.001 < changed.mean() < 0.1
+
+
+def test_boxes_follow_the_picture(photo: Photo) -> None:
+    x0, y0, x1, y1 = photo.box
+    assert copied(photo, "turned", np.random.default_rng(3)).box == pytest.approx((1 - x1, 1 - y1, 1 - x0, 1 - y0))
+    assert copied(photo, "resized", np.random.default_rng(3)).box == photo.box
+    cropped = copied(photo, "cropped", np.random.default_rng(3))
+    width, height = opened(photo).size
+    smaller = opened(cropped).size
+    # the fluke has as many pixels as before, and starts at most four earlier
+    across, down = (cropped.box[2] - cropped.box[0]) * smaller[0], (cropped.box[3] - cropped.box[1]) * smaller[1]
+    assert (across, down) == pytest.approx(((x1 - x0) * width, (y1 - y0) * height), abs=1e-6)
+    assert 1 <= x0 * width - cropped.box[0] * smaller[0] < 4.001
+    assert all(0 <= edge <= 1 for edge in cropped.box)
