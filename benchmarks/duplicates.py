@@ -17,6 +17,7 @@ object.
 """
 
 import argparse
+import gc
 import io
 import itertools
 import json
@@ -87,9 +88,13 @@ def seconds(functions: dict[str, Callable[[], object]], runs: int) -> dict[str, 
     taken: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(runs):
         for name, function in functions.items():
+            # what one of them has loaded must not slow another one's garbage collection
+            gc.collect()
+            gc.disable()
             started = time.perf_counter()
             function()
             taken[name].append(time.perf_counter() - started)
+            gc.enable()
     return {name: median(times) for name, times in taken.items()}
 
 

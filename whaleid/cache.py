@@ -6,8 +6,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import PIL
 import platformdirs
@@ -18,15 +18,14 @@ SETTLED = 2.0
 """Seconds for which a file must have been left alone: a change within a tick of the clock would not be seen."""
 WAIT = 60.0
 """Seconds for another process to finish writing."""
-NAMES = [field.name for field in fields(Fingerprint)]
+NAMES = ", ".join(Fingerprint._fields)
 SCHEMA = f"""
 create table if not exists photo
-    (path primary key, length, modified, {", ".join(NAMES)}) without rowid
+    (path primary key, length, modified, {NAMES}) without rowid
 """
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """A file as it lay there before it was read."""
 
     path: str  # absolute
@@ -57,15 +56,15 @@ class Cache:
 
     def unchanged(self, file: Seen) -> Fingerprint | None:
         """Return the fingerprint of a file that has the path, size and time of change with which it was read."""
-        wanted = f"select {', '.join(NAMES)} from photo where path = ? and length = ? and modified = ?"
-        row = self._connection.execute(wanted, astuple(file)).fetchone()
+        wanted = f"select {NAMES} from photo where path = ? and length = ? and modified = ?"
+        row = self._connection.execute(wanted, file).fetchone()
         return None if row is None else Fingerprint(*row)
 
     def keep(self, found: Iterable[tuple[Seen, Fingerprint]]) -> None:
         """Keep what files turned out to be, all of them or none."""
         settled = time.time_ns() - SETTLED * 1e9
-        rows = [(*astuple(file), *astuple(each)) for file, each in found if file.modified < settled]
-        marks = ", ".join("?" * (len(fields(Seen)) + len(NAMES)))
+        rows = [(*file, *each) for file, each in found if file.modified < settled]
+        marks = ", ".join("?" * len(Seen._fields + Fingerprint._fields))
         with self._connection:
             self._connection.executemany(f"replace into photo values ({marks})", rows)
 

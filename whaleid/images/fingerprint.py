@@ -1,8 +1,8 @@
 """All that is to be known of a photo's file, from reading and decoding it once."""
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,7 @@ CLEAR = 32.0
 1050 x 600 pixels, 18 had another hash when reduced, by 2 bits; all of these had a frequency within 25."""
 
 
-@dataclass(frozen=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """What the file of a photo is, and what the photo looks like."""
 
     sha256: str
