@@ -7,7 +7,7 @@ the median of several runs, one after another in turn:
 
 - hashing: photos a second of whaleid (reading, checking, SHA-256, thumbnail and pHash), of imagededup's
   `PHash().encode_images`, and of decoding alone; on FOLDER's labelled photos and on drawn JPEG files of 1050 x 600;
-- the hash of a JPEG file that is decoded to a part of its size, against that of the whole one;
+- how many bits the hash of a JPEG file differs by that is decoded to half its size, and without its colours;
 - search: all pairs of random hashes within 4 bits, at 10^4, 10^5 and 10^6, with the memory that it took;
 - `whaleid catalog` and `whaleid dedup` of FOLDER, with nothing known of it and again;
 - precision and recall of groups among drawn photos and copies of each kind.
@@ -29,25 +29,25 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from multiprocessing import forkserver, set_forkserver_preload
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from measure import ROOT, limit_cores
 from numpy.typing import NDArray
 from PIL import Image
 
-from whaleid import params
-from whaleid.catalog.copies import KINDS, copied
-from whaleid.catalog.fluke import draw_fluke
-from whaleid.catalog.photograph import Photo, photograph
-from whaleid.dedup import duplicates, matching
 from whaleid.dedup.hashing import perceptual_hashes, thumbnail
 from whaleid.images import fingerprint
 from whaleid.parallel import parallel_map
-from whaleid.stages import scanning
 
+if TYPE_CHECKING:
+    from whaleid import params
+    from whaleid.catalog.photograph import Photo
+
+# Other modules are imported where they are used: every worker process imports this file, and that must not take long.
 LARGE = (1050, 600)
 PHOTOS = 600
 """Large photos: more than `parallel_map` does without processes."""
@@ -60,6 +60,8 @@ PATIENCE = 100.0
 
 def hashes_of(files: Sequence[Path], cache: Path) -> NDArray[np.uint64]:
     """Hash `files` as `catalog` does, nothing of them being known."""
+    from whaleid.stages import scanning
+
     with tempfile.TemporaryDirectory(dir=cache) as empty:
         os.environ["XDG_CACHE_HOME"] = empty
         found = [each for each in scanning.scan(files) if isinstance(each, fingerprint.Fingerprint)]
@@ -124,44 +126,43 @@ def large_photos(folder: Path) -> list[Path]:
     return files
 
 
-def _large_photo(path: Path) -> None:
+def _large_photo(path: Path, size: tuple[int, int] = LARGE) -> None:
     rng = np.random.default_rng(int(path.stem))
     image = Image.open(io.BytesIO(_flukes(int(path.stem), 1)[0].jpeg)).convert("RGB")
-    grain = rng.normal(0, rng.uniform(1, 8), (*LARGE[::-1], 1))
-    pixels = np.asarray(image.resize(LARGE, Image.Resampling.BICUBIC)) + grain
-    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, quality=int(rng.integers(70, 95)))
+    grain = rng.normal(0, rng.uniform(0, 4), (*size[::-1], 1))
+    pixels = np.asarray(image.resize(size, Image.Resampling.BICUBIC)) + grain
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, quality=int(rng.integers(60, 95)))
 
 
-def _flukes(whale: int, count: int) -> list[Photo]:
+def _flukes(whale: int, count: int) -> "list[Photo]":
+    from whaleid.catalog.fluke import draw_fluke
+    from whaleid.catalog.photograph import photograph
+
     fluke = draw_fluke(np.random.default_rng([5, whale]))
     return [photograph(fluke, np.random.default_rng([6, whale, number])) for number in range(count)]
 
 
-def reduction(files: Sequence[Path]) -> None:
-    """Print how many bits the hash differs by when a photo is decoded to a part of its size."""
-    clear = fingerprint.CLEAR
-    try:
-        fingerprint.CLEAR = 0.0  # never in doubt
-        reduced = perceptual_hashes(_thumbnails(files))
-    finally:
-        fingerprint.CLEAR = clear
-    used = perceptual_hashes(_thumbnails(files))
-    whole = []
-    for path in files:
+def reduction(folder: Path) -> None:
+    """Print by how many bits the hash of a JPEG file differs that is decoded to half its size, without its colours."""
+    from whaleid.stages import scanning
+
+    apart = []
+    for number in range(PHOTOS // 4):
+        path = folder / f"{number}.jpg"
+        _large_photo(path, (4 * fingerprint.REDUCED, 2 * fingerprint.REDUCED))
+        read = fingerprint.fingerprint(path)
+        assert isinstance(read, fingerprint.Fingerprint)
         with Image.open(path) as image:
-            whole.append(thumbnail(image))
-    apart = [np.bincount(np.bitwise_count(each ^ perceptual_hashes(np.stack(whole)))) for each in (reduced, used)]
-    print(f"photos by bits of 64 between the hash of the whole and of the reduced photo: {apart[0].tolist()}", end="")
-    print(f"; where the whole one is decoded in doubt, as whaleid does: {apart[1].tolist()}")
-
-
-def _thumbnails(files: Sequence[Path]) -> NDArray[np.uint8]:
-    read = [fingerprint.fingerprint(path) for path in files]
-    return scanning.thumbnails([each for each in read if isinstance(each, fingerprint.Fingerprint)])
+            whole = thumbnail(image)
+        hashes = perceptual_hashes(np.stack([whole, *scanning.thumbnails([read])]))
+        apart.append(int(hashes[0] ^ hashes[1]).bit_count())
+    print(f"{len(apart)} photos by bits between the hash of the whole and of the half: {np.bincount(apart).tolist()}")
 
 
 def searching() -> dict[str, float]:
     """Time the search among random hashes, a few of them near each other, beside a plain scan and imagededup."""
+    from whaleid.dedup import matching
+
     rng = np.random.default_rng(0)
     found: dict[str, float] = {}
     peer = imagededup()
@@ -231,8 +232,14 @@ def stages(folder: Path, runs: int) -> dict[str, float]:
     return {"stages_seconds": median(cold), "stages_again_seconds": median(warm)}
 
 
-def quality(folder: Path, rule: params.Dedup) -> dict[str, float]:
+def quality(folder: Path, rule: "params.Dedup") -> dict[str, float]:
     """Measure groups among drawn photos of which each has one copy, of each kind as many."""
+    import pandas as pd
+
+    from whaleid.catalog.copies import KINDS
+    from whaleid.dedup import duplicates
+    from whaleid.stages import scanning
+
     rows = [
         row for rows in parallel_map(partial(_copies, folder=folder), range(WHALES), "whales drawn") for row in rows
     ]
@@ -263,6 +270,8 @@ def quality(folder: Path, rule: params.Dedup) -> dict[str, float]:
 
 def _copies(whale: int, folder: Path) -> list[tuple[str, str]]:
     """Draw photos of a whale and a copy of each into `folder`; return their names and the kinds of the copies."""
+    from whaleid.catalog.copies import KINDS, copied
+
     rows = []
     for number, photo in enumerate(_flukes(whale, EACH)):
         kind = KINDS[(whale * EACH + number) % len(KINDS)]
@@ -275,6 +284,8 @@ def _copies(whale: int, folder: Path) -> list[tuple[str, str]]:
 
 def main() -> None:
     """Measure, print, and one JSON object."""
+    from whaleid import params
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     real = os.environ.get("WHALEID_REAL_DATA", ROOT.parent / "shared/data/playground100")
     parser.add_argument(
@@ -283,6 +294,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="of each figure, their median counts")
     arguments = parser.parse_args()
     limit_cores(2)
+    # workers are forked from a process that has loaded what they need, as imagededup's are
+    set_forkserver_preload(["whaleid.images.fingerprint"])
+    forkserver.ensure_running()
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for part in ("cache", "large", "copies"):
@@ -296,7 +310,8 @@ def main() -> None:
             figures |= stages(arguments.folder.resolve(), arguments.runs)
         else:
             print(f"no real photos at {arguments.folder}: name their folder", file=sys.stderr)
-        reduction(large)
+        Path(temporary, "larger").mkdir()
+        reduction(Path(temporary, "larger"))
         figures |= searching()
         os.environ["XDG_CACHE_HOME"] = str(cache)
         figures |= quality(Path(temporary, "copies"), params.load(ROOT / "params.yaml").dedup)

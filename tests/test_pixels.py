@@ -16,7 +16,7 @@ def error(left: Image.Image, right: Image.Image) -> float:
 
 def slow(picture: np.ndarray, target: np.ndarray) -> float:
     """One direction of `errors`, pixel by pixel and with numpy's own least squares."""
-    one, other = (each.astype(float) - gaussian_filter(each.astype(float), BLUR) for each in (picture, target))
+    one, other = (each / 256 - gaussian_filter(each / 256, BLUR) for each in (picture, target))
     down, across = np.gradient(one)
     rows, wanted = [], []
     for y in range(SIDE):

@@ -134,7 +134,7 @@ def test_facts_and_thumbnails_of_a_scan(photos: list[Path]) -> None:
     assert table["width"].tolist() == [96] * 6
     assert table["bytes"].tolist() == [path.stat().st_size for path in photos]
     assert scanning.thumbnails(found).shape == (6, 32, 32)
-    assert scanning.thumbnails(found).dtype == np.uint8
+    assert scanning.thumbnails(found).dtype == np.uint16
     assert scanning.thumbnails([]).shape == (0, 32, 32)
 
 

@@ -8,6 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from whaleid.errors import WhaleidError
 from whaleid.progress import progress
 
@@ -43,7 +45,8 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T], what: str) -> I
         multiprocessing.set_forkserver_preload(["__main__", _module(function)])
     chunk = max(1, min(64, len(items) // (4 * cores())))
     try:
-        with ProcessPoolExecutor(cores(), context) as pool:
+        # as many processes as cores: no library need start threads in them
+        with ProcessPoolExecutor(cores(), context, threadpool_limits, (1,)) as pool:
             yield from progress(pool.map(function, items, chunksize=chunk), what, len(items))
     except BrokenProcessPool:
         raise WhaleidError(

@@ -18,7 +18,7 @@ CATALOG = Path("data/catalog.csv")
 `part` is `train` or `test`; `Id` is empty for `test`; `phash` is 16 hexadecimal digits.
 """
 THUMBNAILS = Path("data/thumbnails.npy")
-"""uint8 array of shape (photos, 32, 32), in the order of `CATALOG`: what duplicates are found by."""
+"""uint16 array of shape (photos, 32, 32), in the order of `CATALOG`: what duplicates are found by."""
 BOXES = Path("data/boxes.csv")
 """`Image,x0,y0,x1,y1,aspect` of the photos that have a box; fractions of width and height."""
 FLUKES = Path("data/flukes.csv")

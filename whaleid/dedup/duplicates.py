@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from whaleid.dedup import grouping, manifest, matching
-from whaleid.dedup.hashing import Orientation
+from whaleid.dedup.hashing import Orientation, Thumbnails
 from whaleid.dedup.matching import Compared, Pairs
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def orientations(rule: Dedup) -> list[Orientation]:
     return allowed + ([Orientation.FLIPPED] if rule.turned and rule.mirrored else [])
 
 
-def find(photos: pd.DataFrame, thumbnails: NDArray[np.uint8], rule: Dedup) -> Found:
+def find(photos: pd.DataFrame, thumbnails: Thumbnails, rule: Dedup) -> Found:
     """Find the groups of `photos`, a table as in `manifest`, by their `thumbnails` (N, SIDE, SIDE).
 
     Photos are duplicates where their hashes are at most `rule.max_distance` bits apart and what their pixels do not
@@ -65,7 +65,7 @@ def find(photos: pd.DataFrame, thumbnails: NDArray[np.uint8], rule: Dedup) -> Fo
     return Found(group, copies, near[duplicates], near[~duplicates], plain)
 
 
-def compare(sha256: NDArray[np.str_], thumbnails: NDArray[np.uint8], pairs: Pairs, rule: Dedup) -> Compared:
+def compare(sha256: NDArray[np.str_], thumbnails: Thumbnails, pairs: Pairs, rule: Dedup) -> Compared:
     """Compare the photos of `pairs` (P, 2); those whose files are the same, by `sha256` (N,), have no error."""
     count = len(pairs)
     found = Compared(pairs, np.zeros(count, np.uint8), np.zeros(count, np.uint8), np.zeros(count))

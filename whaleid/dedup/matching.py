@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from whaleid.dedup.hashing import Orientation, perceptual_hashes
+from whaleid.dedup.hashing import Orientation, Thumbnails, perceptual_hashes
 from whaleid.dedup.pixels import detail, errors
 
 Pairs = NDArray[np.intp]
@@ -35,7 +35,7 @@ class Compared:
 
 
 def candidates(
-    thumbnails: NDArray[np.uint8], max_distance: int, orientations: Sequence[Orientation]
+    thumbnails: Thumbnails, max_distance: int, orientations: Sequence[Orientation]
 ) -> tuple[Compared, NDArray[np.bool_]]:
     """Compare all photos whose hashes are at most `max_distance` bits apart in one of `orientations`.
 
@@ -59,7 +59,7 @@ def candidates(
     return every[every.distance <= max_distance], plain
 
 
-def compare(thumbnails: NDArray[np.uint8], pairs: Pairs, orientations: Sequence[Orientation]) -> Compared:
+def compare(thumbnails: Thumbnails, pairs: Pairs, orientations: Sequence[Orientation]) -> Compared:
     """Compare the `thumbnails` (N, SIDE, SIDE) of `pairs` (P, 2) in each of `orientations`, and keep the best."""
     error = np.empty((len(orientations), len(pairs)))
     distance = np.empty((len(orientations), len(pairs)), dtype=np.uint8)

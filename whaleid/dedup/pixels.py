@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from whaleid.dedup.hashing import SIDE
+from whaleid.dedup.hashing import LEVEL, SIDE, Thumbnails
 
 Floats = npt.NDArray[np.float32]
 BLUR = 2.0
@@ -17,20 +17,20 @@ BLOCK = 512
 """Thumbnails that are looked at together: bounds the memory, changes no result."""
 
 
-def details(thumbnails: npt.NDArray[np.uint8]) -> Floats:
+def details(thumbnails: Thumbnails) -> Floats:
     """Return `thumbnails` (N, SIDE, SIDE) less their blurred selves, in grey levels: without light, sky and haze."""
-    pixels = thumbnails.astype(np.float32)
+    pixels = thumbnails.astype(np.float32) / LEVEL
     found: Floats = pixels - gaussian_filter(pixels, (0, BLUR, BLUR))
     return found
 
 
-def detail(thumbnails: npt.NDArray[np.uint8]) -> Floats:
+def detail(thumbnails: Thumbnails) -> Floats:
     """Return how much there is to see on `thumbnails` (N, SIDE, SIDE), shape (N,): the deviation of `details`."""
     blocks = [details(thumbnails[start : start + BLOCK]).std(axis=(1, 2)) for start in range(0, len(thumbnails), BLOCK)]
     return np.concatenate([np.empty(0, np.float32), *blocks])
 
 
-def errors(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+def errors(left: Thumbnails, right: Thumbnails) -> npt.NDArray[np.float64]:
     """Return how much of the details of `left` and `right`, thumbnails (P, SIDE, SIDE), the other cannot explain.
 
     Shape (P,), from 0, the same picture, to 1. Each may be brighter, of more contrast, and moved or scaled along each

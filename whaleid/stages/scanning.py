@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from whaleid import cache
-from whaleid.dedup.hashing import SIDE
+from whaleid.dedup.hashing import SIDE, Thumbnails
 from whaleid.images.fingerprint import Fingerprint, fingerprint
 from whaleid.parallel import parallel_map
 
@@ -54,7 +53,7 @@ def table(found: Sequence[Fingerprint]) -> pd.DataFrame:
     return pd.DataFrame({column: [getattr(each, fact) for each in found] for column, fact in FACTS.items()})
 
 
-def thumbnails(found: Sequence[Fingerprint]) -> NDArray[np.uint8]:
+def thumbnails(found: Sequence[Fingerprint]) -> Thumbnails:
     """Return (N, SIDE, SIDE) the thumbnail of each photo."""
     pixels = b"".join(each.thumbnail for each in found)
-    return np.frombuffer(pixels, dtype=np.uint8).reshape(-1, SIDE, SIDE)
+    return np.frombuffer(pixels, dtype=np.uint16).reshape(-1, SIDE, SIDE)
