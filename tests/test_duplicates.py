@@ -97,6 +97,12 @@ def test_two_names_of_one_file_are_the_same_file(folder: Path) -> None:
     assert (reasons["photos/linked.png"], reasons["photos/pointing.png"]) == ("same file", "same file")
 
 
+def test_a_name_that_is_no_text_is_told(folder: Path) -> None:
+    (Path("photos") / "caf\udce9.png").write_bytes(Path("photos/c.png").read_bytes())
+    assert "4 images, 1 groups, 2 copies, 2 unreadable" in call("photos")
+    assert rows("duplicates/unreadable.csv", "photo")[-1] == ["'photos/caf\\udce9.png'"]
+
+
 def test_a_single_photo_is_no_duplicate(folder: Path) -> None:
     Path("one").mkdir()
     Image.new("L", (1, 1)).save("one/a.png")

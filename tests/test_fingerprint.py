@@ -61,13 +61,13 @@ def test_every_format_and_mode_shows_the_same_picture(tmp_path: Path, suffix: st
     read = found(path)
     assert (read.format, read.mode) == (kind, mode)
     apart = np.abs(pixels(read) / 256 - thumbnail(picture(1)) / 256)
-    assert np.mean(apart) < (40 if mode == "1" else 3)
+    assert np.mean(apart) < (40 if mode == "1" else 5)
 
 
 def test_an_animation_is_its_first_picture(tmp_path: Path) -> None:
     frames = [picture(seed).convert("P") for seed in (1, 2, 3)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert np.mean(np.abs(pixels(found(tmp_path / "a.gif")) / 256 - thumbnail(picture(1)) / 256)) < 3
+    assert np.mean(np.abs(pixels(found(tmp_path / "a.gif")) / 256 - thumbnail(picture(1)) / 256)) < 5
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

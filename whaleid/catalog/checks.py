@@ -24,7 +24,7 @@ def photo_problems(root: Path, train: list[str], test: list[str]) -> Iterator[In
     )
     yield from _found(
         "Photos with names that cannot be written to a csv file",
-        [repr(name) for name in [*train, *test] if _unwritable(name)],
+        [repr(name) for name in [*train, *test] if unwritable(name)],
         "Rename them.",
     )
     yield from _found(
@@ -95,7 +95,7 @@ def _bad_labels(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
         [
             f"line {line}: {image!r} has {label!r}"
             for line, image, label in table[["Image", "Id"]].itertuples()
-            if label.split() != [label] or _unwritable(label)
+            if label.split() != [label] or unwritable(label)
         ],
         f"Give each photo one Id, {NEW_WHALE} if its whale has none; a space separates labels in submissions.",
     )
@@ -142,7 +142,7 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _unwritable(text: str) -> bool:
+def unwritable(text: str) -> bool:
     """Tell whether `text` holds control characters or bytes that are no text: a csv would not keep it."""
     return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 

@@ -19,7 +19,7 @@ BLOCK = 512
 
 def details(thumbnails: Thumbnails) -> Floats:
     """Return `thumbnails` (N, SIDE, SIDE) less their blurred selves, in grey levels: without light, sky and haze."""
-    pixels = thumbnails.astype(np.float32) / LEVEL
+    pixels = np.divide(thumbnails, LEVEL, dtype=np.float32)
     found: Floats = pixels - gaussian_filter(pixels, (0, BLUR, BLUR))
     return found
 

@@ -48,11 +48,11 @@ def page(
     torn = (manifest["reason"] == "labels of its group differ").to_numpy()
     sheets = {
         "The farthest duplicates": (
-            "They count as the same picture, and agree least. Where some are not, lower dedup.max_error.",
+            "They count as the same picture, and agree least. Where some are not, lower max_error.",
             _sorted(found.same, -1),
         ),
         "The closest that are none": (
-            "Their hashes are near, but their pixels do not agree. Where some are the same, raise dedup.max_error.",
+            "Their hashes are near, but their pixels do not agree. Where some are the same, raise max_error.",
             _sorted(found.other, 1),
         ),
         "Turned or mirrored": ("Duplicates that lie another way.", found.same[found.same.orientation > 0][:SHOWN]),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from whaleid.catalog.checks import unwritable
 from whaleid.dedup import duplicates, manifest
 from whaleid.errors import WhaleidError
 from whaleid.files import replacing, write_csv
@@ -36,9 +37,12 @@ def run(folder: Path, against: Path | None, out: Path, rule: Dedup) -> None:
     # what is already there stands for what is new, as labelled photos do for queries
     parts = {"train": folder} if against is None else {"train": against, "test": folder}
     files = [(part, path) for part, place in parts.items() for path in _images(place)]
+    odd = [path for _, path in files if unwritable(str(path))]
+    files = [(part, path) for part, path in files if path not in odd]
     read = scanning.scan([path for _, path in files])
     good = [(part, path, each) for (part, path), each in zip(files, read, strict=True) if isinstance(each, Fingerprint)]
     bad = [(str(path), said) for (_, path), said in zip(files, read, strict=True) if isinstance(said, str)]
+    bad += [(ascii(str(path)), "its name cannot be written to a csv file: rename it") for path in odd]
     if not good:
         raise WhaleidError(f"None of the {len(bad):,} images below {folder} can be read; the first one: {bad[0][1]}")
     good.sort(key=lambda entry: str(entry[1]))
