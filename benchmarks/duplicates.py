@@ -5,7 +5,7 @@
 FOLDER is a catalogue folder of real photos, by default the one that WHALEID_REAL_DATA names. On two cores, each figure
 the median of several runs, one after another in turn:
 
-- hashing: photos a second of whaleid (reading, checking, SHA-256, thumbnail and pHash), of imagededup's
+- hashing: photos a second of whaleid (reading, checks, SHA-256, thumbnail and pHash), of imagededup's
   `PHash().encode_images`, and of decoding alone; on FOLDER's labelled photos and on drawn JPEG files of 1050 x 600;
 - how many bits the hash of a JPEG file differs by that is decoded to half its size, and without its colours;
 - search: all pairs of random hashes within 4 bits, at 10^4, 10^5 and 10^6, with the memory that it took;
@@ -58,14 +58,12 @@ PATIENCE = 100.0
 """Seconds: a peer that would take longer with ten times as many hashes is asked no more."""
 
 
-def hashes_of(files: Sequence[Path], cache: Path) -> NDArray[np.uint64]:
-    """Hash `files` as `catalog` does, nothing of them being known."""
+def hashes_of(files: Sequence[Path]) -> NDArray[np.uint64]:
+    """Hash `files` as `catalog` does where it knows nothing of them."""
     from whaleid.stages import scanning
 
-    with tempfile.TemporaryDirectory(dir=cache) as empty:
-        os.environ["XDG_CACHE_HOME"] = empty
-        found = [each for each in scanning.scan(files) if isinstance(each, fingerprint.Fingerprint)]
-    return perceptual_hashes(scanning.thumbnails(found))
+    read = parallel_map(fingerprint.fingerprint, files, "photos read")
+    return perceptual_hashes(scanning.thumbnails([each for each in read if isinstance(each, fingerprint.Fingerprint)]))
 
 
 def decode(path: Path) -> None:
@@ -100,10 +98,10 @@ def seconds(functions: dict[str, Callable[[], object]], runs: int) -> dict[str, 
     return {name: median(times) for name, times in taken.items()}
 
 
-def hashing(name: str, files: Sequence[Path], runs: int, cache: Path) -> dict[str, float]:
+def hashing(name: str, files: Sequence[Path], runs: int) -> dict[str, float]:
     """Compare hashing `files` with decoding them, and with imagededup."""
     ways: dict[str, Callable[[], object]] = {
-        "whaleid": lambda: hashes_of(files, cache),
+        "whaleid": lambda: hashes_of(files),
         "decoding": lambda: list(parallel_map(decode, files, "decoded")),
     }
     peer = imagededup()
@@ -126,11 +124,11 @@ def large_photos(folder: Path) -> list[Path]:
     return files
 
 
-def _large_photo(path: Path, size: tuple[int, int] = LARGE) -> None:
+def _large_photo(path: Path) -> None:
     rng = np.random.default_rng(int(path.stem))
     image = Image.open(io.BytesIO(_flukes(int(path.stem), 1)[0].jpeg)).convert("RGB")
-    grain = rng.normal(0, rng.uniform(0, 4), (*size[::-1], 1))
-    pixels = np.asarray(image.resize(size, Image.Resampling.BICUBIC)) + grain
+    grain = rng.normal(0, rng.uniform(0, 4), (*LARGE[::-1], 1))
+    pixels = np.asarray(image.resize(LARGE, Image.Resampling.BICUBIC)) + grain
     Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, quality=int(rng.integers(60, 95)))
 
 
@@ -142,21 +140,14 @@ def _flukes(whale: int, count: int) -> "list[Photo]":
     return [photograph(fluke, np.random.default_rng([6, whale, number])) for number in range(count)]
 
 
-def reduction(folder: Path) -> None:
-    """Print by how many bits the hash of a JPEG file differs that is decoded to half its size, without its colours."""
-    from whaleid.stages import scanning
-
-    apart = []
-    for number in range(PHOTOS // 4):
-        path = folder / f"{number}.jpg"
-        _large_photo(path, (4 * fingerprint.REDUCED, 2 * fingerprint.REDUCED))
-        read = fingerprint.fingerprint(path)
-        assert isinstance(read, fingerprint.Fingerprint)
+def reduction(files: Sequence[Path]) -> None:
+    """Print by how many bits hashes differ where JPEG files are decoded as `catalog` does: smaller, without colour."""
+    whole = []
+    for path in files:
         with Image.open(path) as image:
-            whole = thumbnail(image)
-        hashes = perceptual_hashes(np.stack([whole, *scanning.thumbnails([read])]))
-        apart.append(int(hashes[0] ^ hashes[1]).bit_count())
-    print(f"{len(apart)} photos by bits between the hash of the whole and of the half: {np.bincount(apart).tolist()}")
+            whole.append(thumbnail(image))
+    apart = np.bincount(np.bitwise_count(hashes_of(files) ^ perceptual_hashes(np.stack(whole))))
+    print(f"{len(files)} photos by bits between the hash of the whole and of the half: {apart.tolist()}", flush=True)
 
 
 def searching() -> dict[str, float]:
@@ -299,21 +290,19 @@ def main() -> None:
     forkserver.ensure_running()
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        for part in ("cache", "large", "copies"):
+        for part in ("large", "copies"):
             Path(temporary, part).mkdir()
-        cache = Path(temporary, "cache")
         large = large_photos(Path(temporary, "large"))
-        compared = [hashing("1050 x 600", large, arguments.runs, cache)]
+        compared = [hashing("1050 x 600", large, arguments.runs)]
         if arguments.folder.is_dir():
             labelled = sorted((arguments.folder / "train").glob("*.jpg"))
-            compared.append(hashing(arguments.folder.name, labelled, arguments.runs, cache))
+            compared.append(hashing(arguments.folder.name, labelled, arguments.runs))
             figures |= stages(arguments.folder.resolve(), arguments.runs)
         else:
             print(f"no real photos at {arguments.folder}: name their folder", file=sys.stderr)
-        Path(temporary, "larger").mkdir()
-        reduction(Path(temporary, "larger"))
+        reduction(large)
         figures |= searching()
-        os.environ["XDG_CACHE_HOME"] = str(cache)
+        os.environ["XDG_CACHE_HOME"] = temporary
         figures |= quality(Path(temporary, "copies"), params.load(ROOT / "params.yaml").dedup)
     # the less favourable of both sets of photos
     figures["hash_share_of_decoding"] = max(each["hash_share_of_decoding"] for each in compared)

@@ -12,9 +12,10 @@ from whaleid.images.decode import opened, simplify
 
 VERSION = 1
 """Another number, whenever the same file would have another fingerprint: what was kept of it is then of no use."""
-REDUCED = 512
+REDUCED = 256
 """Pixels of the shorter side, at least, to which a JPEG file is decoded, at a half, a quarter or an eighth of its size:
-each of a thumbnail's cells is then the mean of 16 x 16 pixels or more."""
+each of a thumbnail's cells is then the mean of 8 x 8 pixels or more, and the hash the same but for 2 bits of one photo
+in some hundred (`benchmarks/duplicates.py`)."""
 
 
 class Fingerprint(NamedTuple):
