@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 # Other modules are imported where they are used: every worker process imports this file, and that must not take long.
 LARGE = (1050, 600)
-PHOTOS = 600
+PHOTOS = 1500
 """Large photos: more than `parallel_map` does without processes."""
 WHALES, EACH = 500, 4
 """Drawn for precision and recall; photos of one whale are no duplicates, but more alike than those of two."""
