@@ -27,6 +27,7 @@ TOY = Figures(
         "ece": 0.031,
         "threshold": 0.3,
         "threshold_auto": 0.3,
+        "map5_auto": 0.593,
         "baseline_new_whale": 0.3,
         "baseline_duplicates": 0.384,
         "baseline_centroid": 0.41,
@@ -45,6 +46,7 @@ FULL = Figures(
         "ece": 0.024,
         "threshold": 0.15,
         "threshold_auto": 0.2,
+        "map5_auto": 0.471,
         "baseline_new_whale": 0.3,
         "baseline_duplicates": 0.384,
         "baseline_centroid": 0.45,
@@ -62,10 +64,10 @@ On validation, each variant at its threshold
   full       0.533 (0.510-0.570)*         0.490* 0.401*   0.890  0.810* 0.024*        -  0.15 (auto 0.2)
   final                        -              -      -        -      -      -     0.600  0.15 (auto 0.2)
 
-MAP@5 without duplicates, by threshold
+MAP@5 without duplicates, at auto and at one threshold for all
   variant   auto    0.1   0.15    0.2    0.3    0.5
-  toy      0.600* 0.400  0.450  0.500* 0.600* 0.200
-  full     0.480  0.450* 0.470* 0.480  0.550  0.300*
+  toy      0.593* 0.400  0.450  0.500* 0.600* 0.200
+  full     0.471  0.450* 0.470* 0.480  0.550  0.300*
 
 * the best of its column
 Baselines: new_whale for all 0.300; duplicates, else new_whale 0.384; nearest centroid, at best 0.450.
@@ -92,8 +94,8 @@ def test_the_frame_has_a_row_a_variant_and_a_column_a_threshold() -> None:
     frame = compare(FOUND)
     assert frame.index.tolist() == ["phash", "toy", "full", "final"]
     at = frame[["at_auto", "at_0.1", "at_0.15", "at_0.2", "at_0.3", "at_0.5"]]
-    assert at.loc["toy"].tolist() == [0.6, 0.4, 0.45, 0.5, 0.6, 0.2]
-    assert at.loc["full"].tolist() == [0.48, 0.45, 0.47, 0.48, 0.55, 0.3]  # auto is 0.2
+    assert at.loc["toy"].tolist() == [0.593, 0.4, 0.45, 0.5, 0.6, 0.2]
+    assert at.loc["full"].tolist() == [0.471, 0.45, 0.47, 0.48, 0.55, 0.3]
     assert at.loc[["phash", "final"]].isna().all(axis=None)
     assert frame.loc["final", "solution_map5"] == 0.6
     assert np.isnan(frame.loc["final", "map5"])
@@ -114,10 +116,10 @@ def test_a_terminal_shows_all_in_120_columns() -> None:
 def test_markdown_and_html_show_the_same_figures() -> None:
     markdown = as_markdown(FOUND, VARIANTS, marked=["phash"])
     assert "| phash † | 0.384 | 0.300 | 0.011 | **1.000** | - | - | - | - |" in markdown
-    assert "| full | 0.480 | **0.450** | **0.470** | 0.480 | 0.550 | **0.300** |" in markdown
+    assert "| full | 0.471 | **0.450** | **0.470** | 0.480 | 0.550 | **0.300** |" in markdown
     assert "† not predicted in this execution" in markdown
     page = as_html(FOUND, VARIANTS)
-    assert "<tr><td>full</td><td>0.480</td><td class=best>0.450</td><td class=best>0.470</td><td>0.480</td>" in page
+    assert "<tr><td>full</td><td>0.471</td><td class=best>0.450</td><td class=best>0.470</td><td>0.480</td>" in page
     assert "†" not in page
     assert "http" not in page  # nothing is fetched
 

@@ -197,6 +197,7 @@ def test_a_network_and_duplicates(folder):
         "threshold_auto": 0.65,
         "threshold_auto_low": 0.61,
         "threshold_auto_high": 0.7,
+        "map5_auto": 0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1,
         "baseline_new_whale": 3 / 4 * 0.3,
         "baseline_centroid": 1 / 4 * 1 + 3 / 4 * 0.7 * (1 + 1 / 2) / 2,
         "baseline_duplicates": 1 / 4 * 1 + 3 / 4 * (0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1),

@@ -115,9 +115,9 @@ CURVE = pd.DataFrame(
 
 def test_threshold_curve_marks_auto_and_the_chosen_one():
     (axes,) = curves.threshold(CURVE, 0.5, 0.25).axes
-    assert legend(axes) == ["known", "unknown", "overall", "auto 0.5: 0.600", "chosen 0.25: 0.500"]
+    assert legend(axes) == ["known", "unknown", "overall", "auto 0.5", "chosen 0.25: 0.500"]
     (axes,) = curves.threshold(CURVE.drop(columns="map5_unknown"), 0.5, 0.5).axes
-    assert legend(axes) == ["known", "overall", "auto 0.5: 0.600"]
+    assert legend(axes) == ["known", "overall", "auto 0.5"]
 
 
 def test_share_curve_marks_the_declared_share():

@@ -157,7 +157,7 @@ def embed(variant: NetworkArgument) -> None:
 
 @app.command(rich_help_panel="Stages")
 def calibrate(variant: VariantArgument) -> None:
-    """Weigh a variant's scores and find its threshold on validation: models/VARIANT.calibration.json."""
+    """Turn a variant's scores into probabilities and find its threshold: models/VARIANT.calibration.json."""
     _run("calibrate", variant)
 
 
@@ -245,7 +245,9 @@ def preset(
     root: Annotated[str | None, typer.Option(help="The catalogue folder, in Kaggle's layout.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Any torchvision classification model.")] = None,
     weights: Annotated[str | None, typer.Option(help="DEFAULT, none, or the path of a state dict.")] = None,
-    unknown_share: Annotated[float | None, typer.Option(help="Of the queries, how many are of no known whale.")] = None,
+    unknown_share: Annotated[
+        float | None, typer.Option(help="Of the queries that are no duplicates, how many are of no known whale.")
+    ] = None,
 ) -> None:
     """Set params.yaml for drawn flukes or for real photos, and print each key that changes."""
     from whaleid import paths

@@ -59,7 +59,7 @@ class Split(Section):
     unknown: Share  # of the whales with one unique photo, the share held out
     several: Share  # of the whales with more, the share held out whole, as unknown too
     new_whale: Share  # of the `new_whale` photos
-    unknown_share: Share  # how many of the queries to come are expected to be of no known whale
+    unknown_share: Share  # of the queries to come, duplicates apart, how many are expected to be of no known whale
 
 
 class Pack(Section):

@@ -76,8 +76,9 @@ def losses(
 ) -> dict[Method, float]:
     """Return the cross-validated log loss of `methods`; arguments are as of `choose`.
 
-    Left out are all where there are too few queries to choose by, or nothing to tell right from wrong; and those that
-    would find a whale less probable the surer the fusion is.
+    The weights of the scores, from which the features come, are not fitted anew without a part. Left out are all where
+    there are too few queries to choose by, or nothing to tell right from wrong; and those that would find a whale less
+    probable the surer the fusion is.
     """
     folds = [parts == part for part in np.unique(parts)]
     told = len(right) >= FEW and len(folds) > 1 and all(len(np.unique(right[~of])) == 2 for of in folds)
@@ -88,7 +89,8 @@ def losses(
             fitted = fit(method, features[~of], right[~of], importance[~of])
             said[of] = fitted.right(features[of])
             slopes = fitted.weights or {"logit": 1.0}
-            rises &= slopes["logit"] + slopes.get("margin", 0.0) > 0
+            # near 1 the logit alone decides
+            rises &= slopes["logit"] >= 0 and slopes["logit"] + slopes.get("margin", 0.0) > 0
         if rises:
             found[method] = log_loss(said, right, importance)
     return found

@@ -34,7 +34,8 @@ def threshold(table: pd.DataFrame, auto: float, chosen: float) -> Figure:
             axes.plot(table["threshold"], table[column], color=colour, linestyle=line, linewidth=width, label=name)
     best = float(np.interp(auto, table["threshold"], table["map5"]))
     axes.axvline(auto, color=INK, linewidth=1, linestyle=":")
-    axes.plot(auto, best, "o", color=INK, markersize=7, label=f"auto {auto:g}: {best:.3f}")
+    # no figure: it was found on this very curve
+    axes.plot(auto, best, "o", color=INK, markersize=7, label=f"auto {auto:g}")
     if chosen != auto:
         there = float(np.interp(chosen, table["threshold"], table["map5"]))
         axes.axvline(chosen, color=ORANGE, linewidth=1, linestyle=":")

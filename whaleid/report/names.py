@@ -33,8 +33,12 @@ NAMES = {
     },
     "Threshold": {
         "threshold": ("threshold", "the probability at which new_whale takes its rank"),
-        "threshold_auto": ("auto", "the one found on validation; least and greatest over the parts"),
-        "threshold_cost": ("cost", "MAP@5 that the chosen threshold loses against auto"),
+        "threshold_auto": ("auto", "the one found on validation; least and greatest over its parts"),
+        "map5_auto": ("MAP@5 at auto", "without duplicates; each part at the threshold found on the others"),
+        "threshold_cost": (
+            "cost",
+            "MAP@5 that the chosen threshold loses against auto; below 0 if it was picked with a look at these photos",
+        ),
     },
     "Solution": {
         "solution_map5": ("MAP@5", "of the submission, by the solution"),

@@ -68,8 +68,8 @@ def run(params: Params, variant: str) -> Record:
     decision, thresholds = fitted.whole, fitted.thresholds
     figures = {
         "threshold_auto": decision.threshold,
-        "threshold_auto_low": float(thresholds.min()),
-        "threshold_auto_high": float(thresholds.max()),
+        "threshold_auto_low": min(float(thresholds.min()), decision.threshold),
+        "threshold_auto_high": max(float(thresholds.max()), decision.threshold),
         "map5_auto": [*compared.values()][-1]["map5_no_duplicates"],
     }
     files.write_csv(own, paths.validation(variant))

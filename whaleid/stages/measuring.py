@@ -40,13 +40,18 @@ def measured(decisions: pd.DataFrame, cluster: npt.NDArray[np.int64], shares: tu
 
 
 def cost(answers: pd.DataFrame, figures: Mapping[str, float], shares: tuple[float, float]) -> dict[str, float]:
-    """Return the least and greatest threshold over parts, and the MAP@5 that the chosen one loses against them."""
+    """Return how far `auto` differs over parts of validation, and the MAP@5 that the chosen threshold loses against it.
+
+    `figures` hold both. `map5_auto` is without duplicates, each part at the threshold that was found on the others.
+    """
     if "threshold" not in figures:
         return {}
     own = answers["threshold"]
+    fresh = decided(answers, own.to_numpy())[(answers["role"] != "duplicate").to_numpy()]
     return {
-        "threshold_auto_low": float(own.min()),
-        "threshold_auto_high": float(own.max()),
+        "threshold_auto_low": min(float(own.min()), figures["threshold_auto"]),
+        "threshold_auto_high": max(float(own.max()), figures["threshold_auto"]),
+        "map5_auto": _map5(fresh, shares),
         # nothing at `auto`, however sums were rounded
         "threshold_cost": round(_map5(decided(answers, own.to_numpy()), shares) - figures["map5"], 9) + 0.0,
     }

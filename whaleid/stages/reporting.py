@@ -133,7 +133,8 @@ def _pictures(answers: Answers) -> dict[str, Picture]:
         drawn = curves.threshold(answers.curve, answers.threshold_auto, answers.threshold)
         add("threshold", says, answers.curve, drawn)
     table = tables.unknown_share(frame, answers.duplicate_share)
-    says = f"Exact, since MAP@5 is a mean. Duplicates are {answers.duplicate_share:.1%} of the queries throughout."
+    says = "Exact, since MAP@5 is a mean, at the same threshold: for another declared share, another is found. "
+    says += f"Duplicates are {answers.duplicate_share:.1%} of the queries throughout."
     add("unknown_share", says, table, curves.unknown_share(table, answers.unknown_share))
     if answers.threshold is not None:
         importance = validation.importance(frame["role"], answers.unknown_share, answers.duplicate_share)
