@@ -33,6 +33,17 @@ def test_a_trained_network_knows_whales(variant: str) -> None:
     assert reported(variant)["map5_unknown"] > 0.7
 
 
+@pytest.mark.parametrize("variant", [*DEFAULTS.variants, paths.ENSEMBLE])
+def test_figures_keep_what_they_promise(variant: str) -> None:
+    figures = reported(variant)
+    assert figures["map5_low"] <= figures["solution_map5"] <= figures["map5_high"]
+    assert figures["threshold_auto_low"] <= figures["threshold_auto"] <= figures["threshold_auto_high"]
+    assert figures["ece"] < 2 * figures["ece_chance"]
+    # what one threshold for all, picked with a look at the answers, would gain
+    curve = pd.read_csv(ROOT / paths.threshold_curve(variant))
+    assert curve["map5"].max() - figures["map5_auto"] < 0.02
+
+
 def test_toy_has_56_whales_with_about_equally_many_photos() -> None:
     train = [entry for entry in compose(DEFAULTS.sample, DEFAULTS.seed) if entry.part == "train"]
     labels: dict[tuple[int, int], set[str]] = {}

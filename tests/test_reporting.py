@@ -9,7 +9,7 @@ from PIL import Image
 
 from whaleid.errors import InputProblems
 from whaleid.stages import reporting
-from whaleid.stages.reporting import Answers, Photos, Queries
+from whaleid.stages.reporting import Answers, Photos
 
 PICTURES = ["photos", "ranks", "reliability", "scores", "threshold", "unknown_share"]
 ANSWERS = [
@@ -48,7 +48,6 @@ def answers(**changes):
         "frame": frame,
         "threshold": 0.3,
         "threshold_auto": 0.3,
-        "figures": FIGURES,
         "curve": curve,
         "unknown_share": 0.3,
         "duplicate_share": 0.1,
@@ -59,7 +58,7 @@ def answers(**changes):
 
 def queries():
     frame = pd.DataFrame({"Image": [row[0] for row in QUERIES], **wide(QUERIES, 1, 2)})
-    return Queries(frame.assign(truth=[row[3] for row in QUERIES], leaked=[row[4] for row in QUERIES]))
+    return frame.assign(truth=[row[3] for row in QUERIES], leaked=[row[4] for row in QUERIES])
 
 
 @pytest.fixture
@@ -78,8 +77,8 @@ def photos(tmp_path):
     return Photos(tmp_path / "catalogue", part, nearest, nearest)
 
 
-def write(folder, photos, given="default", variant="margin"):
-    reporting.write(folder, variant, answers() if given == "default" else given, queries(), photos)
+def write(folder, photos, given="default", variant="margin", figures=FIGURES):
+    reporting.write(folder, variant, figures, answers() if given == "default" else given, queries(), photos)
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
@@ -127,12 +126,13 @@ def test_without_a_threshold_there_is_nothing_of_one(tmp_path, photos):
 
 
 def test_without_validation_there_are_leaks_and_the_solution(tmp_path, photos):
-    written = write(tmp_path / "report", photos, None, "final")
+    graded = {"solution_map5": 0.75, "solution_map5_no_duplicates": 0.5}
+    written = write(tmp_path / "report", photos, None, "final", graded)
     assert list(written) == ["report.html"]
     html = written["report.html"].decode()
     assert re.findall(r"<span>([^<]*)</span><b>([^<]*)</b>", html) == [
-        ("MAP@5, solution", "1.000"),
-        ("solution, without leaks", "1.000"),
+        ("MAP@5, solution", "0.750"),
+        ("solution, without leaks", "0.500"),
     ]
     assert "3 queries to come were answered. Validation asked nothing: its photos were learnt, too." in html
     assert html.count("data:image/jpeg") == 4  # q1 q3 a b

@@ -110,9 +110,7 @@ def run(params: Params, variant: str) -> Record:
         figures |= measuring.baselines(found.validation, evident, shares)
         curve = None if found.threshold is None else files.read_csv(paths.threshold_curve(variant))
         photos_of_whale = asked.compared["Id"].value_counts()
-        answers = reporting.Answers(
-            decisions, found.threshold, found.automatic, figures, curve, *shares, photos_of_whale
-        )
+        answers = reporting.Answers(decisions, found.threshold, found.automatic, curve, *shares, photos_of_whale)
     truth = dict(zip(solution["Image"], solution["Id"], strict=True))
     queries = found.queries.assign(
         Image=asked.test,
@@ -125,7 +123,7 @@ def run(params: Params, variant: str) -> Record:
     files.write_json(figures, paths.metrics(variant))
     part = dict(zip(catalog["Image"], catalog["part"], strict=True))
     photos = reporting.Photos(Path(params.data.root), part, *found.photos)
-    reporting.write(paths.report(variant), variant, answers, reporting.Queries(queries), photos)
+    reporting.write(paths.report(variant), variant, figures, answers, queries, photos)
     print(_summary(settings, figures, len(asked.test)))
     return Record(
         params=settings,

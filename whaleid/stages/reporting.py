@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from whaleid import files
-from whaleid.identify import metrics, validation
-from whaleid.labels import NEW_WHALE, PLACES
+from whaleid.identify import validation
+from whaleid.labels import NEW_WHALE
 from whaleid.report import curves, page, plots, tables
 from whaleid.report.choice import Shown, chosen, submitted, validated
 from whaleid.report.page import Picture, Sheet
@@ -57,8 +57,6 @@ class Answers:
     threshold: float | None
     """The chosen one; None where the variant has none."""
     threshold_auto: float | None
-    figures: Mapping[str, float]
-    """Those of `paths.metrics`."""
     curve: pd.DataFrame | None
     """`threshold,map5,map5_known,map5_unknown`; None where there is no threshold."""
     unknown_share: float
@@ -67,17 +65,6 @@ class Answers:
     """How many of them duplicate a labelled photo."""
     photos_of_whale: pd.Series[int]
     """The number of photos that validation is compared with, by whale."""
-
-
-@dataclass(frozen=True)
-class Queries:
-    """The queries to come as they were answered."""
-
-    frame: pd.DataFrame
-    """`Image,label1..label5,probability1..probability5,truth,leaked`: the ranking as it is submitted.
-
-    The probability of `new_whale` is the threshold, and NaN where there is none; `truth` is an empty string where it is
-    not known; `leaked` says whether the query duplicates a labelled photo."""
 
 
 @dataclass(frozen=True)
@@ -96,22 +83,35 @@ class Photos:
         return self.root / self.part[image] / image
 
 
-def write(folder: Path, variant: str, answers: Answers | None, queries: Queries, photos: Photos) -> None:
+def write(
+    folder: Path,
+    variant: str,
+    figures: Mapping[str, float],
+    answers: Answers | None,
+    queries: pd.DataFrame,
+    photos: Photos,
+) -> None:
     """Write the report of `variant` whole: `report.html`, and each of its pictures with the table behind it.
 
-    `answers` is None where validation asked nothing; then there is the page alone, with what is known of the queries to
-    come.
+    Args:
+        folder: is replaced.
+        variant: its name.
+        figures: those of `paths.metrics`.
+        answers: None where validation asked nothing; then there is the page alone, with what is known of `queries`.
+        queries: those to come as they were answered: `Image,label1..label5,probability1..probability5,truth,leaked`;
+            the probability of `new_whale` is the threshold, NaN where there is none; `truth` is an empty string where
+            it is not known; `leaked` says whether the query duplicates a labelled photo.
+        photos: where they are.
 
     Raises:
         InputProblems: photos are missing or damaged.
     """
-    leaked = [submitted(row) for row in _rows(queries.frame[queries.frame["leaked"]].sort_values("Image"))]
+    leaked = [submitted(row) for row in _rows(queries[queries["leaked"]].sort_values("Image"))]
     sheets = [] if answers is None else _validation_sheets(answers, photos)
     sheets.append(Sheet("Leaks", _of_leaks(leaked), _beside(leaked, photos.nearest_test), folded=True))
-    pictures = {} if answers is None else _pictures(answers)
-    figures = _graded(queries.frame) if answers is None else answers.figures
+    pictures = {} if answers is None else _pictures(figures, answers)
     shown = thumbs({image: photos.path(image) for image in sorted(page.images(sheets))})
-    lead = _lead(answers, len(queries.frame))
+    lead = _lead(answers, len(queries))
     html = page.render(f"whaleid: {variant}", lead, figures, list(pictures.values()), sheets, shown)
     with files.replacing_folder(folder) as temporary:
         for name, picture in pictures.items():
@@ -120,7 +120,7 @@ def write(folder: Path, variant: str, answers: Answers | None, queries: Queries,
         (temporary / "report.html").write_text(html, encoding="utf-8", newline="\n")
 
 
-def _pictures(answers: Answers) -> dict[str, Picture]:
+def _pictures(figures: Mapping[str, float], answers: Answers) -> dict[str, Picture]:
     """Return the pictures by the names of their files; those of probabilities only where there is a threshold."""
     frame = answers.frame
     made: dict[str, Picture] = {}
@@ -139,7 +139,7 @@ def _pictures(answers: Answers) -> dict[str, Picture]:
     if answers.threshold is not None:
         importance = validation.importance(frame["role"], answers.unknown_share, answers.duplicate_share)
         table = tables.reliability(frame, importance)
-        errors = [f"{answers.figures[key]:.3f} {when}" for key, when in ERRORS.items() if key in answers.figures]
+        errors = [f"{figures[key]:.3f} {when}" for key, when in ERRORS.items() if key in figures]
         says = f"On the dotted line what is said is true. Mean distance (ECE): {', '.join(errors) or 'not measured'}."
         add("reliability", says, table, curves.reliability(table))
         table = tables.scores(frame)
@@ -171,17 +171,6 @@ def _beside(shown: Sequence[Shown], nearest: Nearest) -> list[tuple[Shown, list[
     return [
         (query, [found.get((query.image, candidate.label), "") for candidate in query.candidates]) for query in shown
     ]
-
-
-def _graded(frame: pd.DataFrame) -> dict[str, float]:
-    """Return the MAP@5 of the queries whose truth is known, and of those that are no leaks."""
-    known = frame[frame["truth"] != ""]
-    labels = [f"label{place}" for place in range(1, PLACES + 1)]
-    return {
-        key: metrics.mean_average_precision(rows[labels].to_numpy().tolist(), rows["truth"].tolist())
-        for key, rows in (("solution_map5", known), ("solution_map5_no_duplicates", known[~known["leaked"]]))
-        if len(rows)
-    }
 
 
 def _lead(answers: Answers | None, queries: int) -> list[str]:
