@@ -115,6 +115,15 @@ def test_a_cache_that_cannot_be_used_is_told_and_gone_without(
     assert "photos are read anew" in capsys.readouterr().err
 
 
+def test_a_full_disk_stops_no_scan(
+    photos: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with cache.opened() as kept:
+        kept._connection.execute("pragma query_only = on")
+        kept.keep([(cache.seen(photos[0]), scanning.scan(photos[:1])[0])])
+    assert "what photos are could not be kept (attempt to write a readonly database)" in capsys.readouterr().err
+
+
 def test_another_pillow_has_another_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     before = cache.location()
     monkeypatch.setattr("PIL.__version__", "99.0")

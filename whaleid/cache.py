@@ -61,12 +61,15 @@ class Cache:
         return None if row is None else Fingerprint(*row)
 
     def keep(self, found: Iterable[tuple[Seen, Fingerprint]]) -> None:
-        """Keep what files turned out to be, all of them or none."""
+        """Keep what files turned out to be, all of them or, where that fails, none: they are read again then."""
         settled = time.time_ns() - SETTLED * 1e9
         rows = [(*file, *each) for file, each in found if file.modified < settled]
         marks = ", ".join("?" * len(Seen._fields + Fingerprint._fields))
-        with self._connection:
-            self._connection.executemany(f"replace into photo values ({marks})", rows)
+        try:
+            with self._connection:
+                self._connection.executemany(f"replace into photo values ({marks})", rows)
+        except sqlite3.Error as error:
+            print(f"{location()}: what photos are could not be kept ({error}).", file=sys.stderr)
 
 
 @contextmanager
