@@ -451,6 +451,27 @@ with tracking.run("train", sys.argv[1]) as run:
 
 
 @pytest.mark.slow
+def test_processes_that_use_a_new_dataset_at_once_all_succeed(project: Path) -> None:
+    code = """
+import time
+
+own, other = sys.argv[1:]
+with tracking.run("predict", own) as run:
+    for n in range(40):
+        Path(f"{own}{n}").touch()
+        until = time.monotonic() + 20
+        while not Path(f"{other}{n}").exists():
+            assert time.monotonic() < until, "left alone"
+        run.log(Record(dataset=Path(f"data/{n}.csv")))
+"""
+    for n in range(40):
+        write(f"data/{n}.csv", f"Image,Id\n{n}.jpg,w_1\n")
+    processes = [start(code, "a", "b"), start(code, "b", "a")]
+    assert [finish(process) for process in processes] == [(0, "")] * 2
+    assert [len(runs()[f"predict {name}"].inputs.dataset_inputs) for name in "ab"] == [40] * 2
+
+
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_half_made_store(bare: Path) -> None:
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))

@@ -176,7 +176,9 @@ class _MlflowRun(Run):
         name = manifest.as_posix()
         dataset = Dataset(name, _md5(manifest), "local", json.dumps({"uri": name}))
         context = InputTag("mlflow.data.context", CONTEXTS.get(self.stage, "catalogue"))
-        self.client.log_inputs(self.id, [DatasetInput(dataset, [context])])
+        # MLflow looks whether the store has the dataset, and then adds it: another one must not add it in between
+        with _alone(_store()[1]):
+            self.client.log_inputs(self.id, [DatasetInput(dataset, [context])])
 
 
 @cache
@@ -232,7 +234,7 @@ def _store() -> tuple[str, Path | None]:
 
 
 def _alone(database: Path | None) -> FileLock | nullcontext[None]:
-    """Keep other processes from opening the same SQLite store: several at once break a new one."""
+    """Keep other processes out of the same SQLite store, for what several at once would break."""
     if database is None:
         return nullcontext()
     database.parent.mkdir(parents=True, exist_ok=True)
