@@ -5,7 +5,7 @@ import pandas as pd
 
 from whaleid import files, paths
 from whaleid.params import Variant
-from whaleid.training.engine import Photos
+from whaleid.training.showing import Photos
 
 HEIGHT, WIDTH = 24, 48
 

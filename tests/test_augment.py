@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from whaleid.images import augment as augmenting
-from whaleid.images.augment import augment, posed
+from whaleid.images.augment import DRAWS, augment, posed
 
 PARTS = ("TURN", "SHEAR", "SCALE", "SHIFT", "GRADIENT", "BLUR", "HIDDEN")
 
@@ -16,8 +16,8 @@ def only(monkeypatch: pytest.MonkeyPatch, *parts: str) -> None:
         monkeypatch.setattr(augmenting, name, 0.0)
 
 
-def draws(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def draws(photos: int = 1, seed: int = 0) -> torch.Tensor:
+    return torch.rand(photos, DRAWS, generator=torch.Generator().manual_seed(seed))
 
 
 def spot(width: int, height: int) -> torch.Tensor:
@@ -40,7 +40,7 @@ def test_a_turn_keeps_shapes_on_photos_that_are_not_square(monkeypatch: pytest.M
     only(monkeypatch, "TURN")
     distance = centre(spot(128, 64))[0]
     for seed in range(5):
-        x, y = centre(augment(spot(128, 64), draws(seed)))
+        x, y = centre(augment(spot(128, 64), draws(seed=seed)))
         # turned about the middle: as far from it as before, whatever the photo's aspect
         assert np.hypot(x, y) == pytest.approx(distance, rel=0.02)
         assert abs(y) <= distance * np.sin(np.radians(8)) + 0.5
@@ -51,7 +51,7 @@ def test_a_shift_is_within_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     start = centre(spot(128, 64))
     moves = []
     for seed in range(20):
-        x, y = centre(augment(spot(128, 64), draws(seed)))
+        x, y = centre(augment(spot(128, 64), draws(seed=seed)))
         moves.append((abs(x - start[0]), abs(y - start[1])))
     across, down = np.max(moves, axis=0)
     assert 0.05 * 128 < across <= 0.08 * 128 + 0.1
@@ -61,13 +61,13 @@ def test_a_shift_is_within_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_comes_into_view_from_outside_repeats_the_border(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, "SHIFT", "TURN", "SCALE")
     photos = torch.full((20, 1, 24, 48), -0.7)
-    torch.testing.assert_close(augment(photos, draws()), photos)
+    torch.testing.assert_close(augment(photos, draws(20)), photos)
 
 
 def test_light_falls_from_one_side(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, "GRADIENT")
     photos = torch.randn(200, 3, 5, 9)
-    added = augment(photos, draws()) - photos
+    added = augment(photos, draws(200)) - photos
     across, down = added[:, 0, 2, 8], added[:, 0, 4, 4]  # at the middles of the right and the lower border
     x, y = torch.linspace(-1, 1, 9), torch.linspace(-1, 1, 5)
     expected = across[:, None, None] * x + down[:, None, None] * y[:, None]
@@ -81,7 +81,7 @@ def test_a_blur_replaces_a_share_of_each_photo_by_the_mean_around(monkeypatch: p
     only(monkeypatch, "BLUR")
     torch.manual_seed(0)
     photos = torch.randn(200, 1, 4, 5)
-    found = augment(photos, draws())
+    found = augment(photos, draws(200))
     blurred = torch.empty_like(photos)
     for y in range(4):
         for x in range(5):  # nothing is made up outside: fewer pixels at the border
@@ -95,7 +95,7 @@ def test_a_blur_replaces_a_share_of_each_photo_by_the_mean_around(monkeypatch: p
 def test_a_rectangle_of_some_photos_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, "HIDDEN")
     photos = torch.full((500, 2, 40, 80), 3.0)
-    found = augment(photos, draws())
+    found = augment(photos, draws(500))
     gone = found == 0
     assert (gone | (found - 3).abs().lt(1e-4)).all()
     assert torch.equal(gone[:, 0], gone[:, 1])  # in every channel
@@ -118,41 +118,37 @@ def test_a_rectangle_of_some_photos_is_hidden(monkeypatch: pytest.MonkeyPatch) -
 def test_nothing_drawn_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch)
     photos = torch.rand(3, 3, 24, 48)
-    torch.testing.assert_close(augment(photos, draws()), photos, atol=1e-5, rtol=0)
+    torch.testing.assert_close(augment(photos, draws(3)), photos, atol=1e-5, rtol=0)
 
 
-def test_the_generator_decides_all() -> None:
+def test_the_draws_decide_all() -> None:
     torch.manual_seed(0)
     photos = torch.randn(4, 1, 24, 48)
     before = photos.clone()
     state = torch.get_rng_state()
-    one = augment(photos, draws(3))
+    one = augment(photos, draws(4, 3))
     assert torch.equal(torch.get_rng_state(), state)  # torch's own generator is left alone
-    torch.rand(7)
-    assert torch.equal(augment(photos, draws(3)), one)
-    assert not torch.equal(augment(photos, draws(4)), one)
+    assert torch.equal(augment(photos, draws(4, 3)), one)
+    assert not torch.equal(augment(photos, draws(4, 4)), one)
     assert torch.equal(photos, before)
     assert one.shape == photos.shape
     assert one.dtype == torch.float32
 
 
+def test_a_photo_is_changed_alike_alone_and_among_others() -> None:
+    photos, drawn = torch.randn(6, 1, 24, 48), draws(6)
+    torch.testing.assert_close(augment(photos[2:4], drawn[2:4]), augment(photos, drawn)[2:4])
+
+
 def test_each_photo_is_changed_in_its_own_way() -> None:
     same = torch.randn(1, 1, 24, 48).expand(6, -1, -1, -1)
-    found = augment(same, draws())
+    found = augment(same, draws(6))
     assert len({tuple(photo.flatten().tolist()) for photo in found}) == 6
 
 
-def test_every_device_sees_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[torch.device] = []
-    rand = torch.rand
-
-    def spy(*size: int, generator: torch.Generator) -> torch.Tensor:
-        drawn.append(generator.device)
-        return rand(*size, generator=generator)
-
-    monkeypatch.setattr(torch, "rand", spy)
-    assert augment(torch.empty(2, 1, 24, 48, device="meta"), draws()).device.type == "meta"
-    assert {device.type for device in drawn} == {"cpu"}
+def test_it_stays_on_the_device_of_the_photos() -> None:
+    drawn = torch.empty(2, DRAWS, device="meta")
+    assert augment(torch.empty(2, 1, 24, 48, device="meta"), drawn).device.type == "meta"
 
 
 def test_turned_turns_about_the_middle_whatever_the_aspect() -> None:

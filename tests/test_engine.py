@@ -17,7 +17,8 @@ from whaleid.model.network import CosineClassifier, Network, standardise
 from whaleid.params import Loss, Variant
 from whaleid.training import engine
 from whaleid.training.embedding import embed
-from whaleid.training.engine import Memory, Photos, train
+from whaleid.training.engine import Memory, train
+from whaleid.training.showing import Photos
 
 CPU = torch.device("cpu")
 LOSSES: list[dict[str, Any]] = [
@@ -48,7 +49,8 @@ def learn(
         logged.append(figures)
         assert number == len(logged)
 
-    epochs = train(network, packed, of, of if check else NOTHING, settings, 0, CPU, log, Memory(None, lambda _: None))
+    checked, memory = of if check else NOTHING, Memory(None, lambda _: None)
+    epochs, _ = train(network, packed, of, checked, settings, 0, CPU, log, memory)
     assert logged == [epoch.learning | epoch.speed for epoch in epochs]
     assert len(logged) == settings.epochs
     assert all(0 < epoch.speed["network_share"] <= 1 and epoch.speed["photos_per_second"] > 0 for epoch in epochs)
@@ -71,7 +73,7 @@ def test_the_loop_learns_and_does_so_alike_twice() -> None:
 @pytest.mark.parametrize("settings", LOSSES[1:], ids=lambda settings: f"{settings['kind']}-{settings['centres']}")
 def test_every_loss_learns(settings: dict[str, Any]) -> None:
     batches = {"batch": 8, "per_whale": 4} if settings is TRIPLET else {"batch": 16}
-    given = variant(loss=settings, epochs=6, rate=0.003, augment=False, **batches)
+    given = variant(loss=settings, epochs=8, rate=0.003, augment=False, **batches)
     network, history = learn(given, new(given, backbone="resnet18"), photos=16)
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]
     packed, of = stripes(3, 16)
@@ -221,7 +223,7 @@ def whole_and_cut(settings: Variant, cut: int, backbone: str = "squeezenet1_1") 
     check = Photos(of.rows[:5], of.classes[:5])
 
     def go(network: Network, log: Callable[[int, Mapping[str, float]], None], memory: Memory) -> list[object]:
-        epochs = train(network, packed, of, check, settings, 0, CPU, log, memory)
+        epochs, _ = train(network, packed, of, check, settings, 0, CPU, log, memory)
         description = checkpoint.Description(("a", "b", "c"), (24, 48, 1), settings.flip)
         data = checkpoint.dumps(checkpoint.to_checkpoint(network, description))
         return [data, *(epoch.learning for epoch in epochs)]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from whaleid.model.backbone import Backbone
-from whaleid.model.folding import fold
+from whaleid.model.folding import Folding
 
 
 def stirred(name: str) -> Backbone:
@@ -29,9 +29,8 @@ def test_folded_layers_make_the_same_map(name: str) -> None:
     assert len(pairs) == {"resnet18": 20, "mobilenet_v2": 52, "densenet121": 59, "squeezenet1_0": 0}[name]
     with torch.no_grad():
         before = backbone.map(photos)
-        unfold = fold(backbone.body, pairs)
-        assert torch.allclose(backbone.map(photos), before, rtol=1e-3, atol=1e-4 * before.abs().max().item())
-        unfold()
+        with Folding(backbone.body, pairs).folded():
+            assert torch.allclose(backbone.map(photos), before, rtol=1e-3, atol=1e-4 * before.abs().max().item())
         assert torch.equal(backbone.map(photos), before)
 
 
@@ -41,11 +40,10 @@ def test_only_early_norms_are_folded_and_the_layers_come_back() -> None:
     blocks = [(f"layer1.{block}.conv{n}", f"layer1.{block}.bn{n}") for block in (0, 1) for n in (1, 2)]
     assert pairs == [("conv1", "bn1"), *blocks]
     own, state = dict(backbone.body.named_modules()), backbone.body.state_dict()
-    unfold = fold(backbone.body, pairs)
-    assert isinstance(backbone.body.get_submodule("layer1.0.bn2"), nn.Identity)
-    assert not backbone.body.get_submodule("conv1").bias.requires_grad
-    assert backbone.body.get_submodule("layer2.0.conv1") is own["layer2.0.conv1"]
-    unfold()
+    with Folding(backbone.body, pairs).folded():
+        assert isinstance(backbone.body.get_submodule("layer1.0.bn2"), nn.Identity)
+        assert not backbone.body.get_submodule("conv1").bias.requires_grad
+        assert backbone.body.get_submodule("layer2.0.conv1") is own["layer2.0.conv1"]
     assert dict(backbone.body.named_modules()) == own
     assert all(torch.equal(value, state[key]) for key, value in backbone.body.state_dict().items())
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from whaleid import ranks
+
 if TYPE_CHECKING:
     from whaleid.params import Params
 
@@ -19,6 +21,8 @@ app = typer.Typer(
 )
 TRACKED = ("explore", "dedup", "split", "boxes", "train", "embed", "calibrate", "predict")
 """The stages whose executions become MLflow runs."""
+SHARED = ("train", "embed")
+"""The stages that several processes can share."""
 
 SubmissionArgument = Annotated[
     Path, typer.Argument(help="Ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
@@ -38,6 +42,8 @@ def main() -> None:
     # Threads that wait for each other spin, by default for so long that two trainings side by side, as in `dvc queue
     # start --jobs 2`, each ran at a twentieth of their speed; with short spins, at half. Read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    if not ranks.first():  # the first process says it all
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end
     try:
         app()
     except WhaleidError as error:
@@ -75,6 +81,14 @@ def _run(stage: str, variant: str | None = None) -> None:
         raise WhaleidError(
             f"There is no variant {variant!r} to {stage} in {paths.PARAMS}; there are: {', '.join(named)}."
         )
+    if stage in SHARED and variant is not None:
+        from whaleid.training import launching
+
+        # a small batch is no faster on many GPUs than on one
+        several = launching.processes(settings.settings_of(variant).batch if stage == "train" else None)
+        if several > 1:
+            launching.launch(several, [stage, variant])
+            return
     arguments: list[object] = [settings] if variant is None else [settings, variant]
     if stage not in TRACKED:
         importlib.import_module(f"whaleid.stages.{stage}").run(*arguments)

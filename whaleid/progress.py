@@ -7,13 +7,18 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from whaleid import ranks
+
 T = TypeVar("T")
 SECONDS = 10.0
 """Between two plain lines."""
 
 
 def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    """Yield `items`, showing on standard error how many of `total` are done."""
+    """Yield `items`, showing on standard error how many of `total` are done; of several processes, the first does."""
+    if not ranks.first():
+        yield from items
+        return
     if sys.stderr.isatty():
         yield from tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True)
         return

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from whaleid import files, paths
+from whaleid import files, paths, ranks
 from whaleid.errors import WhaleidError
 from whaleid.record import Record
 from whaleid.summary import Summarise
@@ -64,7 +64,8 @@ def run(stage: str, variant: str | None = None, setting: str = "") -> Iterator[R
     `setting` goes into the run's name: what it is to be told from others of the same stage and variant by.
 
     The store is MLFLOW_TRACKING_URI, else `mlflow.db` in DVC's root, else in the working directory.
-    An exception of the block passes through unchanged, and the run is marked as failed (or killed).
+    Of several processes, the first one tracks. An exception of the block passes through unchanged, and the run is
+    marked as failed (or killed).
 
     Raises:
         WhaleidError: WHALEID_TRACKING is neither `on` nor `off`, or the store cannot be reached, read or
@@ -73,7 +74,7 @@ def run(stage: str, variant: str | None = None, setting: str = "") -> Iterator[R
     switch = os.environ.get("WHALEID_TRACKING", "on")
     if switch not in ("on", "off"):
         raise WhaleidError(f"WHALEID_TRACKING is {switch!r}: set it to on or off, or leave it unset.")
-    if switch == "off":
+    if switch == "off" or not ranks.first():
         yield Run()
         return
     _import_mlflow()

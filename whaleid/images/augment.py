@@ -16,37 +16,33 @@ HIDDEN = 0.4  # the share of photos of which a rectangle is hidden: splash, glar
 SMALLEST, LARGEST = 0.1, 0.4  # sides of that rectangle, as shares of the photo's
 
 
-def augment(photos: Tensor, generator: torch.Generator) -> Tensor:
+DRAWS = 14
+"""Numbers that decide what becomes of a photo."""
+
+
+def augment(photos: Tensor, draws: Tensor) -> Tensor:
     """Turn, shear, scale, shift, light and blur each photo of a batch at random, and hide a part of some.
 
     Args:
         photos: (B, C, H, W) float, standardised; on any device.
-        generator: on the CPU, so that every device sees the same draws.
+        draws: (B, `DRAWS`) float, uniform from 0 to 1, on the same device: each photo's own.
 
     Returns:
         (B, C, H, W) float; what comes into view from outside repeats the border, what is hidden is 0.
     """
-    lit = _light(_move(photos, generator), generator)
-    return _hide(_blur(lit, generator), generator)
+    move, light, blur, hide = torch.split(draws, [6, 2, 1, 5], dim=1)
+    return _hide(_blur(_light(_move(photos, move), light), blur), hide)
 
 
-def _draw(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(count, generator=generator) * (high - low) + low
-
-
-def _move(photos: Tensor, generator: torch.Generator) -> Tensor:
-    batch, _, height, width = photos.shape
-
-    def draw(spread: float) -> Tensor:
-        return _draw(batch, -spread, spread, generator)
-
-    turn, shear, aspect = draw(TURN), draw(SHEAR), width / height
-    across, down = 1 + draw(SCALE), 1 + draw(SCALE)
-    cos, sin = turn.cos(), turn.sin()
-    # grid_sample works in units of half the width and half the height: a turn must undo the aspect
+def _move(photos: Tensor, draws: Tensor) -> Tensor:
+    aspect = photos.shape[3] / photos.shape[2]
+    # units of half the width and half the height, in which grid_sample works: a turn must undo the aspect
+    spread = torch.tensor([TURN, SHEAR, SCALE, SCALE, 2 * SHIFT, 2 * SHIFT], device=photos.device)
+    turn, shear, wider, higher, right, below = ((2 * draws - 1) * spread).unbind(dim=1)  # (B,) each
+    across, down, cos, sin = 1 + wider, 1 + higher, turn.cos(), turn.sin()
     rows = [
-        torch.stack([cos * across, (shear * cos - sin) * down / aspect, draw(2 * SHIFT)], dim=1),
-        torch.stack([sin * across * aspect, (shear * sin + cos) * down, draw(2 * SHIFT)], dim=1),
+        torch.stack([cos * across, (shear * cos - sin) * down / aspect, right], dim=1),
+        torch.stack([sin * across * aspect, (shear * sin + cos) * down, below], dim=1),
     ]
     return _resample(photos, torch.stack(rows, dim=1))
 
@@ -68,29 +64,25 @@ def _resample(photos: Tensor, matrix: Tensor) -> Tensor:
     return F.grid_sample(photos, grid, padding_mode="border", align_corners=False)
 
 
-def _light(photos: Tensor, generator: torch.Generator) -> Tensor:
-    batch, _, height, width = photos.shape
-    slope = _draw(2 * batch, -GRADIENT, GRADIENT, generator).to(photos).view(2, batch, 1, 1, 1)
+def _light(photos: Tensor, draws: Tensor) -> Tensor:
+    height, width = photos.shape[2:]
+    across, down = ((2 * draws - 1) * GRADIENT).view(-1, 2, 1, 1, 1).unbind(dim=1)
     x = torch.linspace(-1, 1, width, device=photos.device)
     y = torch.linspace(-1, 1, height, device=photos.device).view(height, 1)
-    return photos + slope[0] * x + slope[1] * y
+    return photos + across * x + down * y
 
 
-def _blur(photos: Tensor, generator: torch.Generator) -> Tensor:
-    share = _draw(len(photos), 0, BLUR, generator).to(photos).view(-1, 1, 1, 1)
-    return photos.lerp(F.avg_pool2d(photos, 3, stride=1, padding=1, count_include_pad=False), share)
+def _blur(photos: Tensor, draws: Tensor) -> Tensor:
+    blurred = F.avg_pool2d(photos, 3, stride=1, padding=1, count_include_pad=False)
+    return photos.lerp(blurred, BLUR * draws.view(-1, 1, 1, 1))
 
 
-def _hide(photos: Tensor, generator: torch.Generator) -> Tensor:
+def _hide(photos: Tensor, draws: Tensor) -> Tensor:
     """Random erasing: Zhong et al. 2020, "Random Erasing Data Augmentation"."""
-    batch, _, height, width = photos.shape
-    chosen = (torch.rand(batch, generator=generator) < HIDDEN).to(photos.device)
-    inside = chosen.view(-1, 1, 1, 1)
-    for axis, length in ((2, height), (3, width)):
-        shape = [1, 1, 1, 1]
-        shape[axis] = length
-        middle = _draw(batch, 0, 1, generator).to(photos).view(-1, 1, 1, 1)
-        half = _draw(batch, SMALLEST / 2, LARGEST / 2, generator).to(photos).view(-1, 1, 1, 1)
-        places = ((torch.arange(length, device=photos.device) + 0.5) / length).view(shape)
-        inside = inside & ((places - middle).abs() < half)
-    return photos.masked_fill(inside, 0.0)
+    height, width = photos.shape[2:]
+    chosen, y, x, *sides = draws.view(-1, 5, 1, 1, 1).unbind(dim=1)
+    half_height, half_width = ((SMALLEST + (LARGEST - SMALLEST) * side) / 2 for side in sides)
+    rows = (torch.arange(height, device=photos.device).view(height, 1) + 0.5) / height
+    columns = (torch.arange(width, device=photos.device) + 0.5) / width
+    hidden = (chosen < HIDDEN) & ((rows - y).abs() < half_height) & ((columns - x).abs() < half_width)
+    return photos.masked_fill(hidden, 0.0)

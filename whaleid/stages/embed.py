@@ -10,25 +10,42 @@ from whaleid import files, paths
 from whaleid.model import checkpoint
 from whaleid.record import Record
 from whaleid.stages import packed
+from whaleid.training import distributed
 from whaleid.training.device import describe, pick_device
+from whaleid.training.distributed import World
 from whaleid.training.embedding import embed
 
 if TYPE_CHECKING:
+    import torch
+
     from whaleid.params import Params
 
 
 def run(params: Params, variant: str) -> Record:
-    """Write the embeddings of every photo, and the centres of the classes."""
+    """Write the embeddings of every photo, and the centres of the classes.
+
+    Of several processes that torchrun started, each computes a part and the first one writes.
+
+    Raises:
+        WhaleidError: the network was trained on photos of another size, or of several processes one ended.
+    """
+    device = pick_device()
+    with distributed.joined(device) as world:
+        return _run(params, variant, device, world)
+
+
+def _run(params: Params, variant: str, device: torch.device, world: World) -> Record:
     path = paths.checkpoint(variant)
     network, description = checkpoint.from_checkpoint(checkpoint.loads(path.read_bytes(), str(path)), str(path))
     photos = packed.load()
     description.check_photos(photos.shape, str(path))
-    device = pick_device()
     settings = params.settings_of(variant)
     everything = np.arange(len(photos.images))
     embeddings = embed(
-        network, photos.array, everything, device, description.flip != "off", settings.zoom, settings.tilt
+        network, photos.array, everything, device, description.flip != "off", settings.zoom, settings.tilt, world
     )
+    if not world.first:
+        return Record()
     directions = network.last.directions().detach().cpu().numpy()  # (C, S, D), or those and then the mirrored ones
     views, classes = len(embeddings), len(description.classes)
     centres = np.stack([directions[-classes:] if view else directions[:classes] for view in range(views)])
@@ -42,10 +59,10 @@ def run(params: Params, variant: str) -> Record:
         )
     print(
         f"embed {variant}: {embeddings.shape[1]} photos in {views} views, {embeddings.shape[2]} numbers each, "
-        f"on {describe(device)}"
+        f"on {describe(device, world)}"
     )
     return Record(
-        params={"device": str(device), "zoom": settings.zoom, "tilt": settings.tilt},
+        params={"device": str(device), "processes": world.size, "zoom": settings.zoom, "tilt": settings.tilt},
         metrics={"photos": embeddings.shape[1], "views": views, "dimensions": embeddings.shape[2]},
         inputs=[path],
         outputs=[paths.features(variant)],

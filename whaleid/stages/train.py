@@ -21,8 +21,10 @@ from whaleid.errors import WhaleidError
 from whaleid.model import checkpoint
 from whaleid.record import LogEpoch, Record
 from whaleid.stages import packed
-from whaleid.training import engine, sampler
+from whaleid.training import distributed, engine, sampler, speed
 from whaleid.training.device import describe, pick_device
+from whaleid.training.distributed import World
+from whaleid.training.showing import Photos
 
 if TYPE_CHECKING:
     from whaleid.params import Params
@@ -35,11 +37,18 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     """Train a variant and write its checkpoint and its history; go on where the same training was killed.
 
     `final/VARIANT` is the variant learning once more, from validation's photos as well: it starts from its own hidden
-    layers.
+    layers. Of several processes that torchrun started, all train and the first one writes.
 
     Raises:
-        WhaleidError: the photos are too few for the variant, or its `init` cannot be used.
+        WhaleidError: the photos are too few for the variant, its `init` cannot be used, or of several processes one
+            has other files than the first, or ended.
     """
+    device = pick_device()
+    with distributed.joined(device) as world:
+        return _run(params, variant, log_epoch, device, world)
+
+
+def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device, world: World) -> Record:
     settings = params.settings_of(variant)
     named = variant.removeprefix(f"{paths.FINAL}/")
     final = named != variant
@@ -63,30 +72,41 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
         before.check_photos(photos.shape, str(start))
     description = checkpoint.Description(classes, photos.shape, settings.flip)
     network.renew_last(description.columns, settings.loss.centres)
-    device = pick_device()
     print(
         f"train {variant}: {len(chosen)} photos of {len(classes)} classes, {settings.layers} layers of "
-        f"{network.backbone.name} from {init}, on {describe(device)}",
+        f"{network.backbone.name} from {init}, on {describe(device, world)}",
         flush=True,
     )
     # of this very training: other photos, parameters or code would not lead where it was going
     asked = settings.model_dump(exclude={"init", *LATER})
-    facts = repr([asked, params.seed, torch.__version__, losses_version, str(device), photos.images])
+    machine = [device.type, speed.wanted(device), torch.__version__, losses_version]
+    facts = repr([asked, params.seed, machine, photos.images])
     mark = _mark(facts, photos.array, begun, _csv(chosen), _csv(check_on), *_sources())
+    if others := [rank for rank, each in enumerate(world.every(mark)) if each != world.shared(mark)]:
+        raise WhaleidError(
+            f"process {others[0]} of {world.size} has other photos, parameters or code than process 0: give all the "
+            "same commit and `dvc pull`, or a folder that all share."
+        )
     unfinished = paths.unfinished(variant)
-    memory = engine.Memory(_kept(unfinished, mark), partial(_keep, unfinished, mark))
-    epochs = engine.train(network, photos.array, learn, check, settings, params.seed, device, log_epoch, memory)
-
+    memory = engine.Memory(
+        world.shared(_kept(unfinished, mark) if world.first else None),
+        partial(_keep, unfinished, mark) if world.first else _keep_nothing,
+    )
+    epochs, computed = engine.train(
+        network, photos.array, learn, check, settings, params.seed, device, log_epoch, memory, world
+    )
+    if not world.first:
+        return Record()
     with files.replacing(paths.checkpoint(variant)) as temporary:
         temporary.write_bytes(checkpoint.dumps(checkpoint.to_checkpoint(network, description)))
     unfinished.unlink(missing_ok=True)
     history = pd.DataFrame([epoch.learning for epoch in epochs])
     history.insert(0, "epoch", range(1, len(history) + 1))
     files.write_csv(history, paths.history(variant))
-    speed = {name: median(epoch.speed[name] for epoch in epochs) for name in epochs[0].speed}
+    pace = {name: median(epoch.speed[name] for epoch in epochs) for name in epochs[0].speed}
     print(
-        f"train {variant}: {speed['photos_per_second']:.0f} photos/s on {device}, "
-        f"{speed['network_share']:.0%} of the time in the network"
+        f"train {variant}: {pace['photos_per_second']:.0f} photos/s on {describe(device, world)} in {computed}, "
+        f"{pace['network_share']:.0%} of the time in the network"
     )
     return Record(
         params={
@@ -96,6 +116,8 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
             "backbone": network.backbone.name,
             "seed": params.seed,
             "device": str(device),
+            "processes": world.size,
+            "computed": str(computed),
             "classes": len(classes),
             "train_photos": len(chosen),
         },
@@ -106,9 +128,9 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     )
 
 
-def _photos(photos: packed.Packed, frame: pd.DataFrame, classes: tuple[str, ...]) -> engine.Photos:
+def _photos(photos: packed.Packed, frame: pd.DataFrame, classes: tuple[str, ...]) -> Photos:
     place = {label: number for number, label in enumerate(classes)}
-    return engine.Photos(
+    return Photos(
         rows=photos.rows(frame["Image"]),
         classes=np.array([place[label] for label in frame["Id"]], dtype=np.int64),
     )
@@ -137,6 +159,10 @@ def _csv(frame: pd.DataFrame) -> bytes:
 def _keep(path: Path, mark: str, state: Mapping[str, Any]) -> None:
     with files.replacing(path) as temporary:
         temporary.write_bytes(checkpoint.dumps({"mark": mark, "state": state}))
+
+
+def _keep_nothing(_: Mapping[str, Any]) -> None:
+    """Leave it to the first process."""
 
 
 def _kept(path: Path, mark: str) -> Mapping[str, Any] | None:

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from whaleid.images.augment import posed
 from whaleid.model.network import Network, standardise
 from whaleid.progress import progress
+from whaleid.training.distributed import ALONE, World
+from whaleid.training.loading import fetched
 
 BATCH = 64
 
@@ -23,21 +25,25 @@ def embed(
     mirrored: bool,
     zoom: float = 1.0,
     tilt: float = 0.0,
+    world: World = ALONE,
 ) -> npt.NDArray[np.float32]:
     """Return (V, P, D) float32, rows of unit length: the embeddings of the photos at `rows` (P,) of `packed`.
 
     `packed` is (N, H, W, C). View 0 is the photos as they are; where `mirrored` is asked for, view 1 is their mirror
     images. Of each photo, the middle `zoom` of its sides is seen. Where there is a `tilt`, in degrees, an embedding is
-    the mean of those of the photo turned by so much to either side. Leaves the network on `device`, in evaluation mode.
+    the mean of those of the photo turned by so much to either side. Of several processes, each computes a part and is
+    returned the whole. Leaves the network on `device`, in evaluation mode.
     """
     network.to(device).to(memory_format=torch.channels_last).eval()
-    found = np.empty((1 + mirrored, len(rows), network.embedding), dtype=np.float32)
+    own = rows[world.part(len(rows))]
+    found = np.empty((len(own), 1 + mirrored, network.embedding), dtype=np.float32)
     turns = (math.radians(tilt), -math.radians(tilt)) if tilt else (0.0,)
-    starts = range(0, len(rows), BATCH)
-    for start in progress(starts, "embedding", len(starts)):
-        photos = standardise(torch.from_numpy(packed[rows[start : start + BATCH]]).to(device))  # (B, C, H, W)
-        for view, seen in enumerate((photos, photos.flip(3))[: len(found)]):
+    starts = range(0, len(own), BATCH)
+    read = fetched(lambda start: [torch.from_numpy(packed[own[start : start + BATCH]])], starts, device)
+    for start, (taken,) in zip(starts, progress(read, "embedding", len(starts)), strict=True):
+        photos = standardise(taken)  # (B, C, H, W)
+        for view, seen in enumerate((photos, photos.flip(3))[: 1 + mirrored]):
             poses = [posed(seen, turn, zoom) if turn or zoom != 1 else seen for turn in turns]
             embeddings = F.normalize(torch.stack([network(pose) for pose in poses]).sum(dim=0))  # (B, D)
-            found[view, start : start + BATCH] = embeddings.cpu().numpy()
-    return found
+            found[start : start + BATCH, view] = embeddings.cpu().numpy()
+    return np.ascontiguousarray(world.collected(found, len(rows)).transpose(1, 0, 2))

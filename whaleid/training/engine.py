@@ -11,15 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from whaleid.images.augment import augment
-from whaleid.model.folding import fold
+from whaleid.model.folding import Folding
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
 from whaleid.progress import progress
+from whaleid.training import norms
+from whaleid.training import speed as speeds
+from whaleid.training.distributed import ALONE, World
 from whaleid.training.embedding import embed
 from whaleid.training.sampler import batches, deal, steps, views
+from whaleid.training.showing import Photos, Show
 
 if TYPE_CHECKING:
     from whaleid.params import Variant
@@ -38,19 +41,12 @@ FULL_MARGIN = 0.5
 
 
 @dataclass(frozen=True)
-class Photos:
-    """Photos and what is on them: `rows` (P,) of the packed array, `classes` (P,) of the variant's classes."""
-
-    rows: npt.NDArray[np.int64]
-    classes: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
 class Epoch:
     """The figures of one epoch: those of learning are the same on every run, those of speed are the machine's."""
 
     learning: dict[str, float]  # loss (nats), accuracy, validation_loss, validation_accuracy, rate
-    # photos_per_second; network_share of the time, the rest is loading (on a GPU, which works meanwhile, a lower bound)
+    # photos_per_second; network_share of the time, the rest is waiting for photos and changing them (on a GPU, which
+    # works meanwhile, a lower bound)
     speed: dict[str, float]
 
 
@@ -69,12 +65,10 @@ class _State:
     network: Network
     optimiser: torch.optim.Optimizer
     cycle: torch.optim.lr_scheduler.OneCycleLR
-    order: np.random.Generator  # of photos
-    draws: torch.Generator  # of their augmentation; on the CPU, so that every device sees the same
     epochs: list[Epoch]
 
     @classmethod
-    def new(cls, network: Network, settings: Variant, total: int, seed: int) -> _State:
+    def new(cls, network: Network, settings: Variant, total: int) -> _State:
         # decay pulls weights towards zero; the shifts and scales of normalisation layers are not to be pulled
         hidden = [weight for weight in network.hidden.parameters() if weight.requires_grad]
         optimiser = torch.optim.AdamW(
@@ -87,34 +81,18 @@ class _State:
         )
         rates = [settings.rate, settings.rate, settings.rate * LAST]
         cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=total, pct_start=RISE)
-        return cls(network, optimiser, cycle, np.random.default_rng(seed), torch.Generator().manual_seed(seed), [])
+        return cls(network, optimiser, cycle, [])
 
     def kept(self) -> dict[str, Any]:
         return {
             **{name: getattr(self, name).state_dict() for name in ("network", "optimiser", "cycle")},
-            "order": self.order.bit_generator.state,
-            "draws": self.draws.get_state(),
-            "layers": _generators(),
             "epochs": [asdict(epoch) for epoch in self.epochs],
         }
 
     def recall(self, kept: Mapping[str, Any]) -> None:
         for name in ("network", "optimiser", "cycle"):
             getattr(self, name).load_state_dict(kept[name])
-        self.order.bit_generator.state = kept["order"]
-        self.draws.set_state(kept["draws"])
-        torch.set_rng_state(kept["layers"]["cpu"])
-        if "cuda" in kept["layers"]:
-            torch.cuda.set_rng_state(kept["layers"]["cuda"])
         self.epochs = [Epoch(**epoch) for epoch in kept["epochs"]]
-
-
-def _generators() -> dict[str, Tensor]:
-    """Return the state of torch's own generators, from which layers such as dropout draw."""
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
 
 
 def train(
@@ -127,7 +105,8 @@ def train(
     device: torch.device,
     log_epoch: LogEpoch,
     memory: Memory,
-) -> list[Epoch]:
+    world: World = ALONE,
+) -> tuple[list[Epoch], speeds.Speed]:
     """Train `network` in place.
 
     Args:
@@ -141,9 +120,10 @@ def train(
         device: where to compute.
         log_epoch: called after each epoch with its figures; first, for epochs that are remembered.
         memory: training that was killed goes on from its last whole epoch, on the CPU to the same result.
+        world: the processes that train together; each is given, and left, the same.
 
     Returns:
-        An `Epoch` for each epoch.
+        An `Epoch` for each epoch, and how they were computed.
 
     Raises:
         WhaleidError: `layers` is `upper`, and the backbone has no first layers to keep.
@@ -155,89 +135,109 @@ def train(
     if settings.layers != "last" and not memory.last:
         _settle(network, packed, learn, seed, device)
     network.freeze(still)
+    classified = settings.loss.kind != "triplet"  # which has no classes before it has ended
+    network.last.requires_grad_(classified)
     loss_of = build(settings.loss, network.last)
     shown = views(learn.classes, settings.min_views, settings.per_whale, np.random.default_rng(seed)).size
     rows_a_batch = settings.batch // settings.per_whale
-    total = settings.epochs * steps(shown // settings.per_whale, rows_a_batch)
-    state = _State.new(network, settings, total, seed)
+    an_epoch = steps(shown // settings.per_whale, rows_a_batch)
+    total = settings.epochs * an_epoch
+    state = _State.new(network, settings, total)
     optimiser, cycle = state.optimiser, state.cycle
-    # half precision where the hardware is made for it; on the CPU every machine computes alike
-    half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if memory.last:
         state.recall(memory.last)
         for number, epoch in enumerate(state.epochs, start=1):
             log_epoch(number, epoch.learning | epoch.speed)
     else:
-        _imprint(network, packed, learn, device, seed)
+        _imprint(network, packed, learn, device, seed, world)
+    known = None
+    if settings.layers == "last" and not settings.augment:
+        # all below the last layer stands still and so do the photos: computed once, by all, and learnt from by each
+        found = embed(network, packed, learn.rows, device, settings.flip != "off", world=world)
+        known, world = torch.from_numpy(found).to(device), ALONE  # (V, P, D)
+    if world.size > 1 and world.same_norms:
+        norms.synchronise(network)
+    show = Show(learn, settings, network.last.classes, device, world)
+    folding = Folding(network.backbone.body, network.backbone.norms(still))
+    speed = speeds.Speed()
+    if speeds.wanted(device) and known is None:
+        some = np.resize(learn.rows, settings.batch)[world.part(settings.batch)]
+        with folding.folded():
+            network.train()
+            photos = standardise(torch.from_numpy(packed[some]).to(device))
+            speed = speeds.choose(network, photos, total - len(state.epochs) * an_epoch, world)
+    seen: speeds.Look = world.wrapped(network)
+    if speed.compiled:
+        seen = speeds.compiled(seen)
     for number in range(len(state.epochs) + 1, settings.epochs + 1):
-        network.train()
-        unfold = fold(network.backbone.body, network.backbone.norms(still))
-        loss_sum = torch.zeros((), device=device)
-        right = torch.zeros((), device=device)
-        loading, started = 0.0, time.perf_counter()
-        rate = float(cycle.get_last_lr()[0])
-        rows = views(learn.classes, settings.min_views, settings.per_whale, state.order)
+        order, draws = _generators(seed, number, world.rank)
+        rows = views(learn.classes, settings.min_views, settings.per_whale, order)
         if settings.per_whale == 1:
-            chosen = batches(rows, rows_a_batch, state.order)
+            chosen = batches(rows, rows_a_batch, order)
         else:
-            chosen = deal(rows, learn.classes, rows_a_batch, state.order)
-        for batch in progress(chosen, f"epoch {number} of {settings.epochs}", len(chosen)):
-            loaded = time.perf_counter()
-            photos = torch.from_numpy(packed[learn.rows[batch.reshape(-1)]]).to(device, non_blocking=True)  # uint8
-            classes = torch.from_numpy(learn.classes[batch]).to(device, non_blocking=True)  # (P, K)
-            inputs, targets = _show(standardise(photos), classes, settings, network.last.classes, state.draws)
-            loading += time.perf_counter() - loaded
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                embeddings = network(inputs)  # (B, D)
-            with torch.no_grad():
-                right += (network.last(embeddings).argmax(dim=1) == targets).sum()
-            loss = loss_of(embeddings, targets, min(1.0, cycle.last_epoch / (FULL_MARGIN * total)))
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            cycle.step()
-            loss_sum += loss.detach() * batch.size
-        unfold()
+            chosen = deal(rows, learn.classes, rows_a_batch, order)
+        sights = show.photos(packed, chosen, draws) if known is None else show.embeddings(known, chosen, draws)
+        loss_sum, right = torch.zeros(2, device=device).unbind()
+        rate = float(cycle.get_last_lr()[0])
+        network.train()
+        waited, started = 0.0, time.perf_counter()
+        with folding.folded():
+            ended = started
+            for sight, columns in progress(sights, f"epoch {number} of {settings.epochs}", len(chosen)):
+                waited += time.perf_counter() - ended
+                if known is None:
+                    with torch.autocast(device.type, torch.bfloat16, enabled=speed.half):
+                        sight = world.gathered(seen(sight), len(columns))
+                embeddings = sight  # (B, D), of all processes
+                with torch.no_grad():
+                    right += (network.last(embeddings).argmax(dim=1) == columns).sum()
+                loss = loss_of(embeddings, columns, min(1.0, cycle.last_epoch / (FULL_MARGIN * total)))
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                cycle.step()
+                loss_sum += loss.detach() * len(columns)
+                ended = time.perf_counter()
         learning: dict[str, float] = {"rate": rate, "loss": loss_sum.item() / shown}
-        if settings.loss.kind != "triplet":  # which has no classes before it has ended
+        if classified:
             learning["accuracy"] = right.item() / shown
         seconds = time.perf_counter() - started
-        speed = {"photos_per_second": shown / seconds, "network_share": 1 - loading / seconds}
-        if settings.loss.kind != "triplet":
-            learning |= _check(network, packed, check, settings, device)
-        state.epochs.append(Epoch(learning, speed))
-        log_epoch(number, learning | speed)
+        figures = {"photos_per_second": shown / seconds, "network_share": 1 - waited / seconds}
+        if classified:
+            learning |= _check(network, packed, check, settings, device, world)
+        state.epochs.append(Epoch(learning, figures))
+        log_epoch(number, learning | figures)
         said = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in learning.items() if name != "rate")
-        print(f"epoch {number} of {settings.epochs}: {said}, {speed['photos_per_second']:.0f} photos/s", flush=True)
+        print(f"epoch {number} of {settings.epochs}: {said}, {shown / seconds:.0f} photos/s", flush=True)
         if number < settings.epochs:
             memory.keep(state.kept())
-    if settings.loss.kind == "triplet":
-        _imprint(network, packed, learn, device, seed)
+    if not classified:
+        _imprint(network, packed, learn, device, seed, world)
     network.eval()
-    return state.epochs
+    return state.epochs, speed
 
 
-def _show(
-    photos: Tensor, classes: Tensor, settings: Variant, columns: int, draws: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Return what the network sees of `photos` (B, C, H, W) and the columns (B,) of what is on them.
+def _generators(seed: int, epoch: int, rank: int) -> tuple[np.random.Generator, torch.Generator]:
+    """Return what draws the order of photos and, on the CPU, their augmentation: in every process alike.
 
-    `classes` is (P, K), B = P * K. Photos that are together are mirrored together.
+    Layers that draw, such as dropout, do so in each process on their own.
     """
-    if settings.flip != "off":
-        mirrored = (torch.rand(len(classes), 1, generator=draws) < 0.5).to(photos.device).expand_as(classes)
-        photos = torch.where(mirrored.reshape(-1, 1, 1, 1), photos.flip(3), photos)
-        if settings.flip == "identity":
-            classes = classes + mirrored * (columns // 2)
-    return augment(photos, draws) if settings.augment else photos, classes.reshape(-1)
+    order, draws, layers = np.random.SeedSequence([seed, epoch]).spawn(3)
+    torch.manual_seed(int(layers.spawn(rank + 1)[rank].generate_state(1, np.uint64)[0] >> 1))
+    return np.random.default_rng(order), torch.Generator().manual_seed(int(draws.generate_state(1, np.uint64)[0] >> 1))
 
 
 def _check(
-    network: Network, packed: npt.NDArray[np.uint8], check: Photos, settings: Variant, device: torch.device
+    network: Network,
+    packed: npt.NDArray[np.uint8],
+    check: Photos,
+    settings: Variant,
+    device: torch.device,
+    world: World,
 ) -> dict[str, float]:
     if not len(check.rows):
         return {}
-    embeddings = torch.from_numpy(embed(network, packed, check.rows, device, mirrored=False)[0]).to(device)
+    embeddings = torch.from_numpy(embed(network, packed, check.rows, device, False, world=world)[0]).to(device)
     with torch.no_grad():
         cosines = network.last(embeddings)
     if settings.flip == "identity":
@@ -258,13 +258,15 @@ def _settle(network: Network, packed: npt.NDArray[np.uint8], learn: Photos, seed
             network(standardise(torch.from_numpy(packed[rows]).to(device)))
 
 
-def _imprint(network: Network, packed: npt.NDArray[np.uint8], learn: Photos, device: torch.device, seed: int) -> None:
+def _imprint(
+    network: Network, packed: npt.NDArray[np.uint8], learn: Photos, device: torch.device, seed: int, world: World
+) -> None:
     """Make each class of the last layer the mean of its photos' embeddings.
 
     Qi et al. 2018, "Low-Shot Learning with Imprinted Weights". Several centres of a class lie around it.
     """
     last, classes = network.last, int(learn.classes.max()) + 1
-    views = embed(network, packed, learn.rows, device, mirrored=last.classes > classes)  # (V, P, D)
+    views = embed(network, packed, learn.rows, device, last.classes > classes, world=world)  # (V, P, D)
     sums = np.zeros((last.classes, network.embedding), dtype=np.float32)
     for view, embeddings in enumerate(views):
         np.add.at(sums, learn.classes + view * classes, embeddings)
