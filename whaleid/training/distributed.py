@@ -85,11 +85,11 @@ class World:
     def wrapped(self, network: nn.Module) -> nn.Module:
         """Return what computes as `network` does, and whose gradients are the mean over processes.
 
-        Where batch norms are not the same in all, those of the first process are handed on at each step.
+        At each step, it takes what batch norms remember from the first process.
         """
         if self.size == 1:
             return network
-        return DistributedDataParallel(network, broadcast_buffers=not self.same_norms, gradient_as_bucket_view=True)
+        return DistributedDataParallel(network, gradient_as_bucket_view=True)
 
     def _bounds(self, count: int) -> list[int]:
         each, more = divmod(count, self.size)
