@@ -45,7 +45,9 @@ def test_images_have_versions_and_mlflow_that_of_the_tests() -> None:
     for image in [*images, base]:
         assert IMAGE.fullmatch(image), image
     (installed,) = re.findall(r"pip install --no-cache-dir -c /tmp/constraints\.txt ([\w -]+) &&", dockerfile)
-    pinned = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    pinned = dict(
+        re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     assert {"mlflow", "boto3", "psycopg2-binary"} == set(installed.split()) <= pinned.keys()
 
 
