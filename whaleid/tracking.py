@@ -186,7 +186,7 @@ class _MlflowRun(Run):
             except MlflowException as error:
                 if error.error_code != "BAD_REQUEST":
                     raise
-                self.client.log_inputs(self.id, used)  # on a server, where one may have: it is there now
+                self.client.log_inputs(self.id, used)  # on a server another may have added it: it is there now
 
 
 @cache
