@@ -6,17 +6,9 @@ docs/mlflow-report.png.
 
 import argparse
 import json
-import os
 import shutil
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,9 +18,9 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from PIL import Image
 from playwright.sync_api import Locator, Page, sync_playwright
+from servers import mlflow_server
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-START_SECONDS = 90
 WAIT_MILLISECONDS = 30_000
 """How long a page may take: under other work, MLflow's takes several seconds."""
 SIZE = {"width": 1400, "height": 850}
@@ -50,51 +42,8 @@ def serve(database: Path) -> Iterator[str]:
         copy = Path(folder, "mlflow.db")
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            port = free.getsockname()[1]
-        environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        command = [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--backend-store-uri",
-            f"sqlite:///{copy}",
-            "--workers",
-            "1",
-        ]
-        log = Path(folder, "log")
-        with log.open("w", encoding="utf-8") as said:
-            server = subprocess.Popen(
-                [*command, "--host", "127.0.0.1", "--port", str(port)],
-                env=os.environ | environment,
-                cwd=folder,
-                stdout=said,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a group of its own: it ends with its children
-            )
-            try:
-                address = f"http://127.0.0.1:{port}"
-                _await(server, address, log)
-                yield address
-            finally:
-                os.killpg(server.pid, signal.SIGTERM)
-                try:
-                    server.wait(timeout=15)
-                except subprocess.TimeoutExpired:
-                    os.killpg(server.pid, signal.SIGKILL)
-                    server.wait()
-
-
-def _await(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise RuntimeError(f"MLflow's server did not start:\n{log.read_text(encoding='utf-8')[-3000:]}")
+        with mlflow_server(f"sqlite:///{copy}") as address:
+            yield address
 
 
 class Browser:

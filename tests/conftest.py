@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,17 +41,22 @@ def change(document: dict[str, object], changes: dict[str, object]) -> None:
             document[key] = value
 
 
+def write_params(folder: Path, changes: dict[str, object]) -> None:
+    """Write the real parameters at a sliver's size, with further changes."""
+    yaml = YAML()
+    document = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    change(document, SLIVER)
+    change(document, changes)
+    yaml.dump(document, folder / "params.yaml")
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Params]:
     """Make an empty project folder, go there, and return a function that writes its `params.yaml` with changes."""
     monkeypatch.chdir(tmp_path)
 
     def write(**changes: object) -> Params:
-        yaml = YAML()
-        document = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-        change(document, SLIVER)
-        change(document, changes)
-        yaml.dump(document, Path("params.yaml"))
+        write_params(Path(), changes)
         return load(Path("params.yaml"))
 
     return write
@@ -80,3 +87,34 @@ def copy_project(destination: Path) -> None:
             shutil.copytree(source, destination / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, destination / name)
+
+
+def make_repository(folder: Path) -> None:
+    """Make a repository of git and DVC of the project at a sliver's size, where nothing has run."""
+    copy_project(folder)
+    write_params(folder, {})
+    for command in (
+        "git init --quiet",
+        "git config user.name tester",
+        "git config user.email tester@example.org",
+        "dvc init --quiet",
+    ):
+        run(folder, *command.split())
+
+
+def run(folder: Path, *command: str, **environment: str) -> str:
+    """Run a command as in an activated environment, and return all that it said."""
+    known = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for name in ("WHALEID_TRACKING", "MLFLOW_TRACKING_URI", "DVC_ROOT"):
+        known.pop(name, None)
+    ended = subprocess.run(
+        command,
+        cwd=folder,
+        env=known | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    return ended.stdout

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, browse, chromium, picture
-from conftest import ROOT, SLIVER, change
-from ruamel.yaml import YAML
+from conftest import ROOT, write_params
 
 from whaleid import paths
 
@@ -33,11 +32,7 @@ for stage in sys.argv[1:]:
 
 def execute(folder: Path, threshold: str | float, *stages: str) -> None:
     """Run stages at a threshold: a pipeline execution of its own to MLflow, for it has parameters of its own."""
-    yaml = YAML()
-    document = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    change(document, SLIVER)
-    document["threshold"] = threshold
-    yaml.dump(document, folder / "params.yaml")
+    write_params(folder, {"threshold": threshold})
     ours = ("DVC_", "MLFLOW_", "WHALEID_")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     environment |= {"PYTHONPATH": str(ROOT), "GIT_CEILING_DIRECTORIES": str(folder.parent)}

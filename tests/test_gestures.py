@@ -8,26 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SLIVER, change, copy_project
+from conftest import make_repository, run
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
 VARIANTS = {"toy", "full", "threshold", "margin", "pairs"}
 DECIDED = VARIANTS | {"ensemble", "final"}
-
-
-def run(folder: Path, *command: str) -> str:
-    """Run a command as in an activated environment, and return all that it said."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    for name in ("WHALEID_TRACKING", "MLFLOW_TRACKING_URI", "DVC_ROOT"):
-        environment.pop(name, None)
-    ended = subprocess.run(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stdout
-    return ended.stdout
 
 
 def runs(folder: Path) -> list[Run]:
@@ -49,20 +36,8 @@ def stage_of(run: Run) -> tuple[str, str]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a repository of the project at a sliver's size, reproduced once and committed."""
     folder = tmp_path_factory.mktemp("project")
-    copy_project(folder)
-    yaml = YAML()
-    document = yaml.load((folder / "params.yaml").read_text(encoding="utf-8"))
-    change(document, SLIVER)
-    yaml.dump(document, folder / "params.yaml")
-    for command in (
-        "git init --quiet",
-        "git config user.name tester",
-        "git config user.email tester@example.org",
-        "dvc init --quiet",
-        "dvc repro",
-        "git add .",
-        "git commit --quiet -m reproduced",
-    ):
+    make_repository(folder)
+    for command in ("dvc repro", "git add .", "git commit --quiet -m reproduced"):
         run(folder, *command.split())
     return folder
 

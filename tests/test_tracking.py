@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from mlflow.entities import Run, RunStatus
 from mlflow.tracking import MlflowClient
+from servers import mlflow_server
 
 from whaleid import tracking
 from whaleid.errors import WhaleidError
@@ -235,6 +237,12 @@ def test_a_commit_names_the_parent_and_tags_every_run(project: Path) -> None:
     assert runs()[f"{commit[:7]}-{params}"].data.tags["mlflow.source.git.commit"] == commit
 
 
+def test_a_run_tells_whose_it_is(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "ada")
+    track("dedup")
+    assert {run.data.tags["mlflow.user"] for run in runs().values()} == {"ada"}
+
+
 def test_an_experiment_of_dvc_is_one_execution(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "stiff-o'hare")
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "1" * 40)
@@ -451,7 +459,10 @@ with tracking.run("train", sys.argv[1]) as run:
 
 
 @pytest.mark.slow
-def test_processes_that_use_a_new_dataset_at_once_all_succeed(project: Path) -> None:
+@pytest.mark.parametrize("served", [False, True])
+def test_processes_that_use_a_new_dataset_at_once_all_succeed(
+    project: Path, monkeypatch: pytest.MonkeyPatch, served: bool
+) -> None:
     code = """
 import time
 
@@ -466,8 +477,12 @@ with tracking.run("predict", own) as run:
 """
     for n in range(40):
         write(f"data/{n}.csv", f"Image,Id\n{n}.jpg,w_1\n")
-    processes = [start(code, "a", "b"), start(code, "b", "a")]
-    assert [finish(process) for process in processes] == [(0, "")] * 2
+    with mlflow_server(f"sqlite:///{project}/mlflow.db") if served else nullcontext() as address:
+        if address:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        track("explore")  # makes the parent: on a server, two that begin at once would make one each
+        processes = [start(code, "a", "b"), start(code, "b", "a")]
+        assert [finish(process) for process in processes] == [(0, "")] * 2
     assert [len(runs()[f"predict {name}"].inputs.dataset_inputs) for name in "ab"] == [40] * 2
 
 

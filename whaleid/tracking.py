@@ -7,6 +7,7 @@ writer of what it read by that md5. No run id enters an output, so tracking neve
 from __future__ import annotations
 
 import gc
+import getpass
 import hashlib
 import json
 import logging
@@ -173,13 +174,20 @@ class _MlflowRun(Run):
 
     def _log_dataset(self, manifest: Path) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
 
         name = manifest.as_posix()
         dataset = Dataset(name, _md5(manifest), "local", json.dumps({"uri": name}))
         context = InputTag("mlflow.data.context", CONTEXTS.get(self.stage, "catalogue"))
+        used = [DatasetInput(dataset, [context])]
         # MLflow looks whether the store has the dataset, and then adds it: another one must not add it in between
         with _alone(_store()[1]):
-            self.client.log_inputs(self.id, [DatasetInput(dataset, [context])])
+            try:
+                self.client.log_inputs(self.id, used)
+            except MlflowException as error:
+                if error.error_code != "BAD_REQUEST":
+                    raise
+                self.client.log_inputs(self.id, used)  # on a server another may have added it: it is there now
 
 
 @cache
@@ -296,13 +304,21 @@ def _execution() -> tuple[str, dict[str, str]]:
     It is told from others by DVC's experiment, else (`dvc repro`) by the commit and the parameters.
     """
     commit, params = _commit(), _md5(paths.PARAMS)
-    tags = {"mlflow.source.git.commit": commit} if commit else {}
+    tags = {"mlflow.user": _user()} | ({"mlflow.source.git.commit": commit} if commit else {})
     name, key = "-".join(part[:7] for part in (commit, params) if part), (commit, params)
     if named := os.environ.get("DVC_EXP_NAME"):
         baseline = os.environ.get("DVC_EXP_BASELINE_REV", "")
         name, key = named, (named, baseline)
         tags |= {"dvc.experiment": named, "dvc.baseline": baseline}
     return name, tags | {"whaleid.key": _digest(repr(key))}
+
+
+def _user() -> str:
+    """Return whose run it is, for those who share a server."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"  # a container may have no name for its user
 
 
 def _commit() -> str | None:

@@ -1,0 +1,72 @@
+"""Servers that a team shares, for this machine alone: MLflow's own, and a stand-in for an S3 store."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+START_SECONDS = 90
+HOST = "127.0.0.1"
+
+
+@contextmanager
+def mlflow_server(store: str, *options: str, **environment: str) -> Iterator[str]:
+    """Serve a store at an address of this machine alone, until the block ends."""
+    with closing(socket.create_server((HOST, 0))) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--workers", "1", *options]
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log")
+        with log.open("w", encoding="utf-8") as said:
+            server = subprocess.Popen(
+                [*command, "--host", HOST, "--port", str(port)],
+                env=os.environ | quiet | environment,
+                cwd=folder,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a group of its own: it ends with its children
+            )
+            try:
+                address = f"http://{HOST}:{port}"
+                _await(server, address, log)
+                yield address
+            finally:
+                os.killpg(server.pid, signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    server.wait(timeout=15)
+                with suppress(ProcessLookupError):  # none is left
+                    os.killpg(server.pid, signal.SIGKILL)
+                server.wait()
+
+
+def _await(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError(f"MLflow's server did not start:\n{log.read_text(encoding='utf-8')[-3000:]}")
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """Run a store of buckets, empty and in memory, until the block ends."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(HOST, port=0, verbose=False)
+    server.start()
+    try:
+        yield "http://{}:{}".format(*server.get_host_and_port())
+    finally:
+        server.stop()
