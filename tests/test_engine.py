@@ -15,7 +15,7 @@ from whaleid.model import checkpoint
 from whaleid.model.losses import LossFunction, build
 from whaleid.model.network import CosineClassifier, Network, standardise
 from whaleid.params import Loss, Variant
-from whaleid.training import engine
+from whaleid.training import engine, showing
 from whaleid.training.embedding import embed
 from whaleid.training.engine import Memory, train
 from whaleid.training.showing import Photos
@@ -101,6 +101,24 @@ def test_the_last_layer_alone(settings: dict[str, Any]) -> None:
     learn(given, network)
     assert all(torch.equal(hidden[name], weight) for name, weight in network.hidden.state_dict().items())
     assert not torch.equal(last, network.last.weight)
+
+
+@pytest.mark.parametrize("flip", ["identity", "augment", "off"])
+def test_a_last_layer_that_learns_alone_computes_the_others_once(flip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = variant(epochs=4, layers="last", augment=False, flip=flip)
+    network = new(given)
+    seen: list[int] = []
+    network.register_forward_pre_hook(lambda _, taken: seen.append(len(taken[0])))
+    _, history = learn(given, network, check=False)
+    views = 1 if flip == "off" else 2
+    assert sum(seen) == 12 * (views + (2 if flip == "identity" else 1))  # and before, where classes begin
+
+    # as if it computed them anew for each batch
+    monkeypatch.setattr(showing, "augment", lambda photos, _: photos)
+    again = new(given)
+    _, expected = learn(variant(epochs=4, layers="last", augment=True, flip=flip), again, check=False)
+    assert [epoch["loss"] for epoch in history] == pytest.approx([epoch["loss"] for epoch in expected], rel=1e-4)
+    torch.testing.assert_close(network.last.weight, again.last.weight, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("layers", ["all", "upper"])

@@ -45,7 +45,9 @@ def launch(count: int, arguments: Sequence[str]) -> None:
         WhaleidError: one of them failed; the others were stopped.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
-    config = LaunchConfig(1, 1, count, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0")
+    config = LaunchConfig(
+        1, 1, count, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0
+    )
     try:
         elastic_launch(config, sys.executable)("-m", "whaleid", *arguments)
     except ChildFailedError as error:

@@ -1,0 +1,268 @@
+"""How fast training is, beside a plain PyTorch loop and beside what the hardware could do.
+
+    python benchmarks/throughput.py [--backbone resnet18] [--width 96] [--height 48] [--batch 32] [--rounds 3]
+
+On photos of the drawn catalogue, turn by turn so that a busy machine slows all alike, medians of photos a second:
+
+- a plain loop: torchvision's ImageFolder, a DataLoader (with and without workers; the faster counts), transforms of the
+  same kinds, default layout, float32, with the same network, size and batch;
+- whaleid's own training (`cpu_ratio` to the plain loop), as every CPU computes;
+- the same step on photos that are ready in memory, neither loaded nor changed (`step_share` of it is reached);
+- one process with two threads and twice the batch, beside two gloo processes with one thread each (`ddp_ratio`), and
+  how far their losses lie apart, beside how far one process with one thread lies from one with two (float error);
+- where there is a GPU: whaleid's training and that step (`gpu_share`), what it is of the chip's own bfloat16 rate,
+  which a large matrix product shows, and how many times a CPU's training it is.
+
+Two cores are used. The last line is one JSON object.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pandas as pd
+import torch
+from measure import ROOT, clone, limit_cores, run
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import datasets, transforms
+
+from whaleid.images.crop import WHOLE
+from whaleid.images.pack import Source, pack
+from whaleid.model.losses import build
+from whaleid.model.network import Network, standardise
+from whaleid.params import Variant, load
+from whaleid.training.device import pick_device
+from whaleid.training.distributed import ALONE, World, joined
+from whaleid.training.engine import Memory, train
+from whaleid.training.showing import Photos
+
+EMBEDDING = 256
+EPOCHS = 3
+"""Of the runs whose losses are compared."""
+
+
+def settings(batch: int, epochs: int) -> Variant:
+    """Return the default variant `full` with another batch and number of epochs."""
+    return load(ROOT / "params.yaml").variants["full"].model_copy(update={"batch": batch, "epochs": epochs})
+
+
+def network(backbone: str, classes: int) -> Network:
+    """Return the same network each time."""
+    torch.manual_seed(0)
+    return Network(backbone, EMBEDDING, classes)
+
+
+def whaleid(
+    packed: np.ndarray, photos: Photos, backbone: str, given: Variant, device: torch.device, world: World = ALONE
+) -> list[dict[str, float]]:
+    """Train, and return the figures of each epoch."""
+    nothing = Photos(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+    memory = Memory(None, lambda _: None)
+    trained = network(backbone, int(photos.classes.max()) + 1)
+    epochs, _ = train(trained, packed, photos, nothing, given, 0, device, lambda *_: None, memory, world)
+    return [epoch.learning | epoch.speed for epoch in epochs]
+
+
+def plain(folder: Path, backbone: str, width: int, height: int, batch: int, workers: int) -> float:
+    """Return the photos a second of one epoch of a loop as a tutorial has it."""
+    change = transforms.Compose(
+        [
+            transforms.Grayscale(),
+            transforms.Resize((height, width)),
+            transforms.RandomAffine(8, (0.08, 0.08), (0.85, 1.15), (-8, 8)),
+            transforms.ColorJitter(brightness=0.3),
+            transforms.ToTensor(),
+            transforms.Normalize(0.5, 0.25),
+            transforms.RandomErasing(0.4, (0.01, 0.16)),
+        ]
+    )
+    photos = datasets.ImageFolder(folder, change)
+    loader = DataLoader(photos, batch, shuffle=True, num_workers=workers, drop_last=True)
+    learner = network(backbone, len(photos.classes)).train()
+    optimiser = torch.optim.AdamW(learner.parameters(), lr=0.001)
+    started, shown = time.perf_counter(), 0
+    for inputs, targets in loader:
+        loss = torch.nn.functional.cross_entropy(16 * learner.last(learner(inputs)), targets)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        shown += len(targets)
+        loss.item()
+    return shown / (time.perf_counter() - started)
+
+
+def ready(packed: np.ndarray, backbone: str, classes: int, given: Variant, device: torch.device, steps: int) -> float:
+    """Return the photos a second of training's step on one batch that is standardised on `device` already."""
+    learner = network(backbone, classes).to(device).to(memory_format=torch.channels_last).train()
+    optimiser = torch.optim.AdamW(learner.parameters(), lr=0.001, fused=True)
+    loss_of = build(given.loss, learner.last)
+    inputs = standardise(torch.from_numpy(np.resize(packed, (given.batch, *packed.shape[1:]))).to(device))
+    targets = torch.arange(given.batch, device=device) % classes
+    half = device.type == "cuda"
+
+    def step() -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            embeddings = learner(inputs)
+        loss: Tensor = loss_of(embeddings, targets, 1.0)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        return loss.detach()
+
+    for _ in range(3):
+        step().item()
+    started = time.perf_counter()
+    for _ in range(steps):
+        loss = step()
+    loss.item()
+    return given.batch * steps / (time.perf_counter() - started)
+
+
+def flops(backbone: str, packed: np.ndarray) -> float:
+    """Return the floating-point operations of a step, a photo: forwards, and twice that backwards."""
+    with FlopCounterMode(display=False) as counter:
+        network(backbone, 2).eval()(standardise(torch.from_numpy(packed[:1])))
+    return 3.0 * float(counter.get_total_flops())
+
+
+def bfloat16_rate(device: torch.device) -> float:
+    """Return the operations a second of a large matrix product."""
+    one = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
+    for _ in range(3):
+        one @ one
+    torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    for _ in range(20):
+        one @ one
+    torch.cuda.synchronize(device)
+    return float(20 * 2 * 8192**3) / (time.perf_counter() - started)
+
+
+def share(folder: Path, backbone: str, batch: int) -> None:
+    """Train as one of the processes that torchrun started, or alone; the first prints its epochs."""
+    packed, classes = np.load(folder / "packed.npy", mmap_mode="r"), np.load(folder / "classes.npy")
+    device = torch.device("cpu")
+    with joined(device) as world:
+        # so small a rate that rounding stays rounding
+        given = settings(batch, EPOCHS).model_copy(update={"rate": 1e-6})
+        figures = whaleid(packed, Photos(np.arange(len(classes)), classes), backbone, given, device, world)
+        if world.first:
+            print(json.dumps(figures))
+
+
+def shared(folder: Path, arguments: argparse.Namespace, processes: int, threads: int) -> pd.DataFrame:
+    """Return the epochs of training in another process, or in several."""
+    script = [str(Path(__file__)), "--share", str(folder), "--backbone", arguments.backbone]
+    start = [sys.executable]
+    if processes > 1:
+        start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    said = subprocess.run(
+        [*start, *script, f"--batch={arguments.batch}"], env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return pd.DataFrame(json.loads(said.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    """Measure, print a table, and one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--width", type=int, default=96)
+    parser.add_argument("--height", type=int, default=48)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken")
+    parser.add_argument("--share", type=Path, help=argparse.SUPPRESS)  # of processes that this one starts
+    given = parser.parse_args()
+    limit_cores(2)
+    if given.share:
+        share(given.share, given.backbone, given.batch)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        project = Path(temporary) / "project"
+        clone(project)
+        run(project, "python", "-m", "whaleid", "sample")
+        catalogue = project / "data/sample"
+        rows = pd.read_csv(catalogue / "train.csv", dtype=str).sort_values("Image", ignore_index=True)
+        folder = Path(temporary) / "folders"
+        for image, whale in rows.itertuples(index=False):
+            place = folder / whale / image
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(catalogue / "train" / image)
+        sources = [Source(catalogue / "train" / image, WHOLE, None) for image in rows["Image"]]
+        packed = np.stack(list(pack(sources, given.width, given.height, True, 0.0, True)))
+        classes = rows["Id"].astype("category").cat.codes.to_numpy(dtype=np.int64)
+        np.save(Path(temporary) / "packed.npy", packed)
+        np.save(Path(temporary) / "classes.npy", classes)
+        figures = measure(given, Path(temporary), folder, packed, classes)
+    for name, value in figures.items():
+        print(f"{name:28} {value:12,.4g}")
+    print(json.dumps(figures))
+
+
+def measure(
+    given: argparse.Namespace, temporary: Path, folder: Path, packed: np.ndarray, classes: np.ndarray
+) -> dict[str, float]:
+    """Return all figures."""
+    cpu, photos = torch.device("cpu"), Photos(np.arange(len(classes)), classes)
+    one = settings(given.batch, 1)
+    several = int(classes.max()) + 1
+    steps = len(classes) // given.batch
+    pace: dict[str, list[float]] = {name: [] for name in ("plain", "plain_workers", "whaleid", "ready")}
+    for _ in range(given.rounds):
+        for workers, name in ((0, "plain"), (2, "plain_workers")):
+            pace[name].append(plain(folder, given.backbone, given.width, given.height, given.batch, workers))
+        pace["whaleid"].append(whaleid(packed, photos, given.backbone, one, cpu)[0]["photos_per_second"])
+        pace["ready"].append(ready(packed, given.backbone, several, one, cpu, steps))
+    figures = {f"cpu_{name}_photos_per_second": median(values) for name, values in pace.items()}
+    best = max(("plain", "plain_workers"), key=lambda name: median(pace[name]))
+    figures["cpu_ratio"] = median(a / b for a, b in zip(pace["whaleid"], pace[best], strict=True))
+    figures["step_share"] = median(a / b for a, b in zip(pace["whaleid"], pace["ready"], strict=True))
+
+    doubled = argparse.Namespace(**{**vars(given), "batch": 2 * given.batch})
+    alone, together = [], []
+    for _ in range(given.rounds):
+        alone.append(shared(temporary, doubled, 1, 2))
+        together.append(shared(temporary, doubled, 2, 1))
+    ratios = [
+        median(b["photos_per_second"]) / median(a["photos_per_second"]) for a, b in zip(alone, together, strict=True)
+    ]
+    figures["one_process_photos_per_second"] = median(median(each["photos_per_second"]) for each in alone)
+    figures["two_processes_photos_per_second"] = median(median(each["photos_per_second"]) for each in together)
+    figures["ddp_ratio"] = median(ratios)
+    losses = alone[0]["loss"]
+    figures["ddp_loss_apart"] = float(((together[0]["loss"] - losses) / losses).abs().max())
+    threads = shared(temporary, doubled, 1, 1)["loss"]
+    figures["threads_loss_apart"] = float(((threads - losses) / losses).abs().max())
+    if torch.cuda.is_available():
+        figures |= on_gpu(given, packed, photos, one, figures["cpu_whaleid_photos_per_second"])
+    return {name: float(f"{value:.4g}") for name, value in figures.items()}
+
+
+def on_gpu(given: argparse.Namespace, packed: np.ndarray, photos: Photos, one: Variant, cpu: float) -> dict[str, float]:
+    """Return the figures of a GPU."""
+    device = pick_device()
+    several, longer = int(photos.classes.max()) + 1, one.model_copy(update={"min_views": 64})
+    pace, ceiling = [], []
+    for _ in range(given.rounds):
+        pace.append(whaleid(packed, photos, given.backbone, longer, device)[0]["photos_per_second"])
+        ceiling.append(ready(packed, given.backbone, several, one, device, 300))
+    return {
+        "gpu_whaleid_photos_per_second": median(pace),
+        "gpu_ready_photos_per_second": median(ceiling),
+        "gpu_share": median(a / b for a, b in zip(pace, ceiling, strict=True)),
+        "gpu_share_of_bfloat16_rate": median(ceiling) * flops(given.backbone, packed) / bfloat16_rate(device),
+        "gpu_over_cpu": median(pace) / cpu,
+    }
+
+
+if __name__ == "__main__":
+    main()

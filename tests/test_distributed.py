@@ -1,0 +1,225 @@
+"""Several processes that train together: each has its part, the result is that of one, and one that dies stops all."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+from stripes import write_stripes
+
+from whaleid import files, paths
+from whaleid.errors import WhaleidError
+from whaleid.params import Params
+from whaleid.stages import backbone
+from whaleid.training import launching
+from whaleid.training.device import pick_device
+from whaleid.training.distributed import ALONE, World, joined
+
+Project = Callable[..., Params]
+CPU = torch.device("cpu")
+TOY = {"whales": "all", "photos": "all", "flip": "identity", "epochs": 3, "batch": 16, "rate": 0.00001}
+
+
+def test_parts_are_all_and_differ_by_one_row() -> None:
+    assert [World(rank, 3).part(8) for rank in range(3)] == [slice(0, 3), slice(3, 6), slice(6, 8)]
+    assert [World(rank, 3).part(2) for rank in range(3)] == [slice(0, 1), slice(1, 2), slice(2, 2)]
+    assert ALONE.part(7) == slice(0, 7)
+
+
+def test_alone_everything_is_its_own() -> None:
+    rows = torch.arange(6.0).view(3, 2)
+    assert ALONE.gathered(rows, 3) is rows
+    assert ALONE.shared("it") == "it"
+    assert ALONE.every("it") == ["it"]
+    network = torch.nn.Linear(2, 2)
+    assert ALONE.wrapped(network) is network
+    with joined(CPU) as world:
+        assert world == ALONE
+
+
+WHOLE = """
+import copy, torch
+from torch import nn
+from whaleid.training import norms
+from whaleid.training.distributed import joined
+
+with joined(torch.device("cpu")) as world:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.Linear(180, 4), nn.BatchNorm1d(4)]
+    alone = nn.Sequential(*layers)
+    nn.init.normal_(alone[1].weight)
+    shared = copy.deepcopy(alone)
+    photos, wanted = torch.randn(7, 3, 8, 8), torch.randn(7, 4)
+
+    expected = alone(photos)
+    (expected - wanted).square().mean().backward()
+    norms.synchronise(shared)
+    wrapped = world.wrapped(shared)
+    found = world.gathered(wrapped(photos[world.part(7)]), 7)
+    (found - wanted).square().mean().backward()
+
+    torch.testing.assert_close(found, expected)
+    for (name, one), (same, other) in zip(alone.named_parameters(), shared.named_parameters(), strict=True):
+        assert name == same
+        torch.testing.assert_close(other.grad, one.grad, atol=1e-5, rtol=1e-4, msg=name)
+    for (name, one), (same, other) in zip(alone.named_buffers(), shared.named_buffers(), strict=True):
+        assert name == same
+        torch.testing.assert_close(other, one, atol=1e-6, rtol=1e-5, msg=name)
+    torch.testing.assert_close(shared.eval()(photos), alone.eval()(photos))
+    print(f"process {world.rank} agrees", flush=True)
+"""
+
+
+def torchrun(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *command]
+    return subprocess.run(run, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
+def test_gradients_and_statistics_are_those_of_the_whole_batch(processes: int, tmp_path: Path) -> None:
+    script = tmp_path / "whole.py"
+    script.write_text(WHOLE)
+    ended = torchrun(processes, str(script))
+    assert ended.returncode == 0, ended.stderr
+    assert sorted(ended.stdout.splitlines()) == [f"process {rank} agrees" for rank in range(processes)]
+
+
+@pytest.fixture
+def toy(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Write the packed photos of six whales; return what writes `params.yaml` with changes of toy, and a backbone."""
+    monkeypatch.setenv("WHALEID_DEVICE", "cpu")
+    monkeypatch.setenv("WHALEID_TRACKING", "off")
+    write_stripes(whales=6, photos=9)
+
+    def write(**changes: object) -> Params:
+        network = {"name": "resnet18", "weights": "none", "embedding": 16}
+        params = project(backbone=network, ensemble=["toy", "margin"], variants={"toy": TOY | changes})
+        backbone.run(params)
+        return params
+
+    return write
+
+
+def whaleid(*command: str, processes: int | None = None) -> str:
+    """Run a command, which may share its work among processes; return what it said."""
+    shared = {"WHALEID_PROCESSES": str(processes)} if processes else {}
+    run = [sys.executable, "-m", "whaleid", *command]
+    ended = subprocess.run(run, capture_output=True, text=True, check=False, env=os.environ | shared, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+TRIPLET = {"loss": {"kind": "triplet", "scale": 16, "margin": 0.3, "centres": 1}, "per_whale": 4}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, TRIPLET, {"layers": "upper"}, {"layers": "last"}], ids=str)
+def test_two_processes_learn_what_one_does(changes: dict[str, object], toy: Project) -> None:
+    toy(**changes)
+    whaleid("train", "toy")
+    alone = files.read_csv(paths.history("toy"))
+    whaleid("embed", "toy")
+    with np.load(paths.features("toy")) as features:
+        embeddings = features["embeddings"]
+
+    ended = torchrun(2, "-m", "whaleid", "train", "toy")
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    assert sum(line.startswith("epoch 2 of 3: loss") for line in lines) == 1  # one of them talks
+    assert "on cpu (1 threads), 2 processes" in lines[0] or "on cpu (" in lines[0]
+    together = files.read_csv(paths.history("toy"))
+    pd.testing.assert_frame_equal(together, alone, rtol=2e-3, atol=1e-3)
+
+    said = whaleid("embed", "toy", processes=2)
+    assert "2 processes" in said
+    with np.load(paths.features("toy")) as features:
+        assert features["embeddings"].shape == embeddings.shape
+        assert (features["embeddings"] * embeddings).sum(axis=2).min() > 0.99
+    assert sorted(path.name for path in paths.checkpoint("toy").parent.iterdir()) == ["backbone.pt", "toy.pt"]
+
+
+@pytest.mark.slow
+def test_embeddings_are_those_of_one_process(toy: Project) -> None:
+    toy(epochs=1)
+    whaleid("train", "toy")
+    whaleid("embed", "toy")
+    alone = dict(np.load(paths.features("toy")))
+    whaleid("embed", "toy", processes=3)
+    shared = dict(np.load(paths.features("toy")))
+    assert shared["images"].tolist() == alone["images"].tolist()
+    assert shared["embeddings"].shape == alone["embeddings"].shape == (2, 54, 16)
+    assert shared["embeddings"] == pytest.approx(alone["embeddings"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_stops_all_and_training_goes_on(toy: Project) -> None:
+    toy(epochs=3, min_views=60)
+    unfinished = paths.unfinished("toy")
+    run = [sys.executable, "-m", "whaleid", "train", "toy"]
+    shared = os.environ | {"WHALEID_PROCESSES": "2"}
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=shared) as process:
+        while not unfinished.exists():
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.05)
+        children = [each for each in psutil.Process(process.pid).children(True) if "train" in each.cmdline()]
+        last = max(children, key=lambda each: each.environ().get("RANK", ""))
+        assert last.environ()["RANK"] == "1"
+        last.send_signal(signal.SIGKILL)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "error: process 1 of 2 ended (SIGKILL) and all were stopped. Run the same command again" in said
+    assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in children)
+    assert not paths.checkpoint("toy").exists()
+    assert f"{unfinished}: training goes on after epoch 1." in whaleid("train", "toy", processes=2)
+    assert files.read_csv(paths.history("toy"))["epoch"].tolist() == [1, 2, 3]
+    assert not unfinished.exists()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "batch", "expected"), [(0, 64, 1), (1, 64, 1), (8, 64, 2), (8, 16, 1), (8, 1024, 8), (8, None, 8)]
+)
+def test_as_many_processes_as_gpus_have_enough_to_do(
+    gpus: int, batch: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WHALEID_PROCESSES", "WHALEID_DEVICE", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert launching.processes(batch) == expected
+    monkeypatch.setenv("WHALEID_DEVICE", "cuda:3")
+    assert launching.processes(batch) == 1
+    monkeypatch.setenv("WHALEID_PROCESSES", "5")
+    assert launching.processes(batch) == 5
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")  # one of several by now
+    assert launching.processes(batch) == 1
+
+
+@pytest.mark.parametrize("asked", ["0", "-1", "two"])
+def test_a_number_of_processes_that_is_none(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHALEID_PROCESSES", asked)
+    with pytest.raises(WhaleidError, match=f"^WHALEID_PROCESSES is '{asked}': set it to a number from 1"):
+        launching.processes(64)
+
+
+def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setenv("WHALEID_DEVICE", "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(WhaleidError, match="torchrun started 4 processes on this host, which has 2 GPUs"):
+        pick_device()
+
+
+def test_a_wish_for_norms_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WHALEID_SYNC_NORMS", "maybe")
+    with pytest.raises(WhaleidError, match=r"^WHALEID_SYNC_NORMS is 'maybe': set it to on or off"), joined(CPU):
+        pass
