@@ -148,6 +148,16 @@ def test_two_processes_learn_what_one_does(changes: dict[str, object], toy: Proj
 
 
 @pytest.mark.slow
+def test_norms_of_each_process_lead_elsewhere(toy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy()
+    whaleid("train", "toy", processes=2)
+    synchronised = files.read_csv(paths.history("toy"))["loss"]
+    monkeypatch.setenv("WHALEID_SYNC_NORMS", "off")
+    whaleid("train", "toy", processes=2)
+    assert (files.read_csv(paths.history("toy"))["loss"] / synchronised - 1).abs().max() > 1e-3
+
+
+@pytest.mark.slow
 def test_embeddings_are_those_of_one_process(toy: Project) -> None:
     toy(epochs=1)
     whaleid("train", "toy")

@@ -29,6 +29,7 @@ from whaleid import files, paths, ranks
 from whaleid.errors import WhaleidError
 from whaleid.record import Record
 from whaleid.summary import Summarise
+from whaleid.switches import switched_on
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -72,10 +73,7 @@ def run(stage: str, variant: str | None = None, setting: str = "") -> Iterator[R
         WhaleidError: WHALEID_TRACKING is neither `on` nor `off`, or the store cannot be reached, read or
             written, then or later. A server that does not answer at the start is given up within seconds.
     """
-    switch = os.environ.get("WHALEID_TRACKING", "on")
-    if switch not in ("on", "off"):
-        raise WhaleidError(f"WHALEID_TRACKING is {switch!r}: set it to on or off, or leave it unset.")
-    if switch == "off" or not ranks.first():
+    if not switched_on("WHALEID_TRACKING", default="on") or not ranks.first():
         yield Run()
         return
     _import_mlflow()

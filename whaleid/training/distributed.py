@@ -6,7 +6,6 @@ processes, so that it changes nothing of a result but its rounding.
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from whaleid import ranks
 from whaleid.errors import WhaleidError
 from whaleid.parallel import cores
+from whaleid.switches import switched_on
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=10)
@@ -133,16 +133,14 @@ def joined(device: torch.device) -> Iterator[World]:
     if not ranks.launched():
         yield ALONE
         return
-    norms = os.environ.get("WHALEID_SYNC_NORMS", "on")
-    if norms not in ("on", "off"):
-        raise WhaleidError(f"WHALEID_SYNC_NORMS is {norms!r}: set it to on or off, or leave it unset.")
+    same_norms = switched_on("WHALEID_SYNC_NORMS", default="on")
     gpu = device.type == "cuda"
     if not gpu:  # torchrun asks for one thread each, however many cores there are
         torch.set_num_threads(max(1, cores() // ranks.beside()))
     # what is no tensor of a GPU goes by gloo
     backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE, device_id=device if gpu else None)
-    world = World(dist.get_rank(), dist.get_world_size(), norms == "on")
+    world = World(dist.get_rank(), dist.get_world_size(), same_norms)
     try:
         yield world
     except RuntimeError as error:

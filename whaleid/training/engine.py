@@ -185,10 +185,10 @@ def train(
             ended = started
             for sight, columns in progress(sights, f"epoch {number} of {settings.epochs}", len(chosen)):
                 waited += time.perf_counter() - ended
+                embeddings = sight  # (B, D), of all processes
                 if known is None:
                     with torch.autocast(device.type, torch.bfloat16, enabled=speed.half):
-                        sight = world.gathered(seen(sight), len(columns))
-                embeddings = sight  # (B, D), of all processes
+                        embeddings = world.gathered(seen(sight), len(columns))
                 with torch.no_grad():
                     right += (network.last(embeddings).argmax(dim=1) == columns).sum()
                 loss = loss_of(embeddings, columns, min(1.0, cycle.last_epoch / (FULL_MARGIN * total)))

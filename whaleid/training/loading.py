@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -35,9 +33,8 @@ def fetched(
 
     waiting: deque[Future[tuple[list[Tensor], torch.cuda.Event | None]]] = deque()
     with ThreadPoolExecutor(1, "fetch") as reader:
-        rest = iter(batches)
         try:
-            for batch in rest:
+            for batch in batches:
                 waiting.append(reader.submit(bring, batch))
                 if len(waiting) > AHEAD:
                     yield _arrived(waiting.popleft(), device)
@@ -56,8 +53,3 @@ def _arrived(future: "Future[tuple[list[Tensor], torch.cuda.Event | None]]", dev
         for tensor in tensors:  # whose memory is another stream's: not to be given away before this one is done
             tensor.record_stream(now)
     return tensors
-
-
-def photos_at(packed: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> Tensor:
-    """Return the photos (B, H, W, C), uint8, at `rows` (B,) of `packed` (N, H, W, C), which may be on disk."""
-    return torch.from_numpy(packed[rows])

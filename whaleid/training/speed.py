@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from whaleid.errors import WhaleidError
 from whaleid.model.network import Network
+from whaleid.switches import switched_on
 from whaleid.training.distributed import World
 
 MINUTES = 5
@@ -43,10 +42,8 @@ def wanted(device: torch.device) -> bool:
     Raises:
         WhaleidError: WHALEID_FAST is neither `on` nor `off`.
     """
-    asked = os.environ.get("WHALEID_FAST", "off")
-    if asked not in ("on", "off"):
-        raise WhaleidError(f"WHALEID_FAST is {asked!r}: set it to on or off, or leave it unset.")
-    return device.type != "cpu" or asked == "on"
+    asked = switched_on("WHALEID_FAST", default="off")
+    return device.type != "cpu" or asked
 
 
 def choose(network: Network, photos: Tensor, steps: int, world: World) -> Speed:
