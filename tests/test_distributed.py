@@ -62,7 +62,7 @@ with joined(torch.device("cpu")) as world:
 
     expected = alone(photos)
     (expected - wanted).square().mean().backward()
-    norms.synchronise(shared)
+    norms.synchronise(shared, world.add)
     wrapped = world.wrapped(shared)
     found = world.gathered(wrapped(photos[world.part(7)]), 7)
     (found - wanted).square().mean().backward()
@@ -92,6 +92,35 @@ def test_gradients_and_statistics_are_those_of_the_whole_batch(processes: int, t
     ended = torchrun(processes, str(script), str(tmp_path))
     assert ended.returncode == 0, ended.stderr
     assert sorted(path.name for path in tmp_path.glob("*.agrees")) == [f"{rank}.agrees" for rank in range(processes)]
+
+
+SUMS = """
+import sys, torch
+from pathlib import Path
+from whaleid.training.distributed import joined
+
+with joined(torch.device("cpu")) as world:
+    rows = torch.randn(50, world.size, 2, 300, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = rows[:, world.rank].clone()
+    for each in found:
+        world.add(each)
+    torch.testing.assert_close(found, rows.sum(dim=1))
+    alike = world.every(found.numpy().tobytes())
+    assert alike == alike[:1] * world.size
+    if world.rank == world.size - 1:
+        raise SystemExit(3)
+    world.add(found[0])  # which has one less to add
+"""
+
+
+@pytest.mark.slow
+def test_sums_are_the_same_in_each_process_and_want_all(tmp_path: Path) -> None:
+    script = tmp_path / "sums.py"
+    script.write_text(SUMS)
+    ended = torchrun(3, str(script))
+    assert ended.returncode == 1
+    assert "exitcode: 3" in ended.stderr.replace(" ", "").replace("exitcode:", "exitcode: ")
+    assert "another one ended or does not answer (connection closed by another process)" in ended.stderr
 
 
 @pytest.fixture
@@ -146,6 +175,19 @@ def test_two_processes_learn_what_one_does(changes: dict[str, object], toy: Proj
         assert features["embeddings"].shape == embeddings.shape
         assert (features["embeddings"] * embeddings).sum(axis=2).min() > 0.99
     assert sorted(path.name for path in paths.checkpoint("toy").parent.iterdir()) == ["backbone.pt", "toy.pt"]
+
+
+@pytest.mark.slow
+def test_processes_of_a_cpu_may_compute_in_half_precision(toy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy()
+    monkeypatch.setenv("WHALEID_FAST", "on")
+    alone = whaleid("train", "toy")
+    assert "speed: a step takes" in alone
+    one = files.read_csv(paths.history("toy"))["loss"]
+    said = whaleid("train", "toy", processes=2)
+    assert said.count("speed: a step takes") == 1
+    assert "; not compiled: 2 processes" in said
+    assert files.read_csv(paths.history("toy"))["loss"].to_numpy() == pytest.approx(one.to_numpy(), rel=0.05)
 
 
 @pytest.mark.slow

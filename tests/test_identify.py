@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from whaleid.identify import decision
+from whaleid.identify import decision, similarity
 from whaleid.identify.answers import decided, wide
 from whaleid.identify.decision import best
 from whaleid.identify.fusion import Fusion
@@ -68,6 +68,14 @@ def test_nearest_score_is_that_of_the_photo_most_alike_over_all_views():
     ]
     among = gallery(photos, LABELS)
     assert among.whales.tolist() == WHALES
+    np.testing.assert_allclose(nearest_scores(queries, among), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("photos", [1, 2, 4, 5, 6])
+def test_photos_are_compared_in_blocks_of_whole_whales(photos, monkeypatch):
+    queries, among = unit(2, 5, 4), gallery(unit(2, 7, 4, seed=1), LABELS)
+    expected = nearest_scores(queries, among)
+    monkeypatch.setattr(similarity, "PHOTOS", photos)
     np.testing.assert_allclose(nearest_scores(queries, among), expected, atol=1e-6)
 
 

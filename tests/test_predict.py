@@ -207,7 +207,8 @@ def test_a_network_and_duplicates(folder):
     assert {key: found[key] for key in rest} == pytest.approx(rest, rel=1e-5)
     assert found["threshold_cost"] == pytest.approx(at_auto - map5, rel=1e-4)
     assert found.keys() - expected.keys() - rest.keys() == {"ece", "ece_uncalibrated", "ece_chance", "threshold_cost"}
-    assert record.params == {"variant": "threshold", "threshold": 0.22, "scores": "class duplicates"}
+    said = {"variant": "threshold", "threshold": 0.22, "scores": "class duplicates", "neighbours": "exact"}
+    assert record.params == said
     read = {paths.features("threshold"), paths.calibration("threshold"), paths.validation("threshold"), paths.LEAKS}
     assert read <= {*record.inputs}
     assert record.outputs == [paths.submission("threshold")]
@@ -273,6 +274,18 @@ def test_blocks_of_queries_give_what_all_at_once_give(folder, monkeypatch):
     assert run("toy", 0.22)[1:] == whole
 
 
+def test_neighbours_answer_what_all_photos_do_and_their_recall_is_told(folder):
+    put_features("toy")
+    put_calibration("toy", nearest=0.5, centroid=0.1, duplicates=1.0)
+    put_validation("toy")
+    _, exact, submission = run("toy", 0.22)
+    near = settings(0.22).model_copy(update={"neighbours": "approximate"})
+    record = predict.run(near, "toy")
+    assert paths.submission("toy").read_text().splitlines() == submission
+    assert json.loads(paths.metrics("toy").read_text()) == exact | {"neighbour_recall": 1.0}  # so few are one list
+    assert record.params["neighbours"] == "approximate"
+
+
 def test_an_ensemble_weighs_the_scores_of_both_networks(folder):
     flattened = {image: np.sqrt(likely) / np.sqrt(likely).sum() for image, likely in PROBABILITIES.items()}
     put_features("toy", likely=flattened)
@@ -293,6 +306,7 @@ def test_an_ensemble_weighs_the_scores_of_both_networks(folder):
         "variant": "ensemble",
         "threshold": "auto",
         "scores": "toy_class duplicates threshold_class",
+        "neighbours": "exact",
     }
     assert {paths.features("toy"), paths.features("threshold")} <= {*record.inputs}
 
@@ -445,6 +459,7 @@ def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(fol
     assert last["map5"] == pytest.approx(0.7 * (1 / 2 + 1 / 3) / 2 + 0.3, rel=1e-5)
     assert "calibrate threshold: class " in capsys.readouterr().out
     said = {"variant": "threshold", "unknown_share": 0.3, "scores": "class duplicates", "calibration": "none"}
+    said["neighbours"] = "exact"
     assert record.params == said
     assert {paths.calibration("threshold"), paths.validation("threshold")} == {*record.outputs}
 

@@ -130,6 +130,7 @@ class Params(Section):
 
     threshold: Share | Literal["auto"]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    neighbours: Literal["exact", "approximate"]  # the photos that queries are compared with: all, or those near
     ensemble: Annotated[list[str], Field(min_length=2, max_length=2)]  # the variants that decide together
     final: Final
     data: Data

@@ -14,6 +14,8 @@ from whaleid.labels import NEW_WHALE
 
 DUPLICATES = "duplicates"
 """The score that needs no embeddings: 1 for the labels of a query's duplicates, else 0."""
+PHOTOS = 2**17
+"""That queries are compared with at a time: the cosines of 256 queries to them take 128 MiB."""
 NEIGHBOURS = 10
 """Whales whose likeness makes the `density` around a query."""
 
@@ -40,9 +42,9 @@ def gallery(embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.str_]) -
 def joined(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return (N, V * D), rows of unit length whose dot products are the mean over views (V, N, D) of cosines."""
     views, photos, dimensions = embeddings.shape
-    rows = embeddings.transpose(1, 0, 2).reshape(photos, views * dimensions)
-    unit: npt.NDArray[np.float32] = rows * np.float32(views**-0.5)
-    return unit
+    rows = np.empty((photos, views, dimensions), dtype=np.float32)
+    np.multiply(embeddings.transpose(1, 0, 2), np.float32(views**-0.5), out=rows)
+    return rows.reshape(photos, views * dimensions)
 
 
 def cosines(queries: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -67,8 +69,15 @@ def class_scores(queries: npt.NDArray[np.float32], centres: npt.NDArray[np.float
 
 def nearest_scores(queries: npt.NDArray[np.float32], among: Gallery) -> npt.NDArray[np.float32]:
     """Return (Q, W): the cosine of queries (V, Q, D) to the photo of each whale that is most like them."""
-    every = joined(queries) @ among.photos.T
-    nearest: npt.NDArray[np.float32] = np.maximum.reduceat(every, among.starts, axis=1)
+    rows, ends = joined(queries), np.append(among.starts[1:], len(among.photos))
+    nearest = np.empty((len(rows), len(among.whales)), dtype=np.float32)
+    first = 0
+    while first < len(nearest.T):  # as many whales at a time as have so many photos, but one at least
+        start = among.starts[first]
+        after = max(first + 1, int(np.searchsorted(ends, start + PHOTOS, side="right")))
+        some = rows @ among.photos[start : ends[after - 1]].T
+        np.maximum.reduceat(some, among.starts[first:after] - start, axis=1, out=nearest[:, first:after])
+        first = after
     return nearest
 
 

@@ -51,7 +51,8 @@ def run(params: Params, variant: str) -> Record:
     table = np.empty((len(names), len(images), len(whales) + 1), dtype=np.float32)
     density: list[float] = []
     by_centroid: list[list[str]] = []
-    for scores in networks.scores(names, images, validation.duplicate_evidence(asked, groups), photos, True):
+    among = networks.among(photos, params.neighbours)
+    for scores in among.scores(names, images, validation.duplicate_evidence(asked, groups), by_centroid=True):
         table[:, len(density) : len(density) + len(scores.density)] = scores.table
         density += scores.density.tolist()
         by_centroid += scores.by_centroid.tolist()
@@ -86,8 +87,9 @@ def run(params: Params, variant: str) -> Record:
             "unknown_share": params.split.unknown_share,
             "scores": " ".join(names),
             "calibration": decision.calibration.method,
+            "neighbours": params.neighbours,
         },
-        metrics=weights | {"bias": decision.fusion.bias} | figures | alone,
+        metrics=weights | {"bias": decision.fusion.bias} | figures | alone | among.recall(images),
         artifacts=[paths.threshold_curve(variant), paths.scores(variant)],
         inputs=[*map(paths.features, networks.features), paths.GROUPS, paths.LEAKS],
         outputs=[paths.calibration(variant), paths.validation(variant)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,8 @@ class Answered:
     automatic: float | None = None
     by_part: bool = False
     """Whether validation is answered at each row's own threshold: that is `auto`."""
+    recall: Mapping[str, float] = field(default_factory=dict)
+    """`neighbour_recall` of the queries, where not all photos are looked at."""
 
 
 def run(params: Params, variant: str) -> Record:
@@ -89,16 +91,17 @@ def run(params: Params, variant: str) -> Record:
     else:
         decision = from_json(json.loads(paths.calibration(calibrated_by).read_text(encoding="utf-8")))
         found = _by_scores(asked, params, variant, decision)
-        settings |= {"threshold": params.threshold, "scores": " ".join(decision.fusion.weights)}
+        scores = " ".join(decision.fusion.weights)
+        settings |= {"threshold": params.threshold, "scores": scores, "neighbours": params.neighbours}
         inputs += [*map(paths.features, params.networks_of(variant)), paths.calibration(calibrated_by)]
     if variant == paths.FINAL:
         settings["calibrated_by"] = calibrated_by
     elif variant != PHASH:
         inputs.append(paths.validation(variant))
 
-    figures: dict[str, float] = {}
+    figures = {**found.recall}
     if found.threshold is not None and found.automatic is not None:
-        figures = {"threshold": found.threshold, "threshold_auto": found.automatic}
+        figures |= {"threshold": found.threshold, "threshold_auto": found.automatic}
     answers = None
     if found.validation is not None:
         shares = params.split.unknown_share, validation.duplicate_share(leaks, catalog)
@@ -174,9 +177,10 @@ def _by_scores(asked: Asked, params: Params, variant: str, decision: Decision) -
     photos = [*asked.validation["Image"], *asked.every["Image"], *asked.test]
     networks = features.load(params.networks_of(variant), photos)
     whales = np.unique(asked.every["Id"].to_numpy(dtype=np.str_))
+    among = networks.among(asked.every, params.neighbours)
     best = [
         decision.best(scores.table, whales, scores.density)
-        for scores in networks.scores([*decision.fusion.weights], asked.test, asked.evidence, asked.every)
+        for scores in among.scores([*decision.fusion.weights], asked.test, asked.evidence)
     ]
     said = wide(np.concatenate([each.labels for each in best]), np.concatenate([each.values for each in best]))
     return Answered(
@@ -189,6 +193,7 @@ def _by_scores(asked: Asked, params: Params, variant: str, decision: Decision) -
         threshold,
         decision.threshold,
         by_part=params.threshold == "auto",
+        recall=among.recall(asked.test),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from whaleid import ranks
 from whaleid.errors import WhaleidError
 from whaleid.parallel import cores
 from whaleid.switches import switched_on
+from whaleid.training.sums import Add, by_backend, by_sockets
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=10)
@@ -37,6 +38,7 @@ class World:
     rank: int = 0
     size: int = 1
     same_norms: bool = True  # whether batch norms take their statistics from the whole batch, not from a part each
+    add: Add = by_backend  # what those are added up by
 
     @property
     def first(self) -> bool:
@@ -140,15 +142,19 @@ def joined(device: torch.device) -> Iterator[World]:
     # what is no tensor of a GPU goes by gloo
     backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE, device_id=device if gpu else None)
-    world = World(dist.get_rank(), dist.get_world_size(), same_norms)
+    rank, size = dist.get_rank(), dist.get_world_size()
     try:
-        yield world
+        with ExitStack() as kept:
+            add: Add = by_backend
+            if not gpu and size == ranks.beside():
+                add = kept.enter_context(by_sockets(rank, size, PATIENCE.total_seconds()))
+            yield World(rank, size, same_norms, add)
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not any(sign in str(error).lower() for sign in SIGNS):
             raise
         reason = str(error).splitlines()[0]
         raise WhaleidError(
-            f"process {world.rank} of {world.size} on {socket.gethostname()}: another one ended or does not answer "
+            f"process {rank} of {size} on {socket.gethostname()}: another one ended or does not answer "
             f"({reason}). All stop; its own error is above, or on its host. Run the same command again: training goes "
             f"on after its last whole epoch."
         ) from None

@@ -155,8 +155,6 @@ def train(
         # all below the last layer stands still and so do the photos: computed once, by all, and learnt from by each
         found = embed(network, packed, learn.rows, device, settings.flip != "off", world=world)
         known, world = torch.from_numpy(found).to(device), ALONE  # (V, P, D)
-    if world.size > 1 and world.same_norms:
-        norms.synchronise(network)
     show = Show(learn, settings, network.last.classes, device, world)
     folding = Folding(network.backbone.body, network.backbone.norms(still))
     speed = speeds.Speed()
@@ -166,6 +164,8 @@ def train(
             network.train()
             photos = standardise(torch.from_numpy(packed[some]).to(device))
             speed = speeds.choose(network, photos, total - len(state.epochs) * an_epoch, world)
+    if world.size > 1 and world.same_norms:
+        norms.synchronise(network, world.add)
     seen: speeds.Look = world.wrapped(network)
     if speed.compiled:
         seen = speeds.compiled(seen)

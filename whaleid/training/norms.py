@@ -8,25 +8,27 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from whaleid.training.sums import Add
 
-def synchronise(network: nn.Module) -> None:
-    """Make the batch norms of `network` that are trained take their statistics over all processes.
+
+def synchronise(network: nn.Module, add: Add) -> None:
+    """Make the batch norms of `network` that are trained take their statistics over all processes, by `add`.
 
     Names and values of weights stay as they are.
     """
     for name, layer in list(network.named_modules()):
         if isinstance(layer, _BatchNorm) and layer.weight.requires_grad:
-            network.set_submodule(name, _SynchronisedNorm(layer))
+            network.set_submodule(name, _SynchronisedNorm(layer, add))
 
 
 class _SynchronisedNorm(_BatchNorm):
-    def __init__(self, of: _BatchNorm) -> None:
+    def __init__(self, of: _BatchNorm, add: Add) -> None:
         super().__init__(of.num_features, of.eps, of.momentum)
+        self.add = add
         self.weight, self.bias = of.weight, of.bias
         self.running_mean, self.running_var = of.running_mean, of.running_var
         self.num_batches_tracked = of.num_batches_tracked
@@ -39,10 +41,22 @@ class _SynchronisedNorm(_BatchNorm):
         """Return `maps` (B, F, ...), each feature with mean 0 and deviation 1 over all processes, scaled, shifted."""
         if not self.training:
             return super().forward(maps)
-        mean, variance, count = _statistics(maps.detach())
+        mean, variance, count = self._statistics(maps.detach())
         self._remember(mean, variance * (count / (count - 1)))
-        normed: Tensor = _Normed.apply(maps, self.weight, self.bias, mean, variance, count, self.eps)
+        normed: Tensor = _Normed.apply(maps, self.weight, self.bias, mean, variance, count, self)
         return normed
+
+    def _statistics(self, maps: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Return mean and variance (F,) of `maps` (B, F, ...) over all processes, and of how many values."""
+        exact = maps if maps.is_cuda else maps.float()  # the CPU's statistics of bfloat16 are bfloat16 themselves
+        mean, variance = (each.double() for each in torch.batch_norm_update_stats(exact, None, None, 0.0))
+        count = maps.numel() // maps.shape[1]
+        # by sums and sums of squares, in double precision, so that nothing cancels
+        sums = torch.cat([count * mean, count * (variance + mean**2), mean.new_tensor([count])])
+        self.add(sums)
+        total = sums[-1].item()
+        mean, squares = (sums[:-1] / total).chunk(2)
+        return mean.float(), (squares - mean**2).clamp(min=0).float(), total
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
@@ -55,18 +69,6 @@ class _SynchronisedNorm(_BatchNorm):
         self.num_batches_tracked.add_(1)
 
 
-def _statistics(maps: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Return mean and variance (F,) of `maps` (B, F, ...) over all processes, and of how many values."""
-    mean, variance = (each.double() for each in torch.batch_norm_update_stats(maps, None, None, 0.0))
-    count = maps.numel() // maps.shape[1]
-    # by sums and sums of squares, in double precision, so that nothing cancels
-    sums = torch.cat([count * mean, count * (variance + mean**2), mean.new_tensor([count])])
-    dist.all_reduce(sums)
-    total = sums[-1].item()
-    mean, squares = (sums[:-1] / total).chunk(2)
-    return mean.float(), (squares - mean**2).clamp(min=0).float(), total
-
-
 class _Normed(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -77,22 +79,23 @@ class _Normed(torch.autograd.Function):
         mean: Tensor,
         variance: Tensor,
         count: float,
-        eps: float,
+        norm: _SynchronisedNorm,
     ) -> Tensor:
         context.save_for_backward(maps, weight, mean, variance)
-        context.count, context.eps = count, eps
-        return F.batch_norm(maps, mean, variance, weight, bias, training=False, eps=eps)
+        context.count, context.norm = count, norm
+        return F.batch_norm(maps, mean, variance, weight, bias, training=False, eps=norm.eps)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         maps, weight, mean, variance = context.saved_tensors
+        eps = context.norm.eps
         # with statistics that stand still; that they move with the maps is taken off below
         still, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, maps, weight, mean, variance, None, None, False, context.eps, [True, True, True]
+            gradient, maps, weight, mean, variance, None, None, False, eps, [True, True, True]
         )
         sums = torch.stack([of_weight, of_bias]).double()
-        dist.all_reduce(sums)
-        scale = weight / (variance + context.eps).sqrt() / context.count
+        context.norm.add(sums)
+        scale = weight / (variance + eps).sqrt() / context.count
         along, level = sums.float() * scale
-        moved = F.batch_norm(maps, mean, variance, along, level, training=False, eps=context.eps)
+        moved = F.batch_norm(maps, mean, variance, along, level, training=False, eps=eps)
         return still.sub_(moved), of_weight, of_bias, None, None, None, None

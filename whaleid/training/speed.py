@@ -49,18 +49,22 @@ def wanted(device: torch.device) -> bool:
 def choose(network: Network, photos: Tensor, steps: int, world: World) -> Speed:
     """Return what is fastest for `steps` steps on batches like `photos` (B, C, H, W), and print what was measured.
 
-    A copy of `network` is measured; it is left as it is. Of several processes, the first decides.
+    A copy of `network` is measured; it is left as it is. Of several processes, the first decides, and nothing is
+    compiled: what they exchange in between would cut the code to pieces.
     """
-    return world.shared(_chosen(network, photos, steps) if world.first else Speed())
+    return world.shared(_chosen(network, photos, steps, world) if world.first else Speed())
 
 
-def _chosen(network: Network, photos: Tensor, steps: int) -> Speed:
+def _chosen(network: Network, photos: Tensor, steps: int, world: World) -> Speed:
     device = photos.device
     probe = copy.deepcopy(network)
     plain = _seconds(_step(probe, probe, photos, half=False), device)
     halved = _seconds(_step(probe, probe, photos, half=True), device)
     half, best = halved < plain, min(plain, halved)
     said = f"speed: a step takes {1000 * plain:.0f} ms in float32, {1000 * halved:.0f} ms in bfloat16"
+    if world.size > 1:
+        print(f"{said}; not compiled: {world.size} processes", flush=True)
+        return Speed(half)
     if best * steps < 60 * MINUTES:
         print(f"{said}; not compiled: {steps:,} steps take {best * steps:.0f} s", flush=True)
         return Speed(half)

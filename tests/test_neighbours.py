@@ -1,0 +1,75 @@
+"""Photos that are found without looking at all of them, beside a search that looks at all."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from whaleid.identify import neighbours
+from whaleid.identify.neighbours import Neighbours
+from whaleid.identify.similarity import Gallery, gallery, joined, nearest_scores
+
+Rows = npt.NDArray[np.float32]
+
+
+def drawn(whales: int, photos: int) -> tuple[Gallery, Rows]:
+    """Return a gallery of so many photos of each whale, and one more of each as queries (2, Q, 16)."""
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(2, whales, 1, 16))
+    rows = (centres + 0.5 * random.normal(size=(2, whales, photos + 1, 16))).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=3, keepdims=True)
+    names = np.char.zfill(np.arange(whales).repeat(photos).astype(str), 5)
+    return gallery(rows[:, :, 1:].reshape(2, -1, 16), names), rows[:, :, 0]
+
+
+@pytest.fixture(scope="module")
+def many() -> tuple[Gallery, Rows, Neighbours]:
+    among, queries = drawn(3000, 4)
+    return among, queries, Neighbours(among)
+
+
+def test_nearly_all_of_the_most_alike_are_found(many: tuple[Gallery, Rows, Neighbours]) -> None:
+    among, queries, near = many
+    assert 1 <= near._index.nprobe < near._index.nlist == 187  # a part of the lists is looked into
+    exact, found = nearest_scores(queries, among), near.scores(queries)
+    assert found.shape == exact.shape == (3000, 3000)
+    assert (found.argmax(axis=1) == exact.argmax(axis=1)).mean() > 0.99
+    # of what is found, the cosine is the whale's own; nobody else is given more than any of those
+    own = np.isclose(found, exact, atol=1e-5)
+    least = found.min(axis=1, keepdims=True)
+    assert (own | (found == least)).all()
+    assert (own.sum(axis=1) >= 200).all()
+    assert np.isclose(np.sort(found)[:, -3:], np.sort(exact)[:, -3:], atol=1e-5).mean() > 0.98
+
+
+def test_recall_is_that_of_a_search_by_hand(many: tuple[Gallery, Rows, Neighbours]) -> None:
+    among, queries, near = many
+    asked = queries[:, :250]
+    rows = near._index.search(joined(asked), 10)[1]
+    cosines = joined(asked) @ among.photos.T
+    shares = []
+    for found, row in zip(rows, cosines, strict=True):
+        shares.append(len({*found.tolist()} & {*np.argsort(-row)[:10].tolist()}) / 10)
+    assert near.recall(asked) == pytest.approx(np.mean(shares), abs=1e-3)
+    assert 0.97 < near.recall(queries) <= 1
+
+
+def test_built_twice_it_finds_the_same(many: tuple[Gallery, Rows, Neighbours]) -> None:
+    among, queries, near = many
+    assert np.array_equal(Neighbours(among).scores(queries[:, :100]), near.scores(queries[:, :100]))
+
+
+def test_more_lists_are_looked_into_where_more_is_asked(
+    many: tuple[Gallery, Rows, Neighbours], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    among, queries, near = many
+    monkeypatch.setattr(neighbours, "RECALL", 0.5)
+    fewer = Neighbours(among)
+    assert fewer._index.nprobe < near._index.nprobe
+    assert fewer.recall(queries) < near.recall(queries)
+
+
+def test_a_small_gallery_is_looked_at_whole() -> None:
+    among, queries = drawn(9, 2)
+    near = Neighbours(among)
+    np.testing.assert_allclose(near.scores(queries), nearest_scores(queries, among), atol=1e-6)
+    assert near.recall(queries) == 1
