@@ -1,5 +1,6 @@
 """Photos that are found without looking at all of them, beside a search that looks at all."""
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -21,6 +22,10 @@ def drawn(whales: int, photos: int) -> tuple[Gallery, Rows]:
     return gallery(rows[:, :, 1:].reshape(2, -1, 16), names), rows[:, :, 0]
 
 
+def looked_into(near: Neighbours) -> int:
+    return int(faiss.extract_index_ivf(near._index.base_index).nprobe)
+
+
 @pytest.fixture(scope="module")
 def many() -> tuple[Gallery, Rows, Neighbours]:
     among, queries = drawn(3000, 4)
@@ -29,22 +34,21 @@ def many() -> tuple[Gallery, Rows, Neighbours]:
 
 def test_nearly_all_of_the_most_alike_are_found(many: tuple[Gallery, Rows, Neighbours]) -> None:
     among, queries, near = many
-    assert 1 <= near._index.nprobe < near._index.nlist == 187  # a part of the lists is looked into
+    assert looked_into(near) < 219  # of so many lists
     exact, found = nearest_scores(queries, among), near.scores(queries)
     assert found.shape == exact.shape == (3000, 3000)
     assert (found.argmax(axis=1) == exact.argmax(axis=1)).mean() > 0.99
-    # of what is found, the cosine is the whale's own; nobody else is given more than any of those
-    own = np.isclose(found, exact, atol=1e-5)
+    # no whale is given more than its own cosine, or than the least that is found
     least = found.min(axis=1, keepdims=True)
-    assert (own | (found == least)).all()
-    assert (own.sum(axis=1) >= 200).all()
+    assert (found <= np.maximum(exact, least) + 1e-5).all()
+    assert ((found > least).sum(axis=1) >= 63).all()  # 256 photos, four of a whale
     assert np.isclose(np.sort(found)[:, -3:], np.sort(exact)[:, -3:], atol=1e-5).mean() > 0.98
 
 
 def test_recall_is_that_of_a_search_by_hand(many: tuple[Gallery, Rows, Neighbours]) -> None:
     among, queries, near = many
     asked = queries[:, :250]
-    rows = near._index.search(joined(asked), 10)[1]
+    rows = near._index.search(joined(asked), neighbours.FOUND)[1]
     cosines = joined(asked) @ among.photos.T
     shares = []
     for found, row in zip(rows, cosines, strict=True):
@@ -64,7 +68,7 @@ def test_more_lists_are_looked_into_where_more_is_asked(
     among, queries, near = many
     monkeypatch.setattr(neighbours, "RECALL", 0.5)
     fewer = Neighbours(among)
-    assert fewer._index.nprobe < near._index.nprobe
+    assert looked_into(fewer) < looked_into(near)
     assert fewer.recall(queries) < near.recall(queries)
 
 

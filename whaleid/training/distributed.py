@@ -93,6 +93,12 @@ class World:
             return network
         return DistributedDataParallel(network, gradient_as_bucket_view=True)
 
+    def level(self, network: nn.Module) -> None:
+        """Make what batch norms of `network` remember in every process what it is in the first."""
+        if self.size > 1 and not self.same_norms:  # else they remember the same
+            for memory in network.buffers():
+                dist.broadcast(memory, src=0)
+
     def _bounds(self, count: int) -> list[int]:
         each, more = divmod(count, self.size)
         return [rank * each + min(rank, more) for rank in range(self.size + 1)]
@@ -155,7 +161,7 @@ def joined(device: torch.device) -> Iterator[World]:
         reason = str(error).splitlines()[0]
         raise WhaleidError(
             f"process {rank} of {size} on {socket.gethostname()}: another one ended or does not answer "
-            f"({reason}). All stop; its own error is above, or on its host. Run the same command again: training goes "
-            f"on after its last whole epoch."
+            f"({reason}). All stop; its own error is above, or on its host. Run the same command again; a training "
+            f"goes on after its last whole epoch."
         ) from None
     dist.destroy_process_group()

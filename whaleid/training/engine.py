@@ -198,6 +198,7 @@ def train(
                 cycle.step()
                 loss_sum += loss.detach() * len(columns)
                 ended = time.perf_counter()
+        world.level(network)
         learning: dict[str, float] = {"rate": rate, "loss": loss_sum.item() / shown}
         if classified:
             learning["accuracy"] = right.item() / shown

@@ -54,6 +54,6 @@ def launch(count: int, arguments: Sequence[str]) -> None:
         rank, failure = error.get_first_failure()
         how = failure.signal_name() if failure.exitcode < 0 else f"exit code {failure.exitcode}, its error is above"
         raise WhaleidError(
-            f"process {rank} of {count} ended ({how}) and all were stopped. Run the same command again: training goes "
-            "on after its last whole epoch."
+            f"process {rank} of {count} ended ({how}) and all were stopped. Run the same command again; a "
+            "training goes on after its last whole epoch."
         ) from None

@@ -78,11 +78,11 @@ class Show:
                 mirrored = torch.zeros_like(mirrored)
             elif self.settings.flip == "identity":
                 columns = columns + mirrored * (self.columns // 2)
-            own = self.world.part(len(batch))
+            own = self.world.part(batch.size)
             return [
-                take(batch[own].reshape(-1)),
-                mirrored[own].reshape(-1),
-                drawn[own, :, 1:].reshape(-1, DRAWS),
+                take(batch.reshape(-1)[own]),
+                mirrored.reshape(-1)[own],
+                drawn.reshape(-1, 1 + DRAWS)[own, 1:],
                 columns.reshape(-1),
             ]
 
