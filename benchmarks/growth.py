@@ -3,8 +3,9 @@
     python benchmarks/growth.py [--sizes 1,4,16]
 
 For each size, the stages of a clean clone run one after another, on whole photos instead of crops, with one epoch of
-one network of all whales. Prints a table of seconds and peak memory, what a photo more costs by the last two sizes, and
-what a million labelled photos would then take. Two cores are used. The last line is one JSON object.
+one network of all whales. Prints a table of seconds and peak memory, and what a million labelled photos would take: by
+the line through the last two sizes or, where what is compared or held is queries times photos, of which both become
+more, by the parabola through the last three. Two cores are used. The last line is one JSON object.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from measure import Cost, clone, limit_cores, run
 from ruamel.yaml import YAML
@@ -24,6 +26,8 @@ MEASURED = {
     "calibrate": ["calibrate", "margin"],
     "predict": ["predict", "margin"],
 }
+DEGREES = {"calibrate": (2, 2), "predict": (2, 1)}
+"""Of the curves of seconds and of memory; those of other stages are lines."""
 BEFORE = (["sample"], ["catalog"], ["dedup"], ["split"], ["backbone"], ["boxes"])
 MILLION = 1_000_000
 
@@ -31,27 +35,23 @@ MILLION = 1_000_000
 def main() -> None:
     """Measure, print a table, and one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="1,4,16", help="times the drawn catalogue, two or more, ascending")
+    parser.add_argument("--sizes", default="1,4,16", help="times the drawn catalogue, three or more, ascending")
     sizes = [int(size) for size in parser.parse_args().sizes.split(",")]
     limit_cores(2)
     with tempfile.TemporaryDirectory() as temporary:
         found = [measure(Path(temporary) / f"times{size}", size) for size in sizes]
     photos = [labelled for labelled, _ in found]
     print(f"{'labelled photos':10}" + "".join(f"{count:>20,}" for count in photos) + f"{'a million':>20}")
-    figures: dict[str, object] = {"photos": photos}
+    figures: dict[str, object] = {"photos": [*photos, MILLION]}
     for name in MEASURED:
         costs = [cost[name] for _, cost in found]
-        share = (MILLION - photos[-1]) / (photos[-1] - photos[-2])
-        seconds = costs[-1].seconds + share * (costs[-1].seconds - costs[-2].seconds)
-        gib = costs[-1].peak_gib + share * (costs[-1].peak_gib - costs[-2].peak_gib)
-        cells = [*((cost.seconds, cost.peak_gib) for cost in costs), (seconds, gib)]
+        seconds, gib = [cost.seconds for cost in costs], [cost.peak_gib for cost in costs]
+        for values, degree in zip((seconds, gib), DEGREES.get(name, (1, 1)), strict=True):
+            curve = np.polynomial.Polynomial.fit(photos[-degree - 1 :], values[-degree - 1 :], degree)
+            values.append(float(curve(MILLION)))
+        cells = zip(seconds, gib, strict=True)
         print(f"{name:15}" + "".join(f"{took:9.1f} s {peak:5.1f} GiB" for took, peak in cells))
-        figures[name] = {
-            "seconds": [round(cost.seconds, 2) for cost in costs],
-            "gib": [round(cost.peak_gib, 2) for cost in costs],
-            "million_seconds": round(seconds),
-            "million_gib": round(gib, 1),
-        }
+        figures[name] = {"seconds": [round(each, 1) for each in seconds], "gib": [round(each, 2) for each in gib]}
     print(json.dumps(figures))
 
 

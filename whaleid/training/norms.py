@@ -46,15 +46,15 @@ class _SynchronisedNorm(_BatchNorm):
         normed: Tensor = _Normed.apply(maps, self.weight, self.bias, mean, variance, count, self)
         return normed
 
-    def _statistics(self, maps: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Return mean and variance (F,) of `maps` (B, F, ...) over all processes, and of how many values."""
+    def _statistics(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and variance (F,) of `maps` (B, F, ...) over all processes, and () of how many values."""
         exact = maps if maps.is_cuda else maps.float()  # the CPU's statistics of bfloat16 are bfloat16 themselves
         mean, variance = (each.double() for each in torch.batch_norm_update_stats(exact, None, None, 0.0))
         count = maps.numel() // maps.shape[1]
         # by sums and sums of squares, in double precision, so that nothing cancels
-        sums = torch.cat([count * mean, count * (variance + mean**2), mean.new_tensor([count])])
+        sums = torch.cat([count * mean, count * (variance + mean**2), mean.new_full((1,), count)])
         self.add(sums)
-        total = sums[-1].item()
+        total = sums[-1]  # no number of Python's: a GPU would have to be waited for
         mean, squares = (sums[:-1] / total).chunk(2)
         return mean.float(), (squares - mean**2).clamp(min=0).float(), total
 
@@ -78,7 +78,7 @@ class _Normed(torch.autograd.Function):
         bias: Tensor,
         mean: Tensor,
         variance: Tensor,
-        count: float,
+        count: Tensor,
         norm: _SynchronisedNorm,
     ) -> Tensor:
         context.save_for_backward(maps, weight, mean, variance)
