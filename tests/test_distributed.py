@@ -17,6 +17,7 @@ from stripes import write_stripes
 
 from whaleid import files, paths
 from whaleid.errors import WhaleidError
+from whaleid.parallel import cores
 from whaleid.params import Params
 from whaleid.stages import backbone
 from whaleid.training import launching
@@ -51,6 +52,7 @@ from pathlib import Path
 from torch import nn
 from whaleid.training import norms
 from whaleid.training.distributed import joined
+from whaleid.training.sums import by_backend
 
 with joined(torch.device("cpu")) as world:
     torch.manual_seed(0)
@@ -62,7 +64,7 @@ with joined(torch.device("cpu")) as world:
 
     expected = alone(photos)
     (expected - wanted).square().mean().backward()
-    norms.synchronise(shared, world.add)
+    norms.synchronise(shared, by_backend if "by_backend" in sys.argv else world.add)
     wrapped = world.wrapped(shared)
     found = world.gathered(wrapped(photos[world.part(7)]), 7)
     (found - wanted).square().mean().backward()
@@ -85,11 +87,11 @@ def torchrun(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, 3])
-def test_gradients_and_statistics_are_those_of_the_whole_batch(processes: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("processes", "summed"), [(2, "by_sockets"), (3, "by_sockets"), (3, "by_backend")])
+def test_gradients_and_statistics_are_those_of_the_whole_batch(processes: int, summed: str, tmp_path: Path) -> None:
     script = tmp_path / "whole.py"
     script.write_text(WHOLE)
-    ended = torchrun(processes, str(script), str(tmp_path))
+    ended = torchrun(processes, str(script), str(tmp_path), summed)
     assert ended.returncode == 0, ended.stderr
     assert sorted(path.name for path in tmp_path.glob("*.agrees")) == [f"{rank}.agrees" for rank in range(processes)]
 
@@ -111,6 +113,14 @@ try:
         torch.testing.assert_close(found, rows.sum(dim=1))
         alike = world.every(found.numpy().tobytes())
         assert alike == alike[:1] * world.size
+
+        world.agree("same")
+        told = ""
+        try:
+            world.agree(f"mark {max(world.rank, 1)}")
+        except WhaleidError as error:
+            told = str(error)
+        assert told.startswith("process 2 of 3 has other photos, parameters, networks or code than process 0"), told
 
         norm = torch.nn.BatchNorm1d(3)
         norm.running_mean.fill_(world.rank + 1)
@@ -167,7 +177,15 @@ TRIPLET = {"loss": {"kind": "triplet", "scale": 16, "margin": 0.3, "centres": 1}
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("processes", "changes"), [(2, {}), (3, TRIPLET), (2, {"layers": "upper"}), (2, {"layers": "last"})], ids=str
+    ("processes", "changes"),
+    [
+        (2, {}),
+        (3, TRIPLET),
+        (2, {"layers": "upper"}),
+        (2, {"layers": "last"}),
+        (2, {"layers": "last", "augment": False}),
+    ],
+    ids=str,
 )
 def test_several_processes_learn_what_one_does(processes: int, changes: dict[str, object], toy: Project) -> None:
     toy(**changes)
@@ -181,7 +199,7 @@ def test_several_processes_learn_what_one_does(processes: int, changes: dict[str
     assert ended.returncode == 0, ended.stderr
     lines = ended.stdout.splitlines()
     assert sum(line.startswith("epoch 2 of 3: loss") for line in lines) == 1  # one of them talks
-    assert f"on cpu (1 threads), {processes} processes" in lines[0]
+    assert f"on cpu ({max(1, cores() // processes)} threads), {processes} processes" in lines[0]
     together = files.read_csv(paths.history("toy"))
     pd.testing.assert_frame_equal(together, alone, rtol=2e-3, atol=1e-3)
 
@@ -204,6 +222,22 @@ def test_processes_of_a_cpu_may_compute_in_half_precision(toy: Project, monkeypa
     assert said.count("speed: a step takes") == 1
     assert "; not compiled: 2 processes" in said
     assert files.read_csv(paths.history("toy"))["loss"].to_numpy() == pytest.approx(one.to_numpy(), rel=0.05)
+
+
+@pytest.mark.slow
+def test_more_processes_than_photos_in_a_batch_are_refused(toy: Project) -> None:
+    toy(batch=2)
+    ended = torchrun(3, "-m", "whaleid", "train", "toy")
+    assert ended.returncode == 1
+    assert "error: 3 processes need 3 photos in a batch, but there are batches of 2: start fewer" in ended.stderr
+
+
+@pytest.mark.slow
+def test_only_some_stages_are_shared(toy: Project) -> None:
+    toy()
+    ended = torchrun(1, "-m", "whaleid", "predict", "toy")
+    assert ended.returncode == 1
+    assert "error: Several processes share train and embed; run predict without torchrun." in ended.stderr
 
 
 @pytest.mark.slow
@@ -281,12 +315,20 @@ def test_a_number_of_processes_that_is_none(asked: str, monkeypatch: pytest.Monk
         launching.processes(64)
 
 
+def test_one_device_is_not_for_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("WHALEID_DEVICE", "cuda:1")
+    with pytest.raises(WhaleidError, match=r"^WHALEID_DEVICE=cuda:1 is one device, but 2 processes"):
+        pick_device()
+
+
 def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     monkeypatch.setenv("WHALEID_DEVICE", "cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(WhaleidError, match="torchrun started 4 processes on this host, which has 2 GPUs"):
+    with pytest.raises(WhaleidError, match="4 processes were started on this host, which has 2 GPUs"):
         pick_device()
 
 

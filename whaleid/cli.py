@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,6 +43,9 @@ def main() -> None:
     # Threads that wait for each other spin, by default for so long that two trainings side by side, as in `dvc queue
     # start --jobs 2`, each ran at a twentieth of their speed; with short spins, at half. Read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    if ranks.launched():
+        # as Ctrl-C: what is stopped with the others leaves no run of MLflow's open
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not ranks.first():  # the first process says it all
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end
     try:
@@ -81,6 +85,10 @@ def _run(stage: str, variant: str | None = None) -> None:
         raise WhaleidError(
             f"There is no variant {variant!r} to {stage} in {paths.PARAMS}; there are: {', '.join(named)}."
         )
+    if stage not in SHARED and ranks.launched():
+        from whaleid.errors import WhaleidError
+
+        raise WhaleidError(f"Several processes share {' and '.join(SHARED)}; run {stage} without torchrun.")
     if stage in SHARED and variant is not None:
         from whaleid.training import launching
 

@@ -11,7 +11,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from whaleid.identify.similarity import Gallery, joined
+from whaleid.identify.similarity import Gallery, centroid_scores, joined, nearest_scores
 
 FOUND = 256
 """Photos that are found for a query."""
@@ -24,7 +24,7 @@ RECALL = 0.99
 SAMPLE = 256
 """Queries by which recall is measured."""
 FEW = 10_000
-"""Photos that are all looked at: that is no slower."""
+"""Photos that are all looked at: that is faster."""
 EACH = 64
 """Photos a list by which its mean is found."""
 TOGETHER = 4
@@ -43,10 +43,8 @@ class Neighbours:
         photos, dimensions = among.photos.shape
         whales = np.arange(len(among.whales))
         self._whale = np.repeat(whales, np.diff(among.starts, append=photos))  # (G,), the row of each photo's whale
-        self._index: Any
+        self._index: Any = None
         if photos <= FEW:
-            self._index = faiss.IndexFlatIP(dimensions)
-            self._index.add(among.photos)
             return
         lists, codes = round(2 * photos**0.5), -(-dimensions // TOGETHER)
         kind = f"Pad{codes * TOGETHER},IVF{lists},PQ{codes}x4fs,RFlat"
@@ -57,42 +55,40 @@ class Neighbours:
         self._index.train(among.photos)
         self._index.add(among.photos)
         some = _some(among.photos)
-        nearest = self._nearest(some)
+        nearest = self._nearest(some, NEAREST + 1)[:, 1:]  # of a photo of the gallery, itself is the first
         while self._share(some, nearest) < RECALL and parted.nprobe < lists:
             parted.nprobe *= 2
 
     def scores(self, queries: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return (Q, W), as `similarity.nearest_scores` of queries (V, Q, D), by the photos that are found.
 
-        Whales of which none is found are given the least cosine that is.
+        Whales of which none is found are given the cosine to their centroid, or the least that is found where that is
+        less.
         """
-        cosines, rows = self._found(joined(queries))
+        if self._index is None:
+            return nearest_scores(queries, self._among)
+        cosines, rows = self._index.search(joined(queries), FOUND)
         found = rows >= 0  # where the lists hold fewer, the rest are -1
         least = np.where(found, cosines, np.inf).min(axis=1, keepdims=True)
-        nearest: npt.NDArray[np.float32] = np.repeat(least, len(self._among.whales), axis=1)
+        nearest: npt.NDArray[np.float32] = np.minimum(centroid_scores(queries, self._among), least)
         query = np.broadcast_to(np.arange(len(rows))[:, None], rows.shape)
         np.maximum.at(nearest, (query[found], self._whale[rows[found]]), cosines[found])
         return nearest
 
     def recall(self, queries: npt.NDArray[np.float32]) -> float:
         """Return which share of the ten photos most like queries (V, Q, D) is found, by 256 of them at most."""
+        if self._index is None:
+            return 1.0
         some = _some(joined(queries))
-        return self._share(some, self._nearest(some))
+        return self._share(some, self._nearest(some, NEAREST))
 
-    def _found(self, queries: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Return (Q, K), cosines of rows (Q, V * D) and the photos that are found, the most alike first."""
-        found: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
-        found = self._index.search(queries, min(FOUND, len(self._whale)))
-        return found
-
-    def _nearest(self, queries: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-        """Return (Q, 10), the photos that are most like rows (Q, V * D)."""
-        count = min(NEAREST, len(self._whale))
+    def _nearest(self, queries: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
+        """Return (Q, count), the photos that are most like rows (Q, V * D), the most alike first."""
         rows: npt.NDArray[np.int64] = faiss.knn(queries, self._among.photos, count, faiss.METRIC_INNER_PRODUCT)[1]
         return rows
 
     def _share(self, queries: npt.NDArray[np.float32], nearest: npt.NDArray[np.int64]) -> float:
-        rows = self._found(queries)[1]
+        rows = self._index.search(queries, FOUND)[1]
         return float(np.mean([np.isin(row, found).mean() for row, found in zip(nearest, rows, strict=True)]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,8 @@ def run(params: Params, variant: str) -> Record:
     Of several processes that torchrun started, each computes a part and the first one writes.
 
     Raises:
-        WhaleidError: the network was trained on photos of another size, or of several processes one ended.
+        WhaleidError: the network was trained on photos of another size, or of several processes one has another
+            network than the first, or ended.
     """
     device = pick_device()
     with distributed.joined(device) as world:
@@ -36,10 +38,13 @@ def run(params: Params, variant: str) -> Record:
 
 def _run(params: Params, variant: str, device: torch.device, world: World) -> Record:
     path = paths.checkpoint(variant)
-    network, description = checkpoint.from_checkpoint(checkpoint.loads(path.read_bytes(), str(path)), str(path))
+    content = path.read_bytes()
+    network, description = checkpoint.from_checkpoint(checkpoint.loads(content, str(path)), str(path))
     photos = packed.load()
     description.check_photos(photos.shape, str(path))
     settings = params.settings_of(variant)
+    shown = [settings.zoom, settings.tilt, photos.images]
+    world.agree(hashlib.sha256(content + repr(shown).encode()).hexdigest())
     everything = np.arange(len(photos.images))
     embeddings = embed(
         network, photos.array, everything, device, description.flip != "off", settings.zoom, settings.tilt, world

@@ -79,14 +79,10 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
     )
     # of this very training: other photos, parameters or code would not lead where it was going
     asked = settings.model_dump(exclude={"init", *LATER})
-    machine = [device.type, speed.wanted(device), torch.__version__, losses_version]
+    machine = [device.type, speed.wanted(device), world.same_norms, torch.__version__, losses_version]
     facts = repr([asked, params.seed, machine, photos.images])
     mark = _mark(facts, photos.array, begun, _csv(chosen), _csv(check_on), *_sources())
-    if others := [rank for rank, each in enumerate(world.every(mark)) if each != world.shared(mark)]:
-        raise WhaleidError(
-            f"process {others[0]} of {world.size} has other photos, parameters or code than process 0: give all the "
-            "same commit and `dvc pull`, or a folder that all share."
-        )
+    world.agree(mark)
     unfinished = paths.unfinished(variant)
     memory = engine.Memory(
         world.shared(_kept(unfinished, mark) if world.first else None),

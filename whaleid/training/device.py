@@ -15,16 +15,21 @@ def pick_device() -> torch.device:
     Of several processes that torchrun started on this host, each has a GPU of its own.
 
     Raises:
-        WhaleidError: the environment names a device that this machine hasn't got, or there are more processes than
-            GPUs.
+        WhaleidError: the environment names a device that this machine hasn't got, or one for several processes, or
+            there are more processes than GPUs.
     """
     named = os.environ.get("WHALEID_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     beside = ranks.beside()
-    if named == "cuda" and beside > 1:
+    if named.startswith("cuda:") and beside > 1:
+        raise WhaleidError(
+            f"WHALEID_DEVICE={named} is one device, but {beside} processes were started on this host: unset it, or set "
+            "cuda."
+        )
+    if named == "cuda" and ranks.launched():
         if beside > torch.cuda.device_count():
             raise WhaleidError(
-                f"torchrun started {beside} processes on this host, which has {torch.cuda.device_count()} GPUs: start "
-                "as many processes as GPUs, or set WHALEID_DEVICE=cpu."
+                f"{beside} processes were started on this host, which has {torch.cuda.device_count()} GPUs: start as "
+                "many processes as GPUs, or set WHALEID_DEVICE=cpu."
             )
         named = f"cuda:{os.environ['LOCAL_RANK']}"
     try:

@@ -6,6 +6,7 @@ processes, so that it changes nothing of a result but its rounding.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,8 +28,8 @@ from whaleid.switches import switched_on
 from whaleid.training.sums import Add, by_backend, by_sockets
 
 T = TypeVar("T")
-PATIENCE = timedelta(minutes=10)
-"""How long one process waits for the others before it gives up: longer than any of them writes or tracks."""
+PATIENCE = timedelta(hours=1)
+"""How long one process waits for the others: longer than one may be behind. That one has ended is told at once."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,27 @@ class World:
         dist.all_gather_object(values, value)
         return values
 
+    def agree(self, mark: str) -> None:
+        """Check that all processes have the same `mark` of what they are about to work with.
+
+        Raises:
+            WhaleidError: one has another than the first; in all of them.
+        """
+        marks = self.every(mark)
+        if others := [rank for rank, each in enumerate(marks) if each != marks[0]]:
+            raise WhaleidError(
+                f"process {others[0]} of {self.size} has other photos, parameters, networks or code than process 0: "
+                "give all the same commit and `dvc pull`, or a folder that all share."
+            )
+
     def wrapped(self, network: nn.Module) -> nn.Module:
         """Return what computes as `network` does, and whose gradients are the mean over processes.
 
-        At each step, it takes what batch norms remember from the first process.
+        Where batch norms remember other things in each, it takes them from the first process at each step.
         """
         if self.size == 1:
             return network
-        return DistributedDataParallel(network, gradient_as_bucket_view=True)
+        return DistributedDataParallel(network, broadcast_buffers=not self.same_norms, gradient_as_bucket_view=True)
 
     def level(self, network: nn.Module) -> None:
         """Make what batch norms of `network` remember in every process what it is in the first."""
@@ -143,13 +157,13 @@ def joined(device: torch.device) -> Iterator[World]:
         return
     same_norms = switched_on("WHALEID_SYNC_NORMS", default="on")
     gpu = device.type == "cuda"
-    if not gpu:  # torchrun asks for one thread each, however many cores there are
-        torch.set_num_threads(max(1, cores() // ranks.beside()))
-    # what is no tensor of a GPU goes by gloo
-    backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE, device_id=device if gpu else None)
-    rank, size = dist.get_rank(), dist.get_world_size()
+    # torchrun asks for one thread each, however many cores there are
+    torch.set_num_threads(max(1, cores() // ranks.beside()))
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     try:
+        # what is no tensor of a GPU goes by gloo
+        backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
+        dist.init_process_group(backend, timeout=PATIENCE, device_id=device if gpu else None)
         with ExitStack() as kept:
             add: Add = by_backend
             if not gpu and size == ranks.beside():

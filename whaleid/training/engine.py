@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from whaleid.errors import WhaleidError
 from whaleid.model.folding import Folding
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
@@ -126,7 +127,8 @@ def train(
         An `Epoch` for each epoch, and how they were computed.
 
     Raises:
-        WhaleidError: `layers` is `upper`, and the backbone has no first layers to keep.
+        WhaleidError: `layers` is `upper`, and the backbone has no first layers to keep; or there are more processes
+            than photos in a batch.
     """
     network.to(device).to(memory_format=torch.channels_last)
     still: list[nn.Module] = []
@@ -142,6 +144,12 @@ def train(
     rows_a_batch = settings.batch // settings.per_whale
     an_epoch = steps(shown // settings.per_whale, rows_a_batch)
     total = settings.epochs * an_epoch
+    smallest = shown // settings.per_whale // an_epoch * settings.per_whale
+    if smallest < (needed := world.size if world.same_norms else 2 * world.size):
+        raise WhaleidError(
+            f"{world.size} processes need {needed} photos in a batch, but there are batches of {smallest}: start fewer "
+            "processes, or raise `batch`."
+        )
     state = _State.new(network, settings, total)
     optimiser, cycle = state.optimiser, state.cycle
     if memory.last:
@@ -150,16 +158,19 @@ def train(
             log_epoch(number, epoch.learning | epoch.speed)
     else:
         _imprint(network, packed, learn, device, seed, world)
-    known = None
-    if settings.layers == "last" and not settings.augment:
-        # all below the last layer stands still and so do the photos: computed once, by all, and learnt from by each
-        found = embed(network, packed, learn.rows, device, settings.flip != "off", world=world)
-        known, world = torch.from_numpy(found).to(device), ALONE  # (V, P, D)
+    known = checked = None
+    if settings.layers == "last":  # all below it stands still: what is computed once is good for every epoch
+        if len(check.rows):
+            checked = embed(network, packed, check.rows, device, False, world=world)[0]
+        if not settings.augment:  # and so do the photos, from which each process then learns all
+            found = embed(network, packed, learn.rows, device, settings.flip != "off", world=world)
+            known, world = torch.from_numpy(found).to(device), ALONE  # (V, P, D)
     show = Show(learn, settings, network.last.classes, device, world)
     folding = Folding(network.backbone.body, network.backbone.norms(still))
     speed = speeds.Speed()
     if speeds.wanted(device) and known is None:
-        some = np.resize(learn.rows, settings.batch)[world.part(settings.batch)]
+        own = world.part(settings.batch)
+        some = np.resize(learn.rows, max(2, own.stop - own.start))  # of one photo, norms could say nothing
         with folding.folded():
             network.train()
             photos = standardise(torch.from_numpy(packed[some]).to(device))
@@ -204,8 +215,9 @@ def train(
             learning["accuracy"] = right.item() / shown
         seconds = time.perf_counter() - started
         figures = {"photos_per_second": shown / seconds, "network_share": 1 - waited / seconds}
-        if classified:
-            learning |= _check(network, packed, check, settings, device, world)
+        if classified and len(check.rows):
+            now = embed(network, packed, check.rows, device, False, world=world)[0] if checked is None else checked
+            learning |= _check(network, now, check, settings)
         state.epochs.append(Epoch(learning, figures))
         log_epoch(number, learning | figures)
         said = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in learning.items() if name != "rate")
@@ -228,19 +240,10 @@ def _generators(seed: int, epoch: int, rank: int) -> tuple[np.random.Generator, 
     return np.random.default_rng(order), torch.Generator().manual_seed(int(draws.generate_state(1, np.uint64)[0] >> 1))
 
 
-def _check(
-    network: Network,
-    packed: npt.NDArray[np.uint8],
-    check: Photos,
-    settings: Variant,
-    device: torch.device,
-    world: World,
-) -> dict[str, float]:
-    if not len(check.rows):
-        return {}
-    embeddings = torch.from_numpy(embed(network, packed, check.rows, device, False, world=world)[0]).to(device)
+def _check(network: Network, embeddings: npt.NDArray[np.float32], check: Photos, settings: Variant) -> dict[str, float]:
+    device = network.last.weight.device
     with torch.no_grad():
-        cosines = network.last(embeddings)
+        cosines = network.last(torch.from_numpy(embeddings).to(device))
     if settings.flip == "identity":
         cosines = cosines[:, : network.last.classes // 2]
     classes = torch.from_numpy(check.classes).to(device)

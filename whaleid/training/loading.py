@@ -23,6 +23,10 @@ def fetched(
     gpu = device.type == "cuda"
     stream = torch.cuda.Stream(device) if gpu else None  # type: ignore[no-untyped-call]
 
+    def begin() -> None:
+        if gpu:  # else a thread begins on the first one, whichever is its process's own
+            torch.cuda.set_device(device)
+
     def bring(batch: T) -> tuple[list[Tensor], torch.cuda.Event | None]:
         tensors = fetch(batch)
         if stream is None:
@@ -32,7 +36,7 @@ def fetched(
             return there, stream.record_event()
 
     waiting: deque[Future[tuple[list[Tensor], torch.cuda.Event | None]]] = deque()
-    with ThreadPoolExecutor(1, "fetch") as reader:
+    with ThreadPoolExecutor(1, "fetch", initializer=begin) as reader:
         try:
             for batch in batches:
                 waiting.append(reader.submit(bring, batch))

@@ -89,13 +89,13 @@ class _Normed(torch.autograd.Function):
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         maps, weight, mean, variance = context.saved_tensors
         eps = context.norm.eps
-        # with statistics that stand still; that they move with the maps is taken off below
+        # with statistics that stand still; that they move with the maps is taken off below. GPUs want them twice
+        scale = (variance + eps).rsqrt()
         still, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, maps, weight, mean, variance, None, None, False, eps, [True, True, True]
+            gradient, maps, weight, mean, variance, mean, scale, False, eps, [True, True, True]
         )
         sums = torch.stack([of_weight, of_bias]).double()
         context.norm.add(sums)
-        scale = weight / (variance + eps).sqrt() / context.count
-        along, level = sums.float() * scale
+        along, level = sums.float() * (weight * scale / context.count)
         moved = F.batch_norm(maps, mean, variance, along, level, training=False, eps=eps)
         return still.sub_(moved), of_weight, of_bias, None, None, None, None

@@ -21,6 +21,8 @@ from torch import Tensor
 
 Add = Callable[[Tensor], None]
 """Makes a tensor the sum of all processes' tensors of this shape."""
+HELD = 2**17
+"""Bytes that a socket holds until they are read: some systems take no more than 8 KiB unless asked."""
 SPIN = 0.002
 """Seconds in which a process looks for the others' values again and again before it sleeps until they come."""
 
@@ -34,8 +36,7 @@ def by_backend(values: Tensor) -> None:
 def by_sockets(rank: int, size: int, patience: float) -> Iterator[Add]:
     """Connect `size` processes of this host and yield what adds up float64 tensors (N,) of the CPU.
 
-    All get the same sum to the last bit. A tensor should stay below what a socket holds
-    (some 100 KiB), since all send before they read.
+    All get the same sum to the last bit. A tensor should stay below `HELD`, since all send before they read.
 
     Raises:
         RuntimeError: in the block, another process closed its connection, or did not answer for `patience` seconds.
@@ -78,6 +79,9 @@ def _connected(rank: int, size: int, kept: ExitStack) -> dict[int, socket.socket
             peer = kept.enter_context(listener.accept()[0])
             peers[int.from_bytes(peer.recv(4, socket.MSG_WAITALL), "big")] = peer
         (folder / str(rank)).unlink()
+    for peer in peers.values():
+        for direction in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            peer.setsockopt(socket.SOL_SOCKET, direction, HELD)
     dist.barrier()  # all are connected
     if rank == 0:
         folder.rmdir()
