@@ -6,7 +6,8 @@ On photos of the drawn catalogue, turn by turn so that a busy machine slows all 
 
 - a plain loop: torchvision's ImageFolder, a DataLoader (with and without workers; the faster counts), transforms of the
   same kinds, default layout, float32, with the same network, size and batch;
-- whaleid's own training (`cpu_ratio` to the plain loop), as every CPU computes;
+- whaleid's own training (`cpu_ratio` to the plain loop), as every CPU computes, from photos that the stage `pack` has
+  read; of both, the second epoch counts;
 - the same step on photos that are ready in memory, neither loaded nor changed (`step_share` of it is reached);
 - one process with two threads and twice the batch, beside two gloo processes with one thread each (`ddp_ratio`), and
   how far their losses lie apart, beside how far one process with one thread lies from one with two (float error);
@@ -44,6 +45,7 @@ from whaleid.training.device import pick_device
 from whaleid.training.distributed import ALONE, World, joined
 from whaleid.training.engine import Memory, train
 from whaleid.training.showing import Photos
+from whaleid.training.speed import Speed, compiled
 
 EMBEDDING = 256
 EPOCHS = 3
@@ -63,17 +65,17 @@ def network(backbone: str, classes: int) -> Network:
 
 def whaleid(
     packed: np.ndarray, photos: Photos, backbone: str, given: Variant, device: torch.device, world: World = ALONE
-) -> list[dict[str, float]]:
-    """Train, and return the figures of each epoch."""
+) -> tuple[list[dict[str, float]], Speed]:
+    """Train, and return the figures of each epoch and how they were computed."""
     nothing = Photos(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
     memory = Memory(None, lambda _: None)
     trained = network(backbone, int(photos.classes.max()) + 1)
-    epochs, _ = train(trained, packed, photos, nothing, given, 0, device, lambda *_: None, memory, world)
-    return [epoch.learning | epoch.speed for epoch in epochs]
+    epochs, speed = train(trained, packed, photos, nothing, given, 0, device, lambda *_: None, memory, world)
+    return [epoch.learning | epoch.speed for epoch in epochs], speed
 
 
 def plain(folder: Path, backbone: str, width: int, height: int, batch: int, workers: int) -> float:
-    """Return the photos a second of one epoch of a loop as a tutorial has it."""
+    """Return the photos a second of the second epoch of a loop as a tutorial has it."""
     change = transforms.Compose(
         [
             transforms.Grayscale(),
@@ -86,32 +88,43 @@ def plain(folder: Path, backbone: str, width: int, height: int, batch: int, work
         ]
     )
     photos = datasets.ImageFolder(folder, change)
-    loader = DataLoader(photos, batch, shuffle=True, num_workers=workers, drop_last=True)
+    loader = DataLoader(
+        photos, batch, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=workers > 0
+    )
     learner = network(backbone, len(photos.classes)).train()
     optimiser = torch.optim.AdamW(learner.parameters(), lr=0.001)
-    started, shown = time.perf_counter(), 0
-    for inputs, targets in loader:
-        loss = torch.nn.functional.cross_entropy(16 * learner.last(learner(inputs)), targets)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        shown += len(targets)
-        loss.item()
+    for _ in range(2):
+        started, shown = time.perf_counter(), 0
+        for inputs, targets in loader:
+            loss = torch.nn.functional.cross_entropy(16 * learner.last(learner(inputs)), targets)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            shown += len(targets)
+            loss.item()
     return shown / (time.perf_counter() - started)
 
 
-def ready(packed: np.ndarray, backbone: str, classes: int, given: Variant, device: torch.device, steps: int) -> float:
+def ready(
+    packed: np.ndarray,
+    backbone: str,
+    classes: int,
+    given: Variant,
+    device: torch.device,
+    steps: int,
+    speed: Speed,
+) -> float:
     """Return the photos a second of training's step on one batch that is standardised on `device` already."""
     learner = network(backbone, classes).to(device).to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(learner.parameters(), lr=0.001, fused=True)
     loss_of = build(given.loss, learner.last)
     inputs = standardise(torch.from_numpy(np.resize(packed, (given.batch, *packed.shape[1:]))).to(device))
     targets = torch.arange(given.batch, device=device) % classes
-    half = device.type == "cuda"
+    look = compiled(learner) if speed.compiled else learner
 
     def step() -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            embeddings = learner(inputs)
+        with torch.autocast(device.type, torch.bfloat16, enabled=speed.half):
+            embeddings = look(inputs)
         loss: Tensor = loss_of(embeddings, targets, 1.0)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -154,7 +167,7 @@ def share(folder: Path, backbone: str, batch: int) -> None:
     with joined(device) as world:
         # so small a rate that rounding stays rounding
         given = settings(batch, EPOCHS).model_copy(update={"rate": 1e-6})
-        figures = whaleid(packed, Photos(np.arange(len(classes)), classes), backbone, given, device, world)
+        figures, _ = whaleid(packed, Photos(np.arange(len(classes)), classes), backbone, given, device, world)
         if world.first:
             print(json.dumps(figures))
 
@@ -220,8 +233,9 @@ def measure(
     for _ in range(given.rounds):
         for workers, name in ((0, "plain"), (2, "plain_workers")):
             pace[name].append(plain(folder, given.backbone, given.width, given.height, given.batch, workers))
-        pace["whaleid"].append(whaleid(packed, photos, given.backbone, two, cpu)[1]["photos_per_second"])
-        pace["ready"].append(ready(packed, given.backbone, several, two, cpu, steps))
+        epochs, speed = whaleid(packed, photos, given.backbone, two, cpu)
+        pace["whaleid"].append(epochs[1]["photos_per_second"])
+        pace["ready"].append(ready(packed, given.backbone, several, two, cpu, steps, speed))
     figures = {f"cpu_{name}_photos_per_second": median(values) for name, values in pace.items()}
     best = max(("plain", "plain_workers"), key=lambda name: median(pace[name]))
     figures["cpu_ratio"] = median(a / b for a, b in zip(pace["whaleid"], pace[best], strict=True))
@@ -251,11 +265,17 @@ def on_gpu(given: argparse.Namespace, packed: np.ndarray, photos: Photos, two: V
     """Return the figures of a GPU."""
     device = pick_device()
     several, longer = int(photos.classes.max()) + 1, two.model_copy(update={"min_views": 64})
-    pace, ceiling = [], []
+    pace, ceiling, busy = [], [], []
     for _ in range(given.rounds):
-        pace.append(whaleid(packed, photos, given.backbone, longer, device)[1]["photos_per_second"])
-        ceiling.append(ready(packed, given.backbone, several, two, device, 300))
+        look = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=200"]
+        with subprocess.Popen(look, stdout=subprocess.PIPE, text=True) as watcher:
+            epochs, speed = whaleid(packed, photos, given.backbone, longer, device)
+            watcher.terminate()
+            busy += [float(line) for line in watcher.communicate()[0].splitlines()]
+        pace.append(epochs[1]["photos_per_second"])
+        ceiling.append(ready(packed, given.backbone, several, two, device, 300, speed))
     return {
+        "gpu_utilisation_percent": median(busy),
         "gpu_whaleid_photos_per_second": median(pace),
         "gpu_ready_photos_per_second": median(ceiling),
         "gpu_share": median(a / b for a, b in zip(pace, ceiling, strict=True)),

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -225,6 +226,24 @@ def test_processes_of_a_cpu_may_compute_in_half_precision(toy: Project, monkeypa
 
 
 @pytest.mark.slow
+def test_two_hosts_learn_what_one_does(toy: Project) -> None:
+    """Two agents stand for two hosts that share a folder: neither knows of the other's processes but by the network."""
+    toy()
+    whaleid("train", "toy")
+    alone = files.read_csv(paths.history("toy"))
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        endpoint = f"localhost:{free.getsockname()[1]}"
+    run = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d"]
+    run += [f"--rdzv-endpoint={endpoint}", "--rdzv-id=whales", "-m", "whaleid", "train", "toy"]
+    hosts = [subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [host.communicate(timeout=300) for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], said
+    assert sorted(out.count("epoch 3 of 3: loss") for out, _ in said) == [0, 1]
+    pd.testing.assert_frame_equal(files.read_csv(paths.history("toy")), alone, rtol=2e-3, atol=1e-3)
+
+
+@pytest.mark.slow
 def test_more_processes_than_photos_in_a_batch_are_refused(toy: Project) -> None:
     toy(batch=2)
     ended = torchrun(3, "-m", "whaleid", "train", "toy")
@@ -294,12 +313,19 @@ def test_one_that_is_killed_stops_all_and_training_goes_on(toy: Project) -> None
     ("gpus", "batch", "expected"), [(0, 64, 1), (1, 64, 1), (8, 64, 2), (8, 16, 1), (8, 1024, 8), (8, None, 8)]
 )
 def test_as_many_processes_as_gpus_have_enough_to_do(
-    gpus: int, batch: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
+    gpus: int,
+    batch: int | None,
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name in ("WHALEID_PROCESSES", "WHALEID_DEVICE", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     assert launching.processes(batch) == expected
+    assert (f"{expected} of {gpus} GPUs: a batch of {batch} takes no less" in capsys.readouterr().out) == (
+        expected < gpus
+    )
     monkeypatch.setenv("WHALEID_DEVICE", "cuda:3")
     assert launching.processes(batch) == 1
     monkeypatch.setenv("WHALEID_PROCESSES", "5")

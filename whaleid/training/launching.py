@@ -21,8 +21,9 @@ EACH = 32
 def processes(batch: int | None) -> int:
     """Return how many processes should share the work, of which this one is not to be one; 1: it does it itself.
 
-    `WHALEID_PROCESSES` tells, else the GPUs in sight: all, or as many as there are thirty-twos in a `batch`. A process
-    that torchrun started, or that `WHALEID_DEVICE` binds to one device, is on its own.
+    `WHALEID_PROCESSES` tells, else the GPUs in sight: all, or as many as there are thirty-twos in a `batch`; where that
+    leaves some unused, a line says so. A process that torchrun started, or that `WHALEID_DEVICE` binds to one device,
+    is on its own.
 
     Raises:
         WhaleidError: WHALEID_PROCESSES is no number from 1.
@@ -36,7 +37,12 @@ def processes(batch: int | None) -> int:
     if os.environ.get("WHALEID_DEVICE"):
         return 1
     gpus = torch.cuda.device_count()
-    return max(1, gpus if batch is None else min(gpus, batch // EACH))
+    taken = max(1, gpus if batch is None else min(gpus, batch // EACH))
+    if taken < gpus:
+        print(
+            f"{taken} of {gpus} GPUs: a batch of {batch} takes no less time on more. Raise batch and rate to use them."
+        )
+    return taken
 
 
 def launch(count: int, arguments: Sequence[str]) -> None:
