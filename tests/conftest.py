@@ -4,13 +4,18 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from ruamel.yaml import YAML
 
 from whaleid.params import Params, load
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 # as the command line does, before torch is loaded: else tests beside other work take ten times as long
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -48,6 +53,19 @@ def write_params(folder: Path, changes: dict[str, object]) -> None:
     change(document, SLIVER)
     change(document, changes)
     yaml.dump(document, folder / "params.yaml")
+
+
+def runs(folder: Path) -> "list[Run]":
+    """Return every run in the project's MLflow store."""
+    # MLflow keeps a store open for good, even one whose file was replaced: a copy under a new name is read anew
+    with tempfile.NamedTemporaryFile(suffix=".db", delete=False) as copy:
+        copy.write((folder / "mlflow.db").read_bytes())
+    from mlflow.tracking import MlflowClient  # which most tests do without
+
+    client = MlflowClient(f"sqlite:///{copy.name}")
+    experiment = client.get_experiment_by_name("whaleid")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], max_results=1000))
 
 
 @pytest.fixture

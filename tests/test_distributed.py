@@ -14,6 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from conftest import runs
 from stripes import write_stripes
 
 from whaleid import files, paths
@@ -283,8 +284,10 @@ def test_embeddings_are_those_of_one_process(toy: Project) -> None:
 
 
 @pytest.mark.slow
-def test_one_that_is_killed_stops_all_and_training_goes_on(toy: Project) -> None:
+def test_one_that_is_killed_stops_all_and_training_goes_on(toy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     toy(epochs=3, min_views=60)
+    monkeypatch.setenv("WHALEID_TRACKING", "on")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     unfinished = paths.unfinished("toy")
     run = [sys.executable, "-m", "whaleid", "train", "toy"]
     shared = os.environ | {"WHALEID_PROCESSES": "2"}
@@ -304,6 +307,8 @@ def test_one_that_is_killed_stops_all_and_training_goes_on(toy: Project) -> None
     )
     assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in children)
     assert not paths.checkpoint("toy").exists()
+    (left,) = [each for each in runs(Path()) if each.info.run_name == "train toy"]
+    assert left.info.status in ("FAILED", "KILLED")  # by which of the two the first process learnt of it
     assert f"{unfinished}: training goes on after epoch 1." in whaleid("train", "toy", processes=2)
     assert files.read_csv(paths.history("toy"))["epoch"].tolist() == [1, 2, 3]
     assert not unfinished.exists()

@@ -3,29 +3,16 @@
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from conftest import make_repository, run
+from conftest import make_repository, run, runs
 from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
 
 pytestmark = pytest.mark.slow
 VARIANTS = {"toy", "full", "threshold", "margin", "pairs"}
 DECIDED = VARIANTS | {"ensemble", "final"}
-
-
-def runs(folder: Path) -> list[Run]:
-    """Return every run in the project's MLflow store."""
-    # MLflow keeps a store open for good, even one whose file was replaced: a copy under a new name is read anew
-    with tempfile.NamedTemporaryFile(suffix=".db", delete=False) as copy:
-        copy.write((folder / "mlflow.db").read_bytes())
-    client = MlflowClient(f"sqlite:///{copy.name}")
-    experiment = client.get_experiment_by_name("whaleid")
-    assert experiment is not None
-    return list(client.search_runs([experiment.experiment_id], max_results=1000))
 
 
 def stage_of(run: Run) -> tuple[str, str]:
