@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -92,13 +93,24 @@ def test_commonest_shows_equally_many_photos_of_each_whale():
     ]
 
 
+def shown(part):
+    """Return what stands below the photos of a part of the page."""
+    return re.findall(r'<span title=".*?">(.*?)</span></div>', part)
+
+
 def test_stage_leaves_tables_and_pictures_twice_the_same(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     catalog = catalogue()
     files.write_csv(catalog, paths.CATALOG)
     (tmp_path / "photos/train").mkdir(parents=True)
-    for row in catalog[catalog["part"] == "train"].itertuples():
-        Image.new(row.mode, (row.width, row.height)).save(tmp_path / "photos/train" / row.Image)
+    (tmp_path / "photos/test").mkdir()
+    for row in catalog.itertuples():
+        Image.new(row.mode, (row.width, row.height)).save(tmp_path / "photos" / row.part / row.Image)
+    same = [(0, "q1.png", "test", ""), (0, "t09.png", "train", "cat"), (1, "t02.png", "train", "ann")]
+    same += [(1, "t06.png", "train", "bob")]
+    files.write_csv(pd.DataFrame(same, columns=["group", "Image", "part", "Id"]), paths.GROUPS)
+    torn = [(1, "t02.png", "ann", "ann bob"), (1, "t06.png", "bob", "ann bob")]
+    files.write_csv(pd.DataFrame(torn, columns=["group", "Image", "Id", "labels"]), paths.CONFLICTS)
     project = params.load(Path(__file__).parents[1] / "params.yaml")
     project = project.model_copy(update={"data": params.Data(root="photos")})
 
@@ -109,9 +121,10 @@ def test_stage_leaves_tables_and_pictures_twice_the_same(tmp_path, monkeypatch, 
     assert "4 whales, 50.0% of them with a single photo" in said
     assert record.metrics == explore.summary(catalog)
     assert record.artifacts == [paths.EXPLORE]
-    assert record.inputs == [paths.CATALOG]
+    assert record.inputs == [paths.CATALOG, paths.GROUPS, paths.CONFLICTS]
     written = {path.name: path.read_bytes() for path in paths.EXPLORE.iterdir()}
     assert sorted(written) == [
+        "explore.html",
         "modes.csv",
         "modes.png",
         "photos_per_whale.csv",
@@ -123,5 +136,30 @@ def test_stage_leaves_tables_and_pictures_twice_the_same(tmp_path, monkeypatch, 
         "whales_by_photos.csv",
     ]
     assert written["summary.csv"].startswith(b"figure,value\nlabelled,12\nqueries,3\nwhales,4\n")
+    html = written["explore.html"].decode()
+    assert "http" not in html  # it needs nothing else
+    parts = dict(re.findall(r"<h2>(.*?)</h2>(.*?)(?=<h2>|</body>)", html, re.DOTALL))
+    assert list(parts) == ["Distribution", "Whales", "More whales", "No named whale", "Duplicates", "Conflicts"]
+    assert parts["Distribution"].count("<img alt=") == 3
+    says = re.findall(r"<p>(.*?)</p></div>", parts["Whales"])
+    assert says == ["ann: 5 photos", "bob: 3 photos", "007: 1 photo", "cat: 1 photo"]
+    assert shown(parts["Whales"]) == [f"t{n:02}.png" for n in range(10)]
+    assert "None." in parts["More whales"]
+    assert shown(parts["No named whale"]) == ["t10.png", "t11.png"]
+    assert shown(parts["Duplicates"]) == ["to identify", "cat"]
+    assert shown(parts["Conflicts"]) == ["ann", "bob"]
     stage.run(project)
     assert {path.name: path.read_bytes() for path in paths.EXPLORE.iterdir()} == written
+
+
+def test_whales_that_do_not_fit_are_counted(monkeypatch):
+    monkeypatch.setattr(stage, "EACH", 2)
+    monkeypatch.setattr(stage, "FIRST", 1)
+    monkeypatch.setattr(stage, "MOST", 5)
+    whales, more, nobody = stage._whales(catalogue())
+    assert [strip.says for strip in whales.strips] == ["ann: 5 photos"]
+    assert list(whales.strips[0].photos) == ["t00.png", "t01.png"]
+    assert [strip.says for strip in more.strips] == ["bob: 3 photos", "007: 1 photo"]
+    assert more.folded
+    assert whales.says.endswith("most photos first. Not shown: 1 with the fewest.")
+    assert nobody.says.startswith("2 photos labelled new_whale")

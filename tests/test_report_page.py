@@ -9,6 +9,7 @@ from PIL import Image
 
 from whaleid.report import page
 from whaleid.report.choice import Candidate, Shown
+from whaleid.report.pictures import Picture
 from whaleid.report.thumbnails import thumbnail
 
 HOSTILE = "</style><script>alert(1)</script>\"'&.jpg"
@@ -70,7 +71,7 @@ def test_each_photo_is_embedded_once():
 
 
 def test_nothing_is_fetched_and_nothing_runs():
-    picture = page.Picture("Title", "says", b"png", pd.DataFrame({"x": [1, 2], "y": [0.25, 1 / 3]}))
+    picture = Picture("Title", "says", b"png", pd.DataFrame({"x": [1, 2], "y": [0.25, 1 / 3]}))
     html = render([(shown(), ["", "", ""])], {"map5": 0.5}, [picture], {"q.jpg": b"jpeg"})
     reader = Reader(html)
     assert reader.addresses == ["data:image/png;base64,cG5n"]

@@ -130,9 +130,15 @@ def catalog() -> None:
 
 
 @app.command(rich_help_panel="Stages")
-def explore() -> None:
-    """Describe the catalogue in tables and pictures: reports/explore."""
+def explore(
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Describe the catalogue in tables, pictures and one page: reports/explore/explore.html."""
     _run("explore")
+    if show:
+        from whaleid import paths
+
+        typer.launch(str(paths.EXPLORE_PAGE.resolve()))
 
 
 @app.command(rich_help_panel="Stages")

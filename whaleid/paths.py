@@ -30,6 +30,8 @@ TURNED_SHEET = Path("reports/boxes/turned.png")
 SOLUTION = Path("data/solution.csv")
 """`Image,Id`: the truth for `test/`, used only to grade; no rows where the catalogue has none."""
 EXPLORE = Path("reports/explore")
+EXPLORE_PAGE = EXPLORE / "explore.html"
+"""The catalogue on one page that needs nothing else."""
 DEDUP = Path("data/dedup")
 MANIFEST = DEDUP / "manifest.csv"
 """`photo,part,Id,group,representative,keep,reason,distance,error`: what becomes of every photo, sorted by `photo`.

@@ -7,22 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-import pandas as pd
-
 from whaleid.labels import NEW_WHALE
 from whaleid.report.choice import Candidate, Shown
-from whaleid.report.document import data, document, numbers, photo
+from whaleid.report.document import document, numbers, photo
 from whaleid.report.names import BASELINES, NAMES, TILES
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A plot and the table behind it."""
-
-    title: str
-    says: str
-    png: bytes
-    table: pd.DataFrame
+from whaleid.report.pictures import Picture, pictures
 
 
 @dataclass(frozen=True)
@@ -41,7 +30,7 @@ def render(
     title: str,
     lead: Sequence[str],
     figures: Mapping[str, float],
-    pictures: Sequence[Picture],
+    plots: Sequence[Picture],
     sheets: Sequence[Sheet],
     photos: Mapping[str, bytes],
 ) -> str:
@@ -51,7 +40,7 @@ def render(
         title: its heading.
         lead: paragraphs below the heading.
         figures: by the keys of `paths.metrics`; an interval's ends are at `KEY_low` and `KEY_high`.
-        pictures: in their order.
+        plots: in their order.
         sheets: in their order.
         photos: the JPEG file of every Image that `sheets` show; each is embedded once.
     """
@@ -61,7 +50,7 @@ def render(
         *(f"<p>{escape(paragraph)}</p>" for paragraph in lead),
         _tiles(figures),
         _baselines(figures),
-        _pictures(pictures),
+        pictures("Curves", plots),
         _sheets(sheets, number),
         _figures(figures),
     ]
@@ -123,25 +112,6 @@ def _figures(figures: Mapping[str, float]) -> str:
             for key, (name, meaning) in held.items()
         ]
     return f"<h2>All figures</h2>\n<table>{''.join(rows)}</table>" if rows else ""
-
-
-def _pictures(pictures: Sequence[Picture]) -> str:
-    if not pictures:
-        return ""
-    shown = [
-        f'<figure><img alt="{escape(picture.title)}" src="{data("png", picture.png)}">'
-        f"<figcaption>{escape(picture.says)}</figcaption>"
-        f"<details><summary>table</summary><div>{_table(picture.table)}</div></details></figure>"
-        for picture in pictures
-    ]
-    return f'<h2>Curves</h2>\n<div class="pictures">\n{"".join(shown)}\n</div>'
-
-
-def _table(table: pd.DataFrame) -> str:
-    head = "".join(f"<th>{escape(str(name))}</th>" for name in table)
-    rows = table.itertuples(index=False, name=None)
-    cells = ("".join(f'<td class="n">{_cell(value)}</td>' for value in row) for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(f'<tr>{row}</tr>' for row in cells)}</tbody></table>"
 
 
 def _sheets(sheets: Sequence[Sheet], number: Mapping[str, int]) -> str:
@@ -206,10 +176,6 @@ def _number(key: str, value: float) -> str:
     if key.startswith("threshold"):
         return f"{value:.4g}"
     return f"{value:.3f}"
-
-
-def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
 
 
 def images(sheets: Iterable[Sheet]) -> set[str]:

@@ -62,8 +62,8 @@ _SHEETS = f"""
 .no b, b.no {{ color: {ORANGE} }}
 .key b {{ padding: 0 3px 0 12px }}
 .key b:first-child {{ padding-left: 0 }}
-.pairs {{ display: flex; flex-wrap: wrap; gap: 14px 22px }}
-.pair .r {{ border: 0; padding: 0; contain-intrinsic-size: 208px 96px }}
-.pair p {{ font-size: 12px; margin: 0; text-align: center }}
+.strips {{ display: flex; flex-wrap: wrap; gap: 14px 22px }}
+.strip .r {{ border: 0; padding: 0; flex-wrap: wrap; contain-intrinsic-size: 208px 96px }}
+.strip p {{ font-size: 12px; margin: 0 }}
 """
 STYLE = _PAGE + _FIGURES + _SHEETS

@@ -12,7 +12,7 @@ import pandas as pd
 from whaleid.dedup.duplicates import Found
 from whaleid.dedup.hashing import Orientation
 from whaleid.dedup.matching import Compared
-from whaleid.report.duplicates import Pair, Pairs, render
+from whaleid.report.album import Sheet, Strip, render
 from whaleid.stages.thumbs import thumbs
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def page(
             found.copies[np.flatnonzero(torn[found.copies.pairs].all(axis=1))[:SHOWN]],
         ),
     }
-    shown = {name: _pairs(compared, names) for name, (_, compared) in sheets.items()}
+    shown = {name: _strips(compared, names) for name, (_, compared) in sheets.items()}
     rows = np.unique(np.concatenate([compared.pairs.ravel() for _, compared in sheets.values()]))
     small = thumbs({names[row]: file(row) for row in rows.tolist()})
     lead = [
@@ -71,7 +71,11 @@ def page(
         f"{len(found.same.pairs):,} pairs are; {len(found.other.pairs):,} more have such hashes and are none."
     ]
     return render(
-        title, lead, counts, [Pairs(name, sheets[name][0], pairs) for name, pairs in shown.items() if pairs], small
+        title,
+        lead,
+        {name: f"{count:,}" for name, count in counts.items()},
+        [Sheet(name, sheets[name][0], strips) for name, strips in shown.items() if strips],
+        small,
     )
 
 
@@ -79,10 +83,10 @@ def _sorted(compared: Compared, sign: int) -> Compared:
     return compared[np.argsort(sign * compared.error, kind="stable")[:SHOWN]]
 
 
-def _pairs(compared: Compared, names: Sequence[str]) -> list[Pair]:
+def _strips(compared: Compared, names: Sequence[str]) -> list[Strip]:
     return [
-        Pair(names[left], names[right], f"error {error:.3f}, {distance} bits{_way(orientation)}")
-        for (left, right), error, distance, orientation in zip(
+        Strip({names[row]: names[row] for row in pair}, f"error {error:.3f}, {distance} bits{_way(orientation)}")
+        for pair, error, distance, orientation in zip(
             compared.pairs.tolist(), compared.error, compared.distance, compared.orientation, strict=True
         )
     ]

@@ -15,7 +15,8 @@ from whaleid.identify import validation
 from whaleid.labels import NEW_WHALE
 from whaleid.report import curves, page, plots, tables
 from whaleid.report.choice import Shown, chosen, submitted, validated
-from whaleid.report.page import Picture, Sheet
+from whaleid.report.page import Sheet
+from whaleid.report.pictures import Picture
 from whaleid.stages.thumbs import thumbs
 
 TITLES = {
