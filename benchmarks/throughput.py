@@ -50,6 +50,8 @@ from whaleid.training.speed import Speed, compiled
 EMBEDDING = 256
 EPOCHS = 3
 """Of the runs whose losses are compared."""
+EPOCHS_FILE = "epochs.json"
+"""What they leave."""
 
 
 def settings(batch: int, epochs: int) -> Variant:
@@ -161,7 +163,7 @@ def bfloat16_rate(device: torch.device) -> float:
 
 
 def share(folder: Path, backbone: str, batch: int) -> None:
-    """Train as one of the processes that torchrun started, or alone; the first prints its epochs."""
+    """Train as one of the processes that torchrun started, or alone; the first writes its epochs into `folder`."""
     packed, classes = np.load(folder / "packed.npy", mmap_mode="r"), np.load(folder / "classes.npy")
     device = torch.device("cpu")
     with joined(device) as world:
@@ -169,7 +171,7 @@ def share(folder: Path, backbone: str, batch: int) -> None:
         given = settings(batch, EPOCHS).model_copy(update={"rate": 1e-6})
         figures, _ = whaleid(packed, Photos(np.arange(len(classes)), classes), backbone, given, device, world)
         if world.first:
-            print(json.dumps(figures))
+            (folder / EPOCHS_FILE).write_text(json.dumps(figures))
 
 
 def shared(folder: Path, arguments: argparse.Namespace, processes: int, threads: int) -> pd.DataFrame:
@@ -179,10 +181,9 @@ def shared(folder: Path, arguments: argparse.Namespace, processes: int, threads:
     if processes > 1:
         start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    said = subprocess.run(
-        [*start, *script, f"--batch={arguments.batch}"], env=environment, check=True, stdout=subprocess.PIPE, text=True
-    )
-    return pd.DataFrame(json.loads(said.stdout.splitlines()[-1]))
+    run = [*start, *script, f"--batch={arguments.batch}"]
+    subprocess.run(run, env=environment, check=True, stdout=sys.stderr)
+    return pd.DataFrame(json.loads((folder / EPOCHS_FILE).read_text()))
 
 
 def main() -> None:

@@ -105,7 +105,9 @@ class World:
         """
         if self.size == 1:
             return network
-        return DistributedDataParallel(network, broadcast_buffers=not self.same_norms, gradient_as_bucket_view=True)
+        wrapped = DistributedDataParallel(network, gradient_as_bucket_view=True)
+        wrapped.broadcast_buffers = not self.same_norms  # as an argument, it warns or is unknown, by torch's version
+        return wrapped
 
     def level(self, network: nn.Module) -> None:
         """Make what batch norms of `network` remember in every process what it is in the first."""
