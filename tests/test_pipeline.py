@@ -21,7 +21,7 @@ from whaleid.stages.grading import ready, score
 pytestmark = pytest.mark.slow
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 VARIANTS = ("toy", "full", "threshold", "margin", "pairs")
-SHARED = ("sample", "catalog", "explore", "dedup", "split", "backbone", "boxes", "pack")
+SHARED = ("sample", "catalog", "dedup", "explore", "split", "backbone", "boxes", "pack")
 
 
 def stage(name: str, *arguments: object) -> Record | None:
