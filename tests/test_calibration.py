@@ -36,33 +36,37 @@ def test_features_by_hand():
 
 def test_the_other_whales_follow_the_best():
     # a logit of log 9, halved: 3 to 1
-    found = HALF.apply(values([0.9, 0.04, 0.02]), np.array([0.98]), np.zeros(1))
+    found, together = HALF.apply(values([0.9, 0.04, 0.02]), np.array([0.98]), np.zeros(1))
+    assert together.tolist() == [pytest.approx(0.98 * 0.75 / 0.9)]
     assert found.tolist() == [pytest.approx([0.75, 0.04 * 0.75 / 0.9, 0.02 * 0.75 / 0.9])]
 
 
-def test_the_other_whales_have_what_is_left_at_most():
-    # a logit of -log 4, halved: 1 to 2; twice 0.5 of the others would be more than is left
-    found = HALF.apply(values([0.2, 0.19, 0.18]), np.array([0.9]), np.zeros(1))
-    assert found[0, 0] == pytest.approx(1 / 3)
-    assert found[0, 1:].tolist() == pytest.approx([0.19 * (2 / 3) / 0.7, 0.18 * (2 / 3) / 0.7])
+def test_where_the_best_gains_the_others_and_new_whale_make_room():
+    # a logit of -log 4, halved: 1 to 2; what the 0.8 beside it had becomes 2 in 3
+    found, together = HALF.apply(values([0.2, 0.19, 0.18]), np.array([0.9]), np.zeros(1))
+    assert found[0].tolist() == pytest.approx([1 / 3, 0.19 * (2 / 3) / 0.8, 0.18 * (2 / 3) / 0.8])
+    assert together.tolist() == [pytest.approx(1 - 0.1 * (2 / 3) / 0.8)]
 
 
 def test_calibrated_probabilities_keep_their_order_and_a_sum_of_one_at_most():
     generator = np.random.default_rng(0)
     likely = -np.sort(-generator.dirichlet(np.full(8, 0.3), 500), axis=1)
     for slope, intercept in ((0.3, 0.5), (1.8, -1.0), (1.0, 3.0)):
-        found = Calibration("logistic", {"logit": slope}, intercept).apply(
+        found, together = Calibration("logistic", {"logit": slope}, intercept).apply(
             likely[:, :5], likely[:, :7].sum(axis=1), np.zeros(500)
         )
         assert (np.diff(found, axis=1) <= 1e-12).all()
-        assert (found.sum(axis=1) <= 1 + 1e-9).all()
+        assert (found.sum(axis=1) <= together + 1e-9).all()
+        assert (together <= 1 + 1e-9).all()
         assert (found >= 0).all()
 
 
 def test_no_calibration_changes_nothing():
     likely = values([0.6, 0.3], [1.0, 0.0], [0.0, 0.0])
-    assert Calibration().apply(likely, likely.sum(axis=1), np.zeros(3)).tolist() == likely.tolist()
-    assert HALF.apply(likely, likely.sum(axis=1), np.zeros(3))[1].tolist() == [pytest.approx(0.999), 0]
+    found, together = Calibration().apply(likely, likely.sum(axis=1), np.zeros(3))
+    assert found.tolist() == likely.tolist()
+    assert together.tolist() == [pytest.approx(0.9), 1, 0]
+    assert HALF.apply(likely, likely.sum(axis=1), np.zeros(3))[0][1].tolist() == [pytest.approx(0.999), 0]
 
 
 def test_isotonic_goes_straight_between_its_knots():

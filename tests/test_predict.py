@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from whaleid import files, params, paths
 from whaleid.errors import InputProblems
+from whaleid.identify import networks
 from whaleid.stages import calibrate, features, predict
 
 PROJECT = Path(__file__).parents[1]
@@ -270,7 +271,7 @@ def test_blocks_of_queries_give_what_all_at_once_give(folder, monkeypatch):
     put_calibration("toy", nearest=0.5, centroid=0.1, duplicates=1.0)
     put_validation("toy")
     whole = run("toy", 0.22)[1:]
-    monkeypatch.setattr(features, "BLOCK", 3)
+    monkeypatch.setattr(networks, "BLOCK", 3)
     assert run("toy", 0.22)[1:] == whole
 
 

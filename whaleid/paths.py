@@ -24,6 +24,8 @@ BOXES = Path("data/boxes.csv")
 FLUKES = Path("data/flukes.csv")
 """`Image,x0,y0,x1,y1,aspect,source,turned`, sorted by Image: the boxes given, those found where none was given or where
 validation is to ask what the queries ask, and which photos are upside down."""
+BOX_NETWORK = Path("models/boxes.pt")
+"""The checkpoint of the network that finds flukes; empty where there was too little to learn from."""
 BOX_METRICS = Path("reports/boxes/metrics.json")
 BOX_SHEET = Path("reports/boxes/sheet.png")
 TURNED_SHEET = Path("reports/boxes/turned.png")

@@ -49,19 +49,21 @@ class Calibration:
         values: npt.NDArray[np.float64],
         whales: npt.NDArray[np.float64],
         density: npt.NDArray[np.float64],
-    ) -> npt.NDArray[np.float64]:
-        """Return (Q, K) the calibrated probabilities of the best whales, in the same order.
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return (Q, K) calibrated probabilities of the best whales, in the same order, and (Q,) that of all together.
 
         `values` (Q, K) are what the fusion gives them, `whales` (Q,) what it gives all whales together, `density` (Q,)
-        that of `similarity`. The others change by the factor of the best one, or by as much as leaves a sum of 1.
+        that of `similarity`. Where the best one loses, the others lose by the same factor; where it gains, they and
+        `new_whale`, which has what is left to a sum of 1, make room in proportion.
         """
         if self.method == "none":
-            return values
+            return values, whales
         right, best = self.right(features(values, density)), values[:, 0]
-        others = np.maximum(whales - best, values[:, 1:].sum(axis=1))
         factor = np.divide(right, best, out=np.zeros_like(right), where=best > 0)
-        room = np.divide(1 - right, others, out=np.full_like(right, np.inf), where=others > 0)
-        return np.column_stack([right, values[:, 1:] * np.minimum(factor, room)[:, None]])
+        room = np.divide(1 - right, 1 - best, out=np.zeros_like(right), where=best < 1)
+        scale = np.minimum(factor, room)
+        others = np.maximum(whales - best, values[:, 1:].sum(axis=1)) * scale
+        return np.column_stack([right, values[:, 1:] * scale[:, None]]), right + others
 
     def as_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""

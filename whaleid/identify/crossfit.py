@@ -73,7 +73,8 @@ def fit(names: Sequence[str], queries: Queries, methods: Sequence[Method] = cali
     calibrations, thresholds = [], []
     for fit, of in enumerate(among):
         calibrations.append(_calibration(queries, found[fit], counts[fit], methods))
-        said = rounded(calibrations[fit].apply(found[fit].values, found[fit].whales, queries.density))
+        calibrated, _ = calibrations[fit].apply(found[fit].values, found[fit].whales, queries.density)
+        said = rounded(calibrated)
         if fit:
             thresholds.append(_curve(queries, found[fit].labels, said, of)[1])
             labels[~of], values[~of] = found[fit].labels[~of], said[~of]

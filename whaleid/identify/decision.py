@@ -49,7 +49,7 @@ class Decision:
     ) -> Best:
         """Return the best whales with calibrated probabilities; `table` is (K, Q, W + 1), `density` (Q,)."""
         (found,) = best(table, whales, [self.fusion])
-        return Best(found.labels, self.calibration.apply(found.values, found.whales, density), found.whales)
+        return Best(found.labels, *self.calibration.apply(found.values, found.whales, density))
 
 
 def from_json(said: Mapping[str, Any]) -> Decision:

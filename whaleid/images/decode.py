@@ -48,16 +48,16 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
         raise WhaleidError(f"{path}: damaged or unreadable ({error})") from None
 
 
-def load(path: Path, least: int | None = None) -> Image.Image:
+def load(path: Path, least: int | None = None, content: bytes | None = None) -> Image.Image:
     """Read the image file `path` whole, in the mode it is stored in, upright by its EXIF orientation.
 
-    With `least`, a photo of which no side need have more pixels than that may come smaller, by 2, 4 or 8: a JPEG file
-    is read so in a fraction of the time.
+    Its `content` may have been read already. With `least`, a photo of which no side need have more pixels than that may
+    come smaller, by 2, 4 or 8: a JPEG file is read so in a fraction of the time.
 
     Raises:
         WhaleidError: as `opened`.
     """
-    with opened(path) as image:
+    with opened(path, content) as image:
         if least is not None:
             image.draft(None, (least, least))
         image.load()
@@ -77,10 +77,10 @@ def simplify(image: Image.Image) -> Image.Image:
     return image.convert("L" if grey else "RGB")
 
 
-def decode(path: Path, least: int | None = None) -> Image.Image:
-    """Read the photo `path`, upright, in mode L or RGB; `least` as in `load`.
+def decode(path: Path, least: int | None = None, content: bytes | None = None) -> Image.Image:
+    """Read the photo `path`, upright, in mode L or RGB; `least` and `content` as in `load`.
 
     Raises:
         WhaleidError: as `load`.
     """
-    return simplify(load(path, least))
+    return simplify(load(path, least, content))

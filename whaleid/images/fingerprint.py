@@ -33,14 +33,19 @@ class Fingerprint(NamedTuple):
 def fingerprint(path: Path) -> Fingerprint | str:
     """Read the photo `path` and return what it is or, as `opened` says it, what is wrong with it."""
     try:
-        return _decoded(path, path.read_bytes())
+        return of_content(path, path.read_bytes())
     except WhaleidError as error:
         return str(error)
     except OSError as error:
         return f"{path}: cannot be read ({error.strerror})"
 
 
-def _decoded(path: Path, content: bytes) -> Fingerprint:
+def of_content(path: Path, content: bytes) -> Fingerprint:
+    """Return what the photo `path` is, whose file holds `content`.
+
+    Raises:
+        WhaleidError: as `opened`.
+    """
     with opened(path, content) as image:
         # cameras that store a preview as well write MPO: a JPEG file with more behind it
         kind = "JPEG" if image.format == "MPO" else str(image.format)

@@ -63,9 +63,15 @@ def pack(
 
 
 def _pack(source: Source, width: int, height: int, mode: str, margin: float, stretch: bool) -> npt.NDArray[np.uint8]:
-    photo = decode(source.path).convert(mode)
+    return packed(decode(source.path).convert(mode), source, width, height, margin, stretch)
+
+
+def packed(
+    photo: Image.Image, source: Source, width: int, height: int, margin: float, stretch: bool
+) -> npt.NDArray[np.uint8]:
+    """Return `photo`, mode L or RGB, as `pack` does that of its `source`: uint8 (height, width, 1 or 3)."""
     box = widen(source.box, margin) if source.box else inside(np.asarray(photo.convert("L")))
     sheet = crop(photo, box, source.aspect, width, height, stretch)
     if source.turned:
         sheet = sheet.transpose(Image.Transpose.ROTATE_180)
-    return np.asarray(sheet).reshape(height, width, len(mode))
+    return np.asarray(sheet).reshape(height, width, len(photo.mode))

@@ -3,11 +3,17 @@
 The layer may say as well whether the photo is upside down.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
-from whaleid.model.backbone import Backbone
+from whaleid.errors import WhaleidError
+from whaleid.model.backbone import Backbone, load_exactly
+from whaleid.model.checkpoint import MEND, state
 
+SQUARE = 96
+"""Pixels: whole photos are stretched to a square this small, on which the outline still shows."""
 SMALLEST = 0.05
 """The least width and height of a box, as a share of the photo: nobody could tell whose fluke a smaller one is."""
 
@@ -18,12 +24,13 @@ class BoxNetwork(nn.Module):
     Args:
         backbone: its weights are where training starts.
         turns: whether it also says which photos are upside down.
+        squeezed: whether photos come squeezed into another shape, so that only the network tells their aspect.
     """
 
-    def __init__(self, backbone: Backbone, turns: bool) -> None:
+    def __init__(self, backbone: Backbone, turns: bool, squeezed: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
-        self.turns = turns
+        self.turns, self.squeezed = turns, squeezed
         self.last = nn.Linear(backbone.features, 6 if turns else 5)
         # random weights would send noise back through the pretrained layers in the first steps
         nn.init.zeros_(self.last.weight)
@@ -46,3 +53,30 @@ class BoxNetwork(nn.Module):
         size = SMALLEST + (1 - SMALLEST) * size.sigmoid()
         corner = (1 - size) * corner.sigmoid()
         return torch.cat([corner, corner + size, others], dim=1)
+
+
+def to_checkpoint(network: BoxNetwork) -> dict[str, object]:
+    """Return all that is needed to rebuild `network`, its tensors on the CPU."""
+    return {
+        "backbone": network.backbone.name,
+        "fine": network.backbone.fine,
+        "turns": network.turns,
+        "squeezed": network.squeezed,
+        "weights": state(network),
+    }
+
+
+def from_checkpoint(checkpoint: object, name: str) -> BoxNetwork:
+    """Rebuild a network, on the CPU, from what `to_checkpoint` returned; `name` names its file in errors.
+
+    Raises:
+        WhaleidError: it is no such checkpoint, or there is no such backbone.
+        InputProblems: weights are missing, of another shape, or not of this backbone.
+    """
+    keys = {"backbone": str, "fine": bool, "turns": bool, "squeezed": bool, "weights": Mapping}
+    if not isinstance(checkpoint, Mapping) or not all(isinstance(checkpoint.get(key), keys[key]) for key in keys):
+        raise WhaleidError(f"{name} is no checkpoint of a network that finds flukes. {MEND}")
+    backbone = Backbone(checkpoint["backbone"], checkpoint["fine"])
+    network = BoxNetwork(backbone, checkpoint["turns"], checkpoint["squeezed"])
+    load_exactly(network, checkpoint["weights"], f"{name} does not fit its backbone, {backbone.name}", MEND)
+    return network

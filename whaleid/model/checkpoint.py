@@ -51,17 +51,17 @@ def to_checkpoint(network: Network, description: Description) -> dict[str, objec
         "photos": description.photos,
         "flip": description.flip,
         "centres": network.last.centres,
-        "hidden": _state(network.hidden),
-        "last": _state(network.last),
+        "hidden": state(network.hidden),
+        "last": state(network.last),
     }
 
 
-def _state(module: nn.Module) -> dict[str, Tensor]:
-    """Copy the state dict to the CPU, in one memory layout, so that no byte depends on where training ran."""
-    state = module.state_dict()
-    for name, weight in state.items():  # in place: some models need the version that rides on this very dict
-        state[name] = weight.cpu().clone(memory_format=torch.contiguous_format)
-    return state
+def state(module: nn.Module) -> dict[str, Tensor]:
+    """Copy a state dict to the CPU, in one memory layout, so that no byte depends on where training ran."""
+    weights = module.state_dict()
+    for name, weight in weights.items():  # in place: some models need the version that rides on this very dict
+        weights[name] = weight.cpu().clone(memory_format=torch.contiguous_format)
+    return weights
 
 
 def from_checkpoint(checkpoint: object, name: str) -> tuple[Network, Description]:

@@ -1,4 +1,4 @@
-"""Stage `boxes`: learns from the boxes that are given where the fluke lies on other photos, and which way is up."""
+"""Stage `boxes`: learns from the boxes that are given where flukes lie, and which way is up, and finds it on others."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 SIDES = ["x0", "y0", "x1", "y1"]
 FEWEST = 100  # different photos with a box: fewer are too few to learn from
-SQUARE = 96  # pixels: whole photos are stretched to a square this small, on which the outline still shows
 ROUNDING = 0.01  # by which an aspect may differ, relatively, from the photo's own width / height
-CERTAIN = 0.95  # the probability of being upside down above which a photo is turned: a wrong turn costs more than none
 SHOWN, COLUMNS = 24, 6
 
 
 def run(params: Params) -> Record:
     """Write each photo's box, given or found, and whether it is to be turned; the boxes' quality, and some to look at.
+
+    The network is kept for photos that come later, also where no photo of the catalogue lacks a box.
 
     Boxes given for photos in `train` are learnt from. Where a query has no box, those given for validation photos
     only measure the ones found there: validation is to ask what the queries ask.
@@ -47,23 +47,26 @@ def run(params: Params) -> Record:
     kept = given if queries.isin(given.index).all() else given[~held_out]
     lacking = photos.index.difference(kept.index)
 
+    network = b""
     if why := _reason_to_rest(photos.loc[learnt.index], len(lacking), params.pack):
         print(f"boxes: {len(given):,} given, none found: {why}")
-        found, checked = given.iloc[:0].assign(upside_down=0.0), given.iloc[:0].assign(iou=0.0)
+        found = given.iloc[:0].assign(upside_down=0.0, turned=False)
+        checked = given.iloc[:0].assign(iou=0.0)
     else:
         print(f"boxes: {len(given):,} given, {len(learnt):,} to learn from, {len(lacking):,} to find", flush=True)
         sought = photos.index if params.pack.turn else lacking.union(measured.index)
-        found = _learn(photos, learnt, sought, params)
+        found, network = _learn(photos, learnt, sought, params)
         checked = found.loc[measured.index]
         checked = checked.assign(iou=overlaps(checked[SIDES].to_numpy(), measured[SIDES].to_numpy()))
 
-    likely = found["upside_down"].sort_values(ascending=False, kind="stable")
-    turned = likely[likely > CERTAIN]
+    turned = found.loc[found["turned"], "upside_down"].sort_values(ascending=False, kind="stable")
     added = found.loc[found.index.isin(lacking), [*SIDES, "aspect"]]
     flukes = pd.concat([kept.assign(source="given"), added.assign(source="found")]).sort_index()
     flukes["turned"] = flukes.index.isin(turned.index).astype(int)
     figures = {"given": len(given), "found": len(added), "turned": len(turned), **_figures(checked, measured)}
     files.write_csv(flukes.reset_index(), paths.FLUKES)
+    with files.replacing(paths.BOX_NETWORK) as temporary:
+        temporary.write_bytes(network)
     files.write_json(figures, paths.BOX_METRICS)
     root = Path(params.data.root)
     for path, sheet in (
@@ -85,14 +88,12 @@ def run(params: Params) -> Record:
         metrics=figures,
         artifacts=[paths.BOX_SHEET, paths.TURNED_SHEET],
         inputs=[paths.BOXES, paths.SPLIT],
-        outputs=[paths.FLUKES],
+        outputs=[paths.FLUKES, paths.BOX_NETWORK],
     )
 
 
 def _reason_to_rest(learnt: pd.DataFrame, lacking: int, settings: Pack) -> str | None:
     """Say why there is nothing to learn for, if so; `learnt` are the photos that could be learnt from."""
-    if not (lacking or settings.turn):
-        return "every photo has one"
     if not (settings.crop or settings.turn):
         return "photos are not cropped (pack.crop)"
     if learnt["phash"].nunique() < FEWEST:
@@ -102,37 +103,43 @@ def _reason_to_rest(learnt: pd.DataFrame, lacking: int, settings: Pack) -> str |
     return None
 
 
-def _learn(photos: pd.DataFrame, learnt: pd.DataFrame, sought: pd.Index[str], params: Params) -> pd.DataFrame:
-    """Return what is found on the photos `sought`, once the boxes `learnt` are: boxes, and how likely `upside_down`."""
-    # most catalogues need no finding: torch stays out of their way
+def _learn(
+    photos: pd.DataFrame, learnt: pd.DataFrame, sought: pd.Index[str], params: Params
+) -> tuple[pd.DataFrame, bytes]:
+    """Return what is found on the photos `sought`, once the boxes `learnt` are, and the checkpoint of what finds it.
+
+    Found are boxes, how likely a photo is `upside_down`, and whether it is to be `turned`.
+    """
+    # a catalogue without boxes needs no torch
     import torch
 
     from whaleid.model import checkpoint
-    from whaleid.model.boxes import BoxNetwork
+    from whaleid.model.boxes import SQUARE, BoxNetwork, to_checkpoint
     from whaleid.training import boxes
     from whaleid.training.device import pick_device
 
     torch.manual_seed(params.seed)
     start = paths.checkpoint("backbone")
     pretrained, _ = checkpoint.from_checkpoint(checkpoint.loads(start.read_bytes(), str(start)), str(start))
-    network, device = BoxNetwork(pretrained.backbone, params.pack.turn), pick_device()
+    own = photos["width"] / photos["height"]
+    squeezed = not np.allclose(learnt["aspect"], own[learnt.index], rtol=ROUNDING, atol=0)
+    network, device = BoxNetwork(pretrained.backbone, params.pack.turn, squeezed), pick_device()
     seen = photos.loc[learnt.index.union(sought)]
-    squares = _squares(Path(params.data.root), seen)
+    squares = _squares(Path(params.data.root), seen, SQUARE)
     targets = np.column_stack([learnt[SIDES], np.log(learnt["aspect"])]).astype(np.float32)
     boxes.learn(network, squares[seen.index.get_indexer(learnt.index)], targets, params.seed, device)
     sides, upside_down = boxes.find(network, squares[seen.index.get_indexer(sought)], device)
 
-    own = photos["width"] / photos["height"]
-    squeezed = not np.allclose(learnt["aspect"], own[learnt.index], rtol=ROUNDING, atol=0)
     found = pd.DataFrame(sides[:, :4], columns=SIDES, index=sought, dtype=float)
-    aspect = np.exp(sides[:, 4]).astype(float) if squeezed else own[sought]
-    return found.assign(aspect=aspect, upside_down=upside_down.astype(float))
+    found["aspect"] = boxes.aspects(network, sides, own[sought].to_numpy())
+    found["upside_down"], found["turned"] = upside_down.astype(float), upside_down > boxes.CERTAIN
+    return found, checkpoint.dumps(to_checkpoint(network))
 
 
-def _squares(root: Path, photos: pd.DataFrame) -> npt.NDArray[np.uint8]:
-    """Return `photos` grey and whole, stretched: (N, SQUARE, SQUARE, 1)."""
+def _squares(root: Path, photos: pd.DataFrame, side: int) -> npt.NDArray[np.uint8]:
+    """Return `photos` grey and whole, stretched: (N, `side`, `side`, 1)."""
     sources = [Source(root / part / image, box=WHOLE, aspect=None) for image, part in photos["part"].items()]
-    return np.stack(list(pack(sources, SQUARE, SQUARE, grey=True, margin=0.0, stretch=True)))
+    return np.stack(list(pack(sources, side, side, grey=True, margin=0.0, stretch=True)))
 
 
 def _figures(checked: pd.DataFrame, given: pd.DataFrame) -> dict[str, float]:
