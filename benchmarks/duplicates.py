@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from whaleid.dedup.hashing import perceptual_hashes, thumbnail
-from whaleid.images import fingerprint
+from whaleid.images import fingerprint, prints
 from whaleid.parallel import parallel_map
 
 if TYPE_CHECKING:
@@ -60,10 +60,9 @@ PATIENCE = 100.0
 
 def hashes_of(files: Sequence[Path]) -> NDArray[np.uint64]:
     """Hash `files` as `catalog` does where it knows nothing of them."""
-    from whaleid.stages import scanning
 
     read = parallel_map(fingerprint.fingerprint, files, "photos read")
-    return perceptual_hashes(scanning.thumbnails([each for each in read if isinstance(each, fingerprint.Fingerprint)]))
+    return perceptual_hashes(prints.thumbnails([each for each in read if isinstance(each, fingerprint.Fingerprint)]))
 
 
 def decode(path: Path) -> None:
@@ -235,8 +234,8 @@ def quality(folder: Path, rule: "params.Dedup") -> dict[str, float]:
         row for rows in parallel_map(partial(_copies, folder=folder), range(WHALES), "whales drawn") for row in rows
     ]
     read = [each for each in scanning.scan([folder / name for name, _ in rows]) if not isinstance(each, str)]
-    photos = pd.DataFrame({"Image": [name for name, _ in rows], "Id": "", "part": "train"}).join(scanning.table(read))
-    group = duplicates.find(photos, scanning.thumbnails(read), rule).group
+    photos = pd.DataFrame({"Image": [name for name, _ in rows], "Id": "", "part": "train"}).join(prints.table(read))
+    group = duplicates.find(photos, prints.thumbnails(read), rule).group
     # an original stands before its copy
     kind = np.array([kind for _, kind in rows])
     copy = np.flatnonzero(kind != "")

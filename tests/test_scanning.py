@@ -10,6 +10,7 @@ import pytest
 from pictures import picture
 
 from whaleid import cache
+from whaleid.images import prints
 from whaleid.images.fingerprint import Fingerprint, fingerprint
 from whaleid.stages import scanning
 
@@ -138,13 +139,13 @@ def test_what_is_kept_can_be_read_by_others(photos: list[Path]) -> None:
 
 def test_facts_and_thumbnails_of_a_scan(photos: list[Path]) -> None:
     found = [each for each in scanning.scan(photos) if isinstance(each, Fingerprint)]
-    table = scanning.table(found)
+    table = prints.table(found)
     assert table.columns.tolist() == ["width", "height", "mode", "bytes", "sha256"]
     assert table["width"].tolist() == [96] * 6
     assert table["bytes"].tolist() == [path.stat().st_size for path in photos]
-    assert scanning.thumbnails(found).shape == (6, 32, 32)
-    assert scanning.thumbnails(found).dtype == np.uint16
-    assert scanning.thumbnails([]).shape == (0, 32, 32)
+    assert prints.thumbnails(found).shape == (6, 32, 32)
+    assert prints.thumbnails(found).dtype == np.uint16
+    assert prints.thumbnails([]).shape == (0, 32, 32)
 
 
 def test_many_photos_are_read_in_processes_in_their_order(tmp_path: Path) -> None:

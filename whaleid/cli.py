@@ -70,7 +70,8 @@ def _variants(stage: str, settings: "Params") -> list[str]:
     final = settings.networks_of(paths.FINAL)
     if stage == "predict":
         return ["phash", *settings.variants, paths.ENSEMBLE, paths.FINAL]
-    others = {"train": final, "embed": final, "calibrate": [paths.ENSEMBLE]}
+    both = [paths.ENSEMBLE, paths.FINAL]
+    others = {"train": final, "embed": final, "calibrate": [paths.ENSEMBLE], "bundle": both}
     return [*settings.variants, *others.get(stage, [])]
 
 
@@ -197,6 +198,14 @@ def predict(
 ) -> None:
     """Rank five names for every query at the threshold: submissions/VARIANT.csv."""
     _run("predict", variant)
+
+
+@app.command(rich_help_panel="Stages")
+def bundle(
+    variant: Annotated[str, typer.Argument(help="A variant with a network, ensemble or final.", show_default=False)],
+) -> None:
+    """Put all that identifies a photo into one folder, to hand on or to serve: models/VARIANT.bundle."""
+    _run("bundle", variant)
 
 
 @app.command(rich_help_panel="For people")

@@ -84,6 +84,11 @@ def submission(variant: str) -> Path:
     return Path("submissions") / f"{variant}.csv"
 
 
+def bundle(variant: str) -> Path:
+    """Return the folder with all that `variant` identifies photos by."""
+    return Path("models") / f"{variant}.bundle"
+
+
 def history(variant: str) -> Path:
     """Return the figures of each epoch of `variant`."""
     return Path("reports") / variant / "history.csv"

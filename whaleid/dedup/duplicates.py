@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from whaleid.dedup import grouping, manifest, matching
-from whaleid.dedup.hashing import Orientation, Thumbnails
+from whaleid.dedup.hashing import Orientation, Thumbnails, perceptual_hashes
 from whaleid.dedup.matching import Compared, Pairs
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ def find(photos: pd.DataFrame, thumbnails: Thumbnails, rule: Dedup) -> Found:
     Kaggle's whale-categorization-playground in 2018.
     """
     near, plain = matching.candidates(thumbnails, rule.max_distance, orientations(rule))
-    proportions = (photos["width"] / photos["height"]).to_numpy()
-    squeezed = np.abs(np.log(proportions[near.pairs[:, 0]] / proportions[near.pairs[:, 1]])) > np.log(SQUEEZED)
-    duplicates = near.error <= np.where(squeezed, rule.max_error / 2, rule.max_error)
+    duplicates = _agree(near, photos, photos, rule)
     sha256 = photos["sha256"].to_numpy(dtype=np.str_)
 
     def held(pairs: Pairs) -> NDArray[np.bool_]:
@@ -74,6 +72,60 @@ def compare(sha256: NDArray[np.str_], thumbnails: Thumbnails, pairs: Pairs, rule
     found.orientation[differ], found.distance[differ] = compared.orientation, compared.distance
     found.error[differ] = compared.error
     return found
+
+
+@dataclass(frozen=True)
+class Known:
+    """Photos among which duplicates of others are looked for; a table as in `manifest`, and what is seen on them."""
+
+    photos: pd.DataFrame
+    thumbnails: Thumbnails
+    rows: NDArray[np.intp]  # of the photos that show enough
+    hashes: NDArray[np.uint64]  # of these
+
+
+def known(photos: pd.DataFrame, thumbnails: Thumbnails) -> Known:
+    """Return `photos` with `thumbnails` (N, SIDE, SIDE) as `among` takes them."""
+    rows = np.flatnonzero(~matching.plain(thumbnails))
+    return Known(photos, thumbnails, rows, perceptual_hashes(thumbnails[rows]))
+
+
+def among(photos: pd.DataFrame, thumbnails: Thumbnails, others: Known, rule: Dedup) -> Compared:
+    """Find which of `others` are duplicates of `photos`, as `find` does, pair by pair: closest first within a photo.
+
+    In `pairs` are the row of the photo and that of the other one.
+    """
+    rows = np.flatnonzero(~matching.plain(thumbnails))
+    found = [
+        matching.pairs_between(perceptual_hashes(orientation.of(thumbnails[rows])), others.hashes, rule.max_distance)
+        for orientation in orientations(rule)
+    ]
+    near = np.unique(np.concatenate(found), axis=0)
+    same = (
+        photos[["sha256"]]
+        .reset_index(names="one")
+        .merge(others.photos[["sha256"]].reset_index(names="other"), on="sha256")
+    )
+    files = same[["one", "other"]].to_numpy(dtype=np.intp)
+    pairs = np.unique(np.concatenate([np.column_stack([rows[near[:, 0]], others.rows[near[:, 1]]]), files]), axis=0)
+    # only what is compared lies side by side
+    both = np.concatenate([thumbnails, others.thumbnails[pairs[:, 1]]])
+    sha256 = np.concatenate([photos["sha256"], others.photos["sha256"].to_numpy()[pairs[:, 1]]]).astype(np.str_)
+    beside = np.column_stack([pairs[:, 0], len(photos) + np.arange(len(pairs))])
+    compared = replace(compare(sha256, both, beside, rule), pairs=pairs)
+    agree = (compared.distance <= rule.max_distance) & _agree(compared, photos, others.photos, rule)
+    closest = np.lexsort((pairs[:, 1], compared.error, compared.distance, pairs[:, 0]))
+    return compared[closest[agree[closest]]]
+
+
+def _agree(near: Compared, ones: pd.DataFrame, others: pd.DataFrame, rule: Dedup) -> NDArray[np.bool_]:
+    """Return (P,) which pairs of one of `ones` and one of `others` agree in their pixels."""
+    left, right = (
+        (photos["width"] / photos["height"]).to_numpy()[rows]
+        for photos, rows in zip((ones, others), near.pairs.T, strict=True)
+    )
+    squeezed = np.abs(np.log(left / right)) > np.log(SQUEEZED)
+    return near.error <= np.where(squeezed, rule.max_error / 2, rule.max_error)
 
 
 def _same_files(sha256: NDArray[np.str_]) -> Pairs:

@@ -42,8 +42,8 @@ def candidates(
     `thumbnails` are (N, SIDE, SIDE). Photos with less than `LEAST_DETAIL` are in no pair: open sea looks like open sea.
     Also returned is (N,) which these are.
     """
-    plain = detail(thumbnails) < LEAST_DETAIL
-    rows = np.flatnonzero(~plain)
+    empty = plain(thumbnails)
+    rows = np.flatnonzero(~empty)
     hashes = perceptual_hashes(thumbnails[rows])
     found = []
     for orientation in orientations:
@@ -56,7 +56,12 @@ def candidates(
     every = every[np.lexsort((every.error, every.pairs[:, 1], every.pairs[:, 0]))]
     _, best = np.unique(every.pairs, axis=0, return_index=True)
     every = every[best]
-    return every[every.distance <= max_distance], plain
+    return every[every.distance <= max_distance], empty
+
+
+def plain(thumbnails: Thumbnails) -> NDArray[np.bool_]:
+    """Return (N,) which of `thumbnails` (N, SIDE, SIDE) show too little to be told from others."""
+    return detail(thumbnails) < LEAST_DETAIL
 
 
 def compare(thumbnails: Thumbnails, pairs: Pairs, orientations: Sequence[Orientation]) -> Compared:

@@ -9,10 +9,10 @@ WIDTH, HEIGHT = 96, 72
 QUALITY = 50
 
 
-def thumbnail(photo: Image.Image) -> bytes:
-    """Return a JPEG file of `photo`, mode L or RGB, whole, in its own proportions."""
+def thumbnail(photo: Image.Image, width: int = WIDTH) -> bytes:
+    """Return a JPEG file of `photo`, mode L or RGB, whole, in its own proportions, at most as wide as `width`."""
     small = photo.copy()
-    small.thumbnail((WIDTH, HEIGHT))
+    small.thumbnail((width, width * HEIGHT // WIDTH))
     file = io.BytesIO()
     small.save(file, "JPEG", quality=QUALITY, optimize=True)
     return file.getvalue()

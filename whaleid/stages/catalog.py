@@ -14,6 +14,7 @@ from whaleid.catalog.checks import tiny_box_problems
 from whaleid.dedup.hashing import perceptual_hashes, to_hex
 from whaleid.errors import InputProblems
 from whaleid.files import replacing, write_csv
+from whaleid.images import prints
 from whaleid.labels import NEW_WHALE
 from whaleid.stages import scanning
 
@@ -47,8 +48,8 @@ def run(params: Params) -> None:
         raise InputProblems(
             "Photos that cannot be used", bad, "Replace these files, or remove them together with their rows."
         )
-    thumbnails = scanning.thumbnails(found)
-    photos = photos.join(scanning.table(found)).assign(phash=to_hex(perceptual_hashes(thumbnails)))
+    thumbnails = prints.thumbnails(found)
+    photos = photos.join(prints.table(found)).assign(phash=to_hex(perceptual_hashes(thumbnails)))
     for problems in tiny_box_problems(root / "boxes.csv", catalogue.boxes, photos):
         raise problems
     write_csv(photos, paths.CATALOG)

@@ -12,6 +12,7 @@ from whaleid.catalog.checks import unwritable
 from whaleid.dedup import duplicates, manifest
 from whaleid.errors import WhaleidError
 from whaleid.files import replacing, write_csv
+from whaleid.images import prints
 from whaleid.images.fingerprint import Fingerprint
 from whaleid.stages import bordering, scanning
 
@@ -46,12 +47,12 @@ def run(folder: Path, against: Path | None, out: Path, rule: Dedup) -> None:
     if not good:
         raise WhaleidError(f"None of the {len(bad):,} images below {folder} can be read; the first one: {bad[0][1]}")
     good.sort(key=lambda entry: str(entry[1]))
-    prints = [each for _, _, each in good]
+    read_well = [each for _, _, each in good]
     photos = pd.DataFrame(
         {"Image": [str(path) for _, path, _ in good], "Id": "", "part": [part for part, _, _ in good]}
     )
-    photos = photos.join(scanning.table(prints))
-    thumbnails = scanning.thumbnails(prints)
+    photos = photos.join(prints.table(read_well))
+    thumbnails = prints.thumbnails(read_well)
     found = duplicates.find(photos, thumbnails, rule)
     every = manifest.manifest(photos, found.group, found.copies)
     here = photos["part"] == ("train" if against is None else "test")

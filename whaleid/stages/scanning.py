@@ -3,16 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from whaleid import cache
-from whaleid.dedup.hashing import SIDE, Thumbnails
 from whaleid.images.fingerprint import Fingerprint, fingerprint
 from whaleid.parallel import parallel_map
 
-FACTS = {"width": "width", "height": "height", "mode": "mode", "bytes": "size", "sha256": "sha256"}
-"""Columns of `paths.CATALOG`, and what they are of a fingerprint."""
 KEPT = 1000
 """Photos that are read before what they are is kept: a scan that is interrupted goes on there."""
 
@@ -46,14 +40,3 @@ def scan(files: Sequence[Path]) -> list[Fingerprint | str]:
                 fresh.clear()
         kept.keep(fresh)
     return [found[path] for path in files]
-
-
-def table(found: Sequence[Fingerprint]) -> pd.DataFrame:
-    """Return the columns of `FACTS`, a row a photo."""
-    return pd.DataFrame({column: [getattr(each, fact) for each in found] for column, fact in FACTS.items()})
-
-
-def thumbnails(found: Sequence[Fingerprint]) -> Thumbnails:
-    """Return (N, SIDE, SIDE) the thumbnail of each photo."""
-    pixels = b"".join(each.thumbnail for each in found)
-    return np.frombuffer(pixels, dtype=np.uint16).reshape(-1, SIDE, SIDE)

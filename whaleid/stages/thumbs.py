@@ -10,8 +10,8 @@ from whaleid.parallel import cores
 from whaleid.report.thumbnails import WIDTH, thumbnail
 
 
-def thumbs(files: Mapping[str, Path]) -> dict[str, bytes]:
-    """Return a small JPEG file of each of `files`, by its name.
+def thumbs(files: Mapping[str, Path], width: int = WIDTH) -> dict[str, bytes]:
+    """Return a small JPEG file of each of `files`, by its name, at most as wide as `width`.
 
     Raises:
         InputProblems: photos are missing or damaged.
@@ -20,7 +20,7 @@ def thumbs(files: Mapping[str, Path]) -> dict[str, bytes]:
     def made(path: Path) -> bytes | str:
         try:
             # twice a thumbnail's size is enough to shrink it well
-            return thumbnail(decode(path, 2 * WIDTH))
+            return thumbnail(decode(path, 2 * width), width)
         except WhaleidError as error:
             return str(error)
 

@@ -70,7 +70,6 @@ def _endless(photos: int, order: np.random.Generator) -> Iterator[npt.NDArray[np
         yield from batches(np.arange(photos), BATCH, order)
 
 
-@torch.inference_mode()
 def find(
     network: BoxNetwork, photos: npt.NDArray[np.uint8], device: torch.device
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -84,17 +83,21 @@ def find(
     answers = [np.empty((0, 6), dtype=np.float32)]
     starts = range(0, len(photos), BATCH)
     for start in progress(starts, "boxes found", len(starts)):
-        inputs = standardise(torch.from_numpy(photos[start : start + BATCH]).to(device))  # (B, C, H, W)
-        found = network(inputs)  # (B, 5 or 6)
-        if network.turns:
-            turned = network(inputs.flip(-2, -1))
-            sides = (found[:, :5] + _opposite(turned[:, :5])) / 2
-            found = torch.cat([sides, ((found[:, 5:] - turned[:, 5:]) / 2).sigmoid()], dim=1)
-        else:
-            found = F.pad(found, (0, 1))
-        answers.append(found.cpu().numpy())
+        answers.append(found_on(network, torch.from_numpy(photos[start : start + BATCH]).to(device)).cpu().numpy())
     together = np.concatenate(answers)
     return together[:, :5], together[:, 5]
+
+
+@torch.inference_mode()
+def found_on(network: BoxNetwork, photos: Tensor) -> Tensor:
+    """Return (B, 6) what `find` finds on `photos`, uint8 (B, H, W, C) on the device of `network`."""
+    inputs = standardise(photos)  # (B, C, H, W)
+    found: Tensor = network(inputs)  # (B, 5 or 6)
+    if not network.turns:
+        return F.pad(found, (0, 1))
+    turned = network(inputs.flip(-2, -1))
+    sides = (found[:, :5] + _opposite(turned[:, :5])) / 2
+    return torch.cat([sides, ((found[:, 5:] - turned[:, 5:]) / 2).sigmoid()], dim=1)
 
 
 def aspects(

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from whaleid.images.augment import posed
 from whaleid.model.network import Network, standardise
@@ -16,7 +17,26 @@ from whaleid.training.loading import fetched
 BATCH = 64
 
 
+def ready(network: nn.Module, device: torch.device) -> None:
+    """Put `network` on `device`, in evaluation mode and the memory layout that convolutions are fastest in."""
+    network.to(device).to(memory_format=torch.channels_last).eval()
+
+
 @torch.inference_mode()
+def embedded(network: Network, taken: Tensor, mirrored: bool, zoom: float, tilt: float) -> Tensor:
+    """Return (V, B, D) float32, the embeddings of packed photos `taken`, uint8 (B, H, W, C), as `embed` makes them.
+
+    `network` is on the photos' device, in evaluation mode.
+    """
+    turns = (math.radians(tilt), -math.radians(tilt)) if tilt else (0.0,)
+    photos = standardise(taken)  # (B, C, H, W)
+    views = []
+    for seen in (photos, photos.flip(3))[: 1 + mirrored]:
+        poses = [posed(seen, turn, zoom) if turn or zoom != 1 else seen for turn in turns]
+        views.append(F.normalize(torch.stack([network(pose) for pose in poses]).sum(dim=0)))
+    return torch.stack(views)
+
+
 def embed(
     network: Network,
     packed: npt.NDArray[np.uint8],
@@ -34,16 +54,12 @@ def embed(
     the mean of those of the photo turned by so much to either side. Of several processes, each computes a part and is
     returned the whole. Leaves the network on `device`, in evaluation mode.
     """
-    network.to(device).to(memory_format=torch.channels_last).eval()
+    ready(network, device)
     own = rows[world.part(len(rows))]
     found = np.empty((len(own), 1 + mirrored, network.embedding), dtype=np.float32)
-    turns = (math.radians(tilt), -math.radians(tilt)) if tilt else (0.0,)
     starts = range(0, len(own), BATCH)
     read = fetched(lambda start: [torch.from_numpy(packed[own[start : start + BATCH]])], starts, device)
     for start, (taken,) in zip(starts, progress(read, "embedding", len(starts)), strict=True):
-        photos = standardise(taken)  # (B, C, H, W)
-        for view, seen in enumerate((photos, photos.flip(3))[: 1 + mirrored]):
-            poses = [posed(seen, turn, zoom) if turn or zoom != 1 else seen for turn in turns]
-            embeddings = F.normalize(torch.stack([network(pose) for pose in poses]).sum(dim=0))  # (B, D)
-            found[start : start + BATCH, view] = embeddings.cpu().numpy()
+        views = embedded(network, taken, mirrored, zoom, tilt)
+        found[start : start + BATCH] = views.cpu().numpy().transpose(1, 0, 2)
     return np.ascontiguousarray(world.collected(found, len(rows)).transpose(1, 0, 2))

@@ -1,0 +1,1 @@
+"""All that names the whale on a photo, in one folder that needs no pipeline around it."""

@@ -1,0 +1,189 @@
+"""The folder that a model is handed on in: networks, embeddings of labelled photos, and how scores become names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import Field, ValidationError
+
+from whaleid.dedup.hashing import SIDE, Thumbnails
+from whaleid.errors import WhaleidError
+from whaleid.files import read_csv, write_csv
+from whaleid.identify.networks import Features
+from whaleid.params import Dedup, Pack, Section
+
+ABOUT = "bundle.json"
+PHOTOS, THUMBNAILS, PICTURES, BOXES = "photos.csv", "thumbnails.npy", "pictures.npz", "boxes.pt"
+COLUMNS = ["Image", "Id", "sha256", "width", "height", "compared"]
+
+
+class View(Section):
+    """How a network looks at photos."""
+
+    zoom: float
+    tilt: float
+
+
+class About(Section):
+    """What a bundle says of itself."""
+
+    format: Literal[1] = 1
+    variant: str
+    calibrated_by: str  # the variant that found weights, calibration and threshold on validation
+    threshold: float
+    decision: dict[str, Any]  # as `decision.from_json` reads it
+    neighbours: Literal["exact", "approximate"]
+    dedup: Dedup
+    pack: Pack
+    networks: dict[str, View]  # by name; a network's files are called by the last part of it
+    figures: dict[str, float]  # of `calibrated_by`, as in `paths.metrics`
+    files: dict[str, int] = Field(default_factory=dict)  # bytes of each, by name
+    digest: str = ""  # of the content of all files
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model, and the labelled photos that it compares others with."""
+
+    about: About
+    photos: pd.DataFrame
+    """`Image,Id,sha256,width,height,compared`, those of a whale together: all labelled photos, of which duplicates are
+    looked for; `compared` is 1 for those that others are compared with by embedding."""
+    thumbnails: Thumbnails
+    """Of `photos`, (N, SIDE, SIDE)."""
+    features: Mapping[str, Features]
+    """By network, of the photos that are `compared`."""
+    networks: Mapping[str, bytes]
+    """The checkpoint of each network."""
+    boxes: bytes
+    """The checkpoint of the network that finds flukes; empty where there is none."""
+
+    @property
+    def compared(self) -> pd.DataFrame:
+        """The photos that others are compared with, `Image,Id`."""
+        return self.photos.loc[self.photos["compared"] == 1, ["Image", "Id"]]
+
+
+def write(bundle: Bundle, pictures: Mapping[str, bytes], folder: Path) -> None:
+    """Write a bundle into an empty folder, with small `pictures`, JPEG files, of the photos that are `compared`."""
+    write_csv(bundle.photos[COLUMNS], folder / PHOTOS)
+    np.save(folder / THUMBNAILS, bundle.thumbnails)
+    names = bundle.compared["Image"].tolist()
+    ends = np.cumsum([0, *(len(pictures[name]) for name in names)])
+    joined = np.frombuffer(b"".join(pictures[name] for name in names), dtype=np.uint8)
+    np.savez(folder / PICTURES, ends=ends, pictures=joined)
+    (folder / BOXES).write_bytes(bundle.boxes)
+    for network, features in bundle.features.items():
+        (folder / f"{Path(network).name}.pt").write_bytes(bundle.networks[network])
+        np.savez(
+            folder / f"{Path(network).name}.npz",
+            embeddings=features.of(names),
+            centres=features.centres,
+            classes=features.classes,
+        )
+    written = sorted(path for path in folder.iterdir())
+    digest = hashlib.sha256()
+    for path in written:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    about = bundle.about.model_copy(update={"files": {path.name: path.stat().st_size for path in written}})
+    digest.update(about.model_dump_json().encode())
+    about = about.model_copy(update={"digest": digest.hexdigest()})
+    (folder / ABOUT).write_text(about.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read(folder: Path) -> Bundle:
+    """Read what `write` wrote. Nothing in it is run as code.
+
+    Raises:
+        WhaleidError: the folder is not there, is no bundle, was not copied whole, or its files do not go together.
+    """
+    about = _about(folder)
+    amiss = [
+        name
+        for name, size in about.files.items()
+        if Path(name).name != name or not (folder / name).is_file() or (folder / name).stat().st_size != size
+    ]
+    needed = {PHOTOS, THUMBNAILS, PICTURES, BOXES}
+    needed |= {f"{Path(name).name}{suffix}" for name in about.networks for suffix in (".pt", ".npz")}
+    if amiss := sorted({*amiss, *(needed - about.files.keys())}):
+        raise WhaleidError(f"{folder} is not whole: {', '.join(amiss)} is missing or cut off. Copy the folder again.")
+    try:
+        photos = read_csv(folder / PHOTOS)[COLUMNS]
+        thumbnails = np.load(folder / THUMBNAILS, allow_pickle=False)
+        names = photos.loc[photos["compared"] == 1, "Image"].tolist()
+        features = {network: _features(folder / f"{Path(network).name}.npz", names) for network in about.networks}
+        if thumbnails.shape != (len(photos), SIDE, SIDE) or thumbnails.dtype != np.uint16 or not names:
+            raise ValueError(f"{THUMBNAILS} and {PHOTOS}")
+    except (ValueError, KeyError, OSError, EOFError) as error:
+        raise WhaleidError(f"{folder} holds files that do not go together ({error}). Copy or make it again.") from None
+    networks = {network: (folder / f"{Path(network).name}.pt").read_bytes() for network in about.networks}
+    return Bundle(about, photos, thumbnails, features, networks, (folder / BOXES).read_bytes())
+
+
+def _about(folder: Path) -> About:
+    try:
+        return About.model_validate_json((folder / ABOUT).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise WhaleidError(
+            f"{folder} is no bundle: it has no {ABOUT}. `whaleid bundle final` makes one, `dvc pull` fetches it."
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise WhaleidError(
+            f"{folder / ABOUT} cannot be used: {where}: {first['msg']}. It was made by another version of whaleid, or "
+            "changed: make it again with `whaleid bundle`."
+        ) from None
+
+
+def _features(path: Path, names: list[str]) -> Features:
+    with np.load(path, allow_pickle=False) as arrays:
+        embeddings, centres, classes = (arrays[name] for name in ("embeddings", "centres", "classes"))
+    views, photos, dimensions = embeddings.shape
+    if photos != len(names) or (centres.shape[0], centres.shape[1], centres.shape[3]) != (
+        views,
+        len(classes),
+        dimensions,
+    ):
+        raise ValueError(f"{path.name} and {PHOTOS}")
+    return Features({name: row for row, name in enumerate(names)}, embeddings, centres, classes)
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    """Return the small JPEG file of each photo that is compared in the bundle `folder`, by its Image."""
+    photos = read_csv(folder / PHOTOS)
+    names = photos.loc[photos["compared"] == 1, "Image"]
+    with np.load(folder / PICTURES, allow_pickle=False) as arrays:
+        content, ends = arrays["pictures"].tobytes(), arrays["ends"].tolist()
+    return {name: content[start:end] for name, (start, end) in zip(names, pairwise(ends), strict=True)}
+
+
+def extended(
+    bundle: Bundle, photos: pd.DataFrame, thumbnails: Thumbnails, embeddings: Mapping[str, npt.NDArray[np.float32]]
+) -> Bundle:
+    """Return `bundle` with further labelled `photos`, as `Bundle.photos`, and what its networks make of them.
+
+    `thumbnails` are (M, SIDE, SIDE), `embeddings` (V, M, D) by network.
+    """
+    every = pd.concat([bundle.photos, photos[COLUMNS]], ignore_index=True)
+    order = np.lexsort((every["Image"], every["Id"]))
+    features = {}
+    for network, known in bundle.features.items():
+        names = [*known.rows, *photos["Image"]]
+        together = np.concatenate([known.embeddings, embeddings[network]], axis=1)
+        features[network] = replace(known, rows={name: row for row, name in enumerate(names)}, embeddings=together)
+    return replace(
+        bundle,
+        photos=every.iloc[order].reset_index(drop=True),
+        thumbnails=np.concatenate([bundle.thumbnails, thumbnails])[order],
+        features=features,
+    )

@@ -1,0 +1,67 @@
+"""Stage `bundle`: all that names the whale on a photo, in one folder that works without the pipeline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from whaleid import files, paths
+from whaleid.bundle.contents import About, Bundle, View, write
+from whaleid.identify import validation
+from whaleid.stages import features
+from whaleid.stages.thumbs import thumbs
+
+if TYPE_CHECKING:
+    from whaleid.params import Params
+
+WIDTH = 240
+"""Pixels of a picture: wide enough for the eye to compare flukes."""
+
+
+def run(params: Params, variant: str, folder: Path | None = None) -> None:
+    """Write the bundle of `variant`, which has a network or several, to its own place or to `folder`.
+
+    Raises:
+        InputProblems: photos can no longer be read, or have no embedding.
+    """
+    target = folder or paths.bundle(variant)
+    calibrated_by = paths.ENSEMBLE if variant == paths.FINAL else variant
+    catalog, split = files.read_csv(paths.CATALOG), files.read_csv(paths.SPLIT)
+    thumbnails = np.load(paths.THUMBNAILS)
+    labelled = catalog[catalog["part"] == "train"].sort_values(["Id", "Image"])
+    compared = validation.gallery(split, held_out=True)["Image"]
+    photos = labelled.assign(compared=labelled["Image"].isin(compared).astype(int))
+    networks = params.networks_of(variant)
+    decision = json.loads(paths.calibration(calibrated_by).read_text(encoding="utf-8"))
+    figures = json.loads(paths.metrics(calibrated_by).read_text(encoding="utf-8"))
+    about = About(
+        variant=variant,
+        calibrated_by=calibrated_by,
+        threshold=decision["threshold_auto"] if params.threshold == "auto" else params.threshold,
+        decision=decision,
+        neighbours=params.neighbours,
+        dedup=params.dedup,
+        pack=params.pack,
+        networks={name: View(**params.settings_of(name).model_dump(include={"zoom", "tilt"})) for name in networks},
+        figures={key: value for key, value in figures.items() if value is not None},
+    )
+    bundle = Bundle(
+        about,
+        photos.reset_index(drop=True),
+        thumbnails[labelled.index],
+        features.load(networks, compared).features,
+        {name: paths.checkpoint(name).read_bytes() for name in networks},
+        paths.BOX_NETWORK.read_bytes(),
+    )
+    root = Path(params.data.root) / "train"
+    small = thumbs({image: root / image for image in sorted(compared)}, WIDTH)
+    with files.replacing_folder(target) as temporary:
+        write(bundle, small, temporary)
+    size = sum(path.stat().st_size for path in target.iterdir()) / 2**20
+    print(
+        f"{target}: {len(networks)} networks, {len(photos):,} labelled photos, {len(compared):,} of them compared, of "
+        f"{photos.loc[photos['compared'] == 1, 'Id'].nunique():,} whales; {size:.0f} MiB"
+    )
