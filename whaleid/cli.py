@@ -25,6 +25,9 @@ TRACKED = ("explore", "dedup", "split", "boxes", "train", "embed", "calibrate", 
 SHARED = ("train", "embed")
 """The stages that several processes can share."""
 
+UNREAD = 3
+"""The exit code where some photos could not be read."""
+
 SubmissionArgument = Annotated[
     Path, typer.Argument(help="Ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
 ]
@@ -73,6 +76,15 @@ def _variants(stage: str, settings: "Params") -> list[str]:
     both = [paths.ENSEMBLE, paths.FINAL]
     others = {"train": final, "embed": final, "calibrate": [paths.ENSEMBLE], "bundle": both}
     return [*settings.variants, *others.get(stage, [])]
+
+
+def _model(named: str) -> Path:
+    """Return the bundle that is named: a folder, or a model of MLflow's registry, which is fetched."""
+    if not named.startswith(("models:/", "runs:/", "mlflow-artifacts:/")):
+        return Path(named)
+    from whaleid import tracking
+
+    return tracking.fetched(named)
 
 
 def _run(stage: str, variant: str | None = None) -> None:
@@ -206,6 +218,30 @@ def bundle(
 ) -> None:
     """Put all that identifies a photo into one folder, to hand on or to serve: models/VARIANT.bundle."""
     _run("bundle", variant)
+
+
+@app.command(rich_help_panel="For people")
+def identify(
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTO|DIR…", help="Photos, and folders of photos.", show_default=False)
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="DIR|URI", help="A bundle, or a registered model such as models:/whaleid@champion.")
+    ] = "models/final.bundle",
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="The probability at which new_whale takes its rank.", show_default="the model's"),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a table, to review and to add.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all that is known of each photo.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of photos beside each other.")] = None,
+) -> None:
+    """Say who is on each photo: five names, each with its probability, and which photos it is a copy of."""
+    from whaleid.stages import identifying
+
+    if unread := identifying.run(photos, _model(model), threshold, csv, json, html):
+        print(f"{unread:,} of the photos could not be read.", file=sys.stderr)
+        sys.exit(UNREAD)
 
 
 @app.command(rich_help_panel="For people")

@@ -66,4 +66,14 @@ _SHEETS = f"""
 .strip .r {{ border: 0; padding: 0; flex-wrap: wrap; contain-intrinsic-size: 208px 96px }}
 .strip p {{ font-size: 12px; margin: 0 }}
 """
-STYLE = _PAGE + _FIGURES + _SHEETS
+_ANSWERS = f"""
+.answer {{ display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 8px; padding: 12px 0;
+  border-bottom: 1px solid #ddd; content-visibility: auto; contain-intrinsic-size: 1290px 210px; break-inside: avoid }}
+.asked {{ border-right: 2px solid #bbb; padding-right: 8px }}
+.w {{ font-size: 13px; line-height: 1.35; min-width: 0 }}
+.w .t {{ width: 100%; height: auto; aspect-ratio: 4 / 3 }}
+.w b, .w span {{ display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap }}
+.w.same .t {{ box-shadow: 0 0 0 3px {ORANGE} }}
+.w.same span {{ color: {ORANGE} }}
+"""
+STYLE = _PAGE + _FIGURES + _SHEETS + _ANSWERS

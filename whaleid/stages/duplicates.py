@@ -15,11 +15,11 @@ from whaleid.files import replacing, write_csv
 from whaleid.images import prints
 from whaleid.images.fingerprint import Fingerprint
 from whaleid.stages import bordering, scanning
+from whaleid.stages.images import below
 
 if TYPE_CHECKING:
     from whaleid.params import Dedup
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 MANIFEST = ["photo", "group", "representative", "keep", "reason", "distance", "error"]
 LEAKS = ["photo", "known", "distance", "error"]
 
@@ -37,7 +37,7 @@ def run(folder: Path, against: Path | None, out: Path, rule: Dedup) -> None:
         raise WhaleidError(f"{folder} and {against} overlap: give two folders of which neither holds the other.")
     # what is already there stands for what is new, as labelled photos do for queries
     parts = {"train": folder} if against is None else {"train": against, "test": folder}
-    files = [(part, path) for part, place in parts.items() for path in _images(place)]
+    files = [(part, path) for part, place in parts.items() for path in below(place)]
     odd = [path for _, path in files if unwritable(str(path))]
     files = [(part, path) for part, path in files if path not in odd]
     read = scanning.scan([path for _, path in files])
@@ -78,22 +78,6 @@ def run(folder: Path, against: Path | None, out: Path, rule: Dedup) -> None:
         temporary.write_text(html, encoding="utf-8", newline="\n")
     print(", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name in ("images", "copies")))
     print(f"{out / 'manifest.csv'} says which to keep and why; look at {out / 'report.html'}")
-
-
-def _images(folder: Path) -> list[Path]:
-    """Return the images below `folder`, but for hidden files and folders."""
-    if not folder.is_dir():
-        raise WhaleidError(f"{folder} is no folder.")
-    found = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
-    if not found:
-        raise WhaleidError(f"{folder} holds no images: files named {', '.join(SUFFIXES)}, at any depth.")
-    return found
 
 
 def _within(inner: Path, outer: Path) -> bool:

@@ -1,0 +1,154 @@
+"""Command `identify`: who is on some photos, by a bundle, outside any pipeline; no photo is touched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from whaleid.bundle import contents
+from whaleid.bundle.recogniser import Answer, Photo, Recogniser
+from whaleid.errors import InputProblems
+from whaleid.files import replacing, write_csv
+from whaleid.identify.answers import LABELS, PROBABILITIES
+from whaleid.images.decode import decode
+from whaleid.labels import NEW_WHALE, PLACES
+from whaleid.report import answers as page
+from whaleid.report.thumbnails import thumbnail
+from whaleid.stages.bundle import WIDTH
+from whaleid.stages.images import below
+
+BATCH = 16
+"""Photos at a time: large ones need some 40 MB each while they are looked at."""
+
+
+def run(
+    places: Sequence[Path],
+    model: Path,
+    threshold: float | None,
+    csv: Path | None,
+    json_file: Path | None,
+    html: Path | None,
+) -> int:
+    """Print who is on the photos at `places`, files and folders; write tables and a page where they are asked for.
+
+    Returns:
+        How many photos could not be read.
+
+    Raises:
+        WhaleidError: the bundle `model` cannot be used, a folder holds no images, or a place is not there.
+    """
+    photos = _photos(places)
+    recogniser = Recogniser(contents.read(model))
+    wide = max(len(str(photo)) for photo in photos)
+    answers: list[Answer] = []
+    pictures: dict[str, bytes] = {}
+    for some in _batches(photos):
+        read = [Photo(str(path), content) for path, content in some]
+        found = recogniser.identify(read, threshold)
+        for answer in found:
+            print(*_lines(answer, wide), sep="\n", flush=True)
+        answers += found
+        if html:
+            pictures |= {
+                _key(photo.name): thumbnail(decode(Path(photo.name), 2 * WIDTH, photo.content), WIDTH)
+                for photo, answer in zip(read, found, strict=True)
+                if not answer.problem
+            }
+    if csv:
+        write_csv(_table(answers), csv)
+    if json_file:
+        with replacing(json_file) as temporary:
+            text = json.dumps([_as_json(answer) for answer in answers], indent=2, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+    if html:
+        about = recogniser.bundle.about
+        limit = about.threshold if threshold is None else threshold
+        text = _page(answers, f"whaleid: who is on {len(answers):,} photos", limit, pictures | contents.pictures(model))
+        with replacing(html) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    return sum(bool(answer.problem) for answer in answers)
+
+
+def _photos(places: Sequence[Path]) -> list[Path]:
+    """Return the files among `places`, and the images below the folders among them."""
+    missing = [str(place) for place in places if not place.exists()]
+    if missing:
+        raise InputProblems("There are no such photos or folders", missing, "Check how they are spelt.")
+    found = [path for place in places for path in (below(place) if place.is_dir() else [place])]
+    return list(dict.fromkeys(found))
+
+
+def _batches(photos: Sequence[Path]) -> Iterator[list[tuple[Path, bytes]]]:
+    for start in range(0, len(photos), BATCH):
+        yield [(path, _content(path)) for path in photos[start : start + BATCH]]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # answered as an empty file
+
+
+def _lines(answer: Answer, wide: int) -> Iterable[str]:
+    """Return what is printed of an answer; photos' names take `wide` columns."""
+    if answer.problem:
+        return [f"{answer.photo:<{wide}}  not read: {answer.problem}"]
+    names = "  ".join(f"{name.whale} {name.probability:.0%}" for name in answer.names)
+    same = [f"{'':<{wide}}  same picture as {each.photo} ({each.whale})" for each in answer.same]
+    return [f"{answer.photo:<{wide}}  {names}", *same]
+
+
+def _table(answers: Sequence[Answer]) -> pd.DataFrame:
+    """Return a row an answer: `photo,whale,label1…5,probability1…5,same_as,same_as_whale,problem`.
+
+    `whale` is empty: whoever reviews the answers fills it in for `whaleid add`.
+    """
+    rows = []
+    for answer in answers:
+        row: dict[str, object] = {"photo": answer.photo, "whale": ""}
+        for place, (label, probability) in enumerate(zip(LABELS, PROBABILITIES, strict=True)):
+            named = answer.names[place] if place < len(answer.names) else None
+            row |= {label: named.whale if named else "", probability: round(named.probability, 4) if named else None}
+        closest = answer.same[0] if answer.same else None
+        row |= {"same_as": closest.photo if closest else "", "same_as_whale": closest.whale if closest else ""}
+        rows.append(row | {"problem": answer.problem})
+    table = pd.DataFrame(rows)
+    return table[["photo", "whale", *LABELS, *PROBABILITIES, "same_as", "same_as_whale", "problem"]]
+
+
+def _as_json(answer: Answer) -> dict[str, object]:
+    names = [name._replace(probability=round(name.probability, 4))._asdict() for name in answer.names]
+    return asdict(answer) | {"names": names, "same": [each._asdict() for each in answer.same]}
+
+
+def _key(photo: str) -> str:
+    """Return the name under which a query is shown, which no labelled photo has: theirs hold no slash."""
+    return f"/{photo}"
+
+
+def _page(answers: Sequence[Answer], title: str, threshold: float, pictures: dict[str, bytes]) -> str:
+    rows = []
+    for answer in answers:
+        if answer.problem:
+            rows.append(page.Row(page.Cell("", answer.photo, answer.problem), []))
+            continue
+        same = {each.photo for each in answer.same}
+        cells = [
+            page.Cell(name.nearest, f"{name.whale} {name.probability:.0%}", name.nearest, name.nearest in same)
+            for name in answer.names
+        ]
+        copies = ", ".join(f"{each.photo} ({each.whale})" for each in answer.same)
+        query = page.Cell(_key(answer.photo), answer.photo, f"same picture as {copies}" if copies else "", bool(copies))
+        rows.append(page.Row(query, cells))
+    lead = [
+        f"On the left the photo; beside it {PLACES} names at most, each with its probability and that whale's labelled "
+        f"photo most like it. {NEW_WHALE}, of no whale in the catalogue, has its place at the threshold, "
+        f"{threshold:g}, and what the known whales leave of the probability."
+    ]
+    shown = {cell.picture for row in rows for cell in (row.query, *row.candidates)}
+    return page.render(title, lead, rows, {name: small for name, small in pictures.items() if name in shown})
