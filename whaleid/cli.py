@@ -31,6 +31,16 @@ UNREAD = 3
 SubmissionArgument = Annotated[
     Path, typer.Argument(help="Ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
 ]
+CatalogueOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="The catalogue folder, whose photos of late are known as well.",
+        exists=True,
+        file_okay=False,
+        show_default="data.root, in a project",
+    ),
+]
 VariantArgument = Annotated[
     str, typer.Argument(help="A variant named in params.yaml, or ensemble.", show_default=False)
 ]
@@ -78,26 +88,42 @@ def _variants(stage: str, settings: "Params") -> list[str]:
     return [*settings.variants, *others.get(stage, [])]
 
 
+def _catalogue(named: Path | None) -> Path | None:
+    """Return the catalogue folder that is named or, in a project, its own where that is here."""
+    from whaleid import params, paths
+
+    if named is not None or not paths.PARAMS.exists():
+        return named
+    own = Path(params.load(paths.PARAMS).data.root)
+    return own if (own / "train.csv").exists() else None
+
+
 def _model(named: str) -> Path:
     """Return the bundle that is named: a folder, or a model of MLflow's registry, which is fetched."""
-    if not named.startswith(("models:/", "runs:/", "mlflow-artifacts:/")):
+    if not named.startswith("models:/"):
         return Path(named)
-    from whaleid import tracking
+    from whaleid import registry
 
-    return tracking.fetched(named)
+    return registry.fetched(named)
+
+
+def _check_variant(stage: str, variant: str, settings: "Params") -> None:
+    from whaleid import paths
+    from whaleid.errors import WhaleidError
+
+    named = _variants(stage, settings)
+    if variant not in named:
+        raise WhaleidError(
+            f"There is no variant {variant!r} to {stage} in {paths.PARAMS}; there are: {', '.join(named)}."
+        )
 
 
 def _run(stage: str, variant: str | None = None) -> None:
     from whaleid import params, paths
 
     settings = params.load(paths.PARAMS)
-    named = _variants(stage, settings)
-    if variant is not None and variant not in named:
-        from whaleid.errors import WhaleidError
-
-        raise WhaleidError(
-            f"There is no variant {variant!r} to {stage} in {paths.PARAMS}; there are: {', '.join(named)}."
-        )
+    if variant is not None:
+        _check_variant(stage, variant, settings)
     if stage not in SHARED and ranks.launched():
         from whaleid.errors import WhaleidError
 
@@ -127,7 +153,7 @@ def _run(stage: str, variant: str | None = None) -> None:
         if stage == "predict" and variant is not None:
             from whaleid.stages import comparing
 
-            run.summarise(comparing.summary(variant, named))
+            run.summarise(comparing.summary(variant, _variants(stage, settings)))
 
 
 @app.command(rich_help_panel="Stages")
@@ -228,9 +254,12 @@ def identify(
     model: Annotated[
         str, typer.Option(metavar="DIR|URI", help="A bundle, or a registered model such as models:/whaleid@champion.")
     ] = "models/final.bundle",
+    catalogue: CatalogueOption = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="The probability at which new_whale takes its rank.", show_default="the model's"),
+        typer.Option(
+            min=0, max=1, help="The probability at which new_whale takes its rank.", show_default="the model's"
+        ),
     ] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a table, to review and to add.")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all that is known of each photo.")] = None,
@@ -239,19 +268,43 @@ def identify(
     """Say who is on each photo: five names, each with its probability, and which photos it is a copy of."""
     from whaleid.stages import identifying
 
-    if unread := identifying.run(photos, _model(model), threshold, csv, json, html):
+    if unread := identifying.run(photos, _model(model), _catalogue(catalogue), threshold, csv, json, html):
         print(f"{unread:,} of the photos could not be read.", file=sys.stderr)
         sys.exit(UNREAD)
 
 
 @app.command(rich_help_panel="For people")
+def register(
+    variant: Annotated[str, typer.Argument(help="A variant with a network, ensemble or final.")] = "final",
+    alias: Annotated[
+        str | None,
+        typer.Option(help="What to call it.", show_default="champion or, beside a better one, challenger"),
+    ] = None,
+) -> None:
+    """Make a model that MLflow can serve of a variant, and register it: models:/whaleid@champion."""
+    from whaleid import params, paths, registry, tracking
+    from whaleid.stages import bundle as stage
+
+    settings = params.load(paths.PARAMS)
+    _check_variant("bundle", variant, settings)
+    folder = paths.bundle(variant)
+    stage.run(settings, variant)
+    with tracking.run("register", variant) as run:
+        made = registry.register(run, folder, alias)
+    print(f"models:/{registry.NAME}/{made.number} is {made.alias}: {made.why}")
+    print(f"  mlflow models serve --env-manager local --port 5001 -m models:/{registry.NAME}@{made.alias}")
+
+
+@app.command(rich_help_panel="For people")
 def compare() -> None:
     """Print what every variant reaches on validation, at its threshold and at others; the best is marked."""
-    from whaleid import params, paths
+    from whaleid import params, paths, registry
     from whaleid.stages import comparing
 
     variants = _variants("predict", params.load(paths.PARAMS))
     print(comparing.as_text(comparing.read(variants), variants))
+    if (first := registry.champion()) is not None:
+        print(f"\nChampion: version {first.number} of models:/{registry.NAME}, {first.variant}: {first.why}")
 
 
 @app.command(rich_help_panel="For people")

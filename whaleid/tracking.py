@@ -76,13 +76,13 @@ def run(stage: str, variant: str | None = None, setting: str = "") -> Iterator[R
     if not switched_on("WHALEID_TRACKING", default="on") or not ranks.first():
         yield Run()
         return
-    _import_mlflow()
+    import_mlflow()
     tracked = _begin(stage, variant, setting)
     try:
         yield tracked
     except BaseException as error:
         try:
-            with _impatience():
+            with impatience():
                 tracked.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         except WhaleidError as another:
             error.add_note(str(another))
@@ -91,7 +91,7 @@ def run(stage: str, variant: str | None = None, setting: str = "") -> Iterator[R
 
 
 @dataclass
-class _MlflowRun(Run):
+class MlflowRun(Run):
     """A run of a stage in an MLflow store."""
 
     client: MlflowClient
@@ -104,13 +104,15 @@ class _MlflowRun(Run):
     epoch: int = 0
 
     def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """Track the `figures` of `epoch` in the run."""
         self.epoch = epoch
-        with _mendable(self.uri):
+        with mendable(self.uri):
             self._log_batch(figures, {}, {})
 
     def log(self, record: Record) -> None:
+        """Track what the stage leaves in the run, with links to the runs that wrote what it read."""
         variant = {"variant": self.variant} if self.variant else {}
-        with _mendable(self.uri):
+        with mendable(self.uri):
             links = {f"output.{path.as_posix()}": _md5(path) for path in record.outputs}
             links |= {f"input.{path.as_posix()}": self._writer(path) for path in record.inputs}
             self._log_batch(record.metrics, {**variant, **record.params}, links)
@@ -123,7 +125,8 @@ class _MlflowRun(Run):
                 self._log_dataset(record.dataset)
 
     def summarise(self, draw: Summarise) -> None:
-        with _mendable(self.uri):
+        """Show what is known of the whole execution in the run's parent."""
+        with mendable(self.uri):
             parent = self.client.get_run(self.parent)
         if parent.info.lifecycle_stage != "active":  # someone deleted it meanwhile
             return
@@ -131,14 +134,14 @@ class _MlflowRun(Run):
         written = parent.data.tags.get(DESCRIPTION)
         ours = written is None or _digest(written) == parent.data.tags.get("whaleid.description")
         tags = {DESCRIPTION: drawn.description, "whaleid.description": _digest(drawn.description)} if ours else {}
-        with _mendable(self.uri):
+        with mendable(self.uri):
             self._log_batch(drawn.metrics, {}, tags, self.parent)
             for name, text in drawn.pages.items():
                 self.client.log_text(self.parent, text, name)
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED; its parent ends with it, as the last of its stages so far."""
-        with _mendable(self.uri):
+        with mendable(self.uri):
             self.client.set_terminated(self.id, status)
             if self.client.get_run(self.parent).info.lifecycle_stage == "active":  # else someone deleted it meanwhile
                 self.client.set_terminated(self.parent, status)
@@ -179,7 +182,7 @@ class _MlflowRun(Run):
         context = InputTag("mlflow.data.context", CONTEXTS.get(self.stage, "catalogue"))
         used = [DatasetInput(dataset, [context])]
         # MLflow looks whether the store has the dataset, and then adds it: another one must not add it in between
-        with _alone(_store()[1]):
+        with alone(store()[1]):
             try:
                 self.client.log_inputs(self.id, used)
             except MlflowException as error:
@@ -189,7 +192,7 @@ class _MlflowRun(Run):
 
 
 @cache
-def _import_mlflow() -> None:
+def import_mlflow() -> None:
     """Import MLflow: quiet, without threads of its own, and as fast as may be."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -207,15 +210,15 @@ def _import_mlflow() -> None:
         gc.enable()
 
 
-def _begin(stage: str, variant: str | None, setting: str) -> _MlflowRun:
+def _begin(stage: str, variant: str | None, setting: str) -> MlflowRun:
     """Open the store and begin the run of a stage below its parent."""
     from mlflow.tracking import MlflowClient
 
-    uri, database = _store()
+    uri, database = store()
     execution, shared = _execution()
     own = {"whaleid.stage": stage, "whaleid.variant": variant or "", "dvc.stage": os.environ.get("DVC_STAGE", "")}
-    with _mendable(uri), _impatience():
-        with _alone(database):
+    with mendable(uri), impatience():
+        with alone(database):
             if database:
                 _make_or_check(database)
             client = MlflowClient(uri)
@@ -224,10 +227,10 @@ def _begin(stage: str, variant: str | None, setting: str) -> _MlflowRun:
         tags = {key: value for key, value in {**shared, **own}.items() if value}
         name = " ".join(part for part in (stage, variant, setting) if part)
         begun = client.create_run(experiment, run_name=name, tags={**tags, "mlflow.parentRunId": parent})
-    return _MlflowRun(client, uri, experiment, begun.info.run_id, parent, stage, variant)
+    return MlflowRun(client, uri, experiment, begun.info.run_id, parent, stage, variant)
 
 
-def _store() -> tuple[str, Path | None]:
+def store() -> tuple[str, Path | None]:
     """Return the store's URI and, if it is an SQLite file, that file.
 
     A relative name is taken from DVC's root: a queued experiment's own working directory is thrown away.
@@ -240,7 +243,7 @@ def _store() -> tuple[str, Path | None]:
     return f"sqlite:///{database}", database
 
 
-def _alone(database: Path | None) -> FileLock | nullcontext[None]:
+def alone(database: Path | None) -> FileLock | nullcontext[None]:
     """Keep other processes out of the same SQLite store, for what several at once would break."""
     if database is None:
         return nullcontext()
@@ -338,7 +341,7 @@ def _digest(text: str) -> str:
 
 
 @contextmanager
-def _impatience() -> Iterator[None]:
+def impatience() -> Iterator[None]:
     """Give an HTTP server up within seconds. Elsewhere MLflow tries for minutes: a long training wants that."""
     brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
     ours = {key: value for key, value in brief.items() if key not in os.environ}
@@ -351,7 +354,7 @@ def _impatience() -> Iterator[None]:
 
 
 @contextmanager
-def _mendable(uri: str) -> Iterator[None]:
+def mendable(uri: str) -> Iterator[None]:
     """Turn what MLflow, the database, the network or the disk raises into an error that says what to do."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError

@@ -37,6 +37,7 @@ class About(Section):
 
     format: Literal[1] = 1
     variant: str
+    backbone: str
     calibrated_by: str  # the variant that found weights, calibration and threshold on validation
     threshold: float
     decision: dict[str, Any]  # as `decision.from_json` reads it
@@ -45,6 +46,7 @@ class About(Section):
     pack: Pack
     networks: dict[str, View]  # by name; a network's files are called by the last part of it
     figures: dict[str, float]  # of `calibrated_by`, as in `paths.metrics`
+    validation: str  # a digest of the photos that they were measured on
     files: dict[str, int] = Field(default_factory=dict)  # bytes of each, by name
     digest: str = ""  # of the content of all files
 
@@ -94,10 +96,10 @@ def write(bundle: Bundle, pictures: Mapping[str, bytes], folder: Path) -> None:
     for path in written:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    about = bundle.about.model_copy(update={"files": {path.name: path.stat().st_size for path in written}})
-    digest.update(about.model_dump_json().encode())
-    about = about.model_copy(update={"digest": digest.hexdigest()})
-    (folder / ABOUT).write_text(about.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    said = bundle.about.model_copy(update={"files": {path.name: path.stat().st_size for path in written}})
+    digest.update(said.model_dump_json().encode())
+    said = said.model_copy(update={"digest": digest.hexdigest()})
+    (folder / ABOUT).write_text(said.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> Bundle:
@@ -106,30 +108,35 @@ def read(folder: Path) -> Bundle:
     Raises:
         WhaleidError: the folder is not there, is no bundle, was not copied whole, or its files do not go together.
     """
-    about = _about(folder)
+    said = about(folder)
     amiss = [
         name
-        for name, size in about.files.items()
+        for name, size in said.files.items()
         if Path(name).name != name or not (folder / name).is_file() or (folder / name).stat().st_size != size
     ]
     needed = {PHOTOS, THUMBNAILS, PICTURES, BOXES}
-    needed |= {f"{Path(name).name}{suffix}" for name in about.networks for suffix in (".pt", ".npz")}
-    if amiss := sorted({*amiss, *(needed - about.files.keys())}):
+    needed |= {f"{Path(name).name}{suffix}" for name in said.networks for suffix in (".pt", ".npz")}
+    if amiss := sorted({*amiss, *(needed - said.files.keys())}):
         raise WhaleidError(f"{folder} is not whole: {', '.join(amiss)} is missing or cut off. Copy the folder again.")
     try:
         photos = read_csv(folder / PHOTOS)[COLUMNS]
         thumbnails = np.load(folder / THUMBNAILS, allow_pickle=False)
         names = photos.loc[photos["compared"] == 1, "Image"].tolist()
-        features = {network: _features(folder / f"{Path(network).name}.npz", names) for network in about.networks}
+        features = {network: _features(folder / f"{Path(network).name}.npz", names) for network in said.networks}
         if thumbnails.shape != (len(photos), SIDE, SIDE) or thumbnails.dtype != np.uint16 or not names:
             raise ValueError(f"{THUMBNAILS} and {PHOTOS}")
     except (ValueError, KeyError, OSError, EOFError) as error:
         raise WhaleidError(f"{folder} holds files that do not go together ({error}). Copy or make it again.") from None
-    networks = {network: (folder / f"{Path(network).name}.pt").read_bytes() for network in about.networks}
-    return Bundle(about, photos, thumbnails, features, networks, (folder / BOXES).read_bytes())
+    networks = {network: (folder / f"{Path(network).name}.pt").read_bytes() for network in said.networks}
+    return Bundle(said, photos, thumbnails, features, networks, (folder / BOXES).read_bytes())
 
 
-def _about(folder: Path) -> About:
+def about(folder: Path) -> About:
+    """Read what the bundle `folder` says of itself.
+
+    Raises:
+        WhaleidError: it is no bundle, or one of another version of whaleid.
+    """
     try:
         return About.model_validate_json((folder / ABOUT).read_bytes())
     except (FileNotFoundError, NotADirectoryError):

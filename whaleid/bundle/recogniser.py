@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from PIL import Image
 
-from whaleid.bundle.contents import Bundle
+from whaleid.bundle.contents import Bundle, extended
 from whaleid.dedup import duplicates
 from whaleid.errors import WhaleidError
 from whaleid.identify import similarity
@@ -109,6 +111,24 @@ class Recogniser:
             ready(self._boxes, self._device)
         self._decision = from_json(bundle.about.decision)
         self._pool = ThreadPoolExecutor(cores())
+
+    def extended(
+        self,
+        photos: pd.DataFrame,
+        fingerprints: Sequence[Fingerprint],
+        embeddings: Mapping[str, npt.NDArray[np.float32]],
+    ) -> Recogniser:
+        """Return one that knows further labelled `photos`, `Image,Id`, of which its networks made `embeddings`.
+
+        These are (V, M, D) by network. Among photos labelled `new_whale`, only duplicates are looked for.
+        """
+        rows = photos.reset_index(drop=True).join(prints.table(fingerprints))
+        rows = rows.assign(compared=(rows["Id"] != NEW_WHALE).astype(int))
+        more = copy(self)
+        more.bundle = extended(self.bundle, rows, prints.thumbnails(fingerprints), embeddings)
+        for made in ("_known", "_comparison", "_whales", "_images"):  # anew, when they are needed
+            more.__dict__.pop(made, None)
+        return more
 
     def identify(self, photos: Sequence[Photo], threshold: float | None = None) -> list[Answer]:
         """Return who is on each of `photos`, in their order; a file that is no photo is answered with its problem.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ def run(params: Params, variant: str, folder: Path | None = None) -> None:
     figures = json.loads(paths.metrics(calibrated_by).read_text(encoding="utf-8"))
     about = About(
         variant=variant,
+        backbone=params.backbone.name,
         calibrated_by=calibrated_by,
         threshold=decision["threshold_auto"] if params.threshold == "auto" else params.threshold,
         decision=decision,
@@ -46,6 +48,7 @@ def run(params: Params, variant: str, folder: Path | None = None) -> None:
         dedup=params.dedup,
         pack=params.pack,
         networks={name: View(**params.settings_of(name).model_dump(include={"zoom", "tilt"})) for name in networks},
+        validation=hashlib.sha256(paths.SPLIT.read_bytes()).hexdigest(),
         figures={key: value for key, value in figures.items() if value is not None},
     )
     bundle = Bundle(

@@ -18,8 +18,10 @@ from whaleid.images.decode import decode
 from whaleid.labels import NEW_WHALE, PLACES
 from whaleid.report import answers as page
 from whaleid.report.thumbnails import thumbnail
+from whaleid.stages import additions
 from whaleid.stages.bundle import WIDTH
 from whaleid.stages.images import below
+from whaleid.stages.thumbs import thumbs
 
 BATCH = 16
 """Photos at a time: large ones need some 40 MB each while they are looked at."""
@@ -28,12 +30,15 @@ BATCH = 16
 def run(
     places: Sequence[Path],
     model: Path,
+    catalogue: Path | None,
     threshold: float | None,
     csv: Path | None,
     json_file: Path | None,
     html: Path | None,
 ) -> int:
     """Print who is on the photos at `places`, files and folders; write tables and a page where they are asked for.
+
+    Whales are those of the bundle `model`, and those that the folder `catalogue` has had since.
 
     Returns:
         How many photos could not be read.
@@ -43,6 +48,9 @@ def run(
     """
     photos = _photos(places)
     recogniser = Recogniser(contents.read(model))
+    added: dict[str, Path] = {}
+    if catalogue:
+        recogniser, added = additions.known(recogniser, catalogue)
     wide = max(len(str(photo)) for photo in photos)
     answers: list[Answer] = []
     pictures: dict[str, bytes] = {}
@@ -67,7 +75,10 @@ def run(
     if html:
         about = recogniser.bundle.about
         limit = about.threshold if threshold is None else threshold
-        text = _page(answers, f"whaleid: who is on {len(answers):,} photos", limit, pictures | contents.pictures(model))
+        named = {name.nearest for answer in answers for name in answer.names}
+        pictures |= contents.pictures(model)
+        pictures |= thumbs({image: path for image, path in added.items() if image in named}, WIDTH)
+        text = _page(answers, f"whaleid: who is on {len(answers):,} photos", limit, pictures)
         with replacing(html) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
     return sum(bool(answer.problem) for answer in answers)

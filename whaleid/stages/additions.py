@@ -1,0 +1,75 @@
+"""Photos that a catalogue has had since a bundle was made: known at once, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+
+from whaleid.bundle.recogniser import Photo, Recogniser
+from whaleid.catalog.table import read_table
+from whaleid.errors import InputProblems
+from whaleid.files import replacing
+from whaleid.images.fingerprint import Fingerprint
+from whaleid.progress import progress
+from whaleid.stages import scanning
+
+BATCH = 16
+Embeddings = dict[str, npt.NDArray[np.float32]]
+"""By network: (V, D) of a photo."""
+
+
+def known(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[str, Path]]:
+    """Return a recogniser that also knows the labelled photos of `catalogue` that its bundle has not, and their files.
+
+    What networks make of a photo is kept in the user's cache folder, apart for each bundle.
+
+    Raises:
+        WhaleidError: train.csv of the catalogue cannot be read.
+        InputProblems: photos that it names are missing or damaged.
+    """
+    labelled = read_table(catalogue / "train.csv", ["Image", "Id"])
+    photos = labelled[~labelled["Image"].isin(recogniser.bundle.photos["Image"])]
+    files = {image: catalogue / "train" / image for image in photos["Image"]}
+    read = scanning.scan([*files.values()])
+    problems = [found for found in read if isinstance(found, str)]
+    if problems:
+        remedy = "Put them back, or remove their rows."
+        raise InputProblems(f"Photos of {catalogue / 'train.csv'} cannot be used", problems, remedy)
+    prints = [found for found in read if isinstance(found, Fingerprint)]
+    if not prints:
+        return recogniser, {}
+    each = _embedded(recogniser, [*files.values()], prints)
+    together = {network: np.stack([found[network] for found in each], axis=1) for network in recogniser.bundle.networks}
+    return recogniser.extended(photos[["Image", "Id"]], prints, together), files
+
+
+def _embedded(recogniser: Recogniser, files: Sequence[Path], prints: Sequence[Fingerprint]) -> list[Embeddings]:
+    """Return the embeddings of each of `files`; those that were not kept are computed, and kept."""
+    kept = Path(platformdirs.user_cache_dir("whaleid")) / f"embeddings-{recogniser.bundle.about.digest[:16]}"
+    places = [kept / f"{each.sha256}.npz" for each in prints]
+    found = [_load(place, [*recogniser.bundle.networks]) for place in places]
+    new = [row for row, each in enumerate(found) if each is None]
+    starts = range(0, len(new), BATCH)
+    for start in progress(starts, "photos added since, in batches", len(starts)):
+        rows = new[start : start + BATCH]
+        seen = recogniser.see([Photo(str(files[row]), files[row].read_bytes()) for row in rows])
+        for place, row in enumerate(rows):
+            each = {network: embeddings[:, place] for network, embeddings in seen.embeddings.items()}
+            found[row] = each
+            with replacing(places[row]) as temporary:
+                np.savez(temporary, **each)  # type: ignore[arg-type]
+    return [each for each in found if each is not None]
+
+
+def _load(place: Path, networks: Sequence[str]) -> Embeddings | None:
+    """Return what is kept at `place`; None where that is nothing, or nothing whole."""
+    try:
+        with np.load(place, allow_pickle=False) as arrays:
+            return {network: arrays[network] for network in networks}
+    except (OSError, KeyError, ValueError, BadZipFile):
+        return None
