@@ -1,5 +1,6 @@
 """What several test files need: a project folder of their own, with the real parameters at a sliver's size."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ from whaleid.params import Params, load
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
+    from whaleid.record import Record
 
 # as the command line does, before torch is loaded: else tests beside other work take ten times as long
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -86,6 +89,45 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project where all has run that `final` needs, on a sliver of which every photo has a box.
+
+    It is shared: tests leave it as it is.
+    """
+    from whaleid import paths
+    from whaleid.training import boxes
+
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setattr(boxes, "STEPS", 60)
+        learnt = {"init": "backbone", "epochs": 3}
+        sample = {"frequent": 6, "occasional": 8, "single": 20, "new_whale": 20, "queries": 30}
+        write_params(Path(), {"sample": sample, "variants": {"margin": learnt, "pairs": learnt}})
+        params = load(Path("params.yaml"))
+        for name in ("sample", "catalog", "dedup", "split", "backbone", "boxes", "pack"):
+            stage(name, params)
+        for name in params.ensemble:
+            stage("train", params, name, lambda epoch, figures: None)
+            stage("embed", params, name)
+        stage("calibrate", params, paths.ENSEMBLE)
+        stage("predict", params, paths.ENSEMBLE)
+        for name in params.networks_of(paths.FINAL):
+            stage("train", params, name, lambda epoch, figures: None)
+            stage("embed", params, name)
+        stage("predict", params, paths.FINAL)
+        stage("bundle", params, paths.FINAL)
+    return folder
+
+
+def stage(name: str, *arguments: object) -> "Record | None":
+    """Run a stage here, in this process."""
+    found: Record | None = importlib.import_module(f"whaleid.stages.{name}").run(*arguments)
+    return found
 
 
 @pytest.fixture(scope="session")

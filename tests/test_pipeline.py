@@ -1,6 +1,5 @@
 """The real pipeline, stage by stage, on a sliver of the drawn catalogue."""
 
-import importlib
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,23 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from closure import ROOT
+from conftest import stage
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from whaleid import files, paths
 from whaleid.params import Params
-from whaleid.record import Record
 from whaleid.stages.grading import ready, score
 
 pytestmark = pytest.mark.slow
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 VARIANTS = ("toy", "full", "threshold", "margin", "pairs")
 SHARED = ("sample", "catalog", "dedup", "explore", "split", "backbone", "boxes", "pack")
-
-
-def stage(name: str, *arguments: object) -> Record | None:
-    found: Record | None = importlib.import_module(f"whaleid.stages.{name}").run(*arguments)
-    return found
 
 
 def network_stages(params: Params, *variants: str) -> Iterator[tuple[str, str]]:

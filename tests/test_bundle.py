@@ -1,0 +1,281 @@
+"""A bundle names whales as the pipeline does, without it; and refuses what is not whole."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from whaleid import files, params, paths
+from whaleid.bundle import contents, recogniser
+from whaleid.bundle.recogniser import Photo, Recogniser
+from whaleid.errors import InputProblems, WhaleidError
+from whaleid.identify import similarity
+from whaleid.identify.answers import LABELS, PROBABILITIES
+from whaleid.stages import additions, bundle, identifying
+
+pytestmark = pytest.mark.slow
+PLACE = Path("models/final.bundle")
+
+
+@pytest.fixture
+def here(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(trained)
+    return trained
+
+
+@pytest.fixture
+def ready(here: Path) -> Recogniser:
+    return Recogniser(contents.read(PLACE))
+
+
+def asked(part: str, count: int | None = None) -> list[Photo]:
+    return [Photo(path.name, path.read_bytes()) for path in sorted(Path("data/sample", part).iterdir())[:count]]
+
+
+def test_without_crops_its_answers_are_those_of_the_submission(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given boxes are one thing, found ones another: with the photos packed as they come, nothing else differs
+    shutil.copytree(here, tmp_path / "uncropped")
+    monkeypatch.chdir(tmp_path / "uncropped")
+    settings = params.load(paths.PARAMS)
+    settings = settings.model_copy(update={"pack": settings.pack.model_copy(update={"crop": False})})
+    from conftest import stage
+
+    stage("pack", settings)
+    for name in settings.networks_of(paths.FINAL):
+        stage("embed", settings, name)
+    stage("predict", settings, paths.FINAL)
+    stage("bundle", settings, paths.FINAL)
+    answers = Recogniser(contents.read(PLACE)).identify(asked("test"))
+    submitted = files.read_csv(paths.submission(paths.FINAL))
+    assert {answer.photo: [name.whale for name in answer.names] for answer in answers} == {
+        image: labels.split() for image, labels in zip(submitted["Image"], submitted["Id"], strict=True)
+    }
+    leaks = files.read_csv(paths.LEAKS)
+    found = {(answer.photo, each.photo, each.whale) for answer in answers for each in answer.same}
+    assert found == set(leaks[["query", "photo", "Id"]].itertuples(index=False, name=None))
+    assert found
+
+
+def test_an_answer_has_five_names_and_what_they_leave_is_new_whales(ready: Recogniser) -> None:
+    for answer in ready.identify(asked("test")):
+        whales = [name.whale for name in answer.names]
+        assert len(set(whales)) == 5
+        assert "new_whale" in whales[:5]
+        place = whales.index("new_whale")
+        known = [name.probability for name in answer.names if name.whale != "new_whale"]
+        assert known == sorted(known, reverse=True)
+        assert all(value > ready.bundle.about.threshold for value in known[:place])
+        assert sum(name.probability for name in answer.names) <= 1 + 1e-9
+        x0, y0, x1, y1 = answer.fluke or (1, 1, 0, 0)
+        assert 0 <= x0 < x1 <= 1
+        assert 0 <= y0 < y1 <= 1
+
+
+def test_the_nearest_photo_is_that_of_a_slow_search(ready: Recogniser) -> None:
+    photos = asked("test", 4)
+    seen = ready.see(photos)
+    compared = ready.bundle.compared
+    for query, answer in enumerate(ready.answer(seen)):
+        for name in answer.names:
+            if name.whale == "new_whale":
+                assert name.nearest == ""
+                continue
+            likeness = dict.fromkeys(compared.loc[compared["Id"] == name.whale, "Image"], 0.0)
+            for image in likeness:
+                for network, each in ready.bundle.features.items():
+                    for one, other in zip(seen.embeddings[network][:, query], each.of([image])[:, 0], strict=True):
+                        likeness[image] += float(np.dot(one, other))
+            assert likeness[name.nearest] == pytest.approx(max(likeness.values()), abs=1e-6)
+
+
+def test_a_labelled_photo_is_the_same_picture_as_itself(ready: Recogniser) -> None:
+    photo = asked("train", 1)[0]
+    (answer,) = ready.identify([photo])
+    assert (answer.same[0].photo, answer.same[0].distance, answer.same[0].error) == (photo.name, 0, 0.0)
+    label = ready.bundle.photos.set_index("Image").at[photo.name, "Id"]
+    assert answer.same[0].whale == label
+
+
+def test_photos_alone_and_together_get_the_same_answers(ready: Recogniser) -> None:
+    photos = [*asked("test", 5), Photo("bad", b"no photo"), Photo("empty", b"")]
+    together = ready.identify(photos)
+    assert [answer.photo for answer in together] == [photo.name for photo in photos]
+    assert [answer.problem for answer in together[5:]] == [
+        "bad: no image in a format that is known",
+        "empty: an empty file",
+    ]
+    for photo, answer in zip(photos, together, strict=True):
+        (alone,) = ready.identify([photo])
+        assert [name.whale for name in alone.names] == [name.whale for name in answer.names]
+        assert [name.probability for name in alone.names] == pytest.approx(
+            [name.probability for name in answer.names], abs=1e-5
+        )
+    assert ready.identify([]) == []
+    assert ready.identify(photos[5:])[0].problem
+
+
+def test_a_threshold_of_its_own(ready: Recogniser) -> None:
+    photos = asked("test", 3)
+    assert [answer.names[0].whale for answer in ready.identify(photos, threshold=1.0)] == ["new_whale"] * 3
+    last = [answer.names[-1].whale for answer in ready.identify(photos, threshold=0.0)]
+    assert "new_whale" not in last  # five whales come before it
+
+
+def test_the_same_inputs_give_the_same_bundle(here: Path, tmp_path: Path) -> None:
+    bundle.run(params.load(paths.PARAMS), paths.FINAL, tmp_path / "again")
+    for path in sorted(PLACE.iterdir()):
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+    assert contents.about(PLACE).digest == contents.about(tmp_path / "again").digest
+
+
+def damage(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:
+    (folder / name).write_bytes(change((folder / name).read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("margin.pt", lambda data: data[:-1], "is not whole: margin.pt is missing or cut off. Copy the folder again."),
+        ("bundle.json", lambda data: data.replace(b'"format": 1', b'"format": 2'), "format: Input should be 1"),
+        ("bundle.json", lambda data: data.replace(b'"margin.pt"', b'"../a.pt"'), "is not whole: ../a.pt, margin.pt is"),
+        ("bundle.json", lambda data: b"{", "cannot be used: : Invalid JSON"),
+        ("photos.csv", lambda data: data.replace(b",1\n", b",0\n"), "holds files that do not go together"),
+        ("margin.npz", lambda data: bytes(len(data)), "holds files that do not go together"),
+        ("thumbnails.npy", lambda data: data[:128] + bytes(len(data) - 128), None),
+    ],
+)
+def test_what_is_not_whole_is_refused(
+    here: Path, tmp_path: Path, name: str, change: Callable[[bytes], bytes], said: str | None
+) -> None:
+    folder = tmp_path / "copied"
+    shutil.copytree(PLACE, folder)
+    damage(folder, name, change)
+    if said is None:  # other pixels are other pixels
+        assert contents.read(folder).thumbnails.sum() == 0
+        return
+    with pytest.raises(WhaleidError) as caught:
+        contents.read(folder)
+    assert said in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_no_bundle_at_all(tmp_path: Path) -> None:
+    with pytest.raises(WhaleidError, match=r"is no bundle: it has no bundle\.json\. `whaleid bundle final` makes one"):
+        contents.read(tmp_path / "nowhere")
+
+
+def test_code_in_a_checkpoint_is_not_run(here: Path, tmp_path: Path) -> None:
+    import pickle
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (open, (str(tmp_path / "written"), "w"))
+
+    evil = replace(contents.read(PLACE), boxes=pickle.dumps(Evil()))
+    with pytest.raises(WhaleidError, match="boxes cannot be read: it is cut off, or no file of tensors"):
+        Recogniser(evil)
+    assert not (tmp_path / "written").exists()
+
+
+def new_catalogue(folder: Path, *rows: tuple[str, str]) -> None:
+    (folder / "train").mkdir(parents=True)
+    for image, _ in rows:
+        shutil.copy(Path("data/sample/test", image), folder / "train")
+    pd.DataFrame(rows, columns=["Image", "Id"]).to_csv(folder / "train.csv", index=False)
+
+
+def test_photos_added_since_are_known_at_once(
+    here: Path, ready: Recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = [answer.photo for answer in ready.identify(asked("test")) if not answer.same][:2]
+    new_catalogue(tmp_path / "whales", (unknown[0], "w_added"), (unknown[1], "new_whale"))
+    wiser, added = additions.known(ready, tmp_path / "whales")
+    assert added == {name: tmp_path / "whales/train" / name for name in unknown}
+    first, second = wiser.identify([Photo(name, Path("data/sample/test", name).read_bytes()) for name in unknown])
+    best = max((name for name in first.names if name.whale != "new_whale"), key=lambda name: name.probability)
+    assert (best.whale, best.nearest) == ("w_added", unknown[0])
+    assert first.same[0].whale == "w_added"
+    assert second.same[0].whale == "new_whale"
+    # the one that does not know them still answers as before
+    assert not ready.identify([Photo("p", Path("data/sample/test", unknown[0]).read_bytes())])[0].same
+    # a second time nothing is computed
+    monkeypatch.setattr(recogniser, "embedded", None)
+    again, _ = additions.known(ready, tmp_path / "whales")
+    for network, features in wiser.bundle.features.items():
+        assert np.array_equal(features.embeddings, again.bundle.features[network].embeddings)
+    assert again.bundle.photos.equals(wiser.bundle.photos)
+
+
+def test_a_catalogue_without_news_changes_nothing(ready: Recogniser) -> None:
+    same, added = additions.known(ready, Path("data/sample"))
+    assert same is ready
+    assert added == {}
+
+
+def test_added_photos_that_are_gone_are_named(ready: Recogniser, tmp_path: Path) -> None:
+    new_catalogue(tmp_path / "whales")
+    (tmp_path / "whales/train.csv").write_text("Image,Id\ngone.jpg,w_x\n")
+    with pytest.raises(InputProblems, match=r"train\.csv cannot be used \(1\):\n.*gone\.jpg: cannot be read"):
+        additions.known(ready, tmp_path / "whales")
+
+
+def test_the_command_writes_what_it_prints(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "<b>photos"
+    folder.mkdir()
+    for path in sorted(Path("data/sample/test").iterdir())[:3]:
+        shutil.copy(path, folder)
+    shutil.copy(sorted(Path("data/sample/train").iterdir())[0], folder / "copy.jpg")
+    (folder / "broken.jpg").write_bytes(b"none")
+    table, text, page = (tmp_path / name for name in ("a.csv", "a.json", "a.html"))
+    assert identifying.run([folder, folder / "copy.jpg"], PLACE, None, None, table, text, page) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert len([line for line in said if line.startswith(str(folder))]) == 5  # each photo once
+    assert any("not read: " in line and "no image in a format that is known" in line for line in said)
+    assert any(line.strip().startswith("same picture as ") for line in said)
+    rows = pd.read_csv(table, keep_default_na=False, dtype=str)
+    assert list(rows) == ["photo", "whale", *LABELS, *PROBABILITIES, "same_as", "same_as_whale", "problem"]
+    assert rows["photo"].tolist() == [str(path) for path in sorted(folder.iterdir())]
+    answers = json.loads(text.read_text())
+    assert [answer["photo"] for answer in answers] == rows["photo"].tolist()
+    for answer, (_, row) in zip(answers, rows.iterrows(), strict=True):
+        assert [name["whale"] for name in answer["names"]] == [row[label] for label in LABELS if row[label]]
+        assert [name["probability"] for name in answer["names"]] == [float(row[p]) for p in PROBABILITIES if row[p]]
+    html = page.read_text()
+    assert "<b>photos" not in html.split("<body>")[1].replace("&lt;b&gt;", "")
+    assert "same picture as" in html
+    assert html.count('class="answer"') == 5
+
+
+def test_places_that_are_not_there_are_named(here: Path) -> None:
+    with pytest.raises(InputProblems, match=r"There are no such photos or folders \(2\):\n  a\n  b"):
+        identifying.run([Path("a"), Path("b")], PLACE, None, None, None, None, None)
+
+
+def test_a_photo_upside_down_is_turned_where_the_bundle_says_so(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = contents.read(PLACE)
+    about = read.about.model_copy(update={"pack": read.about.pack.model_copy(update={"crop": False, "turn": True})})
+    turning = Recogniser(replace(read, about=about))
+    straight = Recogniser(
+        replace(read, about=about.model_copy(update={"pack": about.pack.model_copy(update={"turn": False})}))
+    )
+    photo = asked("test", 1)[0]
+    with Image.open(Path("data/sample/test", photo.name)) as image:
+        image.transpose(Image.Transpose.ROTATE_180).save(here / "turned.png")
+        image.save(here / "upright.png")
+    turned, upright = (Photo(name, (here / name).read_bytes()) for name in ("turned.png", "upright.png"))
+    monkeypatch.setattr(recogniser, "CERTAIN", -1.0)  # takes all for upside down
+    one, other = turning.see([turned]), straight.see([upright])
+    down = straight.see([turned])
+    for network in one.embeddings:
+        straightened, left = (
+            float(similarity.cosines(other.embeddings[network], seen.embeddings[network])[0, 0]) for seen in (one, down)
+        )
+        assert straightened > 0.97 > left  # but for where a pixel is rounded to
