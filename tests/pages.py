@@ -63,12 +63,13 @@ def read(path: Path) -> Page:
             page.pending |= dict.fromkeys(range(at[0] + 1, at[1] + 1), marked)
             marked = ""
         if token.type == "inline":
-            if before and before.type == "heading_open":
+            heading = before is not None and before.type == "heading_open"
+            if heading:
                 page.headings.append("".join(child.content for child in token.children or []))
             for child in token.children or []:
                 if child.type in ("link_open", "image"):
                     page.links.append((at[0] + 1, str(child.attrs["href" if child.type == "link_open" else "src"])))
-                elif child.type == "code_inline":
+                elif child.type == "code_inline" and not heading:
                     page.mentioned.append((at[0] + 1, child.content))
         elif token.type == "fence" and token.info in ("console", "bash"):
             page.typed += _lines(token.content, at[0] + 2, token.info)
