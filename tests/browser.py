@@ -1,6 +1,6 @@
 """MLflow's pages as a person sees them, in Chromium without a screen.
 
-`python tests/browser.py` takes the README's pictures of the runs in `mlflow.db`: docs/mlflow-runs.png and
+`python tests/browser.py` takes the documentation's pictures of the runs in `mlflow.db`: docs/mlflow-runs.png and
 docs/mlflow-report.png.
 """
 
@@ -147,7 +147,7 @@ def picture(page: Page, path: Path) -> None:
 
 
 def main() -> None:
-    """Take the README's pictures."""
+    """Take the documentation's pictures."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--store", type=Path, default=Path("mlflow.db"))
     parser.add_argument("--run", default="predict ensemble", help="whose report is shown")

@@ -127,7 +127,7 @@ def test_a_loss_that_is_wrong_is_told_by_its_keys(tmp_path: Path, loss: str, sai
     lines = "\n".join(f"  variants.margin.loss.{line}" for line in said)
     assert refusal(tmp_path, (f"loss: {COSFACE}", f"loss: {loss}")).endswith(
         f"params.yaml has wrong values ({len(said)}):\n{lines}\n"
-        "Mend these keys; the comments in params.yaml say what they take."
+        "Mend these keys; `whaleid explain KEY` says what each takes."
     )
 
 

@@ -60,3 +60,24 @@ def test_toy_has_56_whales_with_about_equally_many_photos() -> None:
     photos = toy["Id"].value_counts()
     assert len(photos) == 56
     assert photos.max() <= 1.5 * photos.min()
+
+
+@pytest.mark.parametrize("variant", ["phash", *DEFAULTS.variants, paths.ENSEMBLE])
+def test_the_readme_tells_what_is_reported(variant: str) -> None:
+    figures = reported(variant)
+    shown = (
+        (ROOT / "README.md").read_text(encoding="utf-8").replace("**", "").replace("ensemble` of the two", "ensemble`")
+    )
+    shown = shown.replace("\N{EN DASH}", "-")
+    (row,) = [line for line in shown.splitlines() if line.startswith(f"| `{variant}` | 0.")]
+    rounded = {key: f"{value:.3f}" for key, value in figures.items()}
+    interval = f"{rounded['map5']} ({rounded['map5_low']}-{rounded['map5_high']})"
+    others = [rounded[key] for key in ("map5_no_duplicates", "map5_known", "map5_unknown", "solution_map5")]
+    assert [cell.strip() for cell in row.strip("|").split("|")][1:] == [interval, *others]
+
+
+def test_the_readme_tells_what_final_reaches() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert (
+        f"| `final`, which learns from validation too | | | | | **{reported('final')['solution_map5']:.3f}** |" in text
+    )

@@ -366,6 +366,39 @@ def check() -> None:
 
 
 @app.command(rich_help_panel="For people")
+def explain(
+    key: Annotated[
+        str | None,
+        typer.Argument(help="A key of params.yaml or a part of it, such as threshold, pack, variants.margin.rate."),
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print docs/parameters.md: every key, in tables.")
+    ] = False,
+) -> None:
+    """Tell what a key of params.yaml means, its unit and range, its value now and what presets set; or all keys."""
+    from rich.console import Console
+
+    from whaleid import explain as room
+    from whaleid import params, paths
+    from whaleid import preset as presets
+
+    if key and markdown:
+        raise typer.BadParameter("prints every key: leave KEY out.", param_hint="--markdown")
+    known = presets.known()
+    # also where the file has wrong values, which is when one asks
+    now = presets.leaves(params.read(paths.PARAMS)) if paths.PARAMS.exists() else {}
+    variants = room.variants(now) or room.variants(known["sample"])
+    if markdown:
+        print(room.markdown(now, known, variants), end="")
+        return
+    found = room.find(key, variants)
+    if len(found) == 1:
+        print(room.block(*found[0], now, known))
+    else:
+        Console(markup=False, highlight=False, emoji=False).print(room.table(found, now, known))
+
+
+@app.command(rich_help_panel="For people")
 def preset(
     name: Annotated[str, typer.Argument(help="sample (drawn flukes) or real (photos).", show_default=False)],
     root: Annotated[str | None, typer.Option(help="The catalogue folder, in Kaggle's layout.")] = None,

@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -13,10 +13,24 @@ from whaleid.errors import InputProblems, WhaleidError
 from whaleid.labels import Score
 from whaleid.paths import ENSEMBLE, FINAL
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
 BACKBONE = "backbone"
 """The `init` of a variant that starts from the backbone itself."""
+
+
+def _in(unit: str) -> dict[str, JsonValue]:
+    return {"unit": unit}
+
+
+# what a key holds: its range and its unit
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Share = Annotated[float, Field(ge=0, le=1, json_schema_extra=_in("share"))]
+Probability = Annotated[float, Field(ge=0, le=1, json_schema_extra=_in("probability"))]
+Whales = Annotated[int, Field(ge=1, json_schema_extra=_in("whales"))]
+Photos = Annotated[int, Field(ge=1, json_schema_extra=_in("photos"))]
+Epochs = Annotated[int, Field(ge=1, json_schema_extra=_in("epochs"))]
+Pixels = Annotated[int, Field(ge=16, le=1024, json_schema_extra=_in("pixels"))]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -28,110 +42,178 @@ class Section(BaseModel):
 class Data(Section):
     """The catalogue folder."""
 
-    root: Annotated[str, Field(min_length=1)]
+    root: Text = Field(description="The catalogue folder: train.csv, train/, test/, and what else there is.")
 
 
 class Sample(Section):
     """What the drawn catalogue holds."""
 
-    frequent: Count  # whales with many photos, enough of them for the toy
-    occasional: Count  # whales with two to five photos
-    single: Count  # whales with one photo
-    new_whale: Count  # labelled photos of whales outside the catalogue
-    queries: Count  # photos to identify
+    frequent: Whales = Field(description="Whales with ten photos or more, enough of them for the variant toy.")
+    occasional: Whales = Field(description="Whales with two to five photos.")
+    single: Whales = Field(description="Whales with one photo.")
+    new_whale: Photos = Field(description="Labelled photos of whales outside the catalogue.")
+    queries: Photos = Field(description="Photos to identify.")
 
 
 class Dedup(Section):
-    """When two photos are the same picture: both must hold."""
+    """When two photos are the same picture: both max_distance and max_error must hold."""
 
-    max_distance: Annotated[int, Field(ge=0, le=16)]  # bits of 64 between perceptual hashes
-    max_error: Annotated[float, Field(ge=0, le=1)]  # share of the pixels' variance that they do not explain
-    turned: bool  # whether a photo turned by 180 degrees is the same picture
-    mirrored: bool  # whether a photo with left and right exchanged is
+    max_distance: Annotated[int, Field(ge=0, le=16, json_schema_extra=_in("bits of 64"))] = Field(
+        description="The most bits in which the perceptual hashes of two copies differ."
+    )
+    max_error: Annotated[float, Field(ge=0, le=1, json_schema_extra=_in("share of variance"))] = Field(
+        description="The most of the variance of their pixels that two copies do not explain of each other; half of "
+        "that where their proportions differ."
+    )
+    turned: bool = Field(description="Whether a photo turned by 180 degrees is a copy.")
+    mirrored: bool = Field(description="Whether a photo with left and right exchanged is a copy.")
 
 
 class Split(Section):
-    """What is held out for validation, by duplicate group."""
+    """What validation holds out, by duplicate group."""
 
-    fold: Annotated[int, Field(ge=0, lt=2**32)]  # another number is another draw of the same shares
-    known: Share  # of the whales with two unique photos or more, the share that gives one up
-    further: Share  # of the photos that such whales have left beyond one, the share given up as well
-    unknown: Share  # of the whales with one unique photo, the share held out
-    several: Share  # of the whales with more, the share held out whole, as unknown too
-    new_whale: Share  # of the `new_whale` photos
-    unknown_share: Share  # of the queries to come, duplicates apart, how many are expected to be of no known whale
+    fold: Seed = Field(description="Another number is another draw of the same shares.")
+    known: Share = Field(
+        description="Of the whales with two unique photos or more, the share that gives one photo up. It asks "
+        "validation about whales that are known."
+    )
+    further: Share = Field(
+        description="Of the photos that such whales have left beyond one, the share that is given up as well."
+    )
+    unknown: Share = Field(
+        description="Of the whales with one unique photo, the share that is held out. It asks validation about whales "
+        "that are not known."
+    )
+    several: Share = Field(
+        description="Of the whales with two unique photos or more, the share that is held out whole, as unknown too."
+    )
+    new_whale: Share = Field(description="Of the photos labelled new_whale, the share that is held out.")
+    unknown_share: Share = Field(
+        description="Of the queries to come, duplicates apart, how many are expected to be of no known whale. MAP@5 "
+        "and the threshold auto weigh validation by it."
+    )
 
 
 class Pack(Section):
     """How photos reach the network."""
 
-    width: Annotated[int, Field(ge=16, le=1024)]
-    height: Annotated[int, Field(ge=16, le=1024)]
-    grey: bool
-    crop: bool  # to the fluke's box, where there is one
-    margin: Annotated[float, Field(ge=0, le=1)]  # added on each side of a box, as a share of its size
-    stretch: bool  # fill the whole size, or keep the fluke's proportions and leave room around it
-    turn: bool  # find photos that are upside down and turn them
+    width: Pixels = Field(description="Width of a photo as the network sees it.")
+    height: Pixels = Field(description="Height of a photo as the network sees it.")
+    grey: bool = Field(description="Whether photos lose their colours.")
+    crop: bool = Field(description="Whether photos are cropped to the fluke's box, where there is one.")
+    margin: Annotated[float, Field(ge=0, le=1, json_schema_extra=_in("share of the box"))] = Field(
+        description="What is added on each side of a box."
+    )
+    stretch: bool = Field(
+        description="Whether the fluke fills the whole size; else it keeps its proportions and has room around it."
+    )
+    turn: bool = Field(description="Whether photos that are upside down are found and turned.")
 
 
 class Backbone(Section):
     """The network before it has seen a whale."""
 
-    name: Annotated[str, Field(min_length=1)]  # a torchvision classification model
-    weights: Annotated[str, Field(min_length=1)]  # DEFAULT, none, or the path of a state dict
-    embedding: Annotated[int, Field(ge=2, le=4096)]  # numbers that a photo is turned into
-    fine: bool  # leave out the last stride, so that the last map has twice as many places along each side
+    name: Text = Field(description="A torchvision classification model.")
+    weights: Text = Field(
+        description="DEFAULT (torchvision's pretrained weights), none (random ones), or the path of a state dict."
+    )
+    embedding: Annotated[int, Field(ge=2, le=4096)] = Field(description="How many numbers a photo is turned into.")
+    fine: bool = Field(
+        description="Whether the last stride is left out: the last map has twice as many places along each side, "
+        "which takes more time."
+    )
 
 
 class Loss(Section):
     """What training lowers. Every kind has every key, so that one key makes another loss of it."""
 
-    kind: Literal["softmax", "cosface", "arcface", "triplet"]
-    scale: Annotated[float, Field(gt=0, le=128)]  # by which cosines are multiplied before the softmax
-    # asked for between a photo's own class and the others; cosface: cosine, arcface: radians, triplet: distance
-    margin: Annotated[float, Field(ge=0, le=2)]
-    centres: Annotated[int, Field(ge=1, le=16)]  # of a class: a photo needs to be close to one only
+    kind: Literal["softmax", "cosface", "arcface", "triplet"] = Field(
+        description="The loss: cross-entropy (softmax), the same with a margin (cosface, arcface), or batch-hard "
+        "triplets, which want per_whale of 2 or more."
+    )
+    scale: Annotated[float, Field(gt=0, le=128)] = Field(
+        description="What cosines are multiplied by before the softmax."
+    )
+    margin: Annotated[
+        float, Field(ge=0, le=2, json_schema_extra=_in("cosface: cosine; arcface: radians; triplet: distance"))
+    ] = Field(
+        description="How much closer a photo must be to its own class than to the others. 0 for softmax, above 0 for "
+        "the others; it grows to its full size over the first half of training, but for triplets."
+    )
+    centres: Annotated[int, Field(ge=1, le=16)] = Field(
+        description="Centres of a class: a photo needs to be close to one only. Several with arcface make it "
+        "sub-centre ArcFace; 1 for the others."
+    )
 
 
 class Variant(Section):
-    """One way to train."""
+    """One way to train. VARIANT stands for its name; a variant gets its stages by being named here."""
 
-    init: Annotated[str, Field(min_length=1)]  # whose hidden layers it starts from
-    whales: Count | Literal["all"]  # the whales with most photos, or all of them
-    photos: Count | Literal["all"]  # at most so many a whale, so that all have about equally many
-    min_photos: Count  # photos that a whale must have to be learnt
-    new_whale: bool  # whether `new_whale` is a class of its own
-    flip: Literal["identity", "augment", "off"]  # a mirrored fluke is another whale, the same whale, or not shown
-    augment: bool  # whether photos are moved, lit, blurred and erased at random
+    init: Text = Field(description="Whose hidden layers it starts from: backbone, or another variant.")
+    whales: Whales | Literal["all"] = Field(description="The whales with most photos, so many of them, or all.")
+    photos: Photos | Literal["all"] = Field(
+        description="At most so many photos of a whale, so that all have about equally many; or all."
+    )
+    min_photos: Photos = Field(description="Photos that a whale must have to be learnt.")
+    new_whale: bool = Field(description="Whether new_whale is a class of its own.")
+    flip: Literal["identity", "augment", "off"] = Field(
+        description="A mirrored fluke is another whale (identity), the same whale (augment), or not shown (off)."
+    )
+    augment: bool = Field(
+        description="Whether photos are moved, lit, blurred and erased at random. Where they are not and only the last "
+        "layer learns, the others are computed once, and training takes seconds."
+    )
     loss: Loss
-    min_views: Count  # views of each whale an epoch, at least: rare whales' photos are shown more than once
-    per_whale: Count  # photos of a whale in a batch
-    layers: Literal["all", "upper", "last"]  # which layers are trained; upper: all but those on the largest maps
-    epochs: Count
-    batch: Annotated[int, Field(ge=2)]
-    rate: Annotated[float, Field(gt=0, le=1)]  # the highest learning rate of the cycle
-    decay: Share  # weight decay
-    # of a photo's sides, how much an embedding is made from
-    zoom: Annotated[float, Field(ge=0.5, le=1)]
-    # degrees by which photos are turned to either side, of whose embeddings the mean is taken; 0: photos as they are
-    tilt: Annotated[float, Field(ge=0, le=45)]
-    # what ranks whales, weighed on validation
-    scores: Annotated[list[Score], Field(min_length=1)]
+    min_views: Count = Field(
+        description="How often each whale is shown an epoch, at least: rare whales' photos are shown more than once."
+    )
+    per_whale: Photos = Field(
+        description="Photos of one whale together in a batch. batch is a multiple of it, at least twice as large."
+    )
+    layers: Literal["all", "upper", "last"] = Field(
+        description="Which layers are trained: all, upper (all but those on the largest maps), or last."
+    )
+    epochs: Epochs = Field(description="How often all photos are shown.")
+    batch: Annotated[int, Field(ge=2, json_schema_extra=_in("photos"))] = Field(
+        description="Photos of one step of training, however many processes share them."
+    )
+    rate: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="The highest learning rate of the cycle; that of the last layer is ten times as high."
+    )
+    decay: Annotated[float, Field(ge=0, le=1)] = Field(description="Weight decay.")
+    zoom: Annotated[float, Field(ge=0.5, le=1, json_schema_extra=_in("share of a side"))] = Field(
+        description="How much of a photo's sides an embedding is made from; less than 1: from nearer."
+    )
+    tilt: Annotated[float, Field(ge=0, le=45, json_schema_extra=_in("degrees"))] = Field(
+        description="By how much photos are turned to either side; an embedding is the mean of both. 0: as they are."
+    )
+    scores: Annotated[list[Score], Field(min_length=1)] = Field(
+        description="What ranks whales, weighed on validation: the classes learnt, a whale's nearest photo, the "
+        "centroid of its photos, the labels of duplicates."
+    )
 
 
 class Final(Section):
     """The training that makes the submission: the ensemble learns once more, from validation's photos too."""
 
-    epochs: Count  # of each of its variants
+    epochs: Epochs = Field(description="Epochs of each of its two variants.")
 
 
 class Params(Section):
     """All of `params.yaml`."""
 
-    threshold: Share | Literal["auto"]
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    neighbours: Literal["exact", "approximate"]  # the photos that queries are compared with: all, or those near
-    ensemble: Annotated[list[str], Field(min_length=2, max_length=2)]  # the variants that decide together
+    threshold: Probability | Literal["auto"] = Field(
+        description="The probability at which new_whale takes its rank: whales that are likelier come before it. auto "
+        "is found on validation."
+    )
+    seed: Seed = Field(description="What all that is drawn at random starts from.")
+    neighbours: Literal["exact", "approximate"] = Field(
+        description="The photos that a query is compared with: all (exact), or those in its neighbourhood "
+        "(approximate), for hundreds of thousands of photos."
+    )
+    ensemble: Annotated[list[str], Field(min_length=2, max_length=2)] = Field(
+        description="The two variants that decide together, their scores weighed as one's."
+    )
     final: Final
     data: Data
     sample: Sample
@@ -216,31 +298,39 @@ def load(path: Path) -> Params:
         WhaleidError: the file is missing or no YAML mapping.
         InputProblems: unknown keys, missing keys, wrong types or ranges, variants that start nowhere; all at once.
     """
+    return check(read(path), path)
+
+
+def read(path: Path) -> object:
+    """Return what `path` holds, whatever it is.
+
+    Raises:
+        WhaleidError: the file is missing or no YAML.
+    """
     try:
-        read = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WhaleidError(f"{path} is not here: run this in the project's folder.") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise WhaleidError(f"{path} is no valid YAML: {error}") from None
-    return check(read, path)
 
 
-def check(read: object, path: Path) -> Params:
+def check(document: object, path: Path) -> Params:
     """Return what was read from `path` as parameters.
 
     Raises:
         WhaleidError: it is no mapping.
         InputProblems: as `load`.
     """
-    if not isinstance(read, dict):
+    if not isinstance(document, dict):
         raise WhaleidError(f"{path} holds no keys: take it from git again.")
     try:
-        return Params.model_validate(read)
+        return Params.model_validate(document)
     except ValidationError as error:
         raise InputProblems(
             f"{path} has wrong values",
             _problems(error),
-            "Mend these keys; the comments in params.yaml say what they take.",
+            "Mend these keys; `whaleid explain KEY` says what each takes.",
         ) from None
 
 

@@ -1,6 +1,6 @@
 """Presets: one command sets `params.yaml` for drawn flukes or for real photos."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from io import StringIO
 from pathlib import Path
@@ -14,6 +14,21 @@ PATHS = ("data.root", "backbone.weights")
 """Keys that name a place: kept absolute where they lead out of the project, since experiments run in other folders."""
 
 
+def known() -> dict[str, dict[str, object]]:
+    """Return what each preset sets, by its name."""
+    here = sorted(resources.files("whaleid.presets").iterdir(), key=lambda file: file.name)
+    texts = {file.name: file.read_text(encoding="utf-8") for file in here if file.name.endswith(".yaml")}
+    return {name.removesuffix(".yaml"): leaves(YAML(typ="safe").load(text)) for name, text in texts.items()}
+
+
+def leaves(section: object, prefix: str = "") -> dict[str, object]:
+    """Return what a document sets, by key (`pack.width`); nothing of one that is no mapping."""
+    found: dict[str, object] = {}
+    for key, value in section.items() if isinstance(section, Mapping) else ():
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
 def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> list[str]:
     """Set the keys of preset `name` in `path`, then those `named`; keep every other key and all comments.
 
@@ -24,12 +39,10 @@ def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> lis
         WhaleidError: no such preset; a place that is not there; no root for a preset that has none of its own.
         InputProblems: `path` would hold wrong values.
     """
-    files_here = resources.files("whaleid.presets").iterdir()
-    known = {file.name.removesuffix(".yaml"): file for file in files_here if file.name.endswith(".yaml")}
-    if name not in known:
-        raise WhaleidError(f"There is no preset {name!r}; there are: {', '.join(sorted(known))}.")
-    chosen = dict(_leaves(YAML(typ="safe").load(known[name].read_text(encoding="utf-8"))))
-    chosen |= {key: value for key, value in named.items() if value is not None}
+    presets = known()
+    if name not in presets:
+        raise WhaleidError(f"There is no preset {name!r}; there are: {', '.join(presets)}.")
+    chosen = presets[name] | {key: value for key, value in named.items() if value is not None}
     if "data.root" not in chosen:
         raise WhaleidError(f"Preset {name} needs the catalogue folder: whaleid preset {name} --root FOLDER")
     for key in PATHS:
@@ -67,11 +80,3 @@ def _place(key: str, value: str) -> str:
     # weights are no output of DVC's, so no experiment's own folder has them
     inside = key == "data.root" and place.resolve().is_relative_to(Path.cwd())
     return place.resolve().relative_to(Path.cwd()).as_posix() if inside else str(place.resolve())
-
-
-def _leaves(section: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in section.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -1,0 +1,145 @@
+"""README and docs tell of what is there: files, headings, commands, options, keys, variables."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+from conftest import ROOT
+from pages import Page, pages, words
+from ruamel.yaml import YAML
+
+from whaleid import explain
+from whaleid.cli import app
+from whaleid.errors import WhaleidError
+
+COMMANDS: Any = typer.main.get_command(app)
+FIGURE = re.compile(r"\b0\.\d{3}\b|\b\d+,\d{3}\b|\b\d+ minutes\b")
+USAGE: Any = typer.BadParameter.__base__
+"""What typer's own copy of click raises for a wrong command line."""
+AWAITED = {"identify", "import", "add", "register", "bundle", "backbones"}
+VARIANTS = list(YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))["variants"])
+each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+
+
+def refusal(arguments: list[str], whole: bool) -> str:
+    """Return what is wrong with a command line by its parser alone: nothing is run; empty if it is right.
+
+    `whole` asks for every argument that the command needs.
+    """
+    try:
+        _, rest, _ = COMMANDS.make_parser(COMMANDS.context_class(COMMANDS)).parse_args(arguments)
+        if not rest:
+            return ""
+        command = COMMANDS.commands.get(rest[0])
+        if command is None:
+            return f"no command {rest[0]!r}"
+        given, rest, _ = command.make_parser(command.context_class(command)).parse_args(rest[1:])
+    except USAGE as error:
+        return str(error)
+    if rest:
+        return f"too many arguments: {rest}"
+    missing = [each.name for each in command.params if each.required and not given.get(each.name)]
+    return f"arguments are missing: {missing}" if whole and missing else ""
+
+
+def command_lines(page: Page) -> Iterator[tuple[int, list[str], bool]]:
+    """Yield the arguments of each `whaleid …` that the page prints: line, arguments, whether as one would type it."""
+    for whole, lines in ((True, page.typed), (False, page.mentioned)):
+        for number, line in lines:
+            for command in words(line) if re.search(r"\bwhaleid\b", line) and (whole or " " in line) else ():
+                starts = [at for at, word in enumerate(command) if word == "whaleid"]
+                if not starts or not (starts[0] == 0 or command[starts[0] - 1] == "-m" or "=" in command[0]):
+                    continue
+                yield number, command[starts[0] + 1 :], whole
+
+
+@each_page
+def test_links_lead_to_files_and_headings(page: Page) -> None:
+    known = {other.path: other.anchors for other in pages()}
+    wrong = []
+    for number, link in page.links:
+        place, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", place) or number in page.pending:
+            continue
+        path = (page.path.parent / place).resolve() if place else page.path
+        if not path.is_relative_to(ROOT) or not path.exists() or (anchor and anchor not in known.get(path, ())):
+            wrong.append(f"{page.name}:{number}: {link}")
+    assert wrong == []
+
+
+@each_page
+def test_printed_commands_are_commands(page: Page) -> None:
+    lines = [(number, *rest) for number, *rest in command_lines(page) if number not in page.pending]
+    wrong = [
+        f"{page.name}:{number}: whaleid {' '.join(arguments)}: {said}"
+        for number, arguments, whole in lines
+        if (said := refusal(arguments, whole))
+    ]
+    assert wrong == []
+
+
+def test_commands_are_read_from_pages() -> None:
+    found = [(page.name, arguments[:3], whole) for page in pages() for _, arguments, whole in command_lines(page)]
+    assert ("README.md", ["preset", "real", "--root"], True) in found
+    assert ("docs/scaling.md", ["train", "margin"], True) in found
+    assert ("docs/duplicates.md", ["duplicates", "NEW", "--against"], True) in found
+    assert ("docs/how-it-works.md", ["score", "SUBMISSION", "SOLUTION"], False) in found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "whole", "said"),
+    [
+        (["preset", "real", "--root", "x"], True, ""),
+        (["preset"], True, "arguments are missing: ['name']"),
+        (["preset"], False, ""),
+        (["preset", "real", "sample"], True, "too many arguments: ['sample']"),
+        (["preset", "real", "--rot", "x"], True, "No such option: --rot"),
+        (["preset", "real", "--root"], True, "Option '--root' requires an argument."),
+        (["presets"], False, "no command 'presets'"),
+        (["--no-such", "preset"], False, "No such option: --no-such"),
+        (["--help"], True, ""),
+    ],
+)
+def test_a_command_line_that_is_wrong_is_seen(arguments: list[str], whole: bool, said: str) -> None:
+    assert refusal(arguments, whole) == said
+
+
+@each_page
+def test_printed_keys_variables_and_scripts_are_there(page: Page) -> None:
+    text = page.path.read_text(encoding="utf-8")
+    for key in re.findall(r"-S '?([a-z_.]+)=", text):
+        try:
+            explain.find(key, VARIANTS)
+        except WhaleidError as error:
+            pytest.fail(f"{page.name}: {error}")
+    code = "".join(
+        path.read_text(encoding="utf-8") for path in [*ROOT.glob("whaleid/**/*.py"), *ROOT.glob("tests/*.py")]
+    )
+    assert not [name for name in re.findall(r"\bWHALEID_[A-Z_]+", text) if f'"{name}"' not in code]
+    assert not [name for name in re.findall(r"benchmarks/\w+\.py", text) if not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("name", ["docs/model-card.md", "docs/tutorial.md"])
+def test_figures_told_again_are_those_measured(name: str) -> None:
+    measured = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/measurements.md"))
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in ROOT.glob("reports/*/metrics.json")]
+    known = set(FIGURE.findall(measured)) | {f"{value:.3f}" for report in reports for value in report.values()}
+    told = FIGURE.findall((ROOT / name).read_text(encoding="utf-8"))
+    assert told
+    assert set(told) <= known
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    readme, *others = pages()
+    assert {page.name for page in others} <= {link.partition("#")[0] for _, link in readme.links}
+
+
+def test_what_is_pending_is_not_there_yet() -> None:
+    """A marker goes when the command or the page that it waits for has come."""
+    left = {(page.name, line): name for page in pages() for line, name in page.pending.items()}
+    assert set(left.values()) <= AWAITED
+    assert not {at: name for at, name in left.items() if name in COMMANDS.commands}
+    assert not {at: name for at, name in left.items() if (ROOT / "docs" / f"{name}.md").exists()}

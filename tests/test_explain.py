@@ -1,0 +1,219 @@
+"""What is told of the keys of `params.yaml` is what its types enforce, and docs/parameters.md tells the same."""
+
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from whaleid import explain, preset
+from whaleid.errors import WhaleidError
+from whaleid.params import Params, check
+
+KEYS = {key.name: key for key in explain.every_key()}
+DOCUMENT = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+NOW = preset.leaves(DOCUMENT)
+VARIANTS = ["toy", "full", "threshold", "margin", "pairs"]
+RANGE = re.compile(r"(whole )?number (from|above) (\d\S*?)(?:,? ?(?:up )?to (\d+))?(?=, or |$)")
+NUMBERS = [name for name, key in KEYS.items() if "number" in key.takes]
+
+
+def said(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    command = [sys.executable, "-m", "whaleid", "explain", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def wrong(name: str, value: object) -> bool:
+    """Tell whether the types refuse a value of a key, whatever the other keys are."""
+    document = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    *sections, last = name.replace(explain.VARIANT, "toy").split(".")
+    section = document
+    for part in sections:
+        section = section[part]
+    assert last in section
+    section[last] = value
+    try:
+        Params.model_validate(document)
+    except ValidationError as error:
+        # a value that contradicts another key's has passed the types
+        return any(each["type"] != "value_error" for each in error.errors())
+    return False
+
+
+def test_every_key_of_the_file_is_told_and_no_other() -> None:
+    told = {
+        name for key in KEYS.values() for name in ([key.of(each) for each in VARIANTS] if key.section else [key.name])
+    }
+    assert told == NOW.keys()
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_every_key_has_a_meaning(name: str) -> None:
+    assert re.fullmatch(r"[A-Z0-9].{8,}\.", KEYS[name].meaning)
+    assert KEYS[name].takes
+
+
+def test_every_part_of_the_file_says_what_it_is_about() -> None:
+    assert explain.sections().keys() == {name for name, value in DOCUMENT.items() if isinstance(value, dict)}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_the_range_told_is_the_range_enforced(name: str) -> None:
+    match = RANGE.match(KEYS[name].takes)
+    assert match, KEYS[name].takes
+    whole, low, least, most = match.groups()
+    first, last = float(least), float(most) if most else math.inf
+    if whole:
+        assert not wrong(name, int(first))
+        assert wrong(name, int(first) - 1)
+        assert wrong(name, first + 0.5)
+        assert not wrong(name, int(last) if most else 10**12)
+        assert most is None or wrong(name, int(last) + 1)
+        return
+    assert wrong(name, first) == (low == "above")
+    assert not wrong(name, math.nextafter(first, math.inf))
+    assert wrong(name, math.nextafter(first, -math.inf))
+    assert not wrong(name, last)
+    assert wrong(name, math.nextafter(last, math.inf))
+
+
+@pytest.mark.parametrize("name", [name for name in KEYS if name not in NUMBERS])
+def test_the_choices_told_are_those_enforced(name: str) -> None:
+    takes = KEYS[name].takes
+    if takes == "true or false":
+        assert not wrong(name, True)
+        assert not wrong(name, False)
+        assert wrong(name, "true")
+    elif takes == "text":
+        assert not wrong(name, "any")
+        assert wrong(name, "")
+        assert wrong(name, 1)
+    elif takes.startswith("list of "):
+        number, _, of = takes.removeprefix("list of ").partition(": ")
+        many = of.split(", ") if of != "text" else ["a", "b"]
+        assert not wrong(name, many[: int(number.split()[0])])
+        assert wrong(name, many[: int(number.split()[0]) - 1])
+        assert wrong(name, many * 2) == ("or more" not in number)
+        assert wrong(name, ["no such"] * len(many)) == (of != "text")
+    else:
+        for choice in re.split(", | or ", takes):
+            assert not wrong(name, choice)
+        assert wrong(name, "no such")
+
+
+@pytest.mark.parametrize("name", [name for name in NUMBERS if ", or " in KEYS[name].takes])
+def test_the_word_that_a_number_may_be_is_taken(name: str) -> None:
+    assert not wrong(name, KEYS[name].takes.rpartition(", or ")[2])
+    assert wrong(name, "no such")
+
+
+def test_presets_set_only_keys_that_there_are() -> None:
+    for name, sets in preset.known().items():
+        assert sets.keys() <= NOW.keys(), name
+
+
+def test_the_committed_page_is_the_one_that_is_generated() -> None:
+    page = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
+    assert page == explain.markdown(NOW, preset.known(), VARIANTS), (
+        "run `whaleid explain --markdown > docs/parameters.md`"
+    )
+    assert "| whole number from 16 to 1024 | pixels | 96 (real: 144) |" in page
+    assert "| `variants.VARIANT.epochs` | 14 (real: 12) | 10 (real: 4) | 8 (real: 3) | 10 (real: 24) |" in page
+
+
+def names(asked: str) -> list[str]:
+    return [key.of(variants[0]) if len(variants) == 1 else key.name for key, variants in explain.find(asked, VARIANTS)]
+
+
+def test_keys_are_found_by_themselves_by_their_part_and_by_variant() -> None:
+    assert names("threshold") == ["threshold"]
+    assert names("final") == ["final.epochs"]
+    assert names("variants.margin.rate") == ["variants.margin.rate"]
+    assert names("variants.rate") == names("variants.VARIANT.rate") == ["variants.VARIANT.rate"]
+    assert names("variants.loss.margin") == ["variants.VARIANT.loss.margin"]
+    assert names("variants.pairs.loss") == [
+        f"variants.pairs.loss.{key}" for key in ("kind", "scale", "margin", "centres")
+    ]
+    assert len(names("variants")) == len(names("variants.toy")) == 21
+    assert len(explain.find(None, VARIANTS)) == len(KEYS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("thresold", "; did you mean threshold?"),
+        ("paks", "; did you mean pack?"),
+        ("width", "; did you mean pack.width?"),
+        ("variants.toyy.loss.kind", "; did you mean variants.toy.loss.kind or "),
+        ("pack.widht", "; did you mean pack.width?"),
+        ("pack.", "; did you mean pack or "),
+        ("", "."),
+        ("xyz", "."),
+    ],
+)
+def test_a_wrong_key_is_refused_with_near_ones(asked: str, near: str) -> None:
+    with pytest.raises(WhaleidError) as error:
+        explain.find(asked, VARIANTS)
+    assert str(error.value).startswith(f"params.yaml has no key {asked!r}{near}")
+    assert str(error.value).endswith(" `whaleid explain` shows all.")
+
+
+def test_one_key_on_the_terminal(project: Callable[..., Params]) -> None:
+    project(variants={"margin": {"rate": 0.004}})
+    assert said("variants.margin.rate").stdout == (
+        "variants.margin.rate\n"
+        "  The highest learning rate of the cycle; that of the last layer is ten times as high.\n"
+        "  takes          number above 0, up to 1\n"
+        "  params.yaml    0.004\n"
+        "  preset real    0.003\n"
+        "  preset sample  0.002\n"
+    )
+    assert (
+        "  params.yaml    toy 0.002, full 0.002, threshold 0.0005, margin 0.004, pairs 0.002\n"
+        in said("variants.rate").stdout
+    )
+    assert "  params.yaml    true\n" in said("pack.crop").stdout
+
+
+def test_outside_a_project_presets_speak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = said("pack.width").stdout
+    assert "params.yaml" not in told
+    assert told.endswith("  preset real    144\n  preset sample  96\n")
+
+
+def test_a_file_with_wrong_values_is_explained_as_well(project: Callable[..., Params]) -> None:
+    project()
+    Path("params.yaml").write_text("threshold: 3\npack: 4\n", encoding="utf-8")
+    with pytest.raises(WhaleidError):
+        check({"threshold": 3}, Path("params.yaml"))
+    assert "  takes          number from 0 to 1, or auto\n" in said("threshold").stdout
+    assert "  params.yaml    3\n" in said("threshold").stdout
+    assert "  preset real    144\n" in said("pack.width").stdout
+
+
+def test_all_keys_in_a_table_and_as_a_page(project: Callable[..., Params]) -> None:
+    project()
+    lines = said().stdout.splitlines()
+    assert lines[0].split() == ["key", "value", "takes", "meaning"]
+    assert [line.split()[0] for line in lines if re.match(r"[a-z]", line)][1:] == list(KEYS)
+    assert max(map(len, lines)) <= 120
+    assert said("--markdown").stdout.startswith("# Parameters\n")
+    refused = said("pack", "--markdown")
+    assert refused.returncode == 2
+    assert "leave KEY out" in refused.stderr
+
+
+def test_a_wrong_key_ends_plainly(project: Callable[..., Params]) -> None:
+    project()
+    ended = said("pakc")
+    assert ended.returncode == 1
+    assert ended.stderr == "error: params.yaml has no key 'pakc'; did you mean pack? `whaleid explain` shows all.\n"
