@@ -19,8 +19,8 @@ def photo_problems(root: Path, train: list[str], test: list[str]) -> Iterator[In
     """Yield what is wrong with the names of the photos in `root / "train"` and `root / "test"`."""
     yield from _found(
         "Folders without photos",
-        [str(root / part) for part, photos in (("train", train), ("test", test)) if not photos],
-        f"Photos are files named {', '.join(SUFFIXES)}, directly in train/ and test/.",
+        [] if train else [str(root / "train")],
+        f"Labelled photos are files named {', '.join(SUFFIXES)}, directly in train/.",
     )
     yield from _found(
         "Photos with names that cannot be written to a csv file",

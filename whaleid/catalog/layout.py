@@ -10,8 +10,8 @@ from whaleid.catalog.table import read_table
 from whaleid.errors import InputProblems, WhaleidError
 
 LAYOUT = (
-    "A catalogue folder holds train.csv (Image,Id), train/ (the labelled photos) and test/ (the photos to "
-    "identify), and may hold sample_submission.csv, boxes.csv and solution.csv."
+    "A catalogue folder holds train.csv (Image,Id) and train/ (the labelled photos), and may hold test/ (photos to "
+    "identify), sample_submission.csv, boxes.csv and solution.csv."
 )
 COLUMNS = {
     "train.csv": ["Image", "Id"],
@@ -59,7 +59,7 @@ def read(root: Path) -> Catalogue:
         raise problems[0] if len(problems) == 1 else WhaleidError("\n\n".join(map(str, problems)))
 
     labelled = tables["train.csv"].assign(part="train")
-    queries = pd.DataFrame({"Image": test, "Id": "", "part": "test"})
+    queries = pd.DataFrame({"Image": test, "Id": "", "part": "test"}, dtype=str)
     photos = pd.concat([labelled, queries]).sort_values(["part", "Image"], ignore_index=True)
     boxes = tables.get("boxes.csv", pd.DataFrame(columns=COLUMNS["boxes.csv"]))
     boxes = boxes.astype(dict.fromkeys(boxes.columns[1:], float))
@@ -74,15 +74,17 @@ def read(root: Path) -> Catalogue:
 def _require_layout(root: Path) -> None:
     if not root.is_dir():
         raise WhaleidError(f"{root} is no folder: data.root in params.yaml names the catalogue folder. {LAYOUT}")
-    missing = [f"{name}/" for name in ("train", "test") if not (root / name).is_dir()]
-    if not (root / "train.csv").is_file():
-        missing.insert(0, "train.csv")
+    missing = [] if (root / "train.csv").is_file() else ["train.csv"]
+    if not (root / "train").is_dir():
+        missing.append("train/")
     if missing:
         raise InputProblems(f"{root} lacks parts of a catalogue", missing, LAYOUT)
 
 
 def _photos(folder: Path) -> list[str]:
-    """Return the names of the photos in `folder`, sorted."""
+    """Return the names of the photos in `folder`, sorted; none where it is not there."""
+    if not folder.is_dir():
+        return []
     return sorted(
         path.name
         for path in folder.iterdir()
