@@ -32,6 +32,6 @@ def ready(submission: Path) -> int:
     catalog = files.read_csv(paths.CATALOG)
     queries = catalog.loc[catalog["part"] == "test", "Image"].tolist()
     if not queries:
-        raise WhaleidError("The catalogue has no photos to identify, so there is nothing to hand in: put them into test/.")
+        raise WhaleidError("The catalogue has no photos to identify, so there is nothing to hand in: fill test/.")
     check_ready(submission, queries, catalog.loc[catalog["part"] == "train", "Id"].unique().tolist())
     return len(queries)

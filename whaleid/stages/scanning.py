@@ -8,17 +8,20 @@ import pandas as pd
 
 from whaleid import cache
 from whaleid.dedup.hashing import SIDE, Thumbnails
+from whaleid.images.decode import FORMATS
 from whaleid.images.fingerprint import Fingerprint, fingerprint
 from whaleid.parallel import parallel_map
 
 FACTS = {"width": "width", "height": "height", "mode": "mode", "bytes": "size", "sha256": "sha256"}
 """Columns of `paths.CATALOG`, and what they are of a fingerprint."""
+CATALOGUE = ("JPEG", "PNG")
+"""Formats by Pillow's names: what the suffixes of a catalogue's photos promise."""
 KEPT = 1000
 """Photos that are read before what they are is kept: a scan that is interrupted goes on there."""
 
 
-def scan(files: Sequence[Path]) -> list[Fingerprint | str]:
-    """Return the fingerprint of each of `files`, or what is wrong with it, in their order.
+def scan(files: Sequence[Path], formats: Sequence[str] = FORMATS) -> list[Fingerprint | str]:
+    """Return the fingerprint of each of `files`, or what is wrong with it, in their order; other `formats` are wrong.
 
     Raises:
         WhaleidError: a worker was killed.
@@ -45,7 +48,13 @@ def scan(files: Sequence[Path]) -> list[Fingerprint | str]:
                 kept.keep(fresh)
                 fresh.clear()
         kept.keep(fresh)
-    return [found[path] for path in files]
+    return [_of_format(path, found[path], formats) for path in files]
+
+
+def _of_format(path: Path, read: Fingerprint | str, formats: Sequence[str]) -> Fingerprint | str:
+    if isinstance(read, str) or read.format in formats:
+        return read
+    return f"{path}: a {read.format} image; photos of a catalogue are {' or '.join(formats)}"
 
 
 def table(found: Sequence[Fingerprint]) -> pd.DataFrame:
