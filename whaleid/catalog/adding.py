@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,9 @@ LONGEST = 180
 """Bytes of a photo's name: a file's may have 255, of which a temporary name and a part of the SHA-256 take some."""
 ROUNDING = 1e-4
 """By which a box may differ from the one that the catalogue has of the same photo."""
+OVER = 1.5
+"""Pixels by which a box may reach out of its photo: as much comes from rounding, and is cut off."""
+UNCHANGED = "Nothing that a catalogue says is changed: correct the source or, where you know better, its {}."
 Corners = tuple[float, float, float, float, float]
 """x0, y0, x1, y1 as fractions of width and height, and the aspect."""
 
@@ -108,14 +111,30 @@ def plan(entries: Sequence[Entry], seen: Sequence[Seen], held: Held, keyed: bool
     Raises:
         WhaleidError: labels, boxes or truths contradict each other or the catalogue, or cannot be taken; all of them.
     """
-    taken = {_key(each.name): each for each in held.photos}
-    names: list[str] = []
-    files: dict[tuple[str, str], int] = {}
-    labels: dict[str, str] = {}
-    boxes: dict[str, Corners] = {}
-    truths: dict[str, str] = {}
-    relabelled, bad, moved, differing = [], [], [], []
-    known = {NEW_WHALE, *(each.label for each in entries), *(each.label for each in held.photos)}
+    names, files, labels, relabelled = _placed(entries, seen, held.photos)
+    boxes, misplaced = _boxes(entries, names, seen, held.boxes)
+    queries = {name for part, name in files if part == "test"}
+    queries |= {each.name for each in held.photos if each.part == "test"}
+    known = None if keyed else {*(each.label for each in entries), *(each.label for each in held.photos)}
+    truth, untold, untrue = _truth(entries, names, held.solution, queries, known)
+    problems = [
+        *(found("Labels that differ from the catalogue's", relabelled, UNCHANGED.format("train.csv")) if keyed else []),
+        *([] if keyed else _torn(entries, seen, held.photos)),
+        *misplaced,
+        *untrue,
+    ]
+    if problems:
+        raise problems[0] if len(problems) == 1 else WhaleidError("\n\n".join(map(str, problems)))
+    skipped = len(entries) - len({*files} | {("train", name) for name in labels})
+    return Plan(names, files, labels, boxes, truth, skipped, untold)
+
+
+def _placed(
+    entries: Sequence[Entry], seen: Sequence[Seen], there: Sequence[Standing]
+) -> tuple[list[str], dict[tuple[str, str], int], dict[str, str], list[str]]:
+    """Return the name of each entry, what is to be written, the new labels, and whose label is another than `there`."""
+    taken = {_key(each.name): each for each in there}
+    names, files, labels, relabelled = [], {}, {}, []
     for number, (entry, file) in enumerate(zip(entries, seen, strict=True)):
         part = "train" if entry.label else "test"
         for name in _names(entry.file.name, file.sha256):
@@ -127,47 +146,75 @@ def plan(entries: Sequence[Entry], seen: Sequence[Seen], held: Held, keyed: bool
             files[part, name] = number
         if other is None or other.label is None:
             taken[_key(name)] = Standing(name, part, file, entry.label)
-            labels |= {name: entry.label} if entry.label else {}
+            if entry.label:
+                labels[name] = entry.label
         elif other.label != entry.label:
             relabelled.append(f"{entry.where} is {entry.label} here, {name!r} is {other.label} in the catalogue")
-        if entry.box is not None:
-            corners = _fractions(entry.box.corners, entry.box.pixels, entry.box.aspect, file)
-            if not _holds_pixels(corners, file):
-                size = f"{file.width} x {file.height} pixels"
-                bad.append(f"{entry.where} has {', '.join(f'{each:g}' for each in entry.box.corners)} of {size}")
-            elif name not in held.boxes:
-                boxes[name] = corners
-            elif max(abs(a - b) for a, b in zip(corners, held.boxes[name], strict=True)) > ROUNDING:
-                moved.append(entry.where)
-        if entry.truth:
-            truth = entry.truth if keyed or entry.truth in known else NEW_WHALE
-            if held.solution.get(name, truth) != truth:
-                differing.append(f"{entry.where} is {truth} here, {held.solution[name]} in the catalogue")
-            truths[name] = truth
-    told = {**held.solution, **truths}
-    untold = [each.name for each in taken.values() if each.part == "test" and each.name not in told] if told else []
-    never = "Nothing that a catalogue says is changed: correct the source or, where you know better, its {}."
-    problems = [
-        *([] if keyed else _torn(entries, seen, held.photos)),
-        *found("Labels that differ from the catalogue's", relabelled if keyed else [], never.format("train.csv")),
-        *found("Boxes that differ from the catalogue's", moved, never.format("boxes.csv")),
-        *found("Truths that differ from the catalogue's", differing, never.format("solution.csv")),
+    return names, files, labels, relabelled
+
+
+def _boxes(
+    entries: Sequence[Entry], names: Sequence[str], seen: Sequence[Seen], there: Mapping[str, Corners]
+) -> tuple[dict[str, Corners], list[InputProblems]]:
+    """Return the new boxes by name, and what is wrong with any."""
+    boxes: dict[str, Corners] = {}
+    bad, moved = [], []
+    for entry, name, file in zip(entries, names, seen, strict=True):
+        if entry.box is None:
+            continue
+        corners = _fractions(entry.box.corners, entry.box.pixels, entry.box.aspect, file)
+        if not _holds_pixels(corners, file):
+            said = ", ".join(f"{each:g}" for each in entry.box.corners)
+            bad.append(f"{entry.where} has {said} of {file.width} x {file.height} pixels")
+        elif name not in there:
+            boxes[name] = corners
+        elif max(abs(new - old) for new, old in zip(corners, there[name], strict=True)) > ROUNDING:
+            moved.append(entry.where)
+    return boxes, [
         *found(
             "Boxes that are not inside their photo, or hold less than a pixel",
             bad,
             "Boxes are left, top, right, bottom (a bbox: x, y, width, height), of the photo upright.",
         ),
-        *found(
-            "Photos to identify whose truth is not known, for a catalogue with a solution.csv",
-            untold if held.solution else [],
-            "It tells the truth of all or of none: give theirs, or move it away.",
-        ),
+        *found("Boxes that differ from the catalogue's", moved, UNCHANGED.format("boxes.csv")),
     ]
-    if problems:
-        raise problems[0] if len(problems) == 1 else WhaleidError("\n\n".join(map(str, problems)))
-    solution = {} if untold else {name: truth for name, truth in truths.items() if name not in held.solution}
-    skipped = len(entries) - len({*files} | {("train", name) for name in labels})
-    return Plan(names, files, labels, boxes, solution, skipped, len(untold))
+
+
+def _truth(
+    entries: Sequence[Entry],
+    names: Sequence[str],
+    there: Mapping[str, str],
+    queries: Collection[str],
+    known: Collection[str | None] | None,
+) -> tuple[dict[str, str], int, list[InputProblems]]:
+    """Return new truths by name, of how many `queries` none is known, and what is wrong; it is that of all or of none.
+
+    Where `known` labels are given, the truth of any other is `new_whale`.
+    """
+    truth = {
+        name: entry.truth if known is None or entry.truth in known else NEW_WHALE
+        for entry, name in zip(entries, names, strict=True)
+        if entry.truth
+    }
+    differing = [
+        f"{name!r} is {said} here, {there[name]} in the catalogue"
+        for name, said in truth.items()
+        if there.get(name, said) != said
+    ]
+    untold = sorted({*queries} - {*there, *truth}) if there or truth else []
+    new = {} if untold else {name: said for name, said in truth.items() if name not in there}
+    return (
+        new,
+        len(untold),
+        [
+            *found("Truths that differ from the catalogue's", differing, UNCHANGED.format("solution.csv")),
+            *found(
+                "Photos to identify whose truth is not known, for a catalogue with a solution.csv",
+                [repr(name) for name in untold] if there else [],
+                "It tells the truth of all or of none: give theirs, or move it away.",
+            ),
+        ],
+    )
 
 
 def _names(name: str, sha256: str) -> Iterator[str]:
@@ -211,13 +258,14 @@ def _torn(entries: Sequence[Entry], seen: Sequence[Seen], there: Sequence[Standi
 
 
 def _fractions(corners: Sequence[float], pixels: bool, aspect: float | None, file: Seen) -> Corners:
-    """Return a box as fractions; what reaches out of the photo by a pixel or less is cut off."""
+    """Return a box as fractions; what reaches out of the photo by `OVER` or less is cut off."""
     sides = (file.width, file.height) * 2
     fractions = []
     for corner, side in zip(corners, sides, strict=True):
         fraction = corner / side if pixels else corner
         inside = min(max(fraction, 0.0), 1.0)
-        fractions.append(inside if abs(inside - fraction) * side <= 1 else fraction)
+        fraction = inside if abs(inside - fraction) * side <= OVER else fraction
+        fractions.append(float(f"{fraction:.6g}"))  # as it is written
     x0, y0, x1, y1 = fractions
     return x0, y0, x1, y1, file.width / file.height if aspect is None else aspect
 

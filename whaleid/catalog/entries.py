@@ -76,7 +76,7 @@ def images(folder: Path) -> tuple[list[Path], int]:
         InputProblems: links to folders are among them.
     """
     found, others, links = [], 0, []
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=_failed):
         folders[:] = [name for name in folders if not hidden(name)]
         links += [repr(str(path)) for path in (Path(place, name) for name in folders) if path.is_symlink()]
         for name in files:
@@ -91,6 +91,10 @@ def images(folder: Path) -> tuple[list[Path], int]:
             "Links to folders", sorted(links), "None is followed: copy what they lead to, or remove them."
         )
     return sorted(found), others
+
+
+def _failed(error: OSError) -> None:
+    raise error
 
 
 def escaping(root: Path, entries: Sequence[Entry]) -> Iterator[InputProblems]:

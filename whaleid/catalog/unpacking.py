@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from whaleid.catalog.checks import SUFFIXES, unwritable
 from whaleid.catalog.entries import FOREIGN, hidden
@@ -27,7 +27,7 @@ class Budget:
 
     archive: Path
     size: int
-    files: int = FILES
+    files: int
 
     def take(self, members: Sequence[zipfile.ZipInfo]) -> None:
         """Count these in.
@@ -54,7 +54,7 @@ def unpack(archive: Path, folder: Path, named: bool = False) -> int:
         WhaleidError: the file is no zip, damaged, encrypted, or unpacks to more than photos ever do or the disk holds.
         InputProblems: names that lead out of the folder or are there twice, and links.
     """
-    budget = Budget(archive, RATIO * archive.stat().st_size + SLACK)
+    budget = Budget(archive, RATIO * archive.stat().st_size + SLACK, FILES)
     inner, others = _unpacked(archive, str(archive), folder, named, budget)
     for packed in inner:
         said = f"{archive}, {packed.relative_to(folder)}"
@@ -110,7 +110,8 @@ def _check_names(said: str, members: Sequence[zipfile.ZipInfo]) -> None:
     bad = []
     for each in members:
         path = PurePosixPath(each.filename)
-        out = path.is_absolute() or ".." in path.parts or any(sign in each.filename for sign in "\\:")
+        out = path.is_absolute() or ".." in path.parts or "\\" in each.filename
+        out |= bool(PureWindowsPath(each.filename).drive)
         if out or unwritable(each.filename) or names[each.filename.casefold()] > 1:
             bad.append(repr(each.filename))
         elif stat.S_ISLNK(each.external_attr >> 16):

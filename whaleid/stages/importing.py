@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from filelock import FileLock, Timeout
@@ -29,11 +31,15 @@ from whaleid.stages import downloading, scanning
 UNPACKED = ".unpacked"
 """Within the catalogue's folder, where zip files are unpacked."""
 LOCK = ".lock"
+PARTS = ("train", "test")
 LOOKED_FOR = (
     "SOURCE is a folder with a folder a whale, a catalogue folder, one with the metadata.csv of wildlife-datasets, a "
     "zip file of one of these, a csv file, a COCO json, or "
     f"{' or '.join(downloading.PREFIX + contest for contest in downloading.CONTESTS)}."
 )
+
+
+Written = Literal["copy", "hard link", "symbolic link"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,8 @@ class Put:
     plan: Plan
     held: Held
     """What was there before."""
-    symbolic: int
-    """Photos linked by a symbolic link, since they lie on another device."""
+    written: Counter[Written]
+    """Photos by how they were written."""
 
 
 def run(source: str, to: Path, said: listing.Columns, queries: Path | None, link: bool) -> None:
@@ -56,7 +62,7 @@ def run(source: str, to: Path, said: listing.Columns, queries: Path | None, link
         WhaleidError: something of the source or the catalogue is not as it should be; then nothing is written.
     """
     if source.startswith(downloading.PREFIX):
-        path = downloading.fetch(source, to.with_name(f"{to.name}.download"))
+        path = downloading.fetch(source, to.resolve().with_name(f"{to.resolve().name}.download"))
     else:
         path = Path(source).expanduser()
         if not path.exists():
@@ -66,13 +72,14 @@ def run(source: str, to: Path, said: listing.Columns, queries: Path | None, link
             raise WhaleidError(f"{place} and {to} overlap: the catalogue needs a folder of its own.")
     with _alone(to):
         try:
+            shutil.rmtree(to / UNPACKED, ignore_errors=True)  # of an import that was killed
             read = [_read(path, to / UNPACKED, said)]
             if queries is not None:
                 read.append(folders.queries(queries))
             done = _put(to, read, link)
         finally:
             shutil.rmtree(to / UNPACKED, ignore_errors=True)
-        print(_summary(source, to, read, done, link))
+        print(_summary(source, to, read, done))
 
 
 def put(to: Path, sources: Sequence[Source], link: bool = False) -> Put:
@@ -115,7 +122,8 @@ def _read(path: Path, unpacked: Path, said: listing.Columns) -> Source:
     elif not path.is_dir():
         raise WhaleidError(f"{path} is none of what can be imported. {LOOKED_FOR}")
     else:
-        found = existing.photos(path) if (path / "train.csv").exists() else folders.by_whale(path)
+        catalogue = (path / "train.csv").exists() or all((path / part).is_dir() for part in PARTS)
+        found = existing.photos(path) if catalogue else folders.by_whale(path)
     return replace(found, others=found.others + others)
 
 
@@ -141,17 +149,16 @@ def _put(to: Path, sources: Sequence[Source], link: bool) -> Put:
         )
     if not found.labels and not any(each.label for each in held.photos):
         raise WhaleidError(f"There are no labelled photos, and none in {to}: a catalogue needs some.")
-    symbolic = 0
+    written: Counter[Written] = Counter()
     for (part, name), number in progress(found.files.items(), "photos written", len(found.files)):
         file = entries[number].file
         with replacing(to / part / name) as temporary:
-            ours = file.is_relative_to(to / UNPACKED)
-            symbolic += _write(file, temporary, seen[number].sha256, link, ours)
+            written[_write(file, temporary, seen[number].sha256, link, file.is_relative_to(to / UNPACKED))] += 1
     submission = any(source.submission for source in sources)
     for name, table in _extended(to, tables, found, held, submission).items():
         write_csv(table, to / name)
     layout.read(to)
-    return Put(found.names, found, held, symbolic)
+    return Put(found.names, found, held, written)
 
 
 def _checked(sources: Sequence[Source]) -> list[Seen]:
@@ -186,17 +193,16 @@ def _held(to: Path) -> tuple[dict[str, pd.DataFrame], Held]:
     Raises:
         WhaleidError: it is no catalogue folder, or one with mistakes.
     """
-    parts = ("train", "test")
     strange = [path.name for path in to.iterdir() if not path.name.startswith(".")]
-    if not (to / "train.csv").exists() and (strange := sorted({*strange} - {*parts, *layout.COLUMNS})):
+    if not (to / "train.csv").exists() and (strange := sorted({*strange} - {*PARTS, *layout.COLUMNS})):
         raise InputProblems(f"{to} holds other things than a catalogue", strange, "Name an empty folder, or a new one.")
-    for part in parts:  # what an import left that was killed
+    for part in PARTS:  # what an import left that was killed
         for path in (to / part).glob(".*.partial*"):
             path.unlink()
     found = layout.read(to, unfinished=True)
     tables = {name: read_table(to / name, header(to / name)) for name in layout.COLUMNS if (to / name).is_file()}
     labels = dict(zip(found.photos["Image"], found.photos["Id"], strict=True))
-    there = [(part, name) for part in parts for name in layout.photos_in(to / part)]
+    there = [(part, name) for part in PARTS for name in layout.photos_in(to / part)]
     read = scanning.scan([to / part / name for part, name in there], scanning.CATALOGUE)
     if unreadable := [each for each in read if isinstance(each, str)]:
         raise InputProblems("Photos of the catalogue that cannot be used", unreadable, "Replace these files.")
@@ -213,20 +219,20 @@ def _held(to: Path) -> tuple[dict[str, pd.DataFrame], Held]:
     return tables, Held(photos, boxes, dict(zip(found.solution["Image"], found.solution["Id"], strict=True)))
 
 
-def _write(file: Path, target: Path, sha256: str, link: bool, ours: bool) -> bool:
-    """Write the photo `file` to `target`, or link it, as what is `ours` always may be; tell whether symbolically."""
+def _write(file: Path, target: Path, sha256: str, link: bool, ours: bool) -> Written:
+    """Write the photo `file` to `target` or, with `link`, link it; what is `ours` and soon gone need not be copied."""
     if link or ours:
         with suppress(OSError):
             os.link(file.resolve(), target)
-            return False
-        if link and not ours:
+            return "copy" if ours else "hard link"
+        if not ours:
             target.symlink_to(file.resolve())
-            return True
+            return "symbolic link"
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         raise WhaleidError(f"{file}: has changed since it was checked: run the same command again.")
     target.write_bytes(content)
-    return False
+    return "copy"
 
 
 def _extended(
@@ -274,7 +280,7 @@ def _alone(to: Path) -> Iterator[None]:
             to.rmdir()
 
 
-def _summary(source: str, to: Path, sources: Sequence[Source], done: Put, link: bool) -> str:
+def _summary(source: str, to: Path, sources: Sequence[Source], done: Put) -> str:
     added = [*done.plan.labels.values()]
     asked = sum(part == "test" for part, _ in done.plan.files)
     others = sum(each.others for each in sources)
@@ -285,9 +291,9 @@ def _summary(source: str, to: Path, sources: Sequence[Source], done: Put, link: 
         said.append(f"{others:,} files passed over: they are no images")
     if done.plan.untold:
         said.append(f"no solution.csv: {done.plan.untold:,} photos to identify have no truth")
-    if link:
-        hard = len(done.plan.files) - done.symbolic
-        said.append(f"{hard:,} photos linked hard, {done.symbolic:,} by symbolic links")
+    hard, symbolic = done.written["hard link"], done.written["symbolic link"]
+    if hard or symbolic:
+        said.append(f"{hard:,} photos linked hard, {symbolic:,} by symbolic links, which is what other devices allow")
     labels = [*added, *(each.label for each in done.held.photos if each.label)]
     asked += sum(each.part == "test" for each in done.held.photos)
     return "\n".join([*said, f"{to} holds {_counted(labels, asked)}", f"next: whaleid preset real --root {to}"])
@@ -296,8 +302,8 @@ def _summary(source: str, to: Path, sources: Sequence[Source], done: Put, link: 
 def _counted(labels: Sequence[str], asked: int) -> str:
     unnamed = labels.count(NEW_WHALE)
     return (
-        f"{len(labels):,} labelled photos ({len({*labels} - {NEW_WHALE}):,} whales, {unnamed:,} photos of {NEW_WHALE}) and "
-        f"{asked:,} to identify"
+        f"{len(labels):,} labelled photos ({len({*labels} - {NEW_WHALE}):,} whales, {unnamed:,} photos of {NEW_WHALE}) "
+        f"and {asked:,} to identify"
     )
 
 
