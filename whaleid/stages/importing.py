@@ -291,9 +291,10 @@ def _summary(source: str, to: Path, sources: Sequence[Source], done: Put) -> str
         said.append(f"{others:,} files passed over: they are no images")
     if done.plan.untold:
         said.append(f"no solution.csv: {done.plan.untold:,} photos to identify have no truth")
-    hard, symbolic = done.written["hard link"], done.written["symbolic link"]
-    if hard or symbolic:
-        said.append(f"{hard:,} photos linked hard, {symbolic:,} by symbolic links, which is what other devices allow")
+    if hard := done.written["hard link"]:
+        said.append(f"{hard:,} photos are hard links")
+    if symbolic := done.written["symbolic link"]:
+        said.append(f"{symbolic:,} photos are symbolic links, since hard ones cannot be made from there to {to}")
     labels = [*added, *(each.label for each in done.held.photos if each.label)]
     asked += sum(each.part == "test" for each in done.held.photos)
     return "\n".join([*said, f"{to} holds {_counted(labels, asked)}", f"next: whaleid preset real --root {to}"])
