@@ -213,6 +213,7 @@ def reddest(path: Path) -> bool:
             99,
             "that takes boxes on 100 different photos to learn from; the 15 others stay whole",
         ),
+        ((50, 6, 0), False, {}, 50, "that takes boxes on 100 different photos to learn from; the 6 others stay whole"),
         (
             (50, 60, 2),
             True,
@@ -316,6 +317,18 @@ def test_validation_gets_its_boxes_as_the_queries_do(
     first = outputs()
     stage.run(params)
     assert outputs() == first
+
+
+def test_without_queries_validation_has_no_boxes_as_photos_to_come_have_none(
+    project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boxes, "STEPS", 3)
+    params = project(data={"root": "photos"})
+    catalogue(105, 8, 0)
+    write_backbone()
+    stage.run(params)
+    assert files.read_csv(paths.FLUKES)["source"].tolist() == ["given"] * 105 + ["found"] * 8
+    assert json.loads(paths.BOX_METRICS.read_text())["held_out"] == 8
 
 
 def test_where_all_queries_have_a_box_validation_keeps_its_own(

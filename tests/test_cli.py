@@ -28,7 +28,7 @@ def whaleid(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 def test_help_names_a_command_a_stage() -> None:
     told = whaleid("--help").stdout
     stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    for name in [*(stage.split("-")[0] for stage in stages), "score", "submit", "preset", "compare"]:
+    for name in [*(stage.split("-")[0] for stage in stages), "score", "submit", "preset", "compare", "import"]:
         assert f" {name} " in told
 
 

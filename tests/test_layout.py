@@ -83,16 +83,27 @@ def test_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 def test_refuses_a_folder_without_its_parts_all_at_once(tmp_path: Path) -> None:
     message = refusal(tmp_path)
-    assert "lacks parts of a catalogue (3):\n  train.csv\n  train/\n  test/\n" in message
+    assert "lacks parts of a catalogue (2):\n  train.csv\n  train/\n" in message
     assert "train.csv (Image,Id)" in message
 
 
-def test_refuses_folders_without_photos(root: Path) -> None:
-    for path in (root / "test").iterdir():
+def test_refuses_a_catalogue_without_labelled_photos(root: Path) -> None:
+    for path in (root / "train").iterdir():
         path.unlink()
     message = refusal(root)
-    assert f"Folders without photos (1):\n  {root / 'test'}\n" in message
+    assert f"Folders without photos (1):\n  {root / 'train'}\n" in message
     assert ".jpg, .jpeg, .png" in message
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_photos_to_identify_may_be_missing(root: Path, there: bool) -> None:
+    for path in (root / "test").iterdir():
+        path.unlink()
+    if not there:
+        (root / "test").rmdir()
+    write(root, "solution.csv", "Image,Id")
+    write(root, "sample_submission.csv", "Image,Id")
+    assert layout.read(root).photos["part"].tolist() == ["train"] * 3
 
 
 @pytest.mark.parametrize(

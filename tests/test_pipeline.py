@@ -1,6 +1,7 @@
 """The real pipeline, stage by stage, on a sliver of the drawn catalogue."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from whaleid import files, paths
+from whaleid.errors import WhaleidError
 from whaleid.params import Params
 from whaleid.stages.grading import ready, score
 
@@ -70,6 +72,31 @@ def test_everything_from_nothing_to_submissions(ran: Params) -> None:
         assert measured["solution_map5"] == pytest.approx(graded, abs=1e-6)
     assert len(pd.read_csv(paths.history("full"))) == 2
     assert {path.name for path in paths.EXPLORE.iterdir()} >= {"summary.csv", "photos_per_whale.png", "sheet.png"}
+
+
+def test_a_catalogue_of_labelled_photos_alone(project: Callable[..., Params]) -> None:
+    params = project(neighbours="approximate")
+    run_all(params, "sample")
+    labelled = Path("data/sample")
+    shutil.rmtree(labelled / "test")
+    for name in ("solution.csv", "sample_submission.csv", "boxes.csv"):
+        (labelled / name).unlink(missing_ok=True)
+    run_all(params, *(name for name in SHARED if name != "sample"))
+    list(network_stages(params, *VARIANTS))
+    ensemble_stages(params)
+    stage("predict", params, "phash")
+    for variant in ("phash", *VARIANTS, paths.ENSEMBLE, paths.FINAL):
+        assert paths.submission(variant).read_text() == "Image,Id\n"
+        assert "0 queries to come were answered." in (paths.report(variant) / "report.html").read_text()
+    for variant in ("phash", *VARIANTS, paths.ENSEMBLE):
+        measured = json.loads(paths.metrics(variant).read_text())
+        # no copies are expected
+        assert measured["map5"] == measured["map5_no_duplicates"]
+        assert 0 < measured["map5_low"] <= measured["map5"] <= measured["map5_high"] <= 1
+    assert len(files.read_csv(paths.LEAKS)) == 0
+    assert len(files.read_csv(paths.GROUPS)) > 0
+    with pytest.raises(WhaleidError, match="no photos to identify, so there is nothing to hand in"):
+        ready(paths.submission(paths.FINAL))
 
 
 def test_full_learns_new_whale_as_a_class_and_threshold_does_not(ran: Params) -> None:

@@ -356,6 +356,35 @@ def submit(
     print(f"  kaggle competitions submit -c whale-categorization-playground -f {submission} -m whaleid")
 
 
+@app.command("import", rich_help_panel="For people")
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A folder with a folder a whale, a csv file, a catalogue folder, a zip file or folder of Kaggle's, a "
+            "COCO json, the folder of a metadata.csv, or kaggle:CONTEST.",
+            show_default=False,
+        ),
+    ],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="The catalogue folder, new or to be added to.")],
+    photo_column: Annotated[str | None, typer.Option(metavar="NAME", help="Of a csv: the photo's path.")] = None,
+    whale_column: Annotated[str | None, typer.Option(metavar="NAME", help="Of a csv: the whale.")] = None,
+    box_columns: Annotated[
+        str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Of a csv: the fluke's box, in pixels or fractions.")
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the paths of a csv or json begin; else beside it.")
+    ] = None,
+    queries: Annotated[Path | None, typer.Option(metavar="DIR", help="Photos to identify, at any depth.")] = None,
+    link: Annotated[bool, typer.Option("--link", help="Link photos instead of copying them.")] = False,
+) -> None:
+    """Make a catalogue folder of photos from elsewhere, or add them to one; no photo is moved or changed."""
+    from whaleid.catalog.listing import Columns
+    from whaleid.stages import importing
+
+    importing.run(source, to, Columns(photo_column, whale_column, box_columns, photos), queries, link)
+
+
 @app.command(rich_help_panel="For people")
 def check() -> None:
     """Check params.yaml: its keys, types and ranges, and that every variant starts somewhere."""

@@ -15,45 +15,52 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 CORNERS = ["x0", "y0", "x1", "y1"]
 
 
-def photo_problems(root: Path, train: list[str], test: list[str]) -> Iterator[InputProblems]:
-    """Yield what is wrong with the names of the photos in `root / "train"` and `root / "test"`."""
-    yield from _found(
+def no_photos(root: Path, train: list[str]) -> Iterator[InputProblems]:
+    """Yield that there are no labelled photos, if so."""
+    yield from found(
         "Folders without photos",
-        [str(root / part) for part, photos in (("train", train), ("test", test)) if not photos],
-        f"Photos are files named {', '.join(SUFFIXES)}, directly in train/ and test/.",
+        [] if train else [str(root / "train")],
+        f"Labelled photos are files named {', '.join(SUFFIXES)}, directly in train/.",
     )
-    yield from _found(
+
+
+def photo_problems(train: list[str], test: list[str]) -> Iterator[InputProblems]:
+    """Yield what is wrong with the names of the photos in `train/` and `test/`."""
+    yield from found(
         "Photos with names that cannot be written to a csv file",
         [repr(name) for name in [*train, *test] if unwritable(name)],
         "Rename them.",
     )
-    yield from _found(
+    yield from found(
         "Photos of the same name in train/ and test/",
         [repr(name) for name in sorted({*train} & {*test})],
         "A photo's name is its key: rename one of the two.",
     )
 
 
-def table_problems(path: Path, table: pd.DataFrame, train: list[str], test: list[str]) -> Iterator[InputProblems]:
+def table_problems(
+    path: Path, table: pd.DataFrame, train: list[str], test: list[str], unfinished: bool
+) -> Iterator[InputProblems]:
     """Yield what is wrong with the rows of one csv file; `table` is what `read_table` returned for `path`.
 
-    Rows of train.csv are about the photos of `train`, those of boxes.csv about any, all others about `test`.
+    Rows of train.csv are about the photos of `train`, those of boxes.csv about any, all others about `test`. Photos
+    without a row are told of, but for boxes.csv, and where the catalogue is `unfinished`.
     """
     yield from _repeated(path, table)
     if path.name == "train.csv":
-        yield from _unmatched(path, table, train, "train/", all_of_them=True)
+        yield from _unmatched(path, table, train, "train/", all_of_them=not unfinished)
     elif path.name == "boxes.csv":
         yield from _unmatched(path, table, [*train, *test], "train/ or test/", all_of_them=False)
         yield from _bad_boxes(path, table)
     else:
-        yield from _unmatched(path, table, test, "test/", all_of_them=True)
+        yield from _unmatched(path, table, test, "test/", all_of_them=not unfinished)
     if "Id" in table:
         yield from _bad_labels(path, table)
 
 
 def _repeated(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
     repeats = table[table["Image"].duplicated(keep=False)].groupby("Image")
-    yield from _found(
+    yield from found(
         f"{path}: photos with several rows",
         [f"{image!r}: lines {', '.join(map(str, rows.index))}" for image, rows in repeats],
         "Keep one row a photo.",
@@ -71,18 +78,18 @@ def _unmatched(
             leaving.append(f"line {line}: {image!r}")
         elif image not in known:
             strange.append(f"line {line}: {image!r}")
-    yield from _found(
+    yield from found(
         f"{path}: names that are no plain file names",
         leaving,
         f"Image is the name of a file directly in {folder}, without any folder.",
     )
-    yield from _found(
+    yield from found(
         f"{path}: rows without a photo in {folder}",
         strange,
         f"Put the photos into {folder} or remove the rows.",
     )
     if all_of_them:
-        yield from _found(
+        yield from found(
             f"{path}: photos of {folder} without a row",
             [repr(image) for image in sorted(known - {*table["Image"]})],
             f"Add their rows or take the photos out of {folder}.",
@@ -90,7 +97,7 @@ def _unmatched(
 
 
 def _bad_labels(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
-    yield from _found(
+    yield from found(
         f"{path}: labels that are empty or hold white space",
         [
             f"line {line}: {image!r} has {label!r}"
@@ -108,7 +115,7 @@ def _bad_boxes(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
         inside = 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
         if not inside or not all(0 < value < math.inf for value in aspect):
             bad.append(f"line {line}: {image!r} has {', '.join(cells)}")
-    yield from _found(
+    yield from found(
         f"{path}: boxes that are empty, or not inside their photo",
         bad,
         "Give fractions of width and height with 0 ≤ x0 < x1 ≤ 1 and 0 ≤ y0 < y1 ≤ 1, and an aspect above 0.",
@@ -124,7 +131,7 @@ def tiny_box_problems(path: Path, boxes: pd.DataFrame, photos: pd.DataFrame) -> 
     across, down = boxes["x1"] - boxes["x0"], boxes["y1"] - boxes["y0"]
     sized = boxes[["Image", *CORNERS]].assign(across=across, down=down).merge(sizes, on="Image")
     tiny = sized[(sized["across"] * sized["width"] < 1) | (sized["down"] * sized["height"] < 1)]
-    yield from _found(
+    yield from found(
         f"{path}: boxes that leave less than a pixel of their photo",
         [
             f"{row.Image!r} has {row.x0:g}, {row.y0:g}, {row.x1:g}, {row.y1:g} of {row.width} x {row.height} pixels"
@@ -152,6 +159,7 @@ def _leaves(name: str) -> bool:
     return any(sign in name for sign in "/\\") or name in (".", "..")
 
 
-def _found(what: str, where: Sequence[str], remedy: str) -> Iterator[InputProblems]:
+def found(what: str, where: Sequence[str], remedy: str) -> Iterator[InputProblems]:
+    """Yield one kind of problem, where there are any."""
     if where:
         yield InputProblems(what, where, remedy)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from whaleid.catalog.checks import CORNERS, SUFFIXES, photo_problems, table_problems
+from whaleid.catalog.checks import CORNERS, SUFFIXES, no_photos, photo_problems, table_problems
 from whaleid.catalog.table import read_table
 from whaleid.errors import InputProblems, WhaleidError
 
 LAYOUT = (
-    "A catalogue folder holds train.csv (Image,Id), train/ (the labelled photos) and test/ (the photos to "
-    "identify), and may hold sample_submission.csv, boxes.csv and solution.csv."
+    "A catalogue folder holds train.csv (Image,Id) and train/ (the labelled photos), and may hold test/ (photos to "
+    "identify), sample_submission.csv, boxes.csv and solution.csv."
 )
 COLUMNS = {
     "train.csv": ["Image", "Id"],
@@ -36,17 +36,20 @@ class Catalogue:
     solution: pd.DataFrame
 
 
-def read(root: Path) -> Catalogue:
-    """Read the catalogue folder `root`.
+def read(root: Path, unfinished: bool = False) -> Catalogue:
+    """Read the catalogue folder `root`; one that is `unfinished` may lack files, and rows of photos that are there.
 
     Raises:
         WhaleidError: the folder is not as `LAYOUT` says or its files contradict each other. The text names
             every problem that can be seen at once.
     """
-    _require_layout(root)
-    train, test = _photos(root / "train"), _photos(root / "test")
+    if not unfinished:
+        _require_layout(root)
+    train, test = photos_in(root / "train"), photos_in(root / "test")
     tables: dict[str, pd.DataFrame] = {}
-    problems: list[WhaleidError] = list(photo_problems(root, train, test))
+    problems: list[WhaleidError] = list(photo_problems(train, test))
+    if not unfinished:
+        problems += no_photos(root, train)
     for name, columns in COLUMNS.items():
         if (root / name).is_file():
             try:
@@ -54,12 +57,12 @@ def read(root: Path) -> Catalogue:
             except WhaleidError as error:
                 problems.append(error)
     for name, table in tables.items():
-        problems.extend(table_problems(root / name, table, train, test))
+        problems.extend(table_problems(root / name, table, train, test, unfinished))
     if problems:
         raise problems[0] if len(problems) == 1 else WhaleidError("\n\n".join(map(str, problems)))
 
-    labelled = tables["train.csv"].assign(part="train")
-    queries = pd.DataFrame({"Image": test, "Id": "", "part": "test"})
+    labelled = tables.get("train.csv", pd.DataFrame(columns=COLUMNS["train.csv"], dtype=str)).assign(part="train")
+    queries = pd.DataFrame({"Image": test, "Id": "", "part": "test"}, dtype=str)
     photos = pd.concat([labelled, queries]).sort_values(["part", "Image"], ignore_index=True)
     boxes = tables.get("boxes.csv", pd.DataFrame(columns=COLUMNS["boxes.csv"]))
     boxes = boxes.astype(dict.fromkeys(boxes.columns[1:], float))
@@ -74,15 +77,17 @@ def read(root: Path) -> Catalogue:
 def _require_layout(root: Path) -> None:
     if not root.is_dir():
         raise WhaleidError(f"{root} is no folder: data.root in params.yaml names the catalogue folder. {LAYOUT}")
-    missing = [f"{name}/" for name in ("train", "test") if not (root / name).is_dir()]
-    if not (root / "train.csv").is_file():
-        missing.insert(0, "train.csv")
+    missing = [] if (root / "train.csv").is_file() else ["train.csv"]
+    if not (root / "train").is_dir():
+        missing.append("train/")
     if missing:
         raise InputProblems(f"{root} lacks parts of a catalogue", missing, LAYOUT)
 
 
-def _photos(folder: Path) -> list[str]:
-    """Return the names of the photos in `folder`, sorted."""
+def photos_in(folder: Path) -> list[str]:
+    """Return the names of the photos in `folder`, sorted; none where it is not there."""
+    if not folder.is_dir():
+        return []
     return sorted(
         path.name
         for path in folder.iterdir()

@@ -21,12 +21,10 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ())
         WhaleidError: the file is not UTF-8, no csv, or lacks a column.
         InputProblems: rows with more or fewer cells than the header.
     """
-    header, rows = _parse(path)
-    _require(path, header, columns)
+    there, rows = _parse(path)
+    _require(path, there, columns)
     ragged = [
-        f"line {line}: {len(cells)} instead of {len(header)}"
-        for line, cells in rows.items()
-        if len(cells) != len(header)
+        f"line {line}: {len(cells)} instead of {len(there)}" for line, cells in rows.items() if len(cells) != len(there)
     ]
     if ragged:
         raise InputProblems(
@@ -34,10 +32,19 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ())
             ragged,
             "Put quotes around cells that hold a comma.",
         )
-    kept = [*columns, *(name for name in optional if name in header)]
-    places = [header.index(name) for name in kept]
+    kept = [*columns, *(name for name in optional if name in there)]
+    places = [there.index(name) for name in kept]
     cells = [[row[place] for place in places] for row in rows.values()]
     return pd.DataFrame(cells, columns=kept, index=pd.Index(list(rows), name="line"), dtype=str)
+
+
+def header(path: Path) -> list[str]:
+    """Return the names of the columns that are there.
+
+    Raises:
+        WhaleidError: the file is not UTF-8 or no csv.
+    """
+    return _parse(path)[0]
 
 
 def _parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
@@ -63,14 +70,14 @@ def _parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
     return rows.pop(next(iter(rows))), rows
 
 
-def _require(path: Path, header: list[str], columns: Sequence[str]) -> None:
-    """Refuse a header that lacks one of `columns` or repeats a name."""
-    problems = [f"{name!r} is there {header.count(name)} times" for name in columns if header.count(name) > 1]
-    others = {name.strip().casefold(): name for name in header if name not in columns}
+def _require(path: Path, there: list[str], columns: Sequence[str]) -> None:
+    """Refuse a header, `there`, that lacks one of `columns` or repeats a name."""
+    problems = [f"{name!r} is there {there.count(name)} times" for name in columns if there.count(name) > 1]
+    others = {name.strip().casefold(): name for name in there if name not in columns}
     for name in columns:
-        if name not in header:
+        if name not in there:
             near = difflib.get_close_matches(name.casefold(), others, n=1, cutoff=0.5)
             problems.append(f"no {name!r}" + (f" (did you mean {others[near[0]]!r}?)" if near else ""))
     if problems:
-        there = ", ".join(map(repr, header))
-        raise WhaleidError(f"{path}: wrong columns: {'; '.join(problems)}. The columns there are: {there}.")
+        listed = ", ".join(map(repr, there))
+        raise WhaleidError(f"{path}: wrong columns: {'; '.join(problems)}. The columns there are: {listed}.")

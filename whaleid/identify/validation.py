@@ -64,8 +64,11 @@ def duplicate_evidence(asked: pd.DataFrame, groups: pd.DataFrame) -> list[list[s
 
 
 def duplicate_share(leaks: pd.DataFrame, catalog: pd.DataFrame) -> float:
-    """Return how many of the queries to come duplicate a labelled photo; `leaks` has a row a `query` and photo."""
-    return float(leaks["query"].nunique() / (catalog["part"] == "test").sum())
+    """Return how many of the queries to come duplicate a labelled photo; `leaks` has a row a `query` and photo.
+
+    Of none, that is 0: it is photos still to be taken that are expected.
+    """
+    return float(leaks["query"].nunique() / max(1, (catalog["part"] == "test").sum()))
 
 
 def kinds(roles: pd.Series[str]) -> npt.NDArray[np.str_]:

@@ -31,8 +31,8 @@ def run(params: Params) -> Record:
 
     The network is kept for photos that come later, also where no photo of the catalogue lacks a box.
 
-    Boxes given for photos in `train` are learnt from. Where a query has no box, those given for validation photos
-    only measure the ones found there: validation is to ask what the queries ask.
+    Boxes given for photos in `train` are learnt from. Where a query has no box, or there is none yet, those given for
+    validation photos only measure the ones found there: validation is to ask what the queries ask.
 
     Raises:
         WhaleidError: a photo can no longer be read, or the backbone's checkpoint cannot be used.
@@ -44,7 +44,7 @@ def run(params: Params) -> Record:
     # on copies of photos that were learnt from, boxes would come out too well
     measured = given[held_out & (known["role"] != "duplicate")]
     queries = photos.index[photos["part"] == "test"]
-    kept = given if queries.isin(given.index).all() else given[~held_out]
+    kept = given if len(queries) and queries.isin(given.index).all() else given[~held_out]
     lacking = photos.index.difference(kept.index)
 
     network = b""

@@ -21,9 +21,6 @@ from whaleid.stages import scanning
 if TYPE_CHECKING:
     from whaleid.params import Params
 
-FORMATS = ("JPEG", "PNG")
-"""By Pillow's names: what the suffixes of a catalogue's photos promise."""
-
 
 def run(params: Params) -> None:
     """Write the catalogue, the thumbnails of its photos, the boxes and the solution.
@@ -37,11 +34,9 @@ def run(params: Params) -> None:
     photos = catalogue.photos
     files = [root / part / image for part, image in zip(photos["part"], photos["Image"], strict=True)]
     found, bad = [], []
-    for path, read in zip(files, scanning.scan(files), strict=True):
+    for read in scanning.scan(files, scanning.CATALOGUE):
         if isinstance(read, str):
             bad.append(read)
-        elif read.format not in FORMATS:
-            bad.append(f"{path}: a {read.format} image; photos of a catalogue are {' or '.join(FORMATS)}")
         else:
             found.append(read)
     if bad:

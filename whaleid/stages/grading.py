@@ -24,12 +24,14 @@ def ready(submission: Path) -> int:
     """Return the number of queries that `submission` answers, if it may be uploaded.
 
     Raises:
-        WhaleidError: a file cannot be read, or the catalogue was not read yet.
+        WhaleidError: a file cannot be read, or the catalogue was not read yet or has no queries.
         InputProblems: a query is not answered once, or by other labels than the catalogue's.
     """
     if not paths.CATALOG.is_file():
         raise WhaleidError(f"{paths.CATALOG} is not here, so the queries are not known: run `dvc repro catalog` first.")
     catalog = files.read_csv(paths.CATALOG)
     queries = catalog.loc[catalog["part"] == "test", "Image"].tolist()
+    if not queries:
+        raise WhaleidError("The catalogue has no photos to identify, so there is nothing to hand in: fill test/.")
     check_ready(submission, queries, catalog.loc[catalog["part"] == "train", "Id"].unique().tolist())
     return len(queries)

@@ -118,7 +118,7 @@ def run(params: Params, variant: str) -> Record:
     queries = found.queries.assign(
         Image=asked.test,
         truth=[truth.get(image, "") for image in asked.test],
-        leaked=[image in asked.leaked for image in asked.test],
+        leaked=np.array([image in asked.leaked for image in asked.test], dtype=bool),
     )
     submitted = dict(zip(asked.test, queries[LABELS].to_numpy().tolist(), strict=True))
     figures |= _solution_figures(solution, submitted, asked.leaked)
@@ -182,7 +182,8 @@ def _by_scores(asked: Asked, params: Params, variant: str, decision: Decision) -
         decision.best(scores.table, whales, scores.density)
         for scores in among.scores([*decision.fusion.weights], asked.test, asked.evidence)
     ]
-    said = wide(np.concatenate([each.labels for each in best]), np.concatenate([each.values for each in best]))
+    blocks = [wide(each.labels, each.values) for each in best]
+    said = pd.concat(blocks, ignore_index=True) if blocks else _evident([], asked.fill)
     return Answered(
         _submitted(said, threshold, asked.fill),
         None if variant == paths.FINAL else files.read_csv(paths.validation(variant)),
@@ -220,7 +221,8 @@ def _submitted(said: pd.DataFrame, threshold: float, fill: Sequence[str]) -> pd.
     labels, values = rank(said[LABELS].to_numpy(dtype=np.str_), said[PROBABILITIES].to_numpy(), threshold)
     ranked = filled([[label for label in row if label] for row in labels.tolist()], fill)
     values[labels == ""] = 0.0
-    return wide(np.array([row + [""] * (PLACES - len(row)) for row in ranked], dtype=np.str_), values)
+    rows = np.array([row + [""] * (PLACES - len(row)) for row in ranked], dtype=np.str_)
+    return wide(rows.reshape(-1, PLACES), values)  # also where there are none
 
 
 def _first(queries: pd.Series[str], whales: pd.Series[str], photos: pd.Series[str]) -> reporting.Nearest:

@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from whaleid import cache
+from whaleid.images.decode import FORMATS
 from whaleid.images.fingerprint import Fingerprint, fingerprint
 from whaleid.parallel import parallel_map
 
+CATALOGUE = ("JPEG", "PNG")
+"""Formats by Pillow's names: what the suffixes of a catalogue's photos promise."""
 KEPT = 1000
 """Photos that are read before what they are is kept: a scan that is interrupted goes on there."""
 
 
-def scan(files: Sequence[Path]) -> list[Fingerprint | str]:
-    """Return the fingerprint of each of `files`, or what is wrong with it, in their order.
+def scan(files: Sequence[Path], formats: Sequence[str] = FORMATS) -> list[Fingerprint | str]:
+    """Return the fingerprint of each of `files`, or what is wrong with it, in their order; other `formats` are wrong.
 
     Raises:
         WhaleidError: a worker was killed.
@@ -39,4 +42,10 @@ def scan(files: Sequence[Path]) -> list[Fingerprint | str]:
                 kept.keep(fresh)
                 fresh.clear()
         kept.keep(fresh)
-    return [found[path] for path in files]
+    return [_of_format(path, found[path], formats) for path in files]
+
+
+def _of_format(path: Path, read: Fingerprint | str, formats: Sequence[str]) -> Fingerprint | str:
+    if isinstance(read, str) or read.format in formats:
+        return read
+    return f"{path}: a {read.format} image; photos of a catalogue are {' or '.join(formats)}"
