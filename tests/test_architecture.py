@@ -7,7 +7,7 @@ from closure import ROOT, closure, imports, modules, source
 from ruamel.yaml import YAML
 
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-ROOMS = ["catalog", "dedup", "images", "model", "training", "identify", "report", "stages"]
+ROOMS = ["catalog", "dedup", "images", "model", "training", "identify", "report", "bundle", "stages"]
 
 
 def room(module: str) -> str:
@@ -18,13 +18,15 @@ def stage_module(name: str) -> str:
     return f"whaleid.stages.{name.split('-')[0]}"
 
 
-def test_only_tracking_imports_mlflow() -> None:
+def test_only_tracking_and_the_registry_import_mlflow() -> None:
     users = {module for module in modules() if any(name.split(".")[0] == "mlflow" for name in imports(module))}
-    assert users == {"whaleid.tracking"}
+    assert users == {"whaleid.tracking", "whaleid.registry"}
 
 
-def test_only_the_command_line_imports_tracking_and_nobody_imports_it() -> None:
-    assert {module for module in modules() if "whaleid.tracking" in imports(module)} == {"whaleid.cli"}
+def test_only_the_command_line_imports_these_and_nobody_imports_it() -> None:
+    assert {module for module in modules() if "whaleid.registry" in imports(module)} == {"whaleid.cli"}
+    users = {module for module in modules() if "whaleid.tracking" in imports(module)}
+    assert users == {"whaleid.cli", "whaleid.registry"}
     assert {module for module in modules() if "whaleid.cli" in imports(module)} == {"whaleid.__main__"}
 
 

@@ -15,10 +15,12 @@ from conftest import ROOT
 from PIL import Image, ImageDraw
 
 from whaleid import files, paths
-from whaleid.images.crop import overlaps
+from whaleid.errors import WhaleidError
+from whaleid.images.crop import WHOLE, overlaps
+from whaleid.images.pack import Source, pack
 from whaleid.model import checkpoint
 from whaleid.model.backbone import Backbone
-from whaleid.model.boxes import SMALLEST, BoxNetwork
+from whaleid.model.boxes import SMALLEST, SQUARE, BoxNetwork, from_checkpoint, to_checkpoint
 from whaleid.model.network import Network
 from whaleid.params import Params
 from whaleid.stages import boxes as stage
@@ -189,7 +191,8 @@ def write_backbone() -> None:
 
 
 def outputs() -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in (paths.FLUKES, paths.BOX_METRICS, paths.BOX_SHEET, paths.TURNED_SHEET)}
+    written = (paths.FLUKES, paths.BOX_NETWORK, paths.BOX_METRICS, paths.BOX_SHEET, paths.TURNED_SHEET)
+    return {path: path.read_bytes() for path in written}
 
 
 def given_rows(turned: int = 0) -> list[str]:
@@ -204,7 +207,7 @@ def reddest(path: Path) -> bool:
 @pytest.mark.parametrize(
     ("photos", "boxed", "settings", "kept", "reason"),
     [
-        ((6, 2, 3), True, {}, 11, "every photo has one"),
+        ((6, 2, 3), True, {}, 11, "that takes boxes on 100 different photos to learn from"),
         ((110, 5, 10), False, {"crop": False}, 110, "photos are not cropped (pack.crop)"),
         (
             (99, 5, 10),
@@ -250,6 +253,7 @@ def test_the_stage_keeps_what_is_given_where_nothing_is_learnt(
     with Image.open(paths.BOX_SHEET) as sheet:
         green = (np.asarray(sheet) == (0, 255, 0)).all(axis=2).any()
     assert green == (given > 0)
+    assert paths.BOX_NETWORK.read_bytes() == b""
     with Image.open(paths.TURNED_SHEET) as sheet:
         assert sheet.height == 6  # no row
 
@@ -263,7 +267,7 @@ def test_copies_of_a_photo_teach_too_little(project: Callable[..., Params], caps
     assert "110 given, none found: that takes boxes on 100 different photos" in capsys.readouterr().out
 
 
-def test_without_anything_to_find_torch_stays_out(project: Callable[..., Params]) -> None:
+def test_where_nothing_is_learnt_torch_stays_out(project: Callable[..., Params]) -> None:
     project(data={"root": "photos"})
     catalogue(6, 2, 2, boxed=True)
     code = (
@@ -273,7 +277,7 @@ def test_without_anything_to_find_torch_stays_out(project: Callable[..., Params]
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)}
     )
-    assert ran.stdout == "boxes: 10 given, none found: every photo has one\nFalse\n"
+    assert ran.stdout == "boxes: 10 given, none found: that takes boxes on 100 different photos to learn from\nFalse\n"
 
 
 @pytest.mark.parametrize("squeezed", [False, True])
@@ -346,6 +350,29 @@ def test_where_all_queries_have_a_box_validation_keeps_its_own(
     rows = paths.FLUKES.read_text().splitlines()[1:]
     assert [row for row in rows if ",given," in row] == given_rows()
     assert json.loads(paths.BOX_METRICS.read_text())["held_out"] == 7
+    # the network that found them is kept, and finds the same again
+    data = paths.BOX_NETWORK.read_bytes()
+    network = from_checkpoint(checkpoint.loads(data, "boxes"), "boxes")
+    assert not network.squeezed
+    assert not network.turns
+    path = Source(Path("photos/train/0000.png"), WHOLE, None)
+    square = np.stack([*pack([path], SQUARE, SQUARE, grey=True, margin=0.0, stretch=True)])
+    again, _ = boxes.find(network, square, torch.device("cpu"))
+    np.testing.assert_allclose(again[0, :4], flukes.loc[0, COLUMNS[1:5]].to_numpy(dtype=float), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"turns": None}, "boxes is no checkpoint of a network that finds flukes"),
+        ({"weights": {}}, f"boxes does not fit its backbone, {SMALL}"),
+        ({"backbone": "nonet"}, "torchvision has no classification model 'nonet'"),
+    ],
+)
+def test_another_checkpoint_is_refused(change: dict[str, object], said: str) -> None:
+    content = to_checkpoint(BoxNetwork(Backbone(SMALL), turns=False))
+    with pytest.raises(WhaleidError, match=said):
+        from_checkpoint({**content, **change}, "boxes")
 
 
 @pytest.mark.parametrize("crop", [True, False])
@@ -391,8 +418,8 @@ def test_learning_finds_ellipses_and_which_way_is_up(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, turn: bool
 ) -> None:
     monkeypatch.setattr(boxes, "STEPS", 300)
-    monkeypatch.setattr(stage, "SQUARE", 48)
-    monkeypatch.setattr(stage, "CERTAIN", 0.8)  # to be surer takes more steps
+    monkeypatch.setattr("whaleid.model.boxes.SQUARE", 48)
+    monkeypatch.setattr(boxes, "CERTAIN", 0.8)  # to be surer takes more steps
     params = project(data={"root": "photos"}, pack={"turn": turn})
     down = frozenset(range(0, 400, 20))
     truth = catalogue(306, 34, 60, squeezed=True, down=down).set_index("Image")
