@@ -41,6 +41,10 @@ CatalogueOption = Annotated[
         show_default="data.root, in a project",
     ),
 ]
+MODEL = "models/final.bundle"
+ModelOption = Annotated[
+    str, typer.Option(metavar="DIR|URI", help="A bundle, or a registered model such as models:/whaleid@champion.")
+]
 VariantArgument = Annotated[
     str, typer.Argument(help="A variant named in params.yaml, or ensemble.", show_default=False)
 ]
@@ -251,9 +255,7 @@ def identify(
     photos: Annotated[
         list[Path], typer.Argument(metavar="PHOTO|DIR…", help="Photos, and folders of photos.", show_default=False)
     ],
-    model: Annotated[
-        str, typer.Option(metavar="DIR|URI", help="A bundle, or a registered model such as models:/whaleid@champion.")
-    ] = "models/final.bundle",
+    model: ModelOption = MODEL,
     catalogue: CatalogueOption = None,
     threshold: Annotated[
         float | None,
@@ -293,6 +295,35 @@ def register(
         made = registry.register(run, folder, alias)
     print(f"models:/{registry.NAME}/{made.number} is {made.alias}: {made.why}")
     print(f"  mlflow models serve --env-manager local --port 5001 -m models:/{registry.NAME}@{made.alias}")
+
+
+@app.command(rich_help_panel="For people")
+def add(
+    reviewed: Annotated[
+        Path,
+        typer.Argument(
+            help="A csv file with columns photo and whale, such as identify --csv writes, once whale is filled in.",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+        ),
+    ],
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who has looked at the photos.", show_default=False)],
+    photos: Annotated[Path, typer.Option(metavar="DIR", help="Where their paths start.")] = Path(),
+    catalogue: CatalogueOption = None,
+    model: ModelOption = MODEL,
+) -> None:
+    """Put reviewed photos into the catalogue, with who, when and what the model said; identify knows them at once.
+
+    whale is a label of the catalogue, new for a whale that it has not, or new:LABEL to name that whale yourself.
+    """
+    from whaleid.errors import WhaleidError
+    from whaleid.stages import adding
+
+    folder = _catalogue(catalogue)
+    if folder is None:
+        raise WhaleidError("Which catalogue? Name its folder by --catalogue, or run this in a project that has one.")
+    adding.run(reviewed, photos, by, folder, _model(model))
 
 
 @app.command(rich_help_panel="For people")

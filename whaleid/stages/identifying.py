@@ -119,17 +119,18 @@ def _table(answers: Sequence[Answer]) -> pd.DataFrame:
 
     `whale` is empty: whoever reviews the answers fills it in for `whaleid add`.
     """
-    rows = []
-    for answer in answers:
-        row: dict[str, object] = {"photo": answer.photo, "whale": ""}
-        for place, (label, probability) in enumerate(zip(LABELS, PROBABILITIES, strict=True)):
-            named = answer.names[place] if place < len(answer.names) else None
-            row |= {label: named.whale if named else "", probability: round(named.probability, 4) if named else None}
-        closest = answer.same[0] if answer.same else None
-        row |= {"same_as": closest.photo if closest else "", "same_as_whale": closest.whale if closest else ""}
-        rows.append(row | {"problem": answer.problem})
-    table = pd.DataFrame(rows)
-    return table[["photo", "whale", *LABELS, *PROBABILITIES, "same_as", "same_as_whale", "problem"]]
+    rows = [{"photo": answer.photo, "whale": "", **evidence(answer), "problem": answer.problem} for answer in answers]
+    return pd.DataFrame(rows)
+
+
+def evidence(answer: Answer) -> dict[str, str]:
+    """Return an answer as cells: `label1…5,probability1…5,same_as,same_as_whale`, the last two of the closest."""
+    missing = [""] * (PLACES - len(answer.names))
+    whales = [name.whale for name in answer.names] + missing
+    likely = [f"{name.probability:.4g}" for name in answer.names] + missing
+    closest = answer.same[0] if answer.same else None
+    cells = dict(zip([*LABELS, *PROBABILITIES], [*whales, *likely], strict=True))
+    return cells | {"same_as": closest.photo if closest else "", "same_as_whale": closest.whale if closest else ""}
 
 
 def _as_json(answer: Answer) -> dict[str, object]:

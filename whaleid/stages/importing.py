@@ -15,6 +15,7 @@ from typing import Literal
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from whaleid import paths
 from whaleid.catalog import coco, existing, folders, layout, listing
 from whaleid.catalog.adding import Held, Plan, Seen, Standing, faults, plan
 from whaleid.catalog.checks import CORNERS, SUFFIXES, unwritable
@@ -70,29 +71,16 @@ def run(source: str, to: Path, said: listing.Columns, queries: Path | None, link
     for place in (path, queries):
         if place is not None and place.is_dir() and (_within(place, to) or _within(to, place)):
             raise WhaleidError(f"{place} and {to} overlap: the catalogue needs a folder of its own.")
-    with _alone(to):
+    with alone(to):
         try:
             shutil.rmtree(to / UNPACKED, ignore_errors=True)  # of an import that was killed
             read = [_read(path, to / UNPACKED, said)]
             if queries is not None:
                 read.append(folders.queries(queries))
-            done = _put(to, read, link)
+            done = put(to, read, link)
         finally:
             shutil.rmtree(to / UNPACKED, ignore_errors=True)
         print(_summary(source, to, read, done))
-
-
-def put(to: Path, sources: Sequence[Source], link: bool = False) -> Put:
-    """Put the photos of `sources` into the catalogue folder `to`, all or, where anything is wrong, none.
-
-    A photo keeps its name; where another one has it, a part of its SHA-256 comes in. What is there already is skipped,
-    no label there changes, and the csv files are written last.
-
-    Raises:
-        WhaleidError: photos, names, labels or boxes that cannot be taken, all of them, or the catalogue is in use.
-    """
-    with _alone(to):
-        return _put(to, sources, link)
 
 
 def _read(path: Path, unpacked: Path, said: listing.Columns) -> Source:
@@ -135,7 +123,15 @@ def _inner(folder: Path) -> Path:
     return folder
 
 
-def _put(to: Path, sources: Sequence[Source], link: bool) -> Put:
+def put(to: Path, sources: Sequence[Source], link: bool = False) -> Put:
+    """Put the photos of `sources` into the catalogue folder `to`, all or, where anything is wrong, none.
+
+    A photo keeps its name; where another one has it, a part of its SHA-256 comes in. What is there already is skipped,
+    no label there changes, and the csv files are written last. Called while the folder is held `alone`.
+
+    Raises:
+        WhaleidError: photos, names, labels or boxes that cannot be taken, all of them.
+    """
     tables, held = _held(to)
     entries = [entry for source in sources for entry in source.entries]
     seen = _checked(sources)
@@ -263,8 +259,17 @@ def _extended(
 
 
 @contextmanager
-def _alone(to: Path) -> Iterator[None]:
-    """Keep others from writing into the catalogue folder `to`, which is made if need be and removed if nothing came."""
+def alone(to: Path) -> Iterator[None]:
+    """Keep others from writing into the catalogue folder `to`, which is made if need be and removed if nothing came.
+
+    Raises:
+        WhaleidError: another process writes there, or the folder is the drawn catalogue.
+    """
+    if paths.PARAMS.exists() and to.resolve() == paths.SAMPLE.resolve():
+        raise WhaleidError(
+            f"{to} is drawn by the stage `sample`, which would throw away what you put there. Make a copy of it your "
+            f"own: whaleid import {paths.SAMPLE} --to data/whales"
+        )
     to.mkdir(parents=True, exist_ok=True)
     lock = to / LOCK
     try:
