@@ -117,10 +117,10 @@ def _of_timm(name: str) -> Model:
     trained = timm.get_pretrained_cfg(named)
     try:
         body, one_size = _classifier(timm, named, arguments, trained.fixed_input_size)
-    except Exception as error:  # by its arguments, a model may raise anything
+        whole = body.state_dict().keys()
+        body.reset_classifier(0)  # type: ignore[operator]
+    except Exception as error:  # by its arguments, a model may raise anything; some have no classifier
         raise WhaleidError(f"backbone.name: timm cannot build {name} ({error}).") from None
-    whole = body.state_dict().keys()
-    body.reset_classifier(0)  # type: ignore[operator]
     classifiers = [trained.classifier] if isinstance(trained.classifier, str) else trained.classifier or []
     unused = (*(f"{each}." for each in classifiers), *(whole - body.state_dict().keys()))
     smallest = None if one_size else _smallest(body)
