@@ -77,7 +77,7 @@ class Pack(Section):
 class Backbone(Section):
     """The network before it has seen a whale."""
 
-    name: Annotated[str, Field(min_length=1)]  # a torchvision classification model
+    name: Annotated[str, Field(min_length=1)]  # a classification model of torchvision, or timm/ and one of timm's
     weights: Annotated[str, Field(min_length=1)]  # DEFAULT, none, or the path of a state dict
     embedding: Annotated[int, Field(ge=2, le=4096)]  # numbers that a photo is turned into
     fine: bool  # leave out the last stride, so that the last map has twice as many places along each side
