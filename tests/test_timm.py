@@ -448,7 +448,7 @@ def test_a_model_that_timm_has_no_weights_of(project: Callable[..., Params]) -> 
     said = refusal(lambda: stage.run(project(backbone={"name": f"timm/{without}", "weights": "DEFAULT"})))
     assert said == (
         f"backbone.weights: DEFAULT: timm cannot use {without} (No pretrained weights exist for {without}. Use "
-        "`pretrained=False` for random init.). Take another model (backbone.name), or set backbone.weights to none or "
+        "`pretrained=False` for random init). Take another model (backbone.name), or set backbone.weights to none or "
         "the path of a state dict."
     )
 

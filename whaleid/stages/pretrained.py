@@ -90,7 +90,7 @@ def _source(name: str) -> str:
 
 
 def _failed(key: str, source: str, error: Exception) -> WhaleidError:
-    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
     if not isinstance(error, OSError):
         return WhaleidError(
             f"{key}: timm cannot use {source} ({reason}). Take another model (backbone.name), or set backbone.weights "
