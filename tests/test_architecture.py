@@ -23,6 +23,13 @@ def test_only_tracking_and_the_registry_import_mlflow() -> None:
     assert users == {"whaleid.tracking", "whaleid.registry"}
 
 
+def test_only_where_models_come_from_is_timm_loaded_and_only_when_one_is_its() -> None:
+    users = {module for module in modules() if any(name.split(".")[0] == "timm" for name in imports(module))}
+    assert users == {"whaleid.model.zoo"}
+    body = ast.parse((ROOT / source("whaleid.model.zoo")).read_text(encoding="utf-8")).body
+    assert not any("timm" in ast.unparse(line) for line in body if isinstance(line, ast.Import | ast.ImportFrom))
+
+
 def test_only_the_command_line_imports_these_and_nobody_imports_it() -> None:
     assert {module for module in modules() if "whaleid.registry" in imports(module)} == {"whaleid.cli"}
     users = {module for module in modules() if "whaleid.tracking" in imports(module)}

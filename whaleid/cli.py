@@ -462,7 +462,7 @@ def explain(
 def preset(
     name: Annotated[str, typer.Argument(help="sample (drawn flukes) or real (photos).", show_default=False)],
     root: Annotated[str | None, typer.Option(help="The catalogue folder, in Kaggle's layout.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Any torchvision classification model.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Any torchvision classification model, or timm/NAME.")] = None,
     weights: Annotated[str | None, typer.Option(help="DEFAULT, none, or the path of a state dict.")] = None,
     unknown_share: Annotated[
         float | None, typer.Option(help="Of the queries that are no duplicates, how many are of no known whale.")

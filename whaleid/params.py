@@ -113,9 +113,9 @@ class Pack(Section):
 class Backbone(Section):
     """The network before it has seen a whale."""
 
-    name: Text = Field(description="A torchvision classification model.")
+    name: Text = Field(description="A classification model of torchvision or, as timm/NAME, of timm.")
     weights: Text = Field(
-        description="DEFAULT (torchvision's pretrained weights), none (random ones), or the path of a state dict."
+        description="DEFAULT (the model's pretrained weights), none (random ones), or the path of a state dict."
     )
     embedding: Annotated[int, Field(ge=2, le=4096)] = Field(description="How many numbers a photo is turned into.")
     fine: bool = Field(

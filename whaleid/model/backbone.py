@@ -1,22 +1,17 @@
-"""Any torchvision classification model without its last layer: from photos to features."""
+"""A classification model without its last layer: from photos to features."""
 
-import difflib
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision import models
 
 from whaleid.errors import InputProblems, WhaleidError
-
-RETURNED_EARLY = ("aux1.", "aux2.", "AuxLogits.")
-"""Side outputs of GoogLeNet and Inception, which helped to train them on ImageNet and are left out here."""
-
+from whaleid.model import zoo
 
 PROBE = 128
 """Pixels: a square this large leaves every model a map of more than one place."""
@@ -25,28 +20,32 @@ UPPER = 4
 
 
 class Backbone(nn.Module):
-    """A torchvision classification model that maps (B, 3, H, W) float to (B, `features`) float.
+    """A classification model that maps (B, 3, H, W) float to (B, `features`) float.
 
-    Photos of a size that the model does not take are resized: to the one size of a vision transformer or MaxViT,
+    Photos of a size that the model does not take are resized: to its one size, as many transformers have,
     else, where they are smaller than the model's smallest size, by the least factor that reaches it.
 
     Args:
-        name: as torchvision calls the model.
+        name: as torchvision calls the model, or `timm/` and as timm calls it.
         fine: leave out the last halving, so that the features are pooled from a map with twice as many places along
             each side (Luo et al. 2019, "Bag of Tricks and a Strong Baseline for Deep Person Re-identification").
 
     Raises:
-        WhaleidError: torchvision has no such classification model, or its last map cannot be made finer.
+        WhaleidError: there is no such classification model, or its last map cannot be made finer.
     """
 
     def __init__(self, name: str, fine: bool = False) -> None:
         super().__init__()
         self.name, self.fine = name, fine
-        self.body = _classifier(name)
-        self.last, self.features = _cut(self.body)
-        self.smallest: tuple[int, int] = models.get_model_weights(name).DEFAULT.meta["min_size"]
-        self.one_size = isinstance(self.body, models.VisionTransformer | models.MaxVit)
+        model = zoo.build(name)
+        self.body, self.unused = model.body, model.unused
+        self.smallest, self.one_size = model.smallest, model.one_size
         features, calls = _probe(self)
+        if not isinstance(features, Tensor) or features.ndim != 2:
+            raise WhaleidError(f"backbone.name: {zoo.title(name)} makes no features of a photo, but something else.")
+        self.features = features.shape[1]
+        if not model.channels_first:
+            calls = []
         self._map = _last_map(features, calls)
         self._early = _early_layers(self.body, calls)
         self._norms = _norms_after_convolutions(self.body, calls)
@@ -102,39 +101,6 @@ class Backbone(nn.Module):
         return features
 
 
-def _classifier(name: str) -> nn.Module:
-    """Build the whole model with random weights, from torch's global generator."""
-    known = models.list_models(module=models)
-    if name not in known:
-        near = difflib.get_close_matches(name.lower(), known, 3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}."
-        raise WhaleidError(f"backbone.name: torchvision has no classification model {name!r}; {hint}")
-    options: dict[str, object] = {}
-    if name.startswith("vit_"):
-        options = {"image_size": models.get_model_weights(name).DEFAULT.meta["min_size"][0]}
-    elif name in ("googlenet", "inception_v3"):
-        options = {"aux_logits": False, "init_weights": True}
-    model: nn.Module = models.get_model(name, weights=None, **options)
-    return model
-
-
-def _cut(model: nn.Module) -> tuple[str, int]:
-    """Take out the last layer in place; return its name and the number of features that went into it."""
-    named = list(model.named_modules())
-    place = max(at for at, (_, layer) in enumerate(named) if isinstance(layer, nn.Linear | nn.Conv2d))
-    name, layer = named[place]
-    model.set_submodule(name, nn.Identity())
-    before, dropout = named[place - 1]
-    if isinstance(dropout, nn.Dropout):
-        # a batch norm follows now, whose statistics dropout would falsify: it spreads the features in training, but
-        # not in use (Li et al. 2019, "Understanding the Disharmony between Dropout and Batch Normalization by
-        # Variance Shift")
-        model.set_submodule(before, nn.Identity())
-    features = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
-    assert isinstance(features, int)
-    return name, features
-
-
 @dataclass(frozen=True)
 class _Call:
     """A layer that made a map of a map, as seen when a photo of `PROBE` x `PROBE` went through the model."""
@@ -182,21 +148,28 @@ def _last_map(features: Tensor, calls: list[_Call]) -> str | None:
 
 def _early_layers(body: nn.Module, calls: list[_Call]) -> list[str]:
     """Name the layers, without those that hold others, that come before the first smaller map; see `early`."""
-    innermost = [call for call in calls if not any(body.get_submodule(call.name).children())]
+    innermost = _innermost(body, calls)
     height = innermost[0].taken.shape[2] if innermost else 0
     return [call.name for call in takewhile(lambda call: call.made.shape[2] * UPPER >= height, innermost)]
 
 
 def _norms_after_convolutions(body: nn.Module, calls: list[_Call]) -> list[tuple[str, str]]:
     """Name each convolution and batch norm of which the second takes just what the first made."""
-    innermost = [call for call in calls if not any(body.get_submodule(call.name).children())]
+    # no subclasses: timm's do more, such as an activation
     return [
         (before.name, after.name)
-        for before, after in pairwise(innermost)
+        for before, after in pairwise(_innermost(body, calls))
         if after.taken is before.made
-        and isinstance(body.get_submodule(before.name), nn.Conv2d)
-        and isinstance(body.get_submodule(after.name), nn.BatchNorm2d)
+        and type(body.get_submodule(before.name)) is nn.Conv2d
+        and type(body.get_submodule(after.name)) is nn.BatchNorm2d
     ]
+
+
+def _innermost(body: nn.Module, calls: list[_Call]) -> list[_Call]:
+    """Return the calls of layers that hold no others; of timm's norms, too, which may hold their activation."""
+    norms = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
+    layers = [(body.get_submodule(call.name), call) for call in calls]
+    return [call for layer, call in layers if isinstance(layer, norms) or not any(layer.children())]
 
 
 def _leave_out_last_stride(backbone: Backbone, calls: list[_Call]) -> None:
@@ -231,13 +204,15 @@ def load_weights(backbone: Backbone, weights: object, source: str) -> None:
         WhaleidError: `weights` is no state dict.
         InputProblems: weights are missing, of another shape, or not of this model.
     """
-    if isinstance(weights, Mapping) and backbone.name.startswith("densenet"):
-        # torchvision's own files carry the names of an older version
-        old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
-        weights = {old.sub(r"\1\2.", str(name)): weight for name, weight in weights.items()}
-    remedy = f"Give weights of torchvision's {backbone.name}, or set backbone.name to the model they are of."
-    unused = (f"{backbone.last}.", *RETURNED_EARLY)
-    load_exactly(backbone.body, weights, f"{source} does not fit {backbone.name}", remedy, unused)
+    if _is_state_dict(weights):
+        weights = zoo.translated(backbone.name, backbone.body, weights)
+    whose = zoo.title(backbone.name)
+    remedy = f"Give weights of {whose}, or set backbone.name to the model they are of."
+    load_exactly(backbone.body, weights, f"{source} does not fit {backbone.name}", remedy, backbone.unused)
+
+
+def _is_state_dict(weights: object) -> TypeGuard[Mapping[str, Tensor]]:
+    return isinstance(weights, Mapping) and all(isinstance(weight, Tensor) for weight in weights.values())
 
 
 def load_exactly(module: nn.Module, weights: object, wrong: str, remedy: str, unused: tuple[str, ...] = ()) -> None:
@@ -254,7 +229,7 @@ def load_exactly(module: nn.Module, weights: object, wrong: str, remedy: str, un
         WhaleidError: `weights` is no state dict.
         InputProblems: weights are missing, of another shape, or not of this model.
     """
-    if not isinstance(weights, Mapping) or not all(isinstance(weight, Tensor) for weight in weights.values()):
+    if not _is_state_dict(weights):
         raise WhaleidError(f"{wrong}: it holds no state dict (names with their tensors). {remedy}")
     try:
         fit = module.load_state_dict(weights, strict=False)

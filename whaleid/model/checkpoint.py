@@ -68,7 +68,7 @@ def from_checkpoint(checkpoint: object, name: str) -> tuple[Network, Description
     """Rebuild a network, on the CPU, from what `to_checkpoint` returned; `name` names its file in errors.
 
     Raises:
-        WhaleidError: a part is missing, torchvision has no such backbone, or there are not as many weights as classes.
+        WhaleidError: a part is missing, there is no such backbone, or there are not as many weights as classes.
         InputProblems: weights are missing, of another shape, or not of this backbone.
     """
     if not isinstance(checkpoint, Mapping):

@@ -98,14 +98,14 @@ class Network(nn.Module):
     """Hidden layers, which a variant takes over from another, and the last one, which it learns anew.
 
     Args:
-        backbone: a torchvision classification model, with random weights from torch's global generator.
+        backbone: a classification model as `Backbone` calls it, with random weights from torch's global generator.
         embedding: D, the numbers that a photo is turned into.
         classes: C; 0 for a network that has not met whales.
         centres: S, of each class.
         fine: leave out the last stride of the backbone; see `Backbone`.
 
     Raises:
-        WhaleidError: torchvision has no such classification model, or its last map cannot be made finer.
+        WhaleidError: there is no such classification model, or its last map cannot be made finer.
     """
 
     def __init__(self, backbone: str, embedding: int, classes: int, centres: int = 1, fine: bool = False) -> None:

@@ -32,6 +32,8 @@ class _SynchronisedNorm(_BatchNorm):
         self.weight, self.bias = of.weight, of.bias
         self.running_mean, self.running_var = of.running_mean, of.running_var
         self.num_batches_tracked = of.num_batches_tracked
+        for name, layer in of.named_children():  # a norm of timm's may hold its activation
+            self.add_module(name, layer)
         self.train(of.training)
 
     def _check_input_dim(self, _: Tensor) -> None:
@@ -39,11 +41,15 @@ class _SynchronisedNorm(_BatchNorm):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return `maps` (B, F, ...), each feature with mean 0 and deviation 1 over all processes, scaled, shifted."""
-        if not self.training:
-            return super().forward(maps)
-        mean, variance, count = self._statistics(maps.detach())
-        self._remember(mean, variance * (count / (count - 1)))
-        normed: Tensor = _Normed.apply(maps, self.weight, self.bias, mean, variance, count, self)
+        normed: Tensor
+        if self.training:
+            mean, variance, count = self._statistics(maps.detach())
+            self._remember(mean, variance * (count / (count - 1)))
+            normed = _Normed.apply(maps, self.weight, self.bias, mean, variance, count, self)
+        else:
+            normed = super().forward(maps)
+        for layer in self.children():
+            normed = layer(normed)
         return normed
 
     def _statistics(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
