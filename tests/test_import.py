@@ -137,6 +137,18 @@ def test_a_second_time_nothing_is_written_and_new_photos_are_added(by_whale: str
     assert "6 photos skipped" in call("photos", "--to", "whales", "--queries", "coming")
 
 
+def test_photos_to_identify_are_those_that_have_no_label() -> None:
+    for seed in range(3):
+        shot(f"all/{seed}.png", seed)
+    write("all/birds.csv", "photo,whale", "1.png,ann")
+    said = call("all/birds.csv", "--to", "whales", "--queries", "all")
+    assert "added 1 labelled photos (1 whales, 0 photos of new_whale) and 2 to identify" in said
+    assert "1 photos skipped" in said
+    assert names("whales/test") == ["0.png", "2.png"]
+    shot("more/1.png", 1)
+    assert "and 0 to identify" in call("all/birds.csv", "--to", "whales", "--queries", "more").splitlines()[1]
+
+
 def test_further_columns_and_the_order_of_a_catalogue_stay(by_whale: str) -> None:
     shot("whales/train/z.png", 20)
     shot("whales/train/b.png", 21)
@@ -235,6 +247,9 @@ def test_links_out_of_the_source_are_refused(by_whale: str) -> None:
     Path("photos/eve").symlink_to(secret.resolve().parent)
     assert refusal("photos", "--to", "whales").startswith("Links to folders (1):\n  'photos/eve'\n")
     Path("photos/eve").unlink()
+    Path("photos/ann/round.png").symlink_to(Path("round.png"))
+    assert refusal("photos", "--to", "whales").startswith("Photos that are not there (1):\n  'ann/round.png'\n")
+    Path("photos/ann/round.png").unlink()
     Path("photos/ann/inside.png").symlink_to(Path("1.png"))
     call("photos", "--to", "whales")
     assert "inside.png" in names("whales/train")
@@ -328,9 +343,7 @@ def test_links_instead_of_copies(by_whale: str, across: bool, monkeypatch: pytes
 
         monkeypatch.setattr(os, "link", refused)
     said = call("photos", "--to", "whales", "--link")
-    assert (
-        "0 photos linked hard, 4 by symbolic links" if across else "4 photos linked hard, 0 by symbolic links"
-    ) in said
+    assert f"\n4 photos are {'symbolic' if across else 'hard'} links" in said
     link = Path("whales/train/2.jpg")
     assert link.is_symlink() == across
     assert link.samefile("photos/ann/2019/2.jpg")
@@ -387,6 +400,13 @@ def test_boxes_that_are_fractions() -> None:
     write("birds.csv", "photo,whale,x0,y0,x1,y1", "a.png,ann,0.25,0,1,0.5")
     call("birds.csv", "--to", "whales")
     assert rows("whales/boxes.csv")[1] == ["a.png", "0.25", "0", "1", "0.5", "1.5"]
+
+
+def test_a_photo_that_two_rows_box_otherwise() -> None:
+    shot("a.png", 1)
+    write("birds.csv", "photo,whale,x0,y0,x1,y1", "a.png,ann,0,0,1,1", "a.png,ann,0,0,1,1", "a.png,ann,0,0,1,0.5")
+    said = refusal("birds.csv", "--to", "whales")
+    assert "Boxes that differ from the one that the same photo has already (1):\n  birds.csv, line 4: 'a.png'\n" in said
 
 
 def test_boxes_that_cannot_be() -> None:
@@ -631,8 +651,9 @@ def test_boxes_and_truths_that_a_catalogue_has_otherwise(kaggles: Path) -> None:
     write("kag/boxes.csv", "Image,x0,y0,x1,y1", "a.jpg,0,0,1,0.9")
     write("kag/solution.csv", "Image,Id", "q.jpg,w_4")
     said = refusal("kag", "--to", "whales")
-    assert "Boxes that differ from the catalogue's (1):\n  'train/a.jpg'\n" in said
-    assert "Truths that differ from the catalogue's (1):\n  'q.jpg' is w_4 here, w_3 in the catalogue\n" in said
+    already = "that differ from the one that the same photo has already (1):"
+    assert f"Boxes {already}\n  'train/a.jpg'\n" in said
+    assert f"Truths {already}\n  'q.jpg' is w_4 here, and w_3 already\n" in said
     shot("coming/r.png", 9)
     said = refusal("kag", "--to", "whales", "--queries", "coming")
     assert "whose truth is not known, for a catalogue with a solution.csv (1):\n  'r.png'\n" in said
@@ -655,6 +676,12 @@ def test_a_catalogue_with_mistakes_is_refused(kaggles: Path) -> None:
     Path("kag/train.csv").unlink()
     Path("kag/train.csv").symlink_to("/etc/hostname")
     assert refusal("kag", "--to", "whales").startswith("Files that lie outside of kag (1):\n  train.csv\n")
+    packed("kag/train.zip", ("kag/train/a.jpg", "a.jpg"))
+    shutil.rmtree("kag/train")
+    assert refusal("kag", "--to", "whales").startswith("Files that lie outside of kag (1):\n  train.csv\n")
+    shutil.move("kag/train.csv", "kag/metadata.csv")
+    Path("kag/train.zip").unlink()
+    assert refusal("kag", "--to", "whales").startswith("Files that lie outside of kag (1):\n  metadata.csv\n")
 
 
 # zips of strangers
@@ -719,6 +746,12 @@ def test_a_zip_that_lies_about_sizes() -> None:
     assert content.count((100_000).to_bytes(4, "little")) == 2
     Path("bad.zip").write_bytes(content.replace((100_000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
     assert "bad.zip: cannot be unpacked (Bad CRC-32" in refusal("bad.zip", "--to", "whales")
+
+
+def test_zips_that_are_not_packed_in_the_usual_way() -> None:
+    with zipfile.ZipFile("bad.zip", "w", zipfile.ZIP_LZMA) as file:
+        file.writestr("ann/a.png", b"x")
+    assert "bad.zip: is not packed in the usual way" in refusal("bad.zip", "--to", "whales")
 
 
 def test_a_zip_within_a_zip_within_a_zip() -> None:

@@ -89,11 +89,7 @@ def faults(entries: Sequence[Entry]) -> Iterator[InputProblems]:
     )
     yield from found(
         "Photos with names that a catalogue cannot have",
-        [
-            entry.where
-            for entry in entries
-            if unwritable(str(entry.file)) or hidden(entry.file.name) or len(entry.file.name.encode()) > LONGEST
-        ],
+        [entry.where for entry in entries if not nameable(entry.file)],
         f"Rename them: no control characters, no dot at the beginning, no more than {LONGEST} bytes.",
     )
     yield from found(
@@ -103,23 +99,35 @@ def faults(entries: Sequence[Entry]) -> Iterator[InputProblems]:
     )
 
 
-def plan(entries: Sequence[Entry], seen: Sequence[Seen], held: Held, keyed: bool) -> Plan:
+def nameable(file: Path) -> bool:
+    """Tell whether a catalogue can have a photo of this name."""
+    return not unwritable(str(file)) and not hidden(file.name) and len(file.name.encode()) <= LONGEST
+
+
+def plan(entries: Sequence[Entry], seen: Sequence[Seen], held: Held, keyed: Sequence[bool]) -> Plan:
     """Return what puts `entries`, of which `seen` says what their files are, into a catalogue that has `held`.
 
-    With `keyed`, a picture may have several names and labels; without, it has one label, here and there together.
+    Of those that are `keyed`, a picture may have several names and labels; of others it has one label, here and there
+    together, and is not asked for where it has one.
 
     Raises:
         WhaleidError: labels, boxes or truths contradict each other or the catalogue, or cannot be taken; all of them.
     """
-    names, files, labels, relabelled = _placed(entries, seen, held.photos)
+    names, files, labels, relabelled = _placed(entries, seen, held.photos, keyed)
     boxes, misplaced = _boxes(entries, names, seen, held.boxes)
     queries = {name for part, name in files if part == "test"}
     queries |= {each.name for each in held.photos if each.part == "test"}
-    known = None if keyed else {*(each.label for each in entries), *(each.label for each in held.photos)}
-    truth, untold, untrue = _truth(entries, names, held.solution, queries, known)
+    known = {*(each.label for each in entries), *(each.label for each in held.photos)}
+    told = [
+        (name, entry.truth if key or entry.truth in known else NEW_WHALE)
+        for entry, name, key in zip(entries, names, keyed, strict=True)
+        if entry.truth
+    ]
+    truth, untold, untrue = _truth(told, held.solution, queries)
+    unkeyed = [(entry, file) for entry, file, key in zip(entries, seen, keyed, strict=True) if not key]
     problems = [
-        *(found("Labels that differ from the catalogue's", relabelled, UNCHANGED.format("train.csv")) if keyed else []),
-        *([] if keyed else _torn(entries, seen, held.photos)),
+        *found("Labels that differ from the catalogue's", relabelled, UNCHANGED.format("train.csv")),
+        *_torn(unkeyed, held.photos),
         *misplaced,
         *untrue,
     ]
@@ -130,25 +138,32 @@ def plan(entries: Sequence[Entry], seen: Sequence[Seen], held: Held, keyed: bool
 
 
 def _placed(
-    entries: Sequence[Entry], seen: Sequence[Seen], there: Sequence[Standing]
+    entries: Sequence[Entry], seen: Sequence[Seen], there: Sequence[Standing], keyed: Sequence[bool]
 ) -> tuple[list[str], dict[tuple[str, str], int], dict[str, str], list[str]]:
     """Return the name of each entry, what is to be written, the new labels, and whose label is another than `there`."""
     taken = {_key(each.name): each for each in there}
-    names, files, labels, relabelled = [], {}, {}, []
-    for number, (entry, file) in enumerate(zip(entries, seen, strict=True)):
+    labelled = {each.seen.sha256: each.name for each in there if each.label}
+    names, files, labels, relabelled = [""] * len(entries), {}, {}, []
+    # labelled photos come first: they keep their names
+    for number in sorted(range(len(entries)), key=lambda number: not entries[number].label):
+        entry, file = entries[number], seen[number]
+        if not entry.label and not keyed[number] and file.sha256 in labelled:
+            names[number] = labelled[file.sha256]
+            continue
         part = "train" if entry.label else "test"
         for name in _names(entry.file.name, file.sha256):
             other = taken.get(_key(name))
             if other is None or (other.name, other.part, other.seen.sha256) == (name, part, file.sha256):
                 break
-        names.append(name)
+        names[number] = name
         if other is None:
             files[part, name] = number
         if other is None or other.label is None:
             taken[_key(name)] = Standing(name, part, file, entry.label)
             if entry.label:
                 labels[name] = entry.label
-        elif other.label != entry.label:
+                labelled.setdefault(file.sha256, name)
+        elif other.label != entry.label and keyed[number]:
             relabelled.append(f"{entry.where} is {entry.label} here, {name!r} is {other.label} in the catalogue")
     return names, files, labels, relabelled
 
@@ -158,6 +173,7 @@ def _boxes(
 ) -> tuple[dict[str, Corners], list[InputProblems]]:
     """Return the new boxes by name, and what is wrong with any."""
     boxes: dict[str, Corners] = {}
+    known = dict(there)
     bad, moved = [], []
     for entry, name, file in zip(entries, names, seen, strict=True):
         if entry.box is None:
@@ -166,48 +182,43 @@ def _boxes(
         if not _holds_pixels(corners, file):
             said = ", ".join(f"{each:g}" for each in entry.box.corners)
             bad.append(f"{entry.where} has {said} of {file.width} x {file.height} pixels")
-        elif name not in there:
-            boxes[name] = corners
-        elif max(abs(new - old) for new, old in zip(corners, there[name], strict=True)) > ROUNDING:
+        elif any(abs(new - old) > ROUNDING for new, old in zip(corners, known.get(name, corners), strict=True)):
             moved.append(entry.where)
+        elif name not in known:
+            known[name] = boxes[name] = corners
     return boxes, [
         *found(
             "Boxes that are not inside their photo, or hold less than a pixel",
             bad,
             "Boxes are left, top, right, bottom (a bbox: x, y, width, height), of the photo upright.",
         ),
-        *found("Boxes that differ from the catalogue's", moved, UNCHANGED.format("boxes.csv")),
+        *found("Boxes that differ from the one that the same photo has already", moved, UNCHANGED.format("boxes.csv")),
     ]
 
 
 def _truth(
-    entries: Sequence[Entry],
-    names: Sequence[str],
-    there: Mapping[str, str],
-    queries: Collection[str],
-    known: Collection[str | None] | None,
+    told: Sequence[tuple[str, str]], there: Mapping[str, str], queries: Collection[str]
 ) -> tuple[dict[str, str], int, list[InputProblems]]:
     """Return new truths by name, of how many `queries` none is known, and what is wrong; it is that of all or of none.
 
-    Where `known` labels are given, the truth of any other is `new_whale`.
+    `told` are names and truths, `there` those of the catalogue.
     """
-    truth = {
-        name: entry.truth if known is None or entry.truth in known else NEW_WHALE
-        for entry, name in zip(entries, names, strict=True)
-        if entry.truth
-    }
-    differing = [
-        f"{name!r} is {said} here, {there[name]} in the catalogue"
-        for name, said in truth.items()
-        if there.get(name, said) != said
-    ]
+    truth: dict[str, str] = {}
+    differing = []
+    for name, said in told:
+        if (first := truth.setdefault(name, there.get(name, said))) != said:
+            differing.append(f"{name!r} is {said} here, and {first} already")
     untold = sorted({*queries} - {*there, *truth}) if there or truth else []
     new = {} if untold else {name: said for name, said in truth.items() if name not in there}
     return (
         new,
         len(untold),
         [
-            *found("Truths that differ from the catalogue's", differing, UNCHANGED.format("solution.csv")),
+            *found(
+                "Truths that differ from the one that the same photo has already",
+                differing,
+                UNCHANGED.format("solution.csv"),
+            ),
             *found(
                 "Photos to identify whose truth is not known, for a catalogue with a solution.csv",
                 [repr(name) for name in untold] if there else [],
@@ -234,11 +245,11 @@ def _is_label(text: str) -> bool:
     return text.split() == [text] and not unwritable(text)
 
 
-def _torn(entries: Sequence[Entry], seen: Sequence[Seen], there: Sequence[Standing]) -> Iterator[InputProblems]:
+def _torn(photos: Sequence[tuple[Entry, Seen]], there: Sequence[Standing]) -> Iterator[InputProblems]:
     """Yield which pictures, to the byte, have several labels, one of them new."""
     new: dict[str, list[tuple[str, str]]] = defaultdict(list)
     old: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for entry, file in zip(entries, seen, strict=True):
+    for entry, file in photos:
         if entry.label:
             new[file.sha256].append((entry.label, entry.where))
     for each in there:

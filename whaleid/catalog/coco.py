@@ -22,23 +22,24 @@ def images(path: Path, root: Path) -> Source:
         InputProblems: photos of several whales, or boxes that are not four numbers.
     """
     document = _document(path)
-    category = {each.get("id"): str(each.get("name", "")) for each in document["categories"]}
+    # by the text of the number, which may be of any kind in a stranger's file
+    category = {repr(each.get("id")): str(each.get("name", "")) for each in document["categories"]}
     said = defaultdict(list)
     for annotation in document["annotations"]:
-        said[annotation.get("image_id")].append(annotation)
+        said[repr(annotation.get("image_id"))].append(annotation)
     own = any(key in annotation for annotation in document["annotations"] for key in IDENTITY)
-    if not own and len({annotation.get("category_id") for annotation in document["annotations"]}) < 2:
+    if not own and len({repr(annotation.get("category_id")) for annotation in document["annotations"]}) < 2:
         raise WhaleidError(
             f"{path}: names no individuals: annotations have none of the keys {', '.join(IDENTITY)}, and all are of "
             "one category. Add the whale to each annotation as its `identity`."
         )
     entries, several, odd = [], [], []
     for image in document["images"]:
-        name, annotations = str(image.get("file_name", "")), said[image.get("id")]
+        name, annotations = str(image.get("file_name", "")), said[repr(image.get("id"))]
         whales = sorted({whale for each in annotations for whale in _whales(each, category, own)})
         try:
             boxes = [_box(each["bbox"]) for each in annotations if each.get("bbox") is not None]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             odd.append(repr(name))
             continue
         if len(whales) > 1:
@@ -71,10 +72,10 @@ def _document(path: Path) -> dict[str, list[dict[str, Any]]]:
     return parts
 
 
-def _whales(annotation: Mapping[str, Any], category: Mapping[object, str], own: bool) -> list[str]:
+def _whales(annotation: Mapping[str, Any], category: Mapping[str, str], own: bool) -> list[str]:
     """Return the names that an annotation gives its whale: one, unless it holds a list of several."""
     if not own:
-        return [category.get(annotation.get("category_id"), "")]
+        return [category.get(repr(annotation.get("category_id")), "")]
     for key in IDENTITY:
         said = annotation.get(key)
         if said not in (None, "", []):

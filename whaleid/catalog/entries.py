@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from whaleid.catalog.checks import SUFFIXES
+from whaleid.catalog.checks import SUFFIXES, found
 from whaleid.errors import InputProblems
 from whaleid.labels import NEW_WHALE
 
@@ -75,7 +75,7 @@ def images(folder: Path) -> tuple[list[Path], int]:
     Raises:
         InputProblems: links to folders are among them.
     """
-    found, others, links = [], 0, []
+    photos, others, links = [], 0, []
     for place, folders, files in os.walk(folder, onerror=_failed):
         folders[:] = [name for name in folders if not hidden(name)]
         links += [repr(str(path)) for path in (Path(place, name) for name in folders) if path.is_symlink()]
@@ -83,14 +83,14 @@ def images(folder: Path) -> tuple[list[Path], int]:
             if hidden(name):
                 continue
             if Path(name).suffix.lower() in (*SUFFIXES, *FOREIGN):
-                found.append(Path(place, name))
+                photos.append(Path(place, name))
             else:
                 others += 1
     if links:
         raise InputProblems(
             "Links to folders", sorted(links), "None is followed: copy what they lead to, or remove them."
         )
-    return sorted(found), others
+    return sorted(photos), others
 
 
 def _failed(error: OSError) -> None:
@@ -99,7 +99,18 @@ def _failed(error: OSError) -> None:
 
 def escaping(root: Path, entries: Sequence[Entry]) -> Iterator[InputProblems]:
     """Yield which photos lie outside of the folder `root`, by links or by the paths that a table gives."""
-    home = root.resolve()
-    out = [entry.where for entry in entries if not entry.file.resolve().is_relative_to(home)]
-    if out:
-        yield InputProblems(f"Photos that lie outside of {root}", out, "Put them into that folder.")
+    home = os.path.realpath(root)
+    out = [entry.where for entry in entries if not Path(os.path.realpath(entry.file)).is_relative_to(home)]
+    yield from found(f"Photos that lie outside of {root}", out, "Put them into that folder.")
+
+
+def require_inside(root: Path, files: Sequence[Path]) -> None:
+    """Refuse links among `files` of the folder `root` that lead out of it.
+
+    Raises:
+        InputProblems: there are some.
+    """
+    home = os.path.realpath(root)
+    out = [path.name for path in files if not Path(os.path.realpath(path)).is_relative_to(home)]
+    for problems in found(f"Files that lie outside of {root}", out, "Put them into that folder."):
+        raise problems

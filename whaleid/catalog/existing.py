@@ -4,8 +4,7 @@ from pathlib import Path
 
 from whaleid.catalog import layout
 from whaleid.catalog.checks import CORNERS
-from whaleid.catalog.entries import Box, Entry, Source
-from whaleid.errors import InputProblems
+from whaleid.catalog.entries import Box, Entry, Source, require_inside
 
 
 def photos(root: Path) -> Source:
@@ -15,9 +14,7 @@ def photos(root: Path) -> Source:
         WhaleidError: as `layout.read`.
         InputProblems: its csv files are links that lead out of it.
     """
-    out = [name for name in layout.COLUMNS if not (root / name).resolve().is_relative_to(root.resolve())]
-    if out:
-        raise InputProblems(f"Files that lie outside of {root}", out, "Put them into that folder.")
+    require_inside(root, [root / name for name in layout.COLUMNS])
     found = layout.read(root)
     boxes = {
         row["Image"]: Box(tuple(row[corner] for corner in CORNERS), False, row.get("aspect"))

@@ -101,7 +101,7 @@ def _boxes(path: Path, table: pd.DataFrame, corners: Sequence[str]) -> list[Box 
             if numbers is not None and len(numbers) != 4:
                 raise ValueError
             found.append(None if numbers is None else tuple(float(number) for number in numbers))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             bad.append(f"line {line}: {', '.join(cells) or text}")
     if bad:
         form = "four numbers" if corners else "[x, y, width, height] in pixels"

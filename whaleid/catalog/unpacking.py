@@ -73,6 +73,8 @@ def _unpacked(archive: Path, said: str, folder: Path, named: bool, budget: Budge
         _check_names(said, there)
         members = [each for each in there if _wanted(each.filename)]
         budget.take(members)
+        if any(each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for each in members):
+            raise WhaleidError(f"{said}: is not packed in the usual way: unpack it yourself, and give the folder.")
         if named and not all(PurePosixPath(each.filename).parts[0] == archive.stem for each in members):
             folder = folder / archive.stem
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +96,7 @@ def _opened(archive: Path, said: str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(archive) as packed:
             yield packed
-    # zipfile says of encrypted files RuntimeError, of unknown compression NotImplementedError, which is one
+    # of encrypted files, zipfile says RuntimeError
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise WhaleidError(f"{said}: cannot be unpacked ({error}).") from None
 

@@ -17,9 +17,9 @@ from filelock import FileLock, Timeout
 
 from whaleid import paths
 from whaleid.catalog import coco, existing, folders, layout, listing
-from whaleid.catalog.adding import Held, Plan, Seen, Standing, faults, plan
-from whaleid.catalog.checks import CORNERS, SUFFIXES, unwritable
-from whaleid.catalog.entries import Source, escaping
+from whaleid.catalog.adding import Held, Plan, Seen, Standing, faults, nameable, plan
+from whaleid.catalog.checks import CORNERS, SUFFIXES
+from whaleid.catalog.entries import Source, escaping, require_inside
 from whaleid.catalog.table import header, read_table
 from whaleid.catalog.unpacking import unpack
 from whaleid.errors import InputProblems, WhaleidError
@@ -91,13 +91,16 @@ def _read(path: Path, unpacked: Path, said: listing.Columns) -> Source:
         others = unpack(archives[0], unpacked)
         path = _inner(unpacked)
     elif (path / "train.zip").is_file() and not (path / "train").is_dir():
-        for archive in sorted(path.glob("*.zip")):
+        archives = sorted(path.glob("*.zip"))
+        require_inside(path, [*archives, *(path / table for table in layout.COLUMNS)])
+        for archive in archives:
             others += unpack(archive, unpacked, named=True)
         for table in layout.COLUMNS:
             if (path / table).is_file() and not (unpacked / table).exists():
                 shutil.copy(path / table, unpacked / table)
         path = unpacked
     if path.is_dir() and (path / "metadata.csv").is_file() and not (path / "train.csv").exists():
+        require_inside(path, [path / "metadata.csv"])
         path = path / "metadata.csv"
     if path.suffix.lower() == ".csv":
         found = listing.rows(path, said)
@@ -135,7 +138,7 @@ def put(to: Path, sources: Sequence[Source], link: bool = False) -> Put:
     tables, held = _held(to)
     entries = [entry for source in sources for entry in source.entries]
     seen = _checked(sources)
-    found = plan(entries, seen, held, sources[0].keyed)
+    found = plan(entries, seen, held, [source.keyed for source in sources for _ in source.entries])
     loose = [each.name for each in held.photos if each.label is None and each.name not in found.labels]
     if loose:
         raise InputProblems(
@@ -163,7 +166,7 @@ def _checked(sources: Sequence[Source]) -> list[Seen]:
     files = []
     for source in sources:
         problems += faults(source.entries)
-        entries = [entry for entry in source.entries if not unwritable(str(entry.file))]
+        entries = [entry for entry in source.entries if nameable(entry.file)]
         if outside := [*escaping(source.root, entries)]:
             problems += outside
             continue
