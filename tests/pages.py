@@ -79,7 +79,7 @@ def read(path: Path) -> Page:
 def words(line: str) -> list[list[str]]:
     """Split what is typed into commands, and these into words; comments fall away."""
     reader = shlex.shlex(line, posix=True, punctuation_chars=True)
-    reader.commenters = "#"
+    reader.commenters, reader.whitespace_split = "#", True
     commands: list[list[str]] = [[]]
     for word in reader:
         if word in ENDS:

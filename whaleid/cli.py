@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -90,6 +91,11 @@ def _variants(stage: str, settings: "Params") -> list[str]:
     both = [paths.ENSEMBLE, paths.FINAL]
     others = {"train": final, "embed": final, "calibrate": [paths.ENSEMBLE], "bundle": both}
     return [*settings.variants, *others.get(stage, [])]
+
+
+def _number(threshold: float | str) -> float | None:
+    """Return the threshold that is asked for; None for the one that was found."""
+    return threshold if isinstance(threshold, float) else None
 
 
 def _catalogue(named: Path | None) -> Path | None:
@@ -268,8 +274,11 @@ def identify(
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of photos beside each other.")] = None,
 ) -> None:
     """Say who is on each photo: five names, each with its probability, and which photos it is a copy of."""
+    from whaleid import params, paths
     from whaleid.stages import identifying
 
+    if threshold is None and model == MODEL and paths.PARAMS.exists():
+        threshold = _number(params.load(paths.PARAMS).threshold)
     if unread := identifying.run(photos, _model(model), _catalogue(catalogue), threshold, csv, json, html):
         print(f"{unread:,} of the photos could not be read.", file=sys.stderr)
         sys.exit(UNREAD)
@@ -289,10 +298,10 @@ def register(
 
     settings = params.load(paths.PARAMS)
     _check_variant("bundle", variant, settings)
-    folder = paths.bundle(variant)
-    stage.run(settings, variant)
-    with tracking.run("register", variant) as run:
-        made = registry.register(run, folder, alias)
+    with TemporaryDirectory() as folder, tracking.run("register", variant) as run:
+        place = Path(folder) / f"{variant}.bundle"
+        stage.write(settings, variant, place, _number(settings.threshold))
+        made = registry.register(run, place, alias)
     print(f"models:/{registry.NAME}/{made.number} is {made.alias}: {made.why}")
     print(f"  mlflow models serve --env-manager local --port 5001 -m models:/{registry.NAME}@{made.alias}")
 

@@ -45,7 +45,7 @@ class About(Section):
     dedup: Dedup
     pack: Pack
     networks: dict[str, View]  # by name; a network's files are called by the last part of it
-    figures: dict[str, float]  # of `calibrated_by`, as in `paths.metrics`
+    figures: dict[str, float]  # of `calibrated_by` at this threshold, as in `paths.metrics`
     validation: str  # a digest of the photos that they were measured on
     files: dict[str, int] = Field(default_factory=dict)  # bytes of each, by name
     digest: str = ""  # of the content of all files

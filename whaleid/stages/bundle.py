@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whaleid import files, paths
-from whaleid.bundle.contents import About, Bundle, View, write
+from whaleid.bundle import contents
+from whaleid.bundle.contents import About, Bundle, View
 from whaleid.identify import validation
-from whaleid.stages import features
+from whaleid.identify.parts import clusters
+from whaleid.stages import features, measuring
 from whaleid.stages.thumbs import thumbs
 
 if TYPE_CHECKING:
@@ -22,34 +24,47 @@ WIDTH = 240
 """Pixels of a picture: wide enough for the eye to compare flukes."""
 
 
-def run(params: Params, variant: str, folder: Path | None = None) -> None:
-    """Write the bundle of `variant`, which has a network or several, to its own place or to `folder`.
+def run(params: Params, variant: str) -> None:
+    """Write the bundle of `variant`, which has a network or several, with the threshold found on validation.
+
+    The key `threshold` of the parameters has no part in it: who identifies photos may set another.
+    """
+    write(params, variant, paths.bundle(variant))
+
+
+def write(params: Params, variant: str, target: Path, threshold: float | None = None) -> None:
+    """Write the bundle of `variant` to the folder `target`, with `threshold` in place of the one that was found.
 
     Raises:
         InputProblems: photos can no longer be read, or have no embedding.
     """
-    target = folder or paths.bundle(variant)
     calibrated_by = paths.ENSEMBLE if variant == paths.FINAL else variant
-    catalog, split = files.read_csv(paths.CATALOG), files.read_csv(paths.SPLIT)
+    catalog, split, groups, leaks = (
+        files.read_csv(path) for path in (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS)
+    )
     thumbnails = np.load(paths.THUMBNAILS)
     labelled = catalog[catalog["part"] == "train"].sort_values(["Id", "Image"])
     compared = validation.gallery(split, held_out=True)["Image"]
     photos = labelled.assign(compared=labelled["Image"].isin(compared).astype(int))
     networks = params.networks_of(variant)
     decision = json.loads(paths.calibration(calibrated_by).read_text(encoding="utf-8"))
-    figures = json.loads(paths.metrics(calibrated_by).read_text(encoding="utf-8"))
+    answers = files.read_csv(paths.validation(calibrated_by))
+    limit = decision["threshold_auto"] if threshold is None else threshold
+    decisions = measuring.at_threshold(answers, limit, by_part=threshold is None)
+    shares = params.split.unknown_share, validation.duplicate_share(leaks, catalog)
+    figures = measuring.measured(decisions, clusters(answers, groups), shares)
     about = About(
         variant=variant,
         backbone=params.backbone.name,
         calibrated_by=calibrated_by,
-        threshold=decision["threshold_auto"] if params.threshold == "auto" else params.threshold,
+        threshold=limit,
         decision=decision,
         neighbours=params.neighbours,
         dedup=params.dedup,
         pack=params.pack,
         networks={name: View(**params.settings_of(name).model_dump(include={"zoom", "tilt"})) for name in networks},
         validation=hashlib.sha256(paths.SPLIT.read_bytes()).hexdigest(),
-        figures={key: value for key, value in figures.items() if value is not None},
+        figures={key: round(value, 6) for key, value in figures.items() if not np.isnan(value)},
     )
     bundle = Bundle(
         about,
@@ -62,7 +77,7 @@ def run(params: Params, variant: str, folder: Path | None = None) -> None:
     root = Path(params.data.root) / "train"
     small = thumbs({image: root / image for image in sorted(compared)}, WIDTH)
     with files.replacing_folder(target) as temporary:
-        write(bundle, small, temporary)
+        contents.write(bundle, small, temporary)
     size = sum(path.stat().st_size for path in target.iterdir()) / 2**20
     print(
         f"{target}: {len(networks)} networks, {len(photos):,} labelled photos, {len(compared):,} of them compared, of "
