@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -45,14 +46,18 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T], what: str) -> I
         multiprocessing.set_forkserver_preload(["__main__", _module(function)])
     chunk = max(1, min(64, len(items) // (4 * cores())))
     try:
-        # as many processes as cores: no library need start threads in them
-        with ProcessPoolExecutor(cores(), context, threadpool_limits, (1,)) as pool:
+        with ProcessPoolExecutor(cores(), context, _begin) as pool:
             yield from progress(pool.map(function, items, chunksize=chunk), what, len(items))
     except BrokenProcessPool:
         raise WhaleidError(
             f"{what}: a worker process was killed, most often because memory ran out. Give the machine more, or fewer "
             f"cores to this command (taskset -c 0 …)."
         ) from None
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that they work for, which stops them
+    threadpool_limits(1)  # as many processes as cores: no library need start threads in them
 
 
 def _module(function: Callable[..., object]) -> str:

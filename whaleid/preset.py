@@ -7,11 +7,17 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from whaleid import files, params
+from whaleid import params
 from whaleid.errors import WhaleidError
 
 PATHS = ("data.root", "backbone.weights")
 """Keys that name a place: kept absolute where they lead out of the project, since experiments run in other folders."""
+
+
+def names() -> list[str]:
+    """Return the presets that there are."""
+    files_here = resources.files("whaleid.presets").iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files_here if file.name.endswith(".yaml"))
 
 
 def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> list[str]:
@@ -24,11 +30,12 @@ def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> lis
         WhaleidError: no such preset; a place that is not there; no root for a preset that has none of its own.
         InputProblems: `path` would hold wrong values.
     """
-    files_here = resources.files("whaleid.presets").iterdir()
-    known = {file.name.removesuffix(".yaml"): file for file in files_here if file.name.endswith(".yaml")}
-    if name not in known:
-        raise WhaleidError(f"There is no preset {name!r}; there are: {', '.join(sorted(known))}.")
-    chosen = dict(_leaves(YAML(typ="safe").load(known[name].read_text(encoding="utf-8"))))
+    from whaleid import files  # and with it pandas, for which the completion of a name must not wait
+
+    if name not in names():
+        raise WhaleidError(f"There is no preset {name!r}; there are: {', '.join(names())}.")
+    file = resources.files("whaleid.presets") / f"{name}.yaml"
+    chosen = dict(_leaves(YAML(typ="safe").load(file.read_text(encoding="utf-8"))))
     chosen |= {key: value for key, value in named.items() if value is not None}
     if "data.root" not in chosen:
         raise WhaleidError(f"Preset {name} needs the catalogue folder: whaleid preset {name} --root FOLDER")

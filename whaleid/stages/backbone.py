@@ -11,7 +11,7 @@ from urllib.parse import urlparse
 import torch
 from torchvision import models
 
-from whaleid import paths
+from whaleid import loudness, paths
 from whaleid.errors import WhaleidError
 from whaleid.files import replacing
 from whaleid.model.backbone import load_weights
@@ -65,9 +65,10 @@ def _pretrained(name: str) -> object:
     if not file.exists():
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
+            shown = sys.stderr.isatty() and not loudness.quiet()
             # torchvision's file names end in the beginning of their content's SHA-256
             digits = file.stem.rpartition("-")[2]
-            torch.hub.download_url_to_file(weights.url, str(file), digits, progress=sys.stderr.isatty())
+            torch.hub.download_url_to_file(weights.url, str(file), digits, progress=shown)
         except (OSError, HTTPException, RuntimeError) as error:
             raise WhaleidError(
                 f"backbone.weights: DEFAULT: {weights.url} could not be downloaded ({error}). Fetch {file.name} by "
