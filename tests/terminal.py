@@ -29,7 +29,11 @@ def on_terminal(*arguments: str, **more: str) -> str:
     """Run a command on a pseudo-terminal, and return all that it said there."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [*WHALEID, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment(TERM="xterm-256color", **more)
+        [*WHALEID, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(TERM="xterm-256color", **more),
     ):
         os.close(theirs)
         said = b""
