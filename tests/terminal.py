@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 from conftest import ROOT
@@ -28,6 +29,7 @@ def whaleid(*arguments: str, cwd: Path | None = None, **more: str) -> subprocess
 def on_terminal(*arguments: str, **more: str) -> str:
     """Run a command on a pseudo-terminal, and return all that it said there."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (25, 100))
     with subprocess.Popen(
         [*WHALEID, *arguments],
         stdin=theirs,
