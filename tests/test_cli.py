@@ -11,18 +11,9 @@ from statistics import median
 import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
+from terminal import whaleid
 
 from whaleid.params import Params
-
-
-def whaleid(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "whaleid", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "WHALEID_TRACKING": "off", "COLUMNS": "100"} | environment,
-    )
 
 
 def test_help_names_a_command_a_stage() -> None:
@@ -44,7 +35,7 @@ def test_help_is_instant() -> None:
 def test_help_imports_nothing_heavy() -> None:
     code = "import sys, whaleid.cli; print(sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    for name in ("'torch'", "'mlflow'", "'pandas'", "'numpy'", "'pydantic'"):
+    for name in ("'torch'", "'mlflow'", "'dvc'", "'pandas'", "'numpy'", "'pydantic'", "'rich'"):
         assert name not in loaded
 
 

@@ -314,6 +314,28 @@ def test_one_that_is_killed_stops_all_and_training_goes_on(toy: Project, monkeyp
     assert not unfinished.exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_started_several_stops_them_all(
+    toy: Project, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals, code: int
+) -> None:
+    toy(epochs=3, min_views=60)
+    monkeypatch.setenv("WHALEID_TRACKING", "on")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    run = [sys.executable, "-m", "whaleid", "train", "toy"]
+    shared = os.environ | {"WHALEID_PROCESSES": "2"}
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=shared) as process:
+        while not paths.unfinished("toy").exists():
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.05)
+        process.send_signal(stop)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert said.endswith({130: "interrupted\n", 143: "terminated\n"}[code])
+    assert "Traceback" not in said
+    assert [each.info.status for each in runs(Path()) if each.info.run_name == "train toy"] == ["KILLED"]
+
+
 @pytest.mark.parametrize(
     ("gpus", "batch", "expected"), [(0, 64, 1), (1, 64, 1), (8, 64, 2), (8, 16, 1), (8, 1024, 8), (8, None, 8)]
 )

@@ -290,7 +290,12 @@ def test_runs_are_linked_by_content(project: Path) -> None:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(ZeroDivisionError("by zero"), "FAILED"), (WhaleidError("bad"), "FAILED"), (KeyboardInterrupt(), "KILLED")],
+    [
+        (ZeroDivisionError("by zero"), "FAILED"),
+        (WhaleidError("bad"), "FAILED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (SystemExit(143), "KILLED"),
+    ],
 )
 def test_an_exception_passes_through_and_marks_the_run(project: Path, error: BaseException, status: str) -> None:
     def stage(log_epoch: LogEpoch) -> None:

@@ -5,11 +5,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import runs
 from stripes import write_stripes
 
 from whaleid import files, paths
@@ -179,6 +181,31 @@ def test_a_training_killed_in_mid_epoch_goes_on_to_the_same_bytes(
     assert f"{UNFINISHED}: training goes on after epoch 1.\n" in run()
     assert left() == undisturbed
     assert sorted(path.name for path in UNFINISHED.parent.iterdir()) == ["backbone.pt", "toy.pt"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stop", "code", "said"), [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")]
+)
+def test_a_training_that_is_stopped_says_so_and_ends_its_run(
+    settings: Project, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals, code: int, said: str
+) -> None:
+    monkeypatch.setenv("WHALEID_TRACKING", "on")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    settings(epochs=3, min_views=100)
+    command = [sys.executable, "-m", "whaleid", "train", "toy"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not UNFINISHED.exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(stop)
+        out, err = process.communicate()
+    assert process.returncode == code
+    assert err == said
+    assert "epoch 1 of 3" in out
+    assert [run.info.status for run in runs(Path()) if run.info.run_name == "train toy"] == ["KILLED"]
+    assert UNFINISHED.exists()
+    assert [path for path in Path("models").iterdir() if ".partial" in path.name] == []
 
 
 @pytest.mark.parametrize("changes", [{"rate": 0.001}, {"epochs": 4}, {"augment": False}, {"seed": 1}])

@@ -4,21 +4,53 @@ import importlib
 import os
 import signal
 import sys
+import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whaleid import ranks
+from whaleid import loudness, ranks
 
 if TYPE_CHECKING:
     from whaleid.params import Params
+    from whaleid.record import Record
 
+ENVIRONMENT = {
+    "WHALEID_DEVICE": "where networks run, as cpu or cuda:1; else on a GPU",
+    "WHALEID_FAST": "on: what is faster on a CPU, but may round otherwise",
+    "WHALEID_PROCESSES": "how many train and embed; else one a GPU",
+    "WHALEID_QUIET": "on: as --quiet, for all that dvc repro runs",
+    "WHALEID_SYNC_NORMS": "off: each process has batch norms of its own",
+    "WHALEID_TRACKING": "off: no runs in MLflow",
+    "WHALEID_VERBOSE": "on: as --verbose, for all that dvc repro runs",
+    "MLFLOW_TRACKING_URI": "MLflow's store; else mlflow.db",
+    "NO_COLOR": "set to anything: no colours",
+}
+CODES = {
+    0: "done",
+    1: "an error, which the last lines tell how to mend",
+    2: "a wrong command line",
+    3: "done, but some photos could not be read",
+    130: "interrupted",
+    143: "terminated",
+}
+PARTLY = 3
+"""The exit code of what is done, but for photos that could not be read."""
 app = typer.Typer(
     help="Tell individual humpback whales apart by their flukes.",
+    epilog="\n".join(
+        [
+            "Environment:",
+            *(f"  {name:20}{asks}" for name, asks in ENVIRONMENT.items()),
+            "Exit codes:",
+            *(f"  {code:<20}{means}" for code, means in CODES.items()),
+        ]
+    ),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 TRACKED = ("explore", "dedup", "split", "boxes", "train", "embed", "calibrate", "predict")
@@ -26,8 +58,26 @@ TRACKED = ("explore", "dedup", "split", "boxes", "train", "embed", "calibrate", 
 SHARED = ("train", "embed")
 """The stages that several processes can share."""
 
-UNREAD = 3
-"""The exit code where some photos could not be read."""
+
+def _names(stage: str) -> Callable[[], list[str]]:
+    """Return what completes the variants of `stage`."""
+
+    def complete() -> list[str]:
+        from whaleid import params, paths
+
+        try:
+            return _variants(stage, params.load(paths.PARAMS))
+        except Exception:  # no errors at a shell's prompt, whatever lies there
+            return []
+
+    return complete
+
+
+def _presets() -> list[str]:
+    from whaleid import preset
+
+    return [*preset.known()]
+
 
 SubmissionArgument = Annotated[
     Path, typer.Argument(help="Ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
@@ -47,37 +97,103 @@ ModelOption = Annotated[
     str, typer.Option(metavar="DIR|URI", help="A bundle, or a registered model such as models:/whaleid@champion.")
 ]
 VariantArgument = Annotated[
-    str, typer.Argument(help="A variant named in params.yaml, or ensemble.", show_default=False)
+    str,
+    typer.Argument(
+        help="A variant named in params.yaml, or ensemble.", show_default=False, autocompletion=_names("calibrate")
+    ),
 ]
 NetworkArgument = Annotated[
-    str, typer.Argument(help="A variant named in params.yaml, or final/VARIANT.", show_default=False)
+    str,
+    typer.Argument(
+        help="A variant named in params.yaml, or final/VARIANT.", show_default=False, autocompletion=_names("train")
+    ),
 ]
 
 
 def main() -> None:
-    """Run a command; print what a user can mend as one plain error, without a traceback."""
-    from whaleid.errors import WhaleidError
-
+    """Run a command; print what a user can mend as one plain error, with a traceback only if asked to be verbose."""
+    begun = time.perf_counter()
     # Threads that wait for each other spin, by default for so long that two trainings side by side, as in `dvc queue
     # start --jobs 2`, each ran at a twentieth of their speed; with short spins, at half. Read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    if ranks.launched():
-        # as Ctrl-C: what is stopped with the others leaves no run of MLflow's open
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # as Ctrl-C: what is stopped leaves no run of MLflow's open, and no file half written
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if os.environ.get("NO_COLOR"):
+        from typer import rich_utils
+
+        rich_utils.COLOR_SYSTEM = None  # it would only leave out the colours, not bold and dim
     if not ranks.first():  # the first process says it all
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end
+    from whaleid.errors import WhaleidError
+
     try:
-        app()
-    except WhaleidError as error:
-        sys.exit(f"error: {error}")
-    except FileNotFoundError as error:
-        sys.exit(f"error: {error.filename} is not here: `dvc repro` makes it, with all that it needs.")
-    except OSError as error:
+        try:
+            app(prog_name="whaleid")
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # who read it has had enough: nothing is left to say, and nowhere to say it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except SystemExit as end:
+        # of several processes, the one that started them says it
+        if end.code in (128 + signal.SIGINT, 128 + signal.SIGTERM) and not ranks.launched():
+            print(CODES[end.code], file=sys.stderr)
+        raise
+    except (WhaleidError, OSError) as error:
+        if loudness.verbose():
+            traceback.print_exc()
+        sys.exit(f"error: {_mendable(error)}")
+    finally:
+        if loudness.verbose() and ranks.first():
+            from whaleid import facts
+
+            loudness.detail(facts.spent(time.perf_counter() - begun))
+
+
+def _mendable(error: Exception) -> str:
+    """Return what is wrong, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename} is not here: `dvc repro` makes it, with all that it needs."
+    if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
-        sys.exit(
-            f"error: {error.strerror or error}{where}. Outputs are written whole or not at all; `dvc checkout` brings "
+        return (
+            f"{error.strerror or error}{where}. Outputs are written whole or not at all; `dvc checkout` brings "
             "back the last ones."
         )
+    return str(error)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"whaleid {version('whaleid')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say answers, warnings and errors only.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say what took how long and ran where; errors with a traceback.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Keep what is asked for in the environment, for the rest of the program and for what it starts."""
+    if quiet and verbose:
+        raise typer.BadParameter("ask for --quiet or for --verbose")
+    if quiet or verbose:
+        os.environ |= {loudness.QUIET: "on" if quiet else "off", loudness.VERBOSE: "on" if verbose else "off"}
+    from whaleid.switches import switched_on
+
+    for name in (loudness.QUIET, loudness.VERBOSE):
+        switched_on(name, default="off")
+    if loudness.verbose():
+        from whaleid import facts
+
+        loudness.detail(facts.here())
 
 
 def _variants(stage: str, settings: "Params") -> list[str]:
@@ -128,6 +244,15 @@ def _check_variant(stage: str, variant: str, settings: "Params") -> None:
         )
 
 
+def _done(stage: str, *arguments: object) -> "Record":
+    """Do the work of a stage: load its code, which may take longer than the work, and run it."""
+    with loudness.timed(f"code of {stage} loaded"):
+        module = importlib.import_module(f"whaleid.stages.{stage}")
+    with loudness.timed(f"{stage} done"), loudness.summaries():
+        record: Record = module.run(*arguments)
+    return record
+
+
 def _run(stage: str, variant: str | None = None) -> None:
     from whaleid import params, paths
 
@@ -148,7 +273,7 @@ def _run(stage: str, variant: str | None = None) -> None:
             return
     arguments: list[object] = [settings] if variant is None else [settings, variant]
     if stage not in TRACKED:
-        importlib.import_module(f"whaleid.stages.{stage}").run(*arguments)
+        _done(stage, *arguments)
         return
     from whaleid import tracking
 
@@ -159,7 +284,9 @@ def _run(stage: str, variant: str | None = None) -> None:
     with tracking.run(stage, variant, setting) as run:
         if stage == "train":
             arguments.append(run.log_epoch)
-        run.log(importlib.import_module(f"whaleid.stages.{stage}").run(*arguments))
+        record = _done(stage, *arguments)
+        with loudness.timed("tracked"):
+            run.log(record)
         if stage == "predict" and variant is not None:
             from whaleid.stages import comparing
 
@@ -241,7 +368,12 @@ def calibrate(variant: VariantArgument) -> None:
 @app.command(rich_help_panel="Stages")
 def predict(
     variant: Annotated[
-        str, typer.Argument(help="A variant named in params.yaml, ensemble, final or phash.", show_default=False)
+        str,
+        typer.Argument(
+            help="A variant named in params.yaml, ensemble, final or phash.",
+            show_default=False,
+            autocompletion=_names("predict"),
+        ),
     ],
 ) -> None:
     """Rank five names for every query at the threshold: submissions/VARIANT.csv."""
@@ -281,7 +413,7 @@ def identify(
         threshold = _number(params.load(paths.PARAMS).threshold)
     if unread := identifying.run(photos, _model(model), _catalogue(catalogue), threshold, csv, json, html):
         print(f"{unread:,} of the photos could not be read.", file=sys.stderr)
-        sys.exit(UNREAD)
+        sys.exit(PARTLY)
 
 
 @app.command(rich_help_panel="For people")
@@ -332,7 +464,8 @@ def add(
     folder = _catalogue(catalogue)
     if folder is None:
         raise WhaleidError("Which catalogue? Name its folder by --catalogue, or run this in a project that has one.")
-    adding.run(reviewed, photos, by, folder, _model(model))
+    with loudness.summaries():
+        adding.run(reviewed, photos, by, folder, _model(model))
 
 
 @app.command(rich_help_panel="For people")
@@ -368,7 +501,8 @@ def duplicates(
     from whaleid.stages import duplicates as command
 
     rule = Dedup(max_distance=max_distance, max_error=max_error, turned=turned, mirrored=mirrored)
-    command.run(folder, against, out, rule)
+    if command.run(folder, against, out, rule):
+        raise typer.Exit(PARTLY)
 
 
 @app.command(rich_help_panel="For people")
@@ -422,7 +556,8 @@ def import_(
     from whaleid.catalog.listing import Columns
     from whaleid.stages import importing
 
-    importing.run(source, to, Columns(photo_column, whale_column, box_columns, photos), queries, link)
+    with loudness.summaries():
+        importing.run(source, to, Columns(photo_column, whale_column, box_columns, photos), queries, link)
 
 
 @app.command(rich_help_panel="For people")
@@ -469,7 +604,10 @@ def explain(
 
 @app.command(rich_help_panel="For people")
 def preset(
-    name: Annotated[str, typer.Argument(help="sample (drawn flukes) or real (photos).", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(help="sample (drawn flukes) or real (photos).", show_default=False, autocompletion=_presets),
+    ],
     root: Annotated[str | None, typer.Option(help="The catalogue folder, in Kaggle's layout.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Any torchvision classification model, or timm/NAME.")] = None,
     weights: Annotated[str | None, typer.Option(help="DEFAULT, none, or the path of a state dict.")] = None,
@@ -483,4 +621,5 @@ def preset(
 
     named = {"data.root": root, "backbone.name": backbone, "backbone.weights": weights}
     changes = room.apply(name, paths.PARAMS, {**named, "split.unknown_share": unknown_share})
-    print("\n".join(changes) if changes else f"{paths.PARAMS} is as preset {name} has it.")
+    with loudness.summaries():
+        print("\n".join(changes) if changes else f"{paths.PARAMS} is as preset {name} has it.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from whaleid import files, params
+from whaleid import params
 from whaleid.errors import WhaleidError
 
 PATHS = ("data.root", "backbone.weights")
@@ -39,6 +39,8 @@ def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> lis
         WhaleidError: no such preset; a place that is not there; no root for a preset that has none of its own.
         InputProblems: `path` would hold wrong values.
     """
+    from whaleid import files  # and with it pandas, for which the completion of a name must not wait
+
     presets = known()
     if name not in presets:
         raise WhaleidError(f"There is no preset {name!r}; there are: {', '.join(presets)}.")

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from whaleid import files, paths, ranks
+from whaleid import files, loudness, paths, ranks
 from whaleid.errors import WhaleidError
 from whaleid.record import Record
 from whaleid.summary import Summarise
@@ -76,14 +76,15 @@ def run(stage: str, variant: str | None = None, setting: str = "") -> Iterator[R
     if not switched_on("WHALEID_TRACKING", default="on") or not ranks.first():
         yield Run()
         return
-    import_mlflow()
-    tracked = _begin(stage, variant, setting)
+    with loudness.timed("tracking opened"):
+        import_mlflow()
+        tracked = _begin(stage, variant, setting)
     try:
         yield tracked
     except BaseException as error:
         try:
             with impatience():
-                tracked.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+                tracked.end("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
         except WhaleidError as another:
             error.add_note(str(another))
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +25,14 @@ MANIFEST = ["photo", "group", "representative", "keep", "reason", "distance", "e
 LEAKS = ["photo", "known", "distance", "error"]
 
 
-def run(folder: Path, against: Path | None, out: Path, rule: Dedup) -> None:
+def run(folder: Path, against: Path | None, out: Path, rule: Dedup) -> int:
     """Compare all images below `folder` with each other and with those below `against`; write what was found to `out`.
 
     That is `manifest.csv`, `unreadable.csv`, `report.html` and, with `against`, `leaks.csv`. Photos are named as they
     are reached through `folder` and `against`.
+
+    Returns:
+        How many images could not be read.
 
     Raises:
         WhaleidError: a folder is not there or holds no image that can be read, or one lies within the other.
@@ -78,6 +82,9 @@ def run(folder: Path, against: Path | None, out: Path, rule: Dedup) -> None:
         temporary.write_text(html, encoding="utf-8", newline="\n")
     print(", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name in ("images", "copies")))
     print(f"{out / 'manifest.csv'} says which to keep and why; look at {out / 'report.html'}")
+    if bad:
+        print(f"{out / 'unreadable.csv'} says which images could not be read, and why", file=sys.stderr)
+    return len(bad)
 
 
 def _within(inner: Path, outer: Path) -> bool:

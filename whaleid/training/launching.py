@@ -1,6 +1,7 @@
 """Starting one process a GPU, as `torchrun` on a single host would, where nobody else did."""
 
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Sequence
@@ -64,8 +65,10 @@ def launch(count: int, arguments: Sequence[str]) -> None:
     )
     try:
         elastic_launch(config, sys.executable)("-m", "whaleid", *arguments)
-    except SignalException:
-        raise KeyboardInterrupt from None
+    except SignalException as stop:
+        if stop.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        sys.exit(128 + stop.sigval)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         how = failure.signal_name() if failure.exitcode < 0 else f"exit code {failure.exitcode}, its error is above"

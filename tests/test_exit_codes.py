@@ -1,0 +1,112 @@
+"""How commands end: the code, and what is said of it. (Training that is stopped: `test_train.py`.)"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from pictures import picture
+from terminal import WHALEID, environment, whaleid
+
+from whaleid.cli import CODES, PARTLY
+from whaleid.params import Params
+
+
+def test_each_is_told_in_the_help_and_in_the_documents() -> None:
+    told = whaleid("--help").stdout
+    table = (Path(__file__).parents[1] / "docs/command-line.md").read_text(encoding="utf-8")
+    assert list(CODES) == [0, 1, 2, 3, 130, 143]
+    for code, means in CODES.items():
+        assert f"  {code:<20}{means}" in told
+        assert f"| {code} | {means}" in table
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["check"], 0, ""),
+        (["train", "toyy"], 1, "error: There is no variant 'toyy'"),
+        (["duplicates", "nowhere"], 1, "error: nowhere is no folder.\n"),
+        (["traim"], 2, "No such command 'traim'"),
+        (["train"], 2, "Missing argument 'variant'"),
+        (["train", "toy", "full"], 2, "unexpected extra argument"),
+        (["duplicates", ".", "--max-distance", "many"], 2, "Invalid value for '--max-distance'"),
+        (["score", "nowhere.csv", "nowhere.csv"], 2, "file 'nowhere.csv' does not exist"),
+        (["--quiet", "--verbose", "check"], 2, "ask for --quiet or for --verbose"),
+    ],
+)
+def test_a_command_ends_as_told(project: Callable[..., Params], words: list[str], code: int, said: str) -> None:
+    project()
+    done = whaleid(*words)
+    assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (code, True, False)
+    assert (done.stderr == "") == (code == 0)
+
+
+def test_photos_that_cannot_be_read_are_told_of(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    picture(1).save(folder / "a.png")
+    assert whaleid("duplicates", "photos", cwd=tmp_path).returncode == 0
+    (folder / "b.png").write_bytes(b"no photo")
+    done = whaleid("duplicates", "photos", cwd=tmp_path)
+    assert done.returncode == PARTLY == 3
+    assert done.stderr == "duplicates/unreadable.csv says which images could not be read, and why\n"
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Write more photos than one process reads alone, large enough to take seconds."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    picture(1, (1500, 1000)).save(folder / "0.jpg")
+    for number in range(1, 600):
+        os.link(folder / "0.jpg", folder / f"{number}.jpg")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stop", "code", "said"), [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")]
+)
+def test_workers_end_without_a_word(many: Path, stop: signal.Signals, code: int, said: str) -> None:
+    with subprocess.Popen(
+        [*WHALEID, "duplicates", str(many)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=many.parent,
+        env=environment(),
+        start_new_session=True,
+    ) as process:
+        workers: list[psutil.Process] = []
+        while len(workers) < 3:  # one that others are forked from, and those
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+            workers = psutil.Process(process.pid).children(recursive=True)
+        if stop is signal.SIGINT:
+            os.killpg(process.pid, stop)  # as a terminal does: all of them hear it
+        else:
+            process.send_signal(stop)
+        out, err = process.communicate(timeout=60)
+    # CPython ends by the signal itself where it interrupted an exec(), as imports use: a shell calls that 130, too
+    assert process.returncode in (code, -stop)
+    assert (out, err) == ("", said)
+    assert not [each for each in workers if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    assert not (many.parent / "duplicates").exists()
+
+
+@pytest.mark.parametrize("words", ["--help", "compare", "check"])
+def test_a_reader_that_goes_away_hears_and_sees_nothing_more(project: Callable[..., Params], words: str) -> None:
+    project()
+    Path("reports/full").mkdir(parents=True)
+    Path("reports/full/metrics.json").write_text('{"map5": 0.7}')
+    # not even the first line is read: whatever is written, be it at the very end, finds nobody
+    command = f"{' '.join(WHALEID)} {words} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, env=environment(PYTHONUNBUFFERED="")
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")

@@ -1,0 +1,114 @@
+"""`--quiet`, `--verbose` and what the environment asks for: what is said, and where."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from closure import ROOT
+from pictures import picture
+from terminal import on_terminal, whaleid
+
+from whaleid.cli import ENVIRONMENT
+from whaleid.params import Params
+
+SLIVER = {"frequent": 2, "occasional": 1, "single": 2, "new_whale": 2, "queries": 4}
+
+
+@pytest.fixture
+def small(project: Callable[..., Params]) -> None:
+    project(sample=SLIVER)
+
+
+def test_a_stage_says_what_it_did_unless_it_is_to_be_quiet(small: None) -> None:
+    assert re.fullmatch(r"drew \d+ labelled photos and \d+ queries into data/sample\n", whaleid("sample").stdout)
+    for done in (whaleid("--quiet", "sample"), whaleid("-q", "sample"), whaleid("sample", WHALEID_QUIET="on")):
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert Path("data/sample/train.csv").is_file()
+
+
+def test_what_is_typed_goes_before_the_environment(small: None) -> None:
+    assert "sample done" in whaleid("--verbose", "sample", WHALEID_QUIET="on").stderr
+    done = whaleid("--quiet", "sample", WHALEID_VERBOSE="on")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_terminal_shows_a_bar_unless_it_is_to_be_quiet(small: None) -> None:
+    assert "whales drawn" in on_terminal("sample")
+    assert on_terminal("--quiet", "sample") == ""
+
+
+def test_errors_are_said_whatever_is_asked_for(small: None) -> None:
+    said = "error: data/catalog.csv is not here: `dvc repro` makes it, with all that it needs.\n"
+    done = whaleid("--quiet", "dedup")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+    done = whaleid("--verbose", "dedup")
+    assert done.stderr.endswith(said)
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "stages/dedup.py" in done.stderr
+
+
+def test_answers_are_said_even_so(small: None, tmp_path: Path) -> None:
+    assert whaleid("-q", "check").stdout.startswith("params.yaml is right")
+    Path("truth.csv").write_text("Image,Id\na.jpg,w_1\n")
+    assert whaleid("-q", "score", "truth.csv", "truth.csv").stdout == "1.00000\n"
+    Path("photos").mkdir()
+    picture(1).save("photos/a.png")
+    assert "1 images, 0 copies" in whaleid("-q", "duplicates", "photos").stdout
+    Path("reports/full").mkdir(parents=True)
+    Path("reports/full/metrics.json").write_text('{"map5": 0.7}')
+    assert "full" in whaleid("-q", "compare").stdout
+    assert whaleid("-q", "preset", "sample").stdout == ""
+
+
+def test_details_go_to_standard_error(small: None) -> None:
+    done = whaleid("--verbose", "sample")
+    assert done.stdout == whaleid("sample").stdout
+    begun, *parts, spent = done.stderr.splitlines()
+    assert begun.startswith(f"whaleid 0.1.0 ({ROOT / 'whaleid'}), Python {sys.version.split()[0]}, ")
+    assert [re.sub(r"\d+\.\d\d s", "S", re.sub(r": \d+:", ": N:", part)) for part in parts] == [
+        "code of sample loaded: S",
+        "whales drawn: N: S",
+        "sample done: S",
+    ]
+    peak = re.match(r"\d+\.\d\d s, (\d+\.\d\d) GiB at the peak", spent)
+    assert peak
+    assert 0.02 < float(peak[1]) < 2
+    assert "numpy 2." in spent
+    assert "torch" not in spent
+
+
+def test_a_setting_that_is_neither_on_nor_off_is_refused(small: None) -> None:
+    for name in ("WHALEID_QUIET", "WHALEID_VERBOSE"):
+        done = whaleid("check", **{name: "maybe"})
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"error: {name} is 'maybe': set it to on or off, or leave it unset.\n"
+
+
+def test_the_help_tells_of_each_name_that_is_read() -> None:
+    read = set()
+    for file in (ROOT / "whaleid").rglob("*.py"):
+        read |= set(re.findall(r'"(WHALEID_[A-Z_]+)"', file.read_text(encoding="utf-8")))
+    assert {name for name in ENVIRONMENT if name.startswith("WHALEID_")} == read
+    told = whaleid("--help", COLUMNS="80").stdout
+    documents = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
+    for name, asks in ENVIRONMENT.items():
+        assert f"  {name:20}{asks} " in told
+        assert f"| `{name}` |" in documents
+
+
+def test_the_version_has_one_place() -> None:
+    import tomllib
+
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert whaleid("--version").stdout == f"whaleid {version}\n"
+    listed = subprocess.run(
+        ["git", "grep", "-lF", f'"{version}"', "--", "*.py", "*.toml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert listed == ["pyproject.toml"]
