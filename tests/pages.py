@@ -10,8 +10,6 @@ from pathlib import Path
 from conftest import ROOT
 from markdown_it import MarkdownIt
 
-PENDING = re.compile(r"<!-- pending: (\w+) -->")
-"""Marks what tells of a command that is not there yet: the block below it, or, beside other text, its own line."""
 ENDS = {"&&", "||", "|", ";", ">", ">>", "&", "(", ")"}
 """What ends a command in a shell."""
 
@@ -25,7 +23,6 @@ class Page:
     links: list[tuple[int, str]] = field(default_factory=list)
     typed: list[tuple[int, str]] = field(default_factory=list)  # whole lines, as one would type them
     mentioned: list[tuple[int, str]] = field(default_factory=list)  # code within sentences
-    pending: dict[int, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -50,18 +47,10 @@ def pages() -> list[Page]:
 def read(path: Path) -> Page:
     """Read a page."""
     text = path.read_text(encoding="utf-8")
-    page, marked, at = Page(path), "", [0, 0]
-    for number, line in enumerate(text.splitlines(), 1):
-        if (mark := PENDING.search(line)) and line.strip() != mark.group():
-            page.pending[number] = mark.group(1)
+    page, at = Page(path), [0, 0]
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     for token, before in zip(tokens, [None, *tokens], strict=False):
         at = token.map or at
-        if token.type == "html_block" and (mark := PENDING.fullmatch(token.content.strip())):
-            marked = mark.group(1)
-        elif marked and token.level == 0 and token.map:
-            page.pending |= dict.fromkeys(range(at[0] + 1, at[1] + 1), marked)
-            marked = ""
         if token.type == "inline":
             heading = before is not None and before.type == "heading_open"
             if heading:

@@ -9,7 +9,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -20,16 +20,29 @@ HOST = "127.0.0.1"
 @contextmanager
 def mlflow_server(store: str, *options: str, **environment: str) -> Iterator[str]:
     """Serve a store at an address of this machine alone, until the block ends."""
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command = ("server", "--backend-store-uri", store, "--workers", "1", *options)
+    with _mlflow(command, quiet | environment) as address:
+        yield address
+
+
+@contextmanager
+def model_server(model: str, **environment: str) -> Iterator[str]:
+    """Serve a registered model at an address of this machine alone, until the block ends."""
+    with _mlflow(("models", "serve", "--env-manager", "local", "-m", model), environment) as address:
+        yield address
+
+
+@contextmanager
+def _mlflow(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
     with closing(socket.create_server((HOST, 0))) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--workers", "1", *options]
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         with log.open("w", encoding="utf-8") as said:
             server = subprocess.Popen(
-                [*command, "--host", HOST, "--port", str(port)],
-                env=os.environ | quiet | environment,
+                [sys.executable, "-m", "mlflow", *command, "--host", HOST, "--port", str(port)],
+                env=os.environ | environment,
                 cwd=folder,
                 stdout=said,
                 stderr=subprocess.STDOUT,

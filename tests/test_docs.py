@@ -19,7 +19,6 @@ COMMANDS: Any = typer.main.get_command(app)
 FIGURE = re.compile(r"\b0\.\d{3}\b|\b\d+,\d{3}\b|\b\d+ minutes\b")
 USAGE: Any = typer.BadParameter.__base__
 """What typer's own copy of click raises for a wrong command line."""
-AWAITED = {"identify", "import", "add", "register", "bundle", "backbones"}
 VARIANTS = list(YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))["variants"])
 each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 
@@ -62,7 +61,7 @@ def test_links_lead_to_files_and_headings(page: Page) -> None:
     wrong = []
     for number, link in page.links:
         place, _, anchor = link.partition("#")
-        if re.match(r"[a-z]+:", place) or number in page.pending:
+        if re.match(r"[a-z]+:", place):
             continue
         path = (page.path.parent / place).resolve() if place else page.path
         if not path.is_relative_to(ROOT) or not path.exists() or (anchor and anchor not in known.get(path, ())):
@@ -72,10 +71,9 @@ def test_links_lead_to_files_and_headings(page: Page) -> None:
 
 @each_page
 def test_printed_commands_are_commands(page: Page) -> None:
-    lines = [(number, *rest) for number, *rest in command_lines(page) if number not in page.pending]
     wrong = [
         f"{page.name}:{number}: whaleid {' '.join(arguments)}: {said}"
-        for number, arguments, whole in lines
+        for number, arguments, whole in command_lines(page)
         if (said := refusal(arguments, whole))
     ]
     assert wrong == []
@@ -135,11 +133,3 @@ def test_figures_told_again_are_those_measured(name: str) -> None:
 def test_every_page_is_linked_from_the_readme() -> None:
     readme, *others = pages()
     assert {page.name for page in others} <= {link.partition("#")[0] for _, link in readme.links}
-
-
-def test_what_is_pending_is_not_there_yet() -> None:
-    """A marker goes when the command or the page that it waits for has come."""
-    left = {(page.name, line): name for page in pages() for line, name in page.pending.items()}
-    assert set(left.values()) <= AWAITED
-    assert not {at: name for at, name in left.items() if name in COMMANDS.commands}
-    assert not {at: name for at, name in left.items() if (ROOT / "docs" / f"{name}.md").exists()}

@@ -29,7 +29,7 @@ NAME = "whaleid"
 CHAMPION, CHALLENGER = "champion", "challenger"
 SCHEME = "models:/"
 REQUIREMENTS = (
-    *("faiss-cpu", "numpy", "pandas", "pillow", "platformdirs", "pydantic", "ruamel.yaml", "scipy", "threadpoolctl"),
+    *("faiss-cpu", "numpy", "pandas", "pillow", "pydantic", "ruamel.yaml", "scipy", "threadpoolctl"),
     *("torch", "torchvision", "tqdm"),
 )
 """What the served code imports; the code itself travels with the model."""
@@ -203,7 +203,7 @@ def _logged(run: tracking.MlflowRun, folder: Path, about: About) -> str:
     mlflow.set_experiment(experiment_id=run.experiment)
     # a picture of the catalogue itself: MLflow asks the model once with it, and so sees that it can be served
     example = {"photo": [base64.b64encode(next(iter(contents.pictures(folder).values()))).decode("ascii")]}
-    distributions = [*REQUIREMENTS, *(["timm"] if about.backbone.startswith("timm/") else [])]
+    distributions = [*REQUIREMENTS, *(["timm"] if about.timm else [])]
     with mlflow.start_run(run_id=run.id):
         logged = mlflow.pyfunc.log_model(
             name=NAME,

@@ -37,7 +37,7 @@ class About(Section):
 
     format: Literal[1] = 1
     variant: str
-    backbone: str
+    timm: bool  # whether its networks are built by timm
     calibrated_by: str  # the variant that found weights, calibration and threshold on validation
     threshold: float
     decision: dict[str, Any]  # as `decision.from_json` reads it
