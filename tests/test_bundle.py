@@ -130,7 +130,7 @@ def test_a_threshold_of_its_own(ready: Recogniser) -> None:
 
 
 def test_the_same_inputs_give_the_same_bundle(here: Path, tmp_path: Path) -> None:
-    bundle.run(params.load(paths.PARAMS), paths.FINAL, tmp_path / "again")
+    bundle.write(params.load(paths.PARAMS), paths.FINAL, tmp_path / "again")
     for path in sorted(PLACE.iterdir()):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
     assert contents.about(PLACE).digest == contents.about(tmp_path / "again").digest

@@ -99,7 +99,7 @@ def test_a_server_of_mlflow_answers_as_identify_does(here: Path, tmp_path: Path)
     assert registered(MODEL) == first  # what is champion already stays the version that it is
 
     lower = tmp_path / "lower.bundle"
-    bundle.write(params.load(paths.PARAMS), paths.FINAL, lower, threshold=1.0)
+    bundle.write(params.load(paths.PARAMS), paths.FINAL, lower, threshold=0.0)
     second = registered(lower)
     assert (second.number, second.alias) == ("2", "challenger")
     assert second.why.startswith(f"MAP@5 {second.map5:.4f} on validation, where version 1 (final) has")
