@@ -55,7 +55,7 @@ NetworkArgument = Annotated[
 
 def main() -> None:
     """Run a command; print what a user can mend as one plain error, without a traceback."""
-    from whaleid.errors import WhaleidError
+    from whaleid.errors import WhaleidError, shown
 
     # Threads that wait for each other spin, by default for so long that two trainings side by side, as in `dvc queue
     # start --jobs 2`, each ran at a twentieth of their speed; with short spins, at half. Read when torch is loaded.
@@ -68,7 +68,7 @@ def main() -> None:
     try:
         app()
     except WhaleidError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {shown(str(error))}")
     except FileNotFoundError as error:
         sys.exit(f"error: {error.filename} is not here: `dvc repro` makes it, with all that it needs.")
     except OSError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from whaleid.catalog.checks import CORNERS
-from whaleid.catalog.entries import UNNAMED, Box, Entry, Source, label
+from whaleid.catalog.entries import UNNAMED, Box, Entry, Source, is_file, label
 from whaleid.catalog.table import header, read_table
 from whaleid.errors import InputProblems, WhaleidError
 
@@ -61,7 +61,7 @@ def rows(path: Path, said: Columns) -> Source:
 def _file(root: Path, text: str) -> Path:
     """Return the file that a row names; tables that were made on Windows have backslashes between folders."""
     path = root / text
-    return path if "\\" not in text or path.exists() else root / text.replace("\\", "/")
+    return path if "\\" not in text or is_file(path) else root / text.replace("\\", "/")
 
 
 def _column(path: Path, there: Sequence[str], said: str | None, usual: Sequence[str], option: str, what: str) -> str:
@@ -101,7 +101,7 @@ def _boxes(path: Path, table: pd.DataFrame, corners: Sequence[str]) -> list[Box 
             if numbers is not None and len(numbers) != 4:
                 raise ValueError
             found.append(None if numbers is None else tuple(float(number) for number in numbers))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             bad.append(f"line {line}: {', '.join(cells) or text}")
     if bad:
         form = "four numbers" if corners else "[x, y, width, height] in pixels"

@@ -3,7 +3,6 @@
 import shutil
 import stat
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -72,6 +71,9 @@ def _unpacked(archive: Path, said: str, folder: Path, named: bool, budget: Budge
         there = [each for each in packed.infolist() if not each.is_dir()]
         _check_names(said, there)
         members = [each for each in there if _wanted(each.filename)]
+        # of others, zipfile unpacks a whole block into memory: a thousand times its size and more
+        if any(each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for each in members):
+            raise WhaleidError(f"{said}: is packed in a way that is not read: pack it anew with deflate, as zip does.")
         budget.take(members)
         if named and not all(PurePosixPath(each.filename).parts[0] == archive.stem for each in members):
             folder = folder / archive.stem
@@ -94,8 +96,10 @@ def _opened(archive: Path, said: str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(archive) as packed:
             yield packed
-    # zipfile says of encrypted files RuntimeError, of unknown compression NotImplementedError, which is one
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except WhaleidError:
+        raise
+    # by the bytes that it meets, zipfile raises nearly anything; of names that clash or are too long, the system does
+    except Exception as error:
         raise WhaleidError(f"{said}: cannot be unpacked ({error}).") from None
 
 

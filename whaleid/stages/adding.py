@@ -11,6 +11,7 @@ import pandas as pd
 
 from whaleid.bundle import contents
 from whaleid.bundle.recogniser import Answer, Photo, Recogniser
+from whaleid.catalog.checks import FORMULA, unwritable
 from whaleid.catalog.entries import Entry, Source
 from whaleid.catalog.table import header, read_table
 from whaleid.errors import InputProblems, WhaleidError
@@ -46,6 +47,11 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path) -> 
         )
     if not by.strip():
         raise WhaleidError("--by is empty: name who has looked at the photos.")
+    if unwritable(by) or by.startswith(FORMULA):
+        raise WhaleidError(f"--by {by!r}: a name holds no control characters and begins with none of = + - @.")
+    if odd := [f"{reviewed}, line {line}: {cell!r}" for line, cell in table["photo"].items() if _runs(cell)]:
+        remedy = "Write ./ before them, as `whaleid identify --csv` does."
+        raise InputProblems("Paths that a spreadsheet would run as a formula", odd, remedy)
     files = [photos / photo for photo in table["photo"]]
     where = [f"{reviewed}, line {line}: {photo!r}" for line, photo in table["photo"].items()]
     prints = _read(files, where)
@@ -74,6 +80,10 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path) -> 
         f"{len(done.plan.labels):,} photos added to {catalogue}, {done.plan.skipped:,} were there already; "
         f"{catalogue / RECORD} says who added them, when, and what the model had said"
     )
+
+
+def _runs(cell: str) -> bool:
+    return cell.startswith(FORMULA) or unwritable(cell)
 
 
 def _read(files: Sequence[Path], where: Sequence[str]) -> list[Fingerprint]:
