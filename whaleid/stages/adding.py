@@ -39,19 +39,11 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path) -> 
     Raises:
         WhaleidError: rows, photos or whales that cannot be taken, all of them: then nothing is written.
     """
-    table = read_table(reviewed, ["photo", "whale"])
-    table = table[table["whale"].str.strip() != ""]
-    if table.empty:
-        raise WhaleidError(
-            f"{reviewed}: no row has a whale: write a label, {NEW_WHALE}, or {NEW} for one that the catalogue has not."
-        )
+    table = read_reviewed(reviewed)
     if not by.strip():
         raise WhaleidError("--by is empty: name who has looked at the photos.")
     if unwritable(by) or by.startswith(FORMULA):
         raise WhaleidError(f"--by {by!r}: a name holds no control characters and begins with none of = + - @.")
-    if odd := [f"{reviewed}, line {line}: {cell!r}" for line, cell in table["photo"].items() if _runs(cell)]:
-        remedy = "Write ./ before them, as `whaleid identify --csv` does."
-        raise InputProblems("Paths that a spreadsheet would run as a formula", odd, remedy)
     files = [photos / photo for photo in table["photo"]]
     where = [f"{reviewed}, line {line}: {photo!r}" for line, photo in table["photo"].items()]
     prints = _read(files, where)
@@ -82,8 +74,28 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path) -> 
     )
 
 
-def _runs(cell: str) -> bool:
-    return cell.startswith(FORMULA) or unwritable(cell)
+def read_reviewed(path: Path) -> pd.DataFrame:
+    """Return `photo,whale`, the rows of the csv file `path` that have a whale.
+
+    Raises:
+        WhaleidError: the file is no csv, lacks a column, or has no such row.
+        InputProblems: photos' paths that cannot be recorded as they are.
+    """
+    table = read_table(path, ["photo", "whale"])
+    table = table[table["whale"].str.strip() != ""]
+    if table.empty:
+        raise WhaleidError(
+            f"{path}: no row has a whale: write a label, {NEW_WHALE}, or {NEW} for one that the catalogue has not."
+        )
+    odd = [
+        f"{path}, line {line}: {photo!r}"
+        for line, photo in table["photo"].items()
+        if photo.startswith(FORMULA) or unwritable(photo)
+    ]
+    if odd:
+        remedy = "Write ./ before the first, as `whaleid identify --csv` does, and rename the others."
+        raise InputProblems("Paths that a spreadsheet would run, or that hold control characters", odd, remedy)
+    return table
 
 
 def _read(files: Sequence[Path], where: Sequence[str]) -> list[Fingerprint]:
