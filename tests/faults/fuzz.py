@@ -20,7 +20,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from readers import Reader
 
 ROOT = Path(__file__).parents[2]
 MEMORY = 1536
@@ -33,6 +38,8 @@ CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.syml
 BANNED = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect", "shutil.copyfile"}
 BANNED |= {"pickle.find_class", "socket.getaddrinfo", "socket.bind"}
 TOTAL = 1_000_000
+PIECES = (b"\xff", b"\0", b'"', b"\n", b",", b"../", b"{", b"[", b"NaN", b"1e999")
+"""Bytes that mean something to some reader."""
 
 
 class Fault(BaseException):
@@ -46,6 +53,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--blind", action="store_true", help="do without atheris")
+    parser.add_argument("--together", action="store_true", help="in one process, blindly: starts sooner")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.child:
@@ -58,6 +66,9 @@ def main() -> None:
     if not (ROOT / "models/final.bundle/bundle.json").exists():
         wanted.pop("identify")  # `dvc repro` makes it
     wanted = {name: cases for name, cases in wanted.items() if not said.only or name in said.only}
+    if said.together:
+        together(wanted, said.seed)
+        return
     blind = said.blind or not guided()
     with ThreadPoolExecutor(2) as pool:
         found = dict(
@@ -77,7 +88,7 @@ def guided() -> bool:
 
 
 def watched(name: str, cases: int, seed: int, blind: bool) -> dict[str, object]:
-    """Run a reader in a process of its own; return its cases, seconds, memory and fault, which is empty if it is none."""
+    """Run a reader in a process of its own; return its cases, seconds, memory and, where there is one, fault."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
         command = [sys.executable, __file__, "--child", name, "--cases", str(cases), "--seed", str(seed)]
@@ -114,15 +125,32 @@ def child(name: str, cases: int, seed: int, blind: bool) -> None:
 
         with atheris.instrument_imports(include=["whaleid"]):
             from readers import READERS
+    one, seeds = prepared(name, READERS)
+    if blind:
+        blindly(one, seeds, cases, seed)
+        print("CASES", cases)
+        print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        return
+    corpus = Path("corpus")
+    corpus.mkdir()
+    for number, content in enumerate(seeds):
+        (corpus / str(number)).write_bytes(content)
+    options = [f"-runs={cases}", f"-seed={seed}", f"-max_len={LONGEST}", "-timeout=20", f"-rss_limit_mb={MEMORY}"]
+    atheris.Setup([sys.argv[0], *options, "-print_final_stats=1", str(corpus)], one)
+    atheris.Fuzz()
+
+
+def prepared(name: str, readers: "dict[str, Reader]") -> tuple[Callable[[bytes], None], list[bytes]]:
+    """Return what gives a reader one case, in a folder of its own, and the reader's seeds."""
     from whaleid.errors import WhaleidError
 
-    reader = READERS[name]
-    home = Path(tempfile.mkdtemp(dir="."))
+    reader = readers[name]
+    work = Path(tempfile.mkdtemp(dir=".")).resolve()
     seeds = reader.seeds()
     for content in seeds:  # what is read for the first time loads modules and codecs
-        reader.read(content, home.resolve()) if name not in ("params.yaml", "zip") else None
-        empty(home)
-    work = home.resolve()
+        with suppress(WhaleidError, FileNotFoundError):
+            reader.read(content, work)
+        empty(work)
     guard = Guard(str(work))
     sys.addaudithook(guard)
 
@@ -141,16 +169,19 @@ def child(name: str, cases: int, seed: int, blind: bool) -> None:
             raise Fault(f"{spent:.1f} s")
         empty(work)
 
-    if blind:
-        blindly(one, seeds, cases, seed)
-        return
-    corpus = Path("corpus")
-    corpus.mkdir()
-    for number, content in enumerate(seeds):
-        (corpus / str(number)).write_bytes(content)
-    options = [f"-runs={cases}", f"-seed={seed}", f"-max_len={LONGEST}", "-timeout=20", f"-rss_limit_mb={MEMORY}"]
-    atheris.Setup([sys.argv[0], *options, "-print_final_stats=1", str(corpus)], one)
-    atheris.Fuzz()
+    return one, seeds
+
+
+def together(wanted: dict[str, int], seed: int) -> None:
+    """Give the readers their cases one after the other, in this process; end with an exception where one is a fault."""
+    from readers import READERS
+
+    with tempfile.TemporaryDirectory(dir=_memory()) as folder:
+        os.chdir(folder)
+        for name, cases in wanted.items():
+            blindly(*prepared(name, READERS), cases, seed)
+        os.chdir(ROOT)
+    print(json.dumps({"engine": "blind", "cases": sum(wanted.values()), "faults": []}))
 
 
 def blindly(one: Callable[[bytes], None], seeds: list[bytes], cases: int, seed: int) -> None:
@@ -161,15 +192,13 @@ def blindly(one: Callable[[bytes], None], seeds: list[bytes], cases: int, seed: 
         for _ in range(drawn.choice((1, 1, 2, 4, 16))):
             start = drawn.randrange(len(content) + 1)
             end = min(len(content), start + drawn.choice((0, 1, 1, 2, 4, 64)))
-            content[start:end] = drawn.choice((b"", drawn.randbytes(end - start), content[start:end] * 2, b"\xff", b"\0",
-                                               drawn.choice((b'"', b"\n", b",", b"../", b"{", b"[", b"NaN", b"1e999"))))  # fmt: skip
+            old = bytes(content[start:end])
+            content[start:end] = drawn.choice((b"", drawn.randbytes(len(old)), 2 * old, *PIECES))
         try:
             one(bytes(content[:LONGEST]))
         except BaseException:
             Path("crash").write_bytes(content)
             raise
-    print("CASES", cases)
-    print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
 class Guard:
@@ -202,7 +231,7 @@ def empty(folder: Path) -> None:
             if entry.name != "whales":  # photos that a catalogue's reader needs each time
                 shutil.rmtree(entry.path)
         else:
-            os.unlink(entry.path)
+            Path(entry.path).unlink()
 
 
 def _memory() -> str | None:
