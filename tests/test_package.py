@@ -148,13 +148,15 @@ def test_presets_come_with_it(installed: Path, empty: Path) -> None:
     )
 
 
-def test_photos_are_imported_and_identified_from_an_empty_folder(installed: Path, trained: Path, tmp_path: Path) -> None:
+def test_photos_are_imported_and_identified_from_an_empty_folder(
+    installed: Path, trained: Path, tmp_path: Path
+) -> None:
     whaleid, model = installed / "whaleid", trained / "models/final.bundle"
     said = call(whaleid, "import", trained / "data/sample", "--to", "whales", cwd=tmp_path)
     assert "added 150 labelled photos (34 whales, 21 photos of new_whale) and 30 to identify" in said
     photo = sorted((tmp_path / "whales/test").iterdir())[0].relative_to(tmp_path)
     answer = call(whaleid, "identify", photo, "--model", model, "--csv", "answers.csv", cwd=tmp_path)
-    name, first, likely, *_ = answer.split()
+    name, first, *_ = answer.split()
     assert name == str(photo)
     head, row = (tmp_path / "answers.csv").read_text().splitlines()
     assert head.startswith("photo,whale,label1,label2,label3,label4,label5,probability1,")

@@ -124,7 +124,7 @@ def main() -> None:
         rich_utils.COLOR_SYSTEM = None  # it would only leave out the colours, not bold and dim
     if not ranks.first():  # the first process says it all
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end
-    from whaleid.errors import WhaleidError
+    from whaleid.errors import WhaleidError, shown
 
     try:
         try:
@@ -142,7 +142,7 @@ def main() -> None:
     except (WhaleidError, OSError) as error:
         if loudness.verbose():
             traceback.print_exc()
-        sys.exit(f"error: {_mendable(error)}")
+        sys.exit(f"error: {shown(_mendable(error))}")
     finally:
         if loudness.verbose() and ranks.first():
             from whaleid import facts

@@ -6,6 +6,11 @@ SHOWN = 20
 """How many problems of a kind are listed before the rest is only counted."""
 
 
+def shown(text: str) -> str:
+    """Return `text` as a terminal may show it: what would steer the terminal is written as Python writes it."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
+
+
 class WhaleidError(Exception):
     """Something the user can mend. The command line prints its text alone, without a traceback."""
 

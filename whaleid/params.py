@@ -1,18 +1,21 @@
 """`params.yaml`, typed: every key is known, every value in range, or one error names all that is wrong."""
 
 import difflib
+import reprlib
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from whaleid.errors import InputProblems, WhaleidError
 from whaleid.labels import Score
 from whaleid.paths import ENSEMBLE, FINAL
 
+BRIEF = reprlib.Repr()
+"""Of a value that is wrong, the beginning: lists that name each other may be endless once they are written out."""
+BRIEF.maxlevel, BRIEF.maxstring, BRIEF.maxother = 2, 200, 200
 BACKBONE = "backbone"
 """The `init` of a variant that starts from the backbone itself."""
 
@@ -311,7 +314,9 @@ def read(path: Path) -> object:
         return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WhaleidError(f"{path} is not here: run this in the project's folder.") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # of a date or number that is none, or lists too deep, ruamel raises what Python does
         raise WhaleidError(f"{path} is no valid YAML: {error}") from None
 
 
@@ -351,7 +356,7 @@ def _problems(error: ValidationError) -> list[str]:
         else:
             # a value that may be of two kinds is told what each kind takes: one line for both
             message = each["msg"][0].lower() + each["msg"][1:]
-            said.setdefault(f"{key}: \0, got {each['input']!r}", []).append(message)
+            said.setdefault(f"{key}: \0, got {BRIEF.repr(each['input'])}", []).append(message)
     return [
         line.replace("\0", " or ".join([*msgs[:1], *(m.removeprefix("input should be ") for m in msgs[1:])]))
         for line, msgs in said.items()

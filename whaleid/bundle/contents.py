@@ -7,18 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from whaleid import arrays
+from whaleid.catalog.checks import FORMULA, unwritable
+from whaleid.catalog.entries import is_file
 from whaleid.dedup.hashing import SIDE, Thumbnails
 from whaleid.errors import WhaleidError
 from whaleid.files import read_csv, write_csv
-from whaleid.identify.networks import Features
-from whaleid.params import Dedup, Pack, Section
+from whaleid.identify.calibration import Method
+from whaleid.identify.networks import KINDS, Features
+from whaleid.params import Dedup, Pack, Probability, Section, Variant
 
 ABOUT = "bundle.json"
 PHOTOS, THUMBNAILS, PICTURES, BOXES = "photos.csv", "thumbnails.npy", "pictures.npz", "boxes.pt"
@@ -28,23 +32,54 @@ COLUMNS = ["Image", "Id", "sha256", "width", "height", "compared"]
 class View(Section):
     """How a network looks at photos."""
 
-    zoom: float
-    tilt: float
+    zoom: Annotated[float, *Variant.model_fields["zoom"].metadata]
+    tilt: Annotated[float, *Variant.model_fields["tilt"].metadata]
+
+
+Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
+Network = Annotated[str, Field(pattern=r"^(final/)?[\w-]+$")]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Calibrated(Section):
+    """How probabilities are calibrated."""
+
+    method: Method
+    weights: dict[str, Number] | None = None
+    intercept: Number = 0.0
+    knots: list[Annotated[list[Number], Field(min_length=2, max_length=2)]] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _has_knots(self) -> Calibrated:
+        if self.method == "isotonic" and not self.knots:
+            raise ValueError("isotonic has no knots")
+        return self
+
+
+class Decision(Section):
+    """How scores become names."""
+
+    weights: Annotated[dict[str, Number], Field(min_length=1)]
+    bias: Number
+    calibration: Calibrated
+    threshold_auto: Probability
+    thresholds: list[Number] = Field(default_factory=list)
 
 
 class About(Section):
     """What a bundle says of itself."""
 
     format: Literal[1] = 1
-    variant: str
+    variant: Name
     timm: bool  # whether its networks are built by timm
-    calibrated_by: str  # the variant that found weights, calibration and threshold on validation
-    threshold: float
-    decision: dict[str, Any]  # as `decision.from_json` reads it
+    calibrated_by: Name  # the variant that found weights, calibration and threshold on validation
+    threshold: Probability
+    decision: Decision  # as `decision.from_json` reads it
     neighbours: Literal["exact", "approximate"]
     dedup: Dedup
     pack: Pack
-    networks: dict[str, View]  # by name; a network's files are called by the last part of it
+    # by name; a network's files are called by the last part of it
+    networks: Annotated[dict[Network, View], Field(min_length=1)]
     figures: dict[str, float]  # of `calibrated_by` at this threshold, as in `paths.metrics`
     validation: str  # a digest of the photos that they were measured on
     files: dict[str, int] = Field(default_factory=dict)  # bytes of each, by name
@@ -112,21 +147,18 @@ def read(folder: Path) -> Bundle:
     amiss = [
         name
         for name, size in said.files.items()
-        if Path(name).name != name or not (folder / name).is_file() or (folder / name).stat().st_size != size
+        if Path(name).name != name or not is_file(folder / name) or (folder / name).stat().st_size != size
     ]
     needed = {PHOTOS, THUMBNAILS, PICTURES, BOXES}
     needed |= {f"{Path(name).name}{suffix}" for name in said.networks for suffix in (".pt", ".npz")}
     if amiss := sorted({*amiss, *(needed - said.files.keys())}):
         raise WhaleidError(f"{folder} is not whole: {', '.join(amiss)} is missing or cut off. Copy the folder again.")
-    try:
-        photos = read_csv(folder / PHOTOS)[COLUMNS]
-        thumbnails = np.load(folder / THUMBNAILS, allow_pickle=False)
-        names = photos.loc[photos["compared"] == 1, "Image"].tolist()
-        features = {network: _features(folder / f"{Path(network).name}.npz", names) for network in said.networks}
-        if thumbnails.shape != (len(photos), SIDE, SIDE) or thumbnails.dtype != np.uint16 or not names:
-            raise ValueError(f"{THUMBNAILS} and {PHOTOS}")
-    except (ValueError, KeyError, OSError, EOFError) as error:
-        raise WhaleidError(f"{folder} holds files that do not go together ({error}). Copy or make it again.") from None
+    photos = _photos(folder)
+    thumbnails = np.array(arrays.mapped(folder / THUMBNAILS, np.uint16, 3))
+    names = photos.loc[photos["compared"] == 1, "Image"].tolist()
+    features = {network: _features(folder / f"{Path(network).name}.npz", names) for network in said.networks}
+    if thumbnails.shape != (len(photos), SIDE, SIDE):
+        raise _torn(folder, f"{THUMBNAILS} and {PHOTOS}")
     networks = {network: (folder / f"{Path(network).name}.pt").read_bytes() for network in said.networks}
     return Bundle(said, photos, thumbnails, features, networks, (folder / BOXES).read_bytes())
 
@@ -152,25 +184,44 @@ def about(folder: Path) -> About:
         ) from None
 
 
+def _photos(folder: Path) -> pd.DataFrame:
+    """Return the labelled photos of a bundle, whose names and labels are fit to be written and shown."""
+    try:
+        photos = read_csv(folder / PHOTOS)[COLUMNS]
+        photos = photos.astype(dict.fromkeys(("width", "height", "compared"), int))
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise _torn(folder, f"{PHOTOS}: {error}") from None
+    names = [*photos["Image"], *photos["Id"]]
+    if odd := [ascii(name) for name in names if not name or unwritable(name) or name.startswith(FORMULA)]:
+        raise _torn(folder, f"{PHOTOS}: {odd[0]}")
+    if photos["Image"].duplicated().any() or not (photos["compared"] == 1).any():
+        raise _torn(folder, f"{PHOTOS}: photos twice, or none to compare with")
+    return photos
+
+
 def _features(path: Path, names: list[str]) -> Features:
-    with np.load(path, allow_pickle=False) as arrays:
-        embeddings, centres, classes = (arrays[name] for name in ("embeddings", "centres", "classes"))
-    views, photos, dimensions = embeddings.shape
-    if photos != len(names) or (centres.shape[0], centres.shape[1], centres.shape[3]) != (
-        views,
-        len(classes),
-        dimensions,
-    ):
-        raise ValueError(f"{path.name} and {PHOTOS}")
-    return Features({name: row for row, name in enumerate(names)}, embeddings, centres, classes)
+    features = Features({name: row for row, name in enumerate(names)}, **arrays.read(path, KINDS))
+    if amiss := features.amiss(len(names)):
+        raise _torn(path.parent, f"{path.name}: {amiss}")
+    return features
+
+
+def _torn(folder: Path, what: str) -> WhaleidError:
+    return WhaleidError(f"{folder} holds files that do not go together ({what}). Copy or make it again.")
 
 
 def pictures(folder: Path) -> dict[str, bytes]:
-    """Return the small JPEG file of each photo that is compared in the bundle `folder`, by its Image."""
-    photos = read_csv(folder / PHOTOS)
+    """Return the small JPEG file of each photo that is compared in the bundle `folder`, by its Image.
+
+    Raises:
+        WhaleidError: they are not whole, or not those of the photos.
+    """
+    photos = _photos(folder)
     names = photos.loc[photos["compared"] == 1, "Image"]
-    with np.load(folder / PICTURES, allow_pickle=False) as arrays:
-        content, ends = arrays["pictures"].tobytes(), arrays["ends"].tolist()
+    found = arrays.read(folder / PICTURES, {"pictures": "u", "ends": "i"})
+    content, ends = found["pictures"].tobytes(), found["ends"].ravel().tolist()
+    if len(ends) != len(names) + 1 or ends[0] != 0 or ends[-1] != len(content) or sorted(ends) != ends:
+        raise _torn(folder, PICTURES)
     return {name: content[start:end] for name, (start, end) in zip(names, pairwise(ends), strict=True)}
 
 

@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from whaleid.images.crop import WHOLE, Box
 from whaleid.images.decode import decode
 from whaleid.images.fingerprint import Fingerprint, of_content
 from whaleid.images.pack import Source, packed
-from whaleid.labels import NEW_WHALE
+from whaleid.labels import NEW_WHALE, Score
 from whaleid.model import boxes, checkpoint
 from whaleid.model.boxes import SQUARE
 from whaleid.parallel import cores
@@ -109,8 +109,23 @@ class Recogniser:
         if bundle.boxes and (settings.crop or settings.turn):
             self._boxes = boxes.from_checkpoint(checkpoint.loads(bundle.boxes, "boxes"), "boxes")
             ready(self._boxes, self._device)
-        self._decision = from_json(bundle.about.decision)
+        self._decision = from_json(bundle.about.decision.model_dump())
+        self._refuse_torn()
         self._pool = ThreadPoolExecutor(cores())
+
+    def _refuse_torn(self) -> None:
+        """Refuse embeddings that these networks did not make, and a decision by scores that there are not."""
+        features = Networks(dict(self.bundle.features))
+        scores = {features.called(name, score) for name in features.features for score in get_args(Score)}
+        amiss = [f"there is no score {name!r}" for name in self._decision.fusion.weights if name not in scores]
+        for name, (network, mirrored) in self._networks.items():
+            views, _, dimensions = features.features[name].embeddings.shape
+            if (views, dimensions) != (1 + mirrored, network.embedding):
+                amiss.append(
+                    f"{name}: {views} views of {dimensions} numbers, not {1 + mirrored} of {network.embedding}"
+                )
+        if amiss:
+            raise WhaleidError(f"The bundle's files do not go together ({'; '.join(amiss)}). Copy or make it again.")
 
     def extended(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from whaleid.catalog.checks import SUFFIXES, found, unwritable
+from whaleid.catalog.checks import FORMULA, SUFFIXES, found, unwritable
 from whaleid.catalog.entries import FOREIGN, Entry, hidden
 from whaleid.errors import InputProblems, WhaleidError
 from whaleid.labels import NEW_WHALE
@@ -90,18 +90,25 @@ def faults(entries: Sequence[Entry]) -> Iterator[InputProblems]:
     yield from found(
         "Photos with names that a catalogue cannot have",
         [entry.where for entry in entries if not nameable(entry.file)],
-        f"Rename them: no control characters, no dot at the beginning, no more than {LONGEST} bytes.",
+        f"Rename them: no control characters, none of . {' '.join(FORMULA[:4])} at the beginning, no more than "
+        f"{LONGEST} bytes.",
     )
     yield from found(
         "Names of whales that hold white space or control characters",
         sorted({repr(label) for each in entries if (label := each.label or each.truth) and not _is_label(label)}),
         "Rename these whales, with _ for a space: a space separates names in submissions.",
     )
+    yield from found(
+        "Names of whales that a spreadsheet would run as a formula",
+        sorted({repr(label) for each in entries if (label := each.label or each.truth).startswith(FORMULA)}),
+        f"Rename these whales: a name begins with none of {' '.join(FORMULA[:4])}.",
+    )
 
 
 def nameable(file: Path) -> bool:
     """Tell whether a catalogue can have a photo of this name."""
-    return not unwritable(str(file)) and not hidden(file.name) and len(file.name.encode()) <= LONGEST
+    name = file.name
+    return not (unwritable(str(file)) or hidden(name) or name.startswith(FORMULA) or len(name.encode()) > LONGEST)
 
 
 def plan(entries: Sequence[Entry], seen: Sequence[Seen], held: Held, keyed: Sequence[bool]) -> Plan:

@@ -13,6 +13,10 @@ from whaleid.labels import NEW_WHALE
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Files with other suffixes, and hidden ones, are no photos and are passed over."""
 CORNERS = ["x0", "y0", "x1", "y1"]
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a cell begins with that spreadsheets run as a formula; of full width in some languages."""
+REORDERING = (*"\u202a\u202b\u202c\u202d\u202e", *"\u2066\u2067\u2068\u2069")
+"""Characters that make a terminal, or a page, show others in another order than they stand in."""
 
 
 def no_photos(root: Path, train: list[str]) -> Iterator[InputProblems]:
@@ -28,8 +32,13 @@ def photo_problems(train: list[str], test: list[str]) -> Iterator[InputProblems]
     """Yield what is wrong with the names of the photos in `train/` and `test/`."""
     yield from found(
         "Photos with names that cannot be written to a csv file",
-        [repr(name) for name in [*train, *test] if unwritable(name)],
+        [ascii(name) for name in [*train, *test] if unwritable(name)],
         "Rename them.",
+    )
+    yield from found(
+        "Photos with names that a spreadsheet would run as a formula",
+        [repr(name) for name in [*train, *test] if name.startswith(FORMULA)],
+        f"Rename them: a name begins with none of {' '.join(FORMULA[:4])}.",
     )
     yield from found(
         "Photos of the same name in train/ and test/",
@@ -74,7 +83,7 @@ def _unmatched(
     known = set(photos)
     leaving, strange = [], []
     for line, image in table["Image"].items():
-        if _leaves(image):
+        if leaves(image):
             leaving.append(f"line {line}: {image!r}")
         elif image not in known:
             strange.append(f"line {line}: {image!r}")
@@ -97,14 +106,18 @@ def _unmatched(
 
 
 def _bad_labels(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
+    rows = [
+        (f"line {line}: {image!r} has {label!r}", label) for line, image, label in table[["Image", "Id"]].itertuples()
+    ]
     yield from found(
         f"{path}: labels that are empty or hold white space",
-        [
-            f"line {line}: {image!r} has {label!r}"
-            for line, image, label in table[["Image", "Id"]].itertuples()
-            if label.split() != [label] or unwritable(label)
-        ],
+        [said for said, label in rows if label.split() != [label] or unwritable(label)],
         f"Give each photo one Id, {NEW_WHALE} if its whale has none; a space separates labels in submissions.",
+    )
+    yield from found(
+        f"{path}: labels that a spreadsheet would run as a formula",
+        [said for said, label in rows if label.startswith(FORMULA)],
+        f"Rename these whales: a label begins with none of {' '.join(FORMULA[:4])}.",
     )
 
 
@@ -150,11 +163,16 @@ def _number(text: str) -> float:
 
 
 def unwritable(text: str) -> bool:
-    """Tell whether `text` holds control characters or bytes that are no text: a csv would not keep it."""
-    return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+    """Tell whether `text` holds what a csv would not keep or a terminal not show as it is.
+
+    That is control characters, ends of lines and paragraphs, bytes that are no text, and characters of `REORDERING`.
+    """
+    return any(
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in REORDERING for character in text
+    )
 
 
-def _leaves(name: str) -> bool:
+def leaves(name: str) -> bool:
     """Tell whether `name` is more than the plain name of a file, on any system."""
     return any(sign in name for sign in "/\\") or name in (".", "..")
 

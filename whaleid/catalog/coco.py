@@ -12,6 +12,7 @@ from whaleid.errors import InputProblems, WhaleidError
 IDENTITY = ("identity", "individual_id", "individual_ids", "name")
 """Keys of an annotation that may name its whale; else its category does."""
 PARTS = ("images", "annotations", "categories")
+IDS = ("id", "image_id", "category_id")
 
 
 def images(path: Path, root: Path) -> Source:
@@ -69,6 +70,8 @@ def _document(path: Path) -> dict[str, list[dict[str, Any]]]:
     rows = [row for key in parts for row in (parts[key] if isinstance(parts[key], list) else [None])]
     if not parts.get("images") or not parts["annotations"] or not all(isinstance(row, dict) for row in rows):
         raise WhaleidError(f"{path}: is no COCO file: it wants lists of objects under {', '.join(map(repr, PARTS))}.")
+    if any(isinstance(row.get(key), dict | list) for row in rows if row for key in IDS):
+        raise WhaleidError(f"{path}: is no COCO file: {', '.join(IDS)} are numbers or text.")
     return parts
 
 

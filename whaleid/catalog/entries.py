@@ -64,6 +64,14 @@ def label(text: str) -> str:
     return NEW_WHALE if text.casefold() in (*UNNAMED, NEW_WHALE) else text
 
 
+def is_file(path: Path) -> bool:
+    """Tell whether there is a file `path`, which a stranger may have written: the system may not take such a path."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def hidden(name: str) -> bool:
     """Tell whether a file or folder of this name is none of the user's."""
     return name.startswith((".", "__MACOSX"))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from whaleid.catalog.checks import CORNERS, SUFFIXES, no_photos, photo_problems, table_problems
@@ -65,7 +66,8 @@ def read(root: Path, unfinished: bool = False) -> Catalogue:
     queries = pd.DataFrame({"Image": test, "Id": "", "part": "test"}, dtype=str)
     photos = pd.concat([labelled, queries]).sort_values(["part", "Image"], ignore_index=True)
     boxes = tables.get("boxes.csv", pd.DataFrame(columns=COLUMNS["boxes.csv"]))
-    boxes = boxes.astype(dict.fromkeys(boxes.columns[1:], float))
+    # as `checks` reads them: what pandas takes for a number is not quite the same
+    boxes = boxes.assign(**{name: np.array([float(cell) for cell in boxes[name]]) for name in boxes.columns[1:]})
     solution = tables.get("solution.csv", pd.DataFrame(columns=COLUMNS["solution.csv"]))
     return Catalogue(
         photos,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from whaleid.catalog.checks import CORNERS
-from whaleid.catalog.entries import UNNAMED, Box, Entry, Source, label
+from whaleid.catalog.entries import UNNAMED, Box, Entry, Source, is_file, label
 from whaleid.catalog.table import header, read_table
 from whaleid.errors import InputProblems, WhaleidError
 
@@ -61,7 +61,7 @@ def rows(path: Path, said: Columns) -> Source:
 def _file(root: Path, text: str) -> Path:
     """Return the file that a row names; tables that were made on Windows have backslashes between folders."""
     path = root / text
-    return path if "\\" not in text or path.exists() else root / text.replace("\\", "/")
+    return path if "\\" not in text or is_file(path) else root / text.replace("\\", "/")
 
 
 def _column(path: Path, there: Sequence[str], said: str | None, usual: Sequence[str], option: str, what: str) -> str:

@@ -3,7 +3,6 @@
 import shutil
 import stat
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -72,9 +71,10 @@ def _unpacked(archive: Path, said: str, folder: Path, named: bool, budget: Budge
         there = [each for each in packed.infolist() if not each.is_dir()]
         _check_names(said, there)
         members = [each for each in there if _wanted(each.filename)]
-        budget.take(members)
+        # of others, zipfile unpacks a whole block into memory: a thousand times its size and more
         if any(each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for each in members):
-            raise WhaleidError(f"{said}: is not packed in the usual way: unpack it yourself, and give the folder.")
+            raise WhaleidError(f"{said}: is packed in a way that is not read: pack it anew with deflate, as zip does.")
+        budget.take(members)
         if named and not all(PurePosixPath(each.filename).parts[0] == archive.stem for each in members):
             folder = folder / archive.stem
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,8 +96,10 @@ def _opened(archive: Path, said: str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(archive) as packed:
             yield packed
-    # of encrypted files, zipfile says RuntimeError
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except WhaleidError:
+        raise
+    # by the bytes that it meets, zipfile raises nearly anything; of names that clash or are too long, the system does
+    except Exception as error:
         raise WhaleidError(f"{said}: cannot be unpacked ({error}).") from None
 
 

@@ -22,6 +22,10 @@ VALUES = 2**26
 """as many scores as they may have together, which take 256 MiB."""
 
 
+KINDS = {"embeddings": "f", "centres": "f", "classes": "U"}
+"""The arrays of `Features`, and what they hold, as `np.dtype.kind` says it."""
+
+
 @dataclass(frozen=True)
 class Features:
     """Embeddings of photos and centres of classes, rows of unit length, in V views, by one network."""
@@ -30,6 +34,17 @@ class Features:
     embeddings: npt.NDArray[np.float32]  # (V, N, D)
     centres: npt.NDArray[np.float32]  # (V, C, S, D), S centres a class
     classes: npt.NDArray[np.str_]  # (C,)
+
+    def amiss(self, photos: int) -> str:
+        """Say what does not go together with the embeddings of so many `photos`; an empty string where all does."""
+        if self.embeddings.ndim != 3 or self.centres.ndim != 4 or self.classes.ndim != 1:
+            return "arrays of other shapes"
+        views, there, dimensions = self.embeddings.shape
+        if there != photos:
+            return f"embeddings of {there} photos, not {photos}"
+        if (self.centres.shape[0], self.centres.shape[3]) != (views, dimensions) or not views:
+            return f"centres of {self.centres.shape[0]} views, not {views}"
+        return "" if len(self.classes) == self.centres.shape[1] else "other classes than centres"
 
     def of(self, images: Iterable[str]) -> npt.NDArray[np.float32]:
         """Return the embeddings (V, Q, D) of `images`."""

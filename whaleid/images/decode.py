@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from whaleid.errors import WhaleidError
 
@@ -15,6 +15,10 @@ FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 """What is read, by Pillow's names."""
 MAX_PIXELS = 100_000_000
 """More than any camera in use takes; a decoded photo of this size needs 300 MB."""
+MAX_SCANS = 100
+"""Of a JPEG file: each goes over all pixels again, and takes but some bytes. Cameras write one, programs ten."""
+TILE = (322, 323)
+"""Tags of a TIFF file: width and height of its tiles. A tile is unpacked whole, however small the photo is."""
 
 
 @contextmanager
@@ -36,6 +40,7 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
         with image:
             if image.width * image.height > MAX_PIXELS:
                 raise WhaleidError(f"{path}: {image.width} x {image.height} pixels, over the {MAX_PIXELS:,} allowed")
+            _refuse_work(image, path)
             yield image
     except WhaleidError:
         raise
@@ -46,6 +51,26 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
         raise WhaleidError(f"{path}: {'an empty file' if empty else 'no image in a format that is known'}") from None
     except Exception as error:  # on damaged bytes Pillow raises OSError, SyntaxError, ValueError and more
         raise WhaleidError(f"{path}: damaged or unreadable ({error})") from None
+
+
+def _refuse_work(image: Image.Image, path: Path) -> None:
+    """Refuse a file that asks for far more work or memory than its pixels are worth.
+
+    Raises:
+        WhaleidError: it does.
+    """
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and image.fp:
+        file = image.fp
+        at = file.tell()
+        file.seek(0)
+        scans = file.read().count(b"\xff\xda")  # among pixels, no other byte than 0 follows 0xff
+        file.seek(at)
+        if scans > MAX_SCANS:
+            raise WhaleidError(f"{path}: {scans:,} scans, over the {MAX_SCANS} allowed: save the photo anew")
+    elif isinstance(image, TiffImagePlugin.TiffImageFile):
+        width, height = (image.tag_v2.get(tag, 0) for tag in TILE)
+        if width * height > MAX_PIXELS // 4:
+            raise WhaleidError(f"{path}: tiles of {width} x {height} pixels, over the {MAX_PIXELS // 4:,} allowed")
 
 
 def load(path: Path, least: int | None = None, content: bytes | None = None) -> Image.Image:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from whaleid.errors import WhaleidError
 from whaleid.model.backbone import Backbone, load_exactly
-from whaleid.model.checkpoint import MEND, state
+from whaleid.model.checkpoint import MEND, refuse_hollow, refuse_larger, state
 
 SQUARE = 96
 """Pixels: whole photos are stretched to a square this small, on which the outline still shows."""
@@ -76,7 +76,12 @@ def from_checkpoint(checkpoint: object, name: str) -> BoxNetwork:
     keys = {"backbone": str, "fine": bool, "turns": bool, "squeezed": bool, "weights": Mapping}
     if not isinstance(checkpoint, Mapping) or not all(isinstance(checkpoint.get(key), keys[key]) for key in keys):
         raise WhaleidError(f"{name} is no checkpoint of a network that finds flukes. {MEND}")
-    backbone = Backbone(checkpoint["backbone"], checkpoint["fine"])
+    refuse_hollow(checkpoint["weights"].values(), name)
+    try:
+        refuse_larger(checkpoint["backbone"], checkpoint["weights"], name)
+        backbone = Backbone(checkpoint["backbone"], checkpoint["fine"])
+    except WhaleidError as error:
+        raise WhaleidError(f"{name}: {error}") from None
     network = BoxNetwork(backbone, checkpoint["turns"], checkpoint["squeezed"])
     load_exactly(network, checkpoint["weights"], f"{name} does not fit its backbone, {backbone.name}", MEND)
     return network

@@ -105,7 +105,25 @@ def _cut(model: nn.Module) -> str:
     return name
 
 
-def _of_timm(name: str) -> Model:
+def size(name: str) -> int:
+    """Return how many weights the whole classifier has, without building it; 0 where that cannot be told.
+
+    Raises:
+        WhaleidError: there is no such model of timm's, or timm is not installed.
+    """
+    if not name.startswith(TIMM):
+        known = name in models.list_models(module=models)
+        return int(models.get_model_weights(name).DEFAULT.meta["num_params"]) if known else 0
+    timm, named, arguments = _checked(name)
+    try:
+        with torch.device("meta"):
+            return sum(weight.numel() for weight in timm.create_model(named, **arguments).parameters())
+    except Exception:  # by its arguments, a model may raise anything: what is amiss is told when it is built
+        return 0
+
+
+def _checked(name: str) -> tuple[ModuleType, str, dict[str, object]]:
+    """Return timm, its name of the model and the arguments that it is built with, which reach beyond nothing."""
     timm = load_timm(name)
     named, arguments = parse(name)
     known = {*timm.list_models(), *timm.list_models(include_tags=True)}
@@ -114,6 +132,11 @@ def _of_timm(name: str) -> Model:
         raise WhaleidError(f"backbone.name: timm has no model {named!r}; {hint}")
     if taken := sorted(arguments.keys() & {*inspect.signature(timm.create_model).parameters, "in_chans"}):
         raise WhaleidError(f"backbone.name: {name}: {', '.join(taken)} cannot be set; leave it out.")
+    return timm, named, arguments
+
+
+def _of_timm(name: str) -> Model:
+    timm, named, arguments = _checked(name)
     trained = timm.get_pretrained_cfg(named)
     try:
         body, one_size = _classifier(timm, named, arguments, trained.fixed_input_size)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from whaleid.bundle import contents
 from whaleid.bundle.recogniser import Answer, Photo, Recogniser
+from whaleid.catalog.checks import FORMULA, unwritable
 from whaleid.catalog.entries import Entry, Source
 from whaleid.catalog.table import header, read_table
 from whaleid.errors import InputProblems, WhaleidError
@@ -38,14 +39,11 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path) -> 
     Raises:
         WhaleidError: rows, photos or whales that cannot be taken, all of them: then nothing is written.
     """
-    table = read_table(reviewed, ["photo", "whale"])
-    table = table[table["whale"].str.strip() != ""]
-    if table.empty:
-        raise WhaleidError(
-            f"{reviewed}: no row has a whale: write a label, {NEW_WHALE}, or {NEW} for one that the catalogue has not."
-        )
+    table = read_reviewed(reviewed)
     if not by.strip():
         raise WhaleidError("--by is empty: name who has looked at the photos.")
+    if unwritable(by) or by.startswith(FORMULA):
+        raise WhaleidError(f"--by {by!r}: a name holds no control characters and begins with none of = + - @.")
     files = [photos / photo for photo in table["photo"]]
     where = [f"{reviewed}, line {line}: {photo!r}" for line, photo in table["photo"].items()]
     prints = _read(files, where)
@@ -74,6 +72,30 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path) -> 
         f"{len(done.plan.labels):,} photos added to {catalogue}, {done.plan.skipped:,} were there already; "
         f"{catalogue / RECORD} says who added them, when, and what the model had said"
     )
+
+
+def read_reviewed(path: Path) -> pd.DataFrame:
+    """Return `photo,whale`, the rows of the csv file `path` that have a whale.
+
+    Raises:
+        WhaleidError: the file is no csv, lacks a column, or has no such row.
+        InputProblems: photos' paths that cannot be recorded as they are.
+    """
+    table = read_table(path, ["photo", "whale"])
+    table = table[table["whale"].str.strip() != ""]
+    if table.empty:
+        raise WhaleidError(
+            f"{path}: no row has a whale: write a label, {NEW_WHALE}, or {NEW} for one that the catalogue has not."
+        )
+    odd = [
+        f"{path}, line {line}: {photo!r}"
+        for line, photo in table["photo"].items()
+        if photo.startswith(FORMULA) or unwritable(photo)
+    ]
+    if odd:
+        remedy = "Write ./ before the first, as `whaleid identify --csv` does, and rename the others."
+        raise InputProblems("Paths that a spreadsheet would run, or that hold control characters", odd, remedy)
+    return table
 
 
 def _read(files: Sequence[Path], where: Sequence[str]) -> list[Fingerprint]:

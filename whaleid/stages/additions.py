@@ -11,6 +11,8 @@ import numpy.typing as npt
 import platformdirs
 
 from whaleid.bundle.recogniser import Photo, Recogniser
+from whaleid.catalog.checks import photo_problems, table_problems
+from whaleid.catalog.layout import photos_in
 from whaleid.catalog.table import read_table
 from whaleid.errors import InputProblems
 from whaleid.files import replacing
@@ -33,6 +35,9 @@ def known(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[str
         InputProblems: photos that it names are missing or damaged.
     """
     labelled = read_table(catalogue / "train.csv", ["Image", "Id"])
+    there = photos_in(catalogue / "train")
+    for problem in (*photo_problems(there, []), *table_problems(catalogue / "train.csv", labelled, there, [], True)):
+        raise problem
     photos = labelled[~labelled["Image"].isin(recogniser.bundle.photos["Image"])]
     files = {image: catalogue / "train" / image for image in photos["Image"]}
     read = scanning.scan([*files.values()])

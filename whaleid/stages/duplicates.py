@@ -16,7 +16,7 @@ from whaleid.files import replacing, write_csv
 from whaleid.images import prints
 from whaleid.images.fingerprint import Fingerprint
 from whaleid.stages import bordering, scanning
-from whaleid.stages.images import below
+from whaleid.stages.images import below, written
 
 if TYPE_CHECKING:
     from whaleid.params import Dedup
@@ -46,14 +46,18 @@ def run(folder: Path, against: Path | None, out: Path, rule: Dedup) -> int:
     files = [(part, path) for part, path in files if path not in odd]
     read = scanning.scan([path for _, path in files])
     good = [(part, path, each) for (part, path), each in zip(files, read, strict=True) if isinstance(each, Fingerprint)]
-    bad = [(str(path), said) for (_, path), said in zip(files, read, strict=True) if isinstance(said, str)]
+    bad = [
+        (written(path), f"{written(path)}{said.removeprefix(str(path))}")
+        for (_, path), said in zip(files, read, strict=True)
+        if isinstance(said, str)
+    ]
     bad += [(ascii(str(path)), "its name cannot be written to a csv file: rename it") for path in odd]
     if not good:
         raise WhaleidError(f"None of the {len(bad):,} images below {folder} can be read; the first one: {bad[0][1]}")
-    good.sort(key=lambda entry: str(entry[1]))
+    good.sort(key=lambda entry: written(entry[1]))
     read_well = [each for _, _, each in good]
     photos = pd.DataFrame(
-        {"Image": [str(path) for _, path, _ in good], "Id": "", "part": [part for part, _, _ in good]}
+        {"Image": [written(path) for _, path, _ in good], "Id": "", "part": [part for part, _, _ in good]}
     )
     photos = photos.join(prints.table(read_well))
     thumbnails = prints.thumbnails(read_well)

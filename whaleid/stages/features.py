@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from whaleid import paths
-from whaleid.errors import InputProblems
-from whaleid.identify.networks import Features, Networks
+from whaleid import arrays, paths
+from whaleid.errors import InputProblems, WhaleidError
+from whaleid.identify.networks import KINDS, Features, Networks
 
 
 def load(networks: Sequence[str], images: Iterable[str]) -> Networks:
     """Read the features of `networks`, which must cover `images`.
 
     Raises:
+        WhaleidError: a file is not whole, or its arrays do not go together.
         InputProblems: photos are not covered.
     """
     wanted = set(images)
@@ -24,11 +23,14 @@ def load(networks: Sequence[str], images: Iterable[str]) -> Networks:
 
 def _load(network: str, images: set[str]) -> Features:
     path = paths.features(network)
-    with np.load(path, allow_pickle=False) as arrays:
-        rows = {str(image): row for row, image in enumerate(arrays["images"])}
-        missing = sorted(images - rows.keys())
-        if missing:
-            variant = Path(network).name
-            stage = f"embed@{variant}" if network == variant else f"embed-final@{variant}"
-            raise InputProblems(f"Photos are not in {path}", missing, f"Rerun `dvc repro {stage}`.")
-        return Features(rows, arrays["embeddings"], arrays["centres"], arrays["classes"])
+    found = arrays.read(path, KINDS | {"images": "U"})
+    names = found.pop("images").ravel().tolist()
+    rows = {image: row for row, image in enumerate(names)}
+    variant = Path(network).name
+    remedy = f"Rerun `dvc repro {f'embed@{variant}' if network == variant else f'embed-final@{variant}'}`."
+    if missing := sorted(images - rows.keys()):
+        raise InputProblems(f"Photos are not in {path}", missing, remedy)
+    features = Features(rows, **found)
+    if amiss := features.amiss(len(names)):
+        raise WhaleidError(f"{path} cannot be used ({amiss}). {remedy}")
+    return features

@@ -11,6 +11,7 @@ import pandas as pd
 
 from whaleid.bundle import contents
 from whaleid.bundle.recogniser import Answer, Photo, Recogniser
+from whaleid.catalog.checks import unwritable
 from whaleid.errors import InputProblems
 from whaleid.files import replacing, write_csv
 from whaleid.identify.answers import LABELS, PROBABILITIES
@@ -20,7 +21,7 @@ from whaleid.report import answers as page
 from whaleid.report.thumbnails import thumbnail
 from whaleid.stages import additions
 from whaleid.stages.bundle import WIDTH
-from whaleid.stages.images import below
+from whaleid.stages.images import below, written
 from whaleid.stages.thumbs import thumbs
 
 BATCH = 16
@@ -46,16 +47,18 @@ def run(
     Raises:
         WhaleidError: the bundle `model` cannot be used, a folder holds no images, or a place is not there.
     """
-    photos = _photos(places)
+    photos, odd = _photos(places)
     recogniser = Recogniser(contents.read(model))
     added: dict[str, Path] = {}
     if catalogue:
         recogniser, added = additions.known(recogniser, catalogue)
-    wide = max(len(str(photo)) for photo in photos)
-    answers: list[Answer] = []
+    wide = max([len(written(photo)) for photo in photos], default=0)
+    answers = [Answer(ascii(str(path)), problem="its name cannot be written to a csv file: rename it") for path in odd]
+    for answer in answers:
+        print(*_lines(answer, wide), sep="\n", flush=True)
     pictures: dict[str, bytes] = {}
     for some in _batches(photos):
-        read = [Photo(str(path), content) for path, content in some]
+        read = [Photo(written(path), content) for path, content in some]
         found = recogniser.identify(read, threshold)
         for answer in found:
             print(*_lines(answer, wide), sep="\n", flush=True)
@@ -84,13 +87,14 @@ def run(
     return sum(bool(answer.problem) for answer in answers)
 
 
-def _photos(places: Sequence[Path]) -> list[Path]:
-    """Return the files among `places`, and the images below the folders among them."""
+def _photos(places: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the files among `places`, and the images below the folders among them; apart, those with odd names."""
     missing = [str(place) for place in places if not place.exists()]
     if missing:
         raise InputProblems("There are no such photos or folders", missing, "Check how they are spelt.")
     found = [path for place in places for path in (below(place) if place.is_dir() else [place])]
-    return list(dict.fromkeys(found))
+    odd = {path for path in found if unwritable(str(path))}
+    return [path for path in dict.fromkeys(found) if path not in odd], sorted(odd)
 
 
 def _batches(photos: Sequence[Path]) -> Iterator[list[tuple[Path, bytes]]]:

@@ -2,9 +2,19 @@
 
 from pathlib import Path
 
+from whaleid.catalog.checks import FORMULA
 from whaleid.errors import WhaleidError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
+
+
+def written(path: Path) -> str:
+    """Return `path` as tables and pages have it: where a spreadsheet would run it, `./`, which changes nothing, before.
+
+    >>> written(Path("=1+2.jpg")), written(Path("a/=1+2.jpg"))
+    ('./=1+2.jpg', 'a/=1+2.jpg')
+    """
+    return f"./{path}" if str(path).startswith(FORMULA) else str(path)
 
 
 def below(folder: Path) -> list[Path]:

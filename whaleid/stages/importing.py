@@ -19,7 +19,7 @@ from whaleid import paths
 from whaleid.catalog import coco, existing, folders, layout, listing
 from whaleid.catalog.adding import Held, Plan, Seen, Standing, faults, nameable, plan
 from whaleid.catalog.checks import CORNERS, SUFFIXES
-from whaleid.catalog.entries import Source, escaping, require_inside
+from whaleid.catalog.entries import Source, escaping, is_file, require_inside
 from whaleid.catalog.table import header, read_table
 from whaleid.catalog.unpacking import unpack
 from whaleid.errors import InputProblems, WhaleidError
@@ -170,10 +170,10 @@ def _checked(sources: Sequence[Source]) -> list[Seen]:
         if outside := [*escaping(source.root, entries)]:
             problems += outside
             continue
-        if lost := [entry.where for entry in entries if not entry.file.is_file()]:
+        if lost := [entry.where for entry in entries if not is_file(entry.file)]:
             remedy = f"They are looked for below {source.root}; --photos DIR names another folder."
             problems.append(InputProblems("Photos that are not there", lost, remedy))
-        files += [entry.file for entry in entries if entry.file.suffix.lower() in SUFFIXES and entry.file.is_file()]
+        files += [entry.file for entry in entries if entry.file.suffix.lower() in SUFFIXES and is_file(entry.file)]
     read = scanning.scan(files, scanning.CATALOGUE)
     if unreadable := [each for each in read if isinstance(each, str)]:
         problems.append(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from whaleid import files, paths
-from whaleid.errors import InputProblems
+from whaleid import arrays, files, paths
+from whaleid.errors import InputProblems, WhaleidError
 
 
 @dataclass(frozen=True)
@@ -37,5 +37,18 @@ class Packed:
 
 
 def load() -> Packed:
-    """Map the packed photos; none is read before it is used."""
-    return Packed(files.read_csv(paths.PACKED)["Image"].tolist(), np.load(paths.PHOTOS, mmap_mode="r"))
+    """Map the packed photos; none is read before it is used.
+
+    Raises:
+        WhaleidError: they are not whole, or not those of their index.
+    """
+    array = arrays.mapped(paths.PHOTOS, np.uint8, 4)
+    try:
+        images = files.read_csv(paths.PACKED)["Image"].tolist()
+    except (ValueError, KeyError) as error:
+        raise WhaleidError(f"{paths.PACKED} cannot be used ({error}): rerun `dvc repro pack`.") from None
+    if len(images) != len(array):
+        raise WhaleidError(
+            f"{paths.PHOTOS} holds {len(array)} photos, {paths.PACKED} {len(images)}: rerun `dvc repro pack`."
+        )
+    return Packed(images, array)

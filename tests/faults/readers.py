@@ -1,0 +1,334 @@
+"""Everything of whaleid's that reads what a stranger may have written, with small files that it reads well.
+
+Each takes the bytes of a file and an empty folder of its own. It ends with a value or with one of the errors that are
+documented; anything else is a fault.
+"""
+
+import base64
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from ruamel.yaml import YAML
+
+from whaleid import arrays, params
+from whaleid.bundle import contents, serving
+from whaleid.bundle.recogniser import Answer, Photo, Recogniser
+from whaleid.catalog import checks, coco, layout, listing, submission, table
+from whaleid.catalog.adding import Held, faults, plan
+from whaleid.catalog.adding import Seen as File
+from whaleid.catalog.entries import Source, escaping, is_file
+from whaleid.catalog.unpacking import unpack
+from whaleid.errors import WhaleidError
+from whaleid.images.decode import decode
+from whaleid.images.fingerprint import Fingerprint, of_content
+from whaleid.images.pack import Source as Packing
+from whaleid.images.pack import packed
+from whaleid.model import boxes, checkpoint
+from whaleid.stages import adding
+
+ROOT = Path(__file__).parents[2]
+Read = Callable[[bytes, Path], object]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader, and how many of a million cases it gets."""
+
+    read: Read
+    seeds: Callable[[], list[bytes]]
+    cases: int
+
+
+def _file(content: bytes, folder: Path, name: str) -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def _csv(*lines: str) -> Callable[[], list[bytes]]:
+    return lambda: ["\n".join([*lines, ""]).encode(), "\r\n".join(["\ufeff" + lines[0], *lines[1:]]).encode()]
+
+
+def _table(content: bytes, folder: Path) -> object:
+    return table.read_table(_file(content, folder, "a.csv"), ["Image", "Id"], ["aspect"])
+
+
+def _catalogue(content: bytes, folder: Path, name: str) -> object:
+    root = folder / "whales"
+    for part, photo in (("train", "a.jpg"), ("test", "b.jpg")):
+        (root / part).mkdir(parents=True, exist_ok=True)
+        (root / part / photo).touch()
+    _file(content, root, name)
+    return layout.read(root, unfinished=True)
+
+
+def _listed(source: Source) -> object:
+    """Do what `import` does with what a source says, but for opening the photos."""
+    problems = [*faults(source.entries)]
+    entries = [entry for entry in source.entries if not checks.unwritable(str(entry.file))]
+    problems += [*escaping(source.root, entries)]
+    there = [is_file(entry.file) for entry in entries]
+    if problems:
+        return there
+    seen = [File(f"{number:064x}", 60, 40) for number in range(len(entries))]
+    return plan(entries, seen, Held(), keyed=False)
+
+
+def _listing(content: bytes, folder: Path) -> object:
+    return _listed(listing.rows(_file(content, folder, "a.csv"), listing.Columns()))
+
+
+def _coco(content: bytes, folder: Path) -> object:
+    return _listed(coco.images(_file(content, folder, "a.json"), folder))
+
+
+def _zip(content: bytes, folder: Path) -> object:
+    return unpack(_file(content, folder, "a.zip"), folder / "unpacked")
+
+
+def _submission(content: bytes, folder: Path) -> object:
+    path = _file(content, folder, "a.csv")
+    found: list[object] = []
+    for read in (
+        lambda: submission.read_submission(path, ["a.jpg", "b.jpg"]),
+        lambda: submission.read_solution(path),
+        lambda: submission.check_ready(path, ["a.jpg", "b.jpg"], ["w_1", "w_2"]),
+    ):
+        with suppress(WhaleidError):
+            found.append(read())
+    return found
+
+
+def _check(content: bytes, folder: Path) -> object:
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return params.check(document, folder / "params.yaml")
+
+
+def _image(content: bytes, folder: Path) -> object:
+    photo = decode(folder / "a.jpg", content=content)
+    if photo.width * photo.height > 2**22:  # that it is read in time is another test's
+        return None
+    return packed(photo, Packing(folder, None, None), 32, 16, 0.1, False)
+
+
+def _fingerprint(content: bytes, folder: Path) -> object:
+    return of_content(folder / "a.jpg", content)
+
+
+def _checkpoint(content: bytes, folder: Path) -> object:
+    said = checkpoint.loads(content, "a.pt")
+    try:
+        return checkpoint.from_checkpoint(said, "a.pt")
+    except WhaleidError:
+        return boxes.from_checkpoint(said, "a.pt")
+
+
+def _features(content: bytes, folder: Path) -> object:
+    return contents._features(_file(content, folder, "a.npz"), ["a.jpg", "b.jpg"])
+
+
+def _pictures(content: bytes, folder: Path) -> object:
+    _file(b"Image,Id,sha256,width,height,compared\na.jpg,w_1,00,60,40,1\n", folder, contents.PHOTOS)
+    _file(content, folder, contents.PICTURES)
+    return contents.pictures(folder)
+
+
+def _about(content: bytes, folder: Path) -> object:
+    _file(content, folder, contents.ABOUT)
+    return contents.read(folder)
+
+
+def _photos(content: bytes, folder: Path) -> object:
+    _file(content, folder, contents.PHOTOS)
+    return contents._photos(folder)
+
+
+class _Nobody(Recogniser):
+    """Answers as a recogniser does, without a network."""
+
+    def __init__(self) -> None:
+        """Need no bundle."""
+
+    def identify(self, photos: list[Photo], threshold: float | None = None) -> list[Answer]:  # type: ignore[override]
+        """Name nobody."""
+        return [Answer(photo.name, problem=f"{len(photo.content)} bytes") for photo in photos]
+
+
+def _request(content: bytes, folder: Path) -> object:
+    os.environ[serving.ALLOWED] = f"file://{folder} file:///proc/self/fd http:///x"
+    text = content.decode("latin-1")
+    found = []
+    for cell in (text, "file:" + text, f"file://{folder}/{text}"):
+        with suppress(WhaleidError):
+            found.append(serving.content(cell))
+    return found
+
+
+def _predict(content: bytes, folder: Path) -> object:
+    os.environ.pop(serving.ALLOWED, None)
+    cells: list[object] = [None, 1.5, content, *content.decode("latin-1").split("\n")]
+    return serving.Served(_Nobody()).predict(pd.DataFrame({"photo": cells}))
+
+
+@cache
+def _recogniser() -> Recogniser:
+    return Recogniser(contents.read(ROOT / "models/final.bundle"))
+
+
+def _identify(content: bytes, folder: Path) -> object:
+    cell = base64.b64encode(content).decode()
+    return serving.Served(_recogniser()).predict(pd.DataFrame({"photo": [cell, content.decode("latin-1")]}))
+
+
+def _reviewed(content: bytes, folder: Path) -> object:
+    """Do what `add` does with a reviewed table, but for the model."""
+    said = adding.read_reviewed(_file(content, folder, "a.csv"))
+    where = said["photo"].tolist()
+    prints = [Fingerprint(f"{row:064x}", 1, "JPEG", "L", 1, 1, b"") for row in range(len(said))]
+    known = pd.DataFrame({"Id": ["w_1", "w_2"], "sha256": ["0" * 64, "1" * 64]})
+    return adding._labels(said["whale"].str.strip().tolist(), where, prints, known)
+
+
+def _photo_seeds() -> list[bytes]:
+    found = []
+    for mode in ("L", "RGB", "RGBA", "P", "1", "CMYK", "I;16"):
+        for kind, options in (
+            ("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("GIF", {}), ("BMP", {}), ("WEBP", {}),
+            ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compression": "jpeg"}),
+        ):  # fmt: skip
+            file = io.BytesIO()
+            exif = Image.Exif()
+            exif[0x0112] = 6
+            try:
+                Image.new(mode, (12, 8), 1).save(file, kind, exif=exif, **options)
+            except (OSError, ValueError, KeyError):  # not all go together
+                continue
+            found.append(file.getvalue())
+    return found
+
+
+def _npz(**found: object) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **found)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def _npy(array: object) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def _features_seeds() -> list[bytes]:
+    unit = np.ones((1, 2, 2), np.float32)
+    return [_npz(embeddings=unit, centres=unit[:, :, None], classes=np.array(["w_1", "w_2"]))]
+
+
+def _zip_seeds() -> list[bytes]:
+    found = []
+    for kind in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        inner, outer = io.BytesIO(), io.BytesIO()
+        for file in (inner, outer):
+            with zipfile.ZipFile(file, "w", kind) as archive:
+                archive.writestr("train/a.jpg", b"a")
+                archive.writestr("train.csv", "Image,Id\na.jpg,w_1\n")
+                if file is outer:
+                    archive.writestr("test.zip", inner.getvalue())
+        found.append(outer.getvalue())
+    return found
+
+
+def _checkpoint_seeds() -> list[bytes]:
+    import torch
+
+    last = {"weight": torch.ones(2, 2)}
+    said = {"backbone": "squeezenet1_1", "fine": False, "embedding": 2, "classes": ["w_1", "w_2"], "photos": (8, 8, 1)}
+    said |= {"flip": "off", "centres": 1, "hidden": {"reduce.weight": torch.ones(2, 3)}, "last": last}
+    of_boxes = {"backbone": "squeezenet1_1", "fine": False, "turns": True, "squeezed": False, "weights": last}
+    return [checkpoint.dumps(said), checkpoint.dumps(of_boxes)]
+
+
+def _document() -> object:
+    return YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+def _about_seeds() -> list[bytes]:
+    document = _document()
+    assert isinstance(document, dict)
+    calibrated = {"method": "isotonic", "knots": [[-1, 0.1], [1, 0.9]]}
+    decision = {"weights": {"nearest": 1.0}, "bias": 0.0, "calibration": calibrated, "threshold_auto": 0.3}
+    about = {
+        **{"format": 1, "variant": "margin", "backbone": "resnet18", "calibrated_by": "margin", "threshold": 0.3},
+        **{"decision": decision, "neighbours": "exact", "dedup": document["dedup"], "pack": document["pack"]},
+        **{"networks": {"margin": {"zoom": 1.0, "tilt": 0.0}}, "figures": {"map5": 0.7}, "validation": "00"},
+        **{"files": {"margin.pt": 1}, "digest": "00"},
+    }
+    return [json.dumps(about).encode()]
+
+
+BOXES = ("Image,x0,y0,x1,y1,aspect", "a.jpg,0.1,0.2,0.9,0.8,1.5", "b.jpg,0,0,1,1,2")
+LISTED = (
+    "photo,whale,bbox,split", 'a.jpg,ann,"[1, 2, 30, 20]",train', "sub/b.jpg,bob,,test", "c\\d.png,new_whale,,query",
+)  # fmt: skip
+COCO = {
+    "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
+    "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 20], "identity": "ann"}],
+    "categories": [{"id": 1, "name": "ann"}, {"id": 2, "name": "bob"}],
+}
+YAMLS = (
+    b"threshold: auto\nseed: 1\nensemble: [margin, pairs]\ndata: {root: data}\n",
+    b"threshold: &a 0.2\nseed: *a\nfinal:\n  <<: {epochs: 3}\nwhen: 2001-12-14 21:59:43.1 -5\n",
+    b"!!python/object/apply:os.system ['id']\n",
+    b"a: !!binary aGk=\nb: !!set {x, y}\nc: !!float .inf\nd: !!int 0x_1f\n? [k]\n: |\n  text\n",
+)
+
+READERS = {
+    "table": Reader(_table, _csv("Image,Id,aspect", '"a.jpg","w_1",1', "b.jpg,007,"), 100_000),
+    "train.csv": Reader(
+        lambda content, folder: _catalogue(content, folder, "train.csv"), _csv("Image,Id", "a.jpg,w_1"), 20_000
+    ),
+    "boxes.csv": Reader(lambda content, folder: _catalogue(content, folder, "boxes.csv"), _csv(*BOXES), 20_000),
+    "params.yaml": Reader(
+        lambda content, folder: params.load(_file(content, folder, "params.yaml")), lambda: [*YAMLS], 40_000
+    ),
+    "params": Reader(_check, lambda: [json.dumps(_document()).encode()], 60_000),
+    "submission": Reader(_submission, _csv("Image,Id", "a.jpg,w_1 w_2", "b.jpg,new_whale"), 120_000),
+    "image": Reader(_image, _photo_seeds, 60_000),
+    "fingerprint": Reader(_fingerprint, _photo_seeds, 40_000),
+    "checkpoint": Reader(_checkpoint, _checkpoint_seeds, 20_000),
+    "packed": Reader(
+        lambda content, folder: np.array(arrays.mapped(_file(content, folder, "a.npy"), np.uint8, 4)[:1]),
+        lambda: [_npy(np.zeros((2, 3, 4, 1), np.uint8))],
+        50_000,
+    ),
+    "features": Reader(_features, _features_seeds, 30_000),
+    "pictures": Reader(
+        _pictures, lambda: [_npz(ends=np.array([0, 3]), pictures=np.frombuffer(b"abc", np.uint8))], 10_000
+    ),
+    "bundle.json": Reader(_about, _about_seeds, 100_000),
+    "photos.csv": Reader(
+        _photos, _csv("Image,Id,sha256,width,height,compared", "a.jpg,w_1,00,60,40,1", "b.jpg,w_2,01,6,4,0"), 10_000
+    ),
+    "listing": Reader(_listing, _csv(*LISTED), 30_000),
+    "coco": Reader(_coco, lambda: [json.dumps(COCO).encode()], 100_000),
+    "zip": Reader(_zip, _zip_seeds, 30_000),
+    "request": Reader(
+        _request, lambda: [b"aGk=", b"data:image/png;base64,aGk=", b"file:///x/../y%00", b"http://[::1]/a"], 200_000
+    ),
+    "predict": Reader(_predict, lambda: [b"aGk=\nfile:///etc/passwd\nhttp://x/"], 20_000),
+    "reviewed": Reader(_reviewed, _csv("photo,whale", "a.jpg,w_1", "b.jpg,new:w_9", "c.jpg,"), 30_000),
+    "identify": Reader(_identify, _photo_seeds, 1_000),
+}

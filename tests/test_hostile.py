@@ -1,0 +1,560 @@
+"""What strangers' files could do, each attack by name: it is refused, and nothing comes of it."""
+
+import io
+import json
+import os
+import struct
+import time
+import zipfile
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from pictures import picture
+from PIL import Image
+
+from whaleid import arrays, params
+from whaleid.bundle import contents, serving
+from whaleid.bundle.recogniser import Answer, Name, Photo, Same
+from whaleid.catalog import checks, coco, layout, listing
+from whaleid.catalog.table import read_table
+from whaleid.catalog.unpacking import unpack
+from whaleid.errors import WhaleidError, shown
+from whaleid.images.decode import decode
+from whaleid.images.fingerprint import of_content
+from whaleid.labels import NEW_WHALE
+from whaleid.model import boxes, checkpoint
+from whaleid.report import album, answers, page
+from whaleid.report.choice import Candidate, Shown
+from whaleid.stages import adding, additions, duplicates, identifying, importing
+from whaleid.stages.images import written
+
+FORMULAS = ["=cmd|'/C_calc'!A0", "+1", "-2", "@SUM(A1)", "\uff1d1"]
+MARKUP = '<script>alert(1)</script>"onmouseover="alert(1)\'<img/src=x/onerror=alert(1)>'
+ESCAPES = ["a\x1b]0;owned\x07.jpg", "a\x9b2J.jpg", "a\u202egpj.exe.jpg", "a\tb.jpg", "a\r\nb.jpg", "a\u2028b.jpg"]
+
+
+class Runs:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+def jpeg(**options: object) -> bytes:
+    file = io.BytesIO()
+    picture(1).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+# bombs
+
+
+def png_of(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def jpeg_of(width: int, height: int) -> bytes:
+    content = bytearray(jpeg())
+    at = content.index(b"\xff\xc0") + 5
+    content[at : at + 4] = struct.pack(">HH", height, width)
+    return bytes(content)
+
+
+def tiff_with_tiles(side: int) -> bytes:
+    tags = [(256, 3, 16), (257, 3, 16), (258, 3, 8), (259, 3, 5), (262, 3, 1), (277, 3, 1)]
+    tags += [(322, 4, side), (323, 4, side), (324, 4, 8), (325, 4, 7)]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    data = b"\x80\x0b\x60\x50\x38\x24\x16\0"
+    return b"II*\0" + struct.pack("<I", 16) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def jpeg_with_scans(count: int) -> bytes:
+    content = jpeg(progressive=True)
+    start = content.index(b"\xff\xda")
+    second = content.index(b"\xff\xc4", start)
+    return content[:start] + content[start:second] * count + content[second:]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (png_of(60_000, 60_000), "over the 100,000,000 pixels allowed"),
+        (png_of(10_001, 10_000), "10001 x 10000 pixels, over the 100,000,000 allowed"),
+        (jpeg_of(65_500, 65_500), "over the 100,000,000 pixels allowed"),
+        (b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;", "over the 100,000,000 pixels allowed"),
+        (tiff_with_tiles(30_000), "tiles of 30000 x 30000 pixels, over the 25,000,000 allowed"),
+        (jpeg_with_scans(2_000), "scans, over the 100 allowed: save the photo anew"),
+    ],
+)
+def test_a_small_file_that_asks_for_much_work_is_refused_at_once(content: bytes, said: str) -> None:
+    for read in (decode, of_content):
+        started = time.process_time()
+        with pytest.raises(WhaleidError, match=said):
+            read(Path("a.jpg"), content=content)
+        assert time.process_time() - started < 1
+    assert len(content) < 250_000
+
+
+def test_progressive_photos_as_programs_save_them_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(progressive=True))
+    assert decode(tmp_path / "a.jpg").size == (96, 64)
+    assert decode(tmp_path / "a.jpg", 16).size == (24, 16)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [(zipfile.ZIP_DEFLATED, "more than 20 times its size"), (zipfile.ZIP_BZIP2, "packed in a way that is not read")],
+)
+def test_zip_bombs_are_refused(tmp_path: Path, kind: int, said: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", kind) as archive, archive.open("train/a.jpg", "w") as file:
+        for _ in range(80):
+            file.write(bytes(2**20))
+    with pytest.raises(WhaleidError, match=said):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert not [*tmp_path.rglob("*.jpg")]
+
+
+@pytest.mark.parametrize("names", [["./a.jpg", "a.jpg"], ["a.jpg/b.jpg", "a.jpg"], [f"{'n' * 300}.jpg"]])
+def test_names_in_zip_files_that_clash_or_are_too_long_are_an_error(tmp_path: Path, names: list[str]) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, b"a")
+    with pytest.raises(WhaleidError, match=r"a\.zip: cannot be unpacked"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+def test_packed_arrays_are_refused(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", embeddings=np.zeros((1, 1000, 1000), np.float32))
+    assert (tmp_path / "a.npz").stat().st_size < 10_000
+    with pytest.raises(WhaleidError, match="it is packed, or holds its content twice"):
+        arrays.read(tmp_path / "a.npz", {"embeddings": "f"})
+
+
+def test_an_array_that_claims_more_than_its_file_holds_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((1, 2, 2, 1), np.uint8))
+    content = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(content.replace(b"(1, 2, 2, 1)", b"(9999999, 2, 2, 1)").replace(b" " * 6, b"", 1))
+    with pytest.raises(WhaleidError, match=r"a\.npy cannot be used"):
+        arrays.mapped(tmp_path / "a.npy", np.uint8, 4)
+
+
+# code
+
+
+def test_objects_in_arrays_are_not_unpickled(tmp_path: Path) -> None:
+    objects = np.array([Runs(tmp_path / "ran")], dtype=object)
+    np.savez(tmp_path / "a.npz", embeddings=objects)
+    np.save(tmp_path / "a.npy", objects)
+    with pytest.raises(WhaleidError, match="allow_pickle=False"):
+        arrays.read(tmp_path / "a.npz", {"embeddings": "f"})
+    with pytest.raises(WhaleidError, match=r"a\.npy cannot be used"):
+        arrays.mapped(tmp_path / "a.npy", np.uint8, 1)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, zipped: bool) -> None:
+    file = io.BytesIO()
+    torch.save({"backbone": Runs(tmp_path / "ran")}, file, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(WhaleidError, match=r"a\.pt cannot be read: it is cut off, or no file of tensors"):
+        checkpoint.loads(file.getvalue(), "a.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_packed_checkpoint_is_refused() -> None:
+    file = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(checkpoint.dumps({"a": torch.zeros(10**6)}))) as plain,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    assert len(file.getvalue()) < 10_000
+    with pytest.raises(WhaleidError, match="it is packed, or holds its content twice"):
+        checkpoint.loads(file.getvalue(), "a.pt")
+
+
+def described(**changes: object) -> dict[str, object]:
+    said = {"backbone": "squeezenet1_1", "fine": False, "embedding": 2, "classes": ["a"], "photos": (8, 8, 1)}
+    said |= {"flip": "off", "centres": 1, "hidden": {}, "last": {"weight": torch.ones(2, 1)}}
+    return said | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"backbone": 7}, "its classes or its last layer are amiss"),
+        ({"embedding": 10**9}, "its classes or its last layer are amiss"),
+        ({"embedding": -1}, "its classes or its last layer are amiss"),
+        ({"centres": -1}, "its classes or its last layer are amiss"),
+        ({"centres": True}, "its classes or its last layer are amiss"),
+        ({"classes": [["a"]]}, "its classes or its last layer are amiss"),
+        ({"hidden": None}, "its classes or its last layer are amiss"),
+        ({"hidden": {"a": "b"}}, "its weights are no plain tensors"),
+        ({"last": {"weight": torch.ones(1, 1).expand(2, 1)}}, "its weights are no plain tensors"),
+        ({"backbone": "regnet_y_128gf"}, "does not fit its backbone, regnet_y_128gf: it holds fewer weights"),
+        ({"backbone": "../../resnet18"}, "torchvision has no classification model"),
+    ],
+)
+def test_a_checkpoint_that_describes_no_network_is_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(WhaleidError, match=said):
+        checkpoint.from_checkpoint(described(**changes), "a.pt")
+
+
+ANYTHING = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=4),
+    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(key=some.sampled_from(checkpoint.KEYS), value=ANYTHING)
+def test_any_value_in_a_checkpoint_is_taken_or_refused(key: str, value: object) -> None:
+    for read, made in ((checkpoint.from_checkpoint, described(**{key: value})), (boxes.from_checkpoint, value)):
+        with pytest.raises(WhaleidError):  # there are no weights for a whole network
+            read(made, "a.pt")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("!!python/object/apply:os.mkdir [ran]", "could not determine a constructor"),
+        ("!!python/name:os.system", "could not determine a constructor"),
+        ("a: 2001-13-45", "month must be in 1..12"),
+        ("a: !!int x", "is no valid YAML"),
+        ("[" * 5000, "is no valid YAML"),
+        ("a: &a [*a]\nseed: *a", "seed: input should be a valid integer"),
+    ],
+)
+def test_yaml_that_is_more_than_values_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(text)
+    with pytest.raises(WhaleidError, match=said):
+        params.load(Path("params.yaml"))
+    assert [*tmp_path.iterdir()] == [tmp_path / "params.yaml"]
+
+
+def test_lists_that_name_each_other_are_not_written_out(tmp_path: Path) -> None:
+    laughs = "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+    (tmp_path / "params.yaml").write_text(laughs + "seed: *a29\n")
+    with pytest.raises(WhaleidError) as error:
+        params.load(tmp_path / "params.yaml")
+    assert len(str(error.value)) < 5000
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(document=some.dictionaries(some.sampled_from([*params.Params.model_fields, "x"]), ANYTHING))
+def test_any_document_is_parameters_or_told_what_is_wrong(document: dict[str, object]) -> None:
+    with pytest.raises(WhaleidError):
+        params.check(document, Path("params.yaml"))
+
+
+# paths
+
+
+@pytest.fixture
+def whales(tmp_path: Path) -> Path:
+    root = tmp_path / "whales"
+    (root / "train").mkdir(parents=True)
+    picture(1).save(root / "train/a.jpg")
+    picture(2).save(tmp_path / "secret.jpg")
+    return root
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "../../secret.jpg", "/etc/passwd", "..\\secret.jpg", ".."])
+def test_a_path_in_a_catalogues_table_is_refused(whales: Path, name: str) -> None:
+    (whales / "train.csv").write_text(f"Image,Id\na.jpg,w_1\n{name},w_2\n")
+    said = r"train\.csv: names that are no plain file names \(1\):\n  line 3:"
+    with pytest.raises(WhaleidError, match=said):
+        layout.read(whales)
+
+    class Known:
+        bundle = type("Bundle", (), {"photos": {"Image": np.array([])}})
+
+    with pytest.raises(WhaleidError, match=said):  # identify and add read no more than this table
+        additions.known(Known(), whales)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "/etc/passwd.jpg", f"{'n' * 300}/a.jpg", "a\0.jpg", "\ud800.jpg"])
+def test_a_path_in_coco_json_leads_nowhere(whales: Path, tmp_path: Path, name: str) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    document = {"images": [{"id": 1, "file_name": name}], "annotations": [{"image_id": 1, "identity": "ann"}]}
+    (source / "a.json").write_text(json.dumps(document))
+    with pytest.raises(WhaleidError, match=r"lie outside of|are not there|cannot have"):
+        importing.run(str(source / "a.json"), tmp_path / "to", listing.Columns(), None, False)
+    assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"images": [{"id": [1]}]}, {"annotations": [{"image_id": {}}]}, {"categories": [{"id": []}]}]
+)
+def test_ids_that_are_no_keys_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    document = {"images": [{"id": 1}], "annotations": [{"image_id": 1, "identity": "a"}], "categories": []} | change
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    with pytest.raises(WhaleidError, match="id, image_id, category_id are numbers or text"):
+        coco.images(tmp_path / "a.json", tmp_path)
+
+
+@pytest.mark.parametrize("box", [f"[{'9' * 400}, 0, 1, 1]", "[" * 5000, "{}", "true", "[1e999]"])
+def test_boxes_that_are_no_numbers_are_refused(tmp_path: Path, box: str) -> None:
+    (tmp_path / "a.csv").write_text(f'photo,whale,bbox\na.jpg,ann,"{box}"\n')
+    with pytest.raises(WhaleidError, match="boxes that cannot be read"):
+        listing.rows(tmp_path / "a.csv", listing.Columns())
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(cell=some.text("0123456789.eE_+- \u0661\uff11naif", max_size=6))
+def test_a_cell_of_a_box_is_a_number_to_all_or_to_none(tmp_path_factory: pytest.TempPathFactory, cell: str) -> None:
+    root = tmp_path_factory.mktemp("cells")
+    (root / "test").mkdir()
+    (root / "test/a.jpg").touch()
+    (root / "boxes.csv").write_text(f"Image,x0,y0,x1,y1\na.jpg,{cell},0,1,1\n", encoding="utf-8")
+    try:
+        (found,) = layout.read(root, unfinished=True).boxes["x0"]
+    except WhaleidError as error:
+        found = str(error)
+    if isinstance(found, str):
+        assert "boxes that are empty, or not inside their photo" in found
+    else:
+        assert 0 <= found == float(cell) < 1
+
+
+def test_links_that_lead_out_are_not_imported(whales: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source/ann"
+    source.mkdir(parents=True)
+    (source / "a.jpg").symlink_to(tmp_path / "secret.jpg")
+    with pytest.raises(WhaleidError, match="Photos that lie outside of"):
+        importing.run(str(tmp_path / "source"), tmp_path / "to", listing.Columns(), None, False)
+
+
+@pytest.mark.parametrize("cell", ["file://[::1/a.jpg", "http://[a/b", "file:///%00", "file:///loop/a.jpg", "file:"])
+def test_an_address_that_is_none_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.setenv(serving.ALLOWED, f"file://{tmp_path} http://a/")
+    with pytest.raises(WhaleidError, match=r"may not be read|cannot be read"):
+        serving.content(cell.replace("file:///loop", f"file://{tmp_path}/loop"))
+
+
+# polyglots
+
+
+def test_a_photo_that_is_a_zip_file_as_well_is_only_a_photo(tmp_path: Path) -> None:
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("../train.csv", "Image,Id\n")
+    source = tmp_path / "source/ann"
+    source.mkdir(parents=True)
+    (source / "a.jpg").write_bytes(jpeg() + inner.getvalue())
+    importing.run(str(tmp_path / "source"), tmp_path / "to", listing.Columns(), None, False)
+    assert sorted(path.name for path in (tmp_path / "to").rglob("*") if path.is_file()) == ["a.jpg", "train.csv"]
+    (tmp_path / "a.zip").write_bytes(jpeg() + inner.getvalue())
+    with pytest.raises(WhaleidError, match="names that lead out of the zip file"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+def test_a_picture_that_is_a_script_as_well_does_not_reach_a_page(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    picture(1).save(file, "GIF", comment=b"*/=1;alert('whale')//")
+    source = tmp_path / "source/ann"
+    source.mkdir(parents=True)
+    (source / "a.jpg").write_bytes(file.getvalue())
+    with pytest.raises(WhaleidError, match=r"a\.jpg: a GIF image; photos of a catalogue are JPEG or PNG"):
+        importing.run(str(tmp_path / "source"), tmp_path / "to", listing.Columns(), None, False)
+    picture(1).save(source / "b.png")
+    duplicates.run(
+        tmp_path / "source",
+        None,
+        tmp_path / "out",
+        params.Dedup(max_distance=8, max_error=0.1, turned=True, mirrored=False),
+    )
+    assert "alert('whale')" not in (tmp_path / "out/report.html").read_text()
+
+
+# spreadsheets
+
+
+@pytest.mark.parametrize("label", FORMULAS)
+def test_labels_and_names_that_a_spreadsheet_would_run_are_refused(whales: Path, tmp_path: Path, label: str) -> None:
+    (whales / "train.csv").write_text(f"Image,Id\na.jpg,{label}\n", encoding="utf-8")
+    with pytest.raises(WhaleidError, match=r"labels that a spreadsheet would run as a formula \(1\)"):
+        layout.read(whales)
+    (whales / "train.csv").write_text("Image,Id\na.jpg,w_1\n")
+    picture(3).save(whales / "train" / f"{label.replace('/', '')}.jpg")
+    with pytest.raises(WhaleidError, match=r"names that a spreadsheet would run as a formula \(1\)"):
+        layout.read(whales, unfinished=True)
+    source = tmp_path / "source" / label.replace("/", "")
+    source.mkdir(parents=True)
+    picture(4).save(source / "@b.jpg")
+    with pytest.raises(WhaleidError) as error:
+        importing.run(str(tmp_path / "source"), tmp_path / "to", listing.Columns(), None, False)
+    assert "Names of whales that a spreadsheet would run as a formula (1)" in str(error.value)
+    assert "Photos with names that a catalogue cannot have (1)" in str(error.value)
+
+
+class Fake:
+    """Knows one whale, whose photo is the same picture as every query."""
+
+    class bundle:
+        class about:
+            threshold = 0.5
+
+    def __init__(self, bundle: object) -> None:
+        """Take anything for a bundle."""
+
+    def identify(self, photos: list[Photo], threshold: float | None) -> list[Answer]:
+        """Answer each alike, but for those that are no photos."""
+        names = [Name("w_1", 0.75, "a.jpg"), Name(NEW_WHALE, 0.25, "")]
+        same = [Same("a.jpg", "w_1", 0, 0.0)]
+        return [
+            Answer(each.name, names, same)
+            if each.content[:2] == b"\xff\xd8"
+            else Answer(each.name, problem=f"{each.name}: bad")
+            for each in photos
+        ]
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(identifying, "Recogniser", Fake)
+    monkeypatch.setattr(identifying.contents, "read", lambda folder: None)
+    monkeypatch.setattr(identifying.contents, "pictures", lambda folder: {"a.jpg": jpeg()})
+    return tmp_path
+
+
+def test_tables_of_photos_anywhere_run_nothing_and_are_read_again(fake: Path) -> None:
+    names = [f"{each.replace('/', '')}.jpg" for each in FORMULAS]
+    for name in names:
+        Path(name).write_bytes(jpeg())
+    Path("=bad.jpg").write_bytes(b"none")
+    identifying.run([Path()], Path("model"), None, None, Path("a.csv"), Path("a.json"), Path("a.html"))
+    table = read_table(Path("a.csv"), ["photo", "whale", "label1", "same_as", "problem"])
+    assert {*table["photo"]} == {f"./{name}" for name in [*names, "=bad.jpg"]}
+    assert not [cell for row in table.itertuples(index=False) for cell in row if cell.startswith(checks.FORMULA)]
+    table["whale"] = "w_1"
+    table.to_csv("reviewed.csv", index=False)
+    again = adding.read_reviewed(Path("reviewed.csv"))["photo"]
+    assert [Path(photo).read_bytes()[:2] for photo in again] == [
+        Path(photo.removeprefix("./")).read_bytes()[:2] for photo in again
+    ]
+    assert {written(Path(photo)) for photo in again} == {*again}
+    duplicates.run(Path(), None, Path("out"), params.Dedup(max_distance=8, max_error=0.1, turned=True, mirrored=False))
+    for name in ("manifest.csv", "unreadable.csv"):
+        cells = Path("out", name).read_text(encoding="utf-8").replace("\n", ",").split(",")
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "@", "\uff1d", "-2"))]
+    (Path("reviewed.csv")).write_text("photo,whale\n=1.jpg,w_1\n")
+    with pytest.raises(WhaleidError, match=r"Paths that a spreadsheet would run"):
+        adding.read_reviewed(Path("reviewed.csv"))
+
+
+# terminals
+
+
+@pytest.mark.parametrize("name", ESCAPES)
+def test_names_that_would_steer_a_terminal_are_never_printed(
+    fake: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    Path("photos").mkdir()
+    Path("photos", name).write_bytes(jpeg())
+    Path("photos", "good.jpg").write_bytes(jpeg())
+    assert identifying.run([Path("photos")], Path("model"), None, None, Path("a.csv"), Path("a.json"), None) == 1
+    said = capsys.readouterr().out
+    assert said.replace("\n", "").isprintable()
+    assert f"{f'photos/{name}'!a}  not read: its name cannot be written to a csv file: rename it" in said
+    assert read_table(Path("a.csv"), ["photo"])["photo"].tolist() == [ascii(f"photos/{name}"), "photos/good.jpg"]
+    assert checks.unwritable(name)
+
+
+def test_a_name_that_is_no_text_is_told_of(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("photos").mkdir()
+    Path(os.fsdecode(b"photos/\xff.jpg")).write_bytes(jpeg())
+    assert identifying.run([Path("photos")], Path("model"), None, None, Path("a.csv"), None, Path("a.html")) == 1
+    assert "'photos/\\udcff.jpg'  not read: " in capsys.readouterr().out
+
+
+def test_errors_are_printed_without_control_characters() -> None:
+    assert shown("a\x1b[2Jb\nc\u202e\udcff é") == "a\\x1b[2Jb\nc\\u202e\\udcff é"
+
+
+def test_a_bundles_labels_are_fit_to_be_shown(tmp_path: Path) -> None:
+    for label in ["\x1b[2J", "=1+1", "", "\u202ea"]:
+        text = f"Image,Id,sha256,width,height,compared\na.jpg,{label},0,1,1,1\n"
+        (tmp_path / contents.PHOTOS).write_text(text, encoding="utf-8")
+        with pytest.raises(WhaleidError, match="holds files that do not go together"):
+            contents._photos(tmp_path)
+
+
+# pages
+
+
+class Parsed(HTMLParser):
+    """Notes the tags and attributes of a page, and what its texts say."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.links: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def harmless(html: str) -> None:
+    found = Parsed(html)
+    assert "script" not in found.tags
+    assert not [name for name in found.attributes if name.startswith("on")]
+    assert all(link.startswith("data:image/") for link in found.links)
+    assert MARKUP not in html
+    assert "&lt;script&gt;" in html  # it is there, as text
+
+
+def test_markup_in_labels_and_names_is_text_on_every_page() -> None:
+    small = {MARKUP: jpeg()}
+    cell = answers.Cell(MARKUP, MARKUP, MARKUP)
+    harmless(answers.render(MARKUP, [MARKUP], [answers.Row(cell, [cell, answers.Cell("", MARKUP, MARKUP)])], small))
+    strips = [album.Strip({MARKUP: MARKUP}, MARKUP)]
+    harmless(album.render(MARKUP, [MARKUP], {MARKUP: MARKUP}, [album.Sheet(MARKUP, MARKUP, strips)], small))
+    candidate = Candidate(MARKUP, 0.5, False)
+    shown_query = Shown(image=MARKUP, whale=MARKUP, truth=MARKUP, rank=2, candidates=[candidate])
+    sheet = page.Sheet(MARKUP, MARKUP, [(shown_query, [MARKUP])])
+    harmless(page.render(MARKUP, [MARKUP], {"map5": 0.5, MARKUP: 0.1}, [], [sheet], small))
+
+
+def test_a_variants_name_holds_no_markup() -> None:
+    """MLflow's summary.html and Markdown, and the comparison, show names of variants alone."""
+    from ruamel.yaml import YAML
+
+    document = YAML(typ="safe").load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
+    for name in (MARKUP, "[a](javascript:alert(1))", "../up", "a b"):
+        changed = document | {"variants": document["variants"] | {name: document["variants"]["margin"]}}
+        with pytest.raises(WhaleidError, match="this name is taken or holds more than letters, digits, - and _"):
+            params.check(changed, Path("params.yaml"))
+
+
+def test_a_picture_with_many_pixels_takes_bounded_memory() -> None:
+    """Of the largest photo allowed, decoding is bounded by the pixels, whatever the mode."""
+    file = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(file, "PNG")
+    assert len(file.getvalue()) < 20_000
+    assert decode(Path("a.png"), content=file.getvalue()).size == (10_000, 10_000)
