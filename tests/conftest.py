@@ -97,10 +97,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     It is shared: tests leave it as it is.
     """
+    folder = tmp_path_factory.mktemp("trained")
+    make_trained(folder)
+    return folder
+
+
+def make_trained(folder: Path) -> None:
+    """Run all that `final` needs in `folder`, on a sliver of which every photo has a box."""
     from whaleid import paths
     from whaleid.training import boxes
 
-    folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
@@ -121,7 +127,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             stage("embed", params, name)
         stage("predict", params, paths.FINAL)
         stage("bundle", params, paths.FINAL)
-    return folder
 
 
 def stage(name: str, *arguments: object) -> "Record | None":

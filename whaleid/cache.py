@@ -57,7 +57,12 @@ class Cache:
     def unchanged(self, file: Seen) -> Fingerprint | None:
         """Return the fingerprint of a file that has the path, size and time of change with which it was read."""
         wanted = f"select {NAMES} from photo where path = ? and length = ? and modified = ?"
-        row = self._connection.execute(wanted, file).fetchone()
+        try:
+            row = self._connection.execute(wanted, file).fetchone()
+        except sqlite3.Error as error:
+            self._connection.close()
+            self._connection = _nothing(error)
+            return None
         return None if row is None else Fingerprint(*row)
 
     def keep(self, found: Iterable[tuple[Seen, Fingerprint]]) -> None:
@@ -71,6 +76,10 @@ class Cache:
         except sqlite3.Error as error:
             print(f"{location()}: what photos are could not be kept ({error}).", file=sys.stderr)
 
+    def close(self) -> None:
+        """Let go of the store."""
+        self._connection.close()
+
 
 @contextmanager
 def opened() -> Iterator[Cache]:
@@ -80,8 +89,14 @@ def opened() -> Iterator[Cache]:
         connection = sqlite3.connect(location(), timeout=WAIT)
         connection.execute(SCHEMA)
     except (OSError, sqlite3.Error) as error:
-        print(f"{location()} cannot be used ({error}): photos are read anew.", file=sys.stderr)
-        connection = sqlite3.connect(":memory:")
-        connection.execute(SCHEMA)
-    with closing(connection):
-        yield Cache(connection)
+        connection = _nothing(error)
+    with closing(Cache(connection)) as kept:
+        yield kept
+
+
+def _nothing(error: Exception) -> sqlite3.Connection:
+    """Return an empty store, in memory, and say why."""
+    print(f"{location()} cannot be used ({error}): photos are read anew.", file=sys.stderr)
+    connection = sqlite3.connect(":memory:")
+    connection.execute(SCHEMA)
+    return connection

@@ -1,5 +1,6 @@
 """The command line: a command a stage, and a few for people. Heavy imports wait until a command needs them."""
 
+import errno
 import importlib
 import os
 import signal
@@ -156,11 +157,28 @@ def _mendable(error: Exception) -> str:
         return f"{error.filename} is not here: `dvc repro` makes it, with all that it needs."
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
-        return (
-            f"{error.strerror or error}{where}. Outputs are written whole or not at all; `dvc checkout` brings "
-            "back the last ones."
-        )
+        return f"{error.strerror or error}{where}. {_remedy(error)}"
     return str(error)
+
+
+def _remedy(error: OSError) -> str:
+    """Return what to do about an error of the system's."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            "Make room there (`dvc gc --workspace` takes what the present state does not need from DVC's cache) and "
+            "run the same command again. What was there before is whole."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return (
+            "See to it that you may read and write there, or name another place, and run the same command again. What "
+            "was there before is whole."
+        )
+    if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
+        return "A file is where a folder has to be, or a folder where a file has to be: move it away."
+    return (
+        "See whether there is room there, and whether the disk is sound. Outputs are written whole or not at all; `dvc "
+        "checkout` brings back the last ones."
+    )
 
 
 def _version(asked: bool) -> None:

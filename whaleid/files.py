@@ -3,6 +3,7 @@
 A kill or a full disk in mid-write leaves the last whole output where it was.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -19,8 +20,9 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
-        yield temporary
-        temporary.replace(path)
+        with _named(path, temporary):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -32,15 +34,35 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     before = folder.with_name(f".{folder.name}.{os.getpid()}.before")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
     try:
-        yield temporary
-        if folder.exists():
-            folder.replace(before)
-        temporary.replace(folder)
+        with _named(folder, temporary):
+            temporary.mkdir()
+            yield temporary
+            if folder.exists():
+                folder.replace(before)
+            try:
+                temporary.replace(folder)
+            except OSError:
+                if before.exists():
+                    before.replace(folder)
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(before, ignore_errors=True)
+
+
+@contextmanager
+def _named(path: Path, temporary: Path) -> Iterator[None]:
+    """Say of an error of writing that it is of `path`: `write` names no file, and nobody knows `temporary`."""
+    try:
+        yield
+    except OSError as error:
+        if type(error) is OSError and error.errno is None:  # of numpy
+            raise OSError(errno.EIO, f"Not written ({error})", str(path)) from error
+        unnamed = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+        if unnamed or (error.filename is not None and Path(error.filename).is_relative_to(temporary)):
+            error.filename = str(path)
+        raise
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:

@@ -11,11 +11,11 @@ import pandas as pd
 
 from whaleid.bundle import contents
 from whaleid.bundle.recogniser import Answer, Photo, Recogniser
+from whaleid.catalog.adding import Plan
 from whaleid.catalog.checks import FORMULA, unwritable
 from whaleid.catalog.entries import Entry, Source
 from whaleid.catalog.table import header, read_table
 from whaleid.errors import InputProblems, WhaleidError
-from whaleid.files import write_csv
 from whaleid.images.fingerprint import Fingerprint
 from whaleid.labels import NEW_WHALE
 from whaleid.progress import progress
@@ -54,17 +54,21 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path) -> 
     _refuse_contradictions(where, labels, answers)
     entries = [Entry(file, label, said) for file, label, said in zip(files, labels, where, strict=True)]
     about = recogniser.bundle.about
-    with importing.alone(catalogue):
-        done = importing.put(catalogue, [Source("reviewed photos", Path(Path.cwd().anchor), entries)])
+
+    def record(plan: Plan) -> dict[str, pd.DataFrame]:
         recorded = pd.DataFrame([evidence(answer) for answer in answers])
-        recorded.insert(0, "Image", done.plan.names)
+        recorded.insert(0, "Image", plan.names)
         recorded.insert(1, "Id", labels)
         recorded.insert(2, "by", by)
         recorded.insert(3, "at", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
         recorded.insert(4, "source", table["photo"].tolist())
         recorded.insert(5, "model", f"{about.variant} {about.digest[:16]}")
         recorded.insert(6, "threshold", f"{about.threshold:g}")
-        _record(catalogue / RECORD, recorded)
+        return {RECORD: _record(catalogue / RECORD, recorded)}
+
+    with importing.alone(catalogue):
+        source = Source("reviewed photos", Path(Path.cwd().anchor), entries)
+        done = importing.put(catalogue, [source], more=record)
     known = {each.label for each in done.held.photos}
     for name, label in done.plan.labels.items():
         print(f"{name}: {label}" + ("" if label in known or label == NEW_WHALE else ", a new whale"))
@@ -167,9 +171,9 @@ def _refuse_contradictions(where: Sequence[str], labels: Sequence[str], answers:
         raise InputProblems("The same picture under several labels", torn, remedy)
 
 
-def _record(path: Path, rows: pd.DataFrame) -> None:
-    """Add `rows` to the table at `path`, but for photos whose label it has already."""
+def _record(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the table at `path`, if there is one, with `rows`, but for photos whose label it has already."""
     if path.exists():
         before = read_table(path, header(path))
         rows = pd.concat([before, rows]).drop_duplicates(["Image", "Id"])
-    write_csv(rows.fillna(""), path)
+    return rows.fillna("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile
@@ -60,15 +61,26 @@ def _embedded(recogniser: Recogniser, files: Sequence[Path], prints: Sequence[Fi
     found = [_load(place, [*recogniser.bundle.networks]) for place in places]
     new = [row for row, each in enumerate(found) if each is None]
     starts = range(0, len(new), BATCH)
+    keeping = True
     for start in progress(starts, "photos added since, in batches", len(starts)):
         rows = new[start : start + BATCH]
         seen = recogniser.see([Photo(str(files[row]), files[row].read_bytes()) for row in rows])
         for place, row in enumerate(rows):
             each = {network: embeddings[:, place] for network, embeddings in seen.embeddings.items()}
             found[row] = each
-            with replacing(places[row]) as temporary:
-                np.savez(temporary, **each)  # type: ignore[arg-type]
+            keeping = keeping and _keep(places[row], each)
     return [each for each in found if each is not None]
+
+
+def _keep(place: Path, each: Embeddings) -> bool:
+    """Keep the embeddings of a photo at `place`; where that fails, say so, and return False."""
+    try:
+        with replacing(place) as temporary:
+            np.savez(temporary, **each)  # type: ignore[arg-type]
+    except OSError as error:
+        print(f"{place.parent}: what networks make of photos could not be kept ({error.strerror}).", file=sys.stderr)
+        return False
+    return True
 
 
 def _load(place: Path, networks: Sequence[str]) -> Embeddings | None:

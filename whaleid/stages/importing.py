@@ -6,8 +6,8 @@ import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -126,14 +126,22 @@ def _inner(folder: Path) -> Path:
     return folder
 
 
-def put(to: Path, sources: Sequence[Source], link: bool = False) -> Put:
+Tables = Mapping[str, pd.DataFrame]
+"""By the name of their csv file."""
+
+
+def put(
+    to: Path, sources: Sequence[Source], link: bool = False, more: Callable[[Plan], Tables] = lambda plan: {}
+) -> Put:
     """Put the photos of `sources` into the catalogue folder `to`, all or, where anything is wrong, none.
 
     A photo keeps its name; where another one has it, a part of its SHA-256 comes in. What is there already is skipped,
-    no label there changes, and the csv files are written last. Called while the folder is held `alone`.
+    no label there changes, and the csv files, with those that `more` makes of the plan, are written last. Called while
+    the folder is held `alone`.
 
     Raises:
         WhaleidError: photos, names, labels or boxes that cannot be taken, all of them.
+        OSError: something cannot be read or written.
     """
     tables, held = _held(to)
     entries = [entry for source in sources for entry in source.entries]
@@ -149,15 +157,30 @@ def put(to: Path, sources: Sequence[Source], link: bool = False) -> Put:
     if not found.labels and not any(each.label for each in held.photos):
         raise WhaleidError(f"There are no labelled photos, and none in {to}: a catalogue needs some.")
     written: Counter[Written] = Counter()
-    for (part, name), number in progress(found.files.items(), "photos written", len(found.files)):
-        file = entries[number].file
-        with replacing(to / part / name) as temporary:
-            written[_write(file, temporary, seen[number].sha256, link, file.is_relative_to(to / UNPACKED))] += 1
     submission = any(source.submission for source in sources)
-    for name, table in _extended(to, tables, found, held, submission).items():
-        write_csv(table, to / name)
+    changed = {**more(found), **_extended(to, tables, found, held, submission)}
+    with ExitStack() as renamed:  # at its end, csv files get their names in their order: the reverse of what is entered
+        try:
+            for (part, name), number in progress(found.files.items(), "photos written", len(found.files)):
+                file = entries[number].file
+                with replacing(to / part / name) as temporary:
+                    written[_write(file, temporary, seen[number].sha256, link, file.is_relative_to(to / UNPACKED))] += 1
+            for name, table in reversed(changed.items()):
+                write_csv(table, renamed.enter_context(replacing(to / name)))
+        except Exception:
+            _undo(to, found)
+            raise
     layout.read(to)
     return Put(found.names, found, held, written)
+
+
+def _undo(to: Path, plan: Plan) -> None:
+    """Take out the photos that were written: without their rows, `to` would be no catalogue."""
+    for part, name in plan.files:
+        (to / part / name).unlink(missing_ok=True)
+    for part in PARTS:
+        with suppress(OSError):  # it is not there, or holds others
+            (to / part).rmdir()
 
 
 def _checked(sources: Sequence[Source]) -> list[Seen]:
