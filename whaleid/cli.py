@@ -123,7 +123,7 @@ def _check_variant(stage: str, variant: str, settings: "Params") -> None:
 
 
 def _run(stage: str, variant: str | None = None) -> None:
-    from whaleid import params, paths
+    from whaleid import params, paths, strays
 
     settings = params.load(paths.PARAMS)
     if variant is not None:
@@ -140,6 +140,8 @@ def _run(stage: str, variant: str | None = None) -> None:
         if several > 1:
             launching.launch(several, [stage, variant])
             return
+    if ranks.first():
+        strays.sweep(Path(settings.data.root))
     arguments: list[object] = [settings] if variant is None else [settings, variant]
     if stage not in TRACKED:
         importlib.import_module(f"whaleid.stages.{stage}").run(*arguments)
