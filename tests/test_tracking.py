@@ -4,6 +4,7 @@ import hashlib
 import os
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -439,7 +440,12 @@ def test_processes_that_open_a_new_store_at_once_all_succeed(bare: Path) -> None
     }
     default = client().get_experiment("0").artifact_location
     assert default == (bare / "mlartifacts" / "0").as_uri()
-    assert sorted(path.name for path in bare.iterdir()) == ["mlflow.db", "mlflow.db.lock", "params.yaml"]
+    assert sorted(path.name for path in bare.iterdir()) == [
+        "mlflow.db",
+        "mlflow.db.lock",
+        "mlflow.running",
+        "params.yaml",
+    ]
 
 
 @pytest.mark.slow
@@ -503,3 +509,79 @@ def test_a_full_disk_leaves_no_half_made_store(bare: Path) -> None:
     assert sorted(path.name for path in bare.iterdir()) == ["mlflow.db.lock", "params.yaml"]
     track("dedup")
     assert runs()["dedup"].info.status == "FINISHED"
+
+
+KILLED = """
+import os, signal
+with tracking.run("train", "toy") as run:
+    run.log_epoch(1, {"loss": 2.0})
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_process_leaves_its_run_to_the_next_which_ends_it(project: Path) -> None:
+    assert finish(start(KILLED)) == (-signal.SIGKILL, "")
+    assert runs()["train toy"].info.status == "RUNNING"
+    [sign] = (project / "mlflow.running").iterdir()
+    heard = 1_700_000_000_000
+    os.utime(sign, ns=(heard * 10**6, heard * 10**6))
+    begun = runs()["train toy"].info.start_time
+    track("dedup")
+    found = runs()
+    # it was heard of before it began, as by another clock: it cannot have ended before
+    assert (found["train toy"].info.status, found["train toy"].info.end_time) == ("KILLED", begun)
+    assert found["dedup"].info.status == "FINISHED"
+    assert list((project / "mlflow.running").iterdir()) == []
+
+
+def test_a_killed_run_ends_when_it_was_last_heard_of(project: Path) -> None:
+    before = time.time_ns() // 1_000_000
+    finish(start(KILLED))
+    died = time.time_ns() // 1_000_000
+    track("dedup")
+    run = runs()["train toy"]
+    assert before <= run.info.start_time <= run.info.end_time <= died
+    # the parent was over when the process was killed: dedup has ended it since
+    assert runs()[md5("threshold: 0.2\n")[:7]].info.status == "FINISHED"
+
+
+def test_the_parent_of_another_execution_is_shown_as_killed(project: Path) -> None:
+    finish(start(KILLED))
+    write("params.yaml", "threshold: 0.3\n")
+    track("dedup")
+    found = runs()
+    assert found[md5("threshold: 0.2\n")[:7]].info.status == "KILLED"
+    assert found[md5("threshold: 0.3\n")[:7]].info.status == "FINISHED"
+
+
+def test_a_run_whose_process_is_there_goes_on(project: Path) -> None:
+    code = """
+with tracking.run("train", "toy") as run:
+    Path("begun").touch()
+    sys.stdin.read()
+"""
+    head = "import sys\nfrom pathlib import Path\nfrom whaleid import tracking\n"
+    path = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen([sys.executable, "-c", head + code], env=path, stdin=subprocess.PIPE)
+    until = time.monotonic() + 60
+    while not Path("begun").exists():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    track("dedup")
+    assert runs()["train toy"].info.status == "RUNNING"
+    process.communicate()
+    assert runs()["train toy"].info.status == "FINISHED"
+    assert list((project / "mlflow.running").iterdir()) == []
+
+
+def test_killed_runs_of_another_store_are_left_to_its_next_start(
+    project: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(start(KILLED))
+    shutil.copy(empty_store, "other.db")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
+        track("dedup")
+    assert runs()["train toy"].info.status == "RUNNING"
+    track("dedup")
+    assert runs()["train toy"].info.status == "KILLED"

@@ -272,7 +272,7 @@ def _done(stage: str, *arguments: object) -> "Record":
 
 
 def _run(stage: str, variant: str | None = None) -> None:
-    from whaleid import params, paths
+    from whaleid import params, paths, strays
 
     settings = params.load(paths.PARAMS)
     if variant is not None:
@@ -289,6 +289,8 @@ def _run(stage: str, variant: str | None = None) -> None:
         if several > 1:
             launching.launch(several, [stage, variant])
             return
+    if ranks.first():
+        strays.sweep(Path(settings.data.root))
     arguments: list[object] = [settings] if variant is None else [settings, variant]
     if stage not in TRACKED:
         _done(stage, *arguments)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from whaleid import files, loudness, paths, ranks
+from whaleid import alive, files, loudness, paths, ranks
 from whaleid.errors import WhaleidError
 from whaleid.record import Record
 from whaleid.summary import Summarise
@@ -37,11 +37,16 @@ if TYPE_CHECKING:
 EXPERIMENT = "whaleid"
 PARENT = "pipeline"
 """The stage that a parent is tagged with."""
+PARENT_RUN = "mlflow.parentRunId"
+PROCESS = "whaleid.process"
+"""The tag with the token of the sign of the process that began a run."""
 DESCRIPTION = "mlflow.note.content"
 """The tag whose Markdown MLflow shows at the top of a run."""
 CONTEXTS = {"train": "training", "calibrate": "validation", "predict": "validation"}
 """What a stage uses the manifest for; others only look at it."""
 REMEDY = "Mend that, name another store in MLFLOW_TRACKING_URI, or go without: WHALEID_TRACKING=off."
+SIGNS = "mlflow.running"
+"""The folder in DVC's root with a sign of each process that tracks."""
 LOCK_SECONDS = 120
 """How long a process waits while others open the store; making a new one takes seconds."""
 
@@ -67,7 +72,7 @@ def run(stage: str, variant: str | None = None, setting: str = "") -> Iterator[R
 
     The store is MLFLOW_TRACKING_URI, else `mlflow.db` in DVC's root, else in the working directory.
     Of several processes, the first one tracks. An exception of the block passes through unchanged, and the run is
-    marked as failed (or killed).
+    marked as failed (or killed). A process that is killed outright cannot do so: the next one of the same project does.
 
     Raises:
         WhaleidError: WHALEID_TRACKING is neither `on` nor `off`, or the store cannot be reached, read or
@@ -102,12 +107,14 @@ class MlflowRun(Run):
     parent: str
     stage: str
     variant: str | None
+    sign: alive.Sign
     epoch: int = 0
 
     def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         """Track the `figures` of `epoch` in the run."""
         self.epoch = epoch
         with mendable(self.uri):
+            self.sign.renew()
             self._log_batch(figures, {}, {})
 
     def log(self, record: Record) -> None:
@@ -143,9 +150,8 @@ class MlflowRun(Run):
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED; its parent ends with it, as the last of its stages so far."""
         with mendable(self.uri):
-            self.client.set_terminated(self.id, status)
-            if self.client.get_run(self.parent).info.lifecycle_stage == "active":  # else someone deleted it meanwhile
-                self.client.set_terminated(self.parent, status)
+            _terminate(self.client, self.id, self.parent, status)
+            self.sign.take_down()
 
     def _log_batch(
         self,
@@ -224,11 +230,34 @@ def _begin(stage: str, variant: str | None, setting: str) -> MlflowRun:
                 _make_or_check(database)
             client = MlflowClient(uri)
             experiment = _experiment(client, database)
-            parent = _parent(client, experiment, execution, shared)
+            _end_killed(client, experiment, uri)
+            sign = alive.Sign(_root() / SIGNS, _digest(uri))
+            own[PROCESS] = sign.token
+            parent = _parent(client, experiment, execution, shared, sign.token)
         tags = {key: value for key, value in {**shared, **own}.items() if value}
         name = " ".join(part for part in (stage, variant, setting) if part)
-        begun = client.create_run(experiment, run_name=name, tags={**tags, "mlflow.parentRunId": parent})
-    return MlflowRun(client, uri, experiment, begun.info.run_id, parent, stage, variant)
+        begun = client.create_run(experiment, run_name=name, tags={**tags, PARENT_RUN: parent})
+    return MlflowRun(client, uri, experiment, begun.info.run_id, parent, stage, variant, sign)
+
+
+def _end_killed(client: MlflowClient, experiment: str, uri: str) -> None:
+    """End, as KILLED, the runs that this project began and whose process is gone: when it was last heard of."""
+    for token, heard in alive.left_behind(_root() / SIGNS, _digest(uri)):
+        theirs = f"tags.`{PROCESS}` = '{token}' and attributes.status = 'RUNNING'"
+        for each in client.search_runs([experiment], theirs):
+            parent = each.data.tags.get(PARENT_RUN)
+            _terminate(client, each.info.run_id, parent, "KILLED", max(heard, each.info.start_time))
+
+
+def _terminate(client: MlflowClient, run: str, parent: str | None, status: str, ended: int | None = None) -> None:
+    """End a run and its parent, if it has one, at the time `ended` (milliseconds since 1970), else now."""
+    client.set_terminated(run, status, ended)
+    if parent is None:
+        return
+    known = client.get_run(parent).info
+    later = ended is not None and (known.end_time or 0) > ended  # another of its stages was the last
+    if known.lifecycle_stage == "active" and not later:  # else someone deleted it meanwhile
+        client.set_terminated(parent, status, ended)
 
 
 def store() -> tuple[str, Path | None]:
@@ -236,12 +265,15 @@ def store() -> tuple[str, Path | None]:
 
     A relative name is taken from DVC's root: a queued experiment's own working directory is thrown away.
     """
-    root = Path(os.environ.get("DVC_ROOT") or Path.cwd())
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     if not uri.startswith("sqlite:///"):
         return uri, None
-    database = root / uri.removeprefix("sqlite:///")
+    database = _root() / uri.removeprefix("sqlite:///")
     return f"sqlite:///{database}", database
+
+
+def _root() -> Path:
+    return Path(os.environ.get("DVC_ROOT") or Path.cwd())
 
 
 def alone(database: Path | None) -> FileLock | nullcontext[None]:
@@ -288,9 +320,9 @@ def _experiment(client: MlflowClient, database: Path | None) -> str:
     return str(found.experiment_id)
 
 
-def _parent(client: MlflowClient, experiment: str, name: str, shared: Mapping[str, str]) -> str:
+def _parent(client: MlflowClient, experiment: str, name: str, shared: Mapping[str, str], process: str) -> str:
     """Return the run that stands for the pipeline execution, begun and ended at once if there is none."""
-    tags = {**shared, "whaleid.stage": PARENT}
+    tags = {**shared, "whaleid.stage": PARENT, PROCESS: process}
     this = f"tags.`whaleid.key` = '{tags['whaleid.key']}' and tags.`whaleid.stage` = '{PARENT}'"
     found = client.search_runs([experiment], this, max_results=1)
     if found:
