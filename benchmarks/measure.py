@@ -27,6 +27,7 @@ class Cost:
 
     seconds: float
     peak_gib: float  # resident memory of it and its children together; pages that they share count for each
+    own_gib: float  # the same without files that are mapped, of which the system lets go when memory is short
 
 
 def limit_cores(count: int) -> None:
@@ -71,7 +72,7 @@ def run(folder: Path, *command: str) -> Cost:
         environment.pop(tracked, None)
     started = time.perf_counter()
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=sys.stderr)
-    peak, done = [0], threading.Event()
+    peak, done = [0, 0], threading.Event()
     watcher = threading.Thread(target=_watch, args=(psutil.Process(process.pid), peak, done))
     watcher.start()
     code = process.wait()
@@ -80,7 +81,7 @@ def run(folder: Path, *command: str) -> Cost:
     watcher.join()
     if code:
         raise subprocess.CalledProcessError(code, command)
-    return Cost(seconds, peak[0] / GIB)
+    return Cost(seconds, peak[0] / GIB, peak[1] / GIB)
 
 
 def runs(store: Path, asked: str = "") -> "list[Run]":
@@ -95,10 +96,10 @@ def runs(store: Path, asked: str = "") -> "list[Run]":
 
 def _watch(process: psutil.Process, peak: list[int], done: threading.Event) -> None:
     while not done.wait(SECONDS):
-        total = 0
         try:
-            for each in [process, *process.children(recursive=True)]:
-                total += each.memory_info().rss
+            found = [each.memory_info() for each in [process, *process.children(recursive=True)]]
         except psutil.NoSuchProcess:
             continue  # it ended while we looked
-        peak[0] = max(peak[0], total)
+        peak[0] = max(peak[0], sum(each.rss for each in found))
+        # where the system does not tell the two apart, all is its own
+        peak[1] = max(peak[1], sum(each.rss - getattr(each, "shared", 0) for each in found))

@@ -13,6 +13,7 @@ from whaleid.identify import calibrating
 from whaleid.identify.calibration import Calibration, Method, features
 from whaleid.identify.decision import Best, Decision, best
 from whaleid.identify.fitting import fit_fusions
+from whaleid.identify.fusion import Table
 from whaleid.identify.threshold import best_threshold, threshold_curve
 from whaleid.identify.validation import importance
 
@@ -27,8 +28,8 @@ class Queries:
     """(Q,) of `parts.parts`."""
     whales: npt.NDArray[np.str_]
     """(W,) the candidates, sorted."""
-    table: npt.NDArray[np.float32]
-    """(K, Q, W + 1), the scores of every candidate."""
+    table: Table
+    """K of (Q, W + 1), the scores of every candidate."""
     density: npt.NDArray[np.float64]
     """(Q,) of `similarity.density`."""
     unknown_share: float

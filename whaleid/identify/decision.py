@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from whaleid.identify import calibration
 from whaleid.identify.calibration import Calibration
-from whaleid.identify.fusion import Fusion, exponentials, logits
+from whaleid.identify.fusion import Fusion, Table, exponentials, logits
 from whaleid.identify.ranking import leading
 
 BLOCK = 2**18
@@ -44,9 +44,7 @@ class Decision:
             "threshold_auto": self.threshold,
         }
 
-    def best(
-        self, table: npt.NDArray[np.float32], whales: npt.NDArray[np.str_], density: npt.NDArray[np.float64]
-    ) -> Best:
+    def best(self, table: Table, whales: npt.NDArray[np.str_], density: npt.NDArray[np.float64]) -> Best:
         """Return the best whales with calibrated probabilities; `table` is (K, Q, W + 1), `density` (Q,)."""
         (found,) = best(table, whales, [self.fusion])
         return Best(found.labels, *self.calibration.apply(found.values, found.whales, density))
@@ -58,16 +56,16 @@ def from_json(said: Mapping[str, Any]) -> Decision:
     return Decision(fusion, calibration.from_json(said["calibration"]), said["threshold_auto"])
 
 
-def best(table: npt.NDArray[np.float32], whales: npt.NDArray[np.str_], fusions: Sequence[Fusion]) -> list[Best]:
-    """Return the best of `whales` (W,) as each of `fusions` weighs the scores of a `table` (K, Q, W + 1).
+def best(table: Table, whales: npt.NDArray[np.str_], fusions: Sequence[Fusion]) -> list[Best]:
+    """Return the best of `whales` (W,) as each of `fusions` weighs the scores of a `table`, K of (Q, W + 1).
 
-    One pass over the table serves all of them.
+    One pass over the table serves all of them; of it, a block of queries is held at a time.
     """
-    scores, queries, candidates = table.shape
+    scores, (queries, candidates) = len(table), table[0].shape
     several = max(1, BLOCK // (scores * candidates))
     found: list[list[Best]] = [[] for _ in fusions]
     for first in range(0, queries, several):
-        block = np.ascontiguousarray(table[:, first : first + several])
+        block = np.stack([each[first : first + several] for each in table])
         for fusion, blocks in zip(fusions, found, strict=True):
             summed = logits(block, fusion)
             labels, leads = leading(summed[:, :-1], whales)  # by logits: far behind, exponentials are all the same

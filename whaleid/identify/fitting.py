@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from whaleid.identify.fusion import FAR, Fusion
+from whaleid.identify.fusion import FAR, Fusion, Table
 
 START = 10.0
 """Of every weight: where one stays of which validation tells nothing, as of duplicates where it has none."""
@@ -47,19 +47,15 @@ class Look:
     curvature: Floats
 
 
-def fit_fusion(
-    names: Sequence[str], table: npt.NDArray[np.float32], truth: npt.NDArray[np.int64], importance: Floats
-) -> Fusion:
+def fit_fusion(names: Sequence[str], table: Table, truth: npt.NDArray[np.int64], importance: Floats) -> Fusion:
     """Return the first of `fit_fusions`, for one `importance` (Q,)."""
     return fit_fusions(names, table, truth, importance[None])[0]
 
 
-def fit_fusions(
-    names: Sequence[str], table: npt.NDArray[np.float32], truth: npt.NDArray[np.int64], importances: Floats
-) -> list[Fusion]:
+def fit_fusions(names: Sequence[str], table: Table, truth: npt.NDArray[np.int64], importances: Floats) -> list[Fusion]:
     """Return, for each row of `importances`, the weights of the scores and the bias of least log loss.
 
-    `table` is (K, Q, W + 1), the scores named; `truth` (Q,) the column of each query's true candidate; `importances`
+    `table` is the scores named, K of (Q, W + 1); `truth` (Q,) the column of each query's true candidate; `importances`
     (F, Q) how much its loss counts in each of the fits, 1 in sum. Weights are 0 or more. The loss is convex, and the
     search the same every time: Newton's method, each step to the lowest allowed point of a parabola and halved until
     it helps (Nocedal and Wright, *Numerical Optimization*, 2006, chapters 3 and 16). The first fit is sought from doubt
@@ -85,14 +81,15 @@ def fit_fusions(
 
 def _cells(importances: Floats) -> Cells:
     counts, cell = np.unique(importances.T, axis=0, return_inverse=True)
-    return {tuple(each.tolist()): np.flatnonzero(cell.ravel() == index) for index, each in enumerate(counts)}
+    found = {tuple(each.tolist()): np.flatnonzero(cell.ravel() == index) for index, each in enumerate(counts)}
+    return {counts: rows for counts, rows in found.items() if any(counts)}
 
 
 def _search(
     point: Floats,
     seen: dict[tuple[float, ...], Look] | None,
     fit: int,
-    table: npt.NDArray[np.float32],
+    table: Table,
     truth: npt.NDArray[np.int64],
     cells: Cells,
     enough: float,
@@ -164,27 +161,23 @@ def _step(here: Look, point: Floats, least: Floats) -> Floats:
     return np.clip(step, low, high)
 
 
-def _seen(
-    point: Floats, table: npt.NDArray[np.float32], truth: npt.NDArray[np.int64], cells: Cells
-) -> dict[tuple[float, ...], Look]:
+def _seen(point: Floats, table: Table, truth: npt.NDArray[np.int64], cells: Cells) -> dict[tuple[float, ...], Look]:
     return {counts: _look(point, table, truth, rows) for counts, rows in cells.items()}
 
 
-def _look(
-    point: Floats, table: npt.NDArray[np.float32], truth: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
-) -> Look:
+def _look(point: Floats, table: Table, truth: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> Look:
     """Return the sum of the log loss of some queries, without the ridge.
 
     With a candidate's attributes z (its scores, and 1 for `new_whale`), the slope is E[z] less that of the true
     candidate, the curvature E[zz'] - E[z]E[z]', where E is the expectation by the probabilities.
     """
-    scores, _, candidates = table.shape
+    scores, candidates = len(table), table[0].shape[1]
     weights, bias = point[:-1].astype(np.float32), np.float32(point[-1])
     loss, slope, curvature = 0.0, np.zeros(scores + 1), np.zeros((scores + 1, scores + 1))
     several = max(1, BLOCK // (scores * candidates))
     for first in range(0, len(rows), several):
         of = rows[first : first + several]
-        block, true = table[:, of], truth[of]  # (K, B, W + 1), (B,)
+        block, true = np.stack([each[of] for each in table]), truth[of]  # (K, B, W + 1), (B,)
         queries = np.arange(len(of))
         flat = block.reshape(scores, -1)
         likely = (weights @ flat).reshape(len(of), candidates)

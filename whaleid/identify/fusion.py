@@ -4,12 +4,14 @@ McFadden, "Conditional logit analysis of qualitative choice behavior", in Zaremb
 1974: of alternatives with attributes, one is chosen with a probability that is the softmax of their weighted sums.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+Table = npt.NDArray[np.float32] | Sequence[npt.NDArray[np.float32]]
+"""Scores of every query for every candidate, (K, Q, W + 1), or K of (Q, W + 1): of some scores without a copy."""
 FAR = np.float32(-60)
 """Of a logit: below it, exponentials soon are numbers that processors are slow with, and none that count."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,6 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from whaleid import files, paths
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 
 COMPARED = ["map5", "map5_no_duplicates", "map5_known"]
 """The figures of each score alone, which is not calibrated: a threshold in its own units ranks as well."""
+
+HELD = 2**30
+"""Bytes of scores that are held in memory; more lie in a file."""
 
 
 def run(params: Params, variant: str) -> Record:
@@ -48,12 +54,13 @@ def run(params: Params, variant: str) -> Record:
     images, photos = asked["Image"].tolist(), validation.gallery(split, held_out=False)
     part = parts(images, asked["role"].tolist(), clusters(asked, groups))
     whales = np.unique(photos["Id"].to_numpy(dtype=np.str_))
-    table = np.empty((len(names), len(images), len(whales) + 1), dtype=np.float32)
+    table = _room(len(names), (len(images), len(whales) + 1))
     density: list[float] = []
     by_centroid: list[list[str]] = []
     among = networks.among(photos, params.neighbours)
     for scores in among.scores(names, images, validation.duplicate_evidence(asked, groups), by_centroid=True):
-        table[:, len(density) : len(density) + len(scores.density)] = scores.table
+        for each, found in zip(table, scores.table, strict=True):
+            each[len(density) : len(density) + len(scores.density)] = found
         density += scores.density.tolist()
         by_centroid += scores.by_centroid.tolist()
     queries = crossfit.Queries(asked, part, whales, table, np.array(density), *shares)
@@ -97,14 +104,29 @@ def run(params: Params, variant: str) -> Record:
     )
 
 
+def _room(scores: int, shape: tuple[int, int]) -> list[npt.NDArray[np.float32]]:
+    """Return room for `scores` arrays of a `shape`, float32: beyond `HELD` in a file without a name beside the outputs.
+
+    The system keeps of it in memory what it has room for, and takes it away with this process.
+    """
+    size = shape[0] * shape[1] * np.dtype(np.float32).itemsize
+    if scores * size <= HELD:
+        return [np.empty(shape, dtype=np.float32) for _ in range(scores)]
+    folder = paths.calibration("any").parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.truncate(scores * size)
+        if hasattr(os, "posix_fallocate"):  # that there is no space left is told now, by an error
+            os.posix_fallocate(file.fileno(), 0, scores * size)
+        return [np.memmap(file, np.float32, "r+", offset=number * size, shape=shape) for number in range(scores)]
+
+
 def _fit(queries: crossfit.Queries, names: Sequence[str], chosen: Sequence[str]) -> crossfit.Fitted:
     """Fit by some of the scores, of which `queries` has those named; calibrate where they are all of them."""
     if chosen == names:
         return crossfit.fit(chosen, queries)
-    first, last = names.index(chosen[0]), names.index(chosen[-1]) + 1
-    beside = chosen == names[first:last]  # then they need no copy
-    of = slice(first, last) if beside else [names.index(name) for name in chosen]
-    return crossfit.fit(chosen, replace(queries, table=queries.table[of]), ["none"])
+    table = [queries.table[names.index(name)] for name in chosen]
+    return crossfit.fit(chosen, replace(queries, table=table), ["none"])
 
 
 def _compared(answers: pd.DataFrame, shares: tuple[float, float]) -> dict[str, float]:

@@ -1,0 +1,97 @@
+"""How fast `whaleid identify` answers: the first photo of a fresh process, and a folder of photos.
+
+    python benchmarks/identify.py [--sizes sample,real] [--runs 5] [--photos 300]
+
+Makes bundles of two networks that have learnt next to nothing, which changes no speed, on the drawn catalogue in a
+clean clone: at the sample's size (resnet18, 96x48) and at that of the preset `real` (mobilenet_v2, 144x108). Prints the
+median of the first answers, and how many photos a second follow; beside them the load of the machine, as others may
+work on it. Two cores are used. The last line is one JSON object.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from measure import Cost, clone, limit_cores, run
+from ruamel.yaml import YAML
+
+PRESETS = {"sample": [], "real": ["--root", "data/sample", "--backbone", "mobilenet_v2", "--weights", "none"]}
+MODEL = "models/ensemble.bundle"
+SHORT = "from whaleid.cli import main; from whaleid.training import boxes; boxes.STEPS = 20; main()"
+"""Runs a command with a box network that learns for seconds."""
+
+
+def main() -> None:
+    """Measure, print a table, and one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="sample,real", help="of sample and real, with a comma between")
+    parser.add_argument("--runs", type=int, default=5, help="of each command")
+    parser.add_argument("--photos", type=int, default=300, help="in the folder; those drawn, several times if need be")
+    arguments = parser.parse_args()
+    limit_cores(2)
+    figures = {}
+    for size in arguments.sizes.split(","):
+        with tempfile.TemporaryDirectory() as temporary:
+            project = Path(temporary) / "project"
+            make_bundle(project, size)
+            figures[size] = found = measure(project, arguments.runs, arguments.photos)
+        print(
+            f"{size:8} first answer {found['first']:.2f} s, then {found['photos_per_second']:.0f} photos/s; "
+            f"{found['gib']:.2f} GiB; load of the machine {found['load']:.1f}",
+            flush=True,
+        )
+    print(json.dumps(figures))
+
+
+def make_bundle(project: Path, size: str) -> None:
+    """Make a clone in the folder `project` and there, at a preset's size, a bundle of two networks."""
+    clone(project)
+    python = [sys.executable, "-m", "whaleid"]
+    run(project, *python, "preset", size, *PRESETS[size])
+    yaml, path = YAML(), project / "params.yaml"
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    for variant in document["ensemble"]:
+        document["variants"][variant] |= {"init": "backbone", "epochs": 1, "whales": 40, "photos": 4}
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(document, file)
+    for stage in ("sample", "catalog", "dedup", "split", "backbone"):
+        run(project, *python, stage)
+    run(project, sys.executable, "-c", SHORT, "boxes")
+    run(project, *python, "pack")
+    for variant in document["ensemble"]:
+        run(project, *python, "train", variant)
+        run(project, *python, "embed", variant)
+    for stage in ("calibrate", "predict", "bundle"):
+        run(project, *python, stage, "ensemble")
+
+
+def measure(project: Path, runs: int, photos: int) -> dict[str, float]:
+    """Return seconds of the first answer, photos a second after it, and memory, medians of `runs`; and the load."""
+    folder = project / "asked"
+    folder.mkdir()
+    drawn = sorted((project / "data/sample/test").iterdir())
+    for number in range(photos):
+        shutil.copy(drawn[number % len(drawn)], folder / f"{number:05}.jpg")
+    before = os.getloadavg()[0]
+    ones = [_identify(project, folder / "00000.jpg") for _ in range(runs)]
+    alls = [_identify(project, folder) for _ in range(runs)]
+    first, whole = median(one.seconds for one in ones), median(each.seconds for each in alls)
+    return {
+        "first": round(first, 2),
+        "photos_per_second": round((photos - 1) / (whole - first), 1),
+        "gib": round(median(each.peak_gib for each in alls), 2),
+        "load": round(before, 1),
+    }
+
+
+def _identify(project: Path, photos: Path) -> Cost:
+    return run(project, sys.executable, "-m", "whaleid", "identify", str(photos), "--model", MODEL)
+
+
+if __name__ == "__main__":
+    main()
