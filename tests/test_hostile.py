@@ -536,7 +536,7 @@ def test_markup_in_labels_and_names_is_text_on_every_page() -> None:
     strips = [album.Strip({MARKUP: MARKUP}, MARKUP)]
     harmless(album.render(MARKUP, [MARKUP], {MARKUP: MARKUP}, [album.Sheet(MARKUP, MARKUP, strips)], small))
     candidate = Candidate(MARKUP, 0.5, False)
-    shown_query = Shown(image=MARKUP, whale=MARKUP, truth=MARKUP, rank=2, candidates=[candidate])
+    shown_query = Shown(image=MARKUP, whale=MARKUP, truth=MARKUP, candidates=(candidate,))
     sheet = page.Sheet(MARKUP, MARKUP, [(shown_query, [MARKUP])])
     harmless(page.render(MARKUP, [MARKUP], {"map5": 0.5, MARKUP: 0.1}, [], [sheet], small))
 
