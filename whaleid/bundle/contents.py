@@ -78,7 +78,7 @@ class About(Section):
     neighbours: Literal["exact", "approximate"]
     dedup: Dedup
     pack: Pack
-    networks: Annotated[dict[Network, View], Field(min_length=1)]  # by name; files are called by the last part of it
+    networks: Annotated[dict[Network, View], Field(min_length=1)]  # a network's files have its last part
     figures: dict[str, float]  # of `calibrated_by`, as in `paths.metrics`
     validation: str  # a digest of the photos that they were measured on
     files: dict[str, int] = Field(default_factory=dict)  # bytes of each, by name
