@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 MEMORY = 1536
-"""MiB of resident memory that a reader's process may take; 800 of these are torch, pandas and code made to tell its coverage."""
+"""MiB of resident memory that a reader's process may take; 800 are torch, pandas and code that tells its coverage."""
 SECONDS = 1.0
 LONGEST = 20_000
 """Bytes of a case."""

@@ -9,7 +9,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 
 
 def written(path: Path) -> str:
-    """Return `path` as tables and pages have it: where a spreadsheet would run it, `./`, which changes nothing, before."""
+    """Return `path` as tables and pages have it: where a spreadsheet would run it, with `./` before, the same path."""
     return f"./{path}" if str(path).startswith(FORMULA) else str(path)
 
 
