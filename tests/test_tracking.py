@@ -435,7 +435,10 @@ def test_processes_that_open_a_new_store_at_once_all_succeed(bare: Path) -> None
     }
     default = client().get_experiment("0").artifact_location
     assert default == (bare / "mlartifacts" / "0").as_uri()
-    assert sorted(path.name for path in bare.iterdir()) == ["mlflow.db", "mlflow.db.lock", "mlflow.running", "params.yaml"]
+    assert sorted(path.name for path in bare.iterdir()) == [
+        *("mlflow.db", "mlflow.db.lock", "mlflow.running"),
+        "params.yaml",
+    ]
 
 
 @pytest.mark.slow
@@ -485,6 +488,14 @@ with tracking.run("predict", own) as run:
         processes = [start(code, "a", "b"), start(code, "b", "a")]
         assert [finish(process) for process in processes] == [(0, "")] * 2
     assert [len(runs()[f"predict {name}"].inputs.dataset_inputs) for name in "ab"] == [40] * 2
+
+
+@pytest.mark.slow
+def test_a_kill_while_the_store_is_made_leaves_nothing_behind(bare: Path) -> None:
+    for name in (".mlflow.999999999.partial.db", ".mlflow.999999999.partial.db-journal"):
+        (bare / name).touch()
+    track("dedup")
+    assert [path.name for path in bare.iterdir() if "partial" in path.name] == []
 
 
 @pytest.mark.slow

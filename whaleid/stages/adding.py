@@ -27,6 +27,8 @@ was answered with before it was known, and the closest labelled photo that is th
 NEW = "new"
 """What a reviewer writes for a whale that the catalogue has not, alone or before a label: `new:LABEL`."""
 BATCH = 16
+WAIT = 120
+"""Seconds for another to finish adding."""
 
 
 def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path) -> None:
@@ -49,14 +51,15 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path) -> 
     files = [photos / photo for photo in table["photo"]]
     where = [f"{reviewed}, line {line}: {photo!r}" for line, photo in table["photo"].items()]
     prints = _read(files, where)
-    # what the model says without these photos is the evidence
-    recogniser, _ = additions.known(Recogniser(contents.read(model)), catalogue)
-    labels = _labels(table["whale"].str.strip().tolist(), where, prints, recogniser.bundle.photos)
-    answers = _asked(recogniser, files)
-    _refuse_contradictions(where, labels, answers)
-    entries = [Entry(file, label, said) for file, label, said in zip(files, labels, where, strict=True)]
-    about = recogniser.bundle.about
-    with importing.alone(catalogue):
+    # another reviewer's photos of just now count as well, for what contradicts and for what the model says
+    with importing.alone(catalogue, WAIT):
+        # what the model says without these photos is the evidence
+        recogniser, _ = additions.known(Recogniser(contents.read(model)), catalogue)
+        labels = _labels(table["whale"].str.strip().tolist(), where, prints, recogniser.bundle.photos)
+        answers = _asked(recogniser, files)
+        _refuse_contradictions(where, labels, answers)
+        entries = [Entry(file, label, said) for file, label, said in zip(files, labels, where, strict=True)]
+        about = recogniser.bundle.about
         done = importing.put(catalogue, [Source("reviewed photos", Path(Path.cwd().anchor), entries)])
         recorded = pd.DataFrame([evidence(answer) for answer in answers])
         recorded.insert(0, "Image", done.plan.names)
