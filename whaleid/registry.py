@@ -94,26 +94,33 @@ def register(run: tracking.Run, folder: Path, alias: str | None) -> Version:
         there = _read(_by_alias(run.client, CHAMPION))
         if there is not None and there.digest == about.digest and alias in (None, CHAMPION):
             return there
-        deserved, why = standing(about, there)
-        if alias not in (None, deserved):
-            why = f"asked for; by itself it is a {deserved}: {why}"
         model = _logged(run, folder, about)
-        tags = {
-            "whaleid.variant": about.variant,
-            "whaleid.digest": about.digest,
-            "whaleid.validation": about.validation,
-            "whaleid.alias": alias or deserved,
-            "whaleid.why": why,
-            **({"whaleid.map5": str(about.figures["map5"])} if "map5" in about.figures else {}),
-        }
-        _ensure(run.client)
-        made = run.client.create_model_version(
-            NAME, f"models:/{model}", run.id, tags=tags, description=f"{about.variant}: {why}", model_id=model
-        )
-        run.client.set_registered_model_alias(NAME, alias or deserved, made.version)
-        found = _read(made)
+        # that took a while, and others may have registered theirs: only one at a time asks who is champion, and answers
+        with tracking.alone(tracking.store()[1]):
+            found = _read(_version(run, model, about, alias))
     assert found is not None
     return found
+
+
+def _version(run: tracking.MlflowRun, model: str, about: About, alias: str | None) -> ModelVersion:
+    """Make a version of the logged `model`, and give it an alias."""
+    deserved, why = standing(about, _read(_by_alias(run.client, CHAMPION)))
+    if alias not in (None, deserved):
+        why = f"asked for; by itself it is a {deserved}: {why}"
+    tags = {
+        "whaleid.variant": about.variant,
+        "whaleid.digest": about.digest,
+        "whaleid.validation": about.validation,
+        "whaleid.alias": alias or deserved,
+        "whaleid.why": why,
+        **({"whaleid.map5": str(about.figures["map5"])} if "map5" in about.figures else {}),
+    }
+    _ensure(run.client)
+    made = run.client.create_model_version(
+        NAME, f"models:/{model}", run.id, tags=tags, description=f"{about.variant}: {why}", model_id=model
+    )
+    run.client.set_registered_model_alias(NAME, alias or deserved, made.version)
+    return made
 
 
 def fetched(uri: str) -> Path:

@@ -289,6 +289,9 @@ def _make_or_check(database: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     if not database.exists():
+        # of kills in this very place, where there is one process at a time
+        for stray in database.parent.glob(f".{database.stem}.*.partial{database.suffix}*"):
+            stray.unlink()
         with files.replacing(database) as new:
             SqlAlchemyStore(f"sqlite:///{new}", _artifacts(database)).engine.dispose()  # type: ignore[no-untyped-call]
     with closing(sqlite3.connect(database)) as connection:
