@@ -82,7 +82,7 @@ def champion() -> Version | None:
 def register(run: tracking.Run, folder: Path, alias: str | None) -> Version:
     """Log the bundle `folder` as a model that MLflow can serve, and register it under an alias.
 
-    Without an `alias`, it is the one that `standing` finds. A bundle that is champion already stays the version it is.
+    Without an `alias`, it is the one that `standing` finds. A bundle that is in the registry stays the version it is.
 
     Raises:
         WhaleidError: tracking is off, the bundle cannot be used, or the store cannot be reached, read or written.
@@ -97,7 +97,6 @@ def register(run: tracking.Run, folder: Path, alias: str | None) -> Version:
         deserved, why = standing(about, there)
         if alias not in (None, deserved):
             why = f"asked for; by itself it is a {deserved}: {why}"
-        model = _logged(run, folder, about)
         tags = {
             "whaleid.variant": about.variant,
             "whaleid.digest": about.digest,
@@ -106,12 +105,22 @@ def register(run: tracking.Run, folder: Path, alias: str | None) -> Version:
             "whaleid.why": why,
             **({"whaleid.map5": str(about.figures["map5"])} if "map5" in about.figures else {}),
         }
-        _ensure(run.client)
-        made = run.client.create_model_version(
-            NAME, f"models:/{model}", run.id, tags=tags, description=f"{about.variant}: {why}", model_id=model
-        )
+        made = _of(run.client, about)
+        if made is None:
+            model = _logged(run, folder, about)
+            _ensure(run.client)
+            said = f"{about.variant}: {why}"
+            made = tracking.once(
+                lambda: run.client.create_model_version(
+                    NAME, f"models:/{model}", run.id, tags=tags, description=said, model_id=model
+                ),
+                lambda: _of(run.client, about),
+            )
+        else:
+            for key, value in tags.items():
+                run.client.set_model_version_tag(NAME, made.version, key, value)
         run.client.set_registered_model_alias(NAME, alias or deserved, made.version)
-        found = _read(made)
+        found = _read(run.client.get_model_version(NAME, made.version))
     assert found is not None
     return found
 
@@ -171,6 +180,12 @@ def _by_alias(client: MlflowClient, alias: str) -> ModelVersion | None:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         return None  # no such model, or none with that alias
+
+
+def _of(client: MlflowClient, about: About) -> ModelVersion | None:
+    """Return the newest version of the bundle with `about`, as of a registration that was interrupted."""
+    found = client.search_model_versions(f"name = '{NAME}' and tags.`whaleid.digest` = '{about.digest}'")
+    return max(found, key=lambda each: int(each.version), default=None)
 
 
 def _read(found: ModelVersion | None) -> Version | None:
