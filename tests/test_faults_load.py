@@ -1,12 +1,13 @@
-"""Large catalogues: what tests/faults/load.py does with 100,000 photos, with a thousand; and scores that lie in a file."""
+"""Large catalogues: scores that lie in a file, and the photos that tests/faults/load.py makes."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from whaleid import params, paths
-from whaleid.stages import calibrate
+from whaleid.stages import calibrate, catalog, dedup
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
@@ -27,12 +28,17 @@ def test_scores_in_a_file_change_no_byte(trained: Path, tmp_path: Path, monkeypa
     assert sorted(paths.calibration(paths.ENSEMBLE).parent.iterdir()) == there  # the file has no name
 
 
-def test_all_stages_on_many_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_copies_are_the_only_duplicates(
+    project: Callable[..., params.Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(ROOT / "tests/faults")
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import load
 
-    load.make(tmp_path / "photos", 400)
-    assert len(list((tmp_path / "photos/train").iterdir())) == 320 + 3
-    assert len(list((tmp_path / "photos/test").iterdir())) == 80 + 3
-    assert (tmp_path / "photos/train.csv").read_text().count("\n") == 1 + 320 + 3
+    load.make(Path("photos"), 400)
+    settings = project(data={"root": "photos"})
+    catalog.run(settings)
+    figures = dedup.run(settings).metrics
+    assert figures["photos"] == 400 + 6
+    assert figures["duplicates"] == 6
+    assert figures["leaks"] == 3
