@@ -4,8 +4,8 @@
 
 Makes bundles of two networks that have learnt next to nothing, which changes no speed, on the drawn catalogue in a
 clean clone: at the sample's size (resnet18, 96x48) and at that of the preset `real` (mobilenet_v2, 144x108). Prints the
-median of the first answers, and how many photos a second follow; beside them the load of the machine, as others may
-work on it. Two cores are used. The last line is one JSON object.
+median of the first answers, and how many photos a second follow; beside them the seconds that cores spent on both and
+the load of the machine, as others may work on it. Two cores are used. The last line is one JSON object.
 """
 
 import argparse
@@ -41,8 +41,9 @@ def main() -> None:
             make_bundle(project, size)
             figures[size] = found = measure(project, arguments.runs, arguments.photos)
         print(
-            f"{size:8} first answer {found['first']:.2f} s, then {found['photos_per_second']:.0f} photos/s; "
-            f"{found['gib']:.2f} GiB; load of the machine {found['load']:.1f}",
+            f"{size:8} first answer {found['first']:.2f} s, then {found['photos_per_second']:.1f} photos/s; of cores "
+            f"{found['first_cores']:.2f} s, then {1000 * found['photo_cores']:.0f} ms a photo; {found['gib']:.2f} GiB; "
+            f"load of the machine {found['load']:.1f}",
             flush=True,
         )
     print(json.dumps(figures))
@@ -71,7 +72,7 @@ def make_bundle(project: Path, size: str) -> None:
 
 
 def measure(project: Path, runs: int, photos: int) -> dict[str, float]:
-    """Return seconds of the first answer, photos a second after it, and memory, medians of `runs`; and the load."""
+    """Return seconds of the first answer, photos a second after it, of cores too, and memory; and the load."""
     folder = project / "asked"
     folder.mkdir()
     drawn = sorted((project / "data/sample/test").iterdir())
@@ -80,17 +81,24 @@ def measure(project: Path, runs: int, photos: int) -> dict[str, float]:
     before = os.getloadavg()[0]
     ones = [_identify(project, folder / "00000.jpg") for _ in range(runs)]
     alls = [_identify(project, folder) for _ in range(runs)]
-    first, whole = median(one.seconds for one in ones), median(each.seconds for each in alls)
+    first, whole = (median(cost.seconds for cost, _ in found) for found in (ones, alls))
+    first_cores, whole_cores = (median(spent for _, spent in found) for found in (ones, alls))
     return {
         "first": round(first, 2),
         "photos_per_second": round((photos - 1) / (whole - first), 1),
-        "gib": round(median(each.peak_gib for each in alls), 2),
+        "first_cores": round(first_cores, 2),
+        "photo_cores": round((whole_cores - first_cores) / (photos - 1), 4),
+        "gib": round(median(cost.peak_gib for cost, _ in alls), 2),
         "load": round(before, 1),
     }
 
 
-def _identify(project: Path, photos: Path) -> Cost:
-    return run(project, sys.executable, "-m", "whaleid", "identify", str(photos), "--model", MODEL)
+def _identify(project: Path, photos: Path) -> tuple[Cost, float]:
+    """Return what it cost, and the seconds that cores spent on it."""
+    before = os.times()
+    cost = run(project, sys.executable, "-m", "whaleid", "identify", str(photos), "--model", MODEL)
+    after = os.times()
+    return cost, after.children_user + after.children_system - before.children_user - before.children_system
 
 
 if __name__ == "__main__":

@@ -118,6 +118,8 @@ def test_photos_alone_and_together_get_the_same_answers(ready: Recogniser) -> No
         assert [name.probability for name in alone.names] == pytest.approx(
             [name.probability for name in answer.names], abs=1e-5
         )
+    twins = [photos[0]._replace(name="same"), photos[5]._replace(name="same"), photos[1]._replace(name="same")]
+    assert [answer.problem for answer in ready.identify(twins)] == ["", "same: no image in a format that is known", ""]
     assert ready.identify([]) == []
     assert ready.identify(photos[5:])[0].problem
 

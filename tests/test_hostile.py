@@ -93,6 +93,7 @@ def jpeg_with_scans(count: int) -> bytes:
     [
         (png_of(60_000, 60_000), "over the 100,000,000 pixels allowed"),
         (png_of(10_001, 10_000), "10001 x 10000 pixels, over the 100,000,000 allowed"),
+        (png_of(3_145_736, 1), "3145736 x 1 pixels, over the 30,000 allowed a side"),
         (jpeg_of(65_500, 65_500), "over the 100,000,000 pixels allowed"),
         (b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;", "over the 100,000,000 pixels allowed"),
         (tiff_with_tiles(30_000), "tiles of 30000 x 30000 pixels, over the 25,000,000 allowed"),
@@ -536,7 +537,7 @@ def test_markup_in_labels_and_names_is_text_on_every_page() -> None:
     strips = [album.Strip({MARKUP: MARKUP}, MARKUP)]
     harmless(album.render(MARKUP, [MARKUP], {MARKUP: MARKUP}, [album.Sheet(MARKUP, MARKUP, strips)], small))
     candidate = Candidate(MARKUP, 0.5, False)
-    shown_query = Shown(image=MARKUP, whale=MARKUP, truth=MARKUP, rank=2, candidates=[candidate])
+    shown_query = Shown(image=MARKUP, whale=MARKUP, truth=MARKUP, candidates=(candidate,))
     sheet = page.Sheet(MARKUP, MARKUP, [(shown_query, [MARKUP])])
     harmless(page.render(MARKUP, [MARKUP], {"map5": 0.5, MARKUP: 0.1}, [], [sheet], small))
 

@@ -498,6 +498,14 @@ with tracking.run("predict", own) as run:
 
 
 @pytest.mark.slow
+def test_a_kill_while_the_store_is_made_leaves_nothing_behind(bare: Path) -> None:
+    for name in (".mlflow.999999999.partial.db", ".mlflow.999999999.partial.db-journal"):
+        (bare / name).touch()
+    track("dedup")
+    assert [path.name for path in bare.iterdir() if "partial" in path.name] == []
+
+
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_half_made_store(bare: Path) -> None:
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))

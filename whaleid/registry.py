@@ -82,7 +82,7 @@ def champion() -> Version | None:
 def register(run: tracking.Run, folder: Path, alias: str | None) -> Version:
     """Log the bundle `folder` as a model that MLflow can serve, and register it under an alias.
 
-    Without an `alias`, it is the one that `standing` finds. A bundle that is champion already stays the version it is.
+    Without an `alias`, it is the one that `standing` finds. A bundle that is in the registry stays the version it is.
 
     Raises:
         WhaleidError: tracking is off, the bundle cannot be used, or the store cannot be reached, read or written.
@@ -94,26 +94,41 @@ def register(run: tracking.Run, folder: Path, alias: str | None) -> Version:
         there = _read(_by_alias(run.client, CHAMPION))
         if there is not None and there.digest == about.digest and alias in (None, CHAMPION):
             return there
-        deserved, why = standing(about, there)
-        if alias not in (None, deserved):
-            why = f"asked for; by itself it is a {deserved}: {why}"
-        model = _logged(run, folder, about)
-        tags = {
-            "whaleid.variant": about.variant,
-            "whaleid.digest": about.digest,
-            "whaleid.validation": about.validation,
-            "whaleid.alias": alias or deserved,
-            "whaleid.why": why,
-            **({"whaleid.map5": str(about.figures["map5"])} if "map5" in about.figures else {}),
-        }
-        _ensure(run.client)
-        made = run.client.create_model_version(
-            NAME, f"models:/{model}", run.id, tags=tags, description=f"{about.variant}: {why}", model_id=model
-        )
-        run.client.set_registered_model_alias(NAME, alias or deserved, made.version)
-        found = _read(made)
+        made = _of(run.client, about) or _logged(run, folder, about)
+        # that took a while, and others may have registered theirs: only one at a time asks who is champion, and answers
+        with tracking.alone(tracking.store()[1]):
+            found = _read(_version(run, made, about, alias))
     assert found is not None
     return found
+
+
+def _version(run: tracking.MlflowRun, made: ModelVersion | str, about: About, alias: str | None) -> ModelVersion:
+    """Give an alias to a version, or to the one that is made of a logged model, `made` by its id."""
+    deserved, why = standing(about, _read(_by_alias(run.client, CHAMPION)))
+    if alias not in (None, deserved):
+        why = f"asked for; by itself it is a {deserved}: {why}"
+    tags = {
+        "whaleid.variant": about.variant,
+        "whaleid.digest": about.digest,
+        "whaleid.validation": about.validation,
+        "whaleid.alias": alias or deserved,
+        "whaleid.why": why,
+        **({"whaleid.map5": str(about.figures["map5"])} if "map5" in about.figures else {}),
+    }
+    if isinstance(made, str):
+        model, said = made, f"{about.variant}: {why}"
+        _ensure(run.client)
+        made = tracking.once(
+            lambda: run.client.create_model_version(
+                NAME, f"models:/{model}", run.id, tags=tags, description=said, model_id=model
+            ),
+            lambda: _of(run.client, about),
+        )
+    else:
+        for key, value in tags.items():
+            run.client.set_model_version_tag(NAME, made.version, key, value)
+    run.client.set_registered_model_alias(NAME, alias or deserved, made.version)
+    return run.client.get_model_version(NAME, made.version)
 
 
 def fetched(uri: str) -> Path:
@@ -171,6 +186,12 @@ def _by_alias(client: MlflowClient, alias: str) -> ModelVersion | None:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         return None  # no such model, or none with that alias
+
+
+def _of(client: MlflowClient, about: About) -> ModelVersion | None:
+    """Return the newest version of the bundle with `about`, as of a registration that was interrupted."""
+    found = client.search_model_versions(f"name = '{NAME}' and tags.`whaleid.digest` = '{about.digest}'")
+    return max(found, key=lambda each: int(each.version), default=None)
 
 
 def _read(found: ModelVersion | None) -> Version | None:

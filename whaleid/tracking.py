@@ -16,12 +16,13 @@ import re
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
 
 from filelock import FileLock
 
@@ -47,6 +48,9 @@ CONTEXTS = {"train": "training", "calibrate": "validation", "predict": "validati
 REMEDY = "Mend that, name another store in MLFLOW_TRACKING_URI, or go without: WHALEID_TRACKING=off."
 SIGNS = "mlflow.running"
 """The folder in DVC's root with a sign of each process that tracks."""
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+"""MLflow's own: how often a server that does not answer is asked again."""
+T = TypeVar("T")
 LOCK_SECONDS = 120
 """How long a process waits while others open the store; making a new one takes seconds."""
 
@@ -86,6 +90,7 @@ def run(stage: str, variant: str | None = None, setting: str = "") -> Iterator[R
         tracked = _begin(stage, variant, setting)
     try:
         yield tracked
+        tracked.end("FINISHED")
     except BaseException as error:
         try:
             with impatience():
@@ -93,7 +98,6 @@ def run(stage: str, variant: str | None = None, setting: str = "") -> Iterator[R
         except WhaleidError as another:
             error.add_note(str(another))
         raise
-    tracked.end("FINISHED")
 
 
 @dataclass
@@ -236,8 +240,8 @@ def _begin(stage: str, variant: str | None, setting: str) -> MlflowRun:
             parent = _parent(client, experiment, execution, shared, sign.token)
         tags = {key: value for key, value in {**shared, **own}.items() if value}
         name = " ".join(part for part in (stage, variant, setting) if part)
-        begun = client.create_run(experiment, run_name=name, tags={**tags, PARENT_RUN: parent})
-    return MlflowRun(client, uri, experiment, begun.info.run_id, parent, stage, variant, sign)
+        begun = _create(client, experiment, name, {**tags, PARENT_RUN: parent})
+    return MlflowRun(client, uri, experiment, begun, parent, stage, variant, sign)
 
 
 def _end_killed(client: MlflowClient, experiment: str, uri: str) -> None:
@@ -289,6 +293,9 @@ def _make_or_check(database: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     if not database.exists():
+        # of kills in this very place, where there is one process at a time
+        for stray in database.parent.glob(f".{database.stem}.*.partial{database.suffix}*"):
+            stray.unlink()
         with files.replacing(database) as new:
             SqlAlchemyStore(f"sqlite:///{new}", _artifacts(database)).engine.dispose()  # type: ignore[no-untyped-call]
     with closing(sqlite3.connect(database)) as connection:
@@ -327,9 +334,51 @@ def _parent(client: MlflowClient, experiment: str, name: str, shared: Mapping[st
     found = client.search_runs([experiment], this, max_results=1)
     if found:
         return str(found[0].info.run_id)
-    begun = client.create_run(experiment, run_name=name, tags=tags)
-    client.set_terminated(begun.info.run_id)
-    return str(begun.info.run_id)
+    begun = _create(client, experiment, name, tags)
+    client.set_terminated(begun)
+    return begun
+
+
+def _create(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str]) -> str:
+    """Begin a run, and return its id."""
+    token = uuid4().hex
+
+    def begin() -> str:
+        run = client.create_run(experiment, run_name=name, tags={**tags, "whaleid.begun": token})
+        return str(run.info.run_id)
+
+    def begun() -> str | None:
+        found = client.search_runs([experiment], f"tags.`whaleid.begun` = '{token}'", max_results=1)
+        return str(found[0].info.run_id) if found else None
+
+    return once(begin, begun)
+
+
+def once(make: Callable[[], T], made: Callable[[], T | None]) -> T:
+    """Have the store make something, once: where no answer comes, it may have been `made` all the same.
+
+    MLflow itself would ask again, and there would be two. A store that is so slow that it gives no answer is not asked
+    again: it may yet make it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    patience = os.environ.get(RETRIES)
+    os.environ[RETRIES] = "0"
+    try:
+        return make()
+    except MlflowException as error:
+        problem = error
+    finally:
+        if patience is None:
+            del os.environ[RETRIES]
+        else:
+            os.environ[RETRIES] = patience
+    found = made()
+    if found is None:
+        if "timed out" in str(problem):
+            raise problem
+        found = make()
+    return found
 
 
 def _execution() -> tuple[str, dict[str, str]]:
@@ -376,7 +425,7 @@ def _digest(text: str) -> str:
 @contextmanager
 def impatience() -> Iterator[None]:
     """Give an HTTP server up within seconds. Elsewhere MLflow tries for minutes: a long training wants that."""
-    brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+    brief = {RETRIES: "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
     ours = {key: value for key, value in brief.items() if key not in os.environ}
     os.environ.update(ours)
     try:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 MEMORY = 1536
-"""MiB of resident memory that a reader's process may take; 300 to 500 of these are torch, pandas and Pillow."""
+"""MiB of resident memory that a reader's process may take; 800 are torch, pandas and code that tells its coverage."""
 SECONDS = 1.0
 LONGEST = 20_000
 """Bytes of a case."""
@@ -47,10 +47,11 @@ class Fault(BaseException):
 
 
 def main() -> None:
-    """Run the readers asked for, two at a time, and print what came of it."""
+    """Run the readers asked for, some at a time, and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=TOTAL, help="of all readers together, about")
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--at-once", type=int, default=2, help="readers side by side")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--blind", action="store_true", help="do without atheris")
     parser.add_argument("--together", action="store_true", help="in one process, blindly: starts sooner")
@@ -70,12 +71,13 @@ def main() -> None:
         together(wanted, said.seed)
         return
     blind = said.blind or not guided()
-    with ThreadPoolExecutor(2) as pool:
-        found = dict(
-            zip(wanted, pool.map(lambda name: watched(name, wanted[name], said.seed, blind), wanted), strict=True)
-        )
-    for name, each in found.items():
-        print(f"{name:12} {each['cases']:>9,} cases  {each['seconds']:>6.0f} s  {each['mib']:>5} MiB  {each['fault']}")
+    found = {}
+    with ThreadPoolExecutor(said.at_once) as pool:
+        results = pool.map(lambda name: watched(name, wanted[name], said.seed, blind), wanted)
+        for name, each in zip(wanted, results, strict=True):
+            found[name] = each
+            figures = f"{each['cases']:>9,} cases  {each['seconds']:>6.0f} s  {each['mib']:>5} MiB"
+            print(f"{name:12} {figures}  {each['fault']}", flush=True)
     faults = [name for name, each in found.items() if each["fault"]]
     total = sum(int(str(each["cases"])) for each in found.values())
     print(json.dumps({"engine": "blind" if blind else "atheris", "cases": total, "faults": faults, "readers": found}))

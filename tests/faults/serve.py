@@ -41,8 +41,8 @@ from identify import make_bundle  # noqa: E402
 from measure import run  # noqa: E402
 
 HOST = "127.0.0.1"
-START_SECONDS = 120
-PATIENCE = 60
+START_SECONDS = 300
+PATIENCE = 120
 """Seconds for an answer."""
 TOGETHER = 8
 BAD, SEVERAL = 0.01, 0.3

@@ -84,7 +84,7 @@ class Seen:
     prints: list[Fingerprint]
     flukes: list[Box | None]
     embeddings: Mapping[str, npt.NDArray[np.float32]]  # (V, B, D) by network
-    problems: Mapping[str, str]  # of the photos that could not be read, by name
+    problems: Mapping[int, str]  # of the photos that could not be read, by their place among those looked at
 
 
 class Recogniser:
@@ -153,16 +153,16 @@ class Recogniser:
         seen = self.see(photos)
         answers = iter(self.answer(seen, threshold))
         return [
-            Answer(photo.name, problem=seen.problems[photo.name]) if photo.name in seen.problems else next(answers)
-            for photo in photos
+            Answer(photo.name, problem=seen.problems[row]) if row in seen.problems else next(answers)
+            for row, photo in enumerate(photos)
         ]
 
     def see(self, photos: Sequence[Photo]) -> Seen:
         """Look at `photos`: what identifies them, without asking yet who they are."""
         mode = "L" if self.bundle.about.pack.grey else "RGB"
         read = list(self._pool.map(partial(_read, mode=mode), photos))
-        problems = {photo.name: said for photo, said in zip(photos, read, strict=True) if isinstance(said, str)}
-        names = [photo.name for photo in photos if photo.name not in problems]
+        problems = {row: said for row, said in enumerate(read) if isinstance(said, str)}
+        names = [photo.name for row, photo in enumerate(photos) if row not in problems]
         good = [each for each in read if not isinstance(each, str)]
         sources = self._find([image for _, image in good])
         settings = self.bundle.about.pack

@@ -6,8 +6,12 @@ import base64
 import binascii
 import os
 from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
@@ -32,10 +36,16 @@ BATCH = 16
 
 
 class Served:
-    """A recogniser as MLflow asks it."""
+    """A recogniser as MLflow asks it: in several threads at once.
+
+    One thread answers them all, up to `BATCH` photos of whoever waits at a time: together they take a network a third
+    of the time that they take one by one, and threads that compute at once would only wait for each other's cores.
+    """
 
     def __init__(self, recogniser: Recogniser) -> None:
         self._recogniser = recogniser
+        self._waiting: SimpleQueue[tuple[Photo, Future[Answer]]] = SimpleQueue()
+        Thread(target=self._answer, name="whaleid", daemon=True).start()
 
     def predict(self, asked: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Answer a table with a column `photo`, a row each, in the same order.
@@ -50,19 +60,42 @@ class Served:
         """
         found: list[dict[str, object]] = []
         cells = asked[PHOTO].tolist()
-        for start in range(0, len(cells), BATCH):
+        for start in range(0, len(cells), BATCH):  # so that what is fetched from elsewhere is not held all at once
             found += map(_row, self._answers(cells[start : start + BATCH]))
         return pd.DataFrame(found, columns=["names", "probabilities", "nearest", "same_as", "problem"])
 
     def _answers(self, cells: Sequence[object]) -> list[Answer]:
-        photos, problems = {}, {}
+        found: list[Future[Answer]] = []
         for number, cell in enumerate(cells):
+            answer: Future[Answer] = Future()
+            found.append(answer)
             try:
-                photos[number] = Photo(f"photo {number + 1}", content(cell))
+                self._waiting.put((Photo(f"photo {number + 1}", content(cell)), answer))
             except WhaleidError as error:
-                problems[number] = Answer("", problem=str(error))
-        answers = dict(zip(photos, self._recogniser.identify([*photos.values()]), strict=True))
-        return [(answers | problems)[number] for number in range(len(cells))]
+                answer.set_result(Answer("", problem=str(error)))
+        return [answer.result() for answer in found]
+
+    def _answer(self) -> None:
+        """Answer whoever waits, for as long as the process lives."""
+        while True:
+            batch = [self._waiting.get()]
+            with suppress(Empty):
+                while len(batch) < BATCH:
+                    batch.append(self._waiting.get_nowait())
+            self._settle(batch)
+
+    def _settle(self, batch: Sequence[tuple[Photo, Future[Answer]]]) -> None:
+        try:
+            answers = self._recogniser.identify([photo for photo, _ in batch])
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0][1].set_exception(error)
+                return
+            for alone in batch:  # whoever is at fault fails alone
+                self._settle([alone])
+        else:
+            for (_, answer), found in zip(batch, answers, strict=True):
+                answer.set_result(found)
 
 
 def _row(answer: Answer) -> dict[str, object]:

@@ -15,6 +15,8 @@ FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 """What is read, by Pillow's names."""
 MAX_PIXELS = 100_000_000
 """More than any camera in use takes; a decoded photo of this size needs 300 MB."""
+MAX_SIDE = 30_000
+"""Pixels: what is longer is a line, which takes as long to go through as a photo of its length squared."""
 MAX_SCANS = 100
 """Of a JPEG file: each goes over all pixels again, and takes but some bytes. Cameras write one, programs ten."""
 TILE = (322, 323)
@@ -30,7 +32,8 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
 
     Raises:
         WhaleidError: the file is of none of `FORMATS`, cannot be read, breaks off, is damaged, or has more than
-            `MAX_PIXELS` pixels (told from its header, before any pixel is decoded).
+            `MAX_PIXELS` pixels, `MAX_SIDE` along a side or asks for more work than that (told before any pixel is
+            decoded).
     """
     try:
         with warnings.catch_warnings():
@@ -40,6 +43,10 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
         with image:
             if image.width * image.height > MAX_PIXELS:
                 raise WhaleidError(f"{path}: {image.width} x {image.height} pixels, over the {MAX_PIXELS:,} allowed")
+            if max(image.size) > MAX_SIDE:
+                raise WhaleidError(
+                    f"{path}: {image.width} x {image.height} pixels, over the {MAX_SIDE:,} allowed a side"
+                )
             _refuse_work(image, path)
             yield image
     except WhaleidError:

@@ -28,6 +28,8 @@ was answered with before it was known, and the closest labelled photo that is th
 NEW = "new"
 """What a reviewer writes for a whale that the catalogue has not, alone or before a label: `new:LABEL`."""
 BATCH = 16
+WAIT = 120
+"""Seconds for another to finish adding."""
 
 
 def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path) -> None:
@@ -47,26 +49,27 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path) -> 
     files = [photos / photo for photo in table["photo"]]
     where = [f"{reviewed}, line {line}: {photo!r}" for line, photo in table["photo"].items()]
     prints = _read(files, where)
-    # what the model says without these photos is the evidence
-    recogniser, _ = additions.known(Recogniser(contents.read(model)), catalogue)
-    labels = _labels(table["whale"].str.strip().tolist(), where, prints, recogniser.bundle.photos)
-    answers = _asked(recogniser, files)
-    _refuse_contradictions(where, labels, answers)
-    entries = [Entry(file, label, said) for file, label, said in zip(files, labels, where, strict=True)]
-    about = recogniser.bundle.about
+    # another reviewer's photos of just now count as well, for what contradicts and for what the model says
+    with importing.alone(catalogue, WAIT):
+        # what the model says without these photos is the evidence
+        recogniser, _ = additions.known(Recogniser(contents.read(model)), catalogue)
+        labels = _labels(table["whale"].str.strip().tolist(), where, prints, recogniser.bundle.photos)
+        answers = _asked(recogniser, files)
+        _refuse_contradictions(where, labels, answers)
+        entries = [Entry(file, label, said) for file, label, said in zip(files, labels, where, strict=True)]
+        about = recogniser.bundle.about
 
-    def record(plan: Plan) -> dict[str, pd.DataFrame]:
-        recorded = pd.DataFrame([evidence(answer) for answer in answers])
-        recorded.insert(0, "Image", plan.names)
-        recorded.insert(1, "Id", labels)
-        recorded.insert(2, "by", by)
-        recorded.insert(3, "at", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-        recorded.insert(4, "source", table["photo"].tolist())
-        recorded.insert(5, "model", f"{about.variant} {about.digest[:16]}")
-        recorded.insert(6, "threshold", f"{about.threshold:g}")
-        return {RECORD: _record(catalogue / RECORD, recorded)}
+        def record(plan: Plan) -> dict[str, pd.DataFrame]:
+            recorded = pd.DataFrame([evidence(answer) for answer in answers])
+            recorded.insert(0, "Image", plan.names)
+            recorded.insert(1, "Id", labels)
+            recorded.insert(2, "by", by)
+            recorded.insert(3, "at", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+            recorded.insert(4, "source", table["photo"].tolist())
+            recorded.insert(5, "model", f"{about.variant} {about.digest[:16]}")
+            recorded.insert(6, "threshold", f"{about.threshold:g}")
+            return {RECORD: _record(catalogue / RECORD, recorded)}
 
-    with importing.alone(catalogue):
         source = Source("reviewed photos", Path(Path.cwd().anchor), entries)
         done = importing.put(catalogue, [source], more=record)
     known = {each.label for each in done.held.photos}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,19 +72,21 @@ def run(folder: Path, against: Path | None, out: Path, rule: Dedup) -> int:
         "unreadable": len(bad),
         "too plain": int(found.plain.sum()),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_csv(every.loc[here, MANIFEST], out / "manifest.csv")
-    write_csv(pd.DataFrame(bad, columns=["photo", "reason"]), out / "unreadable.csv")
+    tables = {"manifest.csv": every.loc[here, MANIFEST]}
+    tables["unreadable.csv"] = pd.DataFrame(bad, columns=["photo", "reason"])
     if against is not None:
         pairs = manifest.leaking(photos, found.group)
         compared = duplicates.compare(photos["sha256"].to_numpy(dtype=np.str_), thumbnails, pairs, rule)
         leaks = manifest.leaks(photos, compared, found.copies).rename(columns={"photo": "known", "query": "photo"})
-        write_csv(leaks[LEAKS], out / "leaks.csv")
+        tables["leaks.csv"] = leaks[LEAKS]
         counts[f"also in {against}"] = leaks["photo"].nunique()
     names = photos["Image"].tolist()
     html = bordering.page(f"Duplicates in {folder}", counts, found, every, names, lambda row: good[row][1], rule)
-    with replacing(out / "report.html") as temporary:
-        temporary.write_text(html, encoding="utf-8", newline="\n")
+    with ExitStack() as renamed:  # once all are written
+        page = renamed.enter_context(replacing(out / "report.html"))
+        page.write_text(html, encoding="utf-8", newline="\n")
+        for name, table in tables.items():
+            write_csv(table, renamed.enter_context(replacing(out / name)))
     print(", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name in ("images", "copies")))
     print(f"{out / 'manifest.csv'} says which to keep and why; look at {out / 'report.html'}")
     if bad:

@@ -131,14 +131,14 @@ def evidence(answer: Answer) -> dict[str, str]:
     """Return an answer as cells: `label1…5,probability1…5,same_as,same_as_whale`, the last two of the closest."""
     missing = [""] * (PLACES - len(answer.names))
     whales = [name.whale for name in answer.names] + missing
-    likely = [f"{round(name.probability, 4):g}" for name in answer.names] + missing
+    likely = [f"{name.probability:.4g}" for name in answer.names] + missing
     closest = answer.same[0] if answer.same else None
     cells = dict(zip([*LABELS, *PROBABILITIES], [*whales, *likely], strict=True))
     return cells | {"same_as": closest.photo if closest else "", "same_as_whale": closest.whale if closest else ""}
 
 
 def _as_json(answer: Answer) -> dict[str, object]:
-    names = [name._replace(probability=round(name.probability, 4))._asdict() for name in answer.names]
+    names = [name._replace(probability=float(f"{name.probability:.4g}"))._asdict() for name in answer.names]
     return asdict(answer) | {"names": names, "same": [each._asdict() for each in answer.same]}
 
 

@@ -9,11 +9,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 
 
 def written(path: Path) -> str:
-    """Return `path` as tables and pages have it: where a spreadsheet would run it, `./`, which changes nothing, before.
-
-    >>> written(Path("=1+2.jpg")), written(Path("a/=1+2.jpg"))
-    ('./=1+2.jpg', 'a/=1+2.jpg')
-    """
+    """Return `path` as tables and pages have it: where a spreadsheet would run it, with `./` before, the same path."""
     return f"./{path}" if str(path).startswith(FORMULA) else str(path)
 
 

@@ -285,11 +285,11 @@ def _extended(
 
 
 @contextmanager
-def alone(to: Path) -> Iterator[None]:
+def alone(to: Path, wait: float = 0) -> Iterator[None]:
     """Keep others from writing into the catalogue folder `to`, which is made if need be and removed if nothing came.
 
     Raises:
-        WhaleidError: another process writes there, or the folder is the drawn catalogue.
+        WhaleidError: another process writes there, also after `wait` seconds, or the folder is the drawn catalogue.
     """
     if paths.PARAMS.exists() and to.resolve() == paths.SAMPLE.resolve():
         raise WhaleidError(
@@ -299,7 +299,7 @@ def alone(to: Path) -> Iterator[None]:
     to.mkdir(parents=True, exist_ok=True)
     lock = to / LOCK
     try:
-        with FileLock(lock, timeout=0):
+        with FileLock(lock, timeout=wait):
             try:
                 yield
             finally:
