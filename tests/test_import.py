@@ -304,18 +304,17 @@ def test_killed_between_csv_files(monkeypatch: pytest.MonkeyPatch) -> None:
     write("cat/train.csv", "Image,Id", "a.png,ann")
     write("cat/boxes.csv", "Image,x0,y0,x1,y1", "a.png,0,0,0.5,0.5", "q.png,0,0,1,1")
     write("cat/solution.csv", "Image,Id", "q.png,ann")
-    whole = importing.write_csv
+    replace = Path.replace
 
-    def killed(table: object, path: Path) -> None:
-        if path.name == "train.csv":
+    def killed(self: Path, target: Path) -> Path:
+        if target.name == "train.csv":
             raise KeyboardInterrupt
-        whole(table, path)
+        return replace(self, target)
 
-    monkeypatch.setattr(importing, "write_csv", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", killed)
         importing.run("cat", Path("whales"), importing.listing.Columns(), None, False)
     assert names("whales") == ["boxes.csv", "solution.csv", "test", "train"]
-    monkeypatch.setattr(importing, "write_csv", whole)
     call("cat", "--to", "whales")
     assert rows("whales/train.csv") == [["Image", "Id"], ["a.png", "ann"]]
     assert len(rows("whales/boxes.csv")) == 3
@@ -330,7 +329,7 @@ def test_photos_that_no_row_names_are_told_before_anything_is_written(by_whale: 
 
 
 def test_two_imports_at_once(by_whale: str) -> None:
-    with importing._alone(Path("whales")):
+    with importing.alone(Path("whales")):
         assert "Another command is writing to whales" in refusal("photos", "--to", "whales")
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ENVIRONMENT = {
     "WHALEID_DEVICE": "where networks run, as cpu or cuda:1; else on a GPU",
     "WHALEID_FAST": "on: what is faster on a CPU, but may round otherwise",
+    "WHALEID_PHOTOS": "addresses below which a served model reads photos",
     "WHALEID_PROCESSES": "how many train and embed; else one a GPU",
     "WHALEID_QUIET": "on: as --quiet, for all that dvc repro runs",
     "WHALEID_SYNC_NORMS": "off: each process has batch norms of its own",
