@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,6 +123,16 @@ def test_photos_alone_and_together_get_the_same_answers(ready: Recogniser) -> No
     assert [answer.problem for answer in ready.identify(twins)] == ["", "same: no image in a format that is known", ""]
     assert ready.identify([]) == []
     assert ready.identify(photos[5:])[0].problem
+
+
+def test_several_threads_get_the_answers_of_one(ready: Recogniser) -> None:
+    photos = asked("test")
+    alone = [ready.see([photo]).embeddings for photo in photos]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda photo: ready.see([photo]).embeddings, photos * 3))
+    for one, several in zip(alone * 3, together, strict=True):
+        for network, embeddings in one.items():
+            np.testing.assert_allclose(several[network], embeddings, atol=1e-5)
 
 
 def test_a_threshold_of_its_own(ready: Recogniser) -> None:

@@ -135,7 +135,11 @@ def measure(project: Path, variant: str, minutes: float, clients: int) -> dict[s
             print(f"{kind:8} {len(found):7} requests: p50 {p50:.3f} s, p95 {p95:.3f} s, p99 {p99:.3f} s")
     print(f"{figures['requests_per_second']} requests/s, {figures['photos_per_second']} photos/s")
     looked = {name: [each[place] for each in (looks[0], early, looks[-1])] for place, name in enumerate(names)}
-    return figures | looked | {"load": os.getloadavg()[0], "faults": seen.faults[:5], "grown": grown}
+    return (
+        figures
+        | looked
+        | {"load": os.getloadavg()[0], "wrong": len(seen.faults), "faults": seen.faults[:5], "grown": grown}
+    )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -88,7 +89,7 @@ class Seen:
 
 
 class Recogniser:
-    """Names whales by a bundle, on the device that `pick_device` finds.
+    """Names whales by a bundle, on the device that `pick_device` finds; several threads may ask at once.
 
     Raises:
         WhaleidError: networks of the bundle cannot be read, or do not fit how its photos are packed.
@@ -112,6 +113,7 @@ class Recogniser:
         self._decision = from_json(bundle.about.decision.model_dump())
         self._refuse_torn()
         self._pool = ThreadPoolExecutor(cores())
+        self._computing = Lock()  # a network looks at its maps by a hook, which would see those of another call as well
 
     def _refuse_torn(self) -> None:
         """Refuse embeddings that these networks did not make, and a decision by scores that there are not."""
@@ -176,7 +178,7 @@ class Recogniser:
             taken = torch.from_numpy(np.stack(arrays)).to(self._device)
             for name, (network, mirrored) in self._networks.items():
                 view = self.bundle.about.networks[name]
-                with torch.inference_mode():
+                with torch.inference_mode(), self._computing:
                     found = embedded(network, taken, mirrored, view.zoom, view.tilt)
                 embeddings[name] = found.cpu().numpy()
         return Seen(names, [each for each, _ in good], [source.box for source in sources], embeddings, problems)
@@ -251,7 +253,8 @@ class Recogniser:
         whole = Source(Path(), WHOLE, None)
         squares = self._pool.map(lambda photo: packed(photo.convert("L"), whole, SQUARE, SQUARE, 0.0, True), photos)
         taken = torch.from_numpy(np.stack(list(squares))).to(self._device)
-        found = found_on(self._boxes, taken).cpu().numpy()
+        with self._computing:
+            found = found_on(self._boxes, taken).cpu().numpy()
         own = np.array([photo.width / photo.height for photo in photos])
         shapes = aspects(self._boxes, found[:, :5], own)
         settings = self.bundle.about.pack

@@ -38,8 +38,8 @@ BATCH = 16
 class Served:
     """A recogniser as MLflow asks it: in several threads at once.
 
-    One thread answers them all, up to `BATCH` photos of whoever waits at a time: together they take a network a third
-    of the time that they take one by one, and threads that compute at once would only wait for each other's cores.
+    One thread answers them all, up to `BATCH` photos of whoever waits at a time: together they take a network less than
+    half of the time that they take one by one.
     """
 
     def __init__(self, recogniser: Recogniser) -> None:
