@@ -141,8 +141,8 @@ def elsewhere(home: Path) -> tuple[Path, dict[str, str]]:
     return folder, environment
 
 
-def by_stage(folder: Path, environment: dict[str, str], before: list[str]) -> dict[str, list[str]]:
-    """Run each stage again on what is there; return, by stage, the files that come out otherwise.
+def by_stage(folder: Path, environment: dict[str, str], before: list[str], stages: list[str]) -> dict[str, list[str]]:
+    """Run each stage, or those named, again on what is there; return, by stage, the files that come out otherwise.
 
     What a stage changes is put back before the next one runs.
     """
@@ -152,6 +152,8 @@ def by_stage(folder: Path, environment: dict[str, str], before: list[str]) -> di
     whole = folder.with_name(f"{folder.name}.whole")
     shutil.copytree(folder, whole)
     for name, stage in locked.items():
+        if stages and name not in stages:
+            continue
         _, _, *command = shlex.split(stage["cmd"])
         for out in stage.get("outs", []):
             path = folder / out["path"]
@@ -165,6 +167,7 @@ def by_stage(folder: Path, environment: dict[str, str], before: list[str]) -> di
         )
         found = repository.digests(folder)
         if changed := repository.different(expected, found):
+            print(f"{name}: other bytes", flush=True)
             wrong[name] = changed
             for path in changed:
                 shutil.copy2(whole / path, folder / path) if path in expected else (folder / path).unlink()
@@ -172,7 +175,7 @@ def by_stage(folder: Path, environment: dict[str, str], before: list[str]) -> di
     return wrong
 
 
-def main(home: Path, only: str | None) -> dict[str, object]:
+def main(home: Path, only: str | None, stages: list[str]) -> dict[str, object]:
     one = home / "one"
     environment = repository.environment(home / "cache", PYTHONHASHSEED="0")
     fresh(one)
@@ -187,7 +190,7 @@ def main(home: Path, only: str | None) -> dict[str, object]:
         print(f"another clone: {figures['different_elsewhere'] or 'the same'}", flush=True)
     for name, (before, threads) in THREADS.items():
         if only in (None, name):
-            wrong = by_stage(one, environment | threads, before)
+            wrong = by_stage(one, environment | threads, before, stages)
             figures[f"different_{name.replace(' ', '_')}"] = wrong
             print(f"{name}: {wrong or 'the same'}", flush=True)
     return figures
@@ -196,6 +199,7 @@ def main(home: Path, only: str | None) -> dict[str, object]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["elsewhere", *THREADS])
+    parser.add_argument("--stages", nargs="*", default=[], help="of part B, these alone")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(main(Path(folder), asked.only)))
+        print(json.dumps(main(Path(folder), asked.only, asked.stages)))
