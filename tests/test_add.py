@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -142,6 +143,16 @@ def test_what_cannot_be_taken_is_named_and_nothing_is_written(
         adding.run(review(tmp_path / "r.csv", *named), Path(), "one", whales, MODEL)
     assert {path: path.stat().st_mtime_ns for path in whales.rglob("*")}.keys() == before.keys()
     assert (whales / "train.csv").stat().st_mtime_ns == before[whales / "train.csv"]
+
+
+def test_of_two_who_contradict_each_other_at_once_one_is_told(whales: Path, fresh: list[str], tmp_path: Path) -> None:
+    tables = [review(tmp_path / f"{name}.csv", (fresh[0], f"new:{name}")) for name in ("A", "B")]
+    with ThreadPoolExecutor() as both:
+        asked = [both.submit(adding.run, table, Path(), table.stem, whales, MODEL) for table in tables]
+        failed = [each.exception() for each in asked]
+    [error] = [each for each in failed if each]
+    assert "The same picture under several labels (1):" in str(error)
+    assert len(pd.read_csv(whales / "additions.csv")) == 1
 
 
 def test_the_drawn_catalogue_is_none_of_ones_own(whales: Path, fresh: list[str], tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ Photos are spread over processes from the 21st on here (the 501st otherwise): so
 """
 
 import argparse
-import csv
 import json
 import os
 import random
@@ -40,37 +39,37 @@ import random
 
 
 
-class Entries(list):
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
+class Entries:
+    def __init__(self, found):
+        self._left = iter(found)
 
     def __iter__(self):
-        self._left = super().__iter__()
         return self
 
     def __next__(self):
         return next(self._left)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
     def close(self):
-        pass
+        self._left = iter(())
 
 
-def shuffled(function):
-    def listing(*arguments):
-        found = Entries(function(*arguments))
-        random.Random(len(found)).shuffle(found)
-        return found
-
-    return listing
+def shuffled(found):
+    found = list(found)
+    random.Random(len(found)).shuffle(found)
+    return found
 
 
-listdir = os.listdir
-os.listdir = lambda *arguments: list(shuffled(listdir)(*arguments))
-os.scandir = shuffled(os.scandir)
+listdir, scandir = os.listdir, os.scandir
+os.listdir = lambda *arguments: shuffled(listdir(*arguments))
+os.scandir = lambda *arguments: Entries(shuffled(scandir(*arguments)))
 '''
+OTHER_NAME, OTHER_UMASK = Path("deep er/ünter/Wale İ/clone"), 0o077
 THREADS = {
     "one core": (["taskset", "-c", "0"], {}),
     "one core, two threads": (["taskset", "-c", "0"], {"OMP_NUM_THREADS": "2"}),
@@ -84,6 +83,11 @@ def fresh(folder: Path) -> None:
     """Make a repository in which nothing has run."""
     folder.mkdir(parents=True)
     make_repository(folder)
+    spread(folder)
+
+
+def spread(folder: Path) -> None:
+    """Change a project's code so that few photos are spread over processes, too."""
     code = folder / "whaleid/parallel.py"
     text = code.read_text(encoding="utf-8")
     assert SPREAD[0] in text
@@ -118,29 +122,27 @@ def repro(folder: Path, environment: dict[str, str], *further: str, umask: int =
     subprocess.run(["dvc", "repro", "--quiet", *further], cwd=folder, env=environment, umask=umask, check=True)
 
 
-def elsewhere(home: Path) -> tuple[Path, dict[str, str]]:
-    """Run all in a clone that differs in what should not matter; return it and its environment."""
-    folder, patches = home / "deep er/ünter" / "Wale İ" / "clone", home / "patches"
+def other(home: Path) -> dict[str, str]:
+    """Return an environment that differs in what should not matter."""
+    patches = home / "patches"
     patches.mkdir()
     (patches / "sitecustomize.py").write_text(SHUFFLED, encoding="utf-8")
-    other = {
-        "PYTHONHASHSEED": "4242",
-        "TZ": "Pacific/Kiritimati",
-        "PYTHONPATH": str(patches),
-        **locale(home),
-    }
-    environment = repository.environment(home / "other cache", **other)
+    differs = {"PYTHONHASHSEED": "4242", "TZ": "Pacific/Kiritimati", "PYTHONPATH": str(patches), **locale(home)}
+    return repository.environment(home / "other cache", **differs)
+
+
+def elsewhere(home: Path) -> tuple[Path, dict[str, str]]:
+    """Run all in a clone that differs in what should not matter; return it and its environment."""
+    folder, environment = home / OTHER_NAME, other(home)
     fresh(folder)
-    repro(folder, environment, "sample", umask=0o077)
+    repro(folder, environment, "sample", umask=OTHER_UMASK)
     rearrange(folder / "data/sample")
-    repro(folder, environment, umask=0o077)
-    return folder, other
+    repro(folder, environment, umask=OTHER_UMASK)
+    return folder, environment
 
 
-def by_stage(
-    folder: Path, environment: dict[str, str], before: list[str], stages: list[str] | None = None
-) -> dict[str, list[str]]:
-    """Run each stage again on what is there; return, by stage, the files that come out otherwise.
+def by_stage(folder: Path, environment: dict[str, str], before: list[str], stages: list[str]) -> dict[str, list[str]]:
+    """Run each stage, or those named, again on what is there; return, by stage, the files that come out otherwise.
 
     What a stage changes is put back before the next one runs.
     """
@@ -150,7 +152,7 @@ def by_stage(
     whole = folder.with_name(f"{folder.name}.whole")
     shutil.copytree(folder, whole)
     for name, stage in locked.items():
-        if stages is not None and name not in stages:
+        if stages and name not in stages:
             continue
         _, _, *command = shlex.split(stage["cmd"])
         for out in stage.get("outs", []):
@@ -165,6 +167,7 @@ def by_stage(
         )
         found = repository.digests(folder)
         if changed := repository.different(expected, found):
+            print(f"{name}: other bytes", flush=True)
             wrong[name] = changed
             for path in changed:
                 shutil.copy2(whole / path, folder / path) if path in expected else (folder / path).unlink()
@@ -172,12 +175,7 @@ def by_stage(
     return wrong
 
 
-def first_loss(folder: Path, variant: str) -> float:
-    with (folder / f"reports/{variant}/history.csv").open(encoding="utf-8") as file:
-        return float(next(csv.DictReader(file))["loss"])
-
-
-def main(home: Path, only: str | None) -> dict[str, object]:
+def main(home: Path, only: str | None, stages: list[str]) -> dict[str, object]:
     one = home / "one"
     environment = repository.environment(home / "cache", PYTHONHASHSEED="0")
     fresh(one)
@@ -186,13 +184,13 @@ def main(home: Path, only: str | None) -> dict[str, object]:
     figures: dict[str, object] = {"files": len(expected), "cores": len(os.sched_getaffinity(0))}
     print(f"one clone: {len(expected)} files", flush=True)
     if only in (None, "elsewhere"):
-        other, settings = elsewhere(home)
-        figures["elsewhere"] = {"LC_ALL": settings["LC_ALL"]}
-        figures["different_elsewhere"] = repository.different(expected, repository.digests(other))
+        another, settings = elsewhere(home)
+        figures["locale"] = settings["LC_ALL"]
+        figures["different_elsewhere"] = repository.different(expected, repository.digests(another))
         print(f"another clone: {figures['different_elsewhere'] or 'the same'}", flush=True)
     for name, (before, threads) in THREADS.items():
         if only in (None, name):
-            wrong = by_stage(one, environment | threads, before)
+            wrong = by_stage(one, environment | threads, before, stages)
             figures[f"different_{name.replace(' ', '_')}"] = wrong
             print(f"{name}: {wrong or 'the same'}", flush=True)
     return figures
@@ -201,6 +199,7 @@ def main(home: Path, only: str | None) -> dict[str, object]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["elsewhere", *THREADS])
+    parser.add_argument("--stages", nargs="*", default=[], help="of part B, these alone")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(main(Path(folder), asked.only)))
+        print(json.dumps(main(Path(folder), asked.only, asked.stages)))

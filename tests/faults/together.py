@@ -30,6 +30,8 @@ from conftest import make_repository
 THRESHOLDS = ("0.1", "0.2", "0.3", "0.4")
 DECIDED = ("toy", "full", "threshold", "margin", "pairs", "ensemble", "final")
 """What a threshold decides anew."""
+TRAINED = "margin"
+"""The variant that is trained while photos are identified."""
 
 
 def start(folder: Path, environment: dict[str, str], *command: str) -> subprocess.Popen[str]:
@@ -124,40 +126,40 @@ def people(home: Path, environment: dict[str, str], target: str) -> dict[str, ob
     return {"people_runs": sum(counted.values()), "people_stages": len(counted), "people_files": len(one)}
 
 
-def identify(folder: Path, home: Path, environment: dict[str, str], variant: str) -> dict[str, object]:
-    """Identify photos by four processes during a training; all answer the same, and the training is as ever."""
-    bundle(folder, environment, variant)
-    checkpoint = folder / f"models/{variant}.pt"
+def identify(
+    folder: Path, home: Path, environment: dict[str, str], model: str, processes: int = 4
+) -> dict[str, object]:
+    """Identify photos by several processes during a training; all answer the same, and the training is as ever."""
+    checkpoint = folder / f"models/{TRAINED}.pt"
     before = checkpoint.read_bytes()
     fresh = environment | {"XDG_CACHE_HOME": str(home / "fresh cache"), "WHALEID_TRACKING": "off"}
     checkpoint.unlink()
     began = time.monotonic()
-    training = start(folder, fresh, *whaleid("train", variant))
-    command = whaleid("identify", "data/sample/test", "--model", f"models/{variant}.bundle")
-    answering = [start(folder, fresh, *command, "--csv", f"{home}/{number}.csv") for number in range(4)]
+    training = start(folder, fresh, *whaleid("train", TRAINED))
+    command = whaleid("identify", "data/sample/test", "--model", model)
+    answering = [start(folder, fresh, *command, "--csv", f"{home}/{number}.csv") for number in range(processes)]
     during = training.poll() is None
     finish(*answering)
     seconds = time.monotonic() - began
     finish(training)
     assert during
     assert checkpoint.read_bytes() == before
-    tables = [(home / f"{number}.csv").read_bytes() for number in range(4)]
+    tables = [(home / f"{number}.csv").read_bytes() for number in range(processes)]
     photos = len(list((folder / "data/sample/test").iterdir()))
     assert len(pd.read_csv(home / "0.csv")) == photos
     assert set(tables) == {tables[0]}
-    return {"identify_photos": 4 * photos, "identify_seconds": round(seconds, 1)}
+    return {"identify_photos": processes * photos, "identify_seconds": round(seconds, 1)}
 
 
-def add(folder: Path, home: Path, environment: dict[str, str], variant: str) -> dict[str, object]:
-    """Let two reviewers add photos to one catalogue at once; count rows, and see that all can be read."""
-    bundle(folder, environment, variant)
+def add(folder: Path, home: Path, environment: dict[str, str], model: str) -> dict[str, object]:
+    """Let two reviewers add photos to one catalogue at once; count rows and files."""
     quiet = environment | {"WHALEID_TRACKING": "off"}
     finish(start(folder, quiet, *whaleid("import", "data/sample", "--to", str(home / "whales"))))
     finish(
         start(
             folder,
             quiet,
-            *whaleid("identify", "data/sample/test", "--model", f"models/{variant}.bundle"),
+            *whaleid("identify", "data/sample/test", "--model", model),
             *("--csv", f"{home}/new.csv"),
         )
     )
@@ -168,7 +170,7 @@ def add(folder: Path, home: Path, environment: dict[str, str], variant: str) -> 
         rows = [(photo, f"new:{name}_{number}") for number, photo in enumerate(photos)]
         pd.DataFrame(rows, columns=["photo", "whale"]).to_csv(home / f"{name}.csv", index=False)
     before = len(pd.read_csv(home / "whales/train.csv"))
-    options = ("--catalogue", str(home / "whales"), "--model", f"models/{variant}.bundle")
+    options = ("--catalogue", str(home / "whales"), "--model", model)
     finish(
         *(start(folder, quiet, *whaleid("add", str(home / f"{name}.csv"), "--by", name, *options)) for name in reviewed)
     )
@@ -223,10 +225,11 @@ def main(home: Path, parts: tuple[str, ...], target: str) -> dict[str, object]:
         base = home / "base"
         reproduced(base, environment)
         print("reproduced", flush=True)
+        bundle(base, environment, TRAINED)
         for name, part in {
             "queue": lambda: queue(base, environment),
-            "identify": lambda: identify(base, home, environment, "margin"),
-            "add": lambda: add(base, home, environment, "margin"),
+            "identify": lambda: identify(base, home, environment, f"models/{TRAINED}.bundle"),
+            "add": lambda: add(base, home, environment, f"models/{TRAINED}.bundle"),
             "register": lambda: register(base, environment, ("margin", "full")),
         }.items():
             if name in parts:
