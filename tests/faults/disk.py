@@ -65,7 +65,7 @@ COMMANDS: dict[str, str] = {
     "predict phash": "predict phash",
     "predict final": "predict final",
     "bundle": "bundle final",
-    "preset": "preset real",
+    "preset": "preset real --root whales",
     "import": "import extra --to whales",
     "import new": "import extra --to others",
     "add": "add reviewed.csv --by someone --catalogue whales",
