@@ -1,6 +1,7 @@
 """Stores that fail: a plain error within a bound, or another try; and nothing is there twice afterwards."""
 
 import hashlib
+import shutil
 import sqlite3
 import sys
 import time
@@ -28,7 +29,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def between(database: Path) -> Iterator[Proxy]:
+def server(database: Path) -> Iterator[Proxy]:
     with mlflow_server(f"sqlite:///{database}") as address, proxy(address) as made:
         yield made
 
@@ -39,11 +40,19 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("WHALEID_TRACKING", "MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(f"here: {tmp_path}\n")
     return tmp_path
+
+
+@pytest.fixture
+def between(server: Proxy, project: Path, monkeypatch: pytest.MonkeyPatch) -> Proxy:
+    """What stands between the project and its server, and lets all through so far."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+    server.set("none")
+    return server
 
 
 def work(stage: str) -> None:
@@ -64,9 +73,8 @@ def found(database: Path, project: Path, stage: str) -> tuple[list[str], int, in
             [stage],
         ).fetchall()
         [[parents]] = store.execute("select count(*) from runs where name = ?", [params])
-        counts = [
-            store.execute("select count(*) from metrics where run_uuid = ?", [run]).fetchone()[0] for run, _ in runs
-        ]
+        count = "select count(*) from metrics where run_uuid = ?"
+        counts = [int(store.execute(count, [run]).fetchone()[0]) for run, _ in runs]
     return sorted(status for _, status in runs), parents, max(counts, default=0)
 
 
@@ -91,7 +99,7 @@ def test_a_server_that_fails_in_the_middle_is_told_and_afterwards_all_is_there_o
     begun = time.monotonic()
     with pytest.raises(WhaleidError, match=f"Tracking failed at {between.address}: ") as caught:
         work(fault)
-    assert time.monotonic() - begun < 40
+    assert time.monotonic() - begun < 90
     assert "WHALEID_TRACKING=off" in str(caught.value)
     between.set("none")
     work(fault)
@@ -123,7 +131,7 @@ def test_a_run_that_cannot_be_ended_is_no_success(database: Path, between: Proxy
 def test_a_run_is_not_begun_again_where_the_server_may_yet_do_it(database: Path, between: Proxy, project: Path) -> None:
     between.set("none")
     work("before")
-    between.delay = 4
+    between.delay = 7
     between.set("slow", "runs/create")
     with pytest.raises(WhaleidError, match="timed out"):
         work("slow to begin")
@@ -142,18 +150,13 @@ def test_a_file_of_another_mlflow(project: Path, change: str, said: str) -> None
     work("split")
     with closing(sqlite3.connect("mlflow.db")) as store, store:
         store.execute(change)
-    aside = Path("changed.db")
-    aside.write_bytes(Path("mlflow.db").read_bytes())  # MLflow keeps what it opened once
-    import os
-
+    shutil.copy("mlflow.db", "changed.db")  # MLflow keeps what it opened once
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", "sqlite:///changed.db")
         begun = time.monotonic()
         with pytest.raises(WhaleidError, match=said.replace("mlflow", "changed")):
             work("split")
     assert time.monotonic() - begun < 60
-    assert os.listdir() != []
-    assert aside.exists()
 
 
 def test_a_store_that_is_locked_for_long(project: Path) -> None:
