@@ -260,6 +260,8 @@ def judge(row: Row, told: Told, before: dict[str, str], project: Path) -> bool:
         row.broken.append(f"no plain error: {told.text.strip().splitlines()[-1:]}")
     elif told.code != 1:
         row.broken.append(f"exit code {told.code}")
+    if ".partial" in told.error:
+        row.broken.append(f"a file that nobody knows: {told.error}")
     row.broken += different(before, contents(project))
     return False
 
