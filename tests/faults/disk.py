@@ -65,7 +65,7 @@ COMMANDS: dict[str, str] = {
     "predict phash": "predict phash",
     "predict final": "predict final",
     "bundle": "bundle final",
-    "preset": "preset real",
+    "preset": "preset real --root whales",
     "import": "import extra --to whales",
     "import new": "import extra --to others",
     "add": "add reviewed.csv --by someone --catalogue whales",
@@ -260,6 +260,8 @@ def judge(row: Row, told: Told, before: dict[str, str], project: Path) -> bool:
         row.broken.append(f"no plain error: {told.text.strip().splitlines()[-1:]}")
     elif told.code != 1:
         row.broken.append(f"exit code {told.code}")
+    if ".partial" in told.error:
+        row.broken.append(f"a file that nobody knows: {told.error}")
     row.broken += different(before, contents(project))
     return False
 

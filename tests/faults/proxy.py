@@ -24,7 +24,7 @@ class Proxy:
     on: str = ""
     first: int = 1
     count: int = 10**9
-    delay: float = 3.0
+    delay: float = 6.0
     """Seconds, where answers come late."""
     seen: list[str] = field(default_factory=list)
     met: int = 0

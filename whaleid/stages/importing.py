@@ -177,7 +177,8 @@ def put(
 def _undo(to: Path, plan: Plan) -> None:
     """Take out the photos that were written: without their rows, `to` would be no catalogue."""
     for part, name in plan.files:
-        (to / part / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            (to / part / name).unlink()
     for part in PARTS:
         with suppress(OSError):  # it is not there, or holds others
             (to / part).rmdir()

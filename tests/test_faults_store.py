@@ -1,0 +1,169 @@
+"""Stores that fail: a plain error within a bound, or another try; and nothing is there twice afterwards."""
+
+import hashlib
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from servers import mlflow_server
+
+from whaleid import tracking
+from whaleid.errors import WhaleidError
+from whaleid.record import Record
+
+sys.path.append(str(Path(__file__).parent / "faults"))
+
+from proxy import Fault, Proxy, proxy
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store") / "mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def server(database: Path) -> Iterator[Proxy]:
+    with mlflow_server(f"sqlite:///{database}") as address, proxy(address) as made:
+        yield made
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, a project of its own that no other test shares a parent with."""
+    for name in ("WHALEID_TRACKING", "MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(f"here: {tmp_path}\n")
+    return tmp_path
+
+
+@pytest.fixture
+def between(server: Proxy, project: Path, monkeypatch: pytest.MonkeyPatch) -> Proxy:
+    """What stands between the project and its server, and lets all through so far."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+    server.set("none")
+    return server
+
+
+def work(stage: str) -> None:
+    """Be a stage with two epochs, metrics, an artifact and a dataset."""
+    with tracking.run(stage) as run:
+        for epoch in (1, 2):
+            run.log_epoch(epoch, {"loss": 1 / epoch})
+        manifest = Path("params.yaml")
+        run.log(Record(params={"n": 1}, metrics={"map5": 0.5}, artifacts=[manifest], dataset=manifest))
+
+
+def found(database: Path, project: Path, stage: str) -> tuple[list[str], int, int]:
+    """Return the states of the stage's runs, how many parents they have, and the metrics of all its runs."""
+    params = hashlib.md5(f"here: {project}\n".encode()).hexdigest()[:7]
+    with closing(sqlite3.connect(database, timeout=20)) as store:
+        runs = store.execute(
+            "select run_uuid, status from runs join tags using (run_uuid) where key = 'whaleid.stage' and value = ?",
+            [stage],
+        ).fetchall()
+        [[parents]] = store.execute("select count(*) from runs where name = ?", [params])
+        count = "select count(*) from metrics where run_uuid = ?"
+        counts = [int(store.execute(count, [run]).fetchone()[0]) for run, _ in runs]
+    return sorted(status for _, status in runs), parents, max(counts, default=0)
+
+
+@pytest.mark.parametrize("fault", ["lost", "500"])
+@pytest.mark.parametrize("on", ["runs/create", "log-batch", "log-inputs", "artifacts", "runs/update"])
+def test_one_bad_answer_stops_nothing_and_leaves_nothing_twice(
+    database: Path, between: Proxy, project: Path, fault: Fault, on: str
+) -> None:
+    stage = f"{fault} {on}"
+    between.set(fault, on, count=1)
+    work(stage)
+    assert between.met == 1
+    between.set("none")
+    assert found(database, project, stage) == (["FINISHED"], 1, 3)
+
+
+@pytest.mark.parametrize("fault", ["die", "500", "hang", "slow"])
+def test_a_server_that_fails_in_the_middle_is_told_and_afterwards_all_is_there_once(
+    database: Path, between: Proxy, project: Path, fault: Fault
+) -> None:
+    between.set(fault, "log-batch", first=2)
+    begun = time.monotonic()
+    with pytest.raises(WhaleidError, match=f"Tracking failed at {between.address}: ") as caught:
+        work(fault)
+    assert time.monotonic() - begun < 90
+    assert "WHALEID_TRACKING=off" in str(caught.value)
+    between.set("none")
+    work(fault)
+    states, parents, metrics = found(database, project, fault)
+    assert "FINISHED" in states
+    assert (len(states), parents, metrics) == (2, 1, 3)
+
+
+def test_a_server_that_is_back_when_the_run_ends_has_it_as_failed(
+    database: Path, between: Proxy, project: Path
+) -> None:
+    between.set("500", "log-batch", first=2, count=2)
+    with pytest.raises(WhaleidError, match="500"):
+        work("brief")
+    between.set("none")
+    assert found(database, project, "brief") == (["FAILED"], 1, 1)
+
+
+def test_a_run_that_cannot_be_ended_is_no_success(database: Path, between: Proxy, project: Path) -> None:
+    between.set("none")
+    work("warm")
+    between.set("500", "runs/update", count=2)  # MLflow's one retry included
+    with pytest.raises(WhaleidError, match="500"):
+        work("end")
+    between.set("none")
+    assert found(database, project, "end") == (["FAILED"], 1, 3)
+
+
+def test_a_run_is_not_begun_again_where_the_server_may_yet_do_it(database: Path, between: Proxy, project: Path) -> None:
+    between.set("none")
+    work("before")
+    between.delay = 7
+    between.set("slow", "runs/create")
+    with pytest.raises(WhaleidError, match="timed out"):
+        work("slow to begin")
+    between.set("none")
+    assert len(found(database, project, "slow to begin")[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("update alembic_version set version_num = 'ffffffffffff'", r"mlflow\.db: Detected out-of-date database"),
+        ("drop table runs", r"mlflow\.db: .*no such table: runs"),
+    ],
+)
+def test_a_file_of_another_mlflow(project: Path, change: str, said: str) -> None:
+    work("split")
+    with closing(sqlite3.connect("mlflow.db")) as store, store:
+        store.execute(change)
+    shutil.copy("mlflow.db", "changed.db")  # MLflow keeps what it opened once
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "sqlite:///changed.db")
+        begun = time.monotonic()
+        with pytest.raises(WhaleidError, match=said.replace("mlflow", "changed")):
+            work("split")
+    assert time.monotonic() - begun < 60
+
+
+def test_a_store_that_is_locked_for_long(project: Path) -> None:
+    work("split")
+    with closing(sqlite3.connect("mlflow.db", isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        begun = time.monotonic()
+        with pytest.raises(WhaleidError, match=r"mlflow\.db: database is locked"):
+            work("split")
+        assert time.monotonic() - begun < 60
