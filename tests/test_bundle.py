@@ -181,7 +181,7 @@ def test_what_is_not_whole_is_refused(
 
 
 def test_no_bundle_at_all(tmp_path: Path) -> None:
-    with pytest.raises(WhaleidError, match=r"is no bundle: it has no bundle\.json\. `whaleid bundle final` makes one"):
+    with pytest.raises(WhaleidError, match=r"is no bundle: it has no bundle\.json\. In a project, `dvc repro`"):
         contents.read(tmp_path / "nowhere")
 
 
@@ -225,6 +225,46 @@ def test_photos_added_since_are_known_at_once(
     for network, features in wiser.bundle.features.items():
         assert np.array_equal(features.embeddings, again.bundle.features[network].embeddings)
     assert again.bundle.photos.equals(wiser.bundle.photos)
+
+
+def test_a_label_that_was_corrected_since_holds(here: Path, ready: Recogniser, tmp_path: Path) -> None:
+    table = pd.read_csv("data/sample/train.csv", dtype=str)
+    row = table.index[table["Id"] != "new_whale"][0]
+    image, before = table.at[row, "Image"], table.at[row, "Id"]
+    shutil.copytree("data/sample", tmp_path / "whales")
+    table.at[row, "Id"] = "w_corrected"
+    table.to_csv(tmp_path / "whales/train.csv", index=False)
+    wiser, added = additions.known(ready, tmp_path / "whales")
+    assert list(added) == [image]
+    (answer,) = wiser.identify([Photo(image, Path("data/sample/train", image).read_bytes())])
+    assert answer.same[0][:2] == (image, "w_corrected")
+    assert before not in [each.whale for each in answer.same if each.photo == image]
+    assert len(wiser.bundle.photos) == len(ready.bundle.photos)
+
+    shutil.copy(tmp_path / "whales/train" / table.at[row + 1, "Image"], tmp_path / "whales/train" / image)
+    with pytest.raises(InputProblems, match=r"by whose names the model knows other pictures, with other labels \(1\)"):
+        additions.known(ready, tmp_path / "whales")
+
+
+def test_a_catalogue_of_other_whales_is_told_of(
+    ready: Recogniser, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = sorted(Path("data/sample/test").iterdir())[0].name
+    new_catalogue(tmp_path / "whales", (name, "w_other"))
+    additions.known(ready, tmp_path / "whales")
+    assert "is among those that the model learnt: its whales are named too" in capsys.readouterr().err
+
+
+def test_a_reviewed_table_is_not_written_over(here: Path, tmp_path: Path) -> None:
+    photo = sorted(Path("data/sample/test").iterdir())[0]
+    table = tmp_path / "reviewed.csv"
+    table.write_text("photo,whale\na.jpg,\n")
+    identifying.run([photo], PLACE, None, None, table, None, None)
+    text = table.read_text().replace(",,", ",new,", 1)
+    table.write_text(text)
+    with pytest.raises(WhaleidError, match=r"reviewed\.csv has 1 reviewed photos: `whaleid add"):
+        identifying.run([photo], PLACE, None, None, table, None, None)
+    assert table.read_text() == text
 
 
 def test_a_catalogue_without_news_changes_nothing(ready: Recogniser) -> None:

@@ -11,7 +11,7 @@ import repository
 from conftest import ROOT
 from faults.kills import Command
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from whaleid import params, paths
 from whaleid.stages import calibrate, catalog, dedup
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 
 def test_scores_in_a_file_change_no_byte(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

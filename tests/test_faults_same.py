@@ -12,7 +12,7 @@ import repository
 from conftest import ROOT
 from faults import same
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 
 def test_what_should_not_matter_does_not(trained: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ sys.path.append(str(Path(__file__).parent / "faults"))
 
 from proxy import Fault, Proxy, proxy
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import repository
 from conftest import ROOT
 from faults import together
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 MODEL = "models/final.bundle"
 
 

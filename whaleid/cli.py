@@ -91,7 +91,7 @@ CatalogueOption = Annotated[
         help="The catalogue folder, whose photos of late are known as well.",
         exists=True,
         file_okay=False,
-        show_default="data.root, in a project",
+        show_default="data.root, of a project's own model",
     ),
 ]
 MODEL = "models/final.bundle"
@@ -233,14 +233,17 @@ def _number(threshold: float | str) -> float | None:
     return threshold if isinstance(threshold, float) else None
 
 
-def _catalogue(named: Path | None) -> Path | None:
-    """Return the catalogue folder that is named or, in a project, its own where that is here."""
+def _asked_of(model: str, catalogue: Path | None, threshold: float | None = None) -> tuple[Path | None, float | None]:
+    """Return the catalogue folder and threshold to identify with: of a project's own model, those of the project."""
     from whaleid import params, paths
 
-    if named is not None or not paths.PARAMS.exists():
-        return named
-    own = Path(params.load(paths.PARAMS).data.root)
-    return own if (own / "train.csv").exists() else None
+    if Path(model).resolve() != Path(MODEL).resolve() or not paths.PARAMS.exists():
+        return catalogue, threshold
+    settings = params.load(paths.PARAMS)
+    own = Path(settings.data.root)
+    if catalogue is None and (own / "train.csv").exists():
+        catalogue = own
+    return catalogue, _number(settings.threshold) if threshold is None else threshold
 
 
 def _model(named: str) -> Path:
@@ -403,7 +406,12 @@ def predict(
 
 @app.command(rich_help_panel="Stages")
 def bundle(
-    variant: Annotated[str, typer.Argument(help="A variant with a network, ensemble or final.", show_default=False)],
+    variant: Annotated[
+        str,
+        typer.Argument(
+            help="A variant with a network, ensemble or final.", show_default=False, autocompletion=_names("bundle")
+        ),
+    ],
 ) -> None:
     """Put all that identifies a photo into one folder, to hand on or to serve: models/VARIANT.bundle."""
     _run("bundle", variant)
@@ -427,19 +435,19 @@ def identify(
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of photos beside each other.")] = None,
 ) -> None:
     """Say who is on each photo: five names, each with its probability, and which photos it is a copy of."""
-    from whaleid import params, paths
     from whaleid.stages import identifying
 
-    if threshold is None and model == MODEL and paths.PARAMS.exists():
-        threshold = _number(params.load(paths.PARAMS).threshold)
-    if unread := identifying.run(photos, _model(model), _catalogue(catalogue), threshold, csv, json, html):
+    catalogue, threshold = _asked_of(model, catalogue, threshold)
+    if unread := identifying.run(photos, _model(model), catalogue, threshold, csv, json, html):
         print(f"{unread:,} of the photos could not be read.", file=sys.stderr)
         sys.exit(PARTLY)
 
 
 @app.command(rich_help_panel="For people")
 def register(
-    variant: Annotated[str, typer.Argument(help="A variant with a network, ensemble or final.")] = "final",
+    variant: Annotated[
+        str, typer.Argument(help="A variant with a network, ensemble or final.", autocompletion=_names("bundle"))
+    ] = "final",
     alias: Annotated[
         str | None,
         typer.Option(help="What to call it.", show_default="champion or, beside a better one, challenger"),
@@ -453,7 +461,8 @@ def register(
     _check_variant("bundle", variant, settings)
     with TemporaryDirectory() as folder, tracking.run("register", variant) as run:
         place = Path(folder) / f"{variant}.bundle"
-        stage.write(settings, variant, place, _number(settings.threshold))
+        with loudness.summaries():
+            stage.write(settings, variant, place, _number(settings.threshold))
         made = registry.register(run, place, alias)
     print(f"models:/{registry.NAME}/{made.number} is {made.alias}: {made.why}")
     print(f"  mlflow models serve --env-manager local --port 5001 -m models:/{registry.NAME}@{made.alias}")
@@ -482,11 +491,11 @@ def add(
     from whaleid.errors import WhaleidError
     from whaleid.stages import adding
 
-    folder = _catalogue(catalogue)
+    folder, threshold = _asked_of(model, catalogue)
     if folder is None:
         raise WhaleidError("Which catalogue? Name its folder by --catalogue, or run this in a project that has one.")
     with loudness.summaries():
-        adding.run(reviewed, photos, by, folder, _model(model))
+        adding.run(reviewed, photos, by, folder, _model(model), threshold)
 
 
 @app.command(rich_help_panel="For people")
@@ -498,7 +507,8 @@ def compare() -> None:
     variants = _variants("predict", params.load(paths.PARAMS))
     print(comparing.as_text(comparing.read(variants), variants))
     if (first := registry.champion()) is not None:
-        print(f"\nChampion: version {first.number} of models:/{registry.NAME}, {first.variant}: {first.why}")
+        why = first.why if first.alias == registry.CHAMPION else "made champion in MLflow"
+        print(f"\nChampion: version {first.number} of models:/{registry.NAME}, {first.variant}: {why}")
 
 
 @app.command(rich_help_panel="For people")

@@ -115,8 +115,9 @@ def _version(run: tracking.MlflowRun, made: ModelVersion | str, about: About, al
         "whaleid.why": why,
         **({"whaleid.map5": str(about.figures["map5"])} if "map5" in about.figures else {}),
     }
+    said = f"{about.variant}: {why}"
     if isinstance(made, str):
-        model, said = made, f"{about.variant}: {why}"
+        model = made
         _ensure(run.client)
         made = tracking.once(
             lambda: run.client.create_model_version(
@@ -127,6 +128,7 @@ def _version(run: tracking.MlflowRun, made: ModelVersion | str, about: About, al
     else:
         for key, value in tags.items():
             run.client.set_model_version_tag(NAME, made.version, key, value)
+        run.client.update_model_version(NAME, made.version, said)
     run.client.set_registered_model_alias(NAME, alias or deserved, made.version)
     return run.client.get_model_version(NAME, made.version)
 
@@ -152,14 +154,14 @@ def fetched(uri: str) -> Path:
                 f"There is no model {uri} in {tracking.store()[0]} ({error.message.splitlines()[0]}). `whaleid "
                 f"register` registers one: {SCHEME}{NAME}@{CHAMPION}, or {SCHEME}{NAME}/1 by its version."
             ) from None
-        place = Path(platformdirs.user_cache_dir("whaleid")) / "bundles" / str(found.tags.get("whaleid.digest"))[:16]
+        digest = found.tags.get("whaleid.digest")
+        if digest is None:
+            raise WhaleidError(f"{uri} holds no bundle of whaleid: it was not registered by `whaleid register`.")
+        place = Path(platformdirs.user_cache_dir("whaleid")) / "bundles" / digest[:16]
         if not place.exists():
             with files.replacing_folder(place) as temporary:
                 download_artifacts(artifact_uri=f"{SCHEME}{name}/{found.version}", dst_path=str(temporary))
-    about = next(place.rglob(ABOUT), None)
-    if about is None:
-        raise WhaleidError(f"{uri} holds no bundle of whaleid: it was not registered by `whaleid register`.")
-    return about.parent
+    return next(place.rglob(ABOUT)).parent
 
 
 @contextmanager

@@ -173,7 +173,8 @@ def about(folder: Path) -> About:
         return About.model_validate_json((folder / ABOUT).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise WhaleidError(
-            f"{folder} is no bundle: it has no {ABOUT}. `whaleid bundle final` makes one, `dvc pull` fetches it."
+            f"{folder} is no bundle: it has no {ABOUT}. In a project, `dvc repro` makes models/final.bundle; elsewhere "
+            "name a bundle by --model, or a registered model: models:/whaleid@champion."
         ) from None
     except ValidationError as error:
         first = error.errors()[0]
@@ -230,18 +231,19 @@ def extended(
 ) -> Bundle:
     """Return `bundle` with further labelled `photos`, as `Bundle.photos`, and what its networks make of them.
 
-    `thumbnails` are (M, SIDE, SIDE), `embeddings` (V, M, D) by network.
+    They take the place of photos of their names. `thumbnails` are (M, SIDE, SIDE), `embeddings` (V, M, D) by network.
     """
-    every = pd.concat([bundle.photos, photos[COLUMNS]], ignore_index=True)
+    kept = ~bundle.photos["Image"].isin(photos["Image"])
+    every = pd.concat([bundle.photos[kept], photos[COLUMNS]], ignore_index=True)
     order = np.lexsort((every["Image"], every["Id"]))
     features = {}
     for network, known in bundle.features.items():
-        names = [*known.rows, *photos["Image"]]
+        new = {name: known.embeddings.shape[1] + row for row, name in enumerate(photos["Image"])}
         together = np.concatenate([known.embeddings, embeddings[network]], axis=1)
-        features[network] = replace(known, rows={name: row for row, name in enumerate(names)}, embeddings=together)
+        features[network] = replace(known, rows=known.rows | new, embeddings=together)
     return replace(
         bundle,
         photos=every.iloc[order].reset_index(drop=True),
-        thumbnails=np.concatenate([bundle.thumbnails, thumbnails])[order],
+        thumbnails=np.concatenate([bundle.thumbnails[kept.to_numpy()], thumbnails])[order],
         features=features,
     )

@@ -32,11 +32,11 @@ WAIT = 120
 """Seconds for another to finish adding."""
 
 
-def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path) -> None:
+def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, threshold: float | None = None) -> None:
     """Put the photos of `reviewed`, a csv file with columns `photo` and `whale`, into the folder `catalogue`.
 
     Paths of photos are relative to `photos`. Rows without a whale are passed over. What the bundle `model` says of each
-    photo is recorded with who added it and when; from then on `identify` knows it.
+    photo at `threshold`, or its own, is recorded with who added it and when; from then on `identify` knows it.
 
     Raises:
         WhaleidError: rows, photos or whales that cannot be taken, all of them: then nothing is written.
@@ -54,7 +54,7 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path) -> 
         # what the model says without these photos is the evidence
         recogniser, _ = additions.known(Recogniser(contents.read(model)), catalogue)
         labels = _labels(table["whale"].str.strip().tolist(), where, prints, recogniser.bundle.photos)
-        answers = _asked(recogniser, files)
+        answers = _asked(recogniser, files, threshold)
         _refuse_contradictions(where, labels, answers)
         entries = [Entry(file, label, said) for file, label, said in zip(files, labels, where, strict=True)]
         about = recogniser.bundle.about
@@ -67,7 +67,8 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path) -> 
             recorded.insert(3, "at", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
             recorded.insert(4, "source", table["photo"].tolist())
             recorded.insert(5, "model", f"{about.variant} {about.digest[:16]}")
-            recorded.insert(6, "threshold", f"{about.threshold:g}")
+            recorded.insert(6, "threshold", f"{about.threshold if threshold is None else threshold:g}")
+            recorded = recorded[recorded["Image"].isin(plan.labels)]
             return {RECORD: _record(catalogue / RECORD, recorded)}
 
         source = Source("reviewed photos", Path(Path.cwd().anchor), entries)
@@ -153,11 +154,12 @@ def _labels(
     return found
 
 
-def _asked(recogniser: Recogniser, files: Sequence[Path]) -> list[Answer]:
+def _asked(recogniser: Recogniser, files: Sequence[Path], threshold: float | None) -> list[Answer]:
     answers: list[Answer] = []
     starts = range(0, len(files), BATCH)
     for start in progress(starts, "photos looked at, in batches", len(starts)):
-        answers += recogniser.identify([Photo(str(file), file.read_bytes()) for file in files[start : start + BATCH]])
+        some = [Photo(str(file), file.read_bytes()) for file in files[start : start + BATCH]]
+        answers += recogniser.identify(some, threshold)
     return answers
 
 

@@ -29,7 +29,8 @@ Embeddings = dict[str, npt.NDArray[np.float32]]
 def known(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[str, Path]]:
     """Return a recogniser that also knows the labelled photos of `catalogue` that its bundle has not, and their files.
 
-    What networks make of a photo is kept in the user's cache folder, apart for each bundle.
+    Photos that have another label in `catalogue` than in the bundle are among them: the catalogue's holds. What
+    networks make of a photo is kept in the user's cache folder, apart for each bundle.
 
     Raises:
         WhaleidError: train.csv of the catalogue cannot be read.
@@ -39,7 +40,13 @@ def known(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[str
     there = photos_in(catalogue / "train")
     for problem in (*photo_problems(there, []), *table_problems(catalogue / "train.csv", labelled, there, [], True)):
         raise problem
-    photos = labelled[~labelled["Image"].isin(recogniser.bundle.photos["Image"])]
+    bundled = recogniser.bundle.photos.set_index("Image")
+    before = labelled["Image"].map(bundled["Id"])
+    if len(labelled) and before.isna().all():
+        print(
+            f"No photo of {catalogue} is among those that the model learnt: its whales are named too.", file=sys.stderr
+        )
+    photos = labelled[before != labelled["Id"]]
     files = {image: catalogue / "train" / image for image in photos["Image"]}
     read = scanning.scan([*files.values()])
     problems = [found for found in read if isinstance(found, str)]
@@ -47,6 +54,15 @@ def known(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[str
         remedy = "Put them back, or remove their rows."
         raise InputProblems(f"Photos of {catalogue / 'train.csv'} cannot be used", problems, remedy)
     prints = [found for found in read if isinstance(found, Fingerprint)]
+    known_as = photos["Image"].map(bundled["sha256"])
+    others = [
+        str(file)
+        for file, each, sha256 in zip(files.values(), prints, known_as, strict=True)
+        if isinstance(sha256, str) and sha256 != each.sha256
+    ]
+    if others:
+        remedy = "Rename the photos, or make the model anew with `dvc repro`."
+        raise InputProblems("Photos by whose names the model knows other pictures, with other labels", others, remedy)
     if not prints:
         return recogniser, {}
     each = _embedded(recogniser, [*files.values()], prints)

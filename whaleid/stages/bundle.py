@@ -63,7 +63,7 @@ def write(params: Params, variant: str, target: Path, threshold: float | None = 
         dedup=params.dedup,
         pack=params.pack,
         networks={name: View(**params.settings_of(name).model_dump(include={"zoom", "tilt"})) for name in networks},
-        validation=hashlib.sha256(paths.SPLIT.read_bytes()).hexdigest(),
+        validation=hashlib.sha256(paths.SPLIT.read_bytes() + repr(shares).encode()).hexdigest(),
         figures={key: round(value, 6) for key, value in figures.items() if not np.isnan(value)},
     )
     bundle = Bundle(

@@ -12,7 +12,8 @@ import pandas as pd
 from whaleid.bundle import contents
 from whaleid.bundle.recogniser import Answer, Photo, Recogniser
 from whaleid.catalog.checks import unwritable
-from whaleid.errors import InputProblems
+from whaleid.catalog.table import header, read_table
+from whaleid.errors import InputProblems, WhaleidError
 from whaleid.files import replacing, write_csv
 from whaleid.identify.answers import LABELS, PROBABILITIES
 from whaleid.images.decode import decode
@@ -47,6 +48,8 @@ def run(
     Raises:
         WhaleidError: the bundle `model` cannot be used, a folder holds no images, or a place is not there.
     """
+    if csv:
+        _refuse_reviewed(csv)
     photos, odd = _photos(places)
     recogniser = Recogniser(contents.read(model))
     added: dict[str, Path] = {}
@@ -95,6 +98,17 @@ def _photos(places: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     found = [path for place in places for path in (below(place) if place.is_dir() else [place])]
     odd = {path for path in found if unwritable(str(path))}
     return [path for path in dict.fromkeys(found) if path not in odd], sorted(odd)
+
+
+def _refuse_reviewed(path: Path) -> None:
+    """Refuse to write over a table in which someone has filled in whales."""
+    if path.exists():
+        whales = read_table(path, ["whale"])["whale"] if "whale" in header(path) else pd.Series(dtype=str)
+        if filled := int((whales.str.strip() != "").sum()):
+            raise WhaleidError(
+                f"{path} has {filled:,} reviewed photos: `whaleid add {path} --by NAME` takes them. Name another file, "
+                "or remove this one."
+            )
 
 
 def _batches(photos: Sequence[Path]) -> Iterator[list[tuple[Path, bytes]]]:

@@ -329,7 +329,8 @@ def _summary(source: str, to: Path, sources: Sequence[Source], done: Put) -> str
         said.append(f"{symbolic:,} photos are symbolic links, since hard ones cannot be made from there to {to}")
     labels = [*added, *(each.label for each in done.held.photos if each.label)]
     asked += sum(each.part == "test" for each in done.held.photos)
-    return "\n".join([*said, f"{to} holds {_counted(labels, asked)}", f"next: whaleid preset real --root {to}"])
+    following = [f"next: whaleid preset real --root {to}"] if paths.PARAMS.exists() else []
+    return "\n".join([*said, f"{to} holds {_counted(labels, asked)}", *following])
 
 
 def _counted(labels: Sequence[str], asked: int) -> str:
