@@ -95,13 +95,18 @@ def undisturbed(folder: Path, environment: dict[str, str]) -> dict[str, float]:
 
 
 def disturbed(
-    folder: Path, environment: dict[str, str], seconds: dict[str, float], each: int, chance: random.Random
+    folder: Path,
+    environment: dict[str, str],
+    seconds: dict[str, float],
+    each: int,
+    chance: random.Random,
+    *options: str,
 ) -> tuple[str | None, str]:
     """Start `dvc repro` and kill it in a stage that was not yet hit often enough; return where, and what it said.
 
     `None` where it came to its end before that.
     """
-    repro = Command(folder, environment, "dvc", "repro")
+    repro = Command(folder, environment, "dvc", "repro", *options)
     at, until = BEFORE, None
     if each and chance.random() < 0.15:
         until = time.monotonic() + chance.uniform(0, seconds[BEFORE])
@@ -136,14 +141,21 @@ def main(each: int, seed: int, home: Path) -> dict[str, object]:
     remedies: Counter[str] = Counter()
     left: Counter[str] = Counter()
     stuck = 0
+    options: tuple[str, ...] = ()
     while True:
-        at, said = disturbed(folder, environment, seconds, each, chance)
+        at, said = disturbed(folder, environment, seconds, each, chance, *options)
         if at is None:
             message = next((message for message in REMEDIES if message in said), None)
-            if message is None:
+            if message is not None:
+                remedies[message] += 1
+                (folder / REMEDIES[message]).unlink()
+                continue
+            # a stage may have ended before its moment, where the machine got faster: once more, by itself
+            missed = [name for name in seconds if name != BEFORE and HITS[name] < each]
+            if not missed:
                 break
-            remedies[message] += 1
-            (folder / REMEDIES[message]).unlink()
+            options = ("--force", "--single-item", missed[0])
+            seconds = {name: took * 0.8 for name, took in seconds.items()}
             continue
         HITS[at] += 1
         running = statuses_running(folder)
@@ -152,7 +164,6 @@ def main(each: int, seed: int, home: Path) -> dict[str, object]:
         left.update(kind(name) for name in found)
         print(f"{sum(HITS.values()):3} {at}: {running} running, left: {', '.join(found) or 'nothing'}", flush=True)
 
-    missed = [name for name in seconds if name != BEFORE and not HITS[name]]
     final = Command(folder, environment, "dvc", "repro")
     assert final.code() == 0, final.said
     assert "Data and pipelines are up to date." in final.said, final.said
@@ -160,7 +171,6 @@ def main(each: int, seed: int, home: Path) -> dict[str, object]:
     return {
         "kills": sum(HITS.values()),
         "stages": len(seconds) - 1,
-        "stages_missed": missed,
         "hits": dict(sorted(HITS.items())),
         "seconds": round(time.monotonic() - began),
         "remedies": dict(remedies),
@@ -193,8 +203,7 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = main(asked.each, asked.seed, Path(folder))
-    print(json.dumps(result))
+        print(json.dumps(result), flush=True)
     assert not result["different"], result["different"]
     assert not result["temporary_files_at_the_end"]
-    assert not result["stages_missed"]
     assert "RUNNING" not in result["runs"]
