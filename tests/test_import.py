@@ -23,7 +23,6 @@ from whaleid.params import Data, Params, load
 from whaleid.stages import catalog, importing
 
 ROOT = Path(__file__).parents[1]
-SUMMARY = "next: whaleid preset real --root whales\n"
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +95,7 @@ def test_a_folder_a_whale(by_whale: str) -> None:
         "photos: a folder a whale\n"
         "added 4 labelled photos (2 whales, 1 photos of new_whale) and 0 to identify; 0 boxes\n"
         "1 files passed over: they are no images\n"
-        "whales holds 4 labelled photos (2 whales, 1 photos of new_whale) and 0 to identify\n" + SUMMARY
+        "whales holds 4 labelled photos (2 whales, 1 photos of new_whale) and 0 to identify\n"
     )
     assert state("photos") == before
     found = rows("whales/train.csv")
@@ -115,6 +114,11 @@ def test_a_folder_a_whale(by_whale: str) -> None:
     assert Path("whales/train", second).read_bytes() == Path("photos/bob/1.png").read_bytes()
     through_catalog("whales")
     assert files.read_csv(paths.CATALOG)["Id"].tolist() == ["bob", "ann", "ann", "new_whale"]
+
+
+def test_in_a_project_the_next_step_is_told(by_whale: str) -> None:
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    assert call("photos", "--to", "whales").endswith("\nnext: whaleid preset real --root whales\n")
 
 
 def test_a_second_time_nothing_is_written_and_new_photos_are_added(by_whale: str) -> None:
