@@ -69,6 +69,7 @@ def many(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.faults  # takes a machine that is not too busy to start workers
 @pytest.mark.parametrize(
     ("stop", "code", "said"), [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")]
 )
