@@ -196,6 +196,9 @@ def test_a_stage_reads_no_parameter_that_dvc_does_not_watch(ran: Params) -> None
     for name, stages in PIPELINE.items():
         declared = stages.get("do", stages).get("params", [])
         base = name.split("-")[0]
+        if base == "bundle":  # it hands whole sections on, so there is no telling which of their keys it reads
+            assert {"dedup", "pack", "neighbours", "ensemble"} <= set(declared)
+            continue
         # `train@V`, `train-final@V`, or `predict-phash`: one by its name
         keys = {"${variants}": VARIANTS, "${ensemble}": ran.ensemble}.get(stages.get("foreach"), [""])
         for key in keys:
