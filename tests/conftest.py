@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from ruamel.yaml import YAML
 
+from whaleid import spins
 from whaleid.params import Params, load
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from whaleid.record import Record
 
 # as the command line does, before torch is loaded: else tests beside other work take ten times as long
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+spins.shorten()
 ROOT = Path(__file__).parents[1]
 SLIVER = {
     "final": {"epochs": 2},

@@ -120,7 +120,8 @@ def test_a_clone_gets_what_was_pushed_and_has_nothing_to_run(team: Team, tmp_pat
 def test_runs_are_on_the_server_and_nowhere_else(team: Team) -> None:
     stages = {"dedup", "split", "boxes", "train toy", "embed toy", "calibrate toy", "predict toy"}
     assert set(team.runs()) == stages
-    assert {path.name for path in team.project.glob("ml*")} == set()
+    assert [path.name for path in team.project.glob("ml*")] == ["mlflow.running"]  # empty: nothing runs any more
+    assert list((team.project / "mlflow.running").iterdir()) == []
 
 
 def test_artifacts_go_through_the_server_into_its_bucket(team: Team, tmp_path: Path) -> None:

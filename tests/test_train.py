@@ -176,7 +176,7 @@ def test_a_training_killed_in_mid_epoch_goes_on_to_the_same_bytes(
     assert process.returncode == -signal.SIGKILL
     assert UNFINISHED.exists()
     assert not paths.checkpoint("toy").exists()
-    stray = UNFINISHED.with_name(".toy.unfinished.123.partial.pt")  # as of a kill while it was written
+    stray = UNFINISHED.with_name(".toy.unfinished.999999999.partial.pt")  # as of a kill while it was written
     stray.write_bytes(UNFINISHED.read_bytes()[:1000])
     assert f"{UNFINISHED}: training goes on after epoch 1.\n" in run()
     assert left() == undisturbed

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whaleid import loudness, ranks
+from whaleid import loudness, ranks, spins
 
 if TYPE_CHECKING:
     from whaleid.params import Params
@@ -115,9 +115,7 @@ NetworkArgument = Annotated[
 def main() -> None:
     """Run a command; print what a user can mend as one plain error, with a traceback only if asked to be verbose."""
     begun = time.perf_counter()
-    # Threads that wait for each other spin, by default for so long that two trainings side by side, as in `dvc queue
-    # start --jobs 2`, each ran at a twentieth of their speed; with short spins, at half. Read when torch is loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    spins.shorten()
     # as Ctrl-C: what is stopped leaves no run of MLflow's open, and no file half written
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if os.environ.get("NO_COLOR"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple, get_args
+from typing import NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,15 @@ from whaleid.parallel import cores
 from whaleid.training.boxes import CERTAIN, aspects, found_on
 from whaleid.training.device import pick_device
 from whaleid.training.embedding import embedded, ready
+
+BATCH = 16
+"""Photos to ask of at a time: large ones need some 40 MB each while they are looked at."""
+T = TypeVar("T")
+
+
+def batches(items: Sequence[T]) -> list[Sequence[T]]:
+    """Return `items` in their order, `BATCH` at a time."""
+    return [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
 
 
 class Photo(NamedTuple):

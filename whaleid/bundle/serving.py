@@ -19,9 +19,13 @@ from urllib.request import HTTPRedirectHandler, build_opener
 
 import pandas as pd
 
-from whaleid.bundle.contents import read
-from whaleid.bundle.recogniser import Answer, Photo, Recogniser
-from whaleid.errors import WhaleidError
+from whaleid import spins
+
+spins.shorten()  # this module is the first of whaleid's that a server imports
+
+from whaleid.bundle.contents import read  # noqa: E402
+from whaleid.bundle.recogniser import BATCH, Answer, Photo, Recogniser, batches  # noqa: E402
+from whaleid.errors import WhaleidError  # noqa: E402
 
 PHOTO = "photo"
 """The column that is asked with: a photo's file in base64, or where it is."""
@@ -32,7 +36,6 @@ LARGEST = 50_000_000
 """Bytes of a photo's file."""
 SECONDS = 10
 """For which a photo's server is waited."""
-BATCH = 16
 
 
 class Served:
@@ -59,9 +62,8 @@ class Served:
             which says what is wrong with a photo that could not be read: then the others are empty.
         """
         found: list[dict[str, object]] = []
-        cells = asked[PHOTO].tolist()
-        for start in range(0, len(cells), BATCH):  # so that what is fetched from elsewhere is not held all at once
-            found += map(_row, self._answers(cells[start : start + BATCH]))
+        for some in batches(asked[PHOTO].tolist()):  # so that what is fetched from elsewhere is not held all at once
+            found += map(_row, self._answers(some))
         return pd.DataFrame(found, columns=["names", "probabilities", "nearest", "same_as", "problem"])
 
     def _answers(self, cells: Sequence[object]) -> list[Answer]:

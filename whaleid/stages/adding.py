@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from whaleid.bundle import contents
-from whaleid.bundle.recogniser import Answer, Photo, Recogniser
+from whaleid.bundle.recogniser import Answer, Photo, Recogniser, batches
 from whaleid.catalog.adding import Plan
 from whaleid.catalog.checks import FORMULA, unwritable
 from whaleid.catalog.entries import Entry, Source
@@ -27,7 +27,6 @@ RECORD = "additions.csv"
 was answered with before it was known, and the closest labelled photo that is the same picture; a row a photo added."""
 NEW = "new"
 """What a reviewer writes for a whale that the catalogue has not, alone or before a label: `new:LABEL`."""
-BATCH = 16
 WAIT = 120
 """Seconds for another to finish adding."""
 
@@ -156,10 +155,9 @@ def _labels(
 
 def _asked(recogniser: Recogniser, files: Sequence[Path], threshold: float | None) -> list[Answer]:
     answers: list[Answer] = []
-    starts = range(0, len(files), BATCH)
-    for start in progress(starts, "photos looked at, in batches", len(starts)):
-        some = [Photo(str(file), file.read_bytes()) for file in files[start : start + BATCH]]
-        answers += recogniser.identify(some, threshold)
+    parts = batches(files)
+    for some in progress(parts, "photos looked at, in batches", len(parts)):
+        answers += recogniser.identify([Photo(str(file), file.read_bytes()) for file in some], threshold)
     return answers
 
 

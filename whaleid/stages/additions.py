@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from whaleid.bundle.recogniser import Photo, Recogniser
+from whaleid.bundle.recogniser import Photo, Recogniser, batches
 from whaleid.catalog.checks import photo_problems, table_problems
 from whaleid.catalog.layout import photos_in
 from whaleid.catalog.table import read_table
@@ -21,7 +21,6 @@ from whaleid.images.fingerprint import Fingerprint
 from whaleid.progress import progress
 from whaleid.stages import scanning
 
-BATCH = 16
 Embeddings = dict[str, npt.NDArray[np.float32]]
 """By network: (V, D) of a photo."""
 
@@ -76,10 +75,9 @@ def _embedded(recogniser: Recogniser, files: Sequence[Path], prints: Sequence[Fi
     places = [kept / f"{each.sha256}.npz" for each in prints]
     found = [_load(place, [*recogniser.bundle.networks]) for place in places]
     new = [row for row, each in enumerate(found) if each is None]
-    starts = range(0, len(new), BATCH)
     keeping = True
-    for start in progress(starts, "photos added since, in batches", len(starts)):
-        rows = new[start : start + BATCH]
+    parts = batches(new)
+    for rows in progress(parts, "photos added since, in batches", len(parts)):
         seen = recogniser.see([Photo(str(files[row]), files[row].read_bytes()) for row in rows])
         for place, row in enumerate(rows):
             each = {network: embeddings[:, place] for network, embeddings in seen.embeddings.items()}

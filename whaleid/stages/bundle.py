@@ -47,6 +47,7 @@ def write(params: Params, variant: str, target: Path, threshold: float | None = 
     compared = validation.gallery(split, held_out=True)["Image"]
     photos = labelled.assign(compared=labelled["Image"].isin(compared).astype(int))
     networks = params.networks_of(variant)
+    views = {name: params.settings_of(name) for name in networks}
     decision = json.loads(paths.calibration(calibrated_by).read_text(encoding="utf-8"))
     answers = files.read_csv(paths.validation(calibrated_by))
     limit = decision["threshold_auto"] if threshold is None else threshold
@@ -62,7 +63,7 @@ def write(params: Params, variant: str, target: Path, threshold: float | None = 
         neighbours=params.neighbours,
         dedup=params.dedup,
         pack=params.pack,
-        networks={name: View(**params.settings_of(name).model_dump(include={"zoom", "tilt"})) for name in networks},
+        networks={name: View(zoom=view.zoom, tilt=view.tilt) for name, view in views.items()},
         validation=hashlib.sha256(paths.SPLIT.read_bytes() + repr(shares).encode()).hexdigest(),
         figures={key: round(value, 6) for key, value in figures.items() if not np.isnan(value)},
     )

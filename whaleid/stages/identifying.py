@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
 from whaleid.bundle import contents
-from whaleid.bundle.recogniser import Answer, Photo, Recogniser
+from whaleid.bundle.recogniser import Answer, Photo, Recogniser, batches
 from whaleid.catalog.checks import unwritable
 from whaleid.catalog.table import header, read_table
 from whaleid.errors import InputProblems, WhaleidError
@@ -24,9 +24,6 @@ from whaleid.stages import additions
 from whaleid.stages.bundle import WIDTH
 from whaleid.stages.images import below, written
 from whaleid.stages.thumbs import thumbs
-
-BATCH = 16
-"""Photos at a time: large ones need some 40 MB each while they are looked at."""
 
 
 def run(
@@ -60,8 +57,8 @@ def run(
     for answer in answers:
         print(*_lines(answer, wide), sep="\n", flush=True)
     pictures: dict[str, bytes] = {}
-    for some in _batches(photos):
-        read = [Photo(written(path), content) for path, content in some]
+    for some in batches(photos):
+        read = [Photo(written(path), _content(path)) for path in some]
         found = recogniser.identify(read, threshold)
         for answer in found:
             print(*_lines(answer, wide), sep="\n", flush=True)
@@ -109,11 +106,6 @@ def _refuse_reviewed(path: Path) -> None:
                 f"{path} has {filled:,} reviewed photos: `whaleid add {path} --by NAME` takes them. Name another file, "
                 "or remove this one."
             )
-
-
-def _batches(photos: Sequence[Path]) -> Iterator[list[tuple[Path, bytes]]]:
-    for start in range(0, len(photos), BATCH):
-        yield [(path, _content(path)) for path in photos[start : start + BATCH]]
 
 
 def _content(path: Path) -> bytes:

@@ -163,9 +163,6 @@ def _keep_nothing(_: Mapping[str, Any]) -> None:
 
 def _kept(path: Path, mark: str) -> Mapping[str, Any] | None:
     """Return the state of the training `mark` after its last whole epoch, if it was killed."""
-    # of kills while it, or the checkpoint, was written
-    for stray in path.parent.glob(f".{path.name.split('.')[0]}.*.partial{path.suffix}"):
-        stray.unlink()
     if not path.exists():
         return None
     try:
