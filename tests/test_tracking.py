@@ -519,6 +519,15 @@ def test_a_full_disk_leaves_no_half_made_store(bare: Path) -> None:
     assert runs()["dedup"].info.status == "FINISHED"
 
 
+def test_a_store_that_is_removed_meanwhile_is_told(project: Path) -> None:
+    with pytest.raises(WhaleidError, match=r"mlflow\.db: the file was removed meanwhile\nMend that, name another"):  # noqa: SIM117
+        with tracking.run("train", "toy") as run:
+            run.log_epoch(1, {"loss": 2.0})
+            Path("mlflow.db").unlink()
+            run.log_epoch(2, {"loss": 1.0})
+    assert not Path("mlflow.db").exists()
+
+
 KILLED = """
 import os, signal
 with tracking.run("train", "toy") as run:

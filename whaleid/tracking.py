@@ -117,14 +117,14 @@ class MlflowRun(Run):
     def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         """Track the `figures` of `epoch` in the run."""
         self.epoch = epoch
-        with mendable(self.uri):
+        with self._reached():
             self.sign.renew()
             self._log_batch(figures, {}, {})
 
     def log(self, record: Record) -> None:
         """Track what the stage leaves in the run, with links to the runs that wrote what it read."""
         variant = {"variant": self.variant} if self.variant else {}
-        with mendable(self.uri):
+        with self._reached():
             links = {f"output.{path.as_posix()}": _md5(path) for path in record.outputs}
             links |= {f"input.{path.as_posix()}": self._writer(path) for path in record.inputs}
             self._log_batch(record.metrics, {**variant, **record.params}, links)
@@ -138,7 +138,7 @@ class MlflowRun(Run):
 
     def summarise(self, draw: Summarise) -> None:
         """Show what is known of the whole execution in the run's parent."""
-        with mendable(self.uri):
+        with self._reached():
             parent = self.client.get_run(self.parent)
         if parent.info.lifecycle_stage != "active":  # someone deleted it meanwhile
             return
@@ -146,16 +146,26 @@ class MlflowRun(Run):
         written = parent.data.tags.get(DESCRIPTION)
         ours = written is None or _digest(written) == parent.data.tags.get("whaleid.description")
         tags = {DESCRIPTION: drawn.description, "whaleid.description": _digest(drawn.description)} if ours else {}
-        with mendable(self.uri):
+        with self._reached():
             self._log_batch(drawn.metrics, {}, tags, self.parent)
             for name, text in drawn.pages.items():
                 self.client.log_text(self.parent, text, name)
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED; its parent ends with it, as the last of its stages so far."""
-        with mendable(self.uri):
+        with self._reached():
             _terminate(self.client, self.id, self.parent, status)
             self.sign.take_down()
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """As `mendable`; a database that was removed is told as well: SQLite may go on writing into nowhere."""
+        with mendable(self.uri):
+            try:
+                yield
+            finally:
+                if self.uri.startswith("sqlite:///") and not Path(self.uri.removeprefix("sqlite:///")).exists():
+                    raise FileNotFoundError("the file was removed meanwhile")
 
     def _log_batch(
         self,
@@ -444,6 +454,7 @@ def mendable(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        first, *_ = str(error).splitlines() or [type(error).__name__]  # the rest is SQL
+        lines = [line for line in str(error).splitlines() if "autoflush" not in line]
+        first, *_ = lines or [type(error).__name__]  # the rest is SQL
         said = f"Tracking failed at {uri}: {first}\n{REMEDY}"
         raise WhaleidError(re.sub(r"://[^/@\s]+@", "://", said)) from error  # no password in a log
