@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from ruamel.yaml import YAML
 
-from whaleid import spins
+from whaleid import starting
 from whaleid.params import Params, load
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from whaleid.record import Record
 
 # as the command line does, before torch is loaded: else tests beside other work take ten times as long
-spins.shorten()
+starting.shorten_spins()
 ROOT = Path(__file__).parents[1]
 SLIVER = {
     "final": {"epochs": 2},

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whaleid import loudness, ranks, spins
+from whaleid import loudness, ranks, starting
 
 if TYPE_CHECKING:
     from whaleid.params import Params
@@ -115,7 +115,7 @@ NetworkArgument = Annotated[
 def main() -> None:
     """Run a command; print what a user can mend as one plain error, with a traceback only if asked to be verbose."""
     begun = time.perf_counter()
-    spins.shorten()
+    starting.shorten_spins()
     # as Ctrl-C: what is stopped leaves no run of MLflow's open, and no file half written
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if os.environ.get("NO_COLOR"):
@@ -266,7 +266,7 @@ def _check_variant(stage: str, variant: str, settings: "Params") -> None:
 
 def _done(stage: str, *arguments: object) -> "Record":
     """Do the work of a stage: load its code, which may take longer than the work, and run it."""
-    with loudness.timed(f"code of {stage} loaded"):
+    with loudness.timed(f"code of {stage} loaded"), starting.importing():
         module = importlib.import_module(f"whaleid.stages.{stage}")
     with loudness.timed(f"{stage} done"), loudness.summaries():
         record: Record = module.run(*arguments)
@@ -284,7 +284,8 @@ def _run(stage: str, variant: str | None = None) -> None:
 
         raise WhaleidError(f"Several processes share {' and '.join(SHARED)}; run {stage} without torchrun.")
     if stage in SHARED and variant is not None:
-        from whaleid.training import launching
+        with starting.importing():
+            from whaleid.training import launching
 
         # a small batch is no faster on many GPUs than on one
         several = launching.processes(settings.settings_of(variant).batch if stage == "train" else None)
@@ -433,7 +434,8 @@ def identify(
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of photos beside each other.")] = None,
 ) -> None:
     """Say who is on each photo: five names, each with its probability, and which photos it is a copy of."""
-    from whaleid.stages import identifying
+    with starting.importing():
+        from whaleid.stages import identifying
 
     catalogue, threshold = _asked_of(model, catalogue, threshold)
     if unread := identifying.run(photos, _model(model), catalogue, threshold, csv, json, html):
@@ -453,7 +455,9 @@ def register(
 ) -> None:
     """Make a model that MLflow can serve of a variant, and register it: models:/whaleid@champion."""
     from whaleid import params, paths, registry, tracking
-    from whaleid.stages import bundle as stage
+
+    with starting.importing():
+        from whaleid.stages import bundle as stage
 
     settings = params.load(paths.PARAMS)
     _check_variant("bundle", variant, settings)
@@ -487,7 +491,9 @@ def add(
     whale is a label of the catalogue, new for a whale that it has not, or new:LABEL to name that whale yourself.
     """
     from whaleid.errors import WhaleidError
-    from whaleid.stages import adding
+
+    with starting.importing():
+        from whaleid.stages import adding
 
     folder, threshold = _asked_of(model, catalogue)
     if folder is None:
@@ -527,7 +533,9 @@ def duplicates(
 ) -> None:
     """Find the same pictures in any folder, outside any pipeline; no image is touched."""
     from whaleid.params import Dedup
-    from whaleid.stages import duplicates as command
+
+    with starting.importing():
+        from whaleid.stages import duplicates as command
 
     rule = Dedup(max_distance=max_distance, max_error=max_error, turned=turned, mirrored=mirrored)
     if command.run(folder, against, out, rule):
@@ -583,7 +591,9 @@ def import_(
 ) -> None:
     """Make a catalogue folder of photos from elsewhere, or add them to one; no photo is moved or changed."""
     from whaleid.catalog.listing import Columns
-    from whaleid.stages import importing
+
+    with starting.importing():
+        from whaleid.stages import importing
 
     with loudness.summaries():
         importing.run(source, to, Columns(photo_column, whale_column, box_columns, photos), queries, link)

@@ -6,7 +6,6 @@ writer of what it read by that md5. No run id enters an output, so tracking neve
 
 from __future__ import annotations
 
-import gc
 import getpass
 import hashlib
 import json
@@ -26,7 +25,7 @@ from uuid import uuid4
 
 from filelock import FileLock
 
-from whaleid import alive, files, loudness, paths, ranks
+from whaleid import alive, files, loudness, paths, ranks, starting
 from whaleid.errors import WhaleidError
 from whaleid.record import Record
 from whaleid.summary import Summarise
@@ -220,15 +219,8 @@ def import_mlflow() -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for chatter in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(chatter).setLevel(logging.CRITICAL)  # what fails is raised as well
-    # Thousands of modules come in and stay. Searching them for garbage, while they are imported and again when
-    # the process ends, would take a third of the time of a short stage.
-    collects = gc.isenabled()
-    gc.disable()
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
-
-    gc.freeze()
-    if collects:
-        gc.enable()
+    with starting.importing():
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def _begin(stage: str, variant: str | None, setting: str) -> MlflowRun:

@@ -19,9 +19,9 @@ from urllib.request import HTTPRedirectHandler, build_opener
 
 import pandas as pd
 
-from whaleid import spins
+from whaleid import starting
 
-spins.shorten()  # this module is the first of whaleid's that a server imports
+starting.shorten_spins()  # this module is the first of whaleid's that a server imports
 
 from whaleid.bundle.contents import read  # noqa: E402
 from whaleid.bundle.recogniser import BATCH, Answer, Photo, Recogniser, batches  # noqa: E402
