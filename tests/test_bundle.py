@@ -156,21 +156,40 @@ def damage(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        ("margin.pt", lambda data: data[:-1], "is not whole: margin.pt is missing or cut off. Copy the folder again."),
+        ("margin.pt", lambda data: data[:-1], "is not whole: margin.pt is missing or damaged. Copy the folder again."),
+        ("thumbnails.npy", lambda data: data[:-1] + b"?", "is not whole: thumbnails.npy is missing or damaged."),
         ("bundle.json", lambda data: data.replace(b'"format": 1', b'"format": 2'), "format: Input should be 1"),
         ("bundle.json", lambda data: data.replace(b'"margin.pt"', b'"../a.pt"'), "is not whole: ../a.pt, margin.pt is"),
         ("bundle.json", lambda data: b"{", "cannot be used: : Invalid JSON"),
+    ],
+)
+def test_what_is_not_whole_is_refused(
+    here: Path, tmp_path: Path, name: str, change: Callable[[bytes], bytes], said: str
+) -> None:
+    folder = tmp_path / "copied"
+    shutil.copytree(PLACE, folder)
+    damage(folder, name, change)
+    with pytest.raises(WhaleidError) as caught:
+        contents.read(folder)
+    assert said in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
         ("photos.csv", lambda data: data.replace(b",1\n", b",0\n"), "holds files that do not go together"),
         ("margin.npz", lambda data: bytes(len(data)), "margin.npz cannot be used"),
         ("thumbnails.npy", lambda data: data[:128] + bytes(len(data) - 128), None),
     ],
 )
-def test_what_is_not_whole_is_refused(
+def test_what_does_not_go_together_is_refused(
     here: Path, tmp_path: Path, name: str, change: Callable[[bytes], bytes], said: str | None
 ) -> None:
     folder = tmp_path / "copied"
     shutil.copytree(PLACE, folder)
     damage(folder, name, change)
+    contents.seal(contents.about(folder), folder)
     if said is None:  # other pixels are other pixels
         assert contents.read(folder).thumbnails.sum() == 0
         return

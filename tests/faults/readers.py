@@ -271,10 +271,10 @@ def _about_seeds() -> list[bytes]:
     calibrated = {"method": "isotonic", "knots": [[-1, 0.1], [1, 0.9]]}
     decision = {"weights": {"nearest": 1.0}, "bias": 0.0, "calibration": calibrated, "threshold_auto": 0.3}
     about = {
-        **{"format": 1, "variant": "margin", "backbone": "resnet18", "calibrated_by": "margin", "threshold": 0.3},
+        **{"format": 1, "variant": "margin", "timm": False, "calibrated_by": "margin", "threshold": 0.3},
         **{"decision": decision, "neighbours": "exact", "dedup": document["dedup"], "pack": document["pack"]},
         **{"networks": {"margin": {"zoom": 1.0, "tilt": 0.0}}, "figures": {"map5": 0.7}, "validation": "00"},
-        **{"files": {"margin.pt": 1}, "digest": "00"},
+        **{"files": {"margin.pt": "00"}, "digest": "00"},
     }
     return [json.dumps(about).encode()]
 

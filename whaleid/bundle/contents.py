@@ -82,8 +82,8 @@ class About(Section):
     networks: Annotated[dict[Network, View], Field(min_length=1)]
     figures: dict[str, float]  # of `calibrated_by` at this threshold, as in `paths.metrics`
     validation: str  # a digest of the photos that they were measured on
-    files: dict[str, int] = Field(default_factory=dict)  # bytes of each, by name
-    digest: str = ""  # of the content of all files
+    files: dict[str, str] = Field(default_factory=dict)  # the SHA-256 of each, by name
+    digest: str = ""  # of all of this, and so of the files
 
 
 @dataclass(frozen=True)
@@ -126,33 +126,39 @@ def write(bundle: Bundle, pictures: Mapping[str, bytes], folder: Path) -> None:
             centres=features.centres,
             classes=features.classes,
         )
-    written = sorted(path for path in folder.iterdir())
-    digest = hashlib.sha256()
-    for path in written:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    said = bundle.about.model_copy(update={"files": {path.name: path.stat().st_size for path in written}})
-    digest.update(said.model_dump_json().encode())
-    said = said.model_copy(update={"digest": digest.hexdigest()})
+    seal(bundle.about, folder)
+
+
+def seal(about: About, folder: Path) -> None:
+    """Write what a bundle says of itself beside its files, and which files these are."""
+    digests = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name != ABOUT}
+    said = about.model_copy(update={"files": digests, "digest": ""})
+    said = said.model_copy(update={"digest": hashlib.sha256(said.model_dump_json().encode()).hexdigest()})
     (folder / ABOUT).write_text(said.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read(folder: Path) -> Bundle:
     """Read what `write` wrote. Nothing in it is run as code.
 
     Raises:
-        WhaleidError: the folder is not there, is no bundle, was not copied whole, or its files do not go together.
+        WhaleidError: the folder is not there, is no bundle, was not copied whole, has been damaged or changed since, or
+            its files do not go together.
     """
     said = about(folder)
     amiss = [
         name
-        for name, size in said.files.items()
-        if Path(name).name != name or not is_file(folder / name) or (folder / name).stat().st_size != size
+        for name, sha256 in said.files.items()
+        if Path(name).name != name or not is_file(folder / name) or _sha256(folder / name) != sha256
     ]
     needed = {PHOTOS, THUMBNAILS, PICTURES, BOXES}
     needed |= {f"{Path(name).name}{suffix}" for name in said.networks for suffix in (".pt", ".npz")}
     if amiss := sorted({*amiss, *(needed - said.files.keys())}):
-        raise WhaleidError(f"{folder} is not whole: {', '.join(amiss)} is missing or cut off. Copy the folder again.")
+        raise WhaleidError(f"{folder} is not whole: {', '.join(amiss)} is missing or damaged. Copy the folder again.")
     photos = _photos(folder)
     thumbnails = np.array(arrays.mapped(folder / THUMBNAILS, np.uint16, 3))
     names = photos.loc[photos["compared"] == 1, "Image"].tolist()
