@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, browse, chromium, picture
-from conftest import ROOT, write_params
+from conftest import ROOT, STEPS, write_params
 
 from whaleid import paths
 
@@ -21,9 +21,11 @@ pytestmark = [
     ),
 ]
 VARIANTS = ("toy", "full")
-STAGES = """
+STAGES = f"""
 import sys
 from whaleid import cli
+from whaleid.training import boxes
+boxes.STEPS = {STEPS}
 for stage in sys.argv[1:]:
     cli._run(*stage.split())
 """

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, runs
+from conftest import ROOT, copy_project, runs
 
 from whaleid.params import Params
 
@@ -74,6 +74,7 @@ def test_an_attempt_would_be_seen(isolated: tuple[dict[str, str], Path], code: s
 def test_no_command_tries_to_reach_anything(
     project: Callable[..., Params], isolated: tuple[dict[str, str], Path]
 ) -> None:
+    copy_project(Path())
     project(backbone={"name": "squeezenet1_1", "weights": "none", "embedding": 16})
     environment, attempts = isolated
     for command in COMMANDS:

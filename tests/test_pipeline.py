@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from closure import ROOT
-from conftest import stage
+from conftest import STEPS, stage, write_params
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from whaleid import files, paths
 from whaleid.errors import WhaleidError
-from whaleid.params import Params
+from whaleid.params import Params, load
 from whaleid.stages.grading import ready, score
+from whaleid.training import boxes
 
 pytestmark = pytest.mark.slow
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -49,15 +50,34 @@ def run_all(params: Params, *stages: str) -> None:
         stage(name, params)
 
 
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boxes, "STEPS", STEPS)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run everything once."""
+    folder = tmp_path_factory.mktemp("done")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setattr(boxes, "STEPS", STEPS)
+        write_params(Path(), {})
+        params = load(paths.PARAMS)
+        run_all(params, *SHARED)
+        list(network_stages(params, *VARIANTS))
+        ensemble_stages(params)
+        stage("predict", params, "phash")
+    return folder
+
+
 @pytest.fixture
-def ran(project: Callable[..., Params]) -> Params:
-    """Run everything once, in a folder of its own."""
-    params = project()
-    run_all(params, *SHARED)
-    list(network_stages(params, *VARIANTS))
-    ensemble_stages(params)
-    stage("predict", params, "phash")
-    return params
+def ran(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """Go to a folder of the test's own where everything has run."""
+    shutil.copytree(done, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return load(paths.PARAMS)
 
 
 def test_everything_from_nothing_to_submissions(ran: Params) -> None:
