@@ -16,7 +16,7 @@ repro: venv
 	$(ON) whaleid check && dvc repro
 
 test: venv
-	$(ON) pytest
+	$(ON) pytest --numprocesses auto --dist loadfile
 
 lint: venv
 	$(ON) ruff check && ruff format --check && mypy

@@ -319,7 +319,7 @@ def test_one_that_is_killed_stops_all_and_training_goes_on(toy: Project, monkeyp
 def test_who_started_several_stops_them_all(
     toy: Project, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals, code: int
 ) -> None:
-    toy(epochs=3, min_views=60)
+    toy(epochs=100, min_views=60)
     monkeypatch.setenv("WHALEID_TRACKING", "on")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run = [sys.executable, "-m", "whaleid", "train", "toy"]

@@ -192,7 +192,7 @@ def test_a_training_that_is_stopped_says_so_and_ends_its_run(
 ) -> None:
     monkeypatch.setenv("WHALEID_TRACKING", "on")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    settings(epochs=3, min_views=100)
+    settings(epochs=100, min_views=100)
     command = [sys.executable, "-m", "whaleid", "train", "toy"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while not UNFINISHED.exists():
@@ -202,7 +202,7 @@ def test_a_training_that_is_stopped_says_so_and_ends_its_run(
         out, err = process.communicate()
     assert process.returncode == code
     assert err == said
-    assert "epoch 1 of 3" in out
+    assert "epoch 1 of 100" in out
     assert [run.info.status for run in runs(Path()) if run.info.run_name == "train toy"] == ["KILLED"]
     assert UNFINISHED.exists()
     assert [path for path in Path("models").iterdir() if ".partial" in path.name] == []
