@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -194,7 +195,10 @@ def test_a_training_that_is_stopped_says_so_and_ends_its_run(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     settings(epochs=100, min_views=100)
     command = [sys.executable, "-m", "whaleid", "train", "toy"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # who runs these tests in the background of a shell has Ctrl-C ignored, and so would what they start
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, preexec_fn=heard) as process:
         while not UNFINISHED.exists():
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
