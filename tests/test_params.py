@@ -195,7 +195,7 @@ def test_triplet_with_photos_together(project: Callable[..., params.Params]) -> 
     assert found.variants["margin"].loss.kind == "triplet"
 
 
-@pytest.mark.parametrize("name", ["phash", "backbone", "ensemble", "final", "boxes", "explore", "a/b"])
+@pytest.mark.parametrize("name", ["phash", "backbone", "ensemble", "final", "boxes", "explore", "pictures", "a/b"])
 def test_names_that_no_variant_can_have(tmp_path: Path, name: str) -> None:
     assert f"variants.{name}: this name is taken" in refusal(tmp_path, ("  threshold:\n", f"  {name}:\n"))
 

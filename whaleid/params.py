@@ -247,7 +247,7 @@ class Params(Section):
         if len(set(self.ensemble)) == 1:
             wrong.append(f"ensemble: names {self.ensemble[0]!r} twice: name two variants")
         for name in self.variants:
-            taken = name in (BACKBONE, ENSEMBLE, FINAL, "boxes", "explore", "phash")
+            taken = name in (BACKBONE, ENSEMBLE, FINAL, "boxes", "explore", "phash", "pictures")
             if taken or not name.replace("-", "_").isidentifier():
                 wrong.append(f"variants.{name}: this name is taken or holds more than letters, digits, - and _")
                 continue

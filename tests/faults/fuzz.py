@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from readers import Reader
 
 ROOT = Path(__file__).parents[2]
-MEMORY = 1536
-"""MiB of resident memory that a reader's process may take; 800 are torch, pandas and code that tells its coverage."""
+MEMORY = 2048
+"""MiB of resident memory that a reader's process may take; 800 are torch, pandas and code that tells its coverage, and
+`identify` has a model in it: as many again."""
 SECONDS = 1.0
 LONGEST = 20_000
 """Bytes of a case."""
@@ -62,10 +63,13 @@ def main() -> None:
         return
     from readers import READERS
 
+    if unknown := sorted({*said.only} - {*READERS}):
+        parser.error(f"no such reader: {', '.join(unknown)}; there are: {', '.join(READERS)}")
     share = said.cases / TOTAL
     wanted = {name: max(10, round(reader.cases * share)) for name, reader in READERS.items()}
     if not (ROOT / "models/final.bundle/bundle.json").exists():
-        wanted.pop("identify")  # `dvc repro` makes it
+        wanted.pop("identify")
+        print("identify: left out, for there is no models/final.bundle: `dvc repro` makes it", file=sys.stderr)
     wanted = {name: cases for name, cases in wanted.items() if not said.only or name in said.only}
     if said.together:
         together(wanted, said.seed)

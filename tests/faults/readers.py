@@ -81,7 +81,7 @@ def _listed(source: Source) -> object:
     if problems:
         return there
     seen = [File(f"{number:064x}", 60, 40) for number in range(len(entries))]
-    return plan(entries, seen, Held(), keyed=False)
+    return plan(entries, seen, Held(), [False] * len(entries))
 
 
 def _listing(content: bytes, folder: Path) -> object:

@@ -259,8 +259,7 @@ def main() -> None:
                         before = contents(project)
                         told, again = filed(fault, COMMANDS[name], project)
                         at = project / "mlflow.db"
-                        broken = judged(told, again, project, before, at, COMMANDS[name])
-                        tell(fault, name, told, broken, at)
+                        tell(fault, name, told, again, project, before, at)
         if any(fault in SERVED for fault in asked.only):
             store = Path(temporary, "server.db")
             shutil.copy(empty, store)
@@ -271,8 +270,7 @@ def main() -> None:
                         with fresh(original) as project:
                             before = contents(project)
                             told, again = served(fault, COMMANDS[name], project, between, store, asked.patience)
-                            broken = judged(told, again, project, before, store, COMMANDS[name])
-                            tell(fault, name, told, broken, store)
+                            tell(fault, name, told, again, project, before, store)
     broken = sum(bool(row["broken"]) for row in found.values())
     print(json.dumps({"tried": len(found), "not as promised": broken, "rows": found}))
     sys.exit(1 if broken else 0)

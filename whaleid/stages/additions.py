@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 import platformdirs
 
+from whaleid import arrays
 from whaleid.bundle.recogniser import Photo, Recogniser, batches
 from whaleid.catalog.checks import photo_problems, table_problems
 from whaleid.catalog.layout import photos_in
 from whaleid.catalog.table import read_table
-from whaleid.errors import InputProblems
+from whaleid.errors import InputProblems, WhaleidError
 from whaleid.files import replacing
 from whaleid.images.fingerprint import Fingerprint
 from whaleid.progress import progress
@@ -100,7 +100,6 @@ def _keep(place: Path, each: Embeddings) -> bool:
 def _load(place: Path, networks: Sequence[str]) -> Embeddings | None:
     """Return what is kept at `place`; None where that is nothing, or nothing whole."""
     try:
-        with np.load(place, allow_pickle=False) as arrays:
-            return {network: arrays[network] for network in networks}
-    except (OSError, KeyError, ValueError, BadZipFile):
+        return arrays.read(place, dict.fromkeys(networks, "f"))
+    except (OSError, WhaleidError):
         return None
