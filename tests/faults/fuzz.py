@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from readers import Reader
 
 ROOT = Path(__file__).parents[2]
-MEMORY = 2048
+MEMORY = 1536
 """MiB of resident memory that a reader's process may take; 800 are torch, pandas and code that tells its coverage, and
-`identify` has a model in it: as many again."""
+`identify` has a model in it."""
 SECONDS = 1.0
 LONGEST = 20_000
 """Bytes of a case."""

@@ -180,17 +180,22 @@ def _request(content: bytes, folder: Path) -> object:
 def _predict(content: bytes, folder: Path) -> object:
     os.environ.pop(serving.ALLOWED, None)
     cells: list[object] = [None, 1.5, content, *content.decode("latin-1").split("\n")]
-    return serving.Served(_Nobody()).predict(pd.DataFrame({"photo": cells}))
+    return _nobody().predict(pd.DataFrame({"photo": cells}))
 
 
 @cache
-def _recogniser() -> Recogniser:
-    return Recogniser(contents.read(ROOT / "models/final.bundle"))
+def _nobody() -> serving.Served:  # one, as it has a thread for good
+    return serving.Served(_Nobody())
+
+
+@cache
+def _served() -> serving.Served:
+    return serving.Served(Recogniser(contents.read(ROOT / "models/final.bundle")))
 
 
 def _identify(content: bytes, folder: Path) -> object:
     cell = base64.b64encode(content).decode()
-    return serving.Served(_recogniser()).predict(pd.DataFrame({"photo": [cell, content.decode("latin-1")]}))
+    return _served().predict(pd.DataFrame({"photo": [cell, content.decode("latin-1")]}))
 
 
 def _reviewed(content: bytes, folder: Path) -> object:
