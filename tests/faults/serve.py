@@ -49,7 +49,7 @@ BAD, SEVERAL = 0.01, 0.3
 """Shares of requests: wrong ones, and of the others, those of several photos."""
 GROWTH = 64
 """MiB, files and threads that a server may gain after the first quarter of the time."""
-CLOSE = 2e-4
+CLOSE = 2.5e-4
 """Probabilities are rounded to four decimals; photos that are computed together may round otherwise."""
 Row = dict[str, object]
 UNREADABLE = {
