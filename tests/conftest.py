@@ -158,7 +158,9 @@ def copy_project(destination: Path) -> None:
         else:
             shutil.copy(source, destination / name)
     code = destination / "whaleid/training/boxes.py"
-    code.write_text(re.sub(r"^STEPS = \d+$", f"STEPS = {STEPS}", code.read_text(encoding="utf-8"), flags=re.M))
+    text, found = re.subn(r"^STEPS = \d+$", f"STEPS = {STEPS}", code.read_text(encoding="utf-8"), flags=re.M)
+    assert found == 1, code  # else every test that runs the stage takes minutes, and nobody notices
+    code.write_text(text, encoding="utf-8")
 
 
 def make_repository(folder: Path) -> None:
