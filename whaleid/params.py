@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from ruamel.yaml import YAML
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from whaleid.errors import InputProblems, WhaleidError
 from whaleid.labels import Score
@@ -16,6 +17,8 @@ from whaleid.paths import ENSEMBLE, FINAL
 BRIEF = reprlib.Repr()
 """Of a value that is wrong, the beginning: lists that name each other may be endless once they are written out."""
 BRIEF.maxlevel, BRIEF.maxstring, BRIEF.maxother = 2, 200, 200
+MERGED = 10_000
+"""The most keys that mappings take in from others, by `<<`."""
 BACKBONE = "backbone"
 """The `init` of a variant that starts from the backbone itself."""
 
@@ -311,13 +314,46 @@ def read(path: Path) -> object:
         WhaleidError: the file is missing or no YAML.
     """
     try:
-        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _refuse_merges(YAML(typ="safe").compose(text))
+        return YAML(typ="safe").load(text)
     except FileNotFoundError:
         raise WhaleidError(f"{path} is not here: run this in the project's folder.") from None
     except OSError:
         raise
     except Exception as error:  # of a date or number that is none, or lists too deep, ruamel raises what Python does
         raise WhaleidError(f"{path} is no valid YAML: {error}") from None
+
+
+def _refuse_merges(document: Node | None) -> None:
+    """Refuse mappings that take one another in by `<<` so often that it takes long: each may double the work.
+
+    Raises:
+        ValueError: they take in more than `MERGED` keys.
+    """
+    keys: dict[int, int] = {}  # by mapping, with those that it takes in; by list, of all in it
+    merged = 0
+
+    def count(node: Node) -> int:
+        nonlocal merged
+        if id(node) in keys:
+            return keys[id(node)]
+        keys[id(node)] = 0  # it may hold itself
+        if isinstance(node, SequenceNode):
+            keys[id(node)] = sum(map(count, node.value))
+        elif isinstance(node, MappingNode):
+            taken = 0
+            for key, value in node.value:
+                count(key)
+                taken += count(value) * (key.value == "<<")
+            merged += taken
+            if merged > MERGED:
+                raise ValueError(f"its keys << take in more than {MERGED:,} others")
+            keys[id(node)] = len(node.value) + taken
+        return keys[id(node)]
+
+    if document is not None:
+        count(document)
 
 
 def check(document: object, path: Path) -> Params:

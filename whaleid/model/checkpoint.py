@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from whaleid.errors import WhaleidError
-from whaleid.model import zoo
+from whaleid.model import pickled, zoo
 from whaleid.model.backbone import load_exactly
 from whaleid.model.network import Network
 
@@ -149,6 +149,7 @@ def loads(data: bytes, name: str) -> object:
             with zipfile.ZipFile(io.BytesIO(data)) as packed:
                 if sum(each.file_size for each in packed.infolist()) > len(data):
                     raise ValueError("it is packed, or holds its content twice")
+        pickled.check(data)
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # by the bytes that it meets, torch raises nearly anything
         reason = str(error).strip().split("\n")[0] or type(error).__name__
