@@ -46,4 +46,10 @@ def strays(folder: Path) -> list[str]:
 
 def statuses(folder: Path) -> list[str]:
     """Return how each run in the project's store stands."""
-    return [each.info.status for each in runs(folder)] if (folder / "mlflow.db").exists() else []
+    return [*by_run(folder).values()]
+
+
+def by_run(folder: Path) -> dict[str, str]:
+    """Return how each run in the project's store stands, by its id."""
+    stored = runs(folder) if (folder / "mlflow.db").exists() else []
+    return {each.info.run_id: each.info.status for each in stored}

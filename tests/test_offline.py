@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, copy_project, runs
+from pictures import picture
 
 from whaleid.params import Params
 
@@ -36,6 +37,10 @@ COMMANDS = [
     *("sample", "catalog", "dedup", "split", "explore", "boxes", "pack", "backbone"),
     *("train toy", "embed toy", "calibrate toy", "predict toy", "predict phash", "compare", "check"),
     *("submit submissions/toy.csv", "score submissions/toy.csv data/sample/solution.csv"),
+    *("bundle toy", "register toy", "import data/sample --to whales", "duplicates seen --out copies"),
+    "identify seen --model models/toy.bundle --catalogue whales --csv a.csv --json a.json --html a.html",
+    "add reviewed.csv --by someone --model models/toy.bundle --catalogue whales",
+    "identify seen --model models:/whaleid@champion --catalogue whales",
 ]
 
 
@@ -77,6 +82,9 @@ def test_no_command_tries_to_reach_anything(
     copy_project(Path())
     project(backbone={"name": "squeezenet1_1", "weights": "none", "embedding": 16})
     environment, attempts = isolated
+    Path("seen").mkdir()
+    picture(7, (192, 96)).save("seen/one.png")
+    Path("reviewed.csv").write_text("photo,whale\nseen/one.png,new\n")
     for command in COMMANDS:
         done = subprocess.run(
             [sys.executable, "-m", "whaleid", *command.split()],
@@ -88,4 +96,4 @@ def test_no_command_tries_to_reach_anything(
         assert done.returncode == 0, f"{command}: {done.stderr}"
         assert attempts.read_text() == "", command
     # and all of it was tracked: MLflow was there, with its telemetry
-    assert {run.info.run_name for run in runs(Path())} >= {"dedup", "train toy", "predict toy"}
+    assert {run.info.run_name for run in runs(Path())} >= {"dedup", "train toy", "predict toy", "register toy"}

@@ -12,7 +12,6 @@ import json
 import os
 import random
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -135,7 +134,7 @@ def child(name: str, cases: int, seed: int, blind: bool) -> None:
     if blind:
         blindly(one, seeds, cases, seed)
         print("CASES", cases)
-        print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        print("PEAK", peak())
         return
     corpus = Path("corpus")
     corpus.mkdir()
@@ -186,9 +185,22 @@ def together(wanted: dict[str, int], seed: int) -> None:
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
         os.chdir(folder)
         for name, cases in wanted.items():
-            blindly(*prepared(name, READERS), cases, seed)
+            try:
+                blindly(*prepared(name, READERS), cases, seed)
+            except BaseException:
+                kept = shutil.copy("crash", Path(tempfile.gettempdir()) / f"{name}-crash")
+                print(f"{name}: its input is kept in {kept}", file=sys.stderr)
+                raise
         os.chdir(ROOT)
-    print(json.dumps({"engine": "blind", "cases": sum(wanted.values()), "faults": []}))
+    print(json.dumps({"engine": "blind", "cases": sum(wanted.values()), "faults": [], "mib": peak()}))
+    sys.exit(peak() > MEMORY)
+
+
+def peak() -> int:
+    """Return the most memory (MiB) that this process has had; `getrusage` would tell that of who started it."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
+    assert found
+    return int(found[1]) // 1024
 
 
 def blindly(one: Callable[[bytes], None], seeds: list[bytes], cases: int, seed: int) -> None:

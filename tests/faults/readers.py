@@ -8,6 +8,7 @@ import base64
 import io
 import json
 import os
+import tempfile
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,7 +29,9 @@ from whaleid.catalog.adding import Held, faults, plan
 from whaleid.catalog.adding import Seen as File
 from whaleid.catalog.entries import Source, escaping, is_file
 from whaleid.catalog.unpacking import unpack
+from whaleid.dedup.hashing import SIDE
 from whaleid.errors import WhaleidError
+from whaleid.identify.networks import Features
 from whaleid.images.decode import decode
 from whaleid.images.fingerprint import Fingerprint, of_content
 from whaleid.images.pack import Source as Packing
@@ -147,8 +150,12 @@ def _pictures(content: bytes, folder: Path) -> object:
 
 
 def _about(content: bytes, folder: Path) -> object:
-    _file(content, folder, contents.ABOUT)
-    return contents.read(folder)
+    root = folder / "whales"  # a whole bundle, that stays for the next case
+    if not root.exists():
+        root.mkdir()
+        contents.write(_bundle(), {"a.jpg": b"", "b.jpg": b""}, root)
+    _file(content, root, contents.ABOUT)
+    return contents.read(root)
 
 
 def _photos(content: bytes, folder: Path) -> object:
@@ -270,18 +277,30 @@ def _document() -> object:
     return YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
-def _about_seeds() -> list[bytes]:
+def _bundle() -> contents.Bundle:
     document = _document()
     assert isinstance(document, dict)
-    calibrated = {"method": "isotonic", "knots": [[-1, 0.1], [1, 0.9]]}
+    calibrated = {"method": "isotonic", "knots": [[-1.0, 0.1], [1.0, 0.9]]}
     decision = {"weights": {"nearest": 1.0}, "bias": 0.0, "calibration": calibrated, "threshold_auto": 0.3}
     about = {
-        **{"format": 1, "variant": "margin", "timm": False, "calibrated_by": "margin", "threshold": 0.3},
+        **{"variant": "margin", "timm": False, "calibrated_by": "margin", "threshold": 0.3},
         **{"decision": decision, "neighbours": "exact", "dedup": document["dedup"], "pack": document["pack"]},
         **{"networks": {"margin": {"zoom": 1.0, "tilt": 0.0}}, "figures": {"map5": 0.7}, "validation": "00"},
-        **{"files": {"margin.pt": "00"}, "digest": "00"},
     }
-    return [json.dumps(about).encode()]
+    photos = pd.DataFrame(
+        [["a.jpg", "w_1", "00", 60, 40, 1], ["b.jpg", "w_2", "01", 6, 4, 1]], columns=contents.COLUMNS
+    )
+    with np.load(io.BytesIO(_features_seeds()[0])) as arrays_of:
+        features = Features({"a.jpg": 0, "b.jpg": 1}, **arrays_of)
+    thumbnails = np.zeros((2, SIDE, SIDE), np.uint16)
+    said = contents.About.model_validate(about)
+    return contents.Bundle(said, photos, thumbnails, {"margin": features}, {"margin": b""}, b"")
+
+
+def _about_seeds() -> list[bytes]:
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        contents.write(_bundle(), {"a.jpg": b"", "b.jpg": b""}, Path(folder))
+        return [Path(folder, contents.ABOUT).read_bytes()]
 
 
 BOXES = ("Image,x0,y0,x1,y1,aspect", "a.jpg,0.1,0.2,0.9,0.8,1.5", "b.jpg,0,0,1,1,2")
@@ -307,7 +326,9 @@ READERS = {
     ),
     "boxes.csv": Reader(lambda content, folder: _catalogue(content, folder, "boxes.csv"), _csv(*BOXES), 20_000),
     "params.yaml": Reader(
-        lambda content, folder: params.load(_file(content, folder, "params.yaml")), lambda: [*YAMLS], 40_000
+        lambda content, folder: params.load(_file(content, folder, "params.yaml")),
+        lambda: [*YAMLS, (ROOT / "params.yaml").read_bytes()],
+        40_000,
     ),
     "params": Reader(_check, lambda: [json.dumps(_document()).encode()], 60_000),
     "submission": Reader(_submission, _csv("Image,Id", "a.jpg,w_1 w_2", "b.jpg,new_whale"), 120_000),

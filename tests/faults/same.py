@@ -5,7 +5,7 @@ folder (deeper, with blanks and umlauts), another order of the photos on disk, f
 PYTHONHASHSEED, time zone, locale (Turkish, whose lower case of I is no i, where it can be made), and umask.
 
 B: every stage runs again on what the first clone has, on one core and with another number of threads: so it shows which
-stages depend on that by themselves, not by what they read.
+stages depend on that by themselves, not by what they read. Those that train may, no others.
 
 Photos are spread over processes from the 21st on here (the 501st otherwise): so that a sliver is spread as well.
 
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -69,6 +70,8 @@ listdir, scandir = os.listdir, os.scandir
 os.listdir = lambda *arguments: shuffled(listdir(*arguments))
 os.scandir = lambda *arguments: Entries(shuffled(scandir(*arguments)))
 '''
+TRAINING = ("boxes", "train")
+"""How the names of stages begin that train a network."""
 OTHER_NAME, OTHER_UMASK = Path("deep er/ünter/Wale İ/clone"), 0o077
 THREADS = {
     "one core": (["taskset", "-c", "0"], {}),
@@ -175,23 +178,24 @@ def by_stage(folder: Path, environment: dict[str, str], before: list[str], stage
     return wrong
 
 
-def main(home: Path, only: str | None, stages: list[str]) -> dict[str, object]:
+def main(home: Path, only: str | None, stages: list[str]) -> dict[str, Any]:
     one = home / "one"
     environment = repository.environment(home / "cache", PYTHONHASHSEED="0")
     fresh(one)
     repro(one, environment)
     expected = repository.digests(one)
-    figures: dict[str, object] = {"files": len(expected), "cores": len(os.sched_getaffinity(0))}
+    figures: dict[str, Any] = {"files": len(expected), "cores": len(os.sched_getaffinity(0))}
     print(f"one clone: {len(expected)} files", flush=True)
     if only in (None, "elsewhere"):
         another, settings = elsewhere(home)
         figures["locale"] = settings["LC_ALL"]
         figures["different_elsewhere"] = repository.different(expected, repository.digests(another))
         print(f"another clone: {figures['different_elsewhere'] or 'the same'}", flush=True)
+    by_threads = figures["different_by_threads"] = {}
     for name, (before, threads) in THREADS.items():
         if only in (None, name):
             wrong = by_stage(one, environment | threads, before, stages)
-            figures[f"different_{name.replace(' ', '_')}"] = wrong
+            by_threads[name] = wrong
             print(f"{name}: {wrong or 'the same'}", flush=True)
     return figures
 
@@ -202,4 +206,8 @@ if __name__ == "__main__":
     parser.add_argument("--stages", nargs="*", default=[], help="of part B, these alone")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(main(Path(folder), asked.only, asked.stages)))
+        figures = main(Path(folder), asked.only, asked.stages)
+    print(json.dumps(figures))
+    assert not figures.get("different_elsewhere")
+    wrong = {stage for found in figures["different_by_threads"].values() for stage in found}
+    assert all(stage.startswith(TRAINING) for stage in wrong), wrong
