@@ -125,6 +125,26 @@ def test_an_import_that_fails_is_undone(photos: Path, monkeypatch: pytest.Monkey
     assert len(pd.read_csv("whales/train.csv")) == 4
 
 
+@pytest.mark.parametrize("failing", ["boxes.csv", "train.csv"])
+def test_an_import_whose_tables_cannot_get_their_names_is_undone(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    Path("new.csv").write_text("photo,whale,x0,y0,x1,y1\nnew/ann/0.png,ann,0,0,0.5,0.5\n")
+    before = contents(photos)
+    renames = Path.replace
+
+    def renamed(self: Path, target: Path) -> Path:
+        if target.name == failing:
+            monkeypatch.setattr(Path, "replace", renames)
+            raise PermissionError(errno.EACCES, "Permission denied", str(target))
+        return renames(self, target)
+
+    for to in ("whales", "others"):
+        monkeypatch.setattr(Path, "replace", renamed)
+        assert "Permission denied" in refusal(monkeypatch, "import", "new.csv", "--to", to)
+        assert contents(photos) == before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["import new --to whales", "import new --to others", "duplicates new --out copies"])
 def test_a_disk_without_room(photos: Path, tmp_path: Path, command: str) -> None:

@@ -162,6 +162,23 @@ def test_stages_of_one_execution_have_one_parent(project: Path) -> None:
     assert runs()["calibrate toy"].data.tags["mlflow.parentRunId"] == other.info.run_id
 
 
+def test_two_stages_that_begin_a_parent_at_once_share_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = tracking._create
+    rivals: list[str] = []
+
+    def between(store: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> str:
+        if tags["whaleid.stage"] == tracking.PARENT and not rivals:  # another host's, that nobody has seen yet
+            rivals.append(create(store, experiment, name, tags))
+        return create(store, experiment, name, tags)
+
+    monkeypatch.setattr(tracking, "_create", between)
+    monkeypatch.setattr(tracking, "alone", lambda database: nullcontext())
+    with tracking.run("split"):
+        pass
+    assert runs()["split"].data.tags["mlflow.parentRunId"] == rivals[0]
+    assert len(runs()) == 2
+
+
 def test_the_parent_sums_up_what_its_stages_found(project: Path) -> None:
     def predict(variant: str, map5: float) -> None:
         def drawn(known: Collection[str]) -> Summary:

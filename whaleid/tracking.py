@@ -330,15 +330,24 @@ def _experiment(client: MlflowClient, database: Path | None) -> str:
 
 
 def _parent(client: MlflowClient, experiment: str, name: str, shared: Mapping[str, str], process: str) -> str:
-    """Return the run that stands for the pipeline execution, begun and ended at once if there is none."""
+    """Return the run that stands for the pipeline execution, begun and ended at once if there is none.
+
+    Where two stages begin one at the same moment, at a server, both take the older one.
+    """
     tags = {**shared, "whaleid.stage": PARENT, PROCESS: process}
     this = f"tags.`whaleid.key` = '{tags['whaleid.key']}' and tags.`whaleid.stage` = '{PARENT}'"
-    found = client.search_runs([experiment], this, max_results=1)
-    if found:
-        return str(found[0].info.run_id)
+
+    def oldest() -> str | None:
+        found = client.search_runs([experiment], this)
+        return min(((each.info.start_time, str(each.info.run_id)) for each in found), default=(0, None))[1]
+
+    if known := oldest():
+        return known
     begun = _create(client, experiment, name, tags)
     client.set_terminated(begun)
-    return begun
+    if (first := oldest() or begun) != begun:
+        client.delete_run(begun)
+    return first
 
 
 def _create(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str]) -> str:

@@ -159,23 +159,31 @@ def put(
     written: Counter[Written] = Counter()
     submission = any(source.submission for source in sources)
     changed = {**more(found), **_extended(to, tables, found, held, submission)}
-    with ExitStack() as renamed:  # at its end, csv files get their names in their order: the reverse of what is entered
-        try:
+    before = {name: (to / name).read_bytes() if (to / name).is_file() else None for name in changed}
+    try:
+        with ExitStack() as renamed:  # at its end csv files get their names, in their order: the reverse of entering
             for (part, name), number in progress(found.files.items(), "photos written", len(found.files)):
                 file = entries[number].file
                 with replacing(to / part / name) as temporary:
                     written[_write(file, temporary, seen[number].sha256, link, file.is_relative_to(to / UNPACKED))] += 1
             for name, table in reversed(changed.items()):
                 write_csv(table, renamed.enter_context(replacing(to / name)))
-        except Exception:
-            _undo(to, found)
-            raise
+    except Exception:
+        _undo(to, found, before)
+        raise
     layout.read(to)
     return Put(found.names, found, held, written)
 
 
-def _undo(to: Path, plan: Plan) -> None:
-    """Take out the photos that were written: without their rows, `to` would be no catalogue."""
+def _undo(to: Path, plan: Plan, before: Mapping[str, bytes | None]) -> None:
+    """Take out the photos that were written, and put csv files back, those that were not there as None."""
+    for name, content in before.items():
+        with suppress(OSError):
+            if content is None:
+                (to / name).unlink()
+            elif (to / name).read_bytes() != content:
+                with replacing(to / name) as temporary:
+                    temporary.write_bytes(content)
     for part, name in plan.files:
         with suppress(OSError):
             (to / part / name).unlink()
