@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from measure import clone_for_photos, limit_cores, photo_parser, run, runs
 
-from whaleid.labels import NEW_WHALE
+from whaleid.core.labels import NEW_WHALE
 
 VARIANT = "margin"
 RECIPE = "the recipe"

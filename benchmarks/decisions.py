@@ -29,12 +29,13 @@ import numpy as np
 import pandas as pd
 from measure import limit_cores
 
-from whaleid import files, params, paths
-from whaleid.identify.answers import LABELS, PROBABILITIES, decided
-from whaleid.identify.measures import answered
-from whaleid.identify.threshold import threshold_curve
-from whaleid.identify.validation import importance, kinds
-from whaleid.params import Params
+from whaleid import config
+from whaleid.config import Params
+from whaleid.core import files, paths
+from whaleid.identification.answers import LABELS, PROBABILITIES, decided
+from whaleid.identification.measures import answered
+from whaleid.identification.threshold import threshold_curve
+from whaleid.identification.validation import importance, kinds
 from whaleid.stages import calibrate, predict
 
 SHOWN = ("ece_uncalibrated", "ece", "ece_chance", "map5_no_duplicates")
@@ -45,7 +46,7 @@ def project_copy(project: Path, folder: Path) -> Params:
     """Let the inputs of both stages be seen in `folder`, and return the parameters with an absolute `data.root`."""
     for name in ("data", "features"):
         (folder / name).symlink_to((project / name).resolve())
-    read = params.load(project / "params.yaml")
+    read = config.load(project / "params.yaml")
     root = (project / read.data.root).resolve()
     return read.model_copy(update={"data": read.data.model_copy(update={"root": str(root)})})
 

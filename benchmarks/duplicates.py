@@ -39,13 +39,12 @@ from measure import ROOT, limit_cores
 from numpy.typing import NDArray
 from PIL import Image
 
-from whaleid.dedup.hashing import perceptual_hashes, thumbnail
+from whaleid.core.parallel import parallel_map
+from whaleid.duplicates.hashing import perceptual_hashes, thumbnail
 from whaleid.images import fingerprint, prints
-from whaleid.parallel import parallel_map
 
 if TYPE_CHECKING:
-    from whaleid import params
-    from whaleid.catalog.photograph import Photo
+    from whaleid.sample.photograph import Photo
 
 # Other modules are imported where they are used: every worker process imports this file, and that must not take long.
 LARGE = (1050, 600)
@@ -132,8 +131,8 @@ def _large_photo(path: Path) -> None:
 
 
 def _flukes(whale: int, count: int) -> "list[Photo]":
-    from whaleid.catalog.fluke import draw_fluke
-    from whaleid.catalog.photograph import photograph
+    from whaleid.sample.fluke import draw_fluke
+    from whaleid.sample.photograph import photograph
 
     fluke = draw_fluke(np.random.default_rng([5, whale]))
     return [photograph(fluke, np.random.default_rng([6, whale, number])) for number in range(count)]
@@ -151,7 +150,7 @@ def reduction(files: Sequence[Path]) -> None:
 
 def searching() -> dict[str, float]:
     """Time the search among random hashes, a few of them near each other, beside a plain scan and imagededup."""
-    from whaleid.dedup import matching
+    from whaleid.duplicates import matching
 
     rng = np.random.default_rng(0)
     found: dict[str, float] = {}
@@ -222,13 +221,13 @@ def stages(folder: Path, runs: int) -> dict[str, float]:
     return {"stages_seconds": median(cold), "stages_again_seconds": median(warm)}
 
 
-def quality(folder: Path, rule: "params.Dedup") -> dict[str, float]:
+def quality(folder: Path, rule: "config.Dedup") -> dict[str, float]:
     """Measure groups among drawn photos of which each has one copy, of each kind as many."""
     import pandas as pd
 
-    from whaleid.catalog.copies import KINDS
-    from whaleid.dedup import duplicates
-    from whaleid.stages import scanning
+    from whaleid.duplicates import duplicates
+    from whaleid.images import scanning
+    from whaleid.sample.copies import KINDS
 
     rows = [
         row for rows in parallel_map(partial(_copies, folder=folder), range(WHALES), "whales drawn") for row in rows
@@ -260,7 +259,7 @@ def quality(folder: Path, rule: "params.Dedup") -> dict[str, float]:
 
 def _copies(whale: int, folder: Path) -> list[tuple[str, str]]:
     """Draw photos of a whale and a copy of each into `folder`; return their names and the kinds of the copies."""
-    from whaleid.catalog.copies import KINDS, copied
+    from whaleid.sample.copies import KINDS, copied
 
     rows = []
     for number, photo in enumerate(_flukes(whale, EACH)):
@@ -274,7 +273,7 @@ def _copies(whale: int, folder: Path) -> list[tuple[str, str]]:
 
 def main() -> None:
     """Measure, print, and one JSON object."""
-    from whaleid import params
+    from whaleid import config
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     real = os.environ.get("WHALEID_REAL_DATA", ROOT.parent / "shared/data/playground100")
@@ -302,7 +301,7 @@ def main() -> None:
         reduction(large)
         figures |= searching()
         os.environ["XDG_CACHE_HOME"] = temporary
-        figures |= quality(Path(temporary, "copies"), params.load(ROOT / "params.yaml").dedup)
+        figures |= quality(Path(temporary, "copies"), config.load(ROOT / "params.yaml").dedup)
     # the less favourable of both sets of photos
     figures["hash_share_of_decoding"] = max(each["hash_share_of_decoding"] for each in compared)
     if "hash_ratio" in compared[0]:

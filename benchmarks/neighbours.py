@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from measure import limit_cores
 
-from whaleid.identify.neighbours import Neighbours
-from whaleid.identify.similarity import Gallery, gallery, nearest_scores
+from whaleid.identification.neighbours import Neighbours
+from whaleid.identification.similarity import Gallery, gallery, nearest_scores
 
 DIMENSIONS, INNER = 512, 64
 ALIKE = 0.6

@@ -36,11 +36,11 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import datasets, transforms
 
+from whaleid.config import Variant, load
 from whaleid.images.crop import WHOLE
 from whaleid.images.pack import Source, pack
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
-from whaleid.params import Variant, load
 from whaleid.training.device import pick_device
 from whaleid.training.distributed import ALONE, World, joined
 from whaleid.training.engine import Memory, train

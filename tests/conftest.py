@@ -15,12 +15,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from whaleid import starting
-from whaleid.params import Params, load
+from whaleid.config import Params, load
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from whaleid.record import Record
+    from whaleid.core.record import Record
 
 # as the command line does, before torch is loaded: else tests beside other work take ten times as long
 starting.shorten_spins()
@@ -108,13 +108,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_trained(folder: Path) -> None:
     """Run all that `final` needs in `folder`, on a sliver of which every photo has a box."""
-    from whaleid import paths
-    from whaleid.training import boxes
+    from whaleid.core import paths
+    from whaleid.detection import learning
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        patch.setattr(boxes, "STEPS", STEPS)
+        patch.setattr(learning, "STEPS", STEPS)
         learnt = {"init": "backbone", "epochs": 3}
         sample = {"frequent": 6, "occasional": 8, "single": 20, "new_whale": 20, "queries": 30}
         write_params(Path(), {"sample": sample, "variants": {"margin": learnt, "pairs": learnt}})
@@ -157,7 +157,7 @@ def copy_project(destination: Path) -> None:
             shutil.copytree(source, destination / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, destination / name)
-    code = destination / "whaleid/training/boxes.py"
+    code = destination / "whaleid/detection/learning.py"
     text, found = re.subn(r"^STEPS = \d+$", f"STEPS = {STEPS}", code.read_text(encoding="utf-8"), flags=re.M)
     assert found == 1, code  # else every test that runs the stage takes minutes, and nobody notices
     code.write_text(text, encoding="utf-8")

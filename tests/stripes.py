@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from whaleid import files, paths
-from whaleid.params import Variant
+from whaleid.config import Variant
+from whaleid.core import files, paths
 from whaleid.training.showing import Photos
 
 HEIGHT, WIDTH = 24, 48

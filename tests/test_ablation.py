@@ -9,8 +9,8 @@ import pytest
 from conftest import ROOT
 from dvc.utils.hydra import apply_overrides
 
-from whaleid import params, preset, tracking
-from whaleid.record import Record
+from whaleid import config, preset, tracking
+from whaleid.core.record import Record
 
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(ROOT / "benchmarks")  # it is no package: its files import each other as scripts do
@@ -47,12 +47,12 @@ DIFFERENT = {
     "embeddings of whole crops": {"variants.margin.zoom": 1.0},
     "embeddings averaged over a turn of 4° to either side": {"variants.margin.tilt": 4.0},
 }
-"""What `params.yaml` holds otherwise than after `whaleid preset real`, besides the epochs."""
+"""What `config.yaml` holds otherwise than after `whaleid preset real`, besides the epochs."""
 
 
 @pytest.fixture
 def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return `params.yaml` for real photos, in a folder of its own."""
+    """Return `config.yaml` for real photos, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     Path("whales").mkdir()
     shutil.copy(ROOT / "params.yaml", "params.yaml")
@@ -62,7 +62,7 @@ def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def leaves(path: Path) -> dict[str, object]:
     """Return every value of `path`, checked, by its key."""
-    (row,) = pd.json_normalize(params.load(path).model_dump()).to_dict("records")
+    (row,) = pd.json_normalize(config.load(path).model_dump()).to_dict("records")
     return {str(key): value for key, value in row.items()}
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from whaleid import paths
-from whaleid.bundle import contents
-from whaleid.bundle.recogniser import Photo, Recogniser
 from whaleid.catalog import layout
-from whaleid.catalog.listing import Columns
-from whaleid.errors import InputProblems, WhaleidError
+from whaleid.core import paths
+from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.importing.listing import Columns
+from whaleid.serving import contents
+from whaleid.serving.recogniser import Photo, Recogniser
 from whaleid.stages import adding, additions, importing
 
 pytestmark = pytest.mark.slow

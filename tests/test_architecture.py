@@ -71,8 +71,8 @@ def test_rooms_without_files_touch_none(module: str) -> None:
     assert not [
         name for name in called if name in banned or name.endswith((".read_text", ".read_bytes", ".write_bytes"))
     ]
-    assert "whaleid.files" not in imports(module)
-    assert "whaleid.paths" not in imports(module)
+    assert "whaleid.core.files" not in imports(module)
+    assert "whaleid.core.paths" not in imports(module)
 
 
 @pytest.mark.parametrize("name", PIPELINE)

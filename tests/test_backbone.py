@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from whaleid import paths
-from whaleid.errors import InputProblems, WhaleidError
+from whaleid.config import Params
+from whaleid.core import paths
+from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.model.backbone import Backbone, load_weights
 from whaleid.model.checkpoint import from_checkpoint, loads
 from whaleid.model.network import Network
-from whaleid.params import Params
 from whaleid.stages import backbone as stage
 
 FAST = ["mobilenet_v2", "regnet_x_400mf", "resnet18", "squeezenet1_1"]

@@ -14,17 +14,17 @@ import torch
 from conftest import ROOT
 from PIL import Image, ImageDraw
 
-from whaleid import files, paths
-from whaleid.errors import WhaleidError
+from whaleid.config import Params
+from whaleid.core import files, paths
+from whaleid.core.errors import WhaleidError
+from whaleid.detection import learning
+from whaleid.detection.network import SMALLEST, SQUARE, BoxNetwork, from_checkpoint, to_checkpoint
 from whaleid.images.crop import WHOLE, overlaps
 from whaleid.images.pack import Source, pack
 from whaleid.model import checkpoint
 from whaleid.model.backbone import Backbone
-from whaleid.model.boxes import SMALLEST, SQUARE, BoxNetwork, from_checkpoint, to_checkpoint
 from whaleid.model.network import Network
-from whaleid.params import Params
 from whaleid.stages import boxes as stage
-from whaleid.training import boxes
 
 COLUMNS = ["Image", "x0", "y0", "x1", "y1", "aspect"]
 HEADER = "Image,x0,y0,x1,y1,aspect,source,turned"
@@ -37,7 +37,7 @@ def test_a_view_moves_the_box_with_the_photo() -> None:
     box = torch.tensor([[0.5, 0.25, 0.75, 0.5, 0.0]])
     low, high = torch.tensor([[0.25, 0.0]]), torch.tensor([[1.25, 0.5]])
     for mirrored, sides, columns in ((False, [0.25, 0.5], [2, 3]), (True, [0.5, 0.75], [4, 5])):
-        views, found = boxes.view(photo, box, low, high, torch.tensor([mirrored]))
+        views, found = learning.view(photo, box, low, high, torch.tensor([mirrored]))
         assert views.shape == photo.shape
         # as wide as before, twice as high: in a photo of aspect 1, such a window has aspect 2
         assert found[0].tolist() == pytest.approx([sides[0], 0.5, sides[1], 1.0, np.log(2)])
@@ -50,18 +50,18 @@ def test_a_random_view_holds_the_whole_box() -> None:
     rng = np.random.default_rng(0)
     sides = np.sort(rng.uniform(0, 1, (200, 2, 2)), axis=1).reshape(200, 4)
     given = torch.from_numpy(np.column_stack([sides, rng.normal(size=200)])).float()
-    _, found = boxes.random_views(torch.zeros(200, 1, 8, 8), given, torch.Generator().manual_seed(0))
+    _, found = learning.random_views(torch.zeros(200, 1, 8, 8), given, torch.Generator().manual_seed(0))
     assert found[:, :4].min() > -1e-5
     assert found[:, :4].max() < 1 + 1e-5
     assert (found[:, 2:4] > found[:, :2]).all()
     assert not torch.allclose(found, given, atol=0.01)
-    _, again = boxes.random_views(torch.zeros(200, 1, 8, 8), given, torch.Generator().manual_seed(0))
+    _, again = learning.random_views(torch.zeros(200, 1, 8, 8), given, torch.Generator().manual_seed(0))
     assert torch.equal(found, again)
 
 
 def test_turning_swaps_both_ends_of_both_sides_and_mirrors_nothing() -> None:
     photo = torch.arange(6.0).reshape(1, 1, 2, 3)
-    views, found = boxes.turn(
+    views, found = learning.turn(
         photo.repeat(2, 1, 1, 1), torch.tensor([[0.1, 0.2, 0.4, 0.9, 7.0]] * 2), torch.tensor([True, False])
     )
     assert views[:, 0].tolist() == [[[5, 4, 3], [2, 1, 0]], [[0, 1, 2], [3, 4, 5]]]
@@ -116,29 +116,29 @@ def lighter_above(count: int) -> npt.NDArray[np.uint8]:
 def test_a_photo_and_its_turned_view_say_together_which_way_is_up() -> None:
     # standardised, the halves are 1 and -1: the logits are 5 - 2 * 2 and, turned, 5 + 2 * 2
     photos = np.concatenate([lighter_above(1), lighter_above(1)[:, ::-1], np.full((1, 8, 8, 1), 9, dtype=np.uint8)])
-    sides, likely = boxes.find(Lighter(-2, 5), photos, torch.device("cpu"))
+    sides, likely = learning.find(Lighter(-2, 5), photos, torch.device("cpu"))
     # the mean of 0.1 to 0.4 from above and from below
     assert sides == pytest.approx(np.tile([[0.25, 0.35, 0.75, 0.65, 0.0]], (3, 1)))
     assert likely.tolist() == pytest.approx([1 / (1 + np.exp(4)), 1 / (1 + np.exp(-4)), 0.5], abs=1e-5)
 
 
 def test_half_of_the_views_are_turned_and_known_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boxes, "STEPS", 40)
-    monkeypatch.setattr(boxes, "RATE", 0.3)
-    turn, turned = boxes.turn, []
-    monkeypatch.setattr(boxes, "turn", lambda *each: (turned.extend(each[2].tolist()), turn(*each))[1])
+    monkeypatch.setattr(learning, "STEPS", 40)
+    monkeypatch.setattr(learning, "RATE", 0.3)
+    turn, turned = learning.turn, []
+    monkeypatch.setattr(learning, "turn", lambda *each: (turned.extend(each[2].tolist()), turn(*each))[1])
     photos, network, device = lighter_above(64), Lighter(0, 0), torch.device("cpu")
     given = np.tile(np.array([[0.25, 0.1, 0.75, 0.4, 0.0]], np.float32), (64, 1))
-    boxes.learn(network, photos, given, 0, device)
+    learning.learn(network, photos, given, 0, device)
     assert len(turned) == 40 * 32
     assert 0.45 < np.mean(turned) < 0.55
-    assert boxes.find(network, photos, device)[1].max() < 0.05
-    assert boxes.find(network, photos[:, ::-1].copy(), device)[1].min() > 0.95
+    assert learning.find(network, photos, device)[1].max() < 0.05
+    assert learning.find(network, photos[:, ::-1].copy(), device)[1].min() > 0.95
 
 
 def test_a_network_that_does_not_turn_takes_all_for_upright() -> None:
     network = BoxNetwork(Backbone(SMALL), turns=False)
-    sides, likely = boxes.find(network, np.zeros((3, 32, 32, 1), dtype=np.uint8), torch.device("cpu"))
+    sides, likely = learning.find(network, np.zeros((3, 32, 32, 1), dtype=np.uint8), torch.device("cpu"))
     assert sides.shape == (3, 5)
     assert likely.tolist() == [0, 0, 0]
 
@@ -287,7 +287,7 @@ def test_validation_gets_its_boxes_as_the_queries_do(
     capsys: pytest.CaptureFixture[str],
     squeezed: bool,
 ) -> None:
-    monkeypatch.setattr(boxes, "STEPS", 3)
+    monkeypatch.setattr(learning, "STEPS", 3)
     params = project(data={"root": "photos"})
     catalogue(105, 8, 15, squeezed=squeezed)
     write_backbone()
@@ -296,8 +296,8 @@ def test_validation_gets_its_boxes_as_the_queries_do(
     split.loc[[105, 106], "role"] = "duplicate"
     files.write_csv(split.drop(index=[103, 104]), paths.SPLIT)
     learnt = []
-    learn = boxes.learn
-    monkeypatch.setattr(boxes, "learn", lambda network, *rest: (learnt.append(rest[0]), learn(network, *rest))[1])
+    learn = learning.learn
+    monkeypatch.setattr(learning, "learn", lambda network, *rest: (learnt.append(rest[0]), learn(network, *rest))[1])
     stage.run(params)
     assert [len(photos) for photos in learnt] == [103]
     lines = paths.FLUKES.read_text().splitlines()
@@ -326,7 +326,7 @@ def test_validation_gets_its_boxes_as_the_queries_do(
 def test_without_queries_validation_has_no_boxes_as_photos_to_come_have_none(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boxes, "STEPS", 3)
+    monkeypatch.setattr(learning, "STEPS", 3)
     params = project(data={"root": "photos"})
     catalogue(105, 8, 0)
     write_backbone()
@@ -338,7 +338,7 @@ def test_without_queries_validation_has_no_boxes_as_photos_to_come_have_none(
 def test_where_all_queries_have_a_box_validation_keeps_its_own(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boxes, "STEPS", 3)
+    monkeypatch.setattr(learning, "STEPS", 3)
     params = project(data={"root": "photos"})
     catalogue(105, 8, 5, boxed=True)
     write_backbone()
@@ -357,7 +357,7 @@ def test_where_all_queries_have_a_box_validation_keeps_its_own(
     assert not network.turns
     path = Source(Path("photos/train/0000.png"), WHOLE, None)
     square = np.stack([*pack([path], SQUARE, SQUARE, grey=True, margin=0.0, stretch=True)])
-    again, _ = boxes.find(network, square, torch.device("cpu"))
+    again, _ = learning.find(network, square, torch.device("cpu"))
     np.testing.assert_allclose(again[0, :4], flukes.loc[0, COLUMNS[1:5]].to_numpy(dtype=float), atol=1e-4)
 
 
@@ -385,12 +385,12 @@ def test_photos_that_are_surely_upside_down_are_to_be_turned(
     params = project(data={"root": "photos"}, pack={"turn": True, "crop": crop})
     catalogue(105, 3, 2, boxed=True)
     write_backbone()
-    monkeypatch.setattr(boxes, "STEPS", 2)
+    monkeypatch.setattr(learning, "STEPS", 2)
     # in the order of the catalogue, the queries first: 0108, 0109, 0000, 0001, …
     likely = np.zeros(110, dtype=np.float32)
     likely[[1, 2, 7, 109]] = 0.96, 0.951, 0.949, 0.999
-    find = boxes.find
-    monkeypatch.setattr(boxes, "find", lambda *each: (find(*each)[0], likely))
+    find = learning.find
+    monkeypatch.setattr(learning, "find", lambda *each: (find(*each)[0], likely))
     record = stage.run(params)
     turned = ("0000.png", "0107.png", "0109.png")
     assert paths.FLUKES.read_text().splitlines() == [
@@ -417,9 +417,9 @@ def test_photos_that_are_surely_upside_down_are_to_be_turned(
 def test_learning_finds_ellipses_and_which_way_is_up(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, turn: bool
 ) -> None:
-    monkeypatch.setattr(boxes, "STEPS", 300)
-    monkeypatch.setattr("whaleid.model.boxes.SQUARE", 48)
-    monkeypatch.setattr(boxes, "CERTAIN", 0.8)  # to be surer takes more steps
+    monkeypatch.setattr(learning, "STEPS", 300)
+    monkeypatch.setattr("whaleid.detection.network.SQUARE", 48)
+    monkeypatch.setattr(learning, "CERTAIN", 0.8)  # to be surer takes more steps
     params = project(data={"root": "photos"}, pack={"turn": turn})
     down = frozenset(range(0, 400, 20))
     truth = catalogue(306, 34, 60, squeezed=True, down=down).set_index("Image")

@@ -11,7 +11,7 @@ import pytest
 from browser import Browser, browse, chromium, picture
 from conftest import ROOT, STEPS, write_params
 
-from whaleid import paths
+from whaleid.core import paths
 
 pytestmark = [
     pytest.mark.slow,

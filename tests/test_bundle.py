@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from whaleid import files, params, paths
-from whaleid.bundle import contents, recogniser
-from whaleid.bundle.recogniser import Photo, Recogniser
-from whaleid.errors import InputProblems, WhaleidError
-from whaleid.identify import similarity
-from whaleid.identify.answers import LABELS, PROBABILITIES
+from whaleid import config
+from whaleid.core import files, paths
+from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.identification import similarity
+from whaleid.identification.answers import LABELS, PROBABILITIES
+from whaleid.serving import contents, recogniser
+from whaleid.serving.recogniser import Photo, Recogniser
 from whaleid.stages import additions, bundle, identifying
 
 pytestmark = pytest.mark.slow
@@ -45,7 +46,7 @@ def test_without_crops_its_answers_are_those_of_the_submission(
     # given boxes are one thing, found ones another: with the photos packed as they come, nothing else differs
     shutil.copytree(here, tmp_path / "uncropped")
     monkeypatch.chdir(tmp_path / "uncropped")
-    settings = params.load(paths.PARAMS)
+    settings = config.load(paths.PARAMS)
     settings = settings.model_copy(update={"pack": settings.pack.model_copy(update={"crop": False})})
     from conftest import stage
 
@@ -143,7 +144,7 @@ def test_a_threshold_of_its_own(ready: Recogniser) -> None:
 
 
 def test_the_same_inputs_give_the_same_bundle(here: Path, tmp_path: Path) -> None:
-    bundle.write(params.load(paths.PARAMS), paths.FINAL, tmp_path / "again")
+    bundle.write(config.load(paths.PARAMS), paths.FINAL, tmp_path / "again")
     for path in sorted(PLACE.iterdir()):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
     assert contents.about(PLACE).digest == contents.about(tmp_path / "again").digest

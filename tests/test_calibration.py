@@ -7,9 +7,9 @@ import pytest
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from whaleid.identify import calibration
-from whaleid.identify.calibrating import choose, fit, log_loss, losses
-from whaleid.identify.calibration import Calibration, features
+from whaleid.identification import calibration
+from whaleid.identification.calibrating import choose, fit, log_loss, losses
+from whaleid.identification.calibration import Calibration, features
 
 HALF = Calibration("temperature", {"logit": 0.5}, 0.0)
 

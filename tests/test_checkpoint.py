@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from whaleid.errors import InputProblems, WhaleidError
+from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.model.checkpoint import Description, dumps, from_checkpoint, loads, to_checkpoint
 from whaleid.model.network import Network
 

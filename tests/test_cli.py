@@ -13,7 +13,7 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 from terminal import whaleid
 
-from whaleid.params import Params
+from whaleid.config import Params
 
 
 def test_help_names_a_command_a_stage() -> None:

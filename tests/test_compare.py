@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whaleid import paths
-from whaleid.errors import WhaleidError
-from whaleid.params import Params
-from whaleid.stages.comparing import Figures, as_html, as_markdown, as_text, compare, read, summary
+from whaleid.config import Params
+from whaleid.core import paths
+from whaleid.core.errors import WhaleidError
+from whaleid.report.comparison import Figures, as_html, as_markdown, as_text, compare, read, summary
 
 CURVE = pd.DataFrame({"threshold": [0.0, 0.1, 0.15, 0.2, 0.3, 0.5], "map5": [0.3, 0.4, 0.45, 0.5, 0.6, 0.2]})
 PHASH = Figures({"map5": 0.384, "map5_known": 0.011, "map5_unknown": 1.0, "map5_no_duplicates": 0.3})

@@ -10,7 +10,7 @@ from statistics import median
 import pytest
 from terminal import WHALEID, environment, whaleid
 
-from whaleid.params import Params
+from whaleid.config import Params
 
 BIN = Path(sys.executable).parent
 

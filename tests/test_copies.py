@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from whaleid.catalog.copies import KINDS, copied
-from whaleid.catalog.fluke import draw_fluke
-from whaleid.catalog.photograph import Photo, photograph
+from whaleid.sample.copies import KINDS, copied
+from whaleid.sample.fluke import draw_fluke
+from whaleid.sample.photograph import Photo, photograph
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whaleid.identify import crossfit, decision, measures
-from whaleid.identify.answers import decided, wide
-from whaleid.identify.crossfit import rounded
+from whaleid.identification import crossfit, decision, measures
+from whaleid.identification.answers import decided, wide
+from whaleid.identification.crossfit import rounded
 
 NAMES = ["class", "nearest"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from whaleid.errors import WhaleidError
+from whaleid.core.errors import WhaleidError
 from whaleid.images import decode as module
 from whaleid.images.decode import decode, load
 

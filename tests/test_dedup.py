@@ -8,16 +8,16 @@ import pytest
 from pictures import picture
 from PIL import Image, ImageOps
 
-from whaleid import paths
-from whaleid.dedup import duplicates, manifest
-from whaleid.dedup.grouping import groups
-from whaleid.dedup.hashing import thumbnail
-from whaleid.dedup.matching import Compared
-from whaleid.dedup.pixels import errors
-from whaleid.files import read_csv
-from whaleid.parallel import parallel_map
-from whaleid.params import Data, load
-from whaleid.record import Record
+from whaleid.config import Data, load
+from whaleid.core import paths
+from whaleid.core.files import read_csv
+from whaleid.core.parallel import parallel_map
+from whaleid.core.record import Record
+from whaleid.duplicates import duplicates, manifest
+from whaleid.duplicates.grouping import groups
+from whaleid.duplicates.hashing import thumbnail
+from whaleid.duplicates.matching import Compared
+from whaleid.duplicates.pixels import errors
 from whaleid.stages import catalog, dedup
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from whaleid.errors import WhaleidError
+from whaleid.core.errors import WhaleidError
 from whaleid.training.device import pick_device
 
 

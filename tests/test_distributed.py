@@ -17,10 +17,10 @@ import torch
 from conftest import runs
 from stripes import write_stripes
 
-from whaleid import files, paths
-from whaleid.errors import WhaleidError
-from whaleid.parallel import cores
-from whaleid.params import Params
+from whaleid.config import Params
+from whaleid.core import files, paths
+from whaleid.core.errors import WhaleidError
+from whaleid.core.parallel import cores
 from whaleid.stages import backbone
 from whaleid.training import launching
 from whaleid.training.device import pick_device
@@ -102,7 +102,7 @@ SUMS = """
 import sys, torch
 from dataclasses import replace
 from pathlib import Path
-from whaleid.errors import WhaleidError
+from whaleid.core.errors import WhaleidError
 from whaleid.training.distributed import joined
 
 said = Path(sys.argv[1])

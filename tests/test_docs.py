@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from whaleid import explain
 from whaleid.cli import app
-from whaleid.errors import WhaleidError
+from whaleid.core.errors import WhaleidError
 
 COMMANDS: Any = typer.main.get_command(app)
 FIGURE = re.compile(r"\b0\.\d{3}\b|\b\d+,\d{3}\b|\b\d+ minutes\b")

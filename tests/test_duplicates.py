@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from whaleid.cli import app
-from whaleid.errors import WhaleidError
+from whaleid.core.errors import WhaleidError
 
 
 @pytest.fixture

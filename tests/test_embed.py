@@ -7,12 +7,12 @@ import pytest
 import torch
 from stripes import stripes, write_stripes
 
-from whaleid import files, paths
-from whaleid.errors import WhaleidError
+from whaleid.config import Params
+from whaleid.core import files, paths
+from whaleid.core.errors import WhaleidError
 from whaleid.images.augment import posed
 from whaleid.model import checkpoint
 from whaleid.model.network import Network, standardise
-from whaleid.params import Params
 from whaleid.stages import embed as stage
 from whaleid.training.embedding import embed
 

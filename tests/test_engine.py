@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from stripes import stripes, variant
 from torch import Tensor
 
+from whaleid.config import Loss, Variant
 from whaleid.model import checkpoint
 from whaleid.model.losses import LossFunction, build
 from whaleid.model.network import CosineClassifier, Network, standardise
-from whaleid.params import Loss, Variant
 from whaleid.training import engine, showing
 from whaleid.training.embedding import embed
 from whaleid.training.engine import Memory, train

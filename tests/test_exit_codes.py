@@ -13,7 +13,7 @@ from pictures import picture
 from terminal import WHALEID, environment, whaleid
 
 from whaleid.cli import CODES, PARTLY
-from whaleid.params import Params
+from whaleid.config import Params
 
 
 def test_each_is_told_in_the_help_and_in_the_documents() -> None:

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from whaleid import explain, preset
-from whaleid.errors import WhaleidError
-from whaleid.params import Params, check
+from whaleid.config import Params, check
+from whaleid.core.errors import WhaleidError
 
 KEYS = {key.name: key for key in explain.every_key()}
 DOCUMENT = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from whaleid import files, params, paths
+from whaleid import config
 from whaleid.catalog import explore
-from whaleid.errors import WhaleidError
+from whaleid.core import files, paths
+from whaleid.core.errors import WhaleidError
 from whaleid.stages import explore as stage
 
 COLUMNS = ["Image", "Id", "part", "width", "height", "mode"]
@@ -111,8 +112,8 @@ def test_stage_leaves_tables_and_pictures_twice_the_same(tmp_path, monkeypatch, 
     files.write_csv(pd.DataFrame(same, columns=["group", "Image", "part", "Id"]), paths.GROUPS)
     torn = [(1, "t02.png", "ann", "ann bob"), (1, "t06.png", "bob", "ann bob")]
     files.write_csv(pd.DataFrame(torn, columns=["group", "Image", "Id", "labels"]), paths.CONFLICTS)
-    project = params.load(Path(__file__).parents[1] / "params.yaml")
-    project = project.model_copy(update={"data": params.Data(root="photos")})
+    project = config.load(Path(__file__).parents[1] / "params.yaml")
+    project = project.model_copy(update={"data": config.Data(root="photos")})
 
     record = stage.run(project)
 

@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 from pictures import picture
 
-from whaleid import cache, cli, files
-from whaleid.catalog.listing import Columns
-from whaleid.stages import additions, importing, scanning
+from whaleid import cli
+from whaleid.core import files
+from whaleid.images import cache, scanning
+from whaleid.importing.listing import Columns
+from whaleid.stages import additions, importing
 
 sys.path.append(str(Path(__file__).parent / "faults"))
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from whaleid import params, paths
+from whaleid import config
+from whaleid.core import paths
 from whaleid.stages import calibrate, catalog, dedup
 
 ROOT = Path(__file__).parents[1]
@@ -23,13 +24,13 @@ def test_scores_in_a_file_change_no_byte(trained: Path, tmp_path: Path, monkeypa
     there = sorted(paths.calibration(paths.ENSEMBLE).parent.iterdir())
     for path in written:
         path.unlink()
-    calibrate.run(params.load(paths.PARAMS), paths.ENSEMBLE)
+    calibrate.run(config.load(paths.PARAMS), paths.ENSEMBLE)
     assert [path.read_bytes() for path in written] == before
     assert sorted(paths.calibration(paths.ENSEMBLE).parent.iterdir()) == there  # the file has no name
 
 
 def test_its_copies_are_the_only_duplicates(
-    project: Callable[..., params.Params], monkeypatch: pytest.MonkeyPatch
+    project: Callable[..., config.Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(ROOT / "tests/faults")
     monkeypatch.syspath_prepend(ROOT / "benchmarks")

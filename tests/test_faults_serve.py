@@ -11,9 +11,9 @@ from typing import cast
 import pandas as pd
 import pytest
 
-from whaleid import paths
-from whaleid.bundle.recogniser import Answer, Name, Photo, Recogniser
-from whaleid.bundle.serving import BATCH, Served
+from whaleid.core import paths
+from whaleid.serving.model import BATCH, Served
+from whaleid.serving.recogniser import Answer, Name, Photo, Recogniser
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,9 +14,9 @@ import pytest
 from servers import mlflow_server
 
 from whaleid import registry, tracking
-from whaleid.bundle import contents
-from whaleid.errors import WhaleidError
-from whaleid.record import Record
+from whaleid.core.errors import WhaleidError
+from whaleid.core.record import Record
+from whaleid.serving import contents
 
 sys.path.append(str(Path(__file__).parent / "faults"))
 

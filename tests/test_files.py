@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from whaleid import files
+from whaleid.core import files
 
 
 def test_a_kill_in_mid_write_leaves_the_last_whole_file(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pictures import picture
 from PIL import Image, ImageOps
 
-from whaleid.dedup.hashing import SIDE, perceptual_hashes, thumbnail
+from whaleid.duplicates.hashing import SIDE, perceptual_hashes, thumbnail
 from whaleid.images import fingerprint as module
 from whaleid.images.fingerprint import Fingerprint, fingerprint
 

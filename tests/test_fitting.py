@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from whaleid.identify import fitting
-from whaleid.identify.fitting import LIMIT, START, fit_fusion, fit_fusions
-from whaleid.identify.fusion import Fusion, logits
+from whaleid.identification import fitting
+from whaleid.identification.fitting import LIMIT, START, fit_fusion, fit_fusions
+from whaleid.identification.fusion import Fusion, logits
 
 
 def chosen(table, fusion, seed):

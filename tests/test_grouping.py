@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from whaleid.dedup.grouping import groups, held_together, representatives
+from whaleid.duplicates.grouping import groups, held_together, representatives
 
 NONE = np.empty((0, 2), dtype=np.intp)
 

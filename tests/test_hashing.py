@@ -7,7 +7,7 @@ from pictures import picture
 from PIL import Image, ImageOps
 from threadpoolctl import threadpool_limits
 
-from whaleid.dedup.hashing import SIDE, Orientation, frequencies, perceptual_hashes, thumbnail, to_bits, to_hex
+from whaleid.duplicates.hashing import SIDE, Orientation, frequencies, perceptual_hashes, thumbnail, to_bits, to_hex
 
 
 def test_hashes_are_imagehashs_of_the_same_pixels_bit_by_bit() -> None:
@@ -50,7 +50,7 @@ def test_a_thumbnail_does_not_depend_on_threads() -> None:
 def test_many_are_hashed_as_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
     thumbnails = np.stack([thumbnail(picture(seed)) for seed in range(9)])
     alone = [perceptual_hashes(thumbnails[row : row + 1])[0] for row in range(9)]
-    monkeypatch.setattr("whaleid.dedup.hashing.BLOCK", 4)
+    monkeypatch.setattr("whaleid.duplicates.hashing.BLOCK", 4)
     assert perceptual_hashes(thumbnails).tolist() == alone
     assert perceptual_hashes(thumbnails[:0]).shape == (0,)
 

@@ -23,19 +23,22 @@ from hypothesis import strategies as some
 from pictures import picture
 from PIL import Image
 
-from whaleid import arrays, params
-from whaleid.bundle import contents, serving
-from whaleid.bundle.recogniser import Answer, Name, Photo, Same
-from whaleid.catalog import checks, coco, layout, listing
+from whaleid import config
+from whaleid.catalog import checks, layout
 from whaleid.catalog.table import read_table
-from whaleid.catalog.unpacking import unpack
-from whaleid.errors import WhaleidError, shown
+from whaleid.core import arrays
+from whaleid.core.errors import WhaleidError, shown
+from whaleid.core.labels import NEW_WHALE
+from whaleid.detection import network as box_network
 from whaleid.images.decode import decode
 from whaleid.images.fingerprint import of_content
-from whaleid.labels import NEW_WHALE
-from whaleid.model import boxes, checkpoint
+from whaleid.importing import coco, listing
+from whaleid.importing.unpacking import unpack
+from whaleid.model import checkpoint
 from whaleid.report import album, answers, page
 from whaleid.report.choice import Candidate, Shown
+from whaleid.serving import contents, model
+from whaleid.serving.recogniser import Answer, Name, Photo, Same
 from whaleid.stages import adding, additions, duplicates, identifying, importing
 from whaleid.stages.images import written
 
@@ -279,7 +282,7 @@ ANYTHING = some.recursive(
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(key=some.sampled_from(checkpoint.KEYS), value=ANYTHING)
 def test_any_value_in_a_checkpoint_is_taken_or_refused(key: str, value: object) -> None:
-    for read, made in ((checkpoint.from_checkpoint, described(**{key: value})), (boxes.from_checkpoint, value)):
+    for read, made in ((checkpoint.from_checkpoint, described(**{key: value})), (box_network.from_checkpoint, value)):
         with pytest.raises(WhaleidError):  # there are no weights for a whole network
             read(made, "a.pt")
 
@@ -301,7 +304,7 @@ def test_yaml_that_is_more_than_values_is_refused(
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(text)
     with pytest.raises(WhaleidError, match=said):
-        params.load(Path("params.yaml"))
+        config.load(Path("params.yaml"))
     assert [*tmp_path.iterdir()] == [tmp_path / "params.yaml"]
 
 
@@ -309,9 +312,9 @@ def test_mappings_that_take_each_other_in_are_refused(tmp_path: Path) -> None:
     merging = "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 40))
     (tmp_path / "params.yaml").write_text("a0: &a0 {b: 1}\n" + merging)
     with pytest.raises(WhaleidError, match="its keys << take in more than 10,000 others"):
-        params.read(tmp_path / "params.yaml")
+        config.read(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_text("a: &a {b: 1, c: 2}\nd: &d {<<: *a, c: 3}\ne: {<<: [*d, *a]}\n")
-    assert params.read(tmp_path / "params.yaml") == {
+    assert config.read(tmp_path / "params.yaml") == {
         "a": {"b": 1, "c": 2},
         "d": {"b": 1, "c": 3},
         "e": {"b": 1, "c": 3},
@@ -322,15 +325,15 @@ def test_lists_that_name_each_other_are_not_written_out(tmp_path: Path) -> None:
     laughs = "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
     (tmp_path / "params.yaml").write_text(laughs + "seed: *a29\n")
     with pytest.raises(WhaleidError) as error:
-        params.load(tmp_path / "params.yaml")
+        config.load(tmp_path / "params.yaml")
     assert len(str(error.value)) < 5000
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(document=some.dictionaries(some.sampled_from([*params.Params.model_fields, "x"]), ANYTHING))
+@given(document=some.dictionaries(some.sampled_from([*config.Params.model_fields, "x"]), ANYTHING))
 def test_any_document_is_parameters_or_told_what_is_wrong(document: dict[str, object]) -> None:
     with pytest.raises(WhaleidError):
-        params.check(document, Path("params.yaml"))
+        config.check(document, Path("params.yaml"))
 
 
 # paths
@@ -415,9 +418,9 @@ def test_links_that_lead_out_are_not_imported(whales: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("cell", ["file://[::1/a.jpg", "http://[a/b", "file:///%00", "file:///loop/a.jpg", "file:"])
 def test_an_address_that_is_none_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    monkeypatch.setenv(serving.ALLOWED, f"file://{tmp_path} http://a/")
+    monkeypatch.setenv(model.ALLOWED, f"file://{tmp_path} http://a/")
     with pytest.raises(WhaleidError, match=r"may not be read|cannot be read"):
-        serving.content(cell.replace("file:///loop", f"file://{tmp_path}/loop"))
+        model.content(cell.replace("file:///loop", f"file://{tmp_path}/loop"))
 
 
 # polyglots
@@ -450,7 +453,7 @@ def test_a_picture_that_is_a_script_as_well_does_not_reach_a_page(tmp_path: Path
         tmp_path / "source",
         None,
         tmp_path / "out",
-        params.Dedup(max_distance=8, max_error=0.1, turned=True, mirrored=False),
+        config.Dedup(max_distance=8, max_error=0.1, turned=True, mirrored=False),
     )
     assert "alert('whale')" not in (tmp_path / "out/report.html").read_text()
 
@@ -522,7 +525,7 @@ def test_tables_of_photos_anywhere_run_nothing_and_are_read_again(fake: Path) ->
     assert {Path(photo).name for photo in again} == {*names, "=bad.jpg"}
     assert all(Path(photo).is_file() for photo in again)
     assert {written(Path(photo)) for photo in again} == {*again}
-    duplicates.run(Path(), None, Path("out"), params.Dedup(max_distance=8, max_error=0.1, turned=True, mirrored=False))
+    duplicates.run(Path(), None, Path("out"), config.Dedup(max_distance=8, max_error=0.1, turned=True, mirrored=False))
     for name in ("manifest.csv", "unreadable.csv"):
         cells = Path("out", name).read_text(encoding="utf-8").replace("\n", ",").split(",")
         assert not [cell for cell in cells if cell.startswith(("=", "+", "@", "\uff1d", "-2"))]
@@ -616,7 +619,7 @@ def test_a_variants_name_holds_no_markup() -> None:
     for name in (MARKUP, "[a](javascript:alert(1))", "../up", "a b"):
         changed = document | {"variants": document["variants"] | {name: document["variants"]["margin"]}}
         with pytest.raises(WhaleidError, match="this name is taken or holds more than letters, digits, - and _"):
-            params.check(changed, Path("params.yaml"))
+            config.check(changed, Path("params.yaml"))
 
 
 def test_a_picture_with_many_pixels_takes_bounded_memory(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from whaleid.identify import decision, similarity
-from whaleid.identify.answers import decided, wide
-from whaleid.identify.decision import best
-from whaleid.identify.fusion import Fusion
-from whaleid.identify.metrics import mean_average_precision, reciprocal_ranks
-from whaleid.identify.ranking import filled, leading, rank
-from whaleid.identify.similarity import (
+from whaleid.identification import decision, similarity
+from whaleid.identification.answers import decided, wide
+from whaleid.identification.decision import best
+from whaleid.identification.fusion import Fusion
+from whaleid.identification.metrics import mean_average_precision, reciprocal_ranks
+from whaleid.identification.ranking import filled, leading, rank
+from whaleid.identification.similarity import (
     centroid_scores,
     class_scores,
     density,

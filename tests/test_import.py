@@ -14,12 +14,13 @@ import pytest
 from pictures import picture
 from typer.testing import CliRunner
 
-from whaleid import files, paths
-from whaleid.catalog import layout, unpacking
-from whaleid.catalog.entries import Entry, Source
+from whaleid.catalog import layout
 from whaleid.cli import app
-from whaleid.errors import WhaleidError
-from whaleid.params import Data, Params, load
+from whaleid.config import Data, Params, load
+from whaleid.core import files, paths
+from whaleid.core.errors import WhaleidError
+from whaleid.importing import unpacking
+from whaleid.importing.entries import Entry, Source
 from whaleid.stages import catalog, importing
 
 ROOT = Path(__file__).parents[1]

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from whaleid import paths
 from whaleid.catalog import layout
 from whaleid.catalog.table import read_table
-from whaleid.errors import InputProblems, WhaleidError
-from whaleid.files import read_csv
-from whaleid.params import Data, Params, load
+from whaleid.config import Data, Params, load
+from whaleid.core import paths
+from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.files import read_csv
 from whaleid.stages import catalog
 
 

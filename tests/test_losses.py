@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from whaleid.config import Loss
 from whaleid.model.losses import build
 from whaleid.model.network import CosineClassifier, Network
-from whaleid.params import Loss
 
 CLASSES = [0, 1, 2, 0, 3, 1, 0]  # of seven photos: two classes have one photo, 2 and 3
 SOFTMAX = {"kind": "softmax", "scale": 16, "margin": 0, "centres": 1}

@@ -12,7 +12,7 @@ from pictures import picture
 from terminal import on_terminal, whaleid
 
 from whaleid.cli import ENVIRONMENT
-from whaleid.params import Params
+from whaleid.config import Params
 
 SLIVER = {"frequent": 2, "occasional": 1, "single": 2, "new_whale": 2, "queries": 4}
 

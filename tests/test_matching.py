@@ -5,8 +5,8 @@ import pytest
 from pictures import picture
 from PIL import Image, ImageOps
 
-from whaleid.dedup.hashing import Orientation, perceptual_hashes, thumbnail
-from whaleid.dedup.matching import Compared, candidates, compare, pairs_between, pairs_within
+from whaleid.duplicates.hashing import Orientation, perceptual_hashes, thumbnail
+from whaleid.duplicates.matching import Compared, candidates, compare, pairs_between, pairs_within
 
 UPRIGHT = [Orientation.UPRIGHT]
 

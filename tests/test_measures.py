@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from whaleid.identify import measures
-from whaleid.identify.intervals import resamplings, with_intervals
-from whaleid.identify.validation import importance, kinds
+from whaleid.identification import measures
+from whaleid.identification.intervals import resamplings, with_intervals
+from whaleid.identification.validation import importance, kinds
 
 SHARES = (0.3, 0.1)
 ROLES = ["known", "unknown", "duplicate", "new_whale", "new_whale_train"]

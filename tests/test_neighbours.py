@@ -5,9 +5,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from whaleid.identify import neighbours
-from whaleid.identify.neighbours import Neighbours
-from whaleid.identify.similarity import Gallery, centroid_scores, gallery, in_class_terms, joined, nearest_scores
+from whaleid.identification import neighbours
+from whaleid.identification.neighbours import Neighbours
+from whaleid.identification.similarity import Gallery, centroid_scores, gallery, in_class_terms, joined, nearest_scores
 
 Rows = npt.NDArray[np.float32]
 

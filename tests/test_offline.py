@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT, copy_project, runs
 from pictures import picture
 
-from whaleid.params import Params
+from whaleid.config import Params
 
 GUARD = """
 import os, sys

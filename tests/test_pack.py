@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from whaleid import files, parallel, paths
-from whaleid.errors import WhaleidError
+from whaleid.config import Params
+from whaleid.core import files, parallel, paths
+from whaleid.core.errors import WhaleidError
 from whaleid.images.borders import inside
 from whaleid.images.crop import WHOLE, crop, widen
 from whaleid.images.pack import Source, pack, sources
-from whaleid.params import Params
 from whaleid.stages import pack as stage
 
 

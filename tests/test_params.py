@@ -1,4 +1,4 @@
-"""`params.yaml` is right, or one error names all that is wrong."""
+"""`config.yaml` is right, or one error names all that is wrong."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from whaleid import params
-from whaleid.errors import InputProblems, WhaleidError
+from whaleid import config
+from whaleid.core.errors import InputProblems, WhaleidError
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 COSFACE = "{kind: cosface, scale: 24, margin: 0.3, centres: 1}"
@@ -22,24 +22,24 @@ def refusal(tmp_path: Path, *changes: tuple[str, str]) -> str:
     path = tmp_path / "params.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(WhaleidError) as error:
-        params.load(path)
+        config.load(path)
     return str(error.value)
 
 
 def test_the_projects_own_file_is_right() -> None:
-    found = params.load(ROOT / "params.yaml")
+    found = config.load(ROOT / "params.yaml")
     assert found.threshold == "auto"
     assert list(found.variants) == ["toy", "full", "threshold", "margin", "pairs"]
     assert found.variants["full"].init == "toy"
     assert found.variants["toy"].whales == 56
-    assert found.variants["margin"].loss == params.Loss(kind="cosface", scale=24, margin=0.3, centres=1)
+    assert found.variants["margin"].loss == config.Loss(kind="cosface", scale=24, margin=0.3, centres=1)
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.2])
 def test_a_threshold_may_be_a_number(tmp_path: Path, value: float) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(TEXT.replace("threshold: auto", f"threshold: {value}", 1), encoding="utf-8")
-    assert params.load(path).threshold == value
+    assert config.load(path).threshold == value
 
 
 def test_threshold_out_of_range(tmp_path: Path) -> None:
@@ -183,14 +183,14 @@ def test_scores_that_there_are_not(tmp_path: Path, scores: str, said: str) -> No
     ],
 )
 def test_keys_of_a_variant_that_contradict_each_other(
-    project: Callable[..., params.Params], changes: dict[str, object], said: list[str]
+    project: Callable[..., config.Params], changes: dict[str, object], said: list[str]
 ) -> None:
     with pytest.raises(InputProblems) as caught:
         project(variants={"margin": changes | {"batch": 32}})
     assert caught.value.where == [f"variants.margin.{line}" for line in said]
 
 
-def test_triplet_with_photos_together(project: Callable[..., params.Params]) -> None:
+def test_triplet_with_photos_together(project: Callable[..., config.Params]) -> None:
     found = project(variants={"margin": {"loss": TRIPLET, "per_whale": 16, "batch": 32}})
     assert found.variants["margin"].loss.kind == "triplet"
 
@@ -205,12 +205,12 @@ def test_no_mapping(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(WhaleidError, match=said):
-        params.load(path)
+        config.load(path)
 
 
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(WhaleidError, match="is not here"):
-        params.load(tmp_path / "params.yaml")
+        config.load(tmp_path / "params.yaml")
 
 
 def test_a_long_list_of_problems_is_counted() -> None:
@@ -225,7 +225,7 @@ def test_a_variant_may_name_only_what_differs_from_another(tmp_path: Path) -> No
     assert "\n  margin:\n    init:" in TEXT
     text = TEXT.replace("\n  margin:\n    init:", "\n  margin: &margin\n    init:")
     path.write_text(f"{text}  arcface:\n    <<: *margin\n    loss: {loss}\n", encoding="utf-8")
-    variants = params.load(path).variants
+    variants = config.load(path).variants
     assert variants["arcface"].loss.kind == "arcface"
     assert variants["arcface"] == variants["margin"].model_copy(update={"loss": variants["arcface"].loss})
     assert variants["margin"].loss.kind == "cosface"

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from whaleid.identify.parts import clusters, parts
+from whaleid.identification.parts import clusters, parts
 
 GROUPS = pd.DataFrame(
     [

@@ -14,11 +14,11 @@ from conftest import STEPS, stage, write_params
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from whaleid import files, paths
-from whaleid.errors import WhaleidError
-from whaleid.params import Params, load
+from whaleid.config import Params, load
+from whaleid.core import files, paths
+from whaleid.core.errors import WhaleidError
+from whaleid.detection import learning
 from whaleid.stages.grading import ready, score
-from whaleid.training import boxes
 
 pytestmark = pytest.mark.slow
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -52,7 +52,7 @@ def run_all(params: Params, *stages: str) -> None:
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boxes, "STEPS", STEPS)
+    monkeypatch.setattr(learning, "STEPS", STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        patch.setattr(boxes, "STEPS", STEPS)
+        patch.setattr(learning, "STEPS", STEPS)
         write_params(Path(), {})
         params = load(paths.PARAMS)
         run_all(params, *SHARED)

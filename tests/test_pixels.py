@@ -6,8 +6,8 @@ from pictures import picture
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from scipy.ndimage import gaussian_filter
 
-from whaleid.dedup.hashing import SIDE, thumbnail
-from whaleid.dedup.pixels import BLUR, FITS, TRIMMED, detail, details, errors
+from whaleid.duplicates.hashing import SIDE, thumbnail
+from whaleid.duplicates.pixels import BLUR, FITS, TRIMMED, detail, details, errors
 
 
 def error(left: Image.Image, right: Image.Image) -> float:
@@ -79,7 +79,7 @@ def test_the_order_and_the_block_make_no_difference(monkeypatch: pytest.MonkeyPa
     right = np.stack([thumbnail(picture(seed // 2)) for seed in range(7)])
     found = errors(left, right)
     assert np.array_equal(found, errors(right, left))
-    monkeypatch.setattr("whaleid.dedup.pixels.BLOCK", 3)
+    monkeypatch.setattr("whaleid.duplicates.pixels.BLOCK", 3)
     np.testing.assert_allclose(errors(left, right), found, rtol=1e-3, atol=1e-6)
     assert errors(left[:0], right[:0]).shape == (0,)
 

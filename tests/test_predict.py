@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from whaleid import files, params, paths
-from whaleid.errors import InputProblems
-from whaleid.identify import networks
+from whaleid import config
+from whaleid.core import files, paths
+from whaleid.core.errors import InputProblems
+from whaleid.identification import networks
 from whaleid.stages import calibrate, features, predict
 
 PROJECT = Path(__file__).parents[1]
@@ -131,7 +132,7 @@ def settings(threshold="auto", scores=("class", "duplicates")):
         variant["scores"] = list(scores)
     with paths.PARAMS.open("w", encoding="utf-8") as file:
         yaml.dump(values, file)
-    return params.load(paths.PARAMS)
+    return config.load(paths.PARAMS)
 
 
 def run(variant, threshold="auto"):

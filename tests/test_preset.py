@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from whaleid import params, preset
-from whaleid.errors import WhaleidError
+from whaleid import config, preset
+from whaleid.core.errors import WhaleidError
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
@@ -29,7 +29,7 @@ def test_to_real_photos_and_back(path: Path, tmp_path: Path) -> None:
     changes = preset.apply("real", path, {"data.root": "elsewhere/whales"})
     assert "data.root: data/sample → elsewhere/whales" in changes
     assert "backbone.weights: none → DEFAULT" in changes
-    found = params.load(path)
+    found = config.load(path)
     assert found.data.root == "elsewhere/whales"
     assert found.pack.stretch
     assert found.variants["margin"].init == "pairs"
@@ -43,8 +43,8 @@ def test_a_place_outside_the_project_becomes_absolute(path: Path, tmp_path_facto
     outside = tmp_path_factory.mktemp("whales")
     relative = Path("..") / ".." / outside.relative_to(outside.parents[1])
     preset.apply("real", path, {"data.root": str(relative), "backbone.name": "mobilenet_v2"})
-    assert params.load(path).data.root == str(outside)
-    assert params.load(path).backbone.name == "mobilenet_v2"
+    assert config.load(path).data.root == str(outside)
+    assert config.load(path).backbone.name == "mobilenet_v2"
 
 
 @pytest.mark.parametrize(

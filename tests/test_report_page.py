@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from whaleid.images.thumbnails import thumbnail
 from whaleid.report import page
 from whaleid.report.choice import Candidate, Shown
 from whaleid.report.pictures import Picture
-from whaleid.report.thumbnails import thumbnail
 
 HOSTILE = "</style><script>alert(1)</script>\"'&.jpg"
 

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from whaleid import params, paths
-from whaleid.catalog.sample import compose
+from whaleid import config
 from whaleid.catalog.split import split
-from whaleid.labels import NEW_WHALE
+from whaleid.core import paths
+from whaleid.core.labels import NEW_WHALE
+from whaleid.sample.compose import compose
 from whaleid.training.sampler import select
 
-DEFAULTS = params.load(ROOT / "params.yaml")
+DEFAULTS = config.load(ROOT / "params.yaml")
 
 
 def reported(variant: str) -> dict[str, float]:

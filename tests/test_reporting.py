@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from whaleid.errors import InputProblems
+from whaleid.core.errors import InputProblems
 from whaleid.stages import reporting
 from whaleid.stages.reporting import Answers, Photos
 

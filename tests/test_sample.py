@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from whaleid import parallel
-from whaleid.catalog.copies import KINDS
-from whaleid.catalog.fluke import draw_fluke
-from whaleid.catalog.photograph import Pose
-from whaleid.catalog.sample import compose, draw_catalogue
-from whaleid.files import read_csv
-from whaleid.params import Sample, load
-from whaleid.report.sheets import contact_sheet
+from whaleid.config import Sample, load
+from whaleid.core import parallel
+from whaleid.core.files import read_csv
+from whaleid.images.sheets import contact_sheet
+from whaleid.sample.compose import compose, draw_catalogue
+from whaleid.sample.copies import KINDS
+from whaleid.sample.fluke import draw_fluke
+from whaleid.sample.photograph import Pose
 from whaleid.stages import sample as stage
 
 SLIVER = Sample(frequent=6, occasional=4, single=6, new_whale=8, queries=30)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from stripes import variant
 
-from whaleid.errors import WhaleidError
+from whaleid.core.errors import WhaleidError
 from whaleid.training import sampler
 
 TRIPLET = {"kind": "triplet", "scale": 16, "margin": 0.3, "centres": 1}

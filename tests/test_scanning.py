@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 from pictures import picture
 
-from whaleid import cache
-from whaleid.images import prints
+from whaleid.images import cache, prints, scanning
 from whaleid.images.fingerprint import Fingerprint, fingerprint
-from whaleid.stages import scanning
 
 
 @pytest.fixture

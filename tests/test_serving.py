@@ -16,12 +16,13 @@ import pytest
 from closure import closure, imports
 from servers import model_server
 
-from whaleid import params, paths, registry, tracking
-from whaleid.bundle import contents, serving
-from whaleid.bundle.recogniser import Photo, Recogniser
-from whaleid.bundle.serving import Served
-from whaleid.errors import WhaleidError
+from whaleid import config, registry, tracking
+from whaleid.core import paths
+from whaleid.core.errors import WhaleidError
 from whaleid.registry import Version
+from whaleid.serving import contents, model
+from whaleid.serving.model import Served
+from whaleid.serving.recogniser import Photo, Recogniser
 from whaleid.stages import bundle
 
 MODEL = Path("models/final.bundle")
@@ -67,7 +68,7 @@ def test_the_better_one_is_champion(
 
 
 def test_the_model_asks_for_all_that_its_code_imports_and_no_more() -> None:
-    outside = {name.split(".")[0] for module in closure("whaleid.bundle.serving") for name in imports(module)} - {
+    outside = {name.split(".")[0] for module in closure("whaleid.serving.model") for name in imports(module)} - {
         "whaleid",
         "timm",
     }
@@ -99,7 +100,7 @@ def test_a_server_of_mlflow_answers_as_identify_does(here: Path, tmp_path: Path)
     assert registered(MODEL) == first  # what is champion already stays the version that it is
 
     lower = tmp_path / "lower.bundle"
-    bundle.write(params.load(paths.PARAMS), paths.FINAL, lower, threshold=0.0)
+    bundle.write(config.load(paths.PARAMS), paths.FINAL, lower, threshold=0.0)
     second = registered(lower)
     assert (second.number, second.alias) == ("2", "challenger")
     assert second.why.startswith(f"MAP@5 {second.map5:.4f} on validation, where version 1 (final) has")
@@ -175,7 +176,7 @@ def web(tmp_path: Path) -> Iterator[str]:
     """Serve a folder with a photo, and an address that leads elsewhere."""
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/one.jpg").write_bytes(b"content")
-    (tmp_path / "photos/large.jpg").write_bytes(bytes(serving.LARGEST + 1))
+    (tmp_path / "photos/large.jpg").write_bytes(bytes(model.LARGEST + 1))
     (tmp_path / "secret").write_bytes(b"secret")
 
     class Handler(SimpleHTTPRequestHandler):
@@ -201,22 +202,22 @@ def web(tmp_path: Path) -> Iterator[str]:
 
 
 def test_addresses_are_read_only_where_they_may_be(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(serving.ALLOWED, raising=False)
+    monkeypatch.delenv(model.ALLOWED, raising=False)
     with pytest.raises(WhaleidError, match="may not be read"):
-        serving.content(f"{web}/photos/one.jpg")
-    monkeypatch.setenv(serving.ALLOWED, f"file:///nowhere/ {web}/photos/")
-    assert serving.content(f"{web}/photos/one.jpg") == b"content"
+        model.content(f"{web}/photos/one.jpg")
+    monkeypatch.setenv(model.ALLOWED, f"file:///nowhere/ {web}/photos/")
+    assert model.content(f"{web}/photos/one.jpg") == b"content"
     for path in ("/secret", "/photos/../secret", "/photos/%2e%2e/secret", "/photos", "/photosecret"):
         with pytest.raises(WhaleidError, match="may not be read"):
-            serving.content(web + path)
+            model.content(web + path)
     with pytest.raises(WhaleidError, match="may not be read"):
-        serving.content(f"{web.replace('127.0.0.1', 'localhost')}/photos/one.jpg")
+        model.content(f"{web.replace('127.0.0.1', 'localhost')}/photos/one.jpg")
     with pytest.raises(WhaleidError, match=r"moved\.jpg cannot be read"):
-        serving.content(f"{web}/photos/moved.jpg")
+        model.content(f"{web}/photos/moved.jpg")
     with pytest.raises(WhaleidError, match=r"none\.jpg cannot be read"):
-        serving.content(f"{web}/photos/none.jpg")
+        model.content(f"{web}/photos/none.jpg")
     with pytest.raises(WhaleidError, match="is larger than 50,000,000 bytes"):
-        serving.content(f"{web}/photos/large.jpg")
+        model.content(f"{web}/photos/large.jpg")
 
 
 def test_what_is_no_photo_is_answered_with_its_problem() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from whaleid.errors import WhaleidError
+from whaleid.core.errors import WhaleidError
 from whaleid.model.network import Network
 from whaleid.training import speed
 from whaleid.training.distributed import ALONE

@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whaleid import files, params, paths
+from whaleid import config
 from whaleid.catalog.split import split
-from whaleid.errors import WhaleidError
+from whaleid.core import files, paths
+from whaleid.core.errors import WhaleidError
 from whaleid.stages import split as stage
 
 UNIQUE = [
@@ -34,7 +35,7 @@ GROUPS = [
 
 def shares(fold=0, known=0.0, further=0.0, unknown=0.0, several=None, new_whale=0.0):
     """Return shares; where `several` is not told, as many whales of either kind are held out."""
-    return params.Split(
+    return config.Split(
         fold=fold,
         known=known,
         further=further,
@@ -314,7 +315,7 @@ def test_stage_writes_the_split_and_counts_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     files.write_csv(unique_of([*UNIQUE, ("e1", "007")]), paths.UNIQUE)
     files.write_csv(groups_of(GROUPS), paths.GROUPS)
-    project = params.load(Path(__file__).parents[1] / "params.yaml")
+    project = config.load(Path(__file__).parents[1] / "params.yaml")
     project = project.model_copy(update={"split": shares(known=1.0)})
 
     record = stage.run(project)

@@ -3,7 +3,7 @@
 import pytest
 
 from whaleid.catalog.submission import check_ready, read_solution, read_submission, write_submission
-from whaleid.errors import InputProblems, WhaleidError
+from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.stages.grading import score
 
 

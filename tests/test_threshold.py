@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whaleid.identify.metrics import reciprocal_ranks
-from whaleid.identify.ranking import leading, rank
-from whaleid.identify.threshold import THRESHOLDS, best_threshold, smoothed, threshold_curve
+from whaleid.identification.metrics import reciprocal_ranks
+from whaleid.identification.ranking import leading, rank
+from whaleid.identification.threshold import THRESHOLDS, best_threshold, smoothed, threshold_curve
 
 
 def drawn(queries, whales, seed=0):

@@ -18,13 +18,13 @@ from timm.layers import BatchNormAct2d
 from timm.models import save_for_hf
 from torch import Tensor, nn
 
-from whaleid import paths
-from whaleid.errors import InputProblems, WhaleidError
+from whaleid.config import Params
+from whaleid.core import paths
+from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.model.backbone import Backbone, load_weights
 from whaleid.model.checkpoint import Description, dumps, from_checkpoint, loads, to_checkpoint
 from whaleid.model.folding import Folding
 from whaleid.model.network import Network
-from whaleid.params import Params
 from whaleid.stages import backbone as stage
 from whaleid.stages import train
 from whaleid.training.norms import synchronise

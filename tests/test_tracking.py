@@ -19,8 +19,8 @@ from mlflow.tracking import MlflowClient
 from servers import mlflow_server
 
 from whaleid import tracking
-from whaleid.errors import WhaleidError
-from whaleid.record import LogEpoch, Record
+from whaleid.core.errors import WhaleidError
+from whaleid.core.record import LogEpoch, Record
 from whaleid.summary import Summary
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # in MLflow itself
@@ -83,7 +83,9 @@ def track(stage: str, variant: str | None = None, record: Record = Record()) -> 
 
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:
     """Run `code` in a Python process of its own, in the working directory."""
-    head = "import sys\nfrom pathlib import Path\nfrom whaleid import tracking\nfrom whaleid.record import Record\n"
+    head = (
+        "import sys\nfrom pathlib import Path\nfrom whaleid import tracking\nfrom whaleid.core.record import Record\n"
+    )
     command = [sys.executable, "-c", head + code, *arguments]
     path = {"PYTHONPATH": str(Path(__file__).parents[1])}
     return subprocess.Popen(
@@ -528,7 +530,7 @@ def test_a_full_disk_leaves_no_half_made_store(bare: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 
     code = 'with tracking.run("dedup") as run:\n    run.log(Record())\n'
-    command = [sys.executable, "-c", f"from whaleid import tracking\nfrom whaleid.record import Record\n{code}"]
+    command = [sys.executable, "-c", f"from whaleid import tracking\nfrom whaleid.core.record import Record\n{code}"]
     done = subprocess.run(command, preexec_fn=small_files, capture_output=True, text=True, check=False)
     assert "WhaleidError: Tracking failed at sqlite:" in done.stderr
     assert sorted(path.name for path in bare.iterdir()) == ["mlflow.db.lock", "params.yaml"]

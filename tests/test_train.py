@@ -15,11 +15,11 @@ import torch
 from conftest import runs
 from stripes import write_stripes
 
-from whaleid import files, paths
-from whaleid.errors import WhaleidError
+from whaleid.config import Params
+from whaleid.core import files, paths
+from whaleid.core.errors import WhaleidError
 from whaleid.model import checkpoint
 from whaleid.model.network import Network
-from whaleid.params import Params
 from whaleid.stages import backbone, train
 
 Project = Callable[..., Params]

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whaleid.errors import WhaleidError
-from whaleid.identify.validation import duplicate_evidence, duplicate_share, gallery, importance, kinds, queries
+from whaleid.core.errors import WhaleidError
+from whaleid.identification.validation import duplicate_evidence, duplicate_share, gallery, importance, kinds, queries
 
 SPLIT = pd.DataFrame(
     [

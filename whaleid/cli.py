@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whaleid import loudness, ranks, starting
+from whaleid import starting
+from whaleid.core import log, ranks
 
 if TYPE_CHECKING:
-    from whaleid.params import Params
-    from whaleid.record import Record
+    from whaleid.config import Params
+    from whaleid.core.record import Record
 
 ENVIRONMENT = {
     "WHALEID_DEVICE": "where networks run, as cpu or cuda:1; else on a GPU",
@@ -65,10 +66,11 @@ def _names(stage: str) -> Callable[[], list[str]]:
     """Return what completes the variants of `stage`."""
 
     def complete() -> list[str]:
-        from whaleid import params, paths
+        from whaleid import config
+        from whaleid.core import paths
 
         try:
-            return _variants(stage, params.load(paths.PARAMS))
+            return _variants(stage, config.load(paths.PARAMS))
         except Exception:  # no errors at a shell's prompt, whatever lies there
             return []
 
@@ -101,13 +103,13 @@ ModelOption = Annotated[
 VariantArgument = Annotated[
     str,
     typer.Argument(
-        help="A variant named in params.yaml, or ensemble.", show_default=False, autocompletion=_names("calibrate")
+        help="A variant named in config.yaml, or ensemble.", show_default=False, autocompletion=_names("calibrate")
     ),
 ]
 NetworkArgument = Annotated[
     str,
     typer.Argument(
-        help="A variant named in params.yaml, or final/VARIANT.", show_default=False, autocompletion=_names("train")
+        help="A variant named in config.yaml, or final/VARIANT.", show_default=False, autocompletion=_names("train")
     ),
 ]
 
@@ -124,7 +126,7 @@ def main() -> None:
         rich_utils.COLOR_SYSTEM = None  # it would only leave out the colours, not bold and dim
     if not ranks.first():  # the first process says it all
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end
-    from whaleid.errors import WhaleidError, shown
+    from whaleid.core.errors import WhaleidError, shown
 
     try:
         try:
@@ -140,14 +142,14 @@ def main() -> None:
             print(CODES[end.code], file=sys.stderr)
         raise
     except (WhaleidError, OSError) as error:
-        if loudness.verbose():
+        if log.verbose():
             traceback.print_exc()
         sys.exit(f"error: {shown(_mendable(error))}")
     finally:
-        if loudness.verbose() and ranks.first():
+        if log.verbose() and ranks.first():
             from whaleid import facts
 
-            loudness.detail(facts.spent(time.perf_counter() - begun))
+            log.detail(facts.spent(time.perf_counter() - begun))
 
 
 def _mendable(error: Exception) -> str:
@@ -202,20 +204,20 @@ def options(
     if quiet and verbose:
         raise typer.BadParameter("ask for --quiet or for --verbose")
     if quiet or verbose:
-        os.environ |= {loudness.QUIET: "on" if quiet else "off", loudness.VERBOSE: "on" if verbose else "off"}
-    from whaleid.switches import switched_on
+        os.environ |= {log.QUIET: "on" if quiet else "off", log.VERBOSE: "on" if verbose else "off"}
+    from whaleid.core.switches import switched_on
 
-    for name in (loudness.QUIET, loudness.VERBOSE):
+    for name in (log.QUIET, log.VERBOSE):
         switched_on(name, default="off")
-    if loudness.verbose():
+    if log.verbose():
         from whaleid import facts
 
-        loudness.detail(facts.here())
+        log.detail(facts.here())
 
 
 def _variants(stage: str, settings: "Params") -> list[str]:
     """Return what `stage` can be run for."""
-    from whaleid import paths
+    from whaleid.core import paths
 
     # `final` has no validation to be calibrated on; `phash`, decided by duplicates alone, has no network
     final = settings.networks_of(paths.FINAL)
@@ -233,11 +235,12 @@ def _number(threshold: float | str) -> float | None:
 
 def _asked_of(model: str, catalogue: Path | None, threshold: float | None = None) -> tuple[Path | None, float | None]:
     """Return the catalogue folder and threshold to identify with: of a project's own model, those of the project."""
-    from whaleid import params, paths
+    from whaleid import config
+    from whaleid.core import paths
 
     if Path(model).resolve() != Path(MODEL).resolve() or not paths.PARAMS.exists():
         return catalogue, threshold
-    settings = params.load(paths.PARAMS)
+    settings = config.load(paths.PARAMS)
     own = Path(settings.data.root)
     if catalogue is None and (own / "train.csv").exists():
         catalogue = own
@@ -254,8 +257,8 @@ def _model(named: str) -> Path:
 
 
 def _check_variant(stage: str, variant: str, settings: "Params") -> None:
-    from whaleid import paths
-    from whaleid.errors import WhaleidError
+    from whaleid.core import paths
+    from whaleid.core.errors import WhaleidError
 
     named = _variants(stage, settings)
     if variant not in named:
@@ -266,21 +269,22 @@ def _check_variant(stage: str, variant: str, settings: "Params") -> None:
 
 def _done(stage: str, *arguments: object) -> "Record":
     """Do the work of a stage: load its code, which may take longer than the work, and run it."""
-    with loudness.timed(f"code of {stage} loaded"), starting.importing():
+    with log.timed(f"code of {stage} loaded"), starting.importing():
         module = importlib.import_module(f"whaleid.stages.{stage}")
-    with loudness.timed(f"{stage} done"), loudness.summaries():
+    with log.timed(f"{stage} done"), log.summaries():
         record: Record = module.run(*arguments)
     return record
 
 
 def _run(stage: str, variant: str | None = None) -> None:
-    from whaleid import params, paths, strays
+    from whaleid import config, strays
+    from whaleid.core import paths
 
-    settings = params.load(paths.PARAMS)
+    settings = config.load(paths.PARAMS)
     if variant is not None:
         _check_variant(stage, variant, settings)
     if stage not in SHARED and ranks.launched():
-        from whaleid.errors import WhaleidError
+        from whaleid.core.errors import WhaleidError
 
         raise WhaleidError(f"Several processes share {' and '.join(SHARED)}; run {stage} without torchrun.")
     if stage in SHARED and variant is not None:
@@ -308,12 +312,12 @@ def _run(stage: str, variant: str | None = None) -> None:
         if stage == "train":
             arguments.append(run.log_epoch)
         record = _done(stage, *arguments)
-        with loudness.timed("tracked"):
+        with log.timed("tracked"):
             run.log(record)
         if stage == "predict" and variant is not None:
-            from whaleid.stages import comparing
+            from whaleid.report import comparison
 
-            run.summarise(comparing.summary(variant, _variants(stage, settings)))
+            run.summarise(comparison.summary(variant, _variants(stage, settings)))
 
 
 @app.command(rich_help_panel="Stages")
@@ -335,7 +339,7 @@ def explore(
     """Describe the catalogue in tables, pictures and one page: reports/explore/explore.html."""
     _run("explore")
     if show:
-        from whaleid import paths
+        from whaleid.core import paths
 
         typer.launch(str(paths.EXPLORE_PAGE.resolve()))
 
@@ -393,7 +397,7 @@ def predict(
     variant: Annotated[
         str,
         typer.Argument(
-            help="A variant named in params.yaml, ensemble, final or phash.",
+            help="A variant named in config.yaml, ensemble, final or phash.",
             show_default=False,
             autocompletion=_names("predict"),
         ),
@@ -454,16 +458,17 @@ def register(
     ] = None,
 ) -> None:
     """Make a model that MLflow can serve of a variant, and register it: models:/whaleid@champion."""
-    from whaleid import params, paths, registry, tracking
+    from whaleid import config, registry, tracking
+    from whaleid.core import paths
 
     with starting.importing():
         from whaleid.stages import bundle as stage
 
-    settings = params.load(paths.PARAMS)
+    settings = config.load(paths.PARAMS)
     _check_variant("bundle", variant, settings)
     with TemporaryDirectory() as folder, tracking.run("register", variant) as run:
         place = Path(folder) / f"{variant}.bundle"
-        with loudness.summaries():
+        with log.summaries():
             stage.write(settings, variant, place, _number(settings.threshold))
         made = registry.register(run, place, alias)
     print(f"models:/{registry.NAME}/{made.number} is {made.alias}: {made.why}")
@@ -490,7 +495,7 @@ def add(
 
     whale is a label of the catalogue, new for a whale that it has not, or new:LABEL to name that whale yourself.
     """
-    from whaleid.errors import WhaleidError
+    from whaleid.core.errors import WhaleidError
 
     with starting.importing():
         from whaleid.stages import adding
@@ -498,18 +503,19 @@ def add(
     folder, threshold = _asked_of(model, catalogue)
     if folder is None:
         raise WhaleidError("Which catalogue? Name its folder by --catalogue, or run this in a project that has one.")
-    with loudness.summaries():
+    with log.summaries():
         adding.run(reviewed, photos, by, folder, _model(model), threshold)
 
 
 @app.command(rich_help_panel="For people")
 def compare() -> None:
     """Print what every variant reaches on validation, at its threshold and at others; the best is marked."""
-    from whaleid import params, paths, registry
-    from whaleid.stages import comparing
+    from whaleid import config, registry
+    from whaleid.core import paths
+    from whaleid.report import comparison
 
-    variants = _variants("predict", params.load(paths.PARAMS))
-    print(comparing.as_text(comparing.read(variants), variants))
+    variants = _variants("predict", config.load(paths.PARAMS))
+    print(comparison.as_text(comparison.read(variants), variants))
     if (first := registry.champion()) is not None:
         why = first.why if first.alias == registry.CHAMPION else "made champion in MLflow"
         print(f"\nChampion: version {first.number} of models:/{registry.NAME}, {first.variant}: {why}")
@@ -532,7 +538,7 @@ def duplicates(
     mirrored: Annotated[bool, typer.Option(help="Whether a mirrored photo is a copy.")] = False,
 ) -> None:
     """Find the same pictures in any folder, outside any pipeline; no image is touched."""
-    from whaleid.params import Dedup
+    from whaleid.config import Dedup
 
     with starting.importing():
         from whaleid.stages import duplicates as command
@@ -590,21 +596,22 @@ def import_(
     link: Annotated[bool, typer.Option("--link", help="Link photos instead of copying them.")] = False,
 ) -> None:
     """Make a catalogue folder of photos from elsewhere, or add them to one; no photo is moved or changed."""
-    from whaleid.catalog.listing import Columns
+    from whaleid.importing.listing import Columns
 
     with starting.importing():
         from whaleid.stages import importing
 
-    with loudness.summaries():
+    with log.summaries():
         importing.run(source, to, Columns(photo_column, whale_column, box_columns, photos), queries, link)
 
 
 @app.command(rich_help_panel="For people")
 def check() -> None:
-    """Check params.yaml: its keys, types and ranges, and that every variant starts somewhere."""
-    from whaleid import params, paths
+    """Check config.yaml: its keys, types and ranges, and that every variant starts somewhere."""
+    from whaleid import config
+    from whaleid.core import paths
 
-    variants = params.load(paths.PARAMS).variants
+    variants = config.load(paths.PARAMS).variants
     print(f"{paths.PARAMS} is right; its variants: {', '.join(variants)}.")
 
 
@@ -612,24 +619,25 @@ def check() -> None:
 def explain(
     key: Annotated[
         str | None,
-        typer.Argument(help="A key of params.yaml or a part of it, such as threshold, pack, variants.margin.rate."),
+        typer.Argument(help="A key of config.yaml or a part of it, such as threshold, pack, variants.margin.rate."),
     ] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print docs/parameters.md: every key, in tables.")
     ] = False,
 ) -> None:
-    """Tell what a key of params.yaml means, its unit and range, its value now and what presets set; or all keys."""
+    """Tell what a key of config.yaml means, its unit and range, its value now and what presets set; or all keys."""
     from rich.console import Console
 
+    from whaleid import config
     from whaleid import explain as room
-    from whaleid import params, paths
     from whaleid import preset as presets
+    from whaleid.core import paths
 
     if key and markdown:
         raise typer.BadParameter("prints every key: leave KEY out.", param_hint="--markdown")
     known = presets.known()
     # also where the file has wrong values, which is when one asks
-    now = presets.leaves(params.read(paths.PARAMS)) if paths.PARAMS.exists() else {}
+    now = presets.leaves(config.read(paths.PARAMS)) if paths.PARAMS.exists() else {}
     variants = room.variants(now) or room.variants(known["sample"])
     if markdown:
         print(room.markdown(now, known, variants), end="")
@@ -654,11 +662,11 @@ def preset(
         float | None, typer.Option(help="Of the queries that are no duplicates, how many are of no known whale.")
     ] = None,
 ) -> None:
-    """Set params.yaml for drawn flukes or for real photos, and print each key that changes."""
-    from whaleid import paths
+    """Set config.yaml for drawn flukes or for real photos, and print each key that changes."""
     from whaleid import preset as room
+    from whaleid.core import paths
 
     named = {"data.root": root, "backbone.name": backbone, "backbone.weights": weights}
     changes = room.apply(name, paths.PARAMS, {**named, "split.unknown_share": unknown_share})
-    with loudness.summaries():
+    with log.summaries():
         print("\n".join(changes) if changes else f"{paths.PARAMS} is as preset {name} has it.")

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
-from whaleid.errors import WhaleidError
-from whaleid.params import Params
+from whaleid.config import Params
+from whaleid.core.errors import WhaleidError
 
 VARIANT = "VARIANT"
 """What stands for a variant's name in a key."""

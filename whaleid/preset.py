@@ -1,4 +1,4 @@
-"""Presets: one command sets `params.yaml` for drawn flukes or for real photos."""
+"""Presets: one command sets `config.yaml` for drawn flukes or for real photos."""
 
 from collections.abc import Mapping
 from importlib import resources
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from whaleid import params
-from whaleid.errors import WhaleidError
+from whaleid import config
+from whaleid.core.errors import WhaleidError
 
 PATHS = ("data.root", "backbone.weights")
 """Keys that name a place: kept absolute where they lead out of the project, since experiments run in other folders."""
@@ -39,7 +39,7 @@ def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> lis
         WhaleidError: no such preset; a place that is not there; no root for a preset that has none of its own.
         InputProblems: `path` would hold wrong values.
     """
-    from whaleid import files  # and with it pandas, for which the completion of a name must not wait
+    from whaleid.core import files  # and with it pandas, for which the completion of a name must not wait
 
     presets = known()
     if name not in presets:
@@ -49,7 +49,7 @@ def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> lis
         raise WhaleidError(f"Preset {name} needs the catalogue folder: whaleid preset {name} --root FOLDER")
     for key in PATHS:
         chosen[key] = _place(key, str(chosen[key]))
-    params.load(path)
+    config.load(path)
     yaml = YAML()
     yaml.width = 200
     yaml.indent(mapping=2, sequence=4, offset=2)
@@ -67,7 +67,7 @@ def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> lis
             section[last] = value
     written = StringIO()
     yaml.dump(document, written)
-    params.check(YAML(typ="safe").load(written.getvalue()), path)
+    config.check(YAML(typ="safe").load(written.getvalue()), path)
     with files.replacing(path) as temporary:
         temporary.write_text(written.getvalue(), encoding="utf-8")
     return changes

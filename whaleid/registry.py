@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 import whaleid
-from whaleid import files, tracking
-from whaleid.bundle import contents
-from whaleid.bundle.contents import ABOUT, About
-from whaleid.errors import WhaleidError
-from whaleid.switches import switched_on
+from whaleid import tracking
+from whaleid.core import files
+from whaleid.core.errors import WhaleidError
+from whaleid.core.switches import switched_on
+from whaleid.serving import contents
+from whaleid.serving.contents import ABOUT, About
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -230,7 +231,7 @@ def _logged(run: tracking.MlflowRun, folder: Path, about: About) -> str:
     with mlflow.start_run(run_id=run.id):
         logged = mlflow.pyfunc.log_model(
             name=NAME,
-            loader_module="whaleid.bundle.serving",
+            loader_module="whaleid.serving.model",
             data_path=str(folder),
             code_paths=[str(Path(whaleid.__file__).parent)],
             signature=_signature(),

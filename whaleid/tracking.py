@@ -25,11 +25,12 @@ from uuid import uuid4
 
 from filelock import FileLock
 
-from whaleid import alive, files, loudness, paths, ranks, starting
-from whaleid.errors import WhaleidError
-from whaleid.record import Record
+from whaleid import alive, starting
+from whaleid.core import files, log, paths, ranks
+from whaleid.core.errors import WhaleidError
+from whaleid.core.record import Record
+from whaleid.core.switches import switched_on
 from whaleid.summary import Summarise
-from whaleid.switches import switched_on
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -84,7 +85,7 @@ def run(stage: str, variant: str | None = None, setting: str = "") -> Iterator[R
     if not switched_on("WHALEID_TRACKING", default="on") or not ranks.first():
         yield Run()
         return
-    with loudness.timed("tracking opened"):
+    with log.timed("tracking opened"):
         import_mlflow()
         tracked = _begin(stage, variant, setting)
     try:

@@ -338,7 +338,7 @@ def import_all() -> None:
     for name in sorted((ROOT / "whaleid").rglob("*.py")):
         if name.name != "__main__.py":
             importlib.import_module(".".join(name.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
-    boxes = importlib.import_module("whaleid.training.boxes")
+    boxes = importlib.import_module("whaleid.detection.learning")
     boxes.STEPS = 60  # type: ignore[attr-defined]
 
 

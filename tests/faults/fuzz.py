@@ -148,7 +148,7 @@ def child(name: str, cases: int, seed: int, blind: bool) -> None:
 
 def prepared(name: str, readers: "dict[str, Reader]") -> tuple[Callable[[bytes], None], list[bytes]]:
     """Return what gives a reader one case, in a folder of its own, and the reader's seeds."""
-    from whaleid.errors import WhaleidError
+    from whaleid.core.errors import WhaleidError
 
     reader = readers[name]
     work = Path(tempfile.mkdtemp(dir=".")).resolve()

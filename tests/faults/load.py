@@ -35,10 +35,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from measure import Cost, run  # noqa: E402
 
-from whaleid.catalog.fluke import draw_fluke  # noqa: E402
-from whaleid.catalog.photograph import photograph  # noqa: E402
-from whaleid.labels import NEW_WHALE  # noqa: E402
-from whaleid.parallel import cores  # noqa: E402
+from whaleid.core.labels import NEW_WHALE  # noqa: E402
+from whaleid.core.parallel import cores  # noqa: E402
+from whaleid.sample.fluke import draw_fluke  # noqa: E402
+from whaleid.sample.photograph import photograph  # noqa: E402
 
 VARIANT = "margin"
 BOUNDS = {

@@ -21,22 +21,25 @@ import pandas as pd
 from PIL import Image
 from ruamel.yaml import YAML
 
-from whaleid import arrays, params
-from whaleid.bundle import contents, serving
-from whaleid.bundle.recogniser import Answer, Photo, Recogniser
-from whaleid.catalog import checks, coco, layout, listing, submission, table
-from whaleid.catalog.adding import Held, faults, plan
-from whaleid.catalog.adding import Seen as File
-from whaleid.catalog.entries import Source, escaping, is_file
-from whaleid.catalog.unpacking import unpack
-from whaleid.dedup.hashing import SIDE
-from whaleid.errors import WhaleidError
-from whaleid.identify.networks import Features
+from whaleid import config
+from whaleid.catalog import checks, layout, submission, table
+from whaleid.core import arrays
+from whaleid.core.errors import WhaleidError
+from whaleid.detection import network as box_network
+from whaleid.duplicates.hashing import SIDE
+from whaleid.identification.networks import Features
 from whaleid.images.decode import decode
 from whaleid.images.fingerprint import Fingerprint, of_content
 from whaleid.images.pack import Source as Packing
 from whaleid.images.pack import packed
-from whaleid.model import boxes, checkpoint
+from whaleid.importing import coco, listing
+from whaleid.importing.adding import Held, faults, plan
+from whaleid.importing.adding import Seen as File
+from whaleid.importing.entries import Source, escaping, is_file
+from whaleid.importing.unpacking import unpack
+from whaleid.model import checkpoint
+from whaleid.serving import contents, model
+from whaleid.serving.recogniser import Answer, Photo, Recogniser
 from whaleid.stages import adding
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +120,7 @@ def _check(content: bytes, folder: Path) -> object:
         document = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    return params.check(document, folder / "params.yaml")
+    return config.check(document, folder / "params.yaml")
 
 
 def _image(content: bytes, folder: Path) -> object:
@@ -136,7 +139,7 @@ def _checkpoint(content: bytes, folder: Path) -> object:
     try:
         return checkpoint.from_checkpoint(said, "a.pt")
     except WhaleidError:
-        return boxes.from_checkpoint(said, "a.pt")
+        return box_network.from_checkpoint(said, "a.pt")
 
 
 def _features(content: bytes, folder: Path) -> object:
@@ -175,29 +178,29 @@ class _Nobody(Recogniser):
 
 
 def _request(content: bytes, folder: Path) -> object:
-    os.environ[serving.ALLOWED] = f"file://{folder} file:///proc/self/fd http:///x"
+    os.environ[model.ALLOWED] = f"file://{folder} file:///proc/self/fd http:///x"
     text = content.decode("latin-1")
     found = []
     for cell in (text, "file:" + text, f"file://{folder}/{text}"):
         with suppress(WhaleidError):
-            found.append(serving.content(cell))
+            found.append(model.content(cell))
     return found
 
 
 def _predict(content: bytes, folder: Path) -> object:
-    os.environ.pop(serving.ALLOWED, None)
+    os.environ.pop(model.ALLOWED, None)
     cells: list[object] = [None, 1.5, content, *content.decode("latin-1").split("\n")]
     return _nobody().predict(pd.DataFrame({"photo": cells}))
 
 
 @cache
-def _nobody() -> serving.Served:  # one, as it has a thread for good
-    return serving.Served(_Nobody())
+def _nobody() -> model.Served:  # one, as it has a thread for good
+    return model.Served(_Nobody())
 
 
 @cache
-def _served() -> serving.Served:
-    return serving.Served(Recogniser(contents.read(ROOT / "models/final.bundle")))
+def _served() -> model.Served:
+    return model.Served(Recogniser(contents.read(ROOT / "models/final.bundle")))
 
 
 def _identify(content: bytes, folder: Path) -> object:
@@ -326,7 +329,7 @@ READERS = {
     ),
     "boxes.csv": Reader(lambda content, folder: _catalogue(content, folder, "boxes.csv"), _csv(*BOXES), 20_000),
     "params.yaml": Reader(
-        lambda content, folder: params.load(_file(content, folder, "params.yaml")),
+        lambda content, folder: config.load(_file(content, folder, "params.yaml")),
         lambda: [*YAMLS, (ROOT / "params.yaml").read_bytes()],
         40_000,
     ),

@@ -32,7 +32,7 @@ import repository
 from conftest import make_repository
 
 SPREAD = ("FEW = 500", "FEW = 20")
-"""A change of whaleid/parallel.py: from how many items on processes are started."""
+"""A change of whaleid/core/parallel.py: from how many items on processes are started."""
 SHUFFLED = '''"""Folders are listed in a random order in this process."""
 
 import os
@@ -91,7 +91,7 @@ def fresh(folder: Path) -> None:
 
 def spread(folder: Path) -> None:
     """Change a project's code so that few photos are spread over processes, too."""
-    code = folder / "whaleid/parallel.py"
+    code = folder / "whaleid/core/parallel.py"
     text = code.read_text(encoding="utf-8")
     assert SPREAD[0] in text
     code.write_text(text.replace(*SPREAD), encoding="utf-8")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from whaleid.errors import InputProblems
-from whaleid.labels import NEW_WHALE
+from whaleid.core.errors import InputProblems
+from whaleid.core.labels import NEW_WHALE
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Files with other suffixes, and hidden ones, are no photos and are passed over."""
@@ -181,3 +181,11 @@ def found(what: str, where: Sequence[str], remedy: str) -> Iterator[InputProblem
     """Yield one kind of problem, where there are any."""
     if where:
         yield InputProblems(what, where, remedy)
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether there is a file `path`, which a stranger may have written: the system may not take such a path."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

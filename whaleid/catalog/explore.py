@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from whaleid.errors import WhaleidError
-from whaleid.labels import NEW_WHALE
+from whaleid.core.errors import WhaleidError
+from whaleid.core.labels import NEW_WHALE
 
 
 def photos_per_whale(catalog: pd.DataFrame) -> pd.DataFrame:

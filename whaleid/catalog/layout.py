@@ -8,7 +8,7 @@ import pandas as pd
 
 from whaleid.catalog.checks import CORNERS, SUFFIXES, no_photos, photo_problems, table_problems
 from whaleid.catalog.table import read_table
-from whaleid.errors import InputProblems, WhaleidError
+from whaleid.core.errors import InputProblems, WhaleidError
 
 LAYOUT = (
     "A catalogue folder holds train.csv (Image,Id) and train/ (the labelled photos), and may hold test/ (photos to "

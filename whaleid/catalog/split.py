@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import pandas as pd
 
-from whaleid.errors import WhaleidError
-from whaleid.labels import NEW_WHALE
+from whaleid.core.errors import WhaleidError
+from whaleid.core.labels import NEW_WHALE
 
 if TYPE_CHECKING:
-    from whaleid.params import Split
+    from whaleid.config import Split
 
 Frame = TypeVar("Frame", pd.DataFrame, "pd.Series[str]")
 Draws = tuple[int, int]

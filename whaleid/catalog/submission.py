@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from whaleid.catalog.table import read_table
-from whaleid.errors import InputProblems, WhaleidError
-from whaleid.files import write_csv
-from whaleid.labels import NEW_WHALE, PLACES
+from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.files import write_csv
+from whaleid.core.labels import NEW_WHALE, PLACES
 
 COLUMNS = ["Image", "Id"]
 

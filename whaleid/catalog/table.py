@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from whaleid.errors import InputProblems, WhaleidError
+from whaleid.core.errors import InputProblems, WhaleidError
 
 
 def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:

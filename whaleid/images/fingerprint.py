@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from PIL import ExifTags, ImageOps
 
-from whaleid.dedup.hashing import thumbnail
-from whaleid.errors import WhaleidError
+from whaleid.core.errors import WhaleidError
+from whaleid.duplicates.hashing import thumbnail
 from whaleid.images.decode import opened, simplify
 
 VERSION = 1

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
+from whaleid.core.parallel import parallel_map
 from whaleid.images.borders import inside
 from whaleid.images.crop import Box, crop, widen
 from whaleid.images.decode import decode
-from whaleid.parallel import parallel_map
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from whaleid.dedup.hashing import SIDE, Thumbnails
+from whaleid.duplicates.hashing import SIDE, Thumbnails
 from whaleid.images.fingerprint import Fingerprint
 
 FACTS = {"width": "width", "height": "height", "mode": "mode", "bytes": "size", "sha256": "sha256"}

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from whaleid.errors import InputProblems, WhaleidError
+from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.model import zoo
 
 PROBE = 128

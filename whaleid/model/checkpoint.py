@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from whaleid.errors import WhaleidError
+from whaleid.core.errors import WhaleidError
 from whaleid.model import pickled, zoo
 from whaleid.model.backbone import load_exactly
 from whaleid.model.network import Network

@@ -15,7 +15,7 @@ from torch import Tensor
 from whaleid.model.network import CosineClassifier
 
 if TYPE_CHECKING:
-    from whaleid.params import Loss
+    from whaleid.config import Loss
 
 LossFunction = Callable[[Tensor, Tensor, float], Tensor]
 """From embeddings, classes and the share of the margin that is asked for (0 to 1) to the loss, a scalar.

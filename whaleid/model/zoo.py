@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from whaleid.errors import WhaleidError
+from whaleid.core.errors import WhaleidError
 
 TIMM = "timm/"
 RETURNED_EARLY = ("aux1.", "aux2.", "AuxLogits.")

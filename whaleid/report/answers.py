@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from whaleid.labels import NEW_WHALE
+from whaleid.core.labels import NEW_WHALE
 from whaleid.report.document import document, numbers, photo
 
 

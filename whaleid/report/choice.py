@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from whaleid.identify.validation import kinds
-from whaleid.labels import NEW_WHALE, PLACES
+from whaleid.core.labels import NEW_WHALE, PLACES
+from whaleid.identification.validation import kinds
 
 SHOWN = 12
 """Queries on each sheet of validation."""

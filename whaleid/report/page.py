@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from whaleid.labels import NEW_WHALE
+from whaleid.core.labels import NEW_WHALE
 from whaleid.report.choice import Candidate, Shown
 from whaleid.report.document import document, numbers, photo
 from whaleid.report.names import BASELINES, NAMES, TILES

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from numpy.typing import ArrayLike
 
-from whaleid.files import replacing
+from whaleid.core.files import replacing
 from whaleid.report.colours import BLUE, GREY, ORANGE
 
 PARTS = {"train": ("labelled", BLUE), "test": ("to identify", ORANGE)}

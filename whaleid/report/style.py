@@ -1,7 +1,7 @@
 """The page's CSS: nothing is fetched, so the fonts are the reader's own."""
 
+from whaleid.images.thumbnails import HEIGHT, WIDTH
 from whaleid.report.colours import BLUE, GREY, ORANGE
-from whaleid.report.thumbnails import HEIGHT, WIDTH
 
 INK = "#1b1b1b"
 _PAGE = f"""

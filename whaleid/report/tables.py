@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from whaleid.identify.validation import kinds
-from whaleid.labels import NEW_WHALE, PLACES
+from whaleid.core.labels import NEW_WHALE, PLACES
+from whaleid.identification.validation import kinds
 
 BINS = 10
 """Of a reliability diagram, equally wide."""

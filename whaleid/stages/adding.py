@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from whaleid.bundle import contents
-from whaleid.bundle.recogniser import Answer, Photo, Recogniser, batches
-from whaleid.catalog.adding import Plan
 from whaleid.catalog.checks import FORMULA, unwritable
-from whaleid.catalog.entries import Entry, Source
 from whaleid.catalog.table import header, read_table
-from whaleid.errors import InputProblems, WhaleidError
+from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.labels import NEW_WHALE
+from whaleid.core.log import progress
+from whaleid.images import scanning
 from whaleid.images.fingerprint import Fingerprint
-from whaleid.labels import NEW_WHALE
-from whaleid.progress import progress
-from whaleid.stages import additions, importing, scanning
+from whaleid.importing.adding import Plan
+from whaleid.importing.entries import Entry, Source
+from whaleid.serving import contents
+from whaleid.serving.recogniser import Answer, Photo, Recogniser, batches
+from whaleid.stages import additions, importing
 from whaleid.stages.identifying import evidence
 
 RECORD = "additions.csv"

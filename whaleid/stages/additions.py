@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from whaleid import arrays
-from whaleid.bundle.recogniser import Photo, Recogniser, batches
 from whaleid.catalog.checks import photo_problems, table_problems
 from whaleid.catalog.layout import photos_in
 from whaleid.catalog.table import read_table
-from whaleid.errors import InputProblems, WhaleidError
-from whaleid.files import replacing
+from whaleid.core import arrays
+from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.files import replacing
+from whaleid.core.log import progress
+from whaleid.images import scanning
 from whaleid.images.fingerprint import Fingerprint
-from whaleid.progress import progress
-from whaleid.stages import scanning
+from whaleid.serving.recogniser import Photo, Recogniser, batches
 
 Embeddings = dict[str, npt.NDArray[np.float32]]
 """By network: (V, D) of a photo."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torchvision import models
 
-from whaleid import paths
-from whaleid.files import replacing
+from whaleid.core import paths
+from whaleid.core.files import replacing
 from whaleid.model.backbone import load_weights
 from whaleid.model.checkpoint import Description, dumps, to_checkpoint
 from whaleid.model.network import Network
@@ -17,7 +17,7 @@ from whaleid.model.zoo import TIMM
 from whaleid.stages import pretrained
 
 if TYPE_CHECKING:
-    from whaleid.params import Params
+    from whaleid.config import Params
 
 
 def run(params: Params) -> None:

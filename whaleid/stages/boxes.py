@@ -10,15 +10,15 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from whaleid import files, paths
+from whaleid.core import files, paths
+from whaleid.core.record import Record
 from whaleid.images.crop import WHOLE, overlaps
 from whaleid.images.decode import decode
 from whaleid.images.pack import Source, pack
-from whaleid.record import Record
-from whaleid.report.sheets import CELL, contact_sheet
+from whaleid.images.sheets import CELL, contact_sheet
 
 if TYPE_CHECKING:
-    from whaleid.params import Pack, Params
+    from whaleid.config import Pack, Params
 
 SIDES = ["x0", "y0", "x1", "y1"]
 FEWEST = 100  # different photos with a box: fewer are too few to learn from
@@ -113,9 +113,9 @@ def _learn(
     # a catalogue without boxes needs no torch
     import torch
 
+    from whaleid.detection import learning
+    from whaleid.detection.network import SQUARE, BoxNetwork, to_checkpoint
     from whaleid.model import checkpoint
-    from whaleid.model.boxes import SQUARE, BoxNetwork, to_checkpoint
-    from whaleid.training import boxes
     from whaleid.training.device import pick_device
 
     torch.manual_seed(params.seed)
@@ -127,12 +127,12 @@ def _learn(
     seen = photos.loc[learnt.index.union(sought)]
     squares = _squares(Path(params.data.root), seen, SQUARE)
     targets = np.column_stack([learnt[SIDES], np.log(learnt["aspect"])]).astype(np.float32)
-    boxes.learn(network, squares[seen.index.get_indexer(learnt.index)], targets, params.seed, device)
-    sides, upside_down = boxes.find(network, squares[seen.index.get_indexer(sought)], device)
+    learning.learn(network, squares[seen.index.get_indexer(learnt.index)], targets, params.seed, device)
+    sides, upside_down = learning.find(network, squares[seen.index.get_indexer(sought)], device)
 
     found = pd.DataFrame(sides[:, :4], columns=SIDES, index=sought, dtype=float)
-    found["aspect"] = boxes.aspects(network, sides, own[sought].to_numpy())
-    found["upside_down"], found["turned"] = upside_down.astype(float), upside_down > boxes.CERTAIN
+    found["aspect"] = learning.aspects(network, sides, own[sought].to_numpy())
+    found["upside_down"], found["turned"] = upside_down.astype(float), upside_down > learning.CERTAIN
     return found, checkpoint.dumps(to_checkpoint(network))
 
 

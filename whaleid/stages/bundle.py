@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whaleid import files, paths
-from whaleid.bundle import contents
-from whaleid.bundle.contents import About, Bundle, View
-from whaleid.identify import validation
-from whaleid.identify.parts import clusters
-from whaleid.stages import features, measuring
-from whaleid.stages.thumbs import thumbs
+from whaleid.core import files, paths
+from whaleid.identification import measuring, validation
+from whaleid.identification.parts import clusters
+from whaleid.images.thumbnails import thumbs
+from whaleid.serving import contents
+from whaleid.serving.contents import About, Bundle, View
+from whaleid.stages import features
 
 if TYPE_CHECKING:
-    from whaleid.params import Params
+    from whaleid.config import Params
 
 WIDTH = 240
 """Pixels of a picture: wide enough for the eye to compare flukes."""

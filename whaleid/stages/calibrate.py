@@ -15,19 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from whaleid import files, paths
-from whaleid.identify import crossfit, measures, validation
-from whaleid.identify.answers import decided, wide
-from whaleid.identify.decision import Decision
-from whaleid.identify.metrics import reciprocal_ranks
-from whaleid.identify.parts import clusters, parts
-from whaleid.identify.similarity import DUPLICATES
-from whaleid.parallel import cores
-from whaleid.record import Record
+from whaleid.core import files, paths
+from whaleid.core.parallel import cores
+from whaleid.core.record import Record
+from whaleid.identification import crossfit, measures, validation
+from whaleid.identification.answers import decided, wide
+from whaleid.identification.decision import Decision
+from whaleid.identification.metrics import reciprocal_ranks
+from whaleid.identification.parts import clusters, parts
+from whaleid.identification.similarity import DUPLICATES
 from whaleid.stages import features
 
 if TYPE_CHECKING:
-    from whaleid.params import Params
+    from whaleid.config import Params
 
 COMPARED = ["map5", "map5_no_duplicates", "map5_known"]
 """The figures of each score alone, which is not calibrated: a threshold in its own units ranks as well."""

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from whaleid import paths
 from whaleid.catalog import layout
 from whaleid.catalog.checks import tiny_box_problems
-from whaleid.dedup.hashing import perceptual_hashes, to_hex
-from whaleid.errors import InputProblems
-from whaleid.files import replacing, write_csv
-from whaleid.images import prints
-from whaleid.labels import NEW_WHALE
-from whaleid.stages import scanning
+from whaleid.core import paths
+from whaleid.core.errors import InputProblems
+from whaleid.core.files import replacing, write_csv
+from whaleid.core.labels import NEW_WHALE
+from whaleid.duplicates.hashing import perceptual_hashes, to_hex
+from whaleid.images import prints, scanning
 
 if TYPE_CHECKING:
-    from whaleid.params import Params
+    from whaleid.config import Params
 
 
 def run(params: Params) -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whaleid import paths
-from whaleid.dedup import duplicates, manifest
-from whaleid.files import read_csv, replacing_folder, write_csv
-from whaleid.record import Record
-from whaleid.stages import bordering
+from whaleid.core import paths
+from whaleid.core.files import read_csv, replacing_folder, write_csv
+from whaleid.core.record import Record
+from whaleid.duplicates import duplicates, manifest
+from whaleid.report import bordering
 
 if TYPE_CHECKING:
-    from whaleid.params import Params
+    from whaleid.config import Params
 
 
 def run(params: Params) -> Record:

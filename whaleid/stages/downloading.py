@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from whaleid.errors import WhaleidError
+from whaleid.core.errors import WhaleidError
 
 CONTESTS = ("whale-categorization-playground", "humpback-whale-identification")
 PREFIX = "kaggle:"

@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 
 from whaleid.catalog.checks import unwritable
-from whaleid.dedup import duplicates, manifest
-from whaleid.errors import WhaleidError
-from whaleid.files import replacing, write_csv
-from whaleid.images import prints
+from whaleid.core.errors import WhaleidError
+from whaleid.core.files import replacing, write_csv
+from whaleid.duplicates import duplicates, manifest
+from whaleid.images import prints, scanning
 from whaleid.images.fingerprint import Fingerprint
-from whaleid.stages import bordering, scanning
+from whaleid.report import bordering
 from whaleid.stages.images import below, written
 
 if TYPE_CHECKING:
-    from whaleid.params import Dedup
+    from whaleid.config import Dedup
 
 MANIFEST = ["photo", "group", "representative", "keep", "reason", "distance", "error"]
 LEAKS = ["photo", "known", "distance", "error"]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whaleid import files, paths
+from whaleid.core import files, paths
+from whaleid.core.record import Record
 from whaleid.model import checkpoint
-from whaleid.record import Record
 from whaleid.stages import packed
 from whaleid.training import distributed
 from whaleid.training.device import describe, pick_device
@@ -19,7 +19,7 @@ from whaleid.training.embedding import embed
 if TYPE_CHECKING:
     import torch
 
-    from whaleid.params import Params
+    from whaleid.config import Params
 
 
 def run(params: Params, variant: str) -> Record:

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whaleid import files, paths
 from whaleid.catalog import explore
+from whaleid.core import files, paths
+from whaleid.core.labels import NEW_WHALE
+from whaleid.core.record import Record
 from whaleid.images.decode import decode
-from whaleid.labels import NEW_WHALE
-from whaleid.record import Record
+from whaleid.images.sheets import contact_sheet
+from whaleid.images.thumbnails import thumbs
 from whaleid.report import plots
 from whaleid.report.album import Sheet, Strip, render
 from whaleid.report.pictures import Picture
-from whaleid.report.sheets import contact_sheet
-from whaleid.stages.thumbs import thumbs
 
 if TYPE_CHECKING:
-    from whaleid.params import Params
+    from whaleid.config import Params
 
 WHALES, PHOTOS = 6, 4
 """Rows and columns of the contact sheet."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from whaleid import arrays, paths
-from whaleid.errors import InputProblems, WhaleidError
-from whaleid.identify.networks import KINDS, Features, Networks
+from whaleid.core import arrays, paths
+from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.identification.networks import KINDS, Features, Networks
 
 
 def load(networks: Sequence[str], images: Iterable[str]) -> Networks:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from whaleid import files, paths
 from whaleid.catalog.submission import check_ready, read_solution, read_submission
-from whaleid.errors import WhaleidError
-from whaleid.identify.metrics import mean_average_precision
+from whaleid.core import files, paths
+from whaleid.core.errors import WhaleidError
+from whaleid.identification.metrics import mean_average_precision
 
 
 def score(submission: Path, solution: Path) -> float:

@@ -9,21 +9,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from whaleid.bundle import contents
-from whaleid.bundle.recogniser import Answer, Photo, Recogniser, batches
 from whaleid.catalog.checks import unwritable
 from whaleid.catalog.table import header, read_table
-from whaleid.errors import InputProblems, WhaleidError
-from whaleid.files import replacing, write_csv
-from whaleid.identify.answers import LABELS, PROBABILITIES
+from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.files import replacing, write_csv
+from whaleid.core.labels import NEW_WHALE, PLACES
+from whaleid.identification.answers import LABELS, PROBABILITIES
 from whaleid.images.decode import decode
-from whaleid.labels import NEW_WHALE, PLACES
+from whaleid.images.thumbnails import thumbnail, thumbs
 from whaleid.report import answers as page
-from whaleid.report.thumbnails import thumbnail
+from whaleid.serving import contents
+from whaleid.serving.recogniser import Answer, Photo, Recogniser, batches
 from whaleid.stages import additions
 from whaleid.stages.bundle import WIDTH
 from whaleid.stages.images import below, written
-from whaleid.stages.thumbs import thumbs
 
 
 def run(

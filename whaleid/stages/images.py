@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from whaleid.catalog.checks import FORMULA
-from whaleid.errors import WhaleidError
+from whaleid.core.errors import WhaleidError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 

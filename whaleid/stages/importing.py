@@ -15,19 +15,21 @@ from typing import Literal
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from whaleid import paths
-from whaleid.catalog import coco, existing, folders, layout, listing
-from whaleid.catalog.adding import Held, Plan, Seen, Standing, faults, nameable, plan
-from whaleid.catalog.checks import CORNERS, SUFFIXES
-from whaleid.catalog.entries import Source, escaping, is_file, require_inside
+from whaleid.catalog import layout
+from whaleid.catalog.checks import CORNERS, SUFFIXES, is_file
 from whaleid.catalog.table import header, read_table
-from whaleid.catalog.unpacking import unpack
-from whaleid.errors import InputProblems, WhaleidError
-from whaleid.files import replacing, write_csv
+from whaleid.core import paths
+from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.files import replacing, write_csv
+from whaleid.core.labels import NEW_WHALE
+from whaleid.core.log import progress
+from whaleid.images import scanning
 from whaleid.images.fingerprint import Fingerprint
-from whaleid.labels import NEW_WHALE
-from whaleid.progress import progress
-from whaleid.stages import downloading, scanning
+from whaleid.importing import coco, existing, folders, listing
+from whaleid.importing.adding import Held, Plan, Seen, Standing, faults, nameable, plan
+from whaleid.importing.entries import Source, escaping, require_inside
+from whaleid.importing.unpacking import unpack
+from whaleid.stages import downloading
 
 UNPACKED = ".unpacked"
 """Within the catalogue's folder, where zip files are unpacked."""

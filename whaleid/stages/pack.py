@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whaleid import paths
-from whaleid.files import read_csv, replacing_folder, write_csv
+from whaleid.core import paths
+from whaleid.core.files import read_csv, replacing_folder, write_csv
 from whaleid.images.pack import pack, sources
 
 if TYPE_CHECKING:
-    from whaleid.params import Params
+    from whaleid.config import Params
 
 
 def run(params: Params) -> None:

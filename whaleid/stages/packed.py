@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from whaleid import arrays, files, paths
-from whaleid.errors import InputProblems, WhaleidError
+from whaleid.core import arrays, files, paths
+from whaleid.core.errors import InputProblems, WhaleidError
 
 
 @dataclass(frozen=True)

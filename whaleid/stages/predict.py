@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from whaleid import files, paths
 from whaleid.catalog.submission import write_submission
-from whaleid.identify import metrics, validation
-from whaleid.identify.answers import LABELS, PROBABILITIES, wide
-from whaleid.identify.decision import Decision, from_json
-from whaleid.identify.parts import clusters
-from whaleid.identify.ranking import filled, rank
-from whaleid.labels import NEW_WHALE, PLACES
-from whaleid.record import Record
-from whaleid.stages import features, measuring, reporting
+from whaleid.core import files, paths
+from whaleid.core.labels import NEW_WHALE, PLACES
+from whaleid.core.record import Record
+from whaleid.identification import measuring, metrics, validation
+from whaleid.identification.answers import LABELS, PROBABILITIES, wide
+from whaleid.identification.decision import Decision, from_json
+from whaleid.identification.parts import clusters
+from whaleid.identification.ranking import filled, rank
+from whaleid.stages import features, reporting
 
 if TYPE_CHECKING:
-    from whaleid.params import Params
+    from whaleid.config import Params
 
 Evidence = Sequence[Sequence[str]]
 """The labels of each query's duplicates, closest first, or none."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torchvision import models
 
-from whaleid import loudness
-from whaleid.errors import WhaleidError
+from whaleid.core import log
+from whaleid.core.errors import WhaleidError
 from whaleid.model import zoo
 from whaleid.model.checkpoint import loads
 
@@ -33,7 +33,7 @@ def of_torchvision(name: str) -> object:
             file.parent.mkdir(parents=True, exist_ok=True)
             # torchvision's file names end in the beginning of their content's SHA-256
             digits = file.stem.rpartition("-")[2]
-            shown = sys.stderr.isatty() and not loudness.quiet()
+            shown = sys.stderr.isatty() and not log.quiet()
             torch.hub.download_url_to_file(weights.url, str(file), digits, progress=shown)
         except (OSError, HTTPException, RuntimeError) as error:
             raise WhaleidError(

@@ -10,14 +10,14 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from whaleid import files
-from whaleid.identify import validation
-from whaleid.labels import NEW_WHALE
+from whaleid.core import files
+from whaleid.core.labels import NEW_WHALE
+from whaleid.identification import validation
+from whaleid.images.thumbnails import thumbs
 from whaleid.report import curves, page, plots, tables
 from whaleid.report.choice import Shown, chosen, submitted, validated
 from whaleid.report.page import Sheet
 from whaleid.report.pictures import Picture
-from whaleid.stages.thumbs import thumbs
 
 TITLES = {
     "threshold": "MAP@5 by threshold",

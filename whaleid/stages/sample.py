@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whaleid import paths
-from whaleid.catalog.sample import draw_catalogue
-from whaleid.files import replacing_folder
+from whaleid.core import paths
+from whaleid.core.files import replacing_folder
+from whaleid.sample.compose import draw_catalogue
 
 if TYPE_CHECKING:
-    from whaleid.params import Params
+    from whaleid.config import Params
 
 
 def run(params: Params) -> None:

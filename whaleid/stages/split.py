@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whaleid import files, paths
 from whaleid.catalog.split import split
-from whaleid.record import Record
+from whaleid.core import files, paths
+from whaleid.core.record import Record
 
 if TYPE_CHECKING:
-    from whaleid.params import Params
+    from whaleid.config import Params
 
 
 def run(params: Params) -> Record:

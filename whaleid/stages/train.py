@@ -16,10 +16,10 @@ import pandas as pd
 import torch
 from pytorch_metric_learning import __version__ as losses_version
 
-from whaleid import files, paths
-from whaleid.errors import WhaleidError
+from whaleid.core import files, paths
+from whaleid.core.errors import WhaleidError
+from whaleid.core.record import LogEpoch, Record
 from whaleid.model import checkpoint
-from whaleid.record import LogEpoch, Record
 from whaleid.stages import packed
 from whaleid.training import distributed, engine, sampler, speed
 from whaleid.training.device import describe, pick_device
@@ -27,7 +27,7 @@ from whaleid.training.distributed import World
 from whaleid.training.showing import Photos
 
 if TYPE_CHECKING:
-    from whaleid.params import Params
+    from whaleid.config import Params
 
 LATER = ("zoom", "tilt", "scores")
 """Settings of a variant that play no part before its network is trained."""

@@ -4,8 +4,8 @@ import os
 
 import torch
 
-from whaleid import ranks
-from whaleid.errors import WhaleidError
+from whaleid.core import ranks
+from whaleid.core.errors import WhaleidError
 from whaleid.training.distributed import World
 
 

@@ -21,10 +21,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from whaleid import ranks
-from whaleid.errors import WhaleidError
-from whaleid.parallel import cores
-from whaleid.switches import switched_on
+from whaleid.core import ranks
+from whaleid.core.errors import WhaleidError
+from whaleid.core.parallel import cores
+from whaleid.core.switches import switched_on
 from whaleid.training.sums import Add, by_backend, by_sockets
 
 T = TypeVar("T")

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from whaleid.core.log import progress
 from whaleid.images.augment import posed
 from whaleid.model.network import Network, standardise
-from whaleid.progress import progress
 from whaleid.training.distributed import ALONE, World
 from whaleid.training.loading import fetched
 

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from whaleid.errors import WhaleidError
+from whaleid.core.errors import WhaleidError
+from whaleid.core.log import progress
 from whaleid.model.folding import Folding
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
-from whaleid.progress import progress
 from whaleid.training import norms
 from whaleid.training import speed as speeds
 from whaleid.training.distributed import ALONE, World
@@ -26,8 +26,8 @@ from whaleid.training.sampler import batches, deal, steps, views
 from whaleid.training.showing import Photos, Show
 
 if TYPE_CHECKING:
-    from whaleid.params import Variant
-    from whaleid.record import LogEpoch
+    from whaleid.config import Variant
+    from whaleid.core.record import LogEpoch
 
 RISE = 0.21
 """The share of the steps in which the rate rises; at exactly 0.2, torch divides by zero where there are five steps."""

@@ -11,9 +11,9 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from whaleid import ranks
-from whaleid.errors import WhaleidError
-from whaleid.parallel import cores
+from whaleid.core import ranks
+from whaleid.core.errors import WhaleidError
+from whaleid.core.parallel import cores
 
 EACH = 32
 """Photos of a batch that a GPU should have: with fewer, it takes no less time for them."""

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from whaleid.errors import WhaleidError
-from whaleid.labels import NEW_WHALE
+from whaleid.core.errors import WhaleidError
+from whaleid.core.labels import NEW_WHALE
 
 if TYPE_CHECKING:
-    from whaleid.params import Variant
+    from whaleid.config import Variant
 
 
 def select(labelled: pd.DataFrame, variant: str, settings: Variant) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from whaleid.training.distributed import World
 from whaleid.training.loading import fetched
 
 if TYPE_CHECKING:
-    from whaleid.params import Variant
+    from whaleid.config import Variant
 
 Batches = Sequence[npt.NDArray[np.int64]]
 """(P, K) each: of P classes, K photos of what is learnt."""

@@ -11,8 +11,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from whaleid.core.switches import switched_on
 from whaleid.model.network import Network
-from whaleid.switches import switched_on
 from whaleid.training.distributed import World
 
 MINUTES = 5

@@ -1,0 +1,417 @@
+"""`params.yaml`, typed: every key is known, every value in range, or one error names all that is wrong."""
+
+import difflib
+import reprlib
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+
+from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.labels import Score
+from whaleid.core.paths import ENSEMBLE, FINAL
+
+BRIEF = reprlib.Repr()
+"""Of a value that is wrong, the beginning: lists that name each other may be endless once they are written out."""
+BRIEF.maxlevel, BRIEF.maxstring, BRIEF.maxother = 2, 200, 200
+MERGED = 10_000
+"""The most keys that mappings take in from others, by `<<`."""
+BACKBONE = "backbone"
+"""The `init` of a variant that starts from the backbone itself."""
+
+
+def _in(unit: str) -> dict[str, JsonValue]:
+    return {"unit": unit}
+
+
+# what a key holds: its range and its unit
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Share = Annotated[float, Field(ge=0, le=1, json_schema_extra=_in("share"))]
+Probability = Annotated[float, Field(ge=0, le=1, json_schema_extra=_in("probability"))]
+Whales = Annotated[int, Field(ge=1, json_schema_extra=_in("whales"))]
+Photos = Annotated[int, Field(ge=1, json_schema_extra=_in("photos"))]
+Epochs = Annotated[int, Field(ge=1, json_schema_extra=_in("epochs"))]
+Pixels = Annotated[int, Field(ge=16, le=1024, json_schema_extra=_in("pixels"))]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A part of `params.yaml`: no unknown keys, no silent conversions, no changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Data(Section):
+    """The catalogue folder."""
+
+    root: Text = Field(description="The catalogue folder: train.csv, train/, test/, and what else there is.")
+
+
+class Sample(Section):
+    """What the drawn catalogue holds."""
+
+    frequent: Whales = Field(description="Whales with ten photos or more, enough of them for the variant toy.")
+    occasional: Whales = Field(description="Whales with two to five photos.")
+    single: Whales = Field(description="Whales with one photo.")
+    new_whale: Photos = Field(description="Labelled photos of whales outside the catalogue.")
+    queries: Photos = Field(description="Photos to identify.")
+
+
+class Dedup(Section):
+    """When two photos are the same picture: both max_distance and max_error must hold."""
+
+    max_distance: Annotated[int, Field(ge=0, le=16, json_schema_extra=_in("bits of 64"))] = Field(
+        description="The most bits in which the perceptual hashes of two copies differ."
+    )
+    max_error: Annotated[float, Field(ge=0, le=1, json_schema_extra=_in("share of variance"))] = Field(
+        description="The most of the variance of their pixels that two copies do not explain of each other; half of "
+        "that where their proportions differ."
+    )
+    turned: bool = Field(description="Whether a photo turned by 180 degrees is a copy.")
+    mirrored: bool = Field(description="Whether a photo with left and right exchanged is a copy.")
+
+
+class Split(Section):
+    """What validation holds out, by duplicate group."""
+
+    fold: Seed = Field(description="Another number is another draw of the same shares.")
+    known: Share = Field(
+        description="Of the whales with two unique photos or more, the share that gives one photo up. It asks "
+        "validation about whales that are known."
+    )
+    further: Share = Field(
+        description="Of the photos that such whales have left beyond one, the share that is given up as well."
+    )
+    unknown: Share = Field(
+        description="Of the whales with one unique photo, the share that is held out. It asks validation about whales "
+        "that are not known."
+    )
+    several: Share = Field(
+        description="Of the whales with two unique photos or more, the share that is held out whole, as unknown too."
+    )
+    new_whale: Share = Field(description="Of the photos labelled new_whale, the share that is held out.")
+    unknown_share: Share = Field(
+        description="Of the queries to come, duplicates apart, how many are expected to be of no known whale. MAP@5 "
+        "and the threshold auto weigh validation by it."
+    )
+
+
+class Pack(Section):
+    """How photos reach the network."""
+
+    width: Pixels = Field(description="Width of a photo as the network sees it.")
+    height: Pixels = Field(description="Height of a photo as the network sees it.")
+    grey: bool = Field(description="Whether photos lose their colours.")
+    crop: bool = Field(description="Whether photos are cropped to the fluke's box, where there is one.")
+    margin: Annotated[float, Field(ge=0, le=1, json_schema_extra=_in("share of the box"))] = Field(
+        description="What is added on each side of a box."
+    )
+    stretch: bool = Field(
+        description="Whether the fluke fills the whole size; else it keeps its proportions and has room around it."
+    )
+    turn: bool = Field(description="Whether photos that are upside down are found and turned.")
+
+
+class Backbone(Section):
+    """The network before it has seen a whale."""
+
+    name: Text = Field(description="A classification model of torchvision or, as timm/NAME, of timm.")
+    weights: Text = Field(
+        description="DEFAULT (the model's pretrained weights), none (random ones), or the path of a state dict."
+    )
+    embedding: Annotated[int, Field(ge=2, le=4096)] = Field(description="How many numbers a photo is turned into.")
+    fine: bool = Field(
+        description="Whether the last stride is left out: the last map has twice as many places along each side, "
+        "which takes more time."
+    )
+
+
+class Loss(Section):
+    """What training lowers. Every kind has every key, so that one key makes another loss of it."""
+
+    kind: Literal["softmax", "cosface", "arcface", "triplet"] = Field(
+        description="The loss: cross-entropy (softmax), the same with a margin (cosface, arcface), or batch-hard "
+        "triplets, which want per_whale of 2 or more."
+    )
+    scale: Annotated[float, Field(gt=0, le=128)] = Field(
+        description="What cosines are multiplied by before the softmax."
+    )
+    margin: Annotated[
+        float, Field(ge=0, le=2, json_schema_extra=_in("cosface: cosine; arcface: radians; triplet: distance"))
+    ] = Field(
+        description="How much closer a photo must be to its own class than to the others. 0 for softmax, above 0 for "
+        "the others; it grows to its full size over the first half of training, but for triplets."
+    )
+    centres: Annotated[int, Field(ge=1, le=16)] = Field(
+        description="Centres of a class: a photo needs to be close to one only. Several with arcface make it "
+        "sub-centre ArcFace; 1 for the others."
+    )
+
+
+class Variant(Section):
+    """One way to train. VARIANT stands for its name; a variant gets its stages by being named here."""
+
+    init: Text = Field(description="Whose hidden layers it starts from: backbone, or another variant.")
+    whales: Whales | Literal["all"] = Field(description="The whales with most photos, so many of them, or all.")
+    photos: Photos | Literal["all"] = Field(
+        description="At most so many photos of a whale, so that all have about equally many; or all."
+    )
+    min_photos: Photos = Field(description="Photos that a whale must have to be learnt.")
+    new_whale: bool = Field(description="Whether new_whale is a class of its own.")
+    flip: Literal["identity", "augment", "off"] = Field(
+        description="A mirrored fluke is another whale (identity), the same whale (augment), or not shown (off)."
+    )
+    augment: bool = Field(
+        description="Whether photos are moved, lit, blurred and erased at random. Where they are not and only the last "
+        "layer learns, the others are computed once, and training takes seconds."
+    )
+    loss: Loss
+    min_views: Count = Field(
+        description="How often each whale is shown an epoch, at least: rare whales' photos are shown more than once."
+    )
+    per_whale: Photos = Field(
+        description="Photos of one whale together in a batch. batch is a multiple of it, at least twice as large."
+    )
+    layers: Literal["all", "upper", "last"] = Field(
+        description="Which layers are trained: all, upper (all but those on the largest maps), or last."
+    )
+    epochs: Epochs = Field(description="How often all photos are shown.")
+    batch: Annotated[int, Field(ge=2, json_schema_extra=_in("photos"))] = Field(
+        description="Photos of one step of training, however many processes share them."
+    )
+    rate: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="The highest learning rate of the cycle; that of the last layer is ten times as high."
+    )
+    decay: Annotated[float, Field(ge=0, le=1)] = Field(description="Weight decay.")
+    zoom: Annotated[float, Field(ge=0.5, le=1, json_schema_extra=_in("share of a side"))] = Field(
+        description="How much of a photo's sides an embedding is made from; less than 1: from nearer."
+    )
+    tilt: Annotated[float, Field(ge=0, le=45, json_schema_extra=_in("degrees"))] = Field(
+        description="By how much photos are turned to either side; an embedding is the mean of both. 0: as they are."
+    )
+    scores: Annotated[list[Score], Field(min_length=1)] = Field(
+        description="What ranks whales, weighed on validation: the classes learnt, a whale's nearest photo, the "
+        "centroid of its photos, the labels of duplicates."
+    )
+
+
+class Final(Section):
+    """The training that makes the submission: the ensemble learns once more, from validation's photos too."""
+
+    epochs: Epochs = Field(description="Epochs of each of its two variants.")
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    threshold: Probability | Literal["auto"] = Field(
+        description="The probability at which new_whale takes its rank: whales that are likelier come before it. auto "
+        "is found on validation."
+    )
+    seed: Seed = Field(description="What all that is drawn at random starts from.")
+    neighbours: Literal["exact", "approximate"] = Field(
+        description="The photos that a query is compared with: all (exact), or those in its neighbourhood "
+        "(approximate), for hundreds of thousands of photos."
+    )
+    ensemble: Annotated[list[str], Field(min_length=2, max_length=2)] = Field(
+        description="The two variants that decide together, their scores weighed as one's."
+    )
+    final: Final
+    data: Data
+    sample: Sample
+    dedup: Dedup
+    split: Split
+    pack: Pack
+    backbone: Backbone
+    variants: Annotated[dict[str, Variant], Field(min_length=1)]
+
+    def settings_of(self, network: str) -> Variant:
+        """Return the settings of a network: those of its variant, for `final/VARIANT` too."""
+        return self.variants[network.removeprefix(f"{FINAL}/")]
+
+    def networks_of(self, name: str) -> list[str]:
+        """Return the networks that decide as `name`: itself, or those of `ensemble` or `final`."""
+        if name == ENSEMBLE:
+            return self.ensemble
+        return [f"{FINAL}/{variant}" for variant in self.ensemble] if name == FINAL else [name]
+
+    @model_validator(mode="after")
+    def _variants_start_somewhere(self) -> "Params":
+        known = ", ".join(self.variants)
+        wrong = [
+            f"ensemble: there is no variant {name!r} (there are: {known})"
+            for name in self.ensemble
+            if name not in self.variants
+        ]
+        if len(set(self.ensemble)) == 1:
+            wrong.append(f"ensemble: names {self.ensemble[0]!r} twice: name two variants")
+        for name in self.variants:
+            taken = name in (BACKBONE, ENSEMBLE, FINAL, "boxes", "explore", "phash", "pictures")
+            if taken or not name.replace("-", "_").isidentifier():
+                wrong.append(f"variants.{name}: this name is taken or holds more than letters, digits, - and _")
+                continue
+            path = [name]
+            while (start := self.variants[path[-1]].init) != BACKBONE:
+                if start not in self.variants:
+                    wrong.append(
+                        f"variants.{path[-1]}.init: there is no variant {start!r} (there are: {BACKBONE}, {known})"
+                    )
+                    break
+                if start in path:
+                    wrong.append(f"variants.{name}.init: goes in a circle: {' → '.join([*path, start])}")
+                    break
+                path.append(start)
+        for name, variant in self.variants.items():
+            wrong += [f"variants.{name}.{said}" for said in _contradictions(variant)]
+        if wrong:
+            raise ValueError("\n".join(dict.fromkeys(wrong)))
+        return self
+
+
+def _contradictions(variant: Variant) -> list[str]:
+    """Say which keys of a variant cannot go together."""
+    wrong = []
+    if len(set(variant.scores)) < len(variant.scores):
+        wrong.append("scores: names one of them twice")
+    if variant.batch % variant.per_whale:
+        wrong.append(f"batch: {variant.batch} is no multiple of the {variant.per_whale} photos that are together")
+    elif variant.batch < 2 * variant.per_whale:
+        wrong.append(f"batch: {variant.batch} holds no two whales with {variant.per_whale} photos together each")
+    if variant.loss.kind == "softmax" and variant.loss.margin:
+        wrong.append("loss.margin: softmax has none: set 0, or take cosface or arcface")
+    if variant.loss.kind != "softmax" and not variant.loss.margin:
+        wrong.append(f"loss.margin: {variant.loss.kind} needs one: set it above 0, or take softmax")
+    if variant.loss.kind != "arcface" and variant.loss.centres > 1:
+        wrong.append(f"loss.centres: {variant.loss.kind} has one a class: set 1, or take arcface")
+    if variant.loss.kind == "triplet":
+        if variant.per_whale == 1:
+            wrong.append("per_whale: 1 gives the loss triplet nothing to compare: set 2 or more")
+        if variant.new_whale:
+            wrong.append("new_whale: the loss triplet draws a class together, and those photos are no whale: set false")
+        if variant.layers == "last":
+            wrong.append("layers: the loss triplet does not train the last layer: set all or upper")
+    return wrong
+
+
+def load(path: Path) -> Params:
+    """Read and check `path`.
+
+    Raises:
+        WhaleidError: the file is missing or no YAML mapping.
+        InputProblems: unknown keys, missing keys, wrong types or ranges, variants that start nowhere; all at once.
+    """
+    return check(read(path), path)
+
+
+def read(path: Path) -> object:
+    """Return what `path` holds, whatever it is.
+
+    Raises:
+        WhaleidError: the file is missing or no YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        _refuse_merges(YAML(typ="safe").compose(text))
+        return YAML(typ="safe").load(text)
+    except FileNotFoundError:
+        raise WhaleidError(f"{path} is not here: run this in the project's folder.") from None
+    except OSError:
+        raise
+    except Exception as error:  # of a date or number that is none, or lists too deep, ruamel raises what Python does
+        raise WhaleidError(f"{path} is no valid YAML: {error}") from None
+
+
+def _refuse_merges(document: Node | None) -> None:
+    """Refuse mappings that take one another in by `<<` so often that it takes long: each may double the work.
+
+    Raises:
+        ValueError: they take in more than `MERGED` keys.
+    """
+    keys: dict[int, int] = {}  # by mapping, with those that it takes in; by list, of all in it
+    merged = 0
+
+    def count(node: Node) -> int:
+        nonlocal merged
+        if id(node) in keys:
+            return keys[id(node)]
+        keys[id(node)] = 0  # it may hold itself
+        if isinstance(node, SequenceNode):
+            keys[id(node)] = sum(map(count, node.value))
+        elif isinstance(node, MappingNode):
+            taken = 0
+            for key, value in node.value:
+                count(key)
+                taken += count(value) * (key.value == "<<")
+            merged += taken
+            if merged > MERGED:
+                raise ValueError(f"its keys << take in more than {MERGED:,} others")
+            keys[id(node)] = len(node.value) + taken
+        return keys[id(node)]
+
+    if document is not None:
+        count(document)
+
+
+def check(document: object, path: Path) -> Params:
+    """Return what was read from `path` as parameters.
+
+    Raises:
+        WhaleidError: it is no mapping.
+        InputProblems: as `load`.
+    """
+    if not isinstance(document, dict):
+        raise WhaleidError(f"{path} holds no keys: take it from git again.")
+    try:
+        return Params.model_validate(document)
+    except ValidationError as error:
+        raise InputProblems(
+            f"{path} has wrong values",
+            _problems(error),
+            "Mend these keys; `whaleid explain KEY` says what each takes.",
+        ) from None
+
+
+def _problems(error: ValidationError) -> list[str]:
+    """Return a line a key, with the key as a user writes it."""
+    said: dict[str, list[str]] = {}
+    for each in error.errors():
+        if each["type"] == "value_error":  # of `_variants_start_somewhere`, which names its keys itself
+            said |= {line: [] for line in str(each["ctx"]["error"]).split("\n")}
+            continue
+        fields, section = _fields([str(part) for part in each["loc"]])
+        key = ".".join(fields)
+        if each["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(fields[-1], section.model_fields, 1)
+            said[f"{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else "")] = []
+        elif each["type"] == "missing":
+            said[f"{key}: missing"] = []
+        else:
+            # a value that may be of two kinds is told what each kind takes: one line for both
+            message = each["msg"][0].lower() + each["msg"][1:]
+            said.setdefault(f"{key}: \0, got {BRIEF.repr(each['input'])}", []).append(message)
+    return [
+        line.replace("\0", " or ".join([*msgs[:1], *(m.removeprefix("input should be ") for m in msgs[1:])]))
+        for line, msgs in said.items()
+    ]
+
+
+def _fields(place: list[str]) -> tuple[list[str], type[BaseModel]]:
+    """Return the keys that lead to `place`, without the branches of unions, and the section that holds the last."""
+    section: type[BaseModel] = Params
+    fields: list[str] = []
+    parts = iter(place)
+    for name in parts:
+        fields.append(name)
+        field = section.model_fields.get(name)
+        if section is Params and name == "variants":
+            fields += islice(parts, 1)
+            section = Variant
+        elif field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            section = field.annotation
+        else:
+            break
+    return fields, section

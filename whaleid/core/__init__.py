@@ -1,0 +1,1 @@
+"""What every room uses: files, paths, labels, errors, logs, and work on all cores."""

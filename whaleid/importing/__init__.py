@@ -1,0 +1,1 @@
+"""Photos as people have them, made into a catalogue or added to one."""

@@ -1,0 +1,1 @@
+"""The drawn catalogue: flukes, photos of them, copies, and what the catalogue holds."""

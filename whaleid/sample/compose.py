@@ -1,0 +1,135 @@
+"""The default catalogue: drawn whales in Kaggle's layout, with the shape of the real contest.
+
+A long tail of whales with one photo, `new_whale`, copies of every kind, some under another label, and leaks into
+`test/`. What a photo shows follows from the seed, its whale and its number alone, so the same seed gives the same
+bytes on any number of processes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from whaleid.core.files import write_csv
+from whaleid.core.labels import NEW_WHALE
+from whaleid.core.parallel import parallel_map
+from whaleid.sample.copies import KINDS, copied
+from whaleid.sample.fluke import draw_fluke
+from whaleid.sample.photograph import Photo, photograph
+
+if TYPE_CHECKING:
+    from whaleid.config import Sample
+
+FREQUENT, OCCASIONAL = (10, 14), (2, 5)
+"""Least and most photos of a whale."""
+UNKNOWN, LEAKED, COPIED, CONFLICTING = 0.3, 0.15, 0.04, 0.01
+"""Shares: of the queries, unknown whales and copies of labelled photos; of the labelled photos, those with a copy
+under the same label and those with a copy under another one."""
+QUERY = 1000
+"""The number of a whale's first photo that is a query: above those in the catalogue."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A photo of the catalogue: where it lies, what is true of it, and what it shows."""
+
+    image: str
+    part: str  # train or test
+    label: str
+    whale: int  # whose fluke it shows
+    number: int  # which photo of that whale
+    copy: str = ""  # of a copy, which comes right after its original: one of KINDS
+
+
+def draw_catalogue(folder: Path, sizes: Sample, seed: int) -> None:
+    """Draw a catalogue into the empty `folder`: photos, `train.csv`, `boxes.csv`, `solution.csv`, a submission
+    and, as `duplicates.csv` (`Image,original,kind`), which photos are copies of which."""
+    entries = compose(sizes, seed)
+    for part in ("train", "test"):
+        (folder / part).mkdir()
+    boxes = {}
+    for entry, photo in _photos(entries, seed):
+        (folder / entry.part / entry.image).write_bytes(photo.jpeg)
+        boxes[entry.image] = photo.box
+
+    rows = pd.DataFrame([(e.image, e.label, e.part) for e in entries], columns=["Image", "Id", "part"])
+    rows = rows.sort_values("Image")
+    train, test = (rows.loc[rows["part"] == part, ["Image", "Id"]] for part in ("train", "test"))
+    write_csv(train, folder / "train.csv")
+    write_csv(test, folder / "solution.csv")
+    whales = train.loc[train["Id"] != NEW_WHALE, "Id"].value_counts().reset_index()
+    commonest = whales.sort_values(["count", "Id"], ascending=[False, True])["Id"].head(4)
+    write_csv(test.assign(Id=" ".join([NEW_WHALE, *commonest])), folder / "sample_submission.csv")
+    copies = [(copy.image, of.image, copy.copy) for of, copy in itertools.pairwise(entries) if copy.copy]
+    write_csv(pd.DataFrame(sorted(copies), columns=["Image", "original", "kind"]), folder / "duplicates.csv")
+    corners = [(image, *box) for image, box in sorted(boxes.items())]
+    write_csv(pd.DataFrame(corners, columns=["Image", "x0", "y0", "x1", "y1"]), folder / "boxes.csv")
+
+
+def compose(sizes: Sample, seed: int) -> list[Entry]:
+    """Decide which photos the catalogue holds, by whale; a copy comes right after its original."""
+    rng = np.random.default_rng([seed, 0])
+    known = sizes.frequent + sizes.occasional + sizes.single
+    labels = [f"w_{code:07x}" for code in rng.choice(16**7, known, replace=False)]
+    frequent, occasional, single = np.split(rng.permutation(known), [sizes.frequent, sizes.frequent + sizes.occasional])
+    strangers = itertools.count(known)
+
+    counts = np.ones(known, int)
+    counts[frequent] = rng.integers(*FREQUENT, len(frequent), endpoint=True)
+    counts[occasional] = rng.integers(*OCCASIONAL, len(occasional), endpoint=True)
+    train = [Entry("", "train", labels[whale], whale, n) for whale in range(known) for n in range(counts[whale])]
+    train += [Entry("", "train", NEW_WHALE, next(strangers), 0) for _ in range(sizes.new_whale)]
+    unknown = max(1, round(UNKNOWN * sizes.queries))
+    leaked = min(sizes.queries - unknown, max(2, round(LEAKED * sizes.queries)))
+
+    # no photo is copied twice, so that it is clear of each copy what kind it is
+    shuffled = [train[at] for at in rng.permutation(len(train))]
+    # conflicts are of frequent whales, which keep photos enough when theirs are thrown out
+    named = [photo for photo in shuffled if photo.whale in frequent]
+    torn = named[: max(1, round(CONFLICTING * len(train)))]
+    unused = (photo for photo in shuffled if photo not in torn)
+    leaks = list(itertools.islice(unused, leaked))
+    doubled = list(itertools.islice(unused, max(2, round(COPIED * len(train)))))
+    others = [NEW_WHALE, *(labels[whale] for whale in frequent)]
+    copies = [replace(photo, copy=KINDS[n % len(KINDS)]) for n, photo in enumerate(doubled)]
+    copies += [replace(photo, part="test", copy=KINDS[n % len(KINDS)]) for n, photo in enumerate(leaks)]
+    for n, photo in enumerate(torn):
+        wrong = rng.choice([label for label in others if label != photo.label])
+        copies.append(replace(photo, label=str(wrong), copy=KINDS[n % len(KINDS)]))
+
+    queries = [Entry("", "test", NEW_WHALE, next(strangers), 0) for _ in range(unknown)]
+    # half of the other queries show frequent whales, the rest the tail
+    for n in range(sizes.queries - unknown - len(leaks)):
+        whale = int(rng.choice((frequent, occasional, frequent, single)[n % 4]))
+        queries.append(Entry("", "test", labels[whale], whale, QUERY + n))
+
+    entries = sorted([*train, *queries, *copies], key=lambda entry: (entry.whale, entry.number, entry.copy != ""))
+    names = rng.choice(2**32, len(entries), replace=False)
+    return [replace(entry, image=f"{name:08x}.jpg") for entry, name in zip(entries, names, strict=True)]
+
+
+def _photos(entries: list[Entry], seed: int) -> Iterator[tuple[Entry, Photo]]:
+    """Draw every whale once and yield its photos."""
+    shown = [list(group) for _, group in itertools.groupby(entries, key=lambda entry: entry.whale)]
+    for group, photos in zip(shown, parallel_map(partial(_draw, seed=seed), shown, "whales drawn"), strict=True):
+        yield from zip(group, photos, strict=True)
+
+
+def _draw(entries: list[Entry], seed: int) -> list[Photo]:
+    """Photograph one whale for each of `entries`; a copy is made of the photo before it."""
+    fluke = draw_fluke(np.random.default_rng([seed, 1, entries[0].whale]))
+    photos: list[Photo] = []
+    for entry in entries:
+        key = (entry.whale, entry.number)
+        if entry.copy == "":
+            photos.append(photograph(fluke, np.random.default_rng([seed, 2, *key])))
+        else:
+            photos.append(copied(photos[-1], entry.copy, np.random.default_rng([seed, 3, *key])))
+    return photos
