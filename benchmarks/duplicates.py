@@ -44,6 +44,7 @@ from whaleid.duplicates.hashing import perceptual_hashes, thumbnail
 from whaleid.images import fingerprint, prints
 
 if TYPE_CHECKING:
+    from whaleid.config import Dedup
     from whaleid.sample.photograph import Photo
 
 # Other modules are imported where they are used: every worker process imports this file, and that must not take long.
@@ -221,7 +222,7 @@ def stages(folder: Path, runs: int) -> dict[str, float]:
     return {"stages_seconds": median(cold), "stages_again_seconds": median(warm)}
 
 
-def quality(folder: Path, rule: "config.Dedup") -> dict[str, float]:
+def quality(folder: Path, rule: "Dedup") -> dict[str, float]:
     """Measure groups among drawn photos of which each has one copy, of each kind as many."""
     import pandas as pd
 

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +19,6 @@ from whaleid.core import log, ranks
 
 if TYPE_CHECKING:
     from whaleid.config import Params
-    from whaleid.core.record import Record
 
 ENVIRONMENT = {
     "WHALEID_DEVICE": "where networks run, as cpu or cuda:1; else on a GPU",
@@ -56,21 +55,21 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-TRACKED = ("explore", "dedup", "split", "boxes", "train", "embed", "calibrate", "predict")
-"""The stages whose executions become MLflow runs."""
+TRACKED = ("explore", "dedup", "split", "boxes", "train", "embed", "calibrate")
+"""The stages whose executions become one MLflow run each."""
 SHARED = ("train", "embed")
 """The stages that several processes can share."""
 
 
-def _names(stage: str) -> Callable[[], list[str]]:
-    """Return what completes the variants of `stage`."""
+def _names(section: str) -> Callable[[], list[str]]:
+    """Return what completes the names of `variants` or `predictions`."""
 
     def complete() -> list[str]:
         from whaleid import config
         from whaleid.core import paths
 
         try:
-            return _variants(stage, config.load(paths.PARAMS))
+            return [*getattr(config.load(paths.PARAMS), section)]
         except Exception:  # no errors at a shell's prompt, whatever lies there
             return []
 
@@ -102,15 +101,11 @@ ModelOption = Annotated[
 ]
 VariantArgument = Annotated[
     str,
-    typer.Argument(
-        help="A variant named in config.yaml, or ensemble.", show_default=False, autocompletion=_names("calibrate")
-    ),
+    typer.Argument(help="A variant named in params.yaml.", show_default=False, autocompletion=_names("variants")),
 ]
-NetworkArgument = Annotated[
+PredictionArgument = Annotated[
     str,
-    typer.Argument(
-        help="A variant named in config.yaml, or final/VARIANT.", show_default=False, autocompletion=_names("train")
-    ),
+    typer.Argument(help="A prediction with a network, named in params.yaml.", autocompletion=_names("predictions")),
 ]
 
 
@@ -215,19 +210,6 @@ def options(
         log.detail(facts.here())
 
 
-def _variants(stage: str, settings: "Params") -> list[str]:
-    """Return what `stage` can be run for."""
-    from whaleid.core import paths
-
-    # `final` has no validation to be calibrated on; `phash`, decided by duplicates alone, has no network
-    final = settings.networks_of(paths.FINAL)
-    if stage == "predict":
-        return ["phash", *settings.variants, paths.ENSEMBLE, paths.FINAL]
-    both = [paths.ENSEMBLE, paths.FINAL]
-    others = {"train": final, "embed": final, "calibrate": [paths.ENSEMBLE], "bundle": both}
-    return [*settings.variants, *others.get(stage, [])]
-
-
 def _number(threshold: float | str) -> float | None:
     """Return the threshold that is asked for; None for the one that was found."""
     return threshold if isinstance(threshold, float) else None
@@ -256,68 +238,77 @@ def _model(named: str) -> Path:
     return registry.fetched(named)
 
 
-def _check_variant(stage: str, variant: str, settings: "Params") -> None:
-    from whaleid.core import paths
+def _check_variant(variant: str, settings: "Params") -> None:
     from whaleid.core.errors import WhaleidError
 
-    named = _variants(stage, settings)
-    if variant not in named:
+    if variant not in settings.variants:
         raise WhaleidError(
-            f"There is no variant {variant!r} to {stage} in {paths.PARAMS}; there are: {', '.join(named)}."
+            f"There is no variant {variant!r} in params.yaml; there are: {', '.join(settings.variants)}."
         )
 
 
-def _done(stage: str, *arguments: object) -> "Record":
-    """Do the work of a stage: load its code, which may take longer than the work, and run it."""
+def _check_prediction(prediction: str, settings: "Params") -> None:
+    from whaleid.core.errors import WhaleidError
+
+    known = [name for name, each in settings.predictions.items() if each.networks]
+    if prediction not in known:
+        raise WhaleidError(
+            f"There is no prediction {prediction!r} with a network in params.yaml; there are: {', '.join(known)}."
+        )
+
+
+def _do(stage: str, *arguments: object) -> Any:
+    """Do the work of a stage: load its code, which may take longer than the work, and run it; return its records."""
     with log.timed(f"code of {stage} loaded"), starting.importing():
         module = importlib.import_module(f"whaleid.stages.{stage}")
     with log.timed(f"{stage} done"), log.summaries():
-        record: Record = module.run(*arguments)
-    return record
+        return module.run(*arguments)
 
 
-def _run(stage: str, variant: str | None = None) -> None:
+def _settings(stage: str) -> "Params":
+    """Return the parameters for a stage, once what killed stages left is swept up."""
     from whaleid import config, strays
     from whaleid.core import paths
 
     settings = config.load(paths.PARAMS)
-    if variant is not None:
-        _check_variant(stage, variant, settings)
     if stage not in SHARED and ranks.launched():
         from whaleid.core.errors import WhaleidError
 
         raise WhaleidError(f"Several processes share {' and '.join(SHARED)}; run {stage} without torchrun.")
+    if ranks.first():
+        strays.sweep(Path(settings.data.root))
+    return settings
+
+
+def _run(stage: str, variant: str | None = None) -> None:
+    """Run a stage, for a variant where it has one a variant."""
+    settings = _settings(stage)
+    if variant is not None:
+        _check_variant(variant, settings)
     if stage in SHARED and variant is not None:
         with starting.importing():
             from whaleid.training import launching
 
         # a small batch is no faster on many GPUs than on one
-        several = launching.processes(settings.settings_of(variant).batch if stage == "train" else None)
+        batch_size = settings.variants[variant].train.batch_size
+        several = launching.processes(batch_size if stage == "train" else None)
         if several > 1:
             launching.launch(several, [stage, variant])
             return
-    if ranks.first():
-        strays.sweep(Path(settings.data.root))
     arguments: list[object] = [settings] if variant is None else [settings, variant]
-    if stage not in TRACKED:
-        _done(stage, *arguments)
+    nothing = stage == "calibrate" and variant is not None and settings.variants[variant].learn == "all"
+    if stage not in TRACKED or nothing:
+        _do(stage, *arguments)
         return
     from whaleid import tracking
 
-    setting = ""
-    if stage == "predict" and variant != "phash" and settings.threshold != "auto":
-        setting = f"at {settings.threshold:g}"
     # the run is opened before the stage's modules are loaded: a tracker out of reach is told at once
-    with tracking.run(stage, variant, setting) as run:
+    with tracking.run(stage, [variant]) as run:
         if stage == "train":
             arguments.append(run.log_epoch)
-        record = _done(stage, *arguments)
+        record = _do(stage, *arguments)
         with log.timed("tracked"):
             run.log(record)
-        if stage == "predict" and variant is not None:
-            from whaleid.report import comparison
-
-            run.summarise(comparison.summary(variant, _variants(stage, settings)))
 
 
 @app.command(rich_help_panel="Stages")
@@ -370,54 +361,74 @@ def pack() -> None:
 
 @app.command(rich_help_panel="Stages")
 def backbone() -> None:
-    """Build the network that variants start from, with its pretrained weights: models/backbone.pt."""
+    """Build the network that variants start from, with its pretrained weights: checkpoints/backbone.pt."""
     _run("backbone")
 
 
 @app.command(rich_help_panel="Stages")
-def train(variant: NetworkArgument) -> None:
-    """Train a variant, on a GPU where there is one: models/VARIANT.pt."""
+def train(variant: VariantArgument) -> None:
+    """Train a variant, on a GPU where there is one: checkpoints/VARIANT.pt."""
     _run("train", variant)
 
 
 @app.command(rich_help_panel="Stages")
-def embed(variant: NetworkArgument) -> None:
+def embed(variant: VariantArgument) -> None:
     """Turn every photo into an embedding: features/VARIANT.npz."""
     _run("embed", variant)
 
 
 @app.command(rich_help_panel="Stages")
 def calibrate(variant: VariantArgument) -> None:
-    """Turn a variant's scores into probabilities and find its threshold: models/VARIANT.calibration.json."""
+    """Turn a variant's scores into probabilities and find its threshold: calibrations/VARIANT."""
     _run("calibrate", variant)
 
 
 @app.command(rich_help_panel="Stages")
-def predict(
-    variant: Annotated[
-        str,
-        typer.Argument(
-            help="A variant named in config.yaml, ensemble, final or phash.",
-            show_default=False,
-            autocompletion=_names("predict"),
-        ),
-    ],
-) -> None:
-    """Rank five names for every query at the threshold: submissions/VARIANT.csv."""
-    _run("predict", variant)
+def rank() -> None:
+    """Calibrate ensembles, and find the most probable whales of every query: rankings."""
+    from whaleid import tracking
+
+    settings = _settings("rank")
+    ensembles = [
+        name for name, each in settings.predictions.items() if len(each.networks) > 1 and each.calibrated_by is None
+    ]
+    with tracking.run("calibrate", ensembles) as run:
+        run.log_each(_do("rank", settings))
 
 
 @app.command(rich_help_panel="Stages")
-def bundle(
-    variant: Annotated[
-        str,
-        typer.Argument(
-            help="A variant with a network, ensemble or final.", show_default=False, autocompletion=_names("bundle")
-        ),
-    ],
-) -> None:
-    """Put all that identifies a photo into one folder, to hand on or to serve: models/VARIANT.bundle."""
-    _run("bundle", variant)
+def predict() -> None:
+    """Rank five labels for every query at the threshold, by every prediction: submissions."""
+    from whaleid import tracking
+
+    settings = _settings("predict")
+    names = [*settings.predictions]
+    setting = "" if settings.threshold == "auto" else f"at {settings.threshold:g}"
+    with tracking.run("predict", names, setting) as run:
+        records = _do("predict", settings)
+        with log.timed("tracked"):
+            from whaleid.report import comparison
+
+            run.log_each(records)
+            run.summarise(comparison.summary(names))
+
+
+@app.command(rich_help_panel="Stages")
+def report() -> None:
+    """Make a page for every prediction that shows it at any threshold: reports/pages."""
+    from whaleid import tracking
+
+    settings = _settings("report")
+    with tracking.run("report", []) as run:
+        run.attach(_do("report", settings))
+
+
+@app.command(rich_help_panel="Stages")
+def bundle(prediction: PredictionArgument = "final") -> None:
+    """Put all that identifies a photo into one folder, to hand on or to serve: models/PREDICTION.bundle."""
+    settings = _settings("bundle")
+    _check_prediction(prediction, settings)
+    _do("bundle", settings, prediction)
 
 
 @app.command(rich_help_panel="For people")
@@ -449,15 +460,13 @@ def identify(
 
 @app.command(rich_help_panel="For people")
 def register(
-    variant: Annotated[
-        str, typer.Argument(help="A variant with a network, ensemble or final.", autocompletion=_names("bundle"))
-    ] = "final",
+    prediction: PredictionArgument = "final",
     alias: Annotated[
         str | None,
         typer.Option(help="What to call it.", show_default="champion or, beside a better one, challenger"),
     ] = None,
 ) -> None:
-    """Make a model that MLflow can serve of a variant, and register it: models:/whaleid@champion."""
+    """Make a model that MLflow can serve of a prediction, and register it: models:/whaleid@champion."""
     from whaleid import config, registry, tracking
     from whaleid.core import paths
 
@@ -465,11 +474,11 @@ def register(
         from whaleid.stages import bundle as stage
 
     settings = config.load(paths.PARAMS)
-    _check_variant("bundle", variant, settings)
-    with TemporaryDirectory() as folder, tracking.run("register", variant) as run:
-        place = Path(folder) / f"{variant}.bundle"
+    _check_prediction(prediction, settings)
+    with TemporaryDirectory() as folder, tracking.run("register", [prediction]) as run:
+        place = Path(folder) / f"{prediction}.bundle"
         with log.summaries():
-            stage.write(settings, variant, place, _number(settings.threshold))
+            stage.write(settings, prediction, place, _number(settings.threshold))
         made = registry.register(run, place, alias)
     print(f"models:/{registry.NAME}/{made.number} is {made.alias}: {made.why}")
     print(f"  mlflow models serve --env-manager local --port 5001 -m models:/{registry.NAME}@{made.alias}")
@@ -509,13 +518,13 @@ def add(
 
 @app.command(rich_help_panel="For people")
 def compare() -> None:
-    """Print what every variant reaches on validation, at its threshold and at others; the best is marked."""
+    """Print what every prediction reaches on validation, at its threshold and at others; the best is marked."""
     from whaleid import config, registry
     from whaleid.core import paths
     from whaleid.report import comparison
 
-    variants = _variants("predict", config.load(paths.PARAMS))
-    print(comparison.as_text(comparison.read(variants), variants))
+    predictions = [*config.load(paths.PARAMS).predictions]
+    print(comparison.as_text(comparison.read(predictions), predictions))
     if (first := registry.champion()) is not None:
         why = first.why if first.alias == registry.CHAMPION else "made champion in MLflow"
         print(f"\nChampion: version {first.number} of models:/{registry.NAME}, {first.variant}: {why}")
@@ -637,7 +646,7 @@ def explain(
         raise typer.BadParameter("prints every key: leave KEY out.", param_hint="--markdown")
     known = presets.known()
     # also where the file has wrong values, which is when one asks
-    now = presets.leaves(config.read(paths.PARAMS)) if paths.PARAMS.exists() else {}
+    now = config.leaves(config.read(paths.PARAMS)) if paths.PARAMS.exists() else {}
     variants = room.variants(now) or room.variants(known["sample"])
     if markdown:
         print(room.markdown(now, known, variants), end="")

@@ -2,6 +2,7 @@
 
 import difflib
 import reprlib
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
+from whaleid.core import paths
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.core.labels import Score
-from whaleid.core.paths import ENSEMBLE, FINAL
+from whaleid.core.labels import PHASH, Score
 
 BRIEF = reprlib.Repr()
 """Of a value that is wrong, the beginning: lists that name each other may be endless once they are written out."""
@@ -21,6 +22,25 @@ MERGED = 10_000
 """The most keys that mappings take in from others, by `<<`."""
 BACKBONE = "backbone"
 """The `init` of a variant that starts from the backbone itself."""
+FORMER = {
+    "whales": "train.whales",
+    "photos": "train.photos",
+    "min_photos": "train.min_photos",
+    "new_whale": "train.new_whale",
+    "flip": "train.flip",
+    "augment": "train.augment",
+    "loss": "train.loss",
+    "min_views": "train.oversample",
+    "per_whale": "train.per_whale",
+    "layers": "train.layers",
+    "epochs": "train.epochs",
+    "batch": "train.batch_size",
+    "rate": "train.lr",
+    "decay": "train.weight_decay",
+    "zoom": "embed.zoom",
+    "tilt": "embed.tilt",
+}
+"""Keys of a variant in former versions, and what they are called now."""
 
 
 def _in(unit: str) -> dict[str, JsonValue]:
@@ -100,6 +120,15 @@ class Split(Section):
     )
 
 
+class Boxes(Section):
+    """How the network that finds flukes is trained, where some photo has no box."""
+
+    size: Annotated[int, Field(ge=32, le=512, json_schema_extra=_in("pixels"))] = Field(
+        description="Width and height that whole photos are stretched to."
+    )
+    steps: Count = Field(description="Steps of training, of 32 photos each.")
+
+
 class Pack(Section):
     """How photos reach the network."""
 
@@ -152,10 +181,9 @@ class Loss(Section):
     )
 
 
-class Variant(Section):
-    """One way to train. VARIANT stands for its name; a variant gets its stages by being named here."""
+class Training(Section):
+    """How a variant's network is trained."""
 
-    init: Text = Field(description="Whose hidden layers it starts from: backbone, or another variant.")
     whales: Whales | Literal["all"] = Field(description="The whales with most photos, so many of them, or all.")
     photos: Photos | Literal["all"] = Field(
         description="At most so many photos of a whale, so that all have about equally many; or all."
@@ -163,138 +191,209 @@ class Variant(Section):
     min_photos: Photos = Field(description="Photos that a whale must have to be learnt.")
     new_whale: bool = Field(description="Whether new_whale is a class of its own.")
     flip: Literal["identity", "augment", "off"] = Field(
-        description="A mirrored fluke is another whale (identity), the same whale (augment), or not shown (off)."
+        description="A mirrored fluke is another whale (identity), the same whale (augment), or not used (off)."
     )
     augment: bool = Field(
         description="Whether photos are moved, lit, blurred and erased at random. Where they are not and only the last "
-        "layer learns, the others are computed once, and training takes seconds."
+        "layer is trained, the other layers are computed once, and training takes seconds."
     )
     loss: Loss
-    min_views: Count = Field(
-        description="How often each whale is shown an epoch, at least: rare whales' photos are shown more than once."
+    oversample: Count = Field(
+        description="The fewest photos of each whale in an epoch: photos of rarer whales are repeated."
     )
     per_whale: Photos = Field(
-        description="Photos of one whale together in a batch. batch is a multiple of it, at least twice as large."
+        description="Photos of one whale together in a batch. batch_size is a multiple of it, at least twice as large."
     )
     layers: Literal["all", "upper", "last"] = Field(
         description="Which layers are trained: all, upper (all but those on the largest maps), or last."
     )
-    epochs: Epochs = Field(description="How often all photos are shown.")
-    batch: Annotated[int, Field(ge=2, json_schema_extra=_in("photos"))] = Field(
+    epochs: Epochs = Field(description="Passes over the training photos.")
+    batch_size: Annotated[int, Field(ge=2, json_schema_extra=_in("photos"))] = Field(
         description="Photos of one step of training, however many processes share them."
     )
-    rate: Annotated[float, Field(gt=0, le=1)] = Field(
+    lr: Annotated[float, Field(gt=0, le=1)] = Field(
         description="The highest learning rate of the cycle; that of the last layer is ten times as high."
     )
-    decay: Annotated[float, Field(ge=0, le=1)] = Field(description="Weight decay.")
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = Field(description="Weight decay of AdamW.")
+
+
+class Embedding(Section):
+    """How a variant's network turns a photo into an embedding."""
+
     zoom: Annotated[float, Field(ge=0.5, le=1, json_schema_extra=_in("share of a side"))] = Field(
         description="How much of a photo's sides an embedding is made from; less than 1: from nearer."
     )
     tilt: Annotated[float, Field(ge=0, le=45, json_schema_extra=_in("degrees"))] = Field(
         description="By how much photos are turned to either side; an embedding is the mean of both. 0: as they are."
     )
+
+
+class Variant(Section):
+    """One way to train a network. VARIANT stands for its name; a variant gets its stages by being named here."""
+
+    init: Text = Field(description="Whose hidden layers it starts from: backbone, or another variant.")
+    learn: Literal["train", "all"] = Field(
+        description="Which photos it learns from: those of the training part, or all labelled photos, validation's too "
+        "(all). Nothing is left to validate a network that learns all: its prediction needs calibrated_by."
+    )
+    train: Training
+    embed: Embedding
     scores: Annotated[list[Score], Field(min_length=1)] = Field(
-        description="What ranks whales, weighed on validation: the classes learnt, a whale's nearest photo, the "
+        description="What ranks whales, weighted on validation: the classes learnt, a whale's nearest photo, the "
         "centroid of its photos, the labels of duplicates."
     )
 
 
-class Final(Section):
-    """The training that makes the submission: the ensemble learns once more, from validation's photos too."""
+class Prediction(Section):
+    """Which networks decide together. PREDICTION stands for its name; each makes submissions/PREDICTION.csv."""
 
-    epochs: Epochs = Field(description="Epochs of each of its two variants.")
+    networks: list[str] = Field(
+        description="The variants whose scores are weighted as one's. None for phash: duplicates alone decide."
+    )
+    calibrated_by: str | None = Field(
+        default=None,
+        description="The prediction whose weights, calibration and threshold it takes, for networks that learn all.",
+    )
 
 
 class Params(Section):
     """All of `params.yaml`."""
 
     threshold: Probability | Literal["auto"] = Field(
-        description="The probability at which new_whale takes its rank: whales that are likelier come before it. auto "
-        "is found on validation."
+        description="The probability at which new_whale takes its rank: whales above it come first. auto is found on "
+        "validation."
     )
-    seed: Seed = Field(description="What all that is drawn at random starts from.")
+    seed: Seed = Field(description="The seed of everything that is drawn at random.")
     neighbours: Literal["exact", "approximate"] = Field(
         description="The photos that a query is compared with: all (exact), or those in its neighbourhood "
         "(approximate), for hundreds of thousands of photos."
     )
-    ensemble: Annotated[list[str], Field(min_length=2, max_length=2)] = Field(
-        description="The two variants that decide together, their scores weighed as one's."
-    )
-    final: Final
     data: Data
     sample: Sample
     dedup: Dedup
     split: Split
+    boxes: Boxes
     pack: Pack
     backbone: Backbone
     variants: Annotated[dict[str, Variant], Field(min_length=1)]
+    predictions: Annotated[dict[str, Prediction], Field(min_length=1)]
 
-    def settings_of(self, network: str) -> Variant:
-        """Return the settings of a network: those of its variant, for `final/VARIANT` too."""
-        return self.variants[network.removeprefix(f"{FINAL}/")]
+    def calibration_of(self, prediction: str) -> str:
+        """Return the prediction whose calibration `prediction` takes: its own, unless `calibrated_by` names another."""
+        return self.predictions[prediction].calibrated_by or prediction
 
-    def networks_of(self, name: str) -> list[str]:
-        """Return the networks that decide as `name`: itself, or those of `ensemble` or `final`."""
-        if name == ENSEMBLE:
-            return self.ensemble
-        return [f"{FINAL}/{variant}" for variant in self.ensemble] if name == FINAL else [name]
+    def decision_of(self, prediction: str) -> Path:
+        """Return the file with the decision that `prediction` takes; of phash, the duplicates that decide."""
+        lender = self.calibration_of(prediction)
+        networks = self.predictions[lender].networks
+        if not networks:
+            return paths.LEAKS
+        return (paths.calibration(networks[0]) if len(networks) == 1 else paths.ranking(lender)) / paths.DECISION
+
+    def scores_of(self, prediction: str) -> list[list[Score]]:
+        """Return the scores of each network of `prediction`, in the order of its networks."""
+        return [self.variants[network].scores for network in self.predictions[prediction].networks]
 
     @model_validator(mode="after")
-    def _variants_start_somewhere(self) -> "Params":
-        known = ", ".join(self.variants)
-        wrong = [
-            f"ensemble: there is no variant {name!r} (there are: {known})"
-            for name in self.ensemble
-            if name not in self.variants
-        ]
-        if len(set(self.ensemble)) == 1:
-            wrong.append(f"ensemble: names {self.ensemble[0]!r} twice: name two variants")
-        for name in self.variants:
-            taken = name in (BACKBONE, ENSEMBLE, FINAL, "boxes", "explore", "phash", "pictures")
-            if taken or not name.replace("-", "_").isidentifier():
-                wrong.append(f"variants.{name}: this name is taken or holds more than letters, digits, - and _")
-                continue
-            path = [name]
-            while (start := self.variants[path[-1]].init) != BACKBONE:
-                if start not in self.variants:
-                    wrong.append(
-                        f"variants.{path[-1]}.init: there is no variant {start!r} (there are: {BACKBONE}, {known})"
-                    )
-                    break
-                if start in path:
-                    wrong.append(f"variants.{name}.init: goes in a circle: {' → '.join([*path, start])}")
-                    break
-                path.append(start)
-        for name, variant in self.variants.items():
-            wrong += [f"variants.{name}.{said}" for said in _contradictions(variant)]
+    def _names_resolve(self) -> "Params":
+        wrong = [*self._variant_problems(), *self._prediction_problems()]
         if wrong:
             raise ValueError("\n".join(dict.fromkeys(wrong)))
         return self
 
+    def _variant_problems(self) -> Iterator[str]:
+        known = ", ".join(self.variants)
+        for name, variant in self.variants.items():
+            if name == BACKBONE or not _is_name(name):
+                yield f"variants.{name}: this name is taken or holds more than letters, digits, - and _"
+                continue
+            path = [name]
+            while (start := self.variants[path[-1]].init) != BACKBONE:
+                if start not in self.variants:
+                    yield f"variants.{path[-1]}.init: there is no variant {start!r} (there are: {BACKBONE}, {known})"
+                    break
+                if start in path:
+                    yield f"variants.{name}.init: goes in a circle: {' → '.join([*path, start])}"
+                    break
+                if self.variants[start].learn == "all" and self.variants[path[-1]].learn != "all":
+                    yield (
+                        f"variants.{path[-1]}.init: {start} learns validation's photos too (learn: all): what starts "
+                        "from it cannot be validated on them. Set learn: all here as well, or start elsewhere"
+                    )
+                path.append(start)
+            yield from (f"variants.{name}.{problem}" for problem in _contradictions(variant))
 
-def _contradictions(variant: Variant) -> list[str]:
-    """Say which keys of a variant cannot go together."""
-    wrong = []
+    def _prediction_problems(self) -> Iterator[str]:
+        for name, prediction in self.predictions.items():
+            key = f"predictions.{name}"
+            networks, lender = prediction.networks, prediction.calibrated_by
+            if not _is_name(name):
+                yield f"{key}: a name holds letters, digits, - and _ only"
+            if bool(networks) == (name == PHASH):
+                if networks:
+                    yield f"{key}.networks: {PHASH} decides by duplicates alone: leave it empty, or take another name"
+                else:
+                    yield f"{key}.networks: is empty: name one variant or more; only {PHASH} decides without a network"
+            for network in networks:
+                if network not in self.variants:
+                    yield f"{key}.networks: there is no variant {network!r} (there are: {', '.join(self.variants)})"
+            if len(set(networks)) < len(networks):
+                yield f"{key}.networks: names a variant twice"
+            learnt = [each for each in networks if each in self.variants and self.variants[each].learn == "all"]
+            if learnt and lender is None:
+                yield (
+                    f"{key}: {', '.join(learnt)} learns validation's photos too (learn: all), so nothing is left to "
+                    "calibrate it on: name the prediction whose calibration it takes in calibrated_by"
+                )
+            if lender is not None:
+                yield from self._loan_problems(f"{key}.calibrated_by", name, lender)
+
+    def _loan_problems(self, key: str, name: str, lender: str) -> Iterator[str]:
+        if lender not in self.predictions:
+            yield f"{key}: there is no prediction {lender!r} (there are: {', '.join(self.predictions)})"
+            return
+        if not self.predictions[lender].networks or self.predictions[lender].calibrated_by is not None:
+            yield f"{key}: {lender} is not calibrated itself: name a prediction that is"
+            return
+        if not {*self.predictions[name].networks, *self.predictions[lender].networks} <= self.variants.keys():
+            return
+        if self.scores_of(name) != self.scores_of(lender):
+            yield (
+                f"{key}: {lender} weights other scores ({self.scores_of(lender)}) than the networks of {name} have "
+                f"({self.scores_of(name)}): give both the same, network by network"
+            )
+
+
+NAMED: dict[str, type[Section]] = {"variants": Variant, "predictions": Prediction}
+"""The sections that users name the entries of."""
+
+
+def _is_name(name: str) -> bool:
+    return name.replace("-", "_").isidentifier()
+
+
+def _contradictions(variant: Variant) -> Iterator[str]:
+    """Yield which keys of a variant cannot go together, and what to do."""
+    train, loss = variant.train, variant.train.loss
     if len(set(variant.scores)) < len(variant.scores):
-        wrong.append("scores: names one of them twice")
-    if variant.batch % variant.per_whale:
-        wrong.append(f"batch: {variant.batch} is no multiple of the {variant.per_whale} photos that are together")
-    elif variant.batch < 2 * variant.per_whale:
-        wrong.append(f"batch: {variant.batch} holds no two whales with {variant.per_whale} photos together each")
-    if variant.loss.kind == "softmax" and variant.loss.margin:
-        wrong.append("loss.margin: softmax has none: set 0, or take cosface or arcface")
-    if variant.loss.kind != "softmax" and not variant.loss.margin:
-        wrong.append(f"loss.margin: {variant.loss.kind} needs one: set it above 0, or take softmax")
-    if variant.loss.kind != "arcface" and variant.loss.centres > 1:
-        wrong.append(f"loss.centres: {variant.loss.kind} has one a class: set 1, or take arcface")
-    if variant.loss.kind == "triplet":
-        if variant.per_whale == 1:
-            wrong.append("per_whale: 1 gives the loss triplet nothing to compare: set 2 or more")
-        if variant.new_whale:
-            wrong.append("new_whale: the loss triplet draws a class together, and those photos are no whale: set false")
-        if variant.layers == "last":
-            wrong.append("layers: the loss triplet does not train the last layer: set all or upper")
-    return wrong
+        yield "scores: names one of them twice"
+    if train.batch_size % train.per_whale:
+        yield f"train.batch_size: {train.batch_size} is no multiple of per_whale ({train.per_whale})"
+    elif train.batch_size < 2 * train.per_whale:
+        yield f"train.batch_size: {train.batch_size} holds no two whales with {train.per_whale} photos each (per_whale)"
+    if loss.kind == "softmax" and loss.margin:
+        yield "train.loss.margin: softmax has none: set 0, or take cosface or arcface"
+    if loss.kind != "softmax" and not loss.margin:
+        yield f"train.loss.margin: {loss.kind} needs one: set it above 0, or take softmax"
+    if loss.kind != "arcface" and loss.centres > 1:
+        yield f"train.loss.centres: {loss.kind} has one a class: set 1, or take arcface"
+    if loss.kind == "triplet":
+        if train.per_whale == 1:
+            yield "train.per_whale: 1 gives the loss triplet nothing to compare: set 2 or more"
+        if train.new_whale:
+            yield ("train.new_whale: the loss triplet draws a class together, and those photos are no whale: set false")
+        if train.layers == "last":
+            yield "train.layers: the loss triplet does not train the last layer: set all or upper"
 
 
 def load(path: Path) -> Params:
@@ -307,6 +406,24 @@ def load(path: Path) -> Params:
     return check(read(path), path)
 
 
+def leaves(section: object, prefix: str = "") -> dict[str, object]:
+    """Return what a document sets, by key (`pack.width`); nothing of one that is no mapping."""
+    values: dict[str, object] = {}
+    for key, value in section.items() if isinstance(section, Mapping) else ():
+        values |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return values
+
+
+def parse(text: str) -> object:
+    """Return what YAML text holds.
+
+    Raises:
+        ValueError: mappings take one another in too often; or whatever ruamel raises.
+    """
+    _refuse_merges(YAML(typ="safe").compose(text))
+    return YAML(typ="safe").load(text)
+
+
 def read(path: Path) -> object:
     """Return what `path` holds, whatever it is.
 
@@ -314,9 +431,7 @@ def read(path: Path) -> object:
         WhaleidError: the file is missing or no YAML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        _refuse_merges(YAML(typ="safe").compose(text))
-        return YAML(typ="safe").load(text)
+        return parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WhaleidError(f"{path} is not here: run this in the project's folder.") from None
     except OSError:
@@ -365,6 +480,12 @@ def check(document: object, path: Path) -> Params:
     """
     if not isinstance(document, dict):
         raise WhaleidError(f"{path} holds no keys: take it from git again.")
+    if former := [*_former_keys(document)]:
+        raise InputProblems(
+            f"{path} has keys of a former version",
+            former,
+            "Rename them; docs/parameters.md has every key, and params.yaml of this version in git has them all.",
+        )
     try:
         return Params.model_validate(document)
     except ValidationError as error:
@@ -375,11 +496,29 @@ def check(document: object, path: Path) -> Params:
         ) from None
 
 
+def _former_keys(document: Mapping[str, object]) -> Iterator[str]:
+    """Yield each key of a former version, with what it is called now."""
+    if "ensemble" in document:
+        yield "ensemble: now predictions.ensemble.networks"
+    if "final" in document:
+        yield (
+            "final: now a variant with learn: all (variants.final, its epochs at variants.final.train.epochs) and a "
+            "prediction with calibrated_by (predictions.final)"
+        )
+    variants = document.get("variants")
+    if not isinstance(variants, Mapping):
+        return
+    for key, now in FORMER.items():
+        names = [name for name, variant in variants.items() if isinstance(variant, Mapping) and key in variant]
+        if names:
+            yield f"variants.{{{', '.join(map(str, names))}}}.{key}: now variants.NAME.{now}"
+
+
 def _problems(error: ValidationError) -> list[str]:
     """Return a line a key, with the key as a user writes it."""
     said: dict[str, list[str]] = {}
     for each in error.errors():
-        if each["type"] == "value_error":  # of `_variants_start_somewhere`, which names its keys itself
+        if each["type"] == "value_error":  # of `_names_resolve`, which names its keys itself
             said |= {line: [] for line in str(each["ctx"]["error"]).split("\n")}
             continue
         fields, section = _fields([str(part) for part in each["loc"]])
@@ -407,9 +546,9 @@ def _fields(place: list[str]) -> tuple[list[str], type[BaseModel]]:
     for name in parts:
         fields.append(name)
         field = section.model_fields.get(name)
-        if section is Params and name == "variants":
+        if section is Params and name in NAMED:
             fields += islice(parts, 1)
-            section = Variant
+            section = NAMED[name]
         elif field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             section = field.annotation
         else:

@@ -18,15 +18,7 @@ def known() -> dict[str, dict[str, object]]:
     """Return what each preset sets, by its name."""
     here = sorted(resources.files("whaleid.presets").iterdir(), key=lambda file: file.name)
     texts = {file.name: file.read_text(encoding="utf-8") for file in here if file.name.endswith(".yaml")}
-    return {name.removesuffix(".yaml"): leaves(YAML(typ="safe").load(text)) for name, text in texts.items()}
-
-
-def leaves(section: object, prefix: str = "") -> dict[str, object]:
-    """Return what a document sets, by key (`pack.width`); nothing of one that is no mapping."""
-    found: dict[str, object] = {}
-    for key, value in section.items() if isinstance(section, Mapping) else ():
-        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
+    return {name.removesuffix(".yaml"): config.leaves(YAML(typ="safe").load(text)) for name, text in texts.items()}
 
 
 def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> list[str]:

@@ -15,7 +15,7 @@ import re
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -28,9 +28,8 @@ from filelock import FileLock
 from whaleid import alive, starting
 from whaleid.core import files, log, paths, ranks
 from whaleid.core.errors import WhaleidError
-from whaleid.core.record import Record
+from whaleid.core.record import Record, Summary
 from whaleid.core.switches import switched_on
-from whaleid.summary import Summarise
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -51,6 +50,8 @@ SIGNS = "mlflow.running"
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 """MLflow's own: how often a server that does not answer is asked again."""
 T = TypeVar("T")
+NAMED = 2
+"""Changed parameters that a parent's name lists; of more, it says how many."""
 LOCK_SECONDS = 120
 """How long a process waits while others open the store; making a new one takes seconds."""
 
@@ -62,20 +63,27 @@ class Run:
         """Track the `figures` of `epoch` (from 1) while the stage runs."""
 
     def log(self, record: Record) -> None:
-        """Track what the stage leaves."""
+        """Track what the stage leaves in its only run."""
 
-    def summarise(self, draw: Summarise) -> None:
-        """Show in the parent what is known of the whole execution; a description that a person wrote is kept."""
+    def log_each(self, records: Mapping[str, Record]) -> None:
+        """Track what the stage leaves for each of its items, in the run of that item."""
+
+    def attach(self, records: Mapping[str, Record]) -> None:
+        """Add each record's artifacts to the run that wrote the file that `Record.report` names."""
+
+    def summarise(self, summary: Summary) -> None:
+        """Show `summary` in the parent; a description that a person wrote is kept."""
 
 
 @contextmanager
-def run(stage: str, variant: str | None = None, setting: str = "") -> Iterator[Run]:
-    """Track an execution of `stage`: open the store before the work, close the run after it.
+def run(stage: str, items: Sequence[str | None] = (None,), setting: str = "") -> Iterator[Run]:
+    """Track an execution of `stage`: open the store before the work, close the runs after it.
 
-    `setting` goes into the run's name: what it is to be told from others of the same stage and variant by.
+    There is a run for each of `items`, such as a variant, all below one parent. `setting` goes into their names: what
+    they are to be distinguished by from others of the same stage and item.
 
     The store is MLFLOW_TRACKING_URI, else `mlflow.db` in DVC's root, else in the working directory.
-    Of several processes, the first one tracks. An exception of the block passes through unchanged, and the run is
+    Of several processes, the first one tracks. An exception of the block passes through unchanged, and the runs are
     marked as failed (or killed). A process that is killed outright cannot do so: the next one of the same project does.
 
     Raises:
@@ -87,7 +95,7 @@ def run(stage: str, variant: str | None = None, setting: str = "") -> Iterator[R
         return
     with log.timed("tracking opened"):
         import_mlflow()
-        tracked = _begin(stage, variant, setting)
+        tracked = _begin(stage, items, setting)
     try:
         yield tracked
         tracked.end("FINISHED")
@@ -102,60 +110,93 @@ def run(stage: str, variant: str | None = None, setting: str = "") -> Iterator[R
 
 @dataclass
 class MlflowRun(Run):
-    """A run of a stage in an MLflow store."""
+    """The runs of a stage in an MLflow store."""
 
     client: MlflowClient
     uri: str
     experiment: str
-    id: str
+    ids: Mapping[str | None, str]
+    """By item; None stands for the only run of a stage without items."""
     parent: str
+    tags: Mapping[str, str]
+    """Those that all runs of this execution share."""
     stage: str
-    variant: str | None
     sign: alive.Sign
     epoch: int = 0
 
+    @property
+    def id(self) -> str:
+        """The only run."""
+        (only,) = self.ids.values()
+        return only
+
     def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Track the `figures` of `epoch` in the run."""
+        """Track the `figures` of `epoch` in the only run."""
         self.epoch = epoch
         with self._reached():
             self.sign.renew()
-            self._log_batch(figures, {}, {})
+            self._log_batch(self.id, figures, {}, {})
 
     def log(self, record: Record) -> None:
-        """Track what the stage leaves in the run, with links to the runs that wrote what it read."""
-        variant = {"variant": self.variant} if self.variant else {}
+        """Track what the stage leaves in its only run, with links to the runs that wrote what it read."""
         with self._reached():
-            links = {f"output.{path.as_posix()}": _md5(path) for path in record.outputs}
-            links |= {f"input.{path.as_posix()}": self._writer(path) for path in record.inputs}
-            self._log_batch(record.metrics, {**variant, **record.params}, links)
-            for path in record.artifacts:
-                if path.is_dir():
-                    self.client.log_artifacts(self.id, str(path), artifact_path=path.name)
-                else:
-                    self.client.log_artifact(self.id, str(path))
-            if record.dataset:
-                self._log_dataset(record.dataset)
+            self._log(self.id, record)
 
-    def summarise(self, draw: Summarise) -> None:
-        """Show what is known of the whole execution in the run's parent."""
+    def log_each(self, records: Mapping[str, Record]) -> None:
+        """Track what the stage leaves for each of its items, in the run of that item."""
+        with self._reached():
+            for item, record in records.items():
+                self._log(self.ids[item], record)
+
+    def attach(self, records: Mapping[str, Record]) -> None:
+        """Add each record's artifacts to the run that wrote the file that `Record.report` names.
+
+        Where there is none, as in a fresh store, they get a run of their own.
+        """
+        with self._reached():
+            for item, record in records.items():
+                assert record.report is not None
+                home = self._find_writer(record.report.wrote)
+                if home is None:
+                    tags = {**self.tags, PARENT_RUN: self.parent, "whaleid.stage": self.stage, "whaleid.variant": item}
+                    home = _create(self.client, self.experiment, f"{self.stage} {item}", tags)
+                    self.client.set_terminated(home)
+                for path in record.artifacts:
+                    self.client.log_artifact(home, str(path))
+
+    def summarise(self, summary: Summary) -> None:
+        """Show `summary` in the runs' parent; a description that a person wrote is kept."""
         with self._reached():
             parent = self.client.get_run(self.parent)
-        if parent.info.lifecycle_stage != "active":  # someone deleted it meanwhile
-            return
-        drawn = draw(parent.data.metrics)
-        written = parent.data.tags.get(DESCRIPTION)
-        ours = written is None or _digest(written) == parent.data.tags.get("whaleid.description")
-        tags = {DESCRIPTION: drawn.description, "whaleid.description": _digest(drawn.description)} if ours else {}
-        with self._reached():
-            self._log_batch(drawn.metrics, {}, tags, self.parent)
-            for name, text in drawn.pages.items():
+            if parent.info.lifecycle_stage != "active":  # someone deleted it meanwhile
+                return
+            tags = _described(parent.data.tags, summary.description)
+            self._log_batch(self.parent, summary.metrics, {}, tags)
+            for name, text in summary.pages.items():
                 self.client.log_text(self.parent, text, name)
 
     def end(self, status: str) -> None:
-        """Close the run as FINISHED, FAILED or KILLED; its parent ends with it, as the last of its stages so far."""
+        """Close the runs as FINISHED, FAILED or KILLED; the parent ends with them, as the last of its stages so far."""
         with self._reached():
-            _terminate(self.client, self.id, self.parent, status)
+            for each in self.ids.values():
+                self.client.set_terminated(each, status)
+            _end_parent(self.client, self.parent, status)
             self.sign.take_down()
+
+    def _log(self, run: str, record: Record) -> None:
+        links = {f"output.{path.as_posix()}": _md5(path) for path in record.outputs}
+        links |= {f"input.{path.as_posix()}": self._find_writer(path) or _md5(path) for path in record.inputs}
+        if record.report is not None and (home := self._find_writer(record.report.wrote)):
+            page = f"#/experiments/{self.experiment}/runs/{home}/artifacts/{record.report.name}"
+            links[DESCRIPTION] = f"[Its page: any threshold, curves, contact sheets]({page})"
+        self._log_batch(run, record.metrics, record.params, links)
+        for path in record.artifacts:
+            if path.is_dir():
+                self.client.log_artifacts(run, str(path), artifact_path=path.name)
+            else:
+                self.client.log_artifact(run, str(path))
+        if record.dataset:
+            self._log_dataset(run, record.dataset)
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -168,33 +209,28 @@ class MlflowRun(Run):
                     raise FileNotFoundError("the file was removed meanwhile")
 
     def _log_batch(
-        self,
-        metrics: Mapping[str, float],
-        params: Mapping[str, object],
-        tags: Mapping[str, str],
-        run: str | None = None,
+        self, run: str, metrics: Mapping[str, float], params: Mapping[str, object], tags: Mapping[str, str]
     ) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
         now = time.time_ns() // 1_000_000
         self.client.log_batch(
-            run or self.id,
+            run,
             [Metric(key, float(value), now, self.epoch) for key, value in metrics.items()],
             [Param(key, str(value)) for key, value in params.items()],
             [RunTag(key, value) for key, value in tags.items()],
         )
 
-    def _writer(self, path: Path) -> str:
-        """Return the newest run that wrote `path` with its present content, else the md5 of that content.
+    def _find_writer(self, path: Path) -> str | None:
+        """Return the newest run that wrote `path` with its present content.
 
         There is none where DVC restored the file from its cache, or where that run was deleted.
         """
-        md5 = _md5(path)
-        wrote = f"tags.`output.{path.as_posix()}` = '{md5}'"
-        found = self.client.search_runs([self.experiment], wrote, max_results=1)
-        return str(found[0].info.run_id) if found else md5
+        wrote = f"tags.`output.{path.as_posix()}` = '{_md5(path)}'"
+        writers = self.client.search_runs([self.experiment], wrote, max_results=1)
+        return str(writers[0].info.run_id) if writers else None
 
-    def _log_dataset(self, manifest: Path) -> None:
+    def _log_dataset(self, run: str, manifest: Path) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
         from mlflow.exceptions import MlflowException
 
@@ -205,11 +241,11 @@ class MlflowRun(Run):
         # MLflow looks whether the store has the dataset, and then adds it: another one must not add it in between
         with alone(store()[1]):
             try:
-                self.client.log_inputs(self.id, used)
+                self.client.log_inputs(run, used)
             except MlflowException as error:
                 if error.error_code != "BAD_REQUEST":
                     raise
-                self.client.log_inputs(self.id, used)  # on a server another may have added it: it is there now
+                self.client.log_inputs(run, used)  # on a server another may have added it: it is there now
 
 
 @cache
@@ -224,13 +260,12 @@ def import_mlflow() -> None:
         import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
-def _begin(stage: str, variant: str | None, setting: str) -> MlflowRun:
-    """Open the store and begin the run of a stage below its parent."""
+def _begin(stage: str, items: Sequence[str | None], setting: str) -> MlflowRun:
+    """Open the store and begin the runs of a stage below their parent."""
     from mlflow.tracking import MlflowClient
 
     uri, database = store()
-    execution, shared = _execution()
-    own = {"whaleid.stage": stage, "whaleid.variant": variant or "", "dvc.stage": os.environ.get("DVC_STAGE", "")}
+    execution = _execution()
     with mendable(uri), impatience():
         with alone(database):
             if database:
@@ -239,12 +274,14 @@ def _begin(stage: str, variant: str | None, setting: str) -> MlflowRun:
             experiment = _experiment(client, database)
             _end_killed(client, experiment, uri)
             sign = alive.Sign(_root() / SIGNS, _digest(uri))
-            own[PROCESS] = sign.token
-            parent = _parent(client, experiment, execution, shared, sign.token)
-        tags = {key: value for key, value in {**shared, **own}.items() if value}
-        name = " ".join(part for part in (stage, variant, setting) if part)
-        begun = _create(client, experiment, name, {**tags, PARENT_RUN: parent})
-    return MlflowRun(client, uri, experiment, begun, parent, stage, variant, sign)
+            parent = _parent(client, experiment, execution, sign.token)
+        ids = {}
+        for item in items:
+            own = {"whaleid.stage": stage, "whaleid.variant": item or "", "dvc.stage": os.environ.get("DVC_STAGE", "")}
+            tags = {**execution.tags, **own, PROCESS: sign.token, PARENT_RUN: parent}
+            name = " ".join(part for part in (stage, item, setting) if part)
+            ids[item] = _create(client, experiment, name, {key: value for key, value in tags.items() if value})
+    return MlflowRun(client, uri, experiment, ids, parent, execution.tags, stage, sign)
 
 
 def _end_killed(client: MlflowClient, experiment: str, uri: str) -> None:
@@ -252,15 +289,14 @@ def _end_killed(client: MlflowClient, experiment: str, uri: str) -> None:
     for token, heard in alive.left_behind(_root() / SIGNS, _digest(uri)):
         theirs = f"tags.`{PROCESS}` = '{token}' and attributes.status = 'RUNNING'"
         for each in client.search_runs([experiment], theirs):
-            parent = each.data.tags.get(PARENT_RUN)
-            _terminate(client, each.info.run_id, parent, "KILLED", max(heard, each.info.start_time))
+            ended = max(heard, each.info.start_time)
+            client.set_terminated(each.info.run_id, "KILLED", ended)
+            if parent := each.data.tags.get(PARENT_RUN):
+                _end_parent(client, parent, "KILLED", ended)
 
 
-def _terminate(client: MlflowClient, run: str, parent: str | None, status: str, ended: int | None = None) -> None:
-    """End a run and its parent, if it has one, at the time `ended` (milliseconds since 1970), else now."""
-    client.set_terminated(run, status, ended)
-    if parent is None:
-        return
+def _end_parent(client: MlflowClient, parent: str, status: str, ended: int | None = None) -> None:
+    """End a parent at the time `ended` (milliseconds since 1970), else now."""
     known = client.get_run(parent).info
     later = ended is not None and (known.end_time or 0) > ended  # another of its stages was the last
     if known.lifecycle_stage == "active" and not later:  # else someone deleted it meanwhile
@@ -330,21 +366,21 @@ def _experiment(client: MlflowClient, database: Path | None) -> str:
     return str(found.experiment_id)
 
 
-def _parent(client: MlflowClient, experiment: str, name: str, shared: Mapping[str, str], process: str) -> str:
+def _parent(client: MlflowClient, experiment: str, execution: Execution, process: str) -> str:
     """Return the run that stands for the pipeline execution, begun and ended at once if there is none.
 
     Where two stages begin one at the same moment, at a server, both take the older one.
     """
-    tags = {**shared, "whaleid.stage": PARENT, PROCESS: process}
+    tags = {**execution.tags, "whaleid.stage": PARENT, PROCESS: process}
     this = f"tags.`whaleid.key` = '{tags['whaleid.key']}' and tags.`whaleid.stage` = '{PARENT}'"
 
     def oldest() -> str | None:
-        found = client.search_runs([experiment], this)
-        return min(((each.info.start_time, str(each.info.run_id)) for each in found), default=(0, None))[1]
+        parents = client.search_runs([experiment], this)
+        return min(((each.info.start_time, str(each.info.run_id)) for each in parents), default=(0, None))[1]
 
     if known := oldest():
         return known
-    begun = _create(client, experiment, name, tags)
+    begun = _create(client, experiment, execution.name(), tags)
     client.set_terminated(begun)
     if (first := oldest() or begun) != begun:
         client.delete_run(begun)
@@ -393,19 +429,53 @@ def once(make: Callable[[], T], made: Callable[[], T | None]) -> T:
     return found
 
 
-def _execution() -> tuple[str, dict[str, str]]:
-    """Return the name of this pipeline execution and the tags that all its runs share.
+@dataclass(frozen=True)
+class Execution:
+    """A pipeline execution: `dvc repro`, an experiment of DVC's, or a stage run by hand."""
 
-    It is told from others by DVC's experiment, else (`dvc repro`) by the commit and the parameters.
+    tags: Mapping[str, str]
+    """Those that all its runs share."""
+    kind: str
+    baseline: str
+    """The commit whose parameters it is compared with; empty where there is none."""
+
+    def name(self) -> str:
+        """Return a name that a person reads, such as `dvc repro 49a6c14` or `threshold=0.2 (crash-grot)`."""
+        changed = _changed_params(self.baseline)
+        if experiment := self.tags.get("dvc.experiment"):
+            return f"{changed} ({experiment})" if changed else experiment
+        return " ".join(part for part in (self.kind, self.baseline[:7], changed) if part)
+
+
+def _execution() -> Execution:
+    """Return the pipeline execution that this process is part of.
+
+    It is distinguished from others by DVC's experiment, else (`dvc repro`) by the commit and the parameters.
     """
-    commit, params = _commit(), _md5(paths.PARAMS)
+    commit = _git("rev-parse", "HEAD").strip()
     tags = {"mlflow.user": _user()} | ({"mlflow.source.git.commit": commit} if commit else {})
-    name, key = "-".join(part[:7] for part in (commit, params) if part), (commit, params)
-    if named := os.environ.get("DVC_EXP_NAME"):
+    key: tuple[str, str] = commit, _md5(paths.PARAMS)
+    baseline = commit
+    if name := os.environ.get("DVC_EXP_NAME"):
         baseline = os.environ.get("DVC_EXP_BASELINE_REV", "")
-        name, key = named, (named, baseline)
-        tags |= {"dvc.experiment": named, "dvc.baseline": baseline}
-    return name, tags | {"whaleid.key": _digest(repr(key))}
+        key = name, baseline
+        tags |= {"dvc.experiment": name, "dvc.baseline": baseline}
+    kind = "dvc repro" if "DVC_STAGE" in os.environ else "whaleid"
+    return Execution(tags | {"whaleid.key": _digest(repr(key))}, kind, baseline)
+
+
+def _changed_params(baseline: str) -> str:
+    """Return the parameters that differ from those of the commit `baseline`: `threshold=0.2`, or how many there are."""
+    from whaleid.config import leaves, parse
+
+    committed = _git("show", f"{baseline}:./{paths.PARAMS}") if baseline else ""
+    if not committed:
+        return ""
+    before, now = leaves(parse(committed)), leaves(parse(paths.PARAMS.read_text(encoding="utf-8")))
+    changed = [key for key in before | now if before.get(key) != now.get(key)]
+    if len(changed) > NAMED:
+        return f"{len(changed)} parameters"
+    return " ".join(f"{key}={now.get(key)}" for key in changed)
 
 
 def _user() -> str:
@@ -416,13 +486,21 @@ def _user() -> str:
         return "unknown"  # a container may have no name for its user
 
 
-def _commit() -> str | None:
-    """Return the commit that is checked out, or None where there is no git or no commit."""
+def _git(*command: str) -> str:
+    """Return what git prints; nothing where there is no git, no repository, or it refuses."""
     try:
-        told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+        ended = subprocess.run(["git", *command], capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        return None
-    return told.stdout.strip() if told.returncode == 0 else None
+        return ""
+    return ended.stdout if ended.returncode == 0 else ""
+
+
+def _described(tags: Mapping[str, str], description: str) -> dict[str, str]:
+    """Return the tags that describe something that has `tags`; none where a person has described it otherwise."""
+    written = tags.get(DESCRIPTION)
+    if written is not None and _digest(written) != tags.get("whaleid.description"):
+        return {}
+    return {DESCRIPTION: description, "whaleid.description": _digest(description)}
 
 
 def _md5(path: Path) -> str:

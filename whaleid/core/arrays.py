@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +16,8 @@ from whaleid.core.errors import WhaleidError
 
 T = TypeVar("T")
 Array = npt.NDArray[Any]
+HELD = 2**30
+"""Bytes of scores that are held in memory."""
 
 
 def read(path: Path, kinds: Mapping[str, str]) -> dict[str, Array]:
@@ -52,6 +56,21 @@ def mapped(path: Path, dtype: npt.DTypeLike, dimensions: int) -> Array:
         return array
 
     return _whole(path, taken)
+
+
+def room(count: int, shape: tuple[int, int], folder: Path) -> list[npt.NDArray[np.float32]]:
+    """Return `count` arrays of `shape`, float32, their values undefined; beyond `HELD` bytes in an unnamed file.
+
+    The file is in `folder`. The system keeps of it in memory what it has room for, and removes it with this process.
+    """
+    size = shape[0] * shape[1] * np.dtype(np.float32).itemsize
+    if count * size <= HELD:
+        return [np.empty(shape, dtype=np.float32) for _ in range(count)]
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.truncate(count * size)
+        if hasattr(os, "posix_fallocate"):  # raises now if the disk is full, not in the middle
+            os.posix_fallocate(file.fileno(), 0, count * size)
+        return [np.memmap(file, np.float32, "r+", offset=number * size, shape=shape) for number in range(count)]
 
 
 def _check(name: str, array: Array, kind: str) -> None:

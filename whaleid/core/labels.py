@@ -4,6 +4,8 @@ from typing import Literal
 
 NEW_WHALE = "new_whale"
 """The label that names no whale: its photo is of one outside the catalogue."""
+PHASH = "phash"
+"""The prediction without networks: the labels of duplicates, else `new_whale`."""
 PLACES = 5
 """How many labels of a ranking count, the likeliest first."""
 Score = Literal["class", "nearest", "centroid", "duplicates"]

@@ -5,10 +5,6 @@ Never anchored at this file: a queued experiment runs in a working directory of 
 
 from pathlib import Path
 
-ENSEMBLE = "ensemble"
-"""The name under which the two variants that the key `ensemble` names decide together."""
-FINAL = "final"
-"""The name under which they decide after learning once more, from all labelled photos: networks `final/VARIANT`."""
 PARAMS = Path("params.yaml")
 SAMPLE = Path("data/sample")
 """The drawn catalogue: the default of `data.root`."""
@@ -26,9 +22,8 @@ FLUKES = Path("data/flukes.csv")
 validation is to ask what the queries ask, and which photos are upside down."""
 BOX_NETWORK = Path("models/boxes.pt")
 """The checkpoint of the network that finds flukes; empty where there was too little to learn from."""
-BOX_METRICS = Path("reports/boxes/metrics.json")
-BOX_SHEET = Path("reports/boxes/sheet.png")
-TURNED_SHEET = Path("reports/boxes/turned.png")
+BOX_REPORT = Path("reports/boxes")
+"""How good the boxes found are (figures.json), some to look at (sheet.png), and photos to be turned (turned.png)."""
 SOLUTION = Path("data/solution.csv")
 """`Image,Id`: the truth for `test/`, used only to grade; no rows where the catalogue has none."""
 EXPLORE = Path("reports/explore")
@@ -57,11 +52,48 @@ PHOTOS = PACK / "photos.npy"
 """uint8 array of shape (photos, height, width, channels)."""
 PACKED = PACK / "index.csv"
 """`Image,part`: a row a photo, in the order of `PHOTOS`."""
+CHECKPOINTS, FEATURES, CALIBRATIONS, RANKINGS = (
+    Path(name) for name in ("checkpoints", "features", "calibrations", "rankings")
+)
+SUBMISSIONS = Path("submissions")
+HISTORIES = Path("reports/histories")
+FIGURES = Path("reports/figures")
+"""For each prediction, all figures at its threshold (JSON)."""
+CURVES = Path("reports/curves")
+"""For each prediction with a threshold, a picture of its threshold curve, the threshold marked (PNG)."""
+HEADLINE = Path("reports/metrics.json")
+"""The figures that DVC shows as metrics: a line a prediction, so that they fit a terminal."""
+PAGES = Path("reports/pages")
+"""For each prediction, a page that shows it at any threshold."""
+TABLES = Path("reports/tables")
+"""What the pages plot, of all predictions: a row a point, the prediction's name in the column `name`."""
+DECISION, VALIDATION, CURVE, SCORES, QUERIES, STANDING = (
+    "decision.json",
+    "validation.csv",
+    "threshold.csv",
+    "scores.csv",
+    "queries.csv",
+    "figures.json",
+)
+"""The files of a calibration or a ranking:
+
+- `DECISION`: the weights of the scores, the bias of `new_whale`, the calibration and the threshold found.
+- `VALIDATION`: the answer to each validation query, by what was fitted on the other parts of validation:
+  `Image,whale,role,truth,part,threshold,label1…label5,probability1…probability5,uncalibrated`, sorted by Image.
+  `whale` is the photo's own label, `truth` what counts as right; `threshold` is the one found on the other parts; the
+  labels are the most probable whales, empty where there are fewer; `uncalibrated` is the probability of the first
+  before calibration. A calibration adds `centroid`, 1 / rank of the truth by centroids alone, 0 beyond the fifth.
+- `CURVE`: MAP@5 on validation at every threshold: `threshold,map5,map5_known,map5_unknown`.
+- `SCORES`: how good each score is alone, and all together.
+- `QUERIES`: the most probable whales of each photo to identify: `Image,leaked,label1…label5,probability1…probability5`;
+  `leaked` is 1 where it duplicates a labelled photo.
+- `STANDING`: the figures that no threshold changes.
+"""
 
 
 def checkpoint(variant: str) -> Path:
     """Return the checkpoint of `variant` (or of `backbone`, the network before any training on whales)."""
-    return Path("models") / f"{variant}.pt"
+    return CHECKPOINTS / f"{variant}.pt"
 
 
 def unfinished(variant: str) -> Path:
@@ -69,57 +101,46 @@ def unfinished(variant: str) -> Path:
     return Path("models") / f"{variant}.unfinished.pt"
 
 
-def calibration(variant: str) -> Path:
-    """Return the weights of the scores, the bias and the threshold found for `variant`."""
-    return Path("models") / f"{variant}.calibration.json"
+def history(variant: str) -> Path:
+    """Return the figures of each epoch of `variant`."""
+    return HISTORIES / f"{variant}.csv"
 
 
 def features(variant: str) -> Path:
     """Return the embeddings of every photo and the class centres of `variant`."""
-    return Path("features") / f"{variant}.npz"
+    return FEATURES / f"{variant}.npz"
 
 
-def submission(variant: str) -> Path:
-    """Return the ranked labels of `variant`, in the form Kaggle takes."""
-    return Path("submissions") / f"{variant}.csv"
+def calibration(variant: str) -> Path:
+    """Return the folder of what `calibrate` found for `variant` on validation; empty where it learnt validation."""
+    return CALIBRATIONS / variant
 
 
-def bundle(variant: str) -> Path:
-    """Return the folder with all that `variant` identifies photos by."""
-    return Path("models") / f"{variant}.bundle"
+def ranking(prediction: str) -> Path:
+    """Return the folder of what `prediction` answers, before a threshold ranks `new_whale`."""
+    return RANKINGS / prediction
 
 
-def history(variant: str) -> Path:
-    """Return the figures of each epoch of `variant`."""
-    return Path("reports") / variant / "history.csv"
+def submission(prediction: str) -> Path:
+    """Return the ranked labels of `prediction`, in the form Kaggle takes."""
+    return SUBMISSIONS / f"{prediction}.csv"
 
 
-def threshold_curve(variant: str) -> Path:
-    """Return MAP@5 on validation over every threshold."""
-    return Path("reports") / variant / "threshold.csv"
+def figures(prediction: str) -> Path:
+    """Return the figures of `prediction` at its threshold."""
+    return FIGURES / f"{prediction}.json"
 
 
-def validation(variant: str) -> Path:
-    """Return what `variant` answers on validation, each photo by what was found on others.
-
-    `Image,whale,role,truth,part,threshold,label1…label5,probability1…probability5,uncalibrated,centroid`, sorted by
-    Image: `whale` is the photo's own label, `truth` what counts as right; `threshold` is the one found on the other
-    parts; the labels are the most probable whales, empty where there are fewer; `uncalibrated` is the probability of
-    the first before calibration; `centroid` is 1 / rank of the truth by centroids alone, 0 beyond the fifth.
-    """
-    return Path("reports") / variant / "validation.csv"
+def curve_picture(prediction: str) -> Path:
+    """Return the picture of the threshold curve of `prediction`, its threshold marked."""
+    return CURVES / f"{prediction}.png"
 
 
-def report(variant: str) -> Path:
-    """Return the folder of what `variant` shows a person: report.html, pictures and their tables."""
-    return Path("reports") / variant / "report"
+def page(prediction: str) -> Path:
+    """Return the page that shows `prediction` at any threshold."""
+    return PAGES / f"{prediction}.html"
 
 
-def scores(variant: str) -> Path:
-    """Return how good each score of `variant` is alone, and all together."""
-    return Path("reports") / variant / "scores.csv"
-
-
-def metrics(variant: str) -> Path:
-    """Return the figures of `variant` at its threshold."""
-    return Path("reports") / variant / "metrics.json"
+def bundle(prediction: str) -> Path:
+    """Return the folder with all that `prediction` identifies photos by."""
+    return Path("models") / f"{prediction}.bundle"

@@ -3,9 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 LogEpoch = Callable[[int, Mapping[str, float]], None]
 """Takes the number of an epoch, from 1, and its figures, while a stage runs."""
+
+
+class Report(NamedTuple):
+    """A page on a prediction, which the tracker keeps with the run that wrote a file."""
+
+    name: str
+    """Of the page's file."""
+    wrote: Path
+    """The file: what the prediction was calibrated by."""
 
 
 @dataclass(frozen=True)
@@ -23,3 +33,16 @@ class Record:
     inputs: Sequence[Path] = ()
     outputs: Sequence[Path] = ()
     dataset: Path | None = None
+    report: Report | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the parent of an execution's runs shows.
+
+    `metrics` are added to the parent's; `description` (Markdown) and `pages` (text by file name) replace the last ones.
+    """
+
+    metrics: Mapping[str, float]
+    description: str
+    pages: Mapping[str, str]

@@ -12,8 +12,8 @@ from whaleid.core.errors import WhaleidError
 from whaleid.model.backbone import Backbone, load_exactly
 from whaleid.model.checkpoint import MEND, refuse_hollow, refuse_larger, state
 
-SQUARE = 96
-"""Pixels: whole photos are stretched to a square this small, on which the outline still shows."""
+SIZES = 32, 512
+"""The least and the most pixels of a side that whole photos are stretched to."""
 SMALLEST = 0.05
 """The least width and height of a box, as a share of the photo: nobody could tell whose fluke a smaller one is."""
 
@@ -23,14 +23,15 @@ class BoxNetwork(nn.Module):
 
     Args:
         backbone: its weights are where training starts.
+        size: width and height in pixels that whole photos are stretched to.
         turns: whether it also says which photos are upside down.
         squeezed: whether photos come squeezed into another shape, so that only the network tells their aspect.
     """
 
-    def __init__(self, backbone: Backbone, turns: bool, squeezed: bool = False) -> None:
+    def __init__(self, backbone: Backbone, size: int, turns: bool, squeezed: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
-        self.turns, self.squeezed = turns, squeezed
+        self.size, self.turns, self.squeezed = size, turns, squeezed
         self.last = nn.Linear(backbone.features, 6 if turns else 5)
         # random weights would send noise back through the pretrained layers in the first steps
         nn.init.zeros_(self.last.weight)
@@ -60,6 +61,7 @@ def to_checkpoint(network: BoxNetwork) -> dict[str, object]:
     return {
         "backbone": network.backbone.name,
         "fine": network.backbone.fine,
+        "size": network.size,
         "turns": network.turns,
         "squeezed": network.squeezed,
         "weights": state(network),
@@ -73,15 +75,17 @@ def from_checkpoint(checkpoint: object, name: str) -> BoxNetwork:
         WhaleidError: it is no such checkpoint, or there is no such backbone.
         InputProblems: weights are missing, of another shape, or not of this backbone.
     """
-    keys = {"backbone": str, "fine": bool, "turns": bool, "squeezed": bool, "weights": Mapping}
+    keys = {"backbone": str, "fine": bool, "size": int, "turns": bool, "squeezed": bool, "weights": Mapping}
     if not isinstance(checkpoint, Mapping) or not all(isinstance(checkpoint.get(key), keys[key]) for key in keys):
         raise WhaleidError(f"{name} is no checkpoint of a network that finds flukes. {MEND}")
+    if not SIZES[0] <= checkpoint["size"] <= SIZES[1]:
+        raise WhaleidError(f"{name}: photos of {checkpoint['size']} pixels are not between {SIZES[0]} and {SIZES[1]}.")
     refuse_hollow(checkpoint["weights"].values(), name)
     try:
         refuse_larger(checkpoint["backbone"], checkpoint["weights"], name)
         backbone = Backbone(checkpoint["backbone"], checkpoint["fine"])
     except WhaleidError as error:
         raise WhaleidError(f"{name}: {error}") from None
-    network = BoxNetwork(backbone, checkpoint["turns"], checkpoint["squeezed"])
+    network = BoxNetwork(backbone, checkpoint["size"], checkpoint["turns"], checkpoint["squeezed"])
     load_exactly(network, checkpoint["weights"], f"{name} does not fit its backbone, {backbone.name}", MEND)
     return network

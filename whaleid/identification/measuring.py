@@ -1,6 +1,7 @@
-"""What answers to validation are worth: every figure of `predict`, its interval, and what it is held against.
+"""What answers to validation are worth: every figure of a prediction, its interval, and its baselines.
 
-Answers are rows of `paths.validation`; shares are those of unknown whales and of duplicates among the queries to come.
+Answers are rows of `paths.VALIDATION`; `shares` are those of unknown whales among the queries to come that are no
+duplicates, and of duplicates among all; `cluster` (Q,) holds the numbers of `parts.clusters`.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from whaleid.core.labels import NEW_WHALE
 from whaleid.identification import intervals, measures, validation
 from whaleid.identification.answers import decided
 
+Shares = tuple[float, float]
+
 
 def at_threshold(answers: pd.DataFrame, threshold: float | None, by_part: bool) -> pd.DataFrame:
     """Return answers to validation `decided` at the threshold, or at each row's own."""
@@ -21,54 +24,64 @@ def at_threshold(answers: pd.DataFrame, threshold: float | None, by_part: bool) 
     return decided(answers, answers["threshold"].to_numpy() if by_part else threshold)
 
 
-def measured(decisions: pd.DataFrame, cluster: npt.NDArray[np.int64], shares: tuple[float, float]) -> dict[str, float]:
-    """Return all measures with their intervals; those of probabilities only where there is a threshold."""
-    found: dict[str, float] = {}
+def measured(decisions: pd.DataFrame, cluster: npt.NDArray[np.int64], shares: Shares) -> dict[str, float]:
+    """Return figures of answers `decided` at a threshold, with 95 % intervals: `KEY`, `KEY_low`, `KEY_high`."""
     counted = validation.kinds(decisions["role"]) != ""
-    rows = decisions[counted]
     drawn = intervals.resamplings(cluster[counted])
-    found |= intervals.with_intervals(measures.answered(rows, drawn, *shares))
-    for role in measures.APART:  # drawn apart, so that how many there are does not change how others are drawn
+    figures = intervals.with_intervals(measures.answered(decisions[counted], drawn, *shares))
+    for role in measures.APART:  # drawn apart, so that their number does not change how others are drawn
         apart = (decisions["role"] == role).to_numpy()
         if apart.any():
-            found |= intervals.with_intervals(measures.apart(decisions[apart], intervals.resamplings(cluster[apart])))
-    if rows["threshold"].notna().any():
-        found |= intervals.with_intervals(measures.probable(rows, drawn, *shares))
-        counts = validation.importance(rows["role"], *shares)
-        found["ece_chance"] = measures.chance_error(rows["probability1"].to_numpy(), counts)
-    return found
+            drawn = intervals.resamplings(cluster[apart])
+            figures |= intervals.with_intervals(measures.apart(decisions[apart], drawn))
+    return figures
 
 
-def cost(answers: pd.DataFrame, figures: Mapping[str, float], shares: tuple[float, float]) -> dict[str, float]:
-    """Return how far `auto` differs over parts of validation, and the MAP@5 that the chosen threshold loses against it.
+def standing(
+    answers: pd.DataFrame,
+    cluster: npt.NDArray[np.int64],
+    evident: pd.DataFrame,
+    threshold_auto: float | None,
+    shares: Shares,
+) -> dict[str, float]:
+    """Return the figures that no chosen threshold changes: of probabilities, of the threshold found, and baselines.
 
-    `figures` hold both. `map5_auto` is without duplicates, each part at the threshold that was found on the others.
+    `evident` are validation's queries answered by the labels of their duplicates; `threshold_auto` is None for a
+    prediction without probabilities.
     """
-    if "threshold" not in figures:
-        return {}
+    figures = _baselines(answers, evident, shares)
+    if threshold_auto is None:
+        return figures
+    counted = validation.kinds(answers["role"]) != ""
+    rows = answers[counted]
+    drawn = intervals.resamplings(cluster[counted])
+    figures |= intervals.with_intervals(measures.probable(rows, drawn, *shares))
+    weights = validation.importance(rows["role"], *shares)
+    figures["ece_chance"] = measures.chance_error(rows["probability1"].to_numpy(), weights)
     own = answers["threshold"]
     fresh = decided(answers, own.to_numpy())[(answers["role"] != "duplicate").to_numpy()]
-    return {
-        "threshold_auto_low": min(float(own.min()), figures["threshold_auto"]),
-        "threshold_auto_high": max(float(own.max()), figures["threshold_auto"]),
+    return figures | {
+        "threshold_auto_low": min(float(own.min()), threshold_auto),
+        "threshold_auto_high": max(float(own.max()), threshold_auto),
         "map5_auto": _map5(fresh, shares),
-        # nothing at `auto`, however sums were rounded
-        "threshold_cost": round(_map5(decided(answers, own.to_numpy()), shares) - figures["map5"], 9) + 0.0,
     }
 
 
-def baselines(answers: pd.DataFrame, evident: pd.DataFrame, shares: tuple[float, float]) -> dict[str, float]:
-    """Return what MAP@5 is without any of this: `new_whale` for all; duplicates, else that; the nearest centroid.
+def threshold_cost(answers: pd.DataFrame, figures: Mapping[str, float], shares: Shares) -> float:
+    """Return the MAP@5 that the threshold of `figures` loses against `auto`, each row at the one of its part."""
+    at_auto = _map5(decided(answers, answers["threshold"].to_numpy()), shares)
+    return round(at_auto - figures["map5"], 9) + 0.0  # 0 at `auto`, however sums were rounded
 
-    `evident` are the same queries, answered by the labels of their duplicates.
-    """
-    counts = validation.importance(answers["role"], *shares)
-    found = {
-        "baseline_new_whale": float(counts @ (answers["truth"] == NEW_WHALE).to_numpy()),
+
+def _baselines(answers: pd.DataFrame, evident: pd.DataFrame, shares: Shares) -> dict[str, float]:
+    """Return MAP@5 of `new_whale` for all; of duplicates, else `new_whale`; of the nearest centroid."""
+    weights = validation.importance(answers["role"], *shares)
+    figures = {
+        "baseline_new_whale": float(weights @ (answers["truth"] == NEW_WHALE).to_numpy()),
         "baseline_duplicates": _map5(decided(evident, 0.0), shares),
     }
-    return found | ({"baseline_centroid": float(counts @ answers["centroid"])} if "centroid" in answers else {})
+    return figures | ({"baseline_centroid": float(weights @ answers["centroid"])} if "centroid" in answers else {})
 
 
-def _map5(decisions: pd.DataFrame, shares: tuple[float, float]) -> float:
+def _map5(decisions: pd.DataFrame, shares: Shares) -> float:
     return float(measures.answered(decisions, np.ones((1, len(decisions))), *shares)["map5"][0])

@@ -13,7 +13,7 @@ import pandas as pd
 
 from whaleid.core import files, paths
 from whaleid.core.errors import WhaleidError
-from whaleid.summary import Summarise, Summary
+from whaleid.core.record import Summary
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.5)
 """Where MAP@5 is shown for every variant, beside `auto` and each number that a variant was predicted at."""
@@ -33,7 +33,7 @@ NONE = "-"
 
 @dataclass(frozen=True)
 class Figures:
-    """What the workspace has of a variant: its `metrics.json`, and its `threshold.csv` where it has one."""
+    """What the workspace has of a prediction: its figures, and its threshold curve where it has one."""
 
     metrics: Mapping[str, float]
     curve: pd.DataFrame | None = None
@@ -57,7 +57,7 @@ def read(variants: Sequence[str]) -> dict[str, Figures]:
     """
     found = {}
     for variant in variants:
-        path, drawn = paths.metrics(variant), paths.threshold_curve(variant)
+        path, drawn = paths.figures(variant), paths.ranking(variant) / paths.CURVE
         if path.exists() and (metrics := _metrics(path)):
             found[variant] = Figures(metrics, _curve(drawn) if drawn.exists() else None)
     return found
@@ -89,12 +89,12 @@ def compare(found: Mapping[str, Figures]) -> pd.DataFrame:
     return frame
 
 
-def tables(frame: pd.DataFrame, marked: Collection[str] = ()) -> list[Table]:
+def tables(frame: pd.DataFrame) -> list[Table]:
     """Return the comparison as tables: measures at each variant's threshold, and MAP@5 over thresholds where drawn.
 
-    The names of `marked` variants get a dagger. Best is what looks best: what shows the same digits ties.
+    Best is what looks best: what shows the same digits ties.
     """
-    names = [f"{variant} †" if variant in marked else str(variant) for variant in frame.index]
+    names = [str(variant) for variant in frame.index]
     shown = [key for key in MEASURES if frame[key].notna().any()]
     measures = {MEASURES[key]: _numbers(frame[key]) for key in shown}
     best = {MEASURES[key]: _best(frame[key], key in LESS_IS_BETTER) for key in shown}
@@ -119,7 +119,7 @@ def tables(frame: pd.DataFrame, marked: Collection[str] = ()) -> list[Table]:
     return found
 
 
-def notes(found: Mapping[str, Figures], variants: Sequence[str], marked: Collection[str] = ()) -> list[str]:
+def notes(found: Mapping[str, Figures], variants: Sequence[str]) -> list[str]:
     """Return what is to be said below the tables: the baselines, and what is missing or from elsewhere."""
     said = []
     baselines = [
@@ -137,8 +137,8 @@ def notes(found: Mapping[str, Figures], variants: Sequence[str], marked: Collect
         said.append("solution: MAP@5 on the queries, whose truth is known.")
     if missing := [variant for variant in variants if variant not in found]:
         said.append(f"Without figures so far: {', '.join(missing)}.")
-    if any(variant in marked for variant in found):
-        said.append("† not predicted in this execution: figures that were there before it.")
+    if unvalidated := [variant for variant, each in found.items() if "map5" not in each.metrics]:
+        said.append(f"Not validated, since validation's photos were learnt: {', '.join(unvalidated)}.")
     return said
 
 
@@ -150,30 +150,30 @@ def as_text(found: Mapping[str, Figures], variants: Sequence[str]) -> str:
     """
     if not found:
         raise WhaleidError(
-            f"There is nothing to compare: none of {', '.join(variants)} has figures in {paths.metrics('VARIANT')}. "
+            f"There is nothing to compare: none of {', '.join(variants)} has figures in {paths.figures('PREDICTION')}. "
             "`dvc repro` predicts them all."
         )
     said = ["\n".join([table.title, *_lines(table)]) for table in tables(compare(found))]
     return "\n\n".join([*said, "\n".join(["* the best of its column", *notes(found, variants)])])
 
 
-def as_markdown(found: Mapping[str, Figures], variants: Sequence[str], marked: Collection[str] = ()) -> str:
+def as_markdown(found: Mapping[str, Figures], variants: Sequence[str]) -> str:
     """Return the comparison as Markdown; the best of a column is bold."""
     blocks = []
-    for table in tables(compare(found), marked):
+    for table in tables(compare(found)):
         rows = [
             [f"**{cell}**" if mark else cell for cell, mark in zip(*row, strict=True)]
             for row in zip(table.rows, table.best, strict=True)
         ]
         rule = ["---", *["--:"] * (len(table.header) - 1)]
         blocks += [table.title, "\n".join(f"| {' | '.join(cells)} |" for cells in (table.header, rule, *rows))]
-    return "\n\n".join([*blocks, *notes(found, variants, marked)]) + "\n"
+    return "\n\n".join([*blocks, *notes(found, variants)]) + "\n"
 
 
-def as_html(found: Mapping[str, Figures], variants: Sequence[str], marked: Collection[str] = ()) -> str:
+def as_html(found: Mapping[str, Figures], variants: Sequence[str]) -> str:
     """Return the comparison as a page of its own; the best of a column is bold."""
     body: list[str] = []
-    for table in tables(compare(found), marked):
+    for table in tables(compare(found)):
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
         rows = [
             "".join(
@@ -183,26 +183,23 @@ def as_html(found: Mapping[str, Figures], variants: Sequence[str], marked: Colle
         ]
         body += [f"<h2>{html.escape(table.title)}</h2>", "<table>", f"<tr>{head}</tr>"]
         body += [*(f"<tr>{row}</tr>" for row in rows), "</table>"]
-    body += [f"<p>{html.escape(note)}</p>" for note in notes(found, variants, marked)]
+    body += [f"<p>{html.escape(note)}</p>" for note in notes(found, variants)]
     return "\n".join([HEAD, *body, ""])
 
 
-def summary(variant: str, variants: Sequence[str]) -> Summarise:
-    """Return what draws the parent's summary once `variant` is predicted, for the metrics that the parent has by then.
-
-    Which variants were predicted in its execution is known by those metrics: others' figures are older, and marked so.
-    """
-
-    def drawn(known: Collection[str]) -> Summary:
-        found = read(variants)
-        figures = found[variant].metrics if variant in found else {}
-        measured = "map5" if "map5" in figures else "solution_map5"
-        own = {f"{key}.{variant}": figures[key] for key in (measured, "threshold") if key in figures}
-        predicted = {name.partition(".")[2] for name in (*known, *own)}
-        older = [each for each in found if each not in predicted]
-        return Summary(own, as_markdown(found, variants, older), {"summary.html": as_html(found, variants, older)})
-
-    return drawn
+def summary(predictions: Sequence[str]) -> Summary:
+    """Return what the parent of an execution shows once `predictions` were made."""
+    found = read(predictions)
+    metrics = {
+        f"{key}.{name}": figures.metrics[key]
+        for name, figures in found.items()
+        for key in ("map5", "map5_known", "threshold", "solution_map5")
+        if key in figures.metrics
+    }
+    validated = {name: figures.metrics["map5"] for name, figures in found.items() if "map5" in figures.metrics}
+    if validated:
+        metrics["map5"] = max(validated.values())  # so that executions can be sorted
+    return Summary(metrics, as_markdown(found, predictions), {"summary.html": as_html(found, predictions)})
 
 
 HEAD = """<!doctype html>

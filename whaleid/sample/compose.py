@@ -49,7 +49,7 @@ class Entry:
 
 
 def draw_catalogue(folder: Path, sizes: Sample, seed: int) -> None:
-    """Draw a catalogue into the empty `folder`: photos, `train.csv`, `boxes.csv`, `solution.csv`, a submission
+    """Draw a catalogue into the empty `folder`: photos, `train.csv`, `boxes.csv` of the labelled ones, `solution.csv`, a submission
     and, as `duplicates.csv` (`Image,original,kind`), which photos are copies of which."""
     entries = compose(sizes, seed)
     for part in ("train", "test"):
@@ -69,7 +69,9 @@ def draw_catalogue(folder: Path, sizes: Sample, seed: int) -> None:
     write_csv(test.assign(Id=" ".join([NEW_WHALE, *commonest])), folder / "sample_submission.csv")
     copies = [(copy.image, of.image, copy.copy) for of, copy in itertools.pairwise(entries) if copy.copy]
     write_csv(pd.DataFrame(sorted(copies), columns=["Image", "original", "kind"]), folder / "duplicates.csv")
-    corners = [(image, *box) for image, box in sorted(boxes.items())]
+    # as in real catalogues, nobody has boxed the queries: the pipeline has to find their flukes
+    labelled = set(train["Image"])
+    corners = [(image, *box) for image, box in sorted(boxes.items()) if image in labelled]
     write_csv(pd.DataFrame(corners, columns=["Image", "x0", "y0", "x1", "y1"]), folder / "boxes.csv")
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from pydantic import Field, ValidationError, model_validator
 
 from whaleid.catalog.checks import FORMULA, is_file, unwritable
-from whaleid.config import Dedup, Pack, Probability, Section, Variant
+from whaleid.config import Dedup, Embedding, Pack, Probability, Section
 from whaleid.core import arrays
 from whaleid.core.errors import WhaleidError
 from whaleid.core.files import read_csv, write_csv
@@ -26,13 +26,6 @@ from whaleid.identification.networks import KINDS, Features
 ABOUT = "bundle.json"
 PHOTOS, THUMBNAILS, PICTURES, BOXES = "photos.csv", "thumbnails.npy", "pictures.npz", "boxes.pt"
 COLUMNS = ["Image", "Id", "sha256", "width", "height", "compared"]
-
-
-class View(Section):
-    """How a network looks at photos."""
-
-    zoom: Annotated[float, *Variant.model_fields["zoom"].metadata]
-    tilt: Annotated[float, *Variant.model_fields["tilt"].metadata]
 
 
 Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
@@ -78,7 +71,7 @@ class About(Section):
     dedup: Dedup
     pack: Pack
     # by name; a network's files are called by the last part of it
-    networks: Annotated[dict[Network, View], Field(min_length=1)]
+    networks: Annotated[dict[Network, Embedding], Field(min_length=1)]
     figures: dict[str, float]  # of `calibrated_by` at this threshold, as in `paths.metrics`
     validation: str  # a digest of the photos that they were measured on
     files: dict[str, str] = Field(default_factory=dict)  # the SHA-256 of each, by name

@@ -22,7 +22,6 @@ from whaleid.core.labels import NEW_WHALE, Score
 from whaleid.core.parallel import cores
 from whaleid.detection import network as box_network
 from whaleid.detection.learning import CERTAIN, aspects, found_on
-from whaleid.detection.network import SQUARE
 from whaleid.duplicates import duplicates
 from whaleid.identification import similarity
 from whaleid.identification.decision import from_json
@@ -260,8 +259,8 @@ class Recogniser:
         """Return where the fluke lies on each of `photos`, and whether it is to be turned."""
         if self._boxes is None or not photos:
             return [Source(Path(), None, None)] * len(photos)
-        whole = Source(Path(), WHOLE, None)
-        squares = self._pool.map(lambda photo: packed(photo.convert("L"), whole, SQUARE, SQUARE, 0.0, True), photos)
+        whole, size = Source(Path(), WHOLE, None), self._boxes.size
+        squares = self._pool.map(lambda photo: packed(photo.convert("L"), whole, size, size, 0.0, True), photos)
         taken = torch.from_numpy(np.stack(list(squares))).to(self._device)
         with self._computing:
             found = found_on(self._boxes, taken).cpu().numpy()

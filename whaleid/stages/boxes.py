@@ -67,14 +67,11 @@ def run(params: Params) -> Record:
     files.write_csv(flukes.reset_index(), paths.FLUKES)
     with files.replacing(paths.BOX_NETWORK) as temporary:
         temporary.write_bytes(network)
-    files.write_json(figures, paths.BOX_METRICS)
     root = Path(params.data.root)
-    for path, sheet in (
-        (paths.BOX_SHEET, _sheet(photos, given, checked, root, params.seed)),
-        (paths.TURNED_SHEET, _turned_sheet(photos, flukes["aspect"], turned[:SHOWN], root)),
-    ):
-        with files.replacing(path) as temporary:
-            sheet.save(temporary)
+    with files.replacing_folder(paths.BOX_REPORT) as folder:
+        files.write_json(figures, folder / "figures.json")
+        _sheet(photos, given, checked, root, params.seed).save(folder / "sheet.png")
+        _turned_sheet(photos, flukes["aspect"], turned[:SHOWN], root).save(folder / "turned.png")
     if len(checked):
         print(
             f"boxes: {len(added):,} found; on {len(checked):,} validation photos, intersection over union is "
@@ -84,9 +81,9 @@ def run(params: Params) -> Record:
     if params.pack.turn and len(found):
         print(f"boxes: {len(turned):,} of {len(photos):,} photos are upside down and will be turned")
     return Record(
-        params={"seed": params.seed, "crop": params.pack.crop, "turn": params.pack.turn},
+        params={"seed": params.seed, "crop": params.pack.crop, "turn": params.pack.turn, **params.boxes.model_dump()},
         metrics=figures,
-        artifacts=[paths.BOX_SHEET, paths.TURNED_SHEET],
+        artifacts=[paths.BOX_REPORT],
         inputs=[paths.BOXES, paths.SPLIT],
         outputs=[paths.FLUKES, paths.BOX_NETWORK],
     )
@@ -114,7 +111,7 @@ def _learn(
     import torch
 
     from whaleid.detection import learning
-    from whaleid.detection.network import SQUARE, BoxNetwork, to_checkpoint
+    from whaleid.detection.network import BoxNetwork, to_checkpoint
     from whaleid.model import checkpoint
     from whaleid.training.device import pick_device
 
@@ -123,11 +120,13 @@ def _learn(
     pretrained, _ = checkpoint.from_checkpoint(checkpoint.loads(start.read_bytes(), str(start)), str(start))
     own = photos["width"] / photos["height"]
     squeezed = not np.allclose(learnt["aspect"], own[learnt.index], rtol=ROUNDING, atol=0)
-    network, device = BoxNetwork(pretrained.backbone, params.pack.turn, squeezed), pick_device()
+    network, device = BoxNetwork(pretrained.backbone, params.boxes.size, params.pack.turn, squeezed), pick_device()
     seen = photos.loc[learnt.index.union(sought)]
-    squares = _squares(Path(params.data.root), seen, SQUARE)
+    squares = _squares(Path(params.data.root), seen, params.boxes.size)
     targets = np.column_stack([learnt[SIDES], np.log(learnt["aspect"])]).astype(np.float32)
-    learning.learn(network, squares[seen.index.get_indexer(learnt.index)], targets, params.seed, device)
+    learning.learn(
+        network, squares[seen.index.get_indexer(learnt.index)], targets, params.boxes.steps, params.seed, device
+    )
     sides, upside_down = learning.find(network, squares[seen.index.get_indexer(sought)], device)
 
     found = pd.DataFrame(sides[:, :4], columns=SIDES, index=sought, dtype=float)

@@ -11,10 +11,9 @@ import numpy as np
 
 from whaleid.core import files, paths
 from whaleid.identification import measuring, validation
-from whaleid.identification.parts import clusters
 from whaleid.images.thumbnails import thumbs
 from whaleid.serving import contents
-from whaleid.serving.contents import About, Bundle, View
+from whaleid.serving.contents import About, Bundle
 from whaleid.stages import features
 
 if TYPE_CHECKING:
@@ -24,38 +23,40 @@ WIDTH = 240
 """Pixels of a picture: wide enough for the eye to compare flukes."""
 
 
-def run(params: Params, variant: str) -> None:
-    """Write the bundle of `variant`, which has a network or several, with the threshold found on validation.
+def run(params: Params, prediction: str) -> None:
+    """Write the bundle of `prediction`, which has a network or several, with the threshold found on validation.
 
     The key `threshold` of the parameters has no part in it: who identifies photos may set another.
     """
-    write(params, variant, paths.bundle(variant))
+    write(params, prediction, paths.bundle(prediction))
 
 
-def write(params: Params, variant: str, target: Path, threshold: float | None = None) -> None:
-    """Write the bundle of `variant` to the folder `target`, with `threshold` in place of the one that was found.
+def write(params: Params, prediction: str, target: Path, threshold: float | None = None) -> None:
+    """Write the bundle of `prediction` to the folder `target`, with `threshold` in place of the one that was found.
 
     Raises:
         InputProblems: photos can no longer be read, or have no embedding.
     """
-    calibrated_by = paths.ENSEMBLE if variant == paths.FINAL else variant
-    catalog, split, groups, leaks = (
-        files.read_csv(path) for path in (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS)
-    )
+    calibrated_by = params.calibration_of(prediction)
+    # a prediction that is calibrated by another one takes its weights network by network
+    called = params.predictions[calibrated_by].networks
+    networks = dict(zip(called, params.predictions[prediction].networks, strict=True))
+    catalog, split = files.read_csv(paths.CATALOG), files.read_csv(paths.SPLIT)
     thumbnails = np.load(paths.THUMBNAILS)
     labelled = catalog[catalog["part"] == "train"].sort_values(["Id", "Image"])
     compared = validation.gallery(split, held_out=True)["Image"]
     photos = labelled.assign(compared=labelled["Image"].isin(compared).astype(int))
-    networks = params.networks_of(variant)
-    views = {name: params.settings_of(name) for name in networks}
-    decision = json.loads(paths.calibration(calibrated_by).read_text(encoding="utf-8"))
-    answers = files.read_csv(paths.validation(calibrated_by))
+    ranking = paths.ranking(calibrated_by)
+    decision, standing = (
+        json.loads((ranking / name).read_text(encoding="utf-8")) for name in (paths.DECISION, paths.STANDING)
+    )
+    answers = files.read_csv(ranking / paths.VALIDATION)
     limit = decision["threshold_auto"] if threshold is None else threshold
     decisions = measuring.at_threshold(answers, limit, by_part=threshold is None)
-    shares = params.split.unknown_share, validation.duplicate_share(leaks, catalog)
-    figures = measuring.measured(decisions, clusters(answers, groups), shares)
+    shares = standing["unknown_share"], standing["duplicate_share"]
+    figures = standing | measuring.measured(decisions, answers["cluster"].to_numpy(), shares)
     about = About(
-        variant=variant,
+        variant=prediction,
         timm=params.backbone.name.startswith("timm/"),
         calibrated_by=calibrated_by,
         threshold=limit,
@@ -63,7 +64,7 @@ def write(params: Params, variant: str, target: Path, threshold: float | None = 
         neighbours=params.neighbours,
         dedup=params.dedup,
         pack=params.pack,
-        networks={name: View(zoom=view.zoom, tilt=view.tilt) for name, view in views.items()},
+        networks={name: params.variants[variant].embed for name, variant in networks.items()},
         validation=hashlib.sha256(paths.SPLIT.read_bytes() + repr(shares).encode()).hexdigest(),
         figures={key: round(value, 6) for key, value in figures.items() if not np.isnan(value)},
     )
@@ -72,7 +73,7 @@ def write(params: Params, variant: str, target: Path, threshold: float | None = 
         photos.reset_index(drop=True),
         thumbnails[labelled.index],
         features.load(networks, compared).features,
-        {name: paths.checkpoint(name).read_bytes() for name in networks},
+        {name: paths.checkpoint(variant).read_bytes() for name, variant in networks.items()},
         paths.BOX_NETWORK.read_bytes(),
     )
     root = Path(params.data.root) / "train"

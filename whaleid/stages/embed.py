@@ -42,7 +42,7 @@ def _run(params: Params, variant: str, device: torch.device, world: World) -> Re
     network, description = checkpoint.from_checkpoint(checkpoint.loads(content, str(path)), str(path))
     photos = packed.load()
     description.check_photos(photos.shape, str(path))
-    settings = params.settings_of(variant)
+    settings = params.variants[variant].embed
     shown = [settings.zoom, settings.tilt, photos.images]
     world.agree(hashlib.sha256(content + repr(shown).encode()).hexdigest())
     everything = np.arange(len(photos.images))

@@ -29,15 +29,11 @@ from whaleid.training.showing import Photos
 if TYPE_CHECKING:
     from whaleid.config import Params
 
-LATER = ("zoom", "tilt", "scores")
-"""Settings of a variant that play no part before its network is trained."""
-
 
 def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     """Train a variant and write its checkpoint and its history; go on where the same training was killed.
 
-    `final/VARIANT` is the variant learning once more, from validation's photos as well: it starts from its own hidden
-    layers. Of several processes that torchrun started, all train and the first one writes.
+    Of several processes that torchrun started, all train and the first one writes.
 
     Raises:
         WhaleidError: the photos are too few for the variant, its `init` cannot be used, or of several processes one
@@ -49,22 +45,17 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
 
 
 def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device, world: World) -> Record:
-    settings = params.settings_of(variant)
-    named = variant.removeprefix(f"{paths.FINAL}/")
-    final = named != variant
-    if final:
-        settings = settings.model_copy(update={"epochs": params.final.epochs})
+    settings, init = params.variants[variant].train, params.variants[variant].init
     split = files.read_csv(paths.SPLIT)
     fresh = split[split["role"] != "duplicate"]
-    held = (fresh["part"] == "validation") & (not final)
-    chosen = sampler.select(fresh[~held], named, settings)
+    held_out = (fresh["part"] == "validation") & (params.variants[variant].learn == "train")
+    chosen = sampler.select(fresh[~held_out], variant, settings)
     classes = tuple(sorted(chosen["Id"].unique()))
     photos = packed.load()
-    check_on = fresh[held & fresh["Id"].isin(classes)]
+    check_on = fresh[held_out & fresh["Id"].isin(classes)]
     learn, check = (_photos(photos, frame, classes) for frame in (chosen, check_on))
 
     torch.manual_seed(params.seed)
-    init = named if final else settings.init
     start = paths.checkpoint(init)
     begun = start.read_bytes()
     network, before = checkpoint.from_checkpoint(checkpoint.loads(begun, str(start)), str(start))
@@ -78,7 +69,7 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
         flush=True,
     )
     # of this very training: other photos, parameters or code would not lead where it was going
-    asked = settings.model_dump(exclude={"init", *LATER})
+    asked = settings.model_dump()
     machine = [device.type, speed.wanted(device), world.same_norms, torch.__version__, losses_version]
     facts = repr([asked, params.seed, machine, photos.images])
     mark = _mark(facts, photos.array, begun, _csv(chosen), _csv(check_on), *_sources())
@@ -106,8 +97,10 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
     )
     return Record(
         params={
-            **settings.model_dump(exclude={"init", "loss", *LATER}),
+            "variant": variant,
             "init": init,
+            "learn": params.variants[variant].learn,
+            **settings.model_dump(exclude={"loss"}),
             **{f"loss.{key}": value for key, value in settings.loss.model_dump().items()},
             "backbone": network.backbone.name,
             "seed": params.seed,
@@ -117,6 +110,7 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
             "classes": len(classes),
             "train_photos": len(chosen),
         },
+        metrics={"seconds": sum(epoch.speed["epoch_seconds"] for epoch in epochs)},
         artifacts=[paths.history(variant)],
         inputs=[start, paths.SPLIT],
         outputs=[paths.checkpoint(variant)],

@@ -26,7 +26,7 @@ from whaleid.training.sampler import batches, deal, steps, views
 from whaleid.training.showing import Photos, Show
 
 if TYPE_CHECKING:
-    from whaleid.config import Variant
+    from whaleid.config import Training
     from whaleid.core.record import LogEpoch
 
 RISE = 0.21
@@ -45,9 +45,9 @@ FULL_MARGIN = 0.5
 class Epoch:
     """The figures of one epoch: those of learning are the same on every run, those of speed are the machine's."""
 
-    learning: dict[str, float]  # loss (nats), accuracy, validation_loss, validation_accuracy, rate
-    # photos_per_second; network_share of the time, the rest is waiting for photos and changing them (on a GPU, which
-    # works meanwhile, a lower bound)
+    learning: dict[str, float]  # loss (nats), accuracy, validation_loss, validation_accuracy, lr
+    # epoch_seconds; photos_per_second; network_share of the time, the rest is waiting for photos and changing them (on
+    # a GPU, which works meanwhile, a lower bound)
     speed: dict[str, float]
 
 
@@ -69,18 +69,18 @@ class _State:
     epochs: list[Epoch]
 
     @classmethod
-    def new(cls, network: Network, settings: Variant, total: int) -> _State:
+    def new(cls, network: Network, settings: Training, total: int) -> _State:
         # decay pulls weights towards zero; the shifts and scales of normalisation layers are not to be pulled
         hidden = [weight for weight in network.hidden.parameters() if weight.requires_grad]
         optimiser = torch.optim.AdamW(
             [
-                {"params": [weight for weight in hidden if weight.ndim > 1], "weight_decay": settings.decay},
+                {"params": [weight for weight in hidden if weight.ndim > 1], "weight_decay": settings.weight_decay},
                 {"params": [weight for weight in hidden if weight.ndim <= 1], "weight_decay": 0.0},
-                {"params": [network.last.weight], "weight_decay": settings.decay},
+                {"params": [network.last.weight], "weight_decay": settings.weight_decay},
             ],
             fused=True,  # one pass over the weights: a quarter of the time
         )
-        rates = [settings.rate, settings.rate, settings.rate * LAST]
+        rates = [settings.lr, settings.lr, settings.lr * LAST]
         cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=total, pct_start=RISE)
         return cls(network, optimiser, cycle, [])
 
@@ -101,7 +101,7 @@ def train(
     packed: npt.NDArray[np.uint8],
     learn: Photos,
     check: Photos,
-    settings: Variant,
+    settings: Training,
     seed: int,
     device: torch.device,
     log_epoch: LogEpoch,
@@ -140,15 +140,15 @@ def train(
     classified = settings.loss.kind != "triplet"  # which has no classes before it has ended
     network.last.requires_grad_(classified)
     loss_of = build(settings.loss, network.last)
-    shown = views(learn.classes, settings.min_views, settings.per_whale, np.random.default_rng(seed)).size
-    rows_a_batch = settings.batch // settings.per_whale
+    shown = views(learn.classes, settings.oversample, settings.per_whale, np.random.default_rng(seed)).size
+    rows_a_batch = settings.batch_size // settings.per_whale
     an_epoch = steps(shown // settings.per_whale, rows_a_batch)
     total = settings.epochs * an_epoch
     smallest = shown // settings.per_whale // an_epoch * settings.per_whale
     if smallest < (needed := world.size if world.same_norms else 2 * world.size):
         raise WhaleidError(
             f"{world.size} processes need {needed} photos in a batch, but there are batches of {smallest}: start fewer "
-            "processes, or raise `batch`."
+            "processes, or raise `batch_size`."
         )
     state = _State.new(network, settings, total)
     optimiser, cycle = state.optimiser, state.cycle
@@ -169,7 +169,7 @@ def train(
     folding = Folding(network.backbone.body, network.backbone.norms(still))
     speed = speeds.Speed()
     if speeds.wanted(device) and known is None:
-        own = world.part(settings.batch)
+        own = world.part(settings.batch_size)
         some = np.resize(learn.rows, max(2, own.stop - own.start))  # of one photo, norms could say nothing
         with folding.folded():
             network.train()
@@ -182,14 +182,14 @@ def train(
         seen = speeds.compiled(seen)
     for number in range(len(state.epochs) + 1, settings.epochs + 1):
         order, draws = _generators(seed, number, world.rank)
-        rows = views(learn.classes, settings.min_views, settings.per_whale, order)
+        rows = views(learn.classes, settings.oversample, settings.per_whale, order)
         if settings.per_whale == 1:
             chosen = batches(rows, rows_a_batch, order)
         else:
             chosen = deal(rows, learn.classes, rows_a_batch, order)
         sights = show.photos(packed, chosen, draws) if known is None else show.embeddings(known, chosen, draws)
         loss_sum, right = torch.zeros(2, device=device).unbind()
-        rate = float(cycle.get_last_lr()[0])
+        lr = float(cycle.get_last_lr()[0])
         network.train()
         waited, started = 0.0, time.perf_counter()
         with folding.folded():
@@ -210,17 +210,21 @@ def train(
                 loss_sum += loss.detach() * len(columns)
                 ended = time.perf_counter()
         world.level(network)
-        learning: dict[str, float] = {"rate": rate, "loss": loss_sum.item() / shown}
+        learning: dict[str, float] = {"lr": lr, "loss": loss_sum.item() / shown}
         if classified:
             learning["accuracy"] = right.item() / shown
         seconds = time.perf_counter() - started
-        figures = {"photos_per_second": shown / seconds, "network_share": 1 - waited / seconds}
+        figures = {
+            "epoch_seconds": seconds,
+            "photos_per_second": shown / seconds,
+            "network_share": 1 - waited / seconds,
+        }
         if classified and len(check.rows):
             now = embed(network, packed, check.rows, device, False, world=world)[0] if checked is None else checked
             learning |= _check(network, now, check, settings)
         state.epochs.append(Epoch(learning, figures))
         log_epoch(number, learning | figures)
-        said = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in learning.items() if name != "rate")
+        said = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in learning.items() if name != "lr")
         print(f"epoch {number} of {settings.epochs}: {said}, {shown / seconds:.0f} photos/s", flush=True)
         if number < settings.epochs:
             memory.keep(state.kept())
@@ -240,7 +244,9 @@ def _generators(seed: int, epoch: int, rank: int) -> tuple[np.random.Generator, 
     return np.random.default_rng(order), torch.Generator().manual_seed(int(draws.generate_state(1, np.uint64)[0] >> 1))
 
 
-def _check(network: Network, embeddings: npt.NDArray[np.float32], check: Photos, settings: Variant) -> dict[str, float]:
+def _check(
+    network: Network, embeddings: npt.NDArray[np.float32], check: Photos, settings: Training
+) -> dict[str, float]:
     device = network.last.weight.device
     with torch.no_grad():
         cosines = network.last(torch.from_numpy(embeddings).to(device))

@@ -12,10 +12,10 @@ from whaleid.core.errors import WhaleidError
 from whaleid.core.labels import NEW_WHALE
 
 if TYPE_CHECKING:
-    from whaleid.config import Variant
+    from whaleid.config import Training
 
 
-def select(labelled: pd.DataFrame, variant: str, settings: Variant) -> pd.DataFrame:
+def select(labelled: pd.DataFrame, variant: str, settings: Training) -> pd.DataFrame:
     """Choose the training photos of a variant.
 
     Args:
@@ -42,7 +42,7 @@ def select(labelled: pd.DataFrame, variant: str, settings: Variant) -> pd.DataFr
         order = sorted(photos.index, key=lambda whale: (-photos[whale], whale))
         if len(order) < settings.whales:
             raise WhaleidError(
-                f"variants.{variant}.whales asks for {settings.whales} whales, but only {len(order)} have "
+                f"variants.{variant}.train.whales asks for {settings.whales} whales, but only {len(order)} have "
                 f"{settings.min_photos} or more photos to train on: ask for at most {len(order)}, or for all."
             )
         whales = whales[whales["Id"].isin(order[: settings.whales])]
@@ -54,36 +54,36 @@ def select(labelled: pd.DataFrame, variant: str, settings: Variant) -> pd.DataFr
         raise WhaleidError(f"variants.{variant} has {len(counts)} classes to tell apart: it needs two or more.")
     if settings.loss.kind == "triplet" and counts.max() < 2:
         raise WhaleidError(
-            f"variants.{variant}.loss: triplet compares two photos of a whale, but each of {len(counts):,} whales has "
-            "one to train on. Take another loss, or add photos."
+            f"variants.{variant}.train.loss: triplet compares two photos of a whale, but each of {len(counts):,} "
+            "whales has one to train on. Take another loss, or add photos."
         )
-    if settings.per_whale > 1 and len(counts) < settings.batch // settings.per_whale:
+    if settings.per_whale > 1 and len(counts) < settings.batch_size // settings.per_whale:
         raise WhaleidError(
-            f"variants.{variant}: a batch of {settings.batch} with {settings.per_whale} photos together needs "
-            f"{settings.batch // settings.per_whale} whales, but there are {len(counts)} to train on. Set "
-            f"variants.{variant}.batch to {len(counts) * settings.per_whale} at most, or raise per_whale."
+            f"variants.{variant}: a batch of {settings.batch_size} with {settings.per_whale} photos together needs "
+            f"{settings.batch_size // settings.per_whale} whales, but there are {len(counts)} to train on. Set "
+            f"variants.{variant}.train.batch_size to {len(counts) * settings.per_whale} at most, or raise per_whale."
         )
     return chosen.sort_values("Image", ignore_index=True)
 
 
 def views(
-    classes: npt.NDArray[np.int64], min_views: int, per_whale: int, generator: np.random.Generator
+    classes: npt.NDArray[np.int64], oversample: int, per_whale: int, generator: np.random.Generator
 ) -> npt.NDArray[np.int64]:
     """Return what an epoch shows, (R, K) indices of photos: K photos of one class in each of R rows, by class.
 
-    Every photo is shown. A class with fewer than `min_views` photos, or whose photos fill no whole rows, repeats some:
+    Every photo is shown. A class with fewer than `oversample` photos, or whose photos fill no whole rows, repeats some:
     each as often as the next, give or take one.
 
     Args:
         classes: (N,) of the photos.
-        min_views: views of a class, at least.
+        oversample: views of a class, at least.
         per_whale: K.
         generator: draws which photos are together and which are repeated.
     """
     order = generator.permutation(len(classes))
     order = order[np.argsort(classes[order], kind="stable")]  # by class, in random order within each
     _, starts, counts = np.unique(classes[order], return_index=True, return_counts=True)
-    wanted = np.maximum(counts, min_views)
+    wanted = np.maximum(counts, oversample)
     wanted += -wanted % per_whale
     # the photos of each class, again from the first after the last
     within = np.arange(wanted.sum()) - np.repeat(wanted.cumsum() - wanted, wanted)

@@ -17,7 +17,7 @@ from whaleid.training.distributed import World
 from whaleid.training.loading import fetched
 
 if TYPE_CHECKING:
-    from whaleid.config import Variant
+    from whaleid.config import Training
 
 Batches = Sequence[npt.NDArray[np.int64]]
 """(P, K) each: of P classes, K photos of what is learnt."""
@@ -36,7 +36,7 @@ class Show:
     """What batches are made from."""
 
     learn: Photos
-    settings: Variant
+    settings: Training
     columns: int  # of the last layer: where a mirrored fluke is another whale, twice as many as classes
     device: torch.device
     world: World
