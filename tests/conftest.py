@@ -1,8 +1,8 @@
 """What several test files need: a project folder of their own, with the real parameters at a sliver's size."""
 
+import copy
 import importlib
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -26,26 +26,24 @@ if TYPE_CHECKING:
 starting.shorten_spins()
 ROOT = Path(__file__).parents[1]
 SLIVER = {
-    "final": {"epochs": 2},
     "sample": {"frequent": 6, "occasional": 4, "single": 6, "new_whale": 8, "queries": 30},
+    "boxes": {"size": 32, "steps": 30},
     "pack": {"width": 48, "height": 24},
     "backbone": {"embedding": 32},
     "variants": {
-        "toy": {"whales": 4, "epochs": 2, "batch": 16},
-        "full": {"epochs": 2, "batch": 16},
-        "threshold": {"epochs": 1, "batch": 16},
-        "margin": {"epochs": 2, "batch": 16},
-        "pairs": {"epochs": 2, "batch": 16},
+        "toy": {"train": {"whales": 4, "epochs": 2, "batch_size": 16}},
+        "full": {"train": {"epochs": 2, "batch_size": 16}},
+        "threshold": {"train": {"epochs": 1, "batch_size": 16}},
+        "margin": {"train": {"epochs": 2, "batch_size": 16}},
+        "final": {"train": {"epochs": 2, "batch_size": 16}},
     },
 }
 """What makes the default pipeline small enough for a test: all of it runs, on few photos."""
-STEPS = 60
-"""In which the network that finds flukes learns here; it takes a minute or two for its own."""
 
 
 def change(document: dict[str, object], changes: dict[str, object]) -> None:
     for key, value in changes.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key in document:
             section = document[key]
             assert isinstance(section, dict)
             change(section, value)
@@ -58,8 +56,28 @@ def write_params(folder: Path, changes: dict[str, object]) -> None:
     yaml = YAML()
     document = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     change(document, SLIVER)
-    change(document, changes)
+    change(document, copy.deepcopy(changes))
     yaml.dump(document, folder / "params.yaml")
+
+
+def ensemble(**train: object) -> dict[str, object]:
+    """Return what makes an ensemble of `margin` and `pairs`, and a `final` one of both: as the preset `real` has it."""
+    yaml = YAML(typ="safe")
+    margin = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))["variants"]["margin"]
+    margin["train"] |= {"batch_size": 16, **train}
+    pairs = {**margin, "train": {**margin["train"], "min_photos": 2}}
+    return {
+        "variants": {
+            "margin": {**margin, "init": "backbone"},
+            "pairs": {**pairs, "init": "backbone"},
+            "final": {**margin, "init": "margin", "learn": "all"},
+            "final_pairs": {**pairs, "init": "pairs", "learn": "all"},
+        },
+        "predictions": {
+            "ensemble": {"networks": ["margin", "pairs"]},
+            "final": {"networks": ["final", "final_pairs"], "calibrated_by": "ensemble"},
+        },
+    }
 
 
 def runs(folder: Path) -> "list[Run]":
@@ -107,36 +125,35 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_trained(folder: Path) -> None:
-    """Run all that `final` needs in `folder`, on a sliver of which every photo has a box."""
-    from whaleid.core import paths
-    from whaleid.detection import learning
-
+    """Run all that `final`, of two networks, needs in `folder`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        patch.setattr(learning, "STEPS", STEPS)
-        learnt = {"init": "backbone", "epochs": 3}
         sample = {"frequent": 6, "occasional": 8, "single": 20, "new_whale": 20, "queries": 30}
-        write_params(Path(), {"sample": sample, "variants": {"margin": learnt, "pairs": learnt}})
+        write_params(Path(), {"sample": sample, "boxes": {"size": 64, "steps": 60}, **ensemble(epochs=3)})
         params = load(Path("params.yaml"))
         for name in ("sample", "catalog", "dedup", "split", "backbone", "boxes", "pack"):
             stage(name, params)
-        for name in params.ensemble:
-            stage("train", params, name, lambda epoch, figures: None)
-            stage("embed", params, name)
-        stage("calibrate", params, paths.ENSEMBLE)
-        stage("predict", params, paths.ENSEMBLE)
-        for name in params.networks_of(paths.FINAL):
-            stage("train", params, name, lambda epoch, figures: None)
-            stage("embed", params, name)
-        stage("predict", params, paths.FINAL)
-        stage("bundle", params, paths.FINAL)
+        for name in ("margin", "pairs", "final", "final_pairs"):
+            run_variant(params, name)
+        only = {name: params.predictions[name] for name in ("ensemble", "final")}
+        params = params.model_copy(update={"predictions": only})
+        stage("rank", params)
+        stage("predict", params)
+        stage("bundle", params, "final")
+
+
+def run_variant(params: Params, name: str) -> None:
+    """Train and calibrate a variant here, in this process."""
+    stage("train", params, name, lambda epoch, figures: None)
+    stage("embed", params, name)
+    stage("calibrate", params, name)
 
 
 def stage(name: str, *arguments: object) -> "Record | None":
     """Run a stage here, in this process."""
-    found: Record | None = importlib.import_module(f"whaleid.stages.{name}").run(*arguments)
-    return found
+    record: Record | None = importlib.import_module(f"whaleid.stages.{name}").run(*arguments)
+    return record
 
 
 @pytest.fixture(scope="session")
@@ -149,18 +166,23 @@ def real_data() -> Path:
 
 
 def copy_project(destination: Path) -> None:
-    """Copy what a commit holds: the code, the pipeline and its parameters; flukes are learnt in few steps."""
+    """Copy what a commit holds: the code, the pipeline and its parameters."""
     (destination / ".dvc").mkdir()
-    for name in ("whaleid", "dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
+    for name in (
+        "whaleid",
+        "dvc.yaml",
+        "params.yaml",
+        ".gitignore",
+        ".dvcignore",
+        ".dvc/config",
+        ".dvc/.gitignore",
+        ".dvc/plots",
+    ):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, destination / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, destination / name)
-    code = destination / "whaleid/detection/learning.py"
-    text, found = re.subn(r"^STEPS = \d+$", f"STEPS = {STEPS}", code.read_text(encoding="utf-8"), flags=re.M)
-    assert found == 1, code  # else every test that runs the stage takes minutes, and nobody notices
-    code.write_text(text, encoding="utf-8")
 
 
 def make_repository(folder: Path) -> None:

@@ -47,12 +47,12 @@ DIFFERENT = {
     "embeddings of whole crops": {"variants.margin.zoom": 1.0},
     "embeddings averaged over a turn of 4° to either side": {"variants.margin.tilt": 4.0},
 }
-"""What `config.yaml` holds otherwise than after `whaleid preset real`, besides the epochs."""
+"""What `params.yaml` holds otherwise than after `whaleid preset real`, besides the epochs."""
 
 
 @pytest.fixture
 def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return `config.yaml` for real photos, in a folder of its own."""
+    """Return `params.yaml` for real photos, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     Path("whales").mkdir()
     shutil.copy(ROOT / "params.yaml", "params.yaml")

@@ -1,4 +1,4 @@
-"""`config.yaml` is right, or one error names all that is wrong."""
+"""`params.yaml` is right, or one error names all that is wrong."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -616,7 +616,7 @@ def import_(
 
 @app.command(rich_help_panel="For people")
 def check() -> None:
-    """Check config.yaml: its keys, types and ranges, and that every variant starts somewhere."""
+    """Check params.yaml: its keys, types and ranges, and that every variant starts somewhere."""
     from whaleid import config
     from whaleid.core import paths
 
@@ -628,13 +628,13 @@ def check() -> None:
 def explain(
     key: Annotated[
         str | None,
-        typer.Argument(help="A key of config.yaml or a part of it, such as threshold, pack, variants.margin.rate."),
+        typer.Argument(help="A key of params.yaml or a part of it, such as threshold, pack, variants.margin.train.lr."),
     ] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print docs/parameters.md: every key, in tables.")
     ] = False,
 ) -> None:
-    """Tell what a key of config.yaml means, its unit and range, its value now and what presets set; or all keys."""
+    """Tell what a key of params.yaml means, its unit and range, its value now and what presets set; or all keys."""
     from rich.console import Console
 
     from whaleid import config
@@ -644,14 +644,14 @@ def explain(
 
     if key and markdown:
         raise typer.BadParameter("prints every key: leave KEY out.", param_hint="--markdown")
-    known = presets.known()
+    known = {name: config.leaves(of) for name, of in presets.known().items()}
     # also where the file has wrong values, which is when one asks
     now = config.leaves(config.read(paths.PARAMS)) if paths.PARAMS.exists() else {}
-    variants = room.variants(now) or room.variants(known["sample"])
+    names = room.names(now or known["sample"])
     if markdown:
-        print(room.markdown(now, known, variants), end="")
+        print(room.markdown(now, known, names), end="")
         return
-    found = room.find(key, variants)
+    found = room.find(key, names)
     if len(found) == 1:
         print(room.block(*found[0], now, known))
     else:
@@ -671,7 +671,7 @@ def preset(
         float | None, typer.Option(help="Of the queries that are no duplicates, how many are of no known whale.")
     ] = None,
 ) -> None:
-    """Set config.yaml for drawn flukes or for real photos, and print each key that changes."""
+    """Set params.yaml for drawn flukes or for real photos, and print each key that changes."""
     from whaleid import preset as room
     from whaleid.core import paths
 

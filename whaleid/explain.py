@@ -12,16 +12,18 @@ from rich.table import Table
 from whaleid.config import Params
 from whaleid.core.errors import WhaleidError
 
-VARIANT = "VARIANT"
-"""What stands for a variant's name in a key."""
+NAMED = {"variants": "VARIANT", "predictions": "PREDICTION"}
+"""The sections that users name the entries of, and what stands for such a name in a key."""
 WIDTH = 100
 """Of the lines that tell what one key means."""
 NUMBERS = {"integer": "whole number", "number": "number"}
 
 Values = Mapping[str, object]
-"""What a file sets, by key: `pack.width`, `variants.margin.rate`."""
-Found = Sequence[tuple["Key", list[str]]]
-"""Keys, each with the variants that are meant: none where it is no key of a variant's."""
+"""What a file sets, by key: `pack.width`, `variants.margin.train.lr`."""
+Names = Mapping[str, Sequence[str]]
+"""The names of the entries of each section of `NAMED`."""
+Found = Sequence[tuple["Key", Sequence[str]]]
+"""Keys, each with the names of the entries that are meant: none where it is in no section of `NAMED`."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class Key:
         """The part of the file that it stands in; empty at the top."""
         return self.name.partition(".")[0] if "." in self.name else ""
 
-    def of(self, variant: str) -> str:
-        """Return its name for one variant."""
-        return self.name.replace(f".{VARIANT}.", f".{variant}.")
+    def of(self, entry: str) -> str:
+        """Return its name for one entry of its section, such as one variant."""
+        return self.name.replace(f".{NAMED.get(self.section, '')}.", f".{entry}.")
 
 
 def every_key() -> list[Key]:
@@ -60,34 +62,39 @@ def sections() -> dict[str, str]:
     return said
 
 
-def variants(values: Values) -> list[str]:
-    """Return the variants that a file names."""
-    return list(dict.fromkeys(name.split(".")[1] for name in values if name.startswith("variants.")))
+def names(values: Values) -> dict[str, list[str]]:
+    """Return the names of the variants and predictions that a file has."""
+    return {
+        section: list(dict.fromkeys(name.split(".")[1] for name in values if name.startswith(f"{section}.")))
+        for section in NAMED
+    }
 
 
-def find(asked: str | None, variants: Sequence[str]) -> Found:
+def find(asked: str | None, names: Names) -> Found:
     """Return the key that `asked` names, or those of the section that it names; all for None.
 
-    A variant's keys may be asked of one (`variants.margin.rate`) or of all (`variants.rate`).
+    A variant's keys may be asked of one (`variants.margin.train.lr`) or of all (`variants.train.lr`).
 
     Raises:
         WhaleidError: there is no such key; near ones are named.
     """
     known = every_key()
-    name, meant = asked or "", list(variants)
-    if asked and asked.startswith("variants."):
-        first, _, rest = asked.removeprefix("variants.").partition(".")
-        if first in variants:
-            name, meant = f"variants.{VARIANT}.{rest}".rstrip("."), [first]
-        elif first != VARIANT:
-            name = f"variants.{VARIANT}.{asked.removeprefix('variants.')}"
+    name, meant = asked or "", dict(names)
+    section, _, inner = name.partition(".")
+    if section in NAMED and inner:
+        first, _, rest = inner.partition(".")
+        if first in names[section]:
+            name, meant[section] = f"{section}.{NAMED[section]}.{rest}".rstrip("."), [first]
+        elif first != NAMED[section]:
+            name = f"{section}.{NAMED[section]}.{inner}"
     found = [key for key in known if not name or f"{key.name}.".startswith(f"{name}.")]
     if asked is not None and not (asked and found):
-        near = _near(asked, [*sections(), *(name for key in known for name in (key.name, *map(key.of, variants)))])
+        every = [each for key in known for each in (key.name, *map(key.of, names.get(key.section, ())))]
+        near = _near(asked, [*sections(), *every])
         raise WhaleidError(
             f"params.yaml has no key {asked!r}{f'; did you mean {near}?' if near else '.'} `whaleid explain` shows all."
         )
-    return [(key, meant if key.section == "variants" else []) for key in found]
+    return [(key, meant.get(key.section, [])) for key in found]
 
 
 def shown(value: object) -> str:
@@ -121,7 +128,7 @@ def table(found: Found, now: Values, presets: Mapping[str, Values]) -> Table:
     return rows
 
 
-def markdown(now: Values, presets: Mapping[str, Values], variants: Sequence[str]) -> str:
+def markdown(now: Values, presets: Mapping[str, Values], names: Names) -> str:
     """Return docs/parameters.md: a table a section, and one of what the variants set."""
     about = {"": "", **sections()}
     lines = [
@@ -135,7 +142,7 @@ def markdown(now: Values, presets: Mapping[str, Values], variants: Sequence[str]
     for section, said in about.items():
         own = [key for key in every if key.section == section]
         lines += ["", f"## {section or 'At the top'}", "", *([said, ""] if said else [])]
-        with_values = section != "variants"
+        with_values = section not in NAMED
         head = ["key", "meaning", "takes", "unit", *(["value"] if with_values else [])]
         rows = [
             [f"`{key.name}`", key.meaning, key.takes, key.unit, *([_value(key.name, now, presets)] * with_values)]
@@ -143,8 +150,9 @@ def markdown(now: Values, presets: Mapping[str, Values], variants: Sequence[str]
         ]
         lines += _table(head, rows)
         if not with_values:
-            sets = [[f"`{key.name}`", *(_value(key.of(name), now, presets) for name in variants)] for key in own]
-            lines += ["", "What each variant sets:", "", *_table(["key", *variants], sets)]
+            entries = names[section]
+            sets = [[f"`{key.name}`", *(_value(key.of(name), now, presets) for name in entries)] for key in own]
+            lines += ["", f"What each of the {section} sets:", "", *_table(["key", *entries], sets)]
     return "\n".join(lines) + "\n"
 
 
@@ -182,11 +190,11 @@ def _keys(part: dict[str, Any], parts: dict[str, Any], prefix: str) -> Iterator[
     for name, field in part["properties"].items():
         inner, path = field, f"{prefix}{name}"
         if "additionalProperties" in field:
-            inner, path = field["additionalProperties"], f"{path}.{VARIANT}"
+            inner, path = field["additionalProperties"], f"{path}.{NAMED[name]}"
         if "$ref" in inner:
             yield from _keys(parts[inner["$ref"].rpartition("/")[2]], parts, f"{path}.")
         else:
-            kinds = field.get("anyOf", [field])
+            kinds = [kind for kind in field.get("anyOf", [field]) if kind.get("type") != "null"]
             units = [kind["unit"] for kind in kinds if "unit" in kind]
             yield Key(path, field.get("description", ""), ", or ".join(map(_takes, kinds)), *units)
 
@@ -198,9 +206,7 @@ def _takes(kind: dict[str, Any]) -> str:
     if "enum" in kind:
         return " or ".join([*filter(None, [", ".join(kind["enum"][:-1])]), kind["enum"][-1]])
     if kind["type"] == "array":
-        least, most = kind["minItems"], kind.get("maxItems")
-        of = kind["items"]
-        return f"list of {least if least == most else f'{least} or more'}: {', '.join(of.get('enum', ['text']))}"
+        return f"list of {kind.get('minItems', 0)} or more: {', '.join(kind['items'].get('enum', ['text']))}"
     if kind["type"] in NUMBERS:
         low = f"above {kind['exclusiveMinimum']}, up" if "exclusiveMinimum" in kind else f"from {kind['minimum']}"
         return f"{NUMBERS[kind['type']]} {low}" + (f" to {kind['maximum']}" if "maximum" in kind else "")

@@ -1,9 +1,10 @@
-"""Presets: one command sets `config.yaml` for drawn flukes or for real photos."""
+"""Presets: one command sets `params.yaml` for drawn flukes or for real photos."""
 
 from collections.abc import Mapping
 from importlib import resources
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -14,15 +15,18 @@ PATHS = ("data.root", "backbone.weights")
 """Keys that name a place: kept absolute where they lead out of the project, since experiments run in other folders."""
 
 
-def known() -> dict[str, dict[str, object]]:
-    """Return what each preset sets, by its name."""
+def known() -> dict[str, dict[str, Any]]:
+    """Return what each preset sets, by its name: a part of `params.yaml`."""
     here = sorted(resources.files("whaleid.presets").iterdir(), key=lambda file: file.name)
     texts = {file.name: file.read_text(encoding="utf-8") for file in here if file.name.endswith(".yaml")}
-    return {name.removesuffix(".yaml"): config.leaves(YAML(typ="safe").load(text)) for name, text in texts.items()}
+    # with the styles of the files, in which entries are added
+    return {name.removesuffix(".yaml"): YAML().load(text) for name, text in texts.items()}
 
 
 def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> list[str]:
     """Set the keys of preset `name` in `path`, then those `named`; keep every other key and all comments.
+
+    Variants and predictions of the preset that the file lacks are added, those that only other presets have removed.
 
     Returns:
         `key: old → new` for each key that changed. The file is written only if the result is valid.
@@ -36,27 +40,36 @@ def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> lis
     presets = known()
     if name not in presets:
         raise WhaleidError(f"There is no preset {name!r}; there are: {', '.join(presets)}.")
-    chosen = presets[name] | {key: value for key, value in named.items() if value is not None}
-    if "data.root" not in chosen:
+    chosen = presets[name]
+    values = config.leaves(chosen) | {key: value for key, value in named.items() if value is not None}
+    if "data.root" not in values:
         raise WhaleidError(f"Preset {name} needs the catalogue folder: whaleid preset {name} --root FOLDER")
     for key in PATHS:
-        chosen[key] = _place(key, str(chosen[key]))
+        values[key] = _place(key, str(values[key]))
     config.load(path)
     yaml = YAML()
     yaml.width = 200
     yaml.indent(mapping=2, sequence=4, offset=2)
     document = yaml.load(path.read_text(encoding="utf-8"))
     changes = []
-    for key, value in chosen.items():
+    for section in config.NAMED:
+        entries = document[section]
+        for other in {entry for preset in presets.values() for entry in preset[section]} - chosen[section].keys():
+            if other in entries:
+                changes.append(f"{section}.{other}: removed")
+                del entries[other]
+        for entry, settings in chosen[section].items():
+            if entry not in entries:
+                changes.append(f"{section}.{entry}: added")
+                entries.insert(len(entries) - 1, entry, settings)  # behind the last one, comments are of what follows
+    for key, value in values.items():
         *sections, last = key.split(".")
-        section = document
+        place = document
         for part in sections:
-            if part not in section:
-                raise WhaleidError(f"Preset {name} sets {key}, but {path} has no {part}: take it from git again.")
-            section = section[part]
-        if section[last] != value:
-            changes.append(f"{key}: {section[last]} → {value}")
-            section[last] = value
+            place = place[part]
+        if place[last] != value:
+            changes.append(f"{key}: {place[last]} → {value}")
+            place[last] = value
     written = StringIO()
     yaml.dump(document, written)
     config.check(YAML(typ="safe").load(written.getvalue()), path)

@@ -25,7 +25,7 @@ from uuid import uuid4
 
 from filelock import FileLock
 
-from whaleid import alive, starting
+from whaleid import alive, starting, views
 from whaleid.core import files, log, paths, ranks
 from whaleid.core.errors import WhaleidError
 from whaleid.core.record import Record, Summary
@@ -216,7 +216,7 @@ class MlflowRun(Run):
         now = time.time_ns() // 1_000_000
         self.client.log_batch(
             run,
-            [Metric(key, float(value), now, self.epoch) for key, value in metrics.items()],
+            [Metric(key, float(f"{value:.6g}"), now, self.epoch) for key, value in metrics.items()],
             [Param(key, str(value)) for key, value in params.items()],
             [RunTag(key, value) for key, value in tags.items()],
         )
@@ -350,20 +350,28 @@ def _experiment(client: MlflowClient, database: Path | None) -> str:
     """Return the id of the experiment, made if need be; a server decides where its artifacts go."""
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is None:
+    known = client.get_experiment_by_name(EXPERIMENT)
+    if known is None:
         try:
-            return str(client.create_experiment(EXPERIMENT, _artifacts(database) if database else None))
+            experiment = str(client.create_experiment(EXPERIMENT, _artifacts(database) if database else None))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             return _experiment(client, database)  # another host was faster
-    if found.lifecycle_stage == "deleted":
+    elif known.lifecycle_stage == "deleted":
         raise WhaleidError(
             f"The MLflow experiment {EXPERIMENT!r} was deleted. Bring it back with `mlflow experiments restore "
-            f"--experiment-id {found.experiment_id}`, or remove it for good with `mlflow gc`."
+            f"--experiment-id {known.experiment_id}`, or remove it for good with `mlflow gc`."
         )
-    return str(found.experiment_id)
+    else:
+        experiment = str(known.experiment_id)
+    # what a person has changed in MLflow's pages stays
+    present = known.tags if known else {}
+    missing = {key: value for key, value in views.tags().items() if key not in present}
+    for key, value in (missing | _described(present, views.description(experiment))).items():
+        if present.get(key) != value:
+            client.set_experiment_tag(experiment, key, value)
+    return experiment
 
 
 def _parent(client: MlflowClient, experiment: str, execution: Execution, process: str) -> str:

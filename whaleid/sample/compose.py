@@ -49,8 +49,8 @@ class Entry:
 
 
 def draw_catalogue(folder: Path, sizes: Sample, seed: int) -> None:
-    """Draw a catalogue into the empty `folder`: photos, `train.csv`, `boxes.csv` of the labelled ones, `solution.csv`, a submission
-    and, as `duplicates.csv` (`Image,original,kind`), which photos are copies of which."""
+    """Draw a catalogue into the empty `folder`: photos, `train.csv`, `boxes.csv`, `solution.csv`, a submission
+    and, as `duplicates.csv` (`Image,original,kind`), which photos are copies of which. Queries have no box."""
     entries = compose(sizes, seed)
     for part in ("train", "test"):
         (folder / part).mkdir()

@@ -1,0 +1,78 @@
+"""The experiment as MLflow's pages show it: a description, and saved views of its runs.
+
+A view is a tag of the experiment, as the *Views* button of MLflow's UI stores it; a link opens it.
+"""
+
+import json
+from typing import NamedTuple
+
+
+class View(NamedTuple):
+    """A table of the runs of a stage."""
+
+    name: str
+    stage: str
+    metric: str
+    """To sort by, the highest first."""
+    params: tuple[str, ...]
+    metrics: tuple[str, ...]
+
+
+PREDICTIONS = View(
+    "Predictions", "predict", "map5", ("variant",), ("threshold", "map5", "map5_known", "map5_unknown", "auroc")
+)
+TRAININGS = View(
+    "Trainings",
+    "train",
+    "validation_accuracy",
+    ("variant", "epochs", "lr"),
+    ("loss", "validation_accuracy", "seconds"),
+)
+VIEWS = (PREDICTIONS, TRAININGS)
+WIDTHS = 90, 8, 24, 24
+"""Pixels: of the narrowest column, of a letter of its name, around the name, and of the arrow where it is sorted."""
+
+
+def tags() -> dict[str, str]:
+    """Return the tags of the experiment that hold its views."""
+    return {f"mlflow.sharedViewState.{_key(view)}": _envelope(view, -order) for order, view in enumerate(VIEWS)}
+
+
+def link(experiment: str, view: View) -> str:
+    """Return where a view is opened, on any of MLflow's pages."""
+    return f"#/experiments/{experiment}/runs?viewStateShareKey={_key(view)}&workflowType=machine_learning"
+
+
+def description(experiment: str) -> str:
+    """Return what stands on top of the experiment's pages, as Markdown: five lines on what is where."""
+    lines = [
+        f"**[{PREDICTIONS.name}]({link(experiment, PREDICTIONS)})**: every prediction at its threshold, best first.",
+        f"**[{TRAININGS.name}]({link(experiment, TRAININGS)})**: every training, with its curves.",
+        "A run that holds others is one execution of the pipeline: its *Overview* compares its predictions.",
+        "A prediction's run has its submission and its threshold curve; its description leads to its page.",
+        "The page (an artifact of the `calibrate` run) shows a prediction at any threshold, with contact sheets.",
+    ]
+    return "  \n".join(lines)
+
+
+def _envelope(view: View, created: int) -> str:
+    """Return a view as MLflow 3.17 stores it; of several, the one `created` last stands first in the menu."""
+    columns = [f"params.`{name}`" for name in view.params] + [f"metrics.`{name}`" for name in view.metrics]
+    least, letter, around, arrow = WIDTHS
+    widths = [
+        max(least, letter * len(name) + around + (arrow if name == view.metric else 0))
+        for name in (*view.params, *view.metrics)
+    ]
+    state = {
+        "searchFilter": f"tags.`whaleid.stage` = '{view.stage}'",
+        "orderByKey": f"metrics.`{view.metric}`",  # by anything but time, runs are not folded into their parents
+        "orderByAsc": False,
+        "selectedColumns": columns,
+        "columnOrder": columns,
+        "columnWidths": dict(zip(columns, widths, strict=True)),
+    }
+    return json.dumps({"name": view.name, "createdAt": len(VIEWS) + created, "state": json.dumps(state)})
+
+
+def _key(view: View) -> str:
+    return view.name.lower()
