@@ -1,22 +1,38 @@
-# make repro: the whole pipeline · make test: the tests · make venv: only set up
+# make repro: the whole pipeline · make test: the tests · make lint: ruff and mypy · make venv: only set up
 PYTHON ?= python3
 ON := . .venv/bin/activate &&
+PIP := python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+VIEW := http://127.0.0.1:5000/\#/experiments/1/runs?viewStateShareKey=predictions&workflowType=machine_learning
 
-.PHONY: repro test venv lint
+.PHONY: repro test venv lint repository
 venv: .venv/ready
 
-# the stamp comes last: an interrupted installation is taken up again
+# DVC versions by git: said before anything is installed
+repository:
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "This folder is no git repository, and DVC needs one. Clone the project, or run: git init && git add . && git commit -m whaleid" >&2; exit 1; }
+
+# the stamps come last: an interrupted installation is taken up again
 .venv/ready: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "whaleid needs Python 3.11 or newer: make venv PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
-	$(ON) python -m pip install -c constraints.txt -e '.[dev]'
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "whaleid needs Python 3.11 or newer: make venv PYTHON=python3.11")'
+	@echo "Setting up .venv: torch, MLflow, DVC and what they need. About 6 GB; five minutes, more on a slow line."
+	@$(PYTHON) -m venv .venv
+	@$(ON) $(PIP) -e .
+	@touch $@
 
-repro: venv
-	$(ON) whaleid check && dvc repro
+.venv/ready-dev: .venv/ready
+	@echo "Adding what the tests need to .venv: a minute."
+	@$(ON) $(PIP) -e '.[dev]'
+	@touch $@
 
-test: venv
+repro: repository .venv/ready
+	@$(ON) whaleid check && dvc repro
+	@echo
+	@echo "Look at reports/pages/margin.html (any threshold), reports/explore/explore.html, and: whaleid compare"
+	@echo "Every run: mlflow ui, then open $(VIEW)"
+	@echo "Keep this run: git add dvc.lock reports && git commit -m 'First run'"
+
+test: .venv/ready-dev
 	$(ON) pytest --numprocesses auto --dist loadfile
 
-lint: venv
+lint: .venv/ready-dev
 	$(ON) ruff check && ruff format --check && mypy

@@ -1,7 +1,7 @@
 """MLflow's pages as a person sees them, in Chromium without a screen.
 
-`python tests/browser.py` takes the documentation's pictures of the runs in `mlflow.db`: docs/mlflow-runs.png and
-docs/mlflow-report.png.
+`python tests/browser.py` takes the documentation's pictures of the runs in `mlflow.db`: docs/mlflow-runs.png, the saved
+view of all predictions, and docs/mlflow-report.png, the page of one.
 """
 
 import argparse
@@ -17,15 +17,29 @@ from urllib.parse import quote
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from PIL import Image
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 from servers import mlflow_server
+
+from whaleid import views
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 WAIT_MILLISECONDS = 30_000
 """How long a page may take: under other work, MLflow's takes several seconds."""
 SIZE = {"width": 1400, "height": 850}
-COLUMNS = (("Parameters", "variant"), ("Parameters", "threshold"), ("Metrics", "threshold"), ("Metrics", "map5"))
-"""What tells variants and thresholds apart in the table of runs."""
+SEEN = ("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "mlflow.detectIssues.guidanceShown_v1")
+"""What MLflow shows once, over a part of the page."""
+ROWS = """grid => {
+    const cells = [...grid.querySelectorAll('[role=gridcell]')].map(cell => [
+        Number(cell.closest('[role=row]').getAttribute('row-index')),
+        cell.getBoundingClientRect().left,
+        cell.getAttribute('col-id'),
+        cell.innerText.trim(),
+    ]).sort((one, other) => one[0] - other[0] || one[1] - other[1])
+    const rows = {}
+    for (const [index, , column, text] of cells) (rows[index] ??= {})[column] = text
+    return Object.values(rows)
+}"""
+"""The rows of a table of runs as seen: top to bottom, cells left to right; in the page, both stand in any order."""
 TRAINING = "workflowType=machine_learning"
 """MLflow opens on its side for chats; this is its other side."""
 
@@ -83,39 +97,23 @@ class Browser:
         self.page.get_by_text("Run details").wait_for()
         self.page.get_by_role("table").nth(2).get_by_role("row").first.wait_for()
 
-    def see_table(self, stage: str, columns: Sequence[tuple[str, str]] = COLUMNS) -> list[dict[str, str]]:
-        """Open the table of runs: those of `stage`, the best MAP@5 first, with `columns`; return its rows.
+    def see_view(self, view: views.View) -> list[dict[str, str]]:
+        """Open a saved view by its link, without a click; return the rows of its table.
 
-        A row is the text of its cells, by MLflow's names of columns, such as "metrics.`map5`".
+        A row is the text of its cells from left to right, by MLflow's names of columns, such as "metrics.`map5`".
         """
-        page = self.page
-        asked = quote(f"tags.`whaleid.stage` = {stage!r}")
-        # sorted by anything but time, runs are not folded into their parents
-        self.see(
-            f"experiments/{self.experiment}/runs?searchFilter={asked}&orderByKey=metrics.%60map5%60&orderByAsc=false"
-        )
-        page.get_by_text("matching runs").wait_for()
-        page.get_by_test_id("column-selection-dropdown").filter(has_text="Columns").click()
-        tree = page.get_by_test_id("column-selector-tree")
-        for unwanted in ("Dataset", "Source", "Models"):
-            self._tick(tree, "Attributes", unwanted)
-        for kind, name in columns:
-            self._tick(tree, kind, name)
-        page.keyboard.press("Escape")
-        tree.wait_for(state="detached")
-        page.get_by_role("columnheader", name="map5").first.wait_for()
-        rows = page.locator(".ag-center-cols-container").get_by_role("row").all()
-        texts = "cells => Object.fromEntries(cells.map(cell => [cell.getAttribute('col-id'), cell.innerText]))"
-        return [row.get_by_role("gridcell").evaluate_all(texts) for row in rows]
+        self.page.goto("about:blank")
+        self.page.goto(f"{self.address}/{views.link(self.experiment, view)}")
+        return self.rows(view)
 
-    def _tick(self, tree: Locator, kind: str, name: str) -> None:
-        """Tick a column. Those of all kinds whose names hold `name` are in one list, below the kind's own line."""
-        self.page.get_by_placeholder("Search columns").fill(name)
-        lines = tree.locator(".du-bois-light-tree-treenode")
-        lines.filter(has_text=kind).first.wait_for()
-        texts = [text.strip() for text in lines.all_inner_texts()]
-        first = next(index for index, text in enumerate(texts) if text.startswith(kind))
-        lines.nth(texts.index(name, first)).locator(".du-bois-light-tree-checkbox").click()
+    def rows(self, view: views.View) -> list[dict[str, str]]:
+        """Return the rows of the table that is seen, once it has the columns of `view`."""
+        self.page.get_by_text("matching runs").wait_for()
+        for name in [*(f"params.`{each}`" for each in view.params), *(f"metrics.`{each}`" for each in view.metrics)]:
+            self.page.locator(f".ag-header-cell[col-id='{name}']").wait_for()
+        self.page.locator(".ag-center-cols-container [role=row]").first.wait_for()
+        rows: list[dict[str, str]] = self.page.locator(".ag-root").evaluate(ROWS)
+        return rows
 
     def frame_text(self) -> str:
         """Return the text of the page that the artifact view shows."""
@@ -134,8 +132,8 @@ def browse(database: Path) -> Iterator[Browser]:
     ):
         page = browser.new_page(viewport=SIZE)
         page.set_default_timeout(WAIT_MILLISECONDS)
-        # the assistant opens by itself, once, over a third of the page
-        page.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
+        for key in SEEN:
+            page.add_init_script(f"localStorage.setItem({key!r}, 'true')")
         yield Browser(page, address)
 
 
@@ -150,14 +148,15 @@ def main() -> None:
     """Take the documentation's pictures."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--store", type=Path, default=Path("mlflow.db"))
-    parser.add_argument("--run", default="predict ensemble", help="whose report is shown")
-    parser.add_argument("--heading", default="Contact sheets", help="where the report is opened")
+    parser.add_argument("--prediction", default="margin", help="whose page is shown, kept with its calibration")
+    parser.add_argument("--heading", default="MAP@5 beside the baselines", help="where the page is opened")
     parser.add_argument("--folder", type=Path, default=Path("docs"))
     arguments = parser.parse_args()
     with browse(arguments.store) as browser:
-        browser.see_table("predict", [*COLUMNS, ("Metrics", "map5_known"), ("Metrics", "map5_unknown")])
+        browser.see_view(views.PREDICTIONS)
         picture(browser.page, arguments.folder / "mlflow-runs.png")
-        browser.see_run(browser.run(arguments.run).info.run_id, "artifacts/report/report.html")
+        run = browser.run(f"calibrate {arguments.prediction}").info.run_id
+        browser.see_run(run, f"artifacts/{arguments.prediction}.html")
         browser.frame_text()
         browser.page.frame_locator("iframe").get_by_text(arguments.heading).first.evaluate(
             "each => each.scrollIntoView()"

@@ -1,18 +1,17 @@
-"""Whales that differ by the width of their stripes, and the settings of a variant that learns them."""
+"""Whales that differ by the width of their stripes, and how a network is trained to know them."""
 
 import numpy as np
 import pandas as pd
 
-from whaleid.config import Variant
+from whaleid.config import Training
 from whaleid.core import files, paths
 from whaleid.training.showing import Photos
 
 HEIGHT, WIDTH = 24, 48
 
 
-def variant(**changes: object) -> Variant:
+def training(**changes: object) -> Training:
     settings = {
-        "init": "backbone",
         "whales": "all",
         "photos": "all",
         "min_photos": 1,
@@ -20,18 +19,15 @@ def variant(**changes: object) -> Variant:
         "flip": "off",
         "augment": True,
         "loss": {"kind": "softmax", "scale": 16, "margin": 0, "centres": 1},
-        "min_views": 1,
+        "oversample": 1,
         "per_whale": 1,
         "layers": "all",
         "epochs": 3,
-        "batch": 8,
-        "rate": 0.01,
-        "decay": 0.0005,
-        "zoom": 1.0,
-        "tilt": 0.0,
-        "scores": ["class"],
+        "batch_size": 8,
+        "lr": 0.01,
+        "weight_decay": 0.0005,
     }
-    return Variant.model_validate(settings | changes)
+    return Training.model_validate(settings | changes)
 
 
 def stripes(whales: int, photos: int) -> tuple[np.ndarray, Photos]:

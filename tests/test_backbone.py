@@ -313,7 +313,7 @@ def test_the_stage_writes_the_same_bytes_for_the_same_seed(
         found.append(paths.checkpoint("backbone").read_bytes())
     assert found[0] == found[1] != found[2]
     assert capsys.readouterr().out.splitlines()[0] == (
-        "models/backbone.pt: squeezenet1_1, 731,745 parameters, 512 features, random weights (seed 0)"
+        "checkpoints/backbone.pt: squeezenet1_1, 731,745 parameters, 512 features, random weights (seed 0)"
     )
 
 

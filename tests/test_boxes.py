@@ -16,9 +16,9 @@ from PIL import Image, ImageDraw
 
 from whaleid.config import Params
 from whaleid.core import files, paths
-from whaleid.core.errors import WhaleidError
+from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.detection import learning
-from whaleid.detection.network import SMALLEST, SQUARE, BoxNetwork, from_checkpoint, to_checkpoint
+from whaleid.detection.network import SMALLEST, BoxNetwork, from_checkpoint, to_checkpoint
 from whaleid.images.crop import WHOLE, overlaps
 from whaleid.images.pack import Source, pack
 from whaleid.model import checkpoint
@@ -80,7 +80,7 @@ def test_overlaps() -> None:
 @pytest.mark.parametrize("bias", [-60.0, 0.0, 60.0])
 def test_every_box_is_inside_the_photo_and_has_a_size(bias: float, turns: bool) -> None:
     torch.manual_seed(0)
-    network = BoxNetwork(Backbone(SMALL), turns).eval()
+    network = BoxNetwork(Backbone(SMALL), 32, turns).eval()
     torch.nn.init.constant_(network.last.bias, bias)
     with torch.no_grad():
         found = network(torch.randn(2, 1, 32, 32))
@@ -123,13 +123,12 @@ def test_a_photo_and_its_turned_view_say_together_which_way_is_up() -> None:
 
 
 def test_half_of_the_views_are_turned_and_known_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learning, "STEPS", 40)
     monkeypatch.setattr(learning, "RATE", 0.3)
     turn, turned = learning.turn, []
     monkeypatch.setattr(learning, "turn", lambda *each: (turned.extend(each[2].tolist()), turn(*each))[1])
     photos, network, device = lighter_above(64), Lighter(0, 0), torch.device("cpu")
     given = np.tile(np.array([[0.25, 0.1, 0.75, 0.4, 0.0]], np.float32), (64, 1))
-    learning.learn(network, photos, given, 0, device)
+    learning.learn(network, photos, given, 40, 0, device)
     assert len(turned) == 40 * 32
     assert 0.45 < np.mean(turned) < 0.55
     assert learning.find(network, photos, device)[1].max() < 0.05
@@ -137,7 +136,7 @@ def test_half_of_the_views_are_turned_and_known_to_be(monkeypatch: pytest.Monkey
 
 
 def test_a_network_that_does_not_turn_takes_all_for_upright() -> None:
-    network = BoxNetwork(Backbone(SMALL), turns=False)
+    network = BoxNetwork(Backbone(SMALL), 32, turns=False)
     sides, likely = learning.find(network, np.zeros((3, 32, 32, 1), dtype=np.uint8), torch.device("cpu"))
     assert sides.shape == (3, 5)
     assert likely.tolist() == [0, 0, 0]
@@ -182,6 +181,9 @@ def catalogue(
     return table
 
 
+FIGURES, SHEET, TURNED = (Path("reports/boxes") / name for name in ("figures.json", "sheet.png", "turned.png"))
+
+
 def write_backbone() -> None:
     torch.manual_seed(0)
     network = Network(SMALL, embedding=8, classes=0)
@@ -191,7 +193,7 @@ def write_backbone() -> None:
 
 
 def outputs() -> dict[Path, bytes]:
-    written = (paths.FLUKES, paths.BOX_NETWORK, paths.BOX_METRICS, paths.BOX_SHEET, paths.TURNED_SHEET)
+    written = [paths.FLUKES, paths.BOX_NETWORK, *sorted(paths.BOX_REPORT.iterdir())]
     return {path: path.read_bytes() for path in written}
 
 
@@ -249,12 +251,12 @@ def test_the_stage_keeps_what_is_given_where_nothing_is_learnt(
     assert capsys.readouterr().out == f"boxes: {given} given, none found: {reason}\n"
     # where queries lack a box, validation photos are to lack one as well
     assert paths.FLUKES.read_text().splitlines() == [HEADER, *given_rows()[:kept]]
-    assert json.loads(paths.BOX_METRICS.read_text()) == record.metrics == {"given": given, "found": 0, "turned": 0}
-    with Image.open(paths.BOX_SHEET) as sheet:
+    assert json.loads(FIGURES.read_text()) == record.metrics == {"given": given, "found": 0, "turned": 0}
+    with Image.open(SHEET) as sheet:
         green = (np.asarray(sheet) == (0, 255, 0)).all(axis=2).any()
     assert green == (given > 0)
     assert paths.BOX_NETWORK.read_bytes() == b""
-    with Image.open(paths.TURNED_SHEET) as sheet:
+    with Image.open(TURNED) as sheet:
         assert sheet.height == 6  # no row
 
 
@@ -271,8 +273,8 @@ def test_where_nothing_is_learnt_torch_stays_out(project: Callable[..., Params])
     project(data={"root": "photos"})
     catalogue(6, 2, 2, boxed=True)
     code = (
-        "import sys; from whaleid import params, paths; from whaleid.stages import boxes; "
-        "boxes.run(params.load(paths.PARAMS)); print('torch' in sys.modules)"
+        "import sys; from whaleid import config; from whaleid.core import paths; from whaleid.stages import boxes; "
+        "boxes.run(config.load(paths.PARAMS)); print('torch' in sys.modules)"
     )
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)}
@@ -287,8 +289,7 @@ def test_validation_gets_its_boxes_as_the_queries_do(
     capsys: pytest.CaptureFixture[str],
     squeezed: bool,
 ) -> None:
-    monkeypatch.setattr(learning, "STEPS", 3)
-    params = project(data={"root": "photos"})
+    params = project(data={"root": "photos"}, boxes={"size": 64, "steps": 3})
     catalogue(105, 8, 15, squeezed=squeezed)
     write_backbone()
     # two copies of a photo that is learnt from, and two photos that the split left out
@@ -297,9 +298,11 @@ def test_validation_gets_its_boxes_as_the_queries_do(
     files.write_csv(split.drop(index=[103, 104]), paths.SPLIT)
     learnt = []
     learn = learning.learn
-    monkeypatch.setattr(learning, "learn", lambda network, *rest: (learnt.append(rest[0]), learn(network, *rest))[1])
-    stage.run(params)
-    assert [len(photos) for photos in learnt] == [103]
+    monkeypatch.setattr(learning, "learn", lambda network, *rest: (learnt.append(rest), learn(network, *rest))[1])
+    record = stage.run(params)
+    assert [photos.shape for photos, *_ in learnt] == [(103, 64, 64, 1)]
+    assert [steps for _, _, steps, *_ in learnt] == [3]
+    assert record.params == {"seed": 0, "crop": True, "turn": False, "size": 64, "steps": 3}
     lines = paths.FLUKES.read_text().splitlines()
     assert lines[:106] == [HEADER, *given_rows()[:105]]
     flukes = files.read_csv(paths.FLUKES)
@@ -309,12 +312,12 @@ def test_validation_gets_its_boxes_as_the_queries_do(
     assert not set(lines[106:114]) & set(given_rows())
     # a photo in its own shape has its own aspect; that of a squeezed one is only guessed
     assert (flukes["aspect"][105:] == 1.6).all() == (not squeezed)
-    metrics = json.loads(paths.BOX_METRICS.read_text())
+    metrics = json.loads(FIGURES.read_text())
     assert (metrics["given"], metrics["found"], metrics["held_out"], metrics["turned"]) == (113, 23, 6, 0)
     given = files.read_csv(paths.BOXES)
     sides = [table.loc[107:112, COLUMNS[1:5]].to_numpy() for table in (flukes, given)]
     assert metrics["iou"] == pytest.approx(overlaps(sides[0], sides[1]).mean(), abs=1e-4)
-    assert reddest(paths.BOX_SHEET)
+    assert reddest(SHEET)
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "boxes: 113 given, 103 to learn from, 23 to find"
     assert said[1].startswith("boxes: 23 found; on 6 validation photos, intersection over union is 0.")
@@ -326,20 +329,18 @@ def test_validation_gets_its_boxes_as_the_queries_do(
 def test_without_queries_validation_has_no_boxes_as_photos_to_come_have_none(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learning, "STEPS", 3)
-    params = project(data={"root": "photos"})
+    params = project(data={"root": "photos"}, boxes={"size": 64, "steps": 3})
     catalogue(105, 8, 0)
     write_backbone()
     stage.run(params)
     assert files.read_csv(paths.FLUKES)["source"].tolist() == ["given"] * 105 + ["found"] * 8
-    assert json.loads(paths.BOX_METRICS.read_text())["held_out"] == 8
+    assert json.loads(FIGURES.read_text())["held_out"] == 8
 
 
 def test_where_all_queries_have_a_box_validation_keeps_its_own(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learning, "STEPS", 3)
-    params = project(data={"root": "photos"})
+    params = project(data={"root": "photos"}, boxes={"size": 64, "steps": 3})
     catalogue(105, 8, 5, boxed=True)
     write_backbone()
     given = files.read_csv(paths.BOXES)
@@ -349,14 +350,15 @@ def test_where_all_queries_have_a_box_validation_keeps_its_own(
     assert flukes.index[flukes["source"] == "found"].tolist() == [0, 106]
     rows = paths.FLUKES.read_text().splitlines()[1:]
     assert [row for row in rows if ",given," in row] == given_rows()
-    assert json.loads(paths.BOX_METRICS.read_text())["held_out"] == 7
+    assert json.loads(FIGURES.read_text())["held_out"] == 7
     # the network that found them is kept, and finds the same again
     data = paths.BOX_NETWORK.read_bytes()
     network = from_checkpoint(checkpoint.loads(data, "boxes"), "boxes")
+    assert network.size == 64
     assert not network.squeezed
     assert not network.turns
     path = Source(Path("photos/train/0000.png"), WHOLE, None)
-    square = np.stack([*pack([path], SQUARE, SQUARE, grey=True, margin=0.0, stretch=True)])
+    square = np.stack([*pack([path], 64, 64, grey=True, margin=0.0, stretch=True)])
     again, _ = learning.find(network, square, torch.device("cpu"))
     np.testing.assert_allclose(again[0, :4], flukes.loc[0, COLUMNS[1:5]].to_numpy(dtype=float), atol=1e-4)
 
@@ -367,12 +369,32 @@ def test_where_all_queries_have_a_box_validation_keeps_its_own(
         ({"turns": None}, "boxes is no checkpoint of a network that finds flukes"),
         ({"weights": {}}, f"boxes does not fit its backbone, {SMALL}"),
         ({"backbone": "nonet"}, "torchvision has no classification model 'nonet'"),
+        ({"size": None}, "boxes is no checkpoint of a network that finds flukes"),
+        ({"size": 31}, r"^boxes: photos of 31 pixels are not between 32 and 512\.$"),
+        ({"size": 513}, r"^boxes: photos of 513 pixels are not between 32 and 512\.$"),
     ],
 )
 def test_another_checkpoint_is_refused(change: dict[str, object], said: str) -> None:
-    content = to_checkpoint(BoxNetwork(Backbone(SMALL), turns=False))
+    content = to_checkpoint(BoxNetwork(Backbone(SMALL), 32, turns=False))
     with pytest.raises(WhaleidError, match=said):
         from_checkpoint({**content, **change}, "boxes")
+
+
+@pytest.mark.parametrize("size", [32, 512])
+def test_a_checkpoint_carries_the_size_of_the_photos(size: int) -> None:
+    content = to_checkpoint(BoxNetwork(Backbone(SMALL), size, turns=True, squeezed=True))
+    assert from_checkpoint(checkpoint.loads(checkpoint.dumps(content), "boxes"), "boxes").size == size
+
+
+@pytest.mark.parametrize(("size", "right"), [(31, False), (32, True), (512, True), (513, False)])
+def test_the_parameters_take_the_sizes_that_a_checkpoint_takes(
+    project: Callable[..., Params], size: int, right: bool
+) -> None:
+    if right:
+        assert project(boxes={"size": size}).boxes.size == size
+        return
+    with pytest.raises(InputProblems, match=r"boxes\.size: input should be"):
+        project(boxes={"size": size})
 
 
 @pytest.mark.parametrize("crop", [True, False])
@@ -382,10 +404,9 @@ def test_photos_that_are_surely_upside_down_are_to_be_turned(
     capsys: pytest.CaptureFixture[str],
     crop: bool,
 ) -> None:
-    params = project(data={"root": "photos"}, pack={"turn": True, "crop": crop})
+    params = project(data={"root": "photos"}, boxes={"size": 64, "steps": 2}, pack={"turn": True, "crop": crop})
     catalogue(105, 3, 2, boxed=True)
     write_backbone()
-    monkeypatch.setattr(learning, "STEPS", 2)
     # in the order of the catalogue, the queries first: 0108, 0109, 0000, 0001, …
     likely = np.zeros(110, dtype=np.float32)
     likely[[1, 2, 7, 109]] = 0.96, 0.951, 0.949, 0.999
@@ -398,8 +419,9 @@ def test_photos_that_are_surely_upside_down_are_to_be_turned(
         *[f"{row[:-1]}{int(row.startswith(turned))}" for row in given_rows()],
     ]
     assert (record.metrics["turned"], record.metrics["found"]) == (3, 0)
-    assert record.artifacts == [paths.BOX_SHEET, Path("reports/boxes/turned.png")]
-    with Image.open(paths.TURNED_SHEET) as sheet:
+    assert record.artifacts == [Path("reports/boxes")]
+    assert sorted(path.name for path in paths.BOX_REPORT.iterdir()) == ["figures.json", "sheet.png", "turned.png"]
+    with Image.open(TURNED) as sheet:
         page = sheet.convert("L")
     # one row; the first is the likeliest, and as it comes
     assert page.size == (6 * 226 + 6, 154)
@@ -417,10 +439,8 @@ def test_photos_that_are_surely_upside_down_are_to_be_turned(
 def test_learning_finds_ellipses_and_which_way_is_up(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, turn: bool
 ) -> None:
-    monkeypatch.setattr(learning, "STEPS", 300)
-    monkeypatch.setattr("whaleid.detection.network.SQUARE", 48)
     monkeypatch.setattr(learning, "CERTAIN", 0.8)  # to be surer takes more steps
-    params = project(data={"root": "photos"}, pack={"turn": turn})
+    params = project(data={"root": "photos"}, boxes={"size": 48, "steps": 300}, pack={"turn": turn})
     down = frozenset(range(0, 400, 20))
     truth = catalogue(306, 34, 60, squeezed=True, down=down).set_index("Image")
     write_backbone()

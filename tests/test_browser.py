@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, browse, chromium, picture
-from conftest import ROOT, STEPS, write_params
+from conftest import ROOT, write_params
+from repository import keep
 
+from whaleid import views
 from whaleid.core import paths
 
 pytestmark = [
@@ -21,13 +23,11 @@ pytestmark = [
     ),
 ]
 VARIANTS = ("toy", "full")
-STAGES = f"""
+STAGES = """
 import sys
 from whaleid import cli
-from whaleid.training import boxes
-boxes.STEPS = {STEPS}
 for stage in sys.argv[1:]:
-    cli._run(*stage.split())
+    getattr(cli, stage)() if stage in ("rank", "predict", "report") else cli._run(*stage.split())
 """
 """Runs stages in one process: it takes seconds to load what they need."""
 
@@ -35,6 +35,7 @@ for stage in sys.argv[1:]:
 def execute(folder: Path, threshold: str | float, *stages: str) -> None:
     """Run stages at a threshold: a pipeline execution of its own to MLflow, for it has parameters of its own."""
     write_params(folder, {"threshold": threshold})
+    keep(folder, "phash", *VARIANTS)
     ours = ("DVC_", "MLFLOW_", "WHALEID_")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     environment |= {"PYTHONPATH": str(ROOT), "GIT_CEILING_DIRECTORIES": str(folder.parent)}
@@ -48,10 +49,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder where the pipeline ran with the threshold found, and `predict` once more at 0.2."""
     folder = tmp_path_factory.mktemp("project")
     networks = [f"{stage} {variant}" for variant in VARIANTS for stage in ("train", "embed", "calibrate")]
-    predict = [f"predict {variant}" for variant in VARIANTS]
-    shared = ["sample", "catalog", "dedup", "split", "boxes", "pack", "backbone"]
-    execute(folder, "auto", *shared, *networks, "predict phash", *predict)
-    execute(folder, 0.2, *predict)
+    shared = ["sample", "catalog", "dedup", "split", "backbone", "boxes", "pack"]
+    execute(folder, "auto", *shared, *networks, "rank", "predict", "report")
+    execute(folder, 0.2, "predict")
     return folder
 
 
@@ -71,21 +71,64 @@ def browser(opened: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> 
     assert opened.elsewhere == []
 
 
-def test_the_run_table_has_variants_and_thresholds(browser: Browser, project: Path) -> None:
-    told = ["params.`variant`", "params.`threshold`", "metrics.`threshold`"]
-    found = {tuple(row[key] for key in told): float(row["metrics.`map5`"]) for row in browser.see_table("predict")}
-    automatic = {
-        variant: f"{json.loads((project / paths.calibration(variant)).read_text())['threshold_auto']:g}"
-        for variant in VARIANTS
-    }
+def columns(rows: list[dict[str, str]]) -> list[str]:
+    """Return the columns that a view adds to those that every table of MLflow's has."""
+    return [name for name in rows[0] if name.startswith(("params.", "metrics."))]
+
+
+def test_all_predictions_are_seen_by_a_link(browser: Browser, project: Path) -> None:
+    rows = browser.see_view(views.PREDICTIONS)
+    assert columns(rows) == [
+        "params.`variant`",
+        "metrics.`threshold`",
+        "metrics.`map5`",
+        "metrics.`map5_known`",
+        "metrics.`map5_unknown`",
+        "metrics.`auroc`",
+    ]
+    told = ["params.`variant`", "metrics.`threshold`"]
+    found = {tuple(row[key] for key in told): float(row["metrics.`map5`"]) for row in rows}
+    decisions = {variant: project / paths.calibration(variant) / paths.DECISION for variant in VARIANTS}
+    automatic = {name: f"{json.loads(path.read_text())['threshold_auto']:g}" for name, path in decisions.items()}
     assert found.keys() == {
-        ("phash", "-", "-"),
-        *((variant, "auto", automatic[variant]) for variant in VARIANTS),
-        *((variant, "0.2", "0.2") for variant in VARIANTS),
+        ("phash", "-"),
+        *((variant, automatic[variant]) for variant in VARIANTS),
+        *((variant, "0.2") for variant in VARIANTS),
     }
-    assert list(found.values()) == sorted(found.values(), reverse=True)
-    now = json.loads((project / paths.metrics("full")).read_text())
-    assert found["full", "0.2", "0.2"] == pytest.approx(now["map5"], abs=1e-6)
+    assert len(rows) == 6  # each of three predictions in both executions; phash has no threshold
+    best = [float(row["metrics.`map5`"]) for row in rows]
+    assert best == sorted(best, reverse=True)
+    now = json.loads((project / paths.figures("full")).read_text())
+    (row,) = [row for row in rows if [row[key] for key in told] == ["full", "0.2"]]
+    for name in ("map5", "map5_known", "map5_unknown", "auroc"):
+        assert row[f"metrics.`{name}`"] == f"{float(f'{now[name]:.6g}'):g}"
+
+
+def test_all_trainings_are_seen_by_a_link(browser: Browser, project: Path) -> None:
+    rows = browser.see_view(views.TRAININGS)
+    assert columns(rows) == [
+        "params.`variant`",
+        "params.`epochs`",
+        "params.`lr`",
+        "metrics.`loss`",
+        "metrics.`validation_accuracy`",
+        "metrics.`seconds`",
+    ]
+    assert {row["params.`variant`"]: (row["params.`epochs`"], row["params.`lr`"]) for row in rows} == {
+        "toy": ("2", "0.002"),
+        "full": ("2", "0.002"),
+    }
+    accuracy = [float(row["metrics.`validation_accuracy`"]) for row in rows]
+    assert accuracy == sorted(accuracy, reverse=True)
+
+
+def test_the_experiment_is_described_and_leads_to_its_views(browser: Browser) -> None:
+    for view, count in ((views.PREDICTIONS, 6), (views.TRAININGS, 2)):
+        browser.see(f"experiments/{browser.experiment}/runs")
+        browser.page.get_by_text("every prediction at its threshold, best first").first.wait_for()
+        browser.page.get_by_text("every training, with its curves").first.wait_for()
+        browser.page.get_by_role("link", name=view.name).first.click()
+        assert len(browser.rows(view)) == count
 
 
 def test_a_training_has_a_curve_of_its_loss(browser: Browser, project: Path) -> None:
@@ -101,16 +144,26 @@ def test_a_training_has_a_curve_of_its_loss(browser: Browser, project: Path) -> 
     assert drawn[1] == pytest.approx([float(line[column]) for line in history[1:]], rel=1e-4)
 
 
-def test_the_report_opens_in_the_artifact_view(browser: Browser) -> None:
-    run = browser.run("predict full at 0.2")
-    browser.see_run(run.info.run_id, "artifacts/report/report.html")
+def test_the_page_of_a_prediction_opens_in_the_artifact_view(browser: Browser) -> None:
+    browser.see_run(browser.run("predict full at 0.2").info.run_id)
+    browser.page.get_by_role("link", name="Its page: any threshold, curves, contact sheets").click()
     told = browser.frame_text()
-    for said in ("full", "MAP@5 beside the baselines", "Curves", "Contact sheets", "All figures"):
+    calibrated = browser.run("calibrate full").info.run_id
+    assert browser.page.url.endswith(f"/runs/{calibrated}/artifacts/full.html")
+    for said in ("whaleid: full", "MAP@5 beside the baselines", "Curves", "Contact sheets", "All figures"):
         assert said in told
-    # the pictures are in the page, and drawn
-    pictures = browser.page.frame_locator("iframe").locator("figure img")
-    assert pictures.count() == 6
-    assert all(pictures.evaluate_all("found => found.map(each => each.complete && each.naturalWidth > 300)"))
+    # it computes: at a threshold of one's own as well
+    frame = browser.page.frame_locator("iframe")
+    overall = frame.locator("#tiles b").first
+    for threshold in ("auto", "0.2"):
+        if threshold != "auto":
+            frame.get_by_label("threshold, any value").fill(threshold)
+        figures = browser.run("predict full" if threshold == "auto" else "predict full at 0.2").data.metrics
+        frame.locator("#tiles").get_by_text(f"{figures['map5']:.3f}", exact=True).first.wait_for()
+    assert overall.inner_text() == f"{figures['map5']:.3f}"
+    # the pictures are in the page
+    photo = frame.locator(".t:visible").first
+    assert photo.evaluate("each => getComputedStyle(each).backgroundImage").startswith('url("data:image/jpeg')
 
 
 def test_two_runs_are_compared(browser: Browser) -> None:
@@ -125,21 +178,29 @@ def test_two_runs_are_compared(browser: Browser) -> None:
     assert axes == ["threshold", "map5"]
 
 
-def test_the_parent_sums_up_all_variants(browser: Browser, project: Path) -> None:
+def test_the_parent_sums_up_all_predictions(browser: Browser, project: Path) -> None:
     parent = browser.run("predict full at 0.2").data.tags["mlflow.parentRunId"]
     browser.see_run(parent)
     browser.page.get_by_text("On validation, each variant at its threshold").wait_for()
     metrics = browser.client.get_run(parent).data.metrics
-    assert metrics.keys() == {f"{key}.{variant}" for key in ("map5", "threshold") for variant in VARIANTS}
+    assert metrics.keys() == {
+        "map5",
+        *(f"{key}.{name}" for key in ("map5", "map5_known", "solution_map5") for name in ("phash", *VARIANTS)),
+        *(f"threshold.{name}" for name in VARIANTS),
+    }
+    figures = {name: json.loads((project / paths.figures(name)).read_text()) for name in ("phash", *VARIANTS)}
+    assert metrics["map5"] == float(f"{max(each['map5'] for each in figures.values()):.6g}")
+    # the headline is on the same page: a line for each metric
+    for name in figures:
+        row = browser.page.get_by_role("row").filter(has_text=f"map5.{name}")
+        assert row.first.inner_text().split()[-1] == f"{metrics[f'map5.{name}']:g}"
 
     browser.see_run(parent, "artifacts/summary.html")
     frame = browser.page.frame_locator("iframe")
     frame.get_by_role("row").first.wait_for()
     first = frame.get_by_role("table").first.get_by_role("row").all()
     shown = {row.get_by_role("cell").first.inner_text(): row.inner_text() for row in first[1:]}
-    assert list(shown) == ["phash †", "toy", "full"]  # phash has no threshold: it was not predicted again
+    assert list(shown) == ["phash", *VARIANTS]
     for variant in VARIANTS:
-        found = json.loads((project / paths.metrics(variant)).read_text())
-        assert f"{found['map5']:.3f}" in shown[variant]
-        assert f"0.2 (auto {found['threshold_auto']:g})" in shown[variant]
-    assert "† not predicted in this execution" in browser.frame_text()
+        assert f"{figures[variant]['map5']:.3f}" in shown[variant]
+        assert f"0.2 (auto {figures[variant]['threshold_auto']:g})" in shown[variant]

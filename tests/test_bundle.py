@@ -43,7 +43,7 @@ def asked(part: str, count: int | None = None) -> list[Photo]:
 def test_without_crops_its_answers_are_those_of_the_submission(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given boxes are one thing, found ones another: with the photos packed as they come, nothing else differs
+    # here a query may have been packed by another box: with the photos packed as they come, nothing else differs
     shutil.copytree(here, tmp_path / "uncropped")
     monkeypatch.chdir(tmp_path / "uncropped")
     settings = config.load(paths.PARAMS)
@@ -51,12 +51,14 @@ def test_without_crops_its_answers_are_those_of_the_submission(
     from conftest import stage
 
     stage("pack", settings)
-    for name in settings.networks_of(paths.FINAL):
+    for name in settings.predictions["final"].networks:
         stage("embed", settings, name)
-    stage("predict", settings, paths.FINAL)
-    stage("bundle", settings, paths.FINAL)
+    only = {name: settings.predictions[name] for name in ("ensemble", "final")}
+    stage("rank", settings.model_copy(update={"predictions": only}))
+    stage("predict", settings.model_copy(update={"predictions": only}))
+    stage("bundle", settings, "final")
     answers = Recogniser(contents.read(PLACE)).identify(asked("test"))
-    submitted = files.read_csv(paths.submission(paths.FINAL))
+    submitted = files.read_csv(paths.submission("final"))
     assert {answer.photo: [name.whale for name in answer.names] for answer in answers} == {
         image: labels.split() for image, labels in zip(submitted["Image"], submitted["Id"], strict=True)
     }
@@ -144,7 +146,7 @@ def test_a_threshold_of_its_own(ready: Recogniser) -> None:
 
 
 def test_the_same_inputs_give_the_same_bundle(here: Path, tmp_path: Path) -> None:
-    bundle.write(config.load(paths.PARAMS), paths.FINAL, tmp_path / "again")
+    bundle.write(config.load(paths.PARAMS), "final", tmp_path / "again")
     for path in sorted(PLACE.iterdir()):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
     assert contents.about(PLACE).digest == contents.about(tmp_path / "again").digest

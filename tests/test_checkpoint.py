@@ -25,7 +25,7 @@ def checkpoint(**changes: object) -> object:
 
 def refusal(contents: object) -> str:
     with pytest.raises(WhaleidError) as caught:
-        from_checkpoint(contents, "models/v.pt")
+        from_checkpoint(contents, "checkpoints/v.pt")
     return str(caught.value)
 
 
@@ -73,20 +73,20 @@ def test_a_checkpoint_is_not_changed_by_further_training() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"no checkpoint", dumps({"a": torch.zeros(99)})[:-200]])
 def test_refuses_what_is_no_file_of_torch(data: bytes) -> None:
-    with pytest.raises(WhaleidError, match=r"^models/v\.pt cannot be read: it is cut off, or no file of tensors"):
-        loads(data, "models/v.pt")
+    with pytest.raises(WhaleidError, match=r"^checkpoints/v\.pt cannot be read: it is cut off, or no file of tensors"):
+        loads(data, "checkpoints/v.pt")
 
 
 def test_refuses_a_file_that_would_run_code() -> None:
-    with pytest.raises(WhaleidError, match=r"^models/v\.pt cannot be read"):
-        loads(dumps({"a": network()}), "models/v.pt")
+    with pytest.raises(WhaleidError, match=r"^checkpoints/v\.pt cannot be read"):
+        loads(dumps({"a": network()}), "checkpoints/v.pt")
 
 
 def test_refuses_what_is_no_checkpoint() -> None:
-    assert refusal([1]).startswith("models/v.pt is no checkpoint of whaleid: it holds list.")
+    assert refusal([1]).startswith("checkpoints/v.pt is no checkpoint of whaleid: it holds list.")
     weights = network().hidden.state_dict()
     assert refusal(weights).startswith(
-        "models/v.pt is no checkpoint of whaleid: it lacks backbone, fine, embedding, classes, photos, flip, centres, "
+        "checkpoints/v.pt is no checkpoint of whaleid: it lacks backbone, fine, embedding, classes, photos, flip, centres, "
         "hidden, last."
     )
 
@@ -105,7 +105,7 @@ def test_refuses_what_is_no_checkpoint() -> None:
 )
 def test_refuses_parts_that_are_amiss(changes: dict[str, object]) -> None:
     assert refusal(checkpoint(**changes)) == (
-        "models/v.pt is no checkpoint of whaleid: its classes or its last layer are amiss. Make it anew with `dvc "
+        "checkpoints/v.pt is no checkpoint of whaleid: its classes or its last layer are amiss. Make it anew with `dvc "
         "repro`."
     )
 
@@ -116,43 +116,43 @@ def test_refuses_parts_that_are_amiss(changes: dict[str, object]) -> None:
 )
 def test_refuses_as_many_classes_as_there_are_no_weights_of(changes: dict[str, object], named: int, held: int) -> None:
     assert refusal(checkpoint(**changes)) == (
-        f"models/v.pt names {named} classes, but has the weights of {held}. Make it anew with `dvc repro`."
+        f"checkpoints/v.pt names {named} classes, but has the weights of {held}. Make it anew with `dvc repro`."
     )
 
 
 def test_refuses_the_weights_of_another_backbone() -> None:
     said = refusal(checkpoint(backbone="resnet18"))
-    assert said.startswith("models/v.pt does not fit its backbone, resnet18 (")
+    assert said.startswith("checkpoints/v.pt does not fit its backbone, resnet18 (")
     assert said.endswith("Make it anew with `dvc repro`.")
 
 
 def test_refuses_weights_of_another_embedding() -> None:
     said = refusal(checkpoint(embedding=8))
-    assert said.startswith("models/v.pt does not fit its backbone, squeezenet1_1 (")
+    assert said.startswith("checkpoints/v.pt does not fit its backbone, squeezenet1_1 (")
     assert "reduce.weight" in said
 
 
 def test_refuses_a_backbone_that_torchvision_lacks() -> None:
     said = refusal(checkpoint(backbone="resnet19"))
-    assert said.startswith("models/v.pt: backbone.name: torchvision has no classification model 'resnet19'")
+    assert said.startswith("checkpoints/v.pt: backbone.name: torchvision has no classification model 'resnet19'")
 
 
 def test_names_the_weights_that_are_missing() -> None:
     hidden = network().hidden.state_dict()
     del hidden["neck.running_mean"]
     with pytest.raises(InputProblems) as caught:
-        from_checkpoint(checkpoint(hidden=hidden), "models/v.pt")
+        from_checkpoint(checkpoint(hidden=hidden), "checkpoints/v.pt")
     assert caught.value.where == ["neck.running_mean: missing"]
     with pytest.raises(InputProblems) as caught:
-        from_checkpoint(checkpoint(last={"weight": torch.zeros(16, 3), "shift": torch.zeros(3)}), "models/v.pt")
+        from_checkpoint(checkpoint(last={"weight": torch.zeros(16, 3), "shift": torch.zeros(3)}), "checkpoints/v.pt")
     assert caught.value.where == ["shift: unknown"]
 
 
 def test_refuses_photos_that_are_packed_otherwise() -> None:
-    DESCRIPTION.check_photos((32, 64, 1), "models/v.pt")
+    DESCRIPTION.check_photos((32, 64, 1), "checkpoints/v.pt")
     with pytest.raises(WhaleidError) as caught:
-        DESCRIPTION.check_photos((32, 64, 3), "models/v.pt")
+        DESCRIPTION.check_photos((32, 64, 3), "checkpoints/v.pt")
     assert str(caught.value) == (
-        "models/v.pt was trained on photos of (32, 64, 1) (height, width, channels), but they are packed as "
+        "checkpoints/v.pt was trained on photos of (32, 64, 1) (height, width, channels), but they are packed as "
         "(32, 64, 3). Set `pack` back, or train anew with `dvc repro`."
     )

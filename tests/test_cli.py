@@ -19,7 +19,7 @@ from whaleid.config import Params
 def test_help_names_a_command_a_stage() -> None:
     told = whaleid("--help").stdout
     stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    for name in [*(stage.split("-")[0] for stage in stages), "score", "submit", "preset", "compare", "import"]:
+    for name in [*stages, "score", "submit", "preset", "compare", "import"]:
         assert f" {name} " in told
 
 
@@ -44,15 +44,33 @@ def test_an_error_is_plain(project: Callable[..., Params]) -> None:
     ended = whaleid("train", "toyy")
     assert ended.returncode == 1
     assert ended.stderr == (
-        "error: There is no variant 'toyy' to train in params.yaml; there are: toy, full, threshold, margin, pairs, "
-        "final/margin, final/pairs.\n"
+        "error: There is no variant 'toyy' in params.yaml; there are: toy, full, threshold, margin, final.\n"
     )
 
 
-def test_phash_is_predicted_but_not_trained(project: Callable[..., Params]) -> None:
+def test_phash_is_predicted_but_neither_trained_nor_bundled(project: Callable[..., Params]) -> None:
     project()
-    assert "no variant 'phash' to train" in whaleid("train", "phash").stderr
-    assert "no variant 'phash'" not in whaleid("predict", "phash").stderr
+    for stage in ("train", "embed", "calibrate"):
+        assert whaleid(stage, "phash").stderr == (
+            "error: There is no variant 'phash' in params.yaml; there are: toy, full, threshold, margin, final.\n"
+        )
+    for command in ("bundle", "register"):
+        assert whaleid(command, "phash").stderr == (
+            "error: There is no prediction 'phash' with a network in params.yaml; there are: toy, full, threshold, "
+            "margin, final.\n"
+        )
+    # it is one of those that are ranked, once there is something to rank
+    assert whaleid("rank").stderr == (
+        "error: data/catalog.csv is not here: `dvc repro` makes it, with all that it needs.\n"
+    )
+
+
+@pytest.mark.parametrize("stage", ["rank", "predict", "report"])
+def test_all_predictions_are_made_at_once(project: Callable[..., Params], stage: str) -> None:
+    project()
+    ended = whaleid(stage, "toy")
+    assert ended.returncode == 2
+    assert "unexpected extra argument" in ended.stderr
 
 
 def test_an_input_that_is_missing_says_what_to_run(project: Callable[..., Params]) -> None:
@@ -82,33 +100,33 @@ def test_compare(project: Callable[..., Params]) -> None:
     ended = whaleid("compare")
     assert ended.returncode == 1
     assert ended.stderr == (
-        "error: There is nothing to compare: none of phash, toy, full, threshold, margin, pairs, ensemble, final has "
-        "figures in reports/VARIANT/metrics.json. `dvc repro` predicts them all.\n"
+        "error: There is nothing to compare: none of phash, toy, full, threshold, margin, final has figures in "
+        "reports/figures/PREDICTION.json. `dvc repro` predicts them all.\n"
     )
-    for variant, map5 in (("full", 0.7), ("phash", 0.4)):
-        Path("reports", variant).mkdir(parents=True)
-        Path("reports", variant, "metrics.json").write_text(f'{{"map5": {map5}}}', encoding="utf-8")
+    Path("reports/figures").mkdir(parents=True)
+    for name, map5 in (("full", 0.7), ("phash", 0.4)):
+        Path("reports/figures", f"{name}.json").write_text(f'{{"map5": {map5}}}', encoding="utf-8")
     assert whaleid("compare").stdout == (
         "On validation, each variant at its threshold\n"
         "  variant  MAP@5 (95 % interval)  threshold\n"
         "  phash                    0.400          -\n"
         "  full                     0.700*         -\n\n"
         "* the best of its column\n"
-        "Without figures so far: toy, threshold, margin, pairs, ensemble, final.\n"
+        "Without figures so far: toy, threshold, margin, final.\n"
     )
 
 
 def test_a_disk_that_fills_up_leaves_the_last_whole_output(project: Callable[..., Params]) -> None:
     project()
-    Path("models").mkdir()
-    Path("models/backbone.pt").write_text("whole")
+    Path("checkpoints").mkdir()
+    Path("checkpoints/backbone.pt").write_text("whole")
     command = f"ulimit -f 64; exec {sys.executable} -m whaleid backbone"  # no file may grow beyond 64 blocks
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=environment)
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: File too large")
     assert "Outputs are written whole or not at all" in ended.stderr
-    assert [(path.name, path.read_text()) for path in Path("models").iterdir()] == [("backbone.pt", "whole")]
+    assert [(path.name, path.read_text()) for path in Path("checkpoints").iterdir()] == [("backbone.pt", "whole")]
 
 
 @pytest.mark.parametrize("setting", ["maybe", ""])

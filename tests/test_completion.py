@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+from conftest import ensemble
 from terminal import WHALEID, environment, whaleid
 
 from whaleid.config import Params
@@ -29,17 +30,24 @@ def completed(typed: str) -> list[str]:
         ("tr", ["train"]),
         ("--v", ["--verbose", "--version"]),
         ("--quiet comp", ["compare"]),
-        ("train ", ["toy", "full", "threshold", "margin", "pairs", "final/margin", "final/pairs"]),
+        ("train ", ["toy", "full", "threshold", "margin", "final"]),
         ("embed t", ["toy", "threshold"]),
-        ("train final/p", ["final/pairs"]),
-        ("calibrate e", ["ensemble"]),
-        ("predict ", ["phash", "toy", "full", "threshold", "margin", "pairs", "ensemble", "final"]),
+        ("calibrate m", ["margin"]),
+        ("bundle ", ["toy", "full", "threshold", "margin", "final"]),  # not phash, which has no network
+        ("register f", ["full", "final"]),
         ("preset ", ["real", "sample"]),
     ],
 )
 def test_words_are_completed(project: Callable[..., Params], typed: str, offered: list[str]) -> None:
     project()
     assert completed(typed) == offered
+
+
+def test_an_ensemble_is_completed_as_a_prediction_its_networks_as_variants(project: Callable[..., Params]) -> None:
+    project(**ensemble())
+    assert completed("train ") == ["toy", "full", "threshold", "margin", "final", "pairs", "final_pairs"]
+    assert completed("bundle e") == ["ensemble"]
+    assert completed("calibrate e") == []
 
 
 @pytest.mark.parametrize("content", [None, "", "variants: {toy: ", "- a list", "variants: {toy: {}}", "\x00\x01"])

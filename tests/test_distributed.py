@@ -28,7 +28,7 @@ from whaleid.training.distributed import ALONE, World, joined
 
 Project = Callable[..., Params]
 CPU = torch.device("cpu")
-TOY = {"whales": "all", "photos": "all", "flip": "identity", "epochs": 3, "batch": 16, "rate": 0.00001}
+TOY = {"whales": "all", "photos": "all", "flip": "identity", "epochs": 3, "batch_size": 16, "lr": 0.00001}
 
 
 def test_parts_are_all_and_differ_by_one_row() -> None:
@@ -158,7 +158,7 @@ def toy(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 
     def write(**changes: object) -> Params:
         network = {"name": "resnet18", "weights": "none", "embedding": 16}
-        params = project(backbone=network, ensemble=["toy", "margin"], variants={"toy": TOY | changes})
+        params = project(backbone=network, variants={"toy": {"train": TOY | changes}})
         backbone.run(params)
         return params
 
@@ -246,7 +246,7 @@ def test_two_hosts_learn_what_one_does(toy: Project) -> None:
 
 @pytest.mark.slow
 def test_more_processes_than_photos_in_a_batch_are_refused(toy: Project) -> None:
-    toy(batch=2)
+    toy(batch_size=2)
     ended = torchrun(3, "-m", "whaleid", "train", "toy")
     assert ended.returncode == 1
     assert "error: 3 processes need 3 photos in a batch, but there are batches of 2: start fewer" in ended.stderr
@@ -255,7 +255,7 @@ def test_more_processes_than_photos_in_a_batch_are_refused(toy: Project) -> None
 @pytest.mark.slow
 def test_only_some_stages_are_shared(toy: Project) -> None:
     toy()
-    ended = torchrun(1, "-m", "whaleid", "predict", "toy")
+    ended = torchrun(1, "-m", "whaleid", "predict")
     assert ended.returncode == 1
     assert "error: Several processes share train and embed; run predict without torchrun." in ended.stderr
 
@@ -285,7 +285,7 @@ def test_embeddings_are_those_of_one_process(toy: Project) -> None:
 
 @pytest.mark.slow
 def test_one_that_is_killed_stops_all_and_training_goes_on(toy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    toy(epochs=3, min_views=60)
+    toy(epochs=3, oversample=60)
     monkeypatch.setenv("WHALEID_TRACKING", "on")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     unfinished = paths.unfinished("toy")
@@ -319,7 +319,7 @@ def test_one_that_is_killed_stops_all_and_training_goes_on(toy: Project, monkeyp
 def test_who_started_several_stops_them_all(
     toy: Project, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals, code: int
 ) -> None:
-    toy(epochs=100, min_views=60)
+    toy(epochs=100, oversample=60)
     monkeypatch.setenv("WHALEID_TRACKING", "on")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run = [sys.executable, "-m", "whaleid", "train", "toy"]

@@ -1,4 +1,4 @@
-"""README and docs tell of what is there: files, headings, commands, options, keys, variables."""
+"""README and docs tell of what is there: files, headings, commands, options, stages, outputs, keys, variables."""
 
 import json
 import re
@@ -11,15 +11,23 @@ from conftest import ROOT
 from pages import Page, pages, words
 from ruamel.yaml import YAML
 
-from whaleid import explain
+from whaleid import config, preset
 from whaleid.cli import app
-from whaleid.core.errors import WhaleidError
 
 COMMANDS: Any = typer.main.get_command(app)
 FIGURE = re.compile(r"\b0\.\d{3}\b|\b\d+,\d{3}\b|\b\d+ minutes\b")
 USAGE: Any = typer.BadParameter.__base__
 """What typer's own copy of click raises for a wrong command line."""
-VARIANTS = list(YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))["variants"])
+SET = config.leaves(config.read(ROOT / "params.yaml")) | config.leaves(preset.known()["real"])
+"""What params.yaml sets, and what it sets for real photos, by key."""
+STAGES: Any = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+VARIANTS = {key.split(".")[1] for key in SET if key.startswith("variants.")}
+TARGETS = {*STAGES, *(f"{stage}@{name}" for stage, of in STAGES.items() if "foreach" in of for name in VARIANTS)}
+OUTPUT = re.compile(r"(checkpoints|features|calibrations|rankings|submissions|models|reports|data)/[^ ]*")
+COMMIT = re.compile("[0-9a-f]{7}")
+"""As in the names of runs: `dvc repro 49a6c14`."""
+OTHERS = re.compile(r"data/whales(\.dvc)?|models/[\w-]+\.(bundle|unfinished\.pt)")
+"""Places beside those of dvc.yaml: a catalogue of one's own, bundles by hand, and a training that is not done."""
 each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 
 
@@ -105,14 +113,98 @@ def test_a_command_line_that_is_wrong_is_seen(arguments: list[str], whole: bool,
     assert refusal(arguments, whole) == said
 
 
+def targets(command: list[str]) -> list[str]:
+    """Return the stages that a command of DVC's names, without the options and their values."""
+    if command[:2] not in (["dvc", "repro"], ["dvc", "commit"]) and command[:3] != ["dvc", "exp", "run"]:
+        return []
+    rest = command[3 if command[1] == "exp" else 2 :]
+    valued = ("-S", "--set-param", "-n", "--name")
+    return [
+        word
+        for word, before in zip(rest, ["", *rest], strict=False)
+        if not word.startswith("-") and before not in valued
+    ]
+
+
+@each_page
+def test_printed_targets_are_stages(page: Page) -> None:
+    wrong = [
+        f"{page.name}:{number}: {target}"
+        for number, line in [*page.typed, *page.mentioned]
+        if "dvc " in line
+        for command in words(line)
+        for target in targets(command)
+        if target not in TARGETS and not COMMIT.fullmatch(target)
+    ]
+    assert wrong == []
+
+
+def outputs() -> list[re.Pattern[str]]:
+    """Return what the outputs of the stages are called."""
+    each = [
+        out for stage in STAGES.values() for kind in ("outs", "metrics") for out in stage.get("do", stage).get(kind, ())
+    ]
+    names = [out if isinstance(out, str) else next(iter(out)) for out in each]
+    return [re.compile(re.escape(name).replace(re.escape("${key}"), "(V|VARIANT|[a-z][a-z_]*)")) for name in names]
+
+
+def is_output(place: str) -> bool:
+    """Return whether stages write a file or folder: it is an output, within one, or a folder that holds some."""
+    parts = place.rstrip("/").split("/")
+    heads = ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]
+    known = outputs()
+    within = any(output.fullmatch(head) for output in known for head in heads)
+    return within or any(output.pattern.startswith(f"{heads[-1]}/") for output in known)
+
+
+@each_page
+def test_printed_outputs_are_written_by_a_stage(page: Page) -> None:
+    wrong = [
+        f"{page.name}:{number}: {place}"
+        for number, place in page.mentioned
+        if OUTPUT.fullmatch(place) and not OTHERS.fullmatch(place) and not is_output(place)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("place", "written"),
+    [
+        ("reports/pages/margin.html", True),
+        ("reports/", True),
+        ("data/dedup/leaks.csv", True),
+        ("checkpoints/V.pt", True),
+        ("checkpoints/margin.pt", True),
+        ("reports/metrics.json", True),
+        ("reports/margin/metrics.json", False),
+        ("models/margin.pt", False),
+        ("reports/<variant>/report/report.html", False),
+    ],
+)
+def test_a_place_that_no_stage_writes_is_seen(place: str, written: bool) -> None:
+    assert is_output(place) == written
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("dvc repro -f backbone", ["backbone"]),
+        ("dvc exp run -n lower -S threshold=0.2 -S split.fold=0,1 calibrate@margin", ["calibrate@margin"]),
+        ("dvc exp run --queue -S split.fold=0,1 && dvc queue start --jobs 2", []),
+        ("dvc repro predict@margin", ["predict@margin"]),
+    ],
+)
+def test_targets_are_read_from_commands(line: str, named: list[str]) -> None:
+    assert [target for command in words(line) for target in targets(command)] == named
+    assert "calibrate@margin" in TARGETS
+    assert "predict@margin" not in TARGETS
+
+
 @each_page
 def test_printed_keys_variables_and_scripts_are_there(page: Page) -> None:
     text = page.path.read_text(encoding="utf-8")
-    for key in re.findall(r"-S '?([a-z_.]+)=", text):
-        try:
-            explain.find(key, VARIANTS)
-        except WhaleidError as error:
-            pytest.fail(f"{page.name}: {error}")
+    keys = re.findall(r"-S\s+'?([a-z_.]+)=", text)
+    assert [key for key in keys if key not in SET] == []
     code = "".join(
         path.read_text(encoding="utf-8") for path in [*ROOT.glob("whaleid/**/*.py"), *ROOT.glob("tests/*.py")]
     )
@@ -123,8 +215,9 @@ def test_printed_keys_variables_and_scripts_are_there(page: Page) -> None:
 @pytest.mark.parametrize("name", ["docs/model-card.md", "docs/tutorial.md"])
 def test_figures_told_again_are_those_measured(name: str) -> None:
     measured = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/measurements.md"))
-    reports = [json.loads(path.read_text(encoding="utf-8")) for path in ROOT.glob("reports/*/metrics.json")]
-    known = set(FIGURE.findall(measured)) | {f"{value:.3f}" for report in reports for value in report.values()}
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in ROOT.glob("reports/figures/*.json")]
+    figures = [value for report in reports for value in report.values() if value is not None]
+    known = set(FIGURE.findall(measured)) | {f"{value:.3f}" for value in figures}
     told = FIGURE.findall((ROOT / name).read_text(encoding="utf-8"))
     assert told
     assert set(told) <= known

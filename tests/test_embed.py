@@ -83,7 +83,7 @@ def test_the_stage_writes_views_and_centres(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("WHALEID_DEVICE", "cpu")
-    params = project(variants={"toy": {"zoom": zoom, "tilt": tilt}})
+    params = project(variants={"toy": {"embed": {"zoom": zoom, "tilt": tilt}}})
     write_stripes(whales=3, photos=4)
     packed, of = stripes(whales=3, photos=4)
     torch.manual_seed(0)
@@ -120,5 +120,5 @@ def test_the_stage_refuses_photos_that_are_packed_otherwise(project: Callable[..
     description = checkpoint.Description(("w0", "w1"), (24, 64, 1))
     with files.replacing(paths.checkpoint("toy")) as temporary:
         temporary.write_bytes(checkpoint.dumps(checkpoint.to_checkpoint(network, description)))
-    with pytest.raises(WhaleidError, match=r"^models/toy\.pt was trained on photos of \(24, 64, 1\)"):
+    with pytest.raises(WhaleidError, match=r"^checkpoints/toy\.pt was trained on photos of \(24, 64, 1\)"):
         stage.run(params, "toy")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from stripes import stripes, variant
+from stripes import stripes, training
 from torch import Tensor
 
-from whaleid.config import Loss, Variant
+from whaleid.config import Loss, Training
 from whaleid.model import checkpoint
 from whaleid.model.losses import LossFunction, build
 from whaleid.model.network import CosineClassifier, Network, standardise
@@ -32,14 +32,14 @@ TRIPLET = LOSSES[-1]
 NOTHING = Photos(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 
 
-def new(settings: Variant, whales: int = 3, backbone: str = "squeezenet1_1", seed: int = 0) -> Network:
+def new(settings: Training, whales: int = 3, backbone: str = "squeezenet1_1", seed: int = 0) -> Network:
     torch.manual_seed(seed)
     columns = whales * (2 if settings.flip == "identity" else 1)
     return Network(backbone, 16, columns, getattr(settings.loss, "centres", 1))
 
 
 def learn(
-    settings: Variant, network: Network | None = None, whales: int = 3, photos: int = 4, check: bool = True
+    settings: Training, network: Network | None = None, whales: int = 3, photos: int = 4, check: bool = True
 ) -> tuple[Network, list[dict[str, float]]]:
     packed, of = stripes(whales, photos)
     network = network or new(settings, whales)
@@ -59,9 +59,9 @@ def learn(
 
 
 def test_the_loop_learns_and_does_so_alike_twice() -> None:
-    settings = variant(epochs=6, rate=0.003)
+    settings = training(epochs=6, lr=0.003)
     network, history = learn(settings, new(settings, backbone="resnet18"), photos=16)
-    assert list(history[0]) == ["rate", "loss", "accuracy", "validation_loss", "validation_accuracy"]
+    assert list(history[0]) == ["lr", "loss", "accuracy", "validation_loss", "validation_accuracy"]
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]
     assert history[-1]["validation_loss"] < 0.8 < np.log(3)  # what guessing among three costs
     again, same = learn(settings, new(settings, backbone="resnet18"), photos=16)
@@ -72,8 +72,8 @@ def test_the_loop_learns_and_does_so_alike_twice() -> None:
 
 @pytest.mark.parametrize("settings", LOSSES[1:], ids=lambda settings: f"{settings['kind']}-{settings['centres']}")
 def test_every_loss_learns(settings: dict[str, Any]) -> None:
-    batches = {"batch": 8, "per_whale": 4} if settings is TRIPLET else {"batch": 16}
-    given = variant(loss=settings, epochs=8, rate=0.003, augment=False, **batches)
+    batches = {"batch_size": 8, "per_whale": 4} if settings is TRIPLET else {"batch_size": 16}
+    given = training(loss=settings, epochs=8, lr=0.003, augment=False, **batches)
     network, history = learn(given, new(given, backbone="resnet18"), photos=16)
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]
     packed, of = stripes(3, 16)
@@ -81,20 +81,20 @@ def test_every_loss_learns(settings: dict[str, Any]) -> None:
         cosines = network.last(torch.from_numpy(embed(network, packed, of.rows, CPU, mirrored=False)[0]))
     assert (cosines.argmax(dim=1).numpy() == of.classes).mean() > 0.7  # 0.33 by guessing
     if settings is TRIPLET:  # it has no classes before it has ended
-        assert {tuple(figures) for figures in history} == {("rate", "loss")}
+        assert {tuple(figures) for figures in history} == {("lr", "loss")}
     else:
         expected = F.cross_entropy(settings["scale"] * cosines, torch.from_numpy(of.classes)).item()
         assert history[-1]["validation_loss"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_without_photos_to_check_nothing_is_measured() -> None:
-    _, history = learn(variant(epochs=1), check=False)
-    assert list(history[0]) == ["rate", "loss", "accuracy"]
+    _, history = learn(training(epochs=1), check=False)
+    assert list(history[0]) == ["lr", "loss", "accuracy"]
 
 
 @pytest.mark.parametrize("settings", LOSSES[:-1], ids=lambda settings: f"{settings['kind']}-{settings['centres']}")
 def test_the_last_layer_alone(settings: dict[str, Any]) -> None:
-    given = variant(epochs=1, layers="last", loss=settings)
+    given = training(epochs=1, layers="last", loss=settings)
     network = new(given)
     hidden = {name: weight.clone() for name, weight in network.hidden.state_dict().items()}
     last = network.last.weight.detach().clone()
@@ -105,7 +105,7 @@ def test_the_last_layer_alone(settings: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("flip", ["identity", "augment", "off"])
 def test_a_last_layer_that_learns_alone_computes_the_others_once(flip: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = variant(epochs=4, layers="last", augment=False, flip=flip)
+    given = training(epochs=4, layers="last", augment=False, flip=flip)
     network = new(given)
     seen: list[int] = []
     network.register_forward_pre_hook(lambda _, taken: seen.append(len(taken[0])))
@@ -116,14 +116,14 @@ def test_a_last_layer_that_learns_alone_computes_the_others_once(flip: str, monk
     # as if it computed them anew for each batch
     monkeypatch.setattr(showing, "augment", lambda photos, _: photos)
     again = new(given)
-    _, expected = learn(variant(epochs=4, layers="last", augment=True, flip=flip), again, check=False)
+    _, expected = learn(training(epochs=4, layers="last", augment=True, flip=flip), again, check=False)
     assert [epoch["loss"] for epoch in history] == pytest.approx([epoch["loss"] for epoch in expected], rel=1e-4)
     torch.testing.assert_close(network.last.weight, again.last.weight, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("layers", ["all", "upper"])
 def test_the_upper_layers_alone(layers: str) -> None:
-    given = variant(epochs=1, layers=layers)
+    given = training(epochs=1, layers=layers)
     network = new(given, backbone="resnet18")
     before = {name: value.clone() for name, value in network.backbone.body.state_dict().items()}
     learn(given, network)
@@ -146,7 +146,7 @@ class Batch:
     share: float
 
 
-def watch(monkeypatch: pytest.MonkeyPatch, settings: Variant, whales: int, photos: int) -> list[Batch]:
+def watch(monkeypatch: pytest.MonkeyPatch, settings: Training, whales: int, photos: int) -> list[Batch]:
     """Train, and return what every step saw."""
     seen: list[Batch] = []
     inputs: list[Tensor] = []
@@ -184,7 +184,7 @@ def test_photos_that_are_together_are_mirrored_together(
 ) -> None:
     whales, photos = 4, 3
     packed, of = stripes(whales, photos)
-    settings = variant(flip=flip, augment=False, per_whale=per_whale, batch=6, epochs=2)
+    settings = training(flip=flip, augment=False, per_whale=per_whale, batch_size=6, epochs=2)
     batches = watch(monkeypatch, settings, whales, photos)
     mirrored_at_all = set()
     for batch in batches:
@@ -206,19 +206,19 @@ def test_photos_that_are_together_are_mirrored_together(
 
 def test_augmented_photos_are_other_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     packed, _ = stripes(3, 4)
-    (first, *_) = watch(monkeypatch, variant(epochs=1), 3, 4)
+    (first, *_) = watch(monkeypatch, training(epochs=1), 3, 4)
     with pytest.raises(AssertionError, match="none of them"):
         recognise(packed, first.inputs[0])
 
 
 def test_the_margin_is_asked_for_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = variant(epochs=4, batch=6, loss=LOSSES[1])  # two steps an epoch
+    settings = training(epochs=4, batch_size=6, loss=LOSSES[1])  # two steps an epoch
     shares = [batch.share for batch in watch(monkeypatch, settings, 3, 4)]
     assert shares == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
 
 
 def test_rare_whales_are_shown_more_than_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    batches = watch(monkeypatch, variant(epochs=1, min_views=5), 3, 2)
+    batches = watch(monkeypatch, training(epochs=1, oversample=5), 3, 2)
     targets = [target for batch in batches for target in batch.targets]
     assert [targets.count(whale) for whale in range(3)] == [5, 5, 5]
 
@@ -235,7 +235,7 @@ def killed_after(epoch: int) -> Callable[[int, Mapping[str, float]], None]:
     return log
 
 
-def whole_and_cut(settings: Variant, cut: int, backbone: str = "squeezenet1_1") -> tuple[list[object], list[object]]:
+def whole_and_cut(settings: Training, cut: int, backbone: str = "squeezenet1_1") -> tuple[list[object], list[object]]:
     """Train undisturbed, and killed in the epoch after `cut` and gone on with; return the bytes and the history."""
     packed, of = stripes(3, 4)
     check = Photos(of.rows[:5], of.classes[:5])
@@ -283,25 +283,25 @@ def whole_and_cut(settings: Variant, cut: int, backbone: str = "squeezenet1_1") 
 def test_a_training_that_was_killed_goes_on_to_the_same_result(settings: dict[str, Any], cut: int) -> None:
     per_whale = 2 if settings is TRIPLET else 1
     whole, gone_on = whole_and_cut(
-        variant(loss=settings, flip="identity", min_views=5, per_whale=per_whale, batch=6), cut
+        training(loss=settings, flip="identity", oversample=5, per_whale=per_whale, batch_size=6), cut
     )
     assert gone_on == whole
 
 
 def test_a_killed_training_of_the_last_layer_goes_on() -> None:
-    whole, gone_on = whole_and_cut(variant(layers="last", flip="augment"), 1)
+    whole, gone_on = whole_and_cut(training(layers="last", flip="augment"), 1)
     assert gone_on == whole
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0"])  # with batch norms; with layers that draw
 @pytest.mark.parametrize("layers", ["all", "upper"])
 def test_a_killed_training_goes_on_whatever_its_layers_keep(layers: str, backbone: str) -> None:
-    whole, gone_on = whole_and_cut(variant(epochs=2, layers=layers), 1, backbone)
+    whole, gone_on = whole_and_cut(training(epochs=2, layers=layers), 1, backbone)
     assert gone_on == whole
 
 
 def test_mirrored_whales_are_no_answer_to_photos_as_they_are() -> None:
-    settings = variant(flip="identity", epochs=1)
+    settings = training(flip="identity", epochs=1)
     packed, of = stripes(3, 4)
     network, history = learn(settings)
     embeddings = torch.from_numpy(embed(network, packed, of.rows, CPU, mirrored=False)[0])
@@ -316,7 +316,7 @@ def test_mirrored_whales_are_no_answer_to_photos_as_they_are() -> None:
 @pytest.mark.parametrize("flip", ["identity", "augment", "off"])
 def test_after_triplet_each_class_is_the_mean_of_its_photos(flip: str) -> None:
     packed, of = stripes(3, 4)
-    settings = variant(loss=TRIPLET, per_whale=2, batch=6, epochs=1, flip=flip)
+    settings = training(loss=TRIPLET, per_whale=2, batch_size=6, epochs=1, flip=flip)
     network, _ = learn(settings)
     plain, mirrored = (torch.from_numpy(view) for view in embed(network, packed, of.rows, CPU, mirrored=True))
     found = network.last.directions()[:, 0]

@@ -34,6 +34,8 @@ def test_each_is_told_in_the_help_and_in_the_documents() -> None:
         (["traim"], 2, "No such command 'traim'"),
         (["train"], 2, "Missing argument 'variant'"),
         (["train", "toy", "full"], 2, "unexpected extra argument"),
+        (["predict", "toy"], 2, "unexpected extra argument"),
+        (["bundle", "phash"], 1, "error: There is no prediction 'phash' with a network in params.yaml"),
         (["duplicates", ".", "--max-distance", "many"], 2, "Invalid value for '--max-distance'"),
         (["score", "nowhere.csv", "nowhere.csv"], 2, "file 'nowhere.csv' does not exist"),
         (["--quiet", "--verbose", "check"], 2, "ask for --quiet or for --verbose"),
@@ -103,8 +105,8 @@ def test_workers_end_without_a_word(many: Path, stop: signal.Signals, code: int,
 @pytest.mark.parametrize("words", ["--help", "compare", "check"])
 def test_a_reader_that_goes_away_hears_and_sees_nothing_more(project: Callable[..., Params], words: str) -> None:
     project()
-    Path("reports/full").mkdir(parents=True)
-    Path("reports/full/metrics.json").write_text('{"map5": 0.7}')
+    Path("reports/figures").mkdir(parents=True)
+    Path("reports/figures/full.json").write_text('{"map5": 0.7}')
     # not even the first line is read: whatever is written, be it at the very end, finds nobody
     command = f"{' '.join(WHALEID)} {words} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(

@@ -14,13 +14,16 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from whaleid import explain, preset
-from whaleid.config import Params, check
+from whaleid.config import Params, check, leaves
 from whaleid.core.errors import WhaleidError
 
 KEYS = {key.name: key for key in explain.every_key()}
 DOCUMENT = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-NOW = preset.leaves(DOCUMENT)
-VARIANTS = ["toy", "full", "threshold", "margin", "pairs"]
+NOW = leaves(DOCUMENT)
+PRESETS = {name: leaves(sets) for name, sets in preset.known().items()}
+VARIANTS = ["toy", "full", "threshold", "margin", "final"]
+PREDICTIONS = ["phash", "toy", "full", "threshold", "margin", "final"]
+NAMES = {"variants": VARIANTS, "predictions": PREDICTIONS}
 RANGE = re.compile(r"(whole )?number (from|above) (\d\S*?)(?:,? ?(?:up )?to (\d+))?(?=, or |$)")
 NUMBERS = [name for name, key in KEYS.items() if "number" in key.takes]
 
@@ -34,7 +37,7 @@ def said(*arguments: str) -> subprocess.CompletedProcess[str]:
 def wrong(name: str, value: object) -> bool:
     """Tell whether the types refuse a value of a key, whatever the other keys are."""
     document = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    *sections, last = name.replace(explain.VARIANT, "toy").split(".")
+    *sections, last = KEYS[name].of("final").split(".")
     section = document
     for part in sections:
         section = section[part]
@@ -49,10 +52,18 @@ def wrong(name: str, value: object) -> bool:
 
 
 def test_every_key_of_the_file_is_told_and_no_other() -> None:
-    told = {
-        name for key in KEYS.values() for name in ([key.of(each) for each in VARIANTS] if key.section else [key.name])
+    told = {name for key in KEYS.values() for name in map(key.of, NAMES.get(key.section, [""]))}
+    assert NOW.keys() <= told
+    # what only a prediction needs that is not calibrated itself
+    assert told - NOW.keys() == {
+        f"predictions.{name}.calibrated_by" for name in ("phash", "toy", "full", "threshold", "margin")
     }
-    assert told == NOW.keys()
+
+
+def test_names_are_those_of_the_file() -> None:
+    assert explain.names(NOW) == NAMES
+    assert explain.names({}) == {"variants": [], "predictions": []}
+    assert explain.names(leaves({"variants": {"new": {"init": 3}}})) == {"variants": ["new"], "predictions": []}
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -97,12 +108,14 @@ def test_the_choices_told_are_those_enforced(name: str) -> None:
         assert wrong(name, "")
         assert wrong(name, 1)
     elif takes.startswith("list of "):
-        number, _, of = takes.removeprefix("list of ").partition(": ")
-        many = of.split(", ") if of != "text" else ["a", "b"]
-        assert not wrong(name, many[: int(number.split()[0])])
-        assert wrong(name, many[: int(number.split()[0]) - 1])
-        assert wrong(name, many * 2) == ("or more" not in number)
+        number, _, of = takes.removeprefix("list of ").partition(" or more: ")
+        many, least = of.split(", ") if of != "text" else ["a", "b"], int(number)
+        assert not wrong(name, many[:least])
+        assert least == 0 or wrong(name, many[: least - 1])
+        assert not wrong(name, many * 2)
         assert wrong(name, ["no such"] * len(many)) == (of != "text")
+        assert wrong(name, [""])
+        assert wrong(name, many[0])
     else:
         for choice in re.split(", | or ", takes):
             assert not wrong(name, choice)
@@ -116,34 +129,56 @@ def test_the_word_that_a_number_may_be_is_taken(name: str) -> None:
 
 
 def test_presets_set_only_keys_that_there_are() -> None:
-    for name, sets in preset.known().items():
-        assert sets.keys() <= NOW.keys(), name
+    of_variants = {name for name, key in KEYS.items() if key.section == "variants"}
+    for name, sets in PRESETS.items():
+        added = {each for each in explain.names(sets)["variants"] if each not in VARIANTS}
+        assert added == ({"pairs", "final_pairs"} if name == "real" else set())
+        for variant in added:  # a variant that the file has not is there with every key
+            assert {key for key in sets if key.startswith(f"variants.{variant}.")} == {
+                KEYS[key].of(variant) for key in of_variants
+            }
+        known = {each for key in KEYS.values() for each in map(key.of, [*VARIANTS, *added, *PREDICTIONS, "ensemble"])}
+        assert sets.keys() <= known
 
 
 def test_the_committed_page_is_the_one_that_is_generated() -> None:
     page = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
-    assert page == explain.markdown(NOW, preset.known(), VARIANTS), (
-        "run `whaleid explain --markdown > docs/parameters.md`"
-    )
-    assert "| whole number from 16 to 1024 | pixels | 96 (real: 144) |" in page
-    assert "| `variants.VARIANT.epochs` | 14 (real: 12) | 10 (real: 4) | 8 (real: 3) | 10 (real: 24) |" in page
+    assert page == explain.markdown(NOW, PRESETS, NAMES), "run `whaleid explain --markdown > docs/parameters.md`"
+    for line in (
+        "| whole number from 16 to 1024 | pixels | 96 (real: 144) |",
+        "| key | toy | full | threshold | margin | final |",
+        "| `variants.VARIANT.train.epochs` "
+        "| 14 (real: 12) | 10 (real: 4) | 8 (real: 3) | 10 (real: 24) | 6 (real: 4) |",
+        "| `variants.VARIANT.init` | backbone | toy | full | full (real: pairs) | margin |",
+        "| key | phash | toy | full | threshold | margin | final |",
+        "| `predictions.PREDICTION.networks` "
+        "| [] | [toy] | [full] | [threshold] | [margin] | [final] (real: [final, final_pairs]) |",
+        "| `predictions.PREDICTION.calibrated_by` |  |  |  |  |  | margin (real: ensemble) |",
+        "| `boxes.steps` | Steps of training, of 32 photos each. | whole number from 1 |  | 150 (real: 800) |",
+    ):
+        assert line in page
 
 
 def names(asked: str) -> list[str]:
-    return [key.of(variants[0]) if len(variants) == 1 else key.name for key, variants in explain.find(asked, VARIANTS)]
+    return [key.of(entries[0]) if len(entries) == 1 else key.name for key, entries in explain.find(asked, NAMES)]
 
 
 def test_keys_are_found_by_themselves_by_their_part_and_by_variant() -> None:
     assert names("threshold") == ["threshold"]
-    assert names("final") == ["final.epochs"]
-    assert names("variants.margin.rate") == ["variants.margin.rate"]
-    assert names("variants.rate") == names("variants.VARIANT.rate") == ["variants.VARIANT.rate"]
-    assert names("variants.loss.margin") == ["variants.VARIANT.loss.margin"]
-    assert names("variants.pairs.loss") == [
-        f"variants.pairs.loss.{key}" for key in ("kind", "scale", "margin", "centres")
+    assert names("boxes") == ["boxes.size", "boxes.steps"]
+    assert names("variants.margin.train.lr") == ["variants.margin.train.lr"]
+    assert names("variants.train.lr") == names("variants.VARIANT.train.lr") == ["variants.VARIANT.train.lr"]
+    assert names("variants.train.loss.margin") == ["variants.VARIANT.train.loss.margin"]
+    assert names("variants.final.train.loss") == [
+        f"variants.final.train.loss.{key}" for key in ("kind", "scale", "margin", "centres")
     ]
-    assert len(names("variants")) == len(names("variants.toy")) == 21
-    assert len(explain.find(None, VARIANTS)) == len(KEYS)
+    assert names("variants.margin.embed") == ["variants.margin.embed.zoom", "variants.margin.embed.tilt"]
+    assert len(names("variants")) == len(names("variants.toy")) == 22
+    assert names("predictions") == names("predictions.PREDICTION")
+    assert names("predictions") == ["predictions.PREDICTION.networks", "predictions.PREDICTION.calibrated_by"]
+    assert names("predictions.final.calibrated_by") == ["predictions.final.calibrated_by"]
+    assert names("predictions.networks") == ["predictions.PREDICTION.networks"]
+    assert len(explain.find(None, NAMES)) == len(KEYS)
 
 
 @pytest.mark.parametrize(
@@ -152,8 +187,12 @@ def test_keys_are_found_by_themselves_by_their_part_and_by_variant() -> None:
         ("thresold", "; did you mean threshold?"),
         ("paks", "; did you mean pack?"),
         ("width", "; did you mean pack.width?"),
-        ("variants.toyy.loss.kind", "; did you mean variants.toy.loss.kind or "),
-        ("pack.widht", "; did you mean pack.width?"),
+        ("variants.toyy.train.loss.kind", "; did you mean variants.toy.train.loss.kind or "),
+        ("variants.margin.lr", "; did you mean variants.margin.train.lr or "),
+        ("variants.lr", "; did you mean variants.toy.train.lr or variants.full.train.lr or "),
+        ("predictions.finale.networks", "; did you mean predictions.final.networks or "),
+        ("prediction", "; did you mean predictions?"),
+        ("pack.widht", "; did you mean pack.width or "),
         ("pack.", "; did you mean pack or "),
         ("", "."),
         ("xyz", "."),
@@ -161,15 +200,15 @@ def test_keys_are_found_by_themselves_by_their_part_and_by_variant() -> None:
 )
 def test_a_wrong_key_is_refused_with_near_ones(asked: str, near: str) -> None:
     with pytest.raises(WhaleidError) as error:
-        explain.find(asked, VARIANTS)
+        explain.find(asked, NAMES)
     assert str(error.value).startswith(f"params.yaml has no key {asked!r}{near}")
     assert str(error.value).endswith(" `whaleid explain` shows all.")
 
 
 def test_one_key_on_the_terminal(project: Callable[..., Params]) -> None:
-    project(variants={"margin": {"rate": 0.004}})
-    assert said("variants.margin.rate").stdout == (
-        "variants.margin.rate\n"
+    project(variants={"margin": {"train": {"lr": 0.004}}})
+    assert said("variants.margin.train.lr").stdout == (
+        "variants.margin.train.lr\n"
         "  The highest learning rate of the cycle; that of the last layer is ten times as high.\n"
         "  takes          number above 0, up to 1\n"
         "  params.yaml    0.004\n"
@@ -177,8 +216,8 @@ def test_one_key_on_the_terminal(project: Callable[..., Params]) -> None:
         "  preset sample  0.002\n"
     )
     assert (
-        "  params.yaml    toy 0.002, full 0.002, threshold 0.0005, margin 0.004, pairs 0.002\n"
-        in said("variants.rate").stdout
+        "  params.yaml    toy 0.002, full 0.002, threshold 0.0005, margin 0.004, final 0.002\n"
+        in said("variants.train.lr").stdout
     )
     assert "  params.yaml    true\n" in said("pack.crop").stdout
 

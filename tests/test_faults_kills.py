@@ -15,34 +15,35 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 
 @pytest.mark.parametrize(
-    ("stage", "variant", "moment", "output"),
+    ("command", "moment", "output", "runs"),
     [
-        ("train", "margin", "epoch 2 of 3", "models/margin.pt"),
-        ("predict", "ensemble", "predict ensemble", "submissions/ensemble.csv"),
+        ("train margin", "epoch 2 of 3", "checkpoints/margin.pt", 1),
+        ("predict", "predict ensemble", "submissions/ensemble.csv", 2),
     ],
 )
 def test_a_killed_stage_runs_again_to_the_same_bytes(
-    trained: Path, tmp_path: Path, stage: str, variant: str, moment: str, output: str
+    trained: Path, tmp_path: Path, command: str, moment: str, output: str, runs: int
 ) -> None:
     folder = tmp_path / "project"
     shutil.copytree(trained, folder)
+    repository.keep(folder, "ensemble", "final")
     expected = repository.digests(folder)
     (folder / output).unlink()
     (folder / "reports/.gone.999999999.partial").mkdir()
     environment = repository.environment(tmp_path / "cache", PYTHONPATH=str(ROOT))
-    command = ("python", "-m", "whaleid", stage, variant)
-    killed = Command(folder, environment, *command)
+    called = ("python", "-m", "whaleid", *command.split())
+    killed = Command(folder, environment, *called)
     while (line := killed.line(timeout=120)) is not None and not line.startswith(moment):
         pass
     assert line is not None, killed.said
     killed.kill()
-    assert repository.statuses(folder).count("RUNNING") == 1
+    assert repository.statuses(folder).count("RUNNING") == runs  # one for each prediction
 
-    again = Command(folder, environment, *command)
+    again = Command(folder, environment, *called)
     assert again.code() == 0, again.said
-    if stage == "train":
+    if command == "train margin":
         assert "training goes on after epoch 1" in again.said or "training goes on after epoch 2" in again.said
-    # the parent, the killed run and the new one
-    assert sorted(repository.statuses(folder)) == ["FINISHED", "FINISHED", "KILLED"]
+    # the parent, the killed runs and the new ones
+    assert sorted(repository.statuses(folder)) == ["FINISHED"] * (1 + runs) + ["KILLED"] * runs
     assert repository.strays(folder) == []
     assert repository.different(expected, repository.digests(folder)) == []

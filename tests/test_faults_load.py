@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import repository
 
 from whaleid import config
-from whaleid.core import paths
-from whaleid.stages import calibrate, catalog, dedup
+from whaleid.core import arrays, paths
+from whaleid.stages import calibrate, catalog, dedup, rank
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
@@ -17,16 +18,23 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults]
 def test_scores_in_a_file_change_no_byte(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(trained, tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
-    monkeypatch.setattr(calibrate, "HELD", 0)
-    written = [paths.calibration(paths.ENSEMBLE), paths.validation(paths.ENSEMBLE)]
-    written += [paths.scores(paths.ENSEMBLE), paths.threshold_curve(paths.ENSEMBLE)]
-    before = [path.read_bytes() for path in written]
-    there = sorted(paths.calibration(paths.ENSEMBLE).parent.iterdir())
-    for path in written:
-        path.unlink()
-    calibrate.run(config.load(paths.PARAMS), paths.ENSEMBLE)
-    assert [path.read_bytes() for path in written] == before
-    assert sorted(paths.calibration(paths.ENSEMBLE).parent.iterdir()) == there  # the file has no name
+    repository.keep(Path(), "ensemble", "final")
+    monkeypatch.setattr(arrays, "HELD", 0)
+    folders = [paths.calibration("margin"), paths.RANKINGS]
+    before = {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
+    assert {path.name for path in before if path.parent == paths.calibration("margin")} == {
+        "decision.json",
+        "validation.csv",
+        "threshold.csv",
+        "scores.csv",
+    }
+    for folder in folders:
+        shutil.rmtree(folder)
+    settings = config.load(paths.PARAMS)
+    calibrate.run(settings, "margin")
+    rank.run(settings)
+    # and the file with the scores has no name
+    assert {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_its_copies_are_the_only_duplicates(

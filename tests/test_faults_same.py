@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults]
 def test_what_should_not_matter_does_not(trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / same.OTHER_NAME
     shutil.copytree(trained, folder)
+    repository.keep(folder, "ensemble", "final")
     shutil.copytree(ROOT / "whaleid", folder / "whaleid", ignore=shutil.ignore_patterns("__pycache__"))
     same.spread(folder)
     expected = repository.digests(folder)
@@ -26,13 +27,13 @@ def test_what_should_not_matter_does_not(trained: Path, tmp_path: Path) -> None:
             shutil.rmtree(made)
         elif made.name != "flukes.csv":  # of the stage boxes, which is left out here
             made.unlink()
-    for name in ("models/margin.pt", "features/margin.npz", "models/ensemble.calibration.json", "submissions"):
+    for name in ("checkpoints/margin.pt", "features/margin.npz", "calibrations/margin", "rankings", "submissions"):
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     environment = same.other(tmp_path) | {"WHALEID_TRACKING": "off"}
     for stage in (
         *("sample", "catalog", "dedup", "split", "pack", "train margin", "embed margin"),
-        *("calibrate ensemble", "predict ensemble", "predict final"),
+        *("calibrate margin", "rank", "predict"),
     ):
         command = ["python", "-m", "whaleid", *stage.split()]
         subprocess.run(command, cwd=folder, env=environment, umask=same.OTHER_UMASK, check=True)

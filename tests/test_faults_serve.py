@@ -11,7 +11,6 @@ from typing import cast
 import pandas as pd
 import pytest
 
-from whaleid.core import paths
 from whaleid.serving.model import BATCH, Served
 from whaleid.serving.recogniser import Answer, Name, Photo, Recogniser
 
@@ -74,7 +73,7 @@ def test_many_at_once_are_answered_as_one_by_one(
     monkeypatch.setattr(serve, "BAD", 0.2)  # so that every kind of them comes
     monkeypatch.setattr(serve, "GROWTH", 200)  # in some seconds what a server needs is not all there yet
     shutil.copytree(trained, tmp_path / "project", ignore=shutil.ignore_patterns("cache"))
-    figures = serve.measure(tmp_path / "project", paths.FINAL, minutes=0.1, clients=6)
+    figures = serve.measure(tmp_path / "project", "final", minutes=0.1, clients=6)
     assert figures["faults"] == []
     assert figures["grown"] == []
     assert min(figures["requests"].values()) > 0

@@ -1,6 +1,5 @@
 """Stores that fail: a plain error within a bound, or another try; and nothing is there twice afterwards."""
 
-import hashlib
 import shutil
 import sqlite3
 import sys
@@ -66,15 +65,24 @@ def work(stage: str) -> None:
         run.log(Record(params={"n": 1}, metrics={"map5": 0.5}, artifacts=[manifest], dataset=manifest))
 
 
-def found(database: Path, project: Path, stage: str) -> tuple[list[str], int, int]:
-    """Return the states of the stage's runs, how many parents they have, and the metrics of all its runs."""
-    params = hashlib.md5(f"here: {project}\n".encode()).hexdigest()[:7]
+OF_PROJECT = """
+select count(*) from runs join tags using (run_uuid)
+where key = 'whaleid.stage' and value = 'pipeline' and lifecycle_stage = 'active' and run_uuid in (
+    select run_uuid from tags where key = 'whaleid.key' and value in (
+        select value from tags where key = 'whaleid.key' and run_uuid in (
+            select run_uuid from tags where key = 'whaleid.stage' and value = ?)))
+"""
+"""Counts the parents of the execution that runs of a stage belong to: each project here is one execution."""
+
+
+def found(database: Path, stage: str) -> tuple[list[str], int, int]:
+    """Return the states of the stage's runs, how many parents the project has, and the most metrics of such a run."""
     with closing(sqlite3.connect(database, timeout=20)) as store:
         runs = store.execute(
             "select run_uuid, status from runs join tags using (run_uuid) where key = 'whaleid.stage' and value = ?",
             [stage],
         ).fetchall()
-        [[parents]] = store.execute("select count(*) from runs where name = ?", [params])
+        [[parents]] = store.execute(OF_PROJECT, [stage])
         count = "select count(*) from metrics where run_uuid = ?"
         counts = [int(store.execute(count, [run]).fetchone()[0]) for run, _ in runs]
     return sorted(status for _, status in runs), parents, max(counts, default=0)
@@ -90,7 +98,7 @@ def test_one_bad_answer_stops_nothing_and_leaves_nothing_twice(
     work(stage)
     assert between.met == 1
     between.set("none")
-    assert found(database, project, stage) == (["FINISHED"], 1, 3)
+    assert found(database, stage) == (["FINISHED"], 1, 3)
 
 
 @pytest.mark.parametrize("fault", ["die", "500", "hang"])
@@ -105,7 +113,7 @@ def test_a_server_that_fails_in_the_middle_is_told_and_afterwards_all_is_there_o
     assert "WHALEID_TRACKING=off" in str(caught.value)
     between.set("none")
     work(fault)
-    states, parents, metrics = found(database, project, fault)
+    states, parents, metrics = found(database, fault)
     assert "FINISHED" in states
     assert (len(states), parents, metrics) == (2, 1, 3)
 
@@ -117,7 +125,7 @@ def test_a_server_that_is_back_when_the_run_ends_has_it_as_failed(
     with pytest.raises(WhaleidError, match="500"):
         work("brief")
     between.set("none")
-    assert found(database, project, "brief") == (["FAILED"], 1, 1)
+    assert found(database, "brief") == (["FAILED"], 1, 1)
 
 
 def test_a_run_that_cannot_be_ended_is_no_success(database: Path, between: Proxy, project: Path) -> None:
@@ -127,7 +135,7 @@ def test_a_run_that_cannot_be_ended_is_no_success(database: Path, between: Proxy
     with pytest.raises(WhaleidError, match="500"):
         work("end")
     between.set("none")
-    assert found(database, project, "end") == (["FAILED"], 1, 3)
+    assert found(database, "end") == (["FAILED"], 1, 3)
 
 
 def test_a_run_is_not_begun_again_where_the_server_may_yet_do_it(database: Path, between: Proxy, project: Path) -> None:
@@ -138,7 +146,7 @@ def test_a_run_is_not_begun_again_where_the_server_may_yet_do_it(database: Path,
     with pytest.raises(WhaleidError, match="timed out"):
         work("slow to begin")
     between.set("none")
-    assert len(found(database, project, "slow to begin")[0]) == 1
+    assert len(found(database, "slow to begin")[0]) == 1
 
 
 def test_a_file_of_another_mlflow_and_one_that_stays_locked(project: Path) -> None:

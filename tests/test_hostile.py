@@ -16,6 +16,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -30,13 +31,13 @@ from whaleid.core import arrays
 from whaleid.core.errors import WhaleidError, shown
 from whaleid.core.labels import NEW_WHALE
 from whaleid.detection import network as box_network
+from whaleid.identification.answers import LABELS, PROBABILITIES
 from whaleid.images.decode import decode
 from whaleid.images.fingerprint import of_content
 from whaleid.importing import coco, listing
 from whaleid.importing.unpacking import unpack
 from whaleid.model import checkpoint
 from whaleid.report import album, answers, page
-from whaleid.report.choice import Candidate, Shown
 from whaleid.serving import contents, model
 from whaleid.serving.recogniser import Answer, Name, Photo, Same
 from whaleid.stages import adding, additions, duplicates, identifying, importing
@@ -599,27 +600,46 @@ def harmless(html: str) -> None:
     assert "&lt;script&gt;" in html  # it is there, as text
 
 
+def harmless_with_its_script(html: str) -> None:
+    """See that a page runs its own script alone, which gets what is not ours as values."""
+    found = Parsed(html)
+    assert html.count("<script") == html.count("</script") == 2
+    assert not [name for name in found.attributes if name.startswith("on")]
+    assert all(link.startswith("data:image/") for link in found.links)
+    assert MARKUP not in html
+    values, script = (html.split("<script")[place].split("</script")[0].partition(">")[2] for place in (1, 2))
+    assert script.strip() == page.SCRIPT.strip()
+    assert "innerHTML" not in script
+    assert MARKUP in json.loads(values)["images"]
+
+
 def test_markup_in_labels_and_names_is_text_on_every_page() -> None:
     small = {MARKUP: jpeg()}
     cell = answers.Cell(MARKUP, MARKUP, MARKUP)
     harmless(answers.render(MARKUP, [MARKUP], [answers.Row(cell, [cell, answers.Cell("", MARKUP, MARKUP)])], small))
     strips = [album.Strip({MARKUP: MARKUP}, MARKUP)]
     harmless(album.render(MARKUP, [MARKUP], {MARKUP: MARKUP}, [album.Sheet(MARKUP, MARKUP, strips)], small))
-    candidate = Candidate(MARKUP, 0.5, False)
-    shown_query = Shown(image=MARKUP, whale=MARKUP, truth=MARKUP, candidates=(candidate,))
-    sheet = page.Sheet(MARKUP, MARKUP, [(shown_query, [MARKUP])])
-    harmless(page.render(MARKUP, [MARKUP], {"map5": 0.5, MARKUP: 0.1}, [], [sheet], small))
+    asked = dict.fromkeys(["Image", "whale", "truth", *LABELS], MARKUP) | dict.fromkeys(PROBABILITIES, 0.1)
+    queries = pd.DataFrame([asked | {"leaked": 1, "threshold": 0.5}])
+    sheet = page.Sheet(MARKUP, MARKUP, queries, [[MARKUP] * len(LABELS)])
+    figures = {"unknown_share": 0.3, "duplicate_share": 0.1, "threshold_auto": 0.5, MARKUP: 0.1}
+    content = page.Content(MARKUP, MARKUP, figures, queries, None, [], {}, [sheet])
+    harmless_with_its_script(page.render(content, small))
 
 
-def test_a_variants_name_holds_no_markup() -> None:
-    """MLflow's summary.html and Markdown, and the comparison, show names of variants alone."""
+def test_names_of_variants_and_predictions_hold_no_markup() -> None:
+    """MLflow's summary.html and Markdown, and the comparison, show these names alone."""
     from ruamel.yaml import YAML
 
     document = YAML(typ="safe").load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
     for name in (MARKUP, "[a](javascript:alert(1))", "../up", "a b"):
-        changed = document | {"variants": document["variants"] | {name: document["variants"]["margin"]}}
-        with pytest.raises(WhaleidError, match="this name is taken or holds more than letters, digits, - and _"):
-            config.check(changed, Path("params.yaml"))
+        for section, said in (
+            ("variants", "this name is taken or holds more than letters, digits, - and _"),
+            ("predictions", "a name holds letters, digits, - and _ only"),
+        ):
+            changed = document | {section: document[section] | {name: document[section]["margin"]}}
+            with pytest.raises(WhaleidError, match=said):
+                config.check(changed, Path("params.yaml"))
 
 
 def test_a_picture_with_many_pixels_takes_bounded_memory(tmp_path: Path) -> None:

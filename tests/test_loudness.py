@@ -57,8 +57,8 @@ def test_answers_are_said_even_so(small: None, tmp_path: Path) -> None:
     Path("photos").mkdir()
     picture(1).save("photos/a.png")
     assert "1 images, 0 copies" in whaleid("-q", "duplicates", "photos").stdout
-    Path("reports/full").mkdir(parents=True)
-    Path("reports/full/metrics.json").write_text('{"map5": 0.7}')
+    Path("reports/figures").mkdir(parents=True)
+    Path("reports/figures/full.json").write_text('{"map5": 0.7}')
     assert "full" in whaleid("-q", "compare").stdout
     assert whaleid("-q", "preset", "sample").stdout == ""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, ensemble
 
 from whaleid import config
 from whaleid.core.errors import InputProblems, WhaleidError
@@ -29,10 +29,33 @@ def refusal(tmp_path: Path, *changes: tuple[str, str]) -> str:
 def test_the_projects_own_file_is_right() -> None:
     found = config.load(ROOT / "params.yaml")
     assert found.threshold == "auto"
-    assert list(found.variants) == ["toy", "full", "threshold", "margin", "pairs"]
+    assert list(found.variants) == ["toy", "full", "threshold", "margin", "final"]
     assert found.variants["full"].init == "toy"
-    assert found.variants["toy"].whales == 56
-    assert found.variants["margin"].loss == config.Loss(kind="cosface", scale=24, margin=0.3, centres=1)
+    assert found.variants["toy"].train.whales == 56
+    assert found.variants["margin"].train.loss == config.Loss(kind="cosface", scale=24, margin=0.3, centres=1)
+    assert (found.variants["final"].init, found.variants["final"].learn) == ("margin", "all")
+    assert (found.variants["margin"].learn, found.variants["margin"].embed.zoom) == ("train", 1.0)
+    assert found.predictions == {
+        "phash": config.Prediction(networks=[]),
+        "toy": config.Prediction(networks=["toy"]),
+        "full": config.Prediction(networks=["full"]),
+        "threshold": config.Prediction(networks=["threshold"]),
+        "margin": config.Prediction(networks=["margin"]),
+        "final": config.Prediction(networks=["final"], calibrated_by="margin"),
+    }
+    assert (found.boxes.size, found.boxes.steps) == (64, 150)
+
+
+def test_where_a_prediction_takes_its_calibration_from(project: Callable[..., config.Params]) -> None:
+    found = project(**ensemble())
+    assert found.calibration_of("margin") == "margin"
+    assert found.calibration_of("final") == "ensemble"
+    assert found.decision_of("margin") == Path("calibrations/margin/decision.json")
+    assert found.decision_of("ensemble") == found.decision_of("final") == Path("rankings/ensemble/decision.json")
+    assert found.decision_of("phash") == Path("data/dedup/leaks.csv")
+    assert found.scores_of("toy") == [["class"]]
+    assert found.scores_of("final") == [["class", "nearest", "centroid", "duplicates"]] * 2
+    assert found.scores_of("phash") == []
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.2])
@@ -63,16 +86,16 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     )
     assert "(5)" in said
     assert "pack.grey: input should be a valid boolean, got 3" in said
-    assert "variants.toy.whales: input should be a valid integer or 'all', got 'many'" in said
-    assert "variants.threshold.epochz: no such key; did you mean 'epochs'?" in said
-    assert "variants.threshold.epochs: missing" in said
+    assert "variants.toy.train.whales: input should be a valid integer or 'all', got 'many'" in said
+    assert "variants.threshold.train.epochz: no such key; did you mean 'epochs'?" in said
+    assert "variants.threshold.train.epochs: missing" in said
     assert "seed: input should be greater than or equal to 0, got -1" in said
 
 
 def test_init_that_does_not_exist(tmp_path: Path) -> None:
     said = refusal(tmp_path, ("init: toy", "init: tyo"))
     assert (
-        "variants.full.init: there is no variant 'tyo' (there are: backbone, toy, full, threshold, margin, pairs)"
+        "variants.full.init: there is no variant 'tyo' (there are: backbone, toy, full, threshold, margin, final)"
         in said
     )
 
@@ -82,16 +105,208 @@ def test_init_in_a_circle(tmp_path: Path) -> None:
     assert "variants.toy.init: goes in a circle: toy → threshold → full → toy" in said
 
 
+def test_an_init_that_has_learnt_validations_photos(tmp_path: Path) -> None:
+    said = refusal(tmp_path, ("init: toy", "init: final"))
+    assert (
+        "\n  variants.full.init: final learns validation's photos too (learn: all): what starts from it cannot be "
+        "validated on them. Set learn: all here as well, or start elsewhere\n"
+    ) in said
+
+
+def test_what_learns_all_may_start_from_what_does(project: Callable[..., config.Params]) -> None:
+    final = config.load(ROOT / "params.yaml").variants["final"].model_dump()
+    found = project(variants={"longer": {**final, "init": "final"}})
+    assert found.variants["longer"].init == "final"
+
+
 @pytest.mark.parametrize(
-    ("named", "said"),
+    ("prediction", "said"),
     [
-        ("[margn, pairs]", "there is no variant 'margn' (there are: toy, full, threshold, margin, pairs)"),
-        ("[pairs, pairs]", "names 'pairs' twice: name two variants"),
-        ("[pairs]", "list should have at least 2 items after validation, not 1, got ['pairs']"),
+        (
+            {"networks": ["margn", "full"]},
+            [".networks: there is no variant 'margn' (there are: toy, full, threshold, margin, final)"],
+        ),
+        ({"networks": ["full", "full"]}, [".networks: names a variant twice"]),
+        ({"networks": []}, [".networks: is empty: name one variant or more; only phash decides without a network"]),
+        (
+            {"networks": ["final"]},
+            [
+                ": final learns validation's photos too (learn: all), so nothing is left to calibrate it on: name the "
+                "prediction whose calibration it takes in calibrated_by"
+            ],
+        ),
+        (
+            {"networks": ["margin", "final"]},
+            [
+                ": final learns validation's photos too (learn: all), so nothing is left to calibrate it on: name the "
+                "prediction whose calibration it takes in calibrated_by"
+            ],
+        ),
+        (
+            {"networks": ["final"], "calibrated_by": "phash"},
+            [".calibrated_by: phash is not calibrated itself: name a prediction that is"],
+        ),
+        (
+            {"networks": ["final"], "calibrated_by": "new"},
+            [".calibrated_by: new is not calibrated itself: name a prediction that is"],
+        ),
+        (
+            {"networks": ["final"], "calibrated_by": "final"},
+            [".calibrated_by: final is not calibrated itself: name a prediction that is"],
+        ),
+        (
+            {"networks": ["final"], "calibrated_by": "margn"},
+            [
+                ".calibrated_by: there is no prediction 'margn' (there are: phash, toy, full, threshold, margin, "
+                "final, new)"
+            ],
+        ),
+        (
+            {"networks": ["final"], "calibrated_by": "threshold"},
+            [
+                ".calibrated_by: threshold weights other scores ([['class', 'duplicates']]) than the networks of new "
+                "have ([['class', 'nearest', 'centroid', 'duplicates']]): give both the same, network by network"
+            ],
+        ),
+        (
+            {"networks": ["final", "toy"], "calibrated_by": "margin"},
+            [
+                ".calibrated_by: margin weights other scores ([['class', 'nearest', 'centroid', 'duplicates']]) than "
+                "the networks of new have ([['class', 'nearest', 'centroid', 'duplicates'], ['class']]): give both "
+                "the same, network by network"
+            ],
+        ),
+        (
+            {"networks": ["tyo", "tyo"], "calibrated_by": "margn"},
+            [
+                ".networks: there is no variant 'tyo' (there are: toy, full, threshold, margin, final)",
+                ".networks: names a variant twice",
+                ".calibrated_by: there is no prediction 'margn' (there are: phash, toy, full, threshold, margin, "
+                "final, new)",
+            ],
+        ),
     ],
 )
-def test_an_ensemble_of_other_than_two_variants(tmp_path: Path, named: str, said: str) -> None:
-    assert f"\n  ensemble: {said}\n" in refusal(tmp_path, ("ensemble: [margin, pairs]", f"ensemble: {named}"))
+def test_a_prediction_that_cannot_be_made(
+    project: Callable[..., config.Params], prediction: dict[str, object], said: list[str]
+) -> None:
+    with pytest.raises(InputProblems) as caught:
+        project(predictions={"new": prediction})
+    assert caught.value.where == [f"predictions.new{line}" for line in said]
+
+
+def test_phash_with_a_network(project: Callable[..., config.Params]) -> None:
+    with pytest.raises(InputProblems) as caught:
+        project(predictions={"phash": {"networks": ["toy"]}})
+    assert caught.value.where == [
+        "predictions.phash.networks: phash decides by duplicates alone: leave it empty, or take another name"
+    ]
+
+
+def test_a_project_may_do_without_phash(tmp_path: Path) -> None:
+    assert "\n  phash: {networks: []} " in TEXT
+    lines = [line for line in TEXT.splitlines() if not line.startswith("  phash: ")]
+    (tmp_path / "params.yaml").write_text("\n".join(lines), encoding="utf-8")
+    assert "phash" not in config.load(tmp_path / "params.yaml").predictions
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b", "../up", "a.b", ""])
+def test_names_that_no_prediction_can_have(project: Callable[..., config.Params], name: str) -> None:
+    with pytest.raises(InputProblems) as caught:
+        project(predictions={name: {"networks": ["toy"]}})
+    assert caught.value.where == [f"predictions.{name}: a name holds letters, digits, - and _ only"]
+
+
+def test_an_ensemble_may_have_three_members(project: Callable[..., config.Params]) -> None:
+    found = project(predictions={"three": {"networks": ["toy", "full", "margin"]}})
+    assert found.decision_of("three") == Path("rankings/three/decision.json")
+
+
+def test_keys_of_a_prediction_are_checked_as_well(project: Callable[..., config.Params]) -> None:
+    with pytest.raises(InputProblems) as caught:
+        project(predictions={"margin": {"networks": "margin", "calibratedby": "toy"}, "new": {}})
+    assert caught.value.where == [
+        "predictions.margin.networks: input should be a valid list, got 'margin'",
+        "predictions.margin.calibratedby: no such key; did you mean 'calibrated_by'?",
+        "predictions.new.networks: missing",
+    ]
+
+
+FORMER = """\
+threshold: auto
+seed: 0
+ensemble: [margin, pairs]
+final:
+  epochs: 6
+variants:
+  margin: &margin
+    init: backbone
+    whales: all
+    photos: all
+    min_photos: 1
+    new_whale: false
+    flip: identity
+    augment: true
+    loss: {kind: cosface, scale: 24, margin: 0.3, centres: 1}
+    min_views: 1
+    per_whale: 1
+    layers: all
+    epochs: 10
+    batch: 32
+    rate: 0.002
+    decay: 0.0005
+    zoom: 1.0
+    tilt: 0.0
+    scores: [class, nearest, centroid, duplicates]
+  pairs:
+    <<: *margin
+    min_photos: 2
+"""
+"""Of a `params.yaml` before variants had `train` and `embed`, what is called otherwise now."""
+
+
+def test_a_file_of_the_former_version_is_told_every_key_that_has_another_name(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(FORMER, encoding="utf-8")
+    with pytest.raises(InputProblems) as caught:
+        config.load(path)
+    lines = [
+        "ensemble: now predictions.ensemble.networks",
+        "final: now a variant with learn: all (variants.final, its epochs at variants.final.train.epochs) and a "
+        "prediction with calibrated_by (predictions.final)",
+        "variants.{margin, pairs}.whales: now variants.NAME.train.whales",
+        "variants.{margin, pairs}.photos: now variants.NAME.train.photos",
+        "variants.{margin, pairs}.min_photos: now variants.NAME.train.min_photos",
+        "variants.{margin, pairs}.new_whale: now variants.NAME.train.new_whale",
+        "variants.{margin, pairs}.flip: now variants.NAME.train.flip",
+        "variants.{margin, pairs}.augment: now variants.NAME.train.augment",
+        "variants.{margin, pairs}.loss: now variants.NAME.train.loss",
+        "variants.{margin, pairs}.min_views: now variants.NAME.train.oversample",
+        "variants.{margin, pairs}.per_whale: now variants.NAME.train.per_whale",
+        "variants.{margin, pairs}.layers: now variants.NAME.train.layers",
+        "variants.{margin, pairs}.epochs: now variants.NAME.train.epochs",
+        "variants.{margin, pairs}.batch: now variants.NAME.train.batch_size",
+        "variants.{margin, pairs}.rate: now variants.NAME.train.lr",
+        "variants.{margin, pairs}.decay: now variants.NAME.train.weight_decay",
+        "variants.{margin, pairs}.zoom: now variants.NAME.embed.zoom",
+        "variants.{margin, pairs}.tilt: now variants.NAME.embed.tilt",
+    ]
+    assert str(caught.value) == "\n".join(
+        [
+            f"{path} has keys of a former version (18):",
+            *(f"  {line}" for line in lines),
+            "Rename them; docs/parameters.md has every key, and params.yaml of this version in git has them all.",
+        ]
+    )
+
+
+def test_a_variant_of_the_former_version_among_those_of_this_one(project: Callable[..., config.Params]) -> None:
+    with pytest.raises(InputProblems) as caught:
+        project(variants={"margin": {"rate": 0.004, "batch": 64}})
+    assert caught.value.where == [
+        "variants.{margin}.batch: now variants.NAME.train.batch_size",
+        "variants.{margin}.rate: now variants.NAME.train.lr",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +339,7 @@ def test_an_ensemble_of_other_than_two_variants(tmp_path: Path, named: str, said
     ],
 )
 def test_a_loss_that_is_wrong_is_told_by_its_keys(tmp_path: Path, loss: str, said: list[str]) -> None:
-    lines = "\n".join(f"  variants.margin.loss.{line}" for line in said)
+    lines = "\n".join(f"  variants.margin.train.loss.{line}" for line in said)
     assert refusal(tmp_path, (f"loss: {COSFACE}", f"loss: {loss}")).endswith(
         f"params.yaml has wrong values ({len(said)}):\n{lines}\n"
         "Mend these keys; `whaleid explain KEY` says what each takes."
@@ -133,7 +348,10 @@ def test_a_loss_that_is_wrong_is_told_by_its_keys(tmp_path: Path, loss: str, sai
 
 def test_a_loss_by_its_kind_alone(tmp_path: Path) -> None:
     said = refusal(tmp_path, (f"loss: {COSFACE}", "loss: cosface"))
-    assert "\n  variants.margin.loss: input should be a valid dictionary or instance of Loss, got 'cosface'\n" in said
+    assert (
+        "\n  variants.margin.train.loss: input should be a valid dictionary or instance of Loss, got 'cosface'\n"
+        in said
+    )
 
 
 def test_keys_of_a_variant_that_is_no_section(tmp_path: Path) -> None:
@@ -156,28 +374,28 @@ def test_scores_that_there_are_not(tmp_path: Path, scores: str, said: str) -> No
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"per_whale": 3}, ["batch: 32 is no multiple of the 3 photos that are together"]),
-        ({"per_whale": 32}, ["batch: 32 holds no two whales with 32 photos together each"]),
-        ({"per_whale": 64}, ["batch: 32 is no multiple of the 64 photos that are together"]),
-        ({"loss": TRIPLET}, ["per_whale: 1 gives the loss triplet nothing to compare: set 2 or more"]),
-        ({"loss": {"margin": 0}}, ["loss.margin: cosface needs one: set it above 0, or take softmax"]),
+        ({"per_whale": 3}, ["train.batch_size: 32 is no multiple of per_whale (3)"]),
+        ({"per_whale": 32}, ["train.batch_size: 32 holds no two whales with 32 photos each (per_whale)"]),
+        ({"per_whale": 64}, ["train.batch_size: 32 is no multiple of per_whale (64)"]),
+        ({"loss": TRIPLET}, ["train.per_whale: 1 gives the loss triplet nothing to compare: set 2 or more"]),
+        ({"loss": {"margin": 0}}, ["train.loss.margin: cosface needs one: set it above 0, or take softmax"]),
         (
             {"loss": {"kind": "arcface", "margin": 0.0}},
-            ["loss.margin: arcface needs one: set it above 0, or take softmax"],
+            ["train.loss.margin: arcface needs one: set it above 0, or take softmax"],
         ),
         (
             {"loss": TRIPLET | {"margin": 0}, "per_whale": 4},
-            ["loss.margin: triplet needs one: set it above 0, or take softmax"],
+            ["train.loss.margin: triplet needs one: set it above 0, or take softmax"],
         ),
         (
             {"loss": TRIPLET, "per_whale": 4, "new_whale": True},
-            ["new_whale: the loss triplet draws a class together, and those photos are no whale: set false"],
+            ["train.new_whale: the loss triplet draws a class together, and those photos are no whale: set false"],
         ),
         (
             {"loss": TRIPLET, "layers": "last", "per_whale": 5},
             [
-                "batch: 32 is no multiple of the 5 photos that are together",
-                "layers: the loss triplet does not train the last layer: set all or upper",
+                "train.batch_size: 32 is no multiple of per_whale (5)",
+                "train.layers: the loss triplet does not train the last layer: set all or upper",
             ],
         ),
     ],
@@ -186,18 +404,32 @@ def test_keys_of_a_variant_that_contradict_each_other(
     project: Callable[..., config.Params], changes: dict[str, object], said: list[str]
 ) -> None:
     with pytest.raises(InputProblems) as caught:
-        project(variants={"margin": changes | {"batch": 32}})
+        project(variants={"margin": {"train": changes | {"batch_size": 32}}})
     assert caught.value.where == [f"variants.margin.{line}" for line in said]
 
 
 def test_triplet_with_photos_together(project: Callable[..., config.Params]) -> None:
-    found = project(variants={"margin": {"loss": TRIPLET, "per_whale": 16, "batch": 32}})
-    assert found.variants["margin"].loss.kind == "triplet"
+    found = project(variants={"margin": {"train": {"loss": TRIPLET, "per_whale": 16, "batch_size": 32}}})
+    assert found.variants["margin"].train.loss.kind == "triplet"
 
 
-@pytest.mark.parametrize("name", ["phash", "backbone", "ensemble", "final", "boxes", "explore", "pictures", "a/b"])
+def test_a_score_named_twice(project: Callable[..., config.Params]) -> None:
+    with pytest.raises(InputProblems) as caught:
+        project(variants={"toy": {"scores": ["class", "class"]}})
+    assert caught.value.where == ["variants.toy.scores: names one of them twice"]
+
+
+@pytest.mark.parametrize("name", ["backbone", "boxes", "pictures", "a/b", "a.b", "../up"])
 def test_names_that_no_variant_can_have(tmp_path: Path, name: str) -> None:
-    assert f"variants.{name}: this name is taken" in refusal(tmp_path, ("  threshold:\n", f"  {name}:\n"))
+    said = refusal(tmp_path, ("  threshold:\n", f"  {name}:\n"))
+    assert f"variants.{name}: this name is taken or holds more than letters, digits, - and _\n" in said
+
+
+@pytest.mark.parametrize("name", ["phash", "ensemble", "explore", "photos", "thumbnails"])
+def test_names_that_no_file_of_a_variants_has_are_free(tmp_path: Path, name: str) -> None:
+    text = TEXT.replace("\n  threshold:\n", f"\n  {name}:\n", 1).replace("{networks: [threshold]}", "{networks: [toy]}")
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    assert name in config.load(tmp_path / "params.yaml").variants
 
 
 @pytest.mark.parametrize(("text", "said"), [("a: [", "no valid YAML"), ("", "holds no keys"), ("- 1", "holds no keys")])
@@ -222,10 +454,19 @@ def test_a_long_list_of_problems_is_counted() -> None:
 def test_a_variant_may_name_only_what_differs_from_another(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     loss = "{kind: arcface, scale: 24, margin: 0.3, centres: 1}"
-    assert "\n  margin:\n    init:" in TEXT
-    text = TEXT.replace("\n  margin:\n    init:", "\n  margin: &margin\n    init:")
-    path.write_text(f"{text}  arcface:\n    <<: *margin\n    loss: {loss}\n", encoding="utf-8")
+    assert "\n  margin:\n    init: full\n    learn: train\n    train:\n" in TEXT
+    text = TEXT.replace(
+        "\n  margin:\n    init: full\n    learn: train\n    train:\n",
+        "\n  margin: &margin\n    init: full\n    learn: train\n    train: &train\n",
+    )
+    arcface = f"  arcface:\n    <<: *margin\n    train: {{<<: *train, loss: {loss}}}\n"
+    mark = "\n# Which networks decide together"
+    assert mark in text
+    path.write_text(text.replace(mark, f"{arcface}{mark}"), encoding="utf-8")
     variants = config.load(path).variants
-    assert variants["arcface"].loss.kind == "arcface"
-    assert variants["arcface"] == variants["margin"].model_copy(update={"loss": variants["arcface"].loss})
-    assert variants["margin"].loss.kind == "cosface"
+    margin, arcface_loss = variants["margin"], variants["arcface"].train.loss
+    assert arcface_loss.kind == "arcface"
+    assert variants["arcface"] == margin.model_copy(
+        update={"train": margin.train.model_copy(update={"loss": arcface_loss})}
+    )
+    assert margin.train.loss.kind == "cosface"

@@ -1,14 +1,31 @@
 """Presets set what they name and keep the rest."""
 
+import re
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from ruamel.yaml import YAML
 
 from whaleid import config, preset
-from whaleid.core.errors import WhaleidError
+from whaleid.core.errors import InputProblems, WhaleidError
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+ALL_SCORES = ["class", "nearest", "centroid", "duplicates"]
+MINE = """\
+  mine:
+    init: toy              # my own
+    learn: train
+    train: {train}
+    embed: {{zoom: 0.9, tilt: 5.0}}
+    scores: [nearest]
+"""
+"""A variant of a user's own, which no preset knows."""
+
+
+def without_columns(text: str) -> str:
+    """Return `text` with one space before each comment behind a value."""
+    return re.sub(r"(\S) +#", r"\1 #", text)
 
 
 @pytest.fixture
@@ -34,8 +51,87 @@ def test_to_real_photos_and_back(path: Path, tmp_path: Path) -> None:
     assert found.pack.stretch
     assert found.variants["margin"].init == "pairs"
     assert "# the catalogue folder: train.csv" in path.read_text(encoding="utf-8")
+    assert (found.boxes.size, found.boxes.steps) == (96, 800)
+    back = preset.apply("sample", path, {})
+    assert "data.root: elsewhere/whales → data/sample" in back
+    assert config.load(path) == config.check(YAML(typ="safe").load(TEXT), path)
+    assert without_columns(path.read_text(encoding="utf-8")) == without_columns(TEXT)
+
+
+def test_real_adds_a_second_network_and_what_it_decides_with(path: Path) -> None:
+    Path("whales").mkdir()
+    changes = preset.apply("real", path, {"data.root": "whales"})
+    assert changes[:4] == [
+        "variants.pairs: added",
+        "variants.final_pairs: added",
+        "predictions.pairs: added",
+        "predictions.ensemble: added",
+    ]
+    assert "predictions.final.networks: ['final'] → ['final', 'final_pairs']" in changes
+    assert "predictions.final.calibrated_by: margin → ensemble" in changes
+    found = config.load(path)
+    assert list(found.variants) == ["toy", "full", "threshold", "margin", "pairs", "final_pairs", "final"]
+    pairs, final_pairs = found.variants["pairs"], found.variants["final_pairs"]
+    assert (pairs.init, pairs.learn, pairs.train.min_photos, pairs.train.epochs) == ("backbone", "train", 2, 70)
+    assert (final_pairs.init, final_pairs.learn, final_pairs.train.min_photos) == ("pairs", "all", 2)
+    assert (final_pairs.train.epochs, found.variants["final"].train.epochs) == (4, 4)
+    assert pairs.scores == final_pairs.scores == ALL_SCORES
+    assert (found.variants["margin"].init, found.variants["final"].init) == ("pairs", "margin")
+    assert list(found.predictions) == ["phash", "toy", "full", "threshold", "margin", "pairs", "ensemble", "final"]
+    assert found.predictions["pairs"] == config.Prediction(networks=["pairs"])
+    assert found.predictions["ensemble"] == config.Prediction(networks=["margin", "pairs"])
+    assert found.predictions["final"] == config.Prediction(networks=["final", "final_pairs"], calibrated_by="ensemble")
+    # as the file has its own: the comment above `predictions` stands there still
+    text = path.read_text(encoding="utf-8")
+    assert "\n\n# Which networks decide together: each makes submissions/NAME.csv.\npredictions:\n" in text
+    assert "\n  ensemble: {networks: [margin, pairs]}\n" in text
+
+
+def test_twice_is_as_once(path: Path) -> None:
+    Path("whales").mkdir()
+    preset.apply("real", path, {"data.root": "whales"})
+    once = path.read_text(encoding="utf-8")
+    assert preset.apply("real", path, {"data.root": "whales"}) == []
+    assert path.read_text(encoding="utf-8") == once
+
+
+def test_sample_removes_what_real_has_added(path: Path) -> None:
+    Path("whales").mkdir()
+    preset.apply("real", path, {"data.root": "whales"})
+    changes = preset.apply("sample", path, {})
+    assert sorted(changes[:4]) == [
+        "predictions.ensemble: removed",
+        "predictions.pairs: removed",
+        "variants.final_pairs: removed",
+        "variants.pairs: removed",
+    ]
+    found = config.load(path)
+    assert list(found.variants) == ["toy", "full", "threshold", "margin", "final"]
+    assert list(found.predictions) == ["phash", "toy", "full", "threshold", "margin", "final"]
+    assert found.predictions["final"] == config.Prediction(networks=["final"], calibrated_by="margin")
+
+
+def test_a_variant_of_ones_own_survives_both(path: Path) -> None:
+    Path("whales").mkdir()
+    margin = re.search(r"\n  margin:\n.*?    train:\n(.*?)    embed:", TEXT, re.DOTALL)
+    assert margin
+    train = "{" + ", ".join(line.strip() for line in margin[1].splitlines()) + "}"
+    mark = "\n# Which networks decide together"
+    own = TEXT.replace(mark, MINE.format(train=train) + mark).replace(
+        "  final: {networks", "  mine: {networks: [mine]}   # and mine\n  final: {networks"
+    )
+    path.write_text(own, encoding="utf-8")
+    before = config.load(path)
+    assert before.variants["mine"].train == before.variants["margin"].train
+    preset.apply("real", path, {"data.root": "whales"})
+    real = config.load(path)
+    assert real.variants["mine"] == before.variants["mine"]
+    assert real.predictions["mine"] == config.Prediction(networks=["mine"])
+    assert "pairs" in real.variants
+    assert "# my own" in path.read_text(encoding="utf-8")
     preset.apply("sample", path, {})
-    assert path.read_text(encoding="utf-8") == TEXT
+    assert config.load(path) == before
+    assert without_columns(path.read_text(encoding="utf-8")) == without_columns(own)
 
 
 def test_a_place_outside_the_project_becomes_absolute(path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -63,6 +159,40 @@ def test_refusals_change_nothing(path: Path, name: str, named: dict[str, str | N
 
 
 def test_a_file_without_the_keys_of_the_preset(path: Path) -> None:
-    path.write_text(TEXT.replace("  toy:", "  small:").replace("init: toy", "init: small"), encoding="utf-8")
-    with pytest.raises(WhaleidError, match=r"sets variants\.toy\.layers, but params\.yaml has no toy"):
+    text = TEXT.replace("  toy:\n", "  small:\n").replace("init: toy", "init: small").replace("[toy]", "[small]")
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(WhaleidError) as error:
         preset.apply("sample", path, {})
+    assert str(error.value) == ("Preset sample changes variants.toy, but params.yaml has none: take it from git again.")
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_a_prediction_that_goes_missing_is_added(path: Path) -> None:
+    lines = [line for line in TEXT.splitlines(keepends=True) if not line.startswith("  final: {networks")]
+    path.write_text("".join(lines), encoding="utf-8")
+    assert preset.apply("sample", path, {}) == ["predictions.final: added"]
+    assert config.load(path) == config.load(ROOT / "params.yaml")
+
+
+def test_a_key_that_may_be_left_out_is_set_where_it_is_not_there(path: Path) -> None:
+    own = "  final: {networks: [margin]}"
+    path.write_text(TEXT.replace("  final: {networks: [final], calibrated_by: margin}", own), encoding="utf-8")
+    assert preset.apply("sample", path, {}) == [
+        "predictions.final.networks: ['margin'] → ['final']",
+        "predictions.final.calibrated_by: None → margin",
+    ]
+    assert config.load(path) == config.load(ROOT / "params.yaml")
+
+
+def test_a_prediction_of_ones_own_that_needs_what_goes_is_told(path: Path) -> None:
+    Path("whales").mkdir()
+    preset.apply("real", path, {"data.root": "whales"})
+    with path.open("a", encoding="utf-8") as file:
+        file.write("  three: {networks: [full, margin, pairs]}\n")
+    text = path.read_text(encoding="utf-8")
+    with pytest.raises(InputProblems) as caught:
+        preset.apply("sample", path, {})
+    assert caught.value.where == [
+        "predictions.three.networks: there is no variant 'pairs' (there are: toy, full, threshold, margin, final)"
+    ]
+    assert path.read_text(encoding="utf-8") == text

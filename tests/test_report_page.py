@@ -1,151 +1,309 @@
-"""The page: whole in itself, each photo in it once, and nothing that a label or a file name says taken for HTML."""
+"""The page of a prediction without a browser: the values in it, each photo once, and no HTML from outside."""
 
+import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from whaleid.identification import measuring, threshold, validation
+from whaleid.identification.answers import LABELS, PROBABILITIES
 from whaleid.images.thumbnails import thumbnail
-from whaleid.report import page
-from whaleid.report.choice import Candidate, Shown
-from whaleid.report.pictures import Picture
+from whaleid.report import page, tables
+from whaleid.report.document import numbers
 
-HOSTILE = "</style><script>alert(1)</script>\"'&.jpg"
+HOSTILE = '</style></script><script>alert(1)</script><img src=x onerror="alert(1)">\'&.jpg'
+SHARES = 0.4, 0.2
+ANSWERS = [
+    # Image, whale, role, truth, threshold of the fold, labels, probabilities
+    ("k1", "ann", "known", "ann", 0.3, ["ann", "bob", "cat", "dan", "eve"], [0.9, 0.05, 0.02, 0.01, 0.0]),
+    ("k2", "ann", "known", "ann", 0.35, ["bob", "ann", "cat", "dan", "eve"], [0.5, 0.4, 0.1, 0.0, 0.0]),
+    ("k3", "bob", "known", "bob", 0.3, ["cat", "dan", "bob", "ann", "eve"], [0.4, 0.3, 0.2, 0.1, 0.0]),
+    ("k4", "cat", "known", "cat", 0.3, ["ann", "bob", "dan", "eve", "fay"], [0.25, 0.2, 0.2, 0.2, 0.1]),
+    ("k5", "eve", "known", "eve", 0.35, ["ann", "bob", "cat", "dan", "eve"], [0.6, 0.1, 0.1, 0.1, 0.1]),
+    ("u1", "gil", "unknown", "new_whale", 0.3, ["ann", "bob", "cat", "dan", "eve"], [0.32, 0.1, 0.0, 0.0, 0.0]),
+    ("u2", "gil", "unknown", "new_whale", 0.35, ["bob", "ann", "cat", "dan", "eve"], [0.32, 0.31, 0.1, 0.0, 0.0]),
+    ("u3", "hal", "unknown", "new_whale", 0.3, ["bob", "ann", "cat", "dan", "eve"], [0.2, 0.2, 0.2, 0.2, 0.2]),
+    ("n1", "new_whale", "new_whale", "new_whale", 0.3, ["bob", "ann", "", "", ""], [0.95, 0.02, 0.0, 0.0, 0.0]),
+    ("n2", "new_whale", "new_whale", "new_whale", 0.3, ["bob", "ann", "", "", ""], [0.1, 0.02, 0.0, 0.0, 0.0]),
+    ("t1", "new_whale", "new_whale_train", "new_whale", 0.3, ["bob", "ann", "", "", ""], [0.6, 0.5, 0.0, 0.0, 0.0]),
+    ("d1", "ann", "duplicate", "ann", 0.35, ["ann", "bob", "cat", "dan", "eve"], [0.99, 0.0, 0.0, 0.0, 0.0]),
+    ("d2", "bob", "duplicate", "bob", 0.3, ["ann", "bob", "cat", "dan", "eve"], [0.5, 0.31, 0.0, 0.0, 0.0]),
+]
+QUERIES = [
+    # Image, leaked, truth, labels, probabilities
+    ("q1", 1, "ann", ["ann", "bob", "cat", "dan", "eve"], [0.95, 0.01, 0.0, 0.0, 0.0]),
+    ("q2", 0, "new_whale", ["ann", "bob", "cat", "dan", "eve"], [0.31, 0.01, 0.0, 0.0, 0.0]),
+    ("q3", 1, "", ["bob", "ann", "cat", "dan", "eve"], [0.95, 0.01, 0.0, 0.0, 0.0]),
+    ("q4", 1, "bob", ["ann", "bob", "cat", "dan", "eve"], [0.4, 0.35, 0.0, 0.0, 0.0]),
+]
+AUTO = 0.305
+
+
+def frame(rows, columns):
+    """Return hand-made rows, their last two values being labels and probabilities, as a table."""
+    table = pd.DataFrame([row[:-2] for row in rows], columns=columns)
+    table[LABELS] = np.array([row[-2] for row in rows], dtype=object).reshape(-1, 5)
+    table[PROBABILITIES] = np.array([row[-1] for row in rows], dtype=float).reshape(-1, 5)
+    return table
+
+
+def answered(rows=ANSWERS):
+    table = frame(rows, ["Image", "whale", "role", "truth", "threshold"])
+    return table.assign(uncalibrated=table["probability1"] ** 0.5, cluster=np.arange(len(table)) // 2)
+
+
+def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, sheets=None, **changes):
+    """Return what a page shows of hand-made answers, None for a prediction that is not validated."""
+    figures = {"unknown_share": SHARES[0], "duplicate_share": SHARES[1]}
+    if auto is not None:
+        figures |= {"threshold_auto": auto}
+    answers, classes, plots = None, [], {}
+    if rows is not None:
+        raw = answered(rows)
+        answers = measuring.at_threshold(raw, auto, by_part=True)
+        figures |= measuring.standing(raw, raw["cluster"].to_numpy(), raw, auto, SHARES)
+        photos = pd.Series({"ann": 4, "bob": 1, "eve": 12})
+        classes = tables.photo_classes(answers, photos)
+        plots = {"unknown_share": tables.unknown_share(answers, SHARES[1])}
+        if auto is not None:
+            importance = validation.importance(answers["role"], *SHARES)
+            plots |= {"reliability": tables.reliability(answers, importance), "scores": tables.scores(answers)}
+            counted = answers[answers["role"].isin(["known", "unknown"])]
+            plots["threshold"] = threshold.threshold_curve(
+                counted[LABELS].to_numpy(dtype=str),
+                counted[PROBABILITIES].to_numpy(),
+                counted["truth"].to_numpy(dtype=str),
+                validation.importance(counted["role"], SHARES[0], 0.0),
+            )
+        plots |= {"ranks": tables.ranks(answers), "photos": tables.photos(answers, photos)}
+        if sheets is None:
+            sheets = [sheet("Sheet", answers[answers["role"].isin(["known", "unknown"])])]
+    to_come = frame(queries, ["Image", "leaked", "truth"]).assign(threshold=auto)
+    leaks = to_come[to_come["leaked"] == 1]
+    leaks = leaks.assign(whale=leaks["truth"])
+    every = [*(sheets or []), sheet("Leaks", leaks, folded=True)]
+    whole = {"name": "margin", "calibrated_by": None, "figures": figures, "queries": to_come, "answers": answers}
+    return page.Content(**(whole | {"photo_classes": classes, "tables": plots, "sheets": every} | changes))
+
+
+def sheet(title, rows, folded=False):
+    """Return a sheet on which each whale has its photo, named after it; fay has none."""
+    photos = [
+        ["" if label in ("", "fay") else label for label in labels] for labels in rows[LABELS].to_numpy().tolist()
+    ]
+    return page.Sheet(title, "caption", rows, photos, folded)
+
+
+def jpegs(made):
+    return {image: image.encode() for image in made.images}
+
+
+def render(made):
+    return page.render(made, jpegs(made))
+
+
+def values(made):
+    return json.loads(json.dumps(page.values(made, numbers(jpegs(made))), allow_nan=False))
 
 
 class Reader(HTMLParser):
-    """Collects a page's tags, its addresses and what a person reads."""
+    """Collects a page's tags, its addresses, handlers of events, and what a person reads without JavaScript."""
 
     def __init__(self, html):
         super().__init__()
-        self.tags, self.addresses, self.open, self.text = [], [], [], []
+        self.tags, self.addresses, self.handlers, self.open, self.text = [], [], [], [], []
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.addresses += [value for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "img"):
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+        if tag not in ("meta", "img", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if data.strip() and "style" not in self.open:
+        if data.strip() and not {"style", "script"} & set(self.open):
             self.text.append(data.strip())
 
 
-def shown(image="q.jpg", truth="ann", labels=("bob", "new_whale", "ann"), whale=None):
-    candidates = [Candidate(label, 0.5, label == truth if truth else None) for label in labels]
-    return Shown(image, truth, truth if whale is None else whale, tuple(candidates))
-
-
-def render(rows=(), figures=None, pictures=(), photos=None, folded=False, title="t"):
-    sheets = [page.Sheet("Sheet", "says", rows, folded)] if rows else []
-    return page.render(title, ["lead"], figures or {}, pictures, sheets, photos or {})
-
-
-def test_labels_and_names_are_text():
-    photos = {HOSTILE: b"jpeg", "b.jpg": b"other"}
-    html = render(
-        [(shown(HOSTILE, HOSTILE, (HOSTILE, "new_whale")), [HOSTILE, ""])], {HOSTILE: 1.0}, (), photos, title=HOSTILE
-    )
+def test_labels_and_file_names_are_no_html():
+    rows = [(HOSTILE, HOSTILE, "known", HOSTILE, 0.3, [HOSTILE, "bob", "", "", ""], [0.9, 0.1, 0.0, 0.0, 0.0])]
+    rows.append(ANSWERS[5])
+    html = render(content(rows, [(HOSTILE, 1, HOSTILE, *rows[0][-2:])]))
     reader = Reader(html)
-    assert "script" not in reader.tags
+    assert reader.tags.count("script") == 2  # the values and the page's own
     assert reader.open == []
-    assert reader.text.count(HOSTILE) == 5  # title and heading, truth and answer, a figure without a name
-    assert html.count("</style>") == 1
+    assert (reader.addresses, reader.handlers) == ([], [])
+    assert "alert(1)</script>" not in html
+    embedded = html.split('id="data">')[1].split("</script>")[0]
+    assert "<" not in embedded
+    assert json.loads(embedded)["images"] == sorted([HOSTILE, "ann", "bob", "cat", "dan", "eve", "u1"])
+
+
+def test_the_values_are_plain_ascii():
+    name = "fl\u00fcke\u2028.jpg"
+    html = render(content(queries=[(name, 1, "", *QUERIES[0][-2:])]))
+    embedded = html.split('id="data">')[1].split("</script>")[0]
+    assert embedded.isascii()
+    assert name in json.loads(embedded)["images"]
 
 
 def test_each_photo_is_embedded_once():
-    photos = {"a.jpg": b"first", "b.jpg": b"second", "q.jpg": b"third"}
-    rows = [(shown(), ["b.jpg", "", "a.jpg"]), (shown("a.jpg"), ["b.jpg", "", "b.jpg"])]
-    html = render(rows, photos=photos)
-    for number, content in enumerate(("Zmlyc3Q=", "c2Vjb25k", "dGhpcmQ=")):
-        assert html.count(content) == 1
-        assert f".p{number}{{background-image:url(data:image/jpeg;base64,{content})}}" in html
-    assert re.findall(r'class="t (p\d|x)"', html) == ["p2", "p1", "x", "p0", "p0", "p1", "x", "p1"]
-    assert page.images([page.Sheet("", "", rows)]) == {"a.jpg", "b.jpg", "q.jpg"}
+    made = content()
+    assert made.images == {
+        "k1",
+        "k2",
+        "k3",
+        "k4",
+        "k5",
+        "u1",
+        "u2",
+        "u3",
+        "q1",
+        "q3",
+        "q4",
+        "ann",
+        "bob",
+        "cat",
+        "dan",
+        "eve",
+    }
+    html = render(made)
+    assert html.count("data:image/jpeg;base64,") == 16
+    assert ".p0{background-image:url(data:image/jpeg;base64,YW5u)}" in html  # ann
+    first = values(made)["sheets"][0][0]
+    assert (first["photo"], first["photos"]) == (5, [0, 1, 2, 3, 4])
+    assert values(made)["sheets"][0][3]["photos"] == [0, 1, 3, 4, None]  # of fay there is none
 
 
-def test_nothing_is_fetched_and_nothing_runs():
-    picture = Picture("Title", "says", b"png", pd.DataFrame({"x": [1, 2], "y": [0.25, 1 / 3]}))
-    html = render([(shown(), ["", "", ""])], {"map5": 0.5}, [picture], {"q.jpg": b"jpeg"})
+def test_nothing_is_fetched():
+    html = render(content())
     reader = Reader(html)
-    assert reader.addresses == ["data:image/png;base64,cG5n"]
-    assert not {"script", "link", "iframe", "a"} & set(reader.tags)
-    assert "http" not in html
-    assert "<th>x</th><th>y</th>" in html
-    assert '<td class="n">2</td><td class="n">0.3333</td>' in html
+    assert reader.addresses == []
+    assert not {"link", "iframe", "img", "a"} & set(reader.tags)
+    assert re.findall(r"https?://[\w./]*", html) == ["http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"]
 
 
-@pytest.mark.parametrize(
-    ("truth", "signs", "verdict"),
-    [
-        ("bob", ["✓ 0.500", "✗ 0.500", "✗ 0.500"], "✓ rank 1"),
-        ("ann", ["✗ 0.500", "✗ 0.500", "✓ 0.500"], "rank 3"),
-        ("zoe", ["✗ 0.500", "✗ 0.500", "✗ 0.500"], "✗ not named"),
-        ("", ["0.500", "0.500", "0.500"], "query"),
-    ],
-)
-def test_right_and_wrong_have_a_sign_each(truth, signs, verdict):
-    text = Reader(render([(shown(truth=truth), ["", "", ""])], photos={"q.jpg": b""})).text
-    start = text.index(verdict)
-    assert [word for word in text[start:] if word.endswith("0.500")] == signs
+def test_the_values_of_each_query():
+    queries = values(content())["queries"]
+    assert queries["kind"] == ["known"] * 5 + ["unknown"] * 3 + [""] * 3 + ["duplicate"] * 2
+    assert queries["role"][8:11] == ["new_whale", "new_whale", "new_whale_train"]
+    assert queries["place"] == [0, 1, 2, -1, 4, -2, -2, -2, -2, -2, -2, 0, 1]
+    assert queries["probabilities"][1] == [0.5, 0.4, 0.1, 0.0, 0.0]
+    assert queries["auto"] == [row[4] for row in ANSWERS]
+    # ann and gil have two queries of their kind; photos labelled new_whale are of a whale each
+    assert queries["of_whale"] == [2, 2, 1, 1, 1, 2, 2, 1, 1, 1, 1, 1, 1]
+    # no photo of cat, one of bob, four of ann, twelve of eve
+    assert queries["photos"] == [2, 2, 1, 0, 3, *[-1] * 8]
 
 
-def test_what_comes_after_the_truth_is_pale():
-    html = render([(shown(labels=("bob", "ann", "cat")), ["", "", ""])], photos={"q.jpg": b""})
-    assert re.findall(r'class="(c[^"]*)"', html) == ["c q", "c no", "c ok", "c off"]
+def test_the_values_of_queries_in_the_solution():
+    made = values(content())
+    assert made["solution"] == {
+        "place": [0, -2, 1],
+        "probabilities": [row[-1] for row in (QUERIES[0], QUERIES[1], QUERIES[3])],
+        "auto": [AUTO] * 3,
+        "leaked": [1, 0, 1],
+    }
+    assert (made["auto"], made["shares"]) == (AUTO, {"unknown": 0.4, "duplicate": 0.2})
 
 
-def test_a_query_whose_truth_is_not_known_has_its_name():
-    text = Reader(render([(shown(truth=""), ["", "", ""])], photos={"q.jpg": b""})).text
-    assert text[text.index("query") + 1] == "q.jpg"
+def test_a_strip_has_the_whales_of_its_query():
+    strips = values(content())["sheets"]
+    assert strips[0][5] == {
+        **{"photo": 13, "truth": "new_whale", "whale": "gil", "place": -2, "auto": 0.3},
+        **{"labels": ["ann", "bob", "cat", "dan", "eve"], "probabilities": [0.32, 0.1, 0.0, 0.0, 0.0]},
+        "photos": [0, 1, 2, 3, 4],
+    }
+    few = answered(ANSWERS[8:9])
+    (strip,) = values(content(sheets=[sheet("Few", few)]))["sheets"][0]
+    assert (strip["labels"], strip["probabilities"], strip["photos"]) == (["bob", "ann"], [0.95, 0.02], [1, 0])
+    assert [each["truth"] for each in strips[1]] == ["ann", "", "bob"]
 
 
-def test_an_unknown_query_tells_whose_it_is():
-    html = render([(shown(truth="new_whale", whale="zoe"), ["", "", ""])], photos={"q.jpg": b""})
-    assert '<span title="zoe, held out">new_whale</span>' in html
-
-
-def test_figures_stand_with_intervals_beside_the_baselines():
-    figures = {"map5": 0.5, "map5_low": 0.4, "map5_high": 0.6123, "threshold_cost": 0.00123}
-    figures |= {"baseline_new_whale": 0.3, "baseline_duplicates": 0.35, "baseline_centroid": 0.41, "new_one": 0.25}
-    html = render(figures=figures)
-    text = Reader(html).text
-    assert text.count("0.500") == 3  # on top, beside the baselines, among all figures
-    assert text.count("0.400 to 0.612") == 3
-    start = text.index("MAP@5 beside the baselines")
-    assert text[start + 1 : start + 10] == [
-        *("this variant", "0.500", "0.400 to 0.612"),
-        *("new_whale to everything", "0.300", "duplicates, else new_whale", "0.350"),
-        *("nearest centroid, no threshold", "0.410"),
+def test_a_page_opens_with_what_validation_asks():
+    text = Reader(render(content())).text
+    assert text[:4] == [
+        *("whaleid: margin", "whaleid: margin"),
+        "Validation has 13 queries: 5 of known whales, 3 of unknown whales, 2 duplicates, 2 labelled new_whale, "
+        "1 training photos labelled new_whale.",
+        "There are 4 queries to identify; the solution has 3 of them.",
     ]
-    assert 'style="left:40.00%;width:21.23%"' in html
-    assert "0.00123" in text
-    assert text[text.index("More") :] == ["More", "new_one", "0.250"]
-    assert "threshold curve" not in text
+    assert "auto 0.305" in text
+    headings = [text[text.index(heading)] for heading in ("MAP@5 beside the baselines", "Curves", "Contact sheets")]
+    assert len(headings) == 3
+    assert [name for name in page.PLOTS.values() if name in text] == list(page.PLOTS.values())
 
 
-def test_a_page_of_nothing_has_no_empty_headings():
-    assert Reader(render()).text == ["t", "t", "lead"]
+def test_photos_of_new_whale_that_stand_for_unknowns_are_declared():
+    html = render(content([row for row in ANSWERS if row[2] != "unknown"]))
+    assert "Validation holds out no whale, so photos labelled new_whale stand for unknown whales." in html
+    kinds = values(content([row for row in ANSWERS if row[2] != "unknown"]))["queries"]
+    assert kinds["kind"][5:8] == ["unknown", "unknown", ""]
+    assert kinds["role"][5:8] == ["new_whale", "new_whale", "new_whale_train"]
+
+
+def test_a_prediction_that_is_not_validated_is_declared():
+    curve = content().tables["threshold"]
+    made = content(None, name="final", calibrated_by="margin", tables={"threshold": curve})
+    text = Reader(render(made)).text
+    assert text[2] == (
+        "Not validated: final has learnt validation's photos. Its weights and threshold come from margin."
+    )
+    assert "MAP@5 beside the baselines" not in text
+    assert any(line.startswith("On the validation queries of margin.") for line in text)
+    embedded = values(made)
+    assert embedded["queries"]["place"] == []
+    assert embedded["intervals"] == {}
+    assert len(embedded["solution"]["place"]) == 3
+
+
+def test_without_a_threshold_there_is_no_control():
+    html = render(content(auto=None))
+    assert 'type="range"' not in html
+    assert "This prediction has no threshold: duplicates alone decide." in html
+    assert re.findall(r'data-plot="(\w+)"', html) == ["unknown_share", "ranks", "photos"]
+    embedded = values(content(auto=None))
+    assert embedded["auto"] is None
+    assert embedded["queries"]["auto"] == [None] * 13
+    assert {len(ends) for ends in embedded["intervals"].values()} == {1}
+
+
+def test_figures_without_a_name_are_kept():
+    figures = content().figures | {"new_one": 0.25, "new_one_low": 0.1, "new_one_high": 0.3}
+    names = dict(values(content(figures=figures))["names"])
+    assert names["More"] == [["new_one", "new_one", ""]]
+    assert names["Baselines, MAP@5"][0] == ["baseline_new_whale", "new_whale to everything", ""]
+    named = {key for rows in names.values() for key, *_ in rows}
+    ends = {f"{key}_{end}" for key in figures for end in ("low", "high")}
+    assert figures.keys() - named - ends == set()
+
+
+def test_a_sheet_without_queries_says_so():
+    made = content(queries=[], sheets=[])
+    html = render(made)
+    assert '<h3>Leaks</h3>\n<p>caption <span id="leaks"></span></p>\n<p>None.</p>' in html
 
 
 def test_a_folded_sheet_shows_its_title():
-    html = render([(shown(), ["", "", ""])], photos={"q.jpg": b""}, folded=True)
-    assert "<h3>Sheet</h3>\n<p>says</p><details><summary>Show all</summary>" in html
+    html = render(content())
+    assert '<p>caption <span id="leaks"></span></p>\n<details><summary>Show all</summary>' in html
 
 
 @pytest.mark.parametrize(("size", "small"), [((600, 300), (96, 48)), ((100, 100), (72, 72)), ((50, 40), (50, 40))])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_a_thumbnail_is_whole_and_in_proportion(tmp_path, size, small, mode):
     photo = Image.effect_noise(size, 60).convert(mode)
-    content = thumbnail(photo)
-    (tmp_path / "a.jpg").write_bytes(content)
-    with Image.open(tmp_path / "a.jpg") as found:
-        assert (found.format, found.size, found.mode) == ("JPEG", small, mode)
+    jpeg = thumbnail(photo)
+    (tmp_path / "a.jpg").write_bytes(jpeg)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        assert (opened.format, opened.size, opened.mode) == ("JPEG", small, mode)
     assert photo.size == size
-    assert thumbnail(photo) == content
+    assert thumbnail(photo) == jpeg

@@ -1,10 +1,12 @@
-"""The tables behind a report's pictures, worked out by hand, and what the pictures show of them."""
+"""The tables behind a prediction's page, worked out by hand."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from whaleid.report import curves, plots, tables
+from whaleid.identification import measuring
+from whaleid.identification.threshold import THRESHOLDS
+from whaleid.report import tables
 
 COLUMNS = ["Image", "whale", "role", "truth", "threshold", "uncalibrated", "rank"]
 ROWS = [
@@ -31,10 +33,6 @@ def answers(rows=ROWS):
 
 def lines(table):
     return list(table.itertuples(index=False, name=None))
-
-
-def legend(axes):
-    return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 def test_photos_of_new_whale_count_only_where_no_whale_was_held_out():
@@ -79,7 +77,7 @@ def test_reliability_of_weighed_queries():
     before = table[table["calibrated"] == 0]
     assert before["queries"].sum() == 8
     # k2 counts twice as much as u2, and neither is right; k1 twice as much as d1, and both are
-    assert lines(before[before["least"] >= 0.8][["queries", "said", "right"]].round(6)) == [
+    assert lines(before[before["least"] >= 0.8][["queries", "probability", "right"]].round(6)) == [
         (2, round((2 * 0.85 + 0.9) / 3, 6), 0.0),
         (2, round((2 * 0.95 + 1.0) / 3, 6), 1.0),
     ]
@@ -108,52 +106,59 @@ def test_photos_of_a_whale_against_its_score():
     ]
 
 
-CURVE = pd.DataFrame(
-    {"threshold": [0, 0.5, 1], "map5": [0.4, 0.6, 0.2], "map5_known": [0.5, 0.4, 0.0], "map5_unknown": [0.1, 0.8, 1.0]}
-)
+def test_the_class_of_a_query_is_the_row_that_counts_it():
+    photos = pd.Series({"ann": 7, "bob": 1, "zoe": 30})
+    # of known whales ann has the third row, bob the second, cat the first
+    assert tables.photo_classes(answers(), photos) == [2, 2, 1, 0, -1, -1, -1, -1, -1]
 
 
-def test_threshold_curve_marks_auto_and_the_chosen_one():
-    (axes,) = curves.threshold(CURVE, 0.5, 0.25).axes
-    assert legend(axes) == ["known", "unknown", "overall", "auto 0.5", "chosen 0.25: 0.500"]
-    (axes,) = curves.threshold(CURVE.drop(columns="map5_unknown"), 0.5, 0.5).axes
-    assert legend(axes) == ["known", "overall", "auto 0.5"]
+def test_the_place_of_the_truth():
+    assert tables.places(answers()).tolist() == [0, 1, 0, -1, -2, -2, -2, 0, -2]
+    unknown = answers()[:2].assign(truth="")
+    assert tables.places(unknown).tolist() == [-1, -1]
 
 
-def test_share_curve_marks_the_declared_share():
-    (axes,) = curves.unknown_share(tables.unknown_share(answers(), 0), 0.3).axes
-    assert legend(axes) == ["this variant", "new_whale to everything", "declared 0.3: 0.575"]
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 0.3, 0.4, 0.6, 1.0])
+def test_ranks_are_those_of_the_decision(threshold):
+    decided = measuring.at_threshold(answers(), threshold, by_part=False)
+    assert tables.ranks_at(answers(), np.array([[threshold]]))[:, 0].tolist() == decided["rank"].tolist()
 
 
-def test_reliability_shows_both_and_their_counts():
-    table = tables.reliability(answers(), np.full(len(ROWS), 1 / len(ROWS)))
-    axes, counts = curves.reliability(table).axes
-    assert legend(axes) == ["as said", "before calibration", "after"]
-    assert sum(bar.get_height() for bar in counts.patches) == 2 * len(ROWS)
+def test_ranks_at_thresholds_of_their_own():
+    # k2 has its whale second, at 0.4
+    thresholds = np.array([[0.39, 0.4, 0.41, 0.5]])
+    assert tables.ranks_at(answers()[1:2], thresholds).tolist() == [[2, 3, 3, 3]]
+    thresholds = np.full((9, 1), 0.3)
+    thresholds[5] = 0.6  # of u2, whose best whale has 0.6
+    assert tables.ranks_at(answers(), thresholds)[:, 0].tolist() == [1, 2, 2, 0, 1, 1, 3, 1, 2]
 
 
-def test_scores_and_ranks_and_photos_say_their_numbers():
-    panels = curves.scores(tables.scores(answers()), 0.3).axes
-    assert [axes.get_title("right") for axes in panels] == [
-        "known, best whale right: 2",
-        "known, best whale wrong: 2",
-        "unknown: 2",
-    ]
-    (axes,) = curves.ranks(tables.ranks(answers())).axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "3", "4", "5", "beyond"]
-    assert [text.get_text() for text in axes.texts[:6]] == ["25%", "50%", "0%", "0%", "0%", "25%"]
-    (axes,) = curves.photos(tables.photos(answers(), pd.Series({"ann": 7, "bob": 1}))).axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["0\n1", "1\n1", "6–9\n2"]  # noqa: RUF001
-    assert [text.get_text() for text in axes.texts] == ["0.00", "0.50", "0.75"]
+def test_intervals_are_those_that_predict_measures():
+    frame = answers().assign(cluster=np.arange(9) // 2)
+    shares = 0.3, 0.2
+    auto = measuring.at_threshold(frame, 0.3, by_part=True)
+    ends = tables.ends(auto, shares)
+    assert {len(each) for each in ends.values()} == {len(THRESHOLDS) + 1}
+    for threshold, place in ((0.0, 0), (0.3, 60), (0.4, 80), (1.0, 200), ("auto", -1)):
+        decided = auto if threshold == "auto" else measuring.at_threshold(frame, threshold, by_part=False)
+        measured = measuring.measured(decided, frame["cluster"].to_numpy(), shares)
+        keys = {key for key in measured if f"{key}_low" in measured}
+        assert ends.keys() == keys
+        for key in keys:
+            assert ends[key][place] == pytest.approx([measured[f"{key}_low"], measured[f"{key}_high"]], abs=1e-6)
 
 
-def test_a_picture_without_queries_is_drawn_all_the_same():
-    none = answers([row for row in ROWS if row[2] == "new_whale_train"])
-    for figure in (
-        curves.ranks(tables.ranks(none)),
-        curves.photos(tables.photos(none, pd.Series({"ann": 7}))),
-        curves.scores(tables.scores(none), 0.3),
-        curves.reliability(tables.reliability(none, np.zeros(0))),
-        curves.unknown_share(tables.unknown_share(none, 0.1), 0.3),
-    ):
-        assert plots.png(figure).startswith(b"\x89PNG")
+def test_without_a_threshold_there_is_one_interval():
+    frame = measuring.at_threshold(answers().assign(cluster=np.arange(9)), None, by_part=False)
+    assert {len(each) for each in tables.ends(frame, (0.3, 0.2)).values()} == {1}
+
+
+def test_tables_without_queries_are_empty():
+    none = answers([(*ROWS[4][:2], "new_whale_train", *ROWS[4][3:])])
+    photos = pd.Series({"ann": 7})
+    assert tables.ranks(none)["queries"].sum() == 0
+    assert tables.photos(none, photos).empty
+    assert tables.photo_classes(none, photos) == [-1]
+    assert tables.scores(none)["unknown"].sum() == 0
+    assert tables.reliability(none, np.zeros(1)).empty
+    assert tables.unknown_share(none, 0.1)["map5"].tolist() == [0.0] * 21

@@ -1,160 +1,247 @@
-"""The report of a variant as a folder: what is in it, the same bytes each time, and what is said of a missing photo."""
+"""The stage `report`: which files it writes, the same bytes each time, and the error on a missing photo."""
 
+import json
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from PIL import Image
+from test_report_page import ANSWERS, AUTO, QUERIES, SHARES, answered, content, frame
 
+from whaleid import config
+from whaleid.core import files, paths
 from whaleid.core.errors import InputProblems
-from whaleid.stages import reporting
-from whaleid.stages.reporting import Answers, Photos
+from whaleid.identification import measuring
+from whaleid.stages import report
 
-PICTURES = ["photos", "ranks", "reliability", "scores", "threshold", "unknown_share"]
-ANSWERS = [
-    # Image, whale, role, truth, rank, labels, probabilities
-    ("k1.jpg", "ann", "known", "ann", 1, ["ann", "bob"], [0.9, 0.05]),
-    ("k2.jpg", "bob", "known", "bob", 3, ["ann", "bob"], [0.4, 0.1]),
-    ("u1.jpg", "dan", "unknown", "new_whale", 1, ["bob", "ann"], [0.2, 0.1]),
-    ("n1.jpg", "new_whale", "new_whale", "new_whale", 2, ["bob", "ann"], [0.6, 0.1]),
-    ("d1.jpg", "ann", "duplicate", "ann", 1, ["ann", "bob"], [0.99, 0.0]),
-]
-QUERIES = [
-    ("q1.jpg", ["ann", "new_whale", "bob"], [0.95, 0.3, 0.01], "ann", True),
-    ("q2.jpg", ["new_whale", "ann", "bob"], [0.3, 0.2, 0.01], "new_whale", False),
-    ("q3.jpg", ["bob", "new_whale", "ann"], [0.95, 0.3, 0.01], "", True),
-]
-FIGURES = {"map5": 0.61, "map5_low": 0.5, "map5_high": 0.7, "baseline_new_whale": 0.3, "ece": 0.02, "threshold": 0.3}
-OF_WHALE = {"ann": "a.jpg", "bob": "b.jpg"}
+DEFAULTS = config.load(ROOT / "params.yaml")
+NAMES = ["phash", "margin", "final"]
+VALIDATION = [row[0] for row in ANSWERS]
+TRAIN = {"ann1": "ann", "ann2": "ann", "bob1": "bob", "cat1": "cat", "dan1": "dan", "eve1": "eve", "fay1": "fay"}
+TABLES = ["history", "photos", "ranks", "reliability", "scores", "threshold", "unknown_share"]
+PAIRS = [(0, "d1", "ann"), (0, "ann1", "ann"), (1, "k1", "ann"), (1, "ann2", "ann")]
 
 
-def wide(rows, labels, values):
-    """Spread lists of labels and probabilities over columns."""
-    spread = {}
-    for place in range(5):
-        spread[f"label{place + 1}"] = [(row[labels] + [""] * 5)[place] for row in rows]
-        spread[f"probability{place + 1}"] = [(row[values] + [0.0] * 5)[place] for row in rows]
-    return spread
-
-
-def answers(**changes):
-    columns = dict(
-        zip(["Image", "whale", "role", "truth", "rank"], zip(*(row[:5] for row in ANSWERS), strict=True), strict=True)
-    )
-    frame = pd.DataFrame({**columns, **wide(ANSWERS, 5, 6), "threshold": 0.3, "uncalibrated": 0.5})
-    curve = pd.DataFrame({"threshold": [0.0, 0.5, 1.0], "map5": [0.5, 0.6, 0.2]})
-    given = {
-        "frame": frame,
-        "threshold": 0.3,
-        "threshold_auto": 0.3,
-        "curve": curve,
-        "unknown_share": 0.3,
-        "duplicate_share": 0.1,
-        "photos_of_whale": pd.Series({"ann": 3, "bob": 1}),
+def params(root):
+    changes = {
+        "data": DEFAULTS.data.model_copy(update={"root": str(root)}),
+        "variants": {name: DEFAULTS.variants[name] for name in ("margin", "final")},
+        "predictions": {name: DEFAULTS.predictions[name] for name in NAMES},
     }
-    return Answers(**(given | changes))
+    return DEFAULTS.model_copy(update=changes)
 
 
-def queries():
-    frame = pd.DataFrame({"Image": [row[0] for row in QUERIES], **wide(QUERIES, 1, 2)})
-    return frame.assign(truth=[row[3] for row in QUERIES], leaked=[row[4] for row in QUERIES])
+def save(table, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_csv(table, path)
+
+
+def write_tables():
+    """Write the tables of the catalogue."""
+    whales = {row[0]: row[1] for row in ANSWERS}
+    labelled = {**TRAIN, **whales}
+    rows = [(image, label, "train") for image, label in labelled.items()] + [(row[0], "", "test") for row in QUERIES]
+    save(pd.DataFrame(rows, columns=["Image", "Id", "part"]), paths.CATALOG)
+    roles = {row[0]: row[2] for row in ANSWERS}
+    split = [(image, whale, "validation", roles[image]) for image, whale in whales.items()]
+    split += [(image, whale, "train", "catalogue") for image, whale in TRAIN.items()]
+    save(pd.DataFrame(split, columns=["Image", "Id", "part", "role"]), paths.SPLIT)
+    groups = [(group, image, "train", label) for group, image, label in PAIRS]
+    save(pd.DataFrame(groups, columns=["group", "Image", "part", "Id"]), paths.GROUPS)
+    leaks = [("q1", "ann2", "ann"), ("q1", "ann1", "ann"), ("q3", "bob1", "bob"), ("q4", "bob1", "bob")]
+    save(pd.DataFrame(leaks, columns=["query", "photo", "Id"]), paths.LEAKS)
+    solution = [(row[0], row[2]) for row in QUERIES if row[2]]
+    save(pd.DataFrame(solution, columns=["Image", "Id"]), paths.SOLUTION)
+
+
+def write_ranking(name):
+    """Write the ranking of a prediction and what its networks make of each photo."""
+    auto = None if name == "phash" else AUTO
+    made = content(None if name == "final" else ANSWERS, auto=auto)
+    folder = paths.ranking(name)
+    save(frame(QUERIES, ["Image", "leaked", "truth"]).drop(columns="truth"), folder / paths.QUERIES)
+    files.write_json(made.figures, folder / paths.STANDING)
+    if name != "final":
+        answers = answered()
+        save(answers.drop(columns="threshold") if name == "phash" else answers, folder / paths.VALIDATION)
+    if name == "margin":
+        save(made.tables["threshold"], folder / paths.CURVE)
+    if name != "phash":
+        images = [*TRAIN, *VALIDATION, *(row[0] for row in QUERIES)]
+        embeddings = np.random.default_rng(0).normal(size=(1, len(images), 4)).astype(np.float32)
+        embeddings /= np.linalg.norm(embeddings, axis=2, keepdims=True)
+        centres, classes = np.ones((1, 1, 1, 4), dtype=np.float32), np.array(["ann"])
+        paths.features(name).parent.mkdir(exist_ok=True)
+        np.savez(paths.features(name), images=images, embeddings=embeddings, centres=centres, classes=classes)
+        losses = pd.DataFrame({"epoch": [1, 2], "lr": [0.1, 0.05], "loss": [2.0, 1.5], "accuracy": [0.1, 0.2]})
+        save(losses if name == "final" else losses.assign(validation_loss=3.0), paths.history(name))
 
 
 @pytest.fixture
-def photos(tmp_path):
-    """Draw every photo; the nearest of a whale is its only one."""
-    part = dict.fromkeys([row[0] for row in ANSWERS] + list(OF_WHALE.values()), "train")
-    part |= {row[0]: "test" for row in QUERIES}
-    for shade, (image, folder) in enumerate(part.items()):
-        path = tmp_path / "catalogue" / folder / image
+def project(tmp_path, monkeypatch):
+    """Make a project in which all stages before `report` have run, on drawn photos; return its parameters."""
+    monkeypatch.chdir(tmp_path)
+    write_tables()
+    for name in NAMES:
+        write_ranking(name)
+    for shade, image in enumerate([*TRAIN, *VALIDATION, *(row[0] for row in QUERIES)]):
+        path = tmp_path / "photos" / ("test" if image.startswith("q") else "train") / image
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (300, 150), (20 * shade, 100, 50)).save(path)
-
-    def nearest(pairs):
-        return [OF_WHALE[whale] for _, whale in pairs]
-
-    return Photos(tmp_path / "catalogue", part, nearest, nearest)
+        Image.new("RGB", (300, 150), (9 * shade, 100, 50)).save(path, "JPEG")
+    paths.FIGURES.mkdir(parents=True)
+    return params(tmp_path / "photos")
 
 
-def write(folder, photos, given="default", variant="margin", figures=FIGURES):
-    reporting.write(folder, variant, figures, answers() if given == "default" else given, queries(), photos)
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+def written():
+    return {path.name: path.read_bytes() for folder in (paths.PAGES, paths.TABLES) for path in sorted(folder.iterdir())}
 
 
-def test_a_report_has_a_page_six_pictures_and_their_tables(tmp_path, photos):
-    written = write(tmp_path / "report", photos)
-    assert sorted(written) == sorted(["report.html", *(f"{name}.{end}" for name in PICTURES for end in ("csv", "png"))])
-    assert written["ranks.csv"] == b"rank,queries,whales_alone\n1,1,1\n2,0,1\n3,1,0\n4,0,0\n5,0,0\n0,0,0\n"
-    assert written["threshold.csv"] == b"threshold,map5\n0,0.5\n0.5,0.6\n1,0.2\n"
-    assert written["photos.csv"] == b"least,most,queries,map5\n1,1,1,0.333333\n3,3,1,1\n"
-    html = written["report.html"].decode()
-    assert "<h1>whaleid: margin</h1>" in html
-    assert (
-        "Validation asked 5 queries: 2 of known whales, 1 of unknown whales, 1 duplicates, 1 labelled new_whale."
-        in html
-    )
-    assert "Threshold auto, found on validation: 0.3." in html
-    assert "2 queries to come duplicate a labelled photo. Named first, where the truth is known: 1 of 1." in html
-    assert html.count("data:image/png") == 6
-    # k1 k2 u1 of validation, a b of the whales, q1 q3 that leak; each once
-    assert html.count("data:image/jpeg") == 7
+def embedded(name):
+    html = paths.page(name).read_text(encoding="utf-8")
+    return json.loads(html.split('id="data">')[1].split("</script>")[0])
 
 
-def test_the_same_bytes_again_and_nothing_of_the_machine(tmp_path, photos):
-    first, second = write(tmp_path / "one", photos), write(tmp_path / "two", photos)
-    assert first == second
-    assert str(tmp_path).encode() not in b"".join(first.values())
-    assert write(tmp_path / "one", photos) == first
+def test_each_prediction_has_a_page_and_all_share_tables(project):
+    records = report.run(project)
+    assert sorted(written()) == sorted([*(f"{name}.html" for name in NAMES), *(f"{name}.csv" for name in TABLES)])
+    assert list(records) == NAMES
+    assert records["final"].artifacts == [paths.page("final")]
+    # the page of final goes to the run that calibrated margin
+    assert records["final"].report == ("final.html", paths.calibration("margin") / paths.DECISION)
+    assert records["phash"].report == ("phash.html", paths.LEAKS)
 
 
-def test_a_number_is_told_apart_from_auto(tmp_path, photos):
-    html = write(tmp_path / "report", photos, answers(threshold=0.2))["report.html"].decode()
-    assert "Threshold 0.2 (auto, found on validation: 0.3)." in html
-
-
-def test_without_a_threshold_there_is_nothing_of_one(tmp_path, photos):
-    given = answers()
-    frame = given.frame.assign(threshold=np.nan)
-    written = write(
-        tmp_path / "report", photos, answers(frame=frame, threshold=None, threshold_auto=None, curve=None), "phash"
-    )
-    assert sorted(name for name in written if name.endswith(".png")) == ["photos.png", "ranks.png", "unknown_share.png"]
-    html = written["report.html"].decode()
-    assert "Closest to the threshold" not in html
-    assert "Threshold auto" not in html
-
-
-def test_without_validation_there_are_leaks_and_the_solution(tmp_path, photos):
-    graded = {"solution_map5": 0.75, "solution_map5_no_duplicates": 0.5}
-    written = write(tmp_path / "report", photos, None, "final", graded)
-    assert list(written) == ["report.html"]
-    html = written["report.html"].decode()
-    assert re.findall(r"<span>([^<]*)</span><b>([^<]*)</b>", html) == [
-        ("MAP@5, solution", "0.750"),
-        ("solution, without leaks", "0.500"),
+def test_the_tables_have_a_name_first(project):
+    report.run(project)
+    tables = {name: files.read_csv(paths.TABLES / f"{name}.csv") for name in TABLES}
+    assert {name: table.columns[0] for name, table in tables.items()} == dict.fromkeys(TABLES, "name")
+    predictions = {name: list(dict.fromkeys(table["name"])) for name, table in tables.items()}
+    # phash has no threshold, and final is not validated
+    assert predictions == {
+        **{name: ["margin"] for name in ("threshold", "reliability", "scores")},
+        **{name: ["phash", "margin"] for name in ("unknown_share", "ranks", "photos")},
+        "history": ["margin", "final"],
+    }
+    ranks = (paths.TABLES / "ranks.csv").read_text(encoding="utf-8").splitlines()
+    assert ranks[0] == "name,rank,queries,whales_alone"
+    assert ranks[7:] == ["margin,1,1,1", "margin,2,1,1", "margin,3,0,1", "margin,4,1,0", "margin,5,0,1", "margin,0,2,1"]
+    assert (paths.TABLES / "history.csv").read_text(encoding="utf-8").splitlines() == [
+        "name,epoch,lr,loss,accuracy,validation_loss,validation_accuracy",
+        *("margin,1,0.1,2,0.1,3,", "margin,2,0.05,1.5,0.2,3,", "final,1,0.1,2,0.1,,", "final,2,0.05,1.5,0.2,,"),
     ]
-    assert "3 queries to come were answered. Validation asked nothing: its photos were learnt, too." in html
-    assert html.count("data:image/jpeg") == 4  # q1 q3 a b
+    assert tables["threshold"].columns.tolist() == ["name", "threshold", "map5", "map5_known", "map5_unknown"]
+    assert len(tables["threshold"]) == 201
 
 
-def test_photos_of_new_whale_that_stand_for_unknowns_are_said(tmp_path, photos):
-    frame = answers().frame
-    html = write(tmp_path / "report", photos, answers(frame=frame[frame["role"] != "unknown"]))["report.html"].decode()
-    assert "Validation holds out no whale, so photos labelled new_whale stand for unknown whales." in html
+def test_reliability_has_a_point_for_each_bin_after_calibration(project):
+    report.run(project)
+    table = files.read_csv(paths.TABLES / "reliability.csv")
+    assert table.columns.tolist() == ["name", "least", "most", "queries", "probability", "right"]
+    # (0.1, 0.2], (0.2, 0.3] and so on: u3; k4; k3, u1, u2; k2, d2; k5; k1; d1
+    assert table["queries"].tolist() == [1, 1, 3, 2, 1, 1, 1]
+    assert table["probability"].is_monotonic_increasing
 
 
-def test_missing_and_damaged_photos_are_named_with_the_remedy(tmp_path, photos):
-    whole = write(tmp_path / "report", photos)
-    photos.path("k2.jpg").unlink()
-    photos.path("b.jpg").write_bytes(b"no photo")
+def test_tables_of_phash_alone_have_headers(project):
+    only = project.model_copy(update={"predictions": {"phash": project.predictions["phash"]}, "variants": {}})
+    report.run(only)
+    for name in ("threshold", "reliability", "scores", "history"):
+        (header,) = (paths.TABLES / f"{name}.csv").read_text(encoding="utf-8").splitlines()
+        assert header.startswith("name,")
+
+
+def test_the_page_has_the_answers_at_auto(project):
+    report.run(project)
+    page = embedded("margin")
+    assert page["auto"] == AUTO
+    assert page["shares"] == {"unknown": SHARES[0], "duplicate": SHARES[1]}
+    assert page["queries"]["auto"] == [row[4] for row in ANSWERS]
+    assert page["queries"]["probabilities"] == [row[-1] for row in ANSWERS]
+    decisions = measuring.at_threshold(answered(), AUTO, by_part=True)
+    figures = measuring.measured(decisions, answered()["cluster"].to_numpy(), SHARES)
+    assert page["intervals"]["map5"][-1] == pytest.approx([figures["map5_low"], figures["map5_high"]])
+    # of cat one photo is in the training part, of bob one, of ann two, of eve one
+    assert page["photos"]["least"] == [1, 2]
+    assert page["photos"]["queries"] == [3, 2]
+    sheets = [[strip["photo"] for strip in sheet] for sheet in page["sheets"]]
+    # the wrong ones: k5, k2, k3, u1; the right one is k1; each fold has its own threshold
+    names = [[page["images"][number] for number in sheet] for sheet in sheets]
+    assert names == [
+        ["k1"],
+        ["k5", "k2", "k3", "u1"],
+        ["u1", "u2", "k4", "u3", "k3", "k2", "k5", "k1"],
+        ["q1", "q3", "q4"],
+    ]
+    assert page["solution"]["place"] == [0, -2, 1]
+
+
+def test_each_whale_has_its_photo_most_like_the_query(project):
+    report.run(project)
+    page = embedded("margin")
+    strip = page["sheets"][0][0]  # k1
+    assert [page["images"][number] for number in strip["photos"][1:]] == ["bob1", "cat1", "dan1", "eve1"]
+    features = np.load(paths.features("margin"))
+    rows = {image: features["embeddings"][0, row] for row, image in enumerate(features["images"].tolist())}
+    cosine = {image: rows["k1"] @ rows[image] for image in ("ann1", "ann2")}
+    assert page["images"][strip["photos"][0]] == max(cosine, key=cosine.get)
+
+
+def test_phash_has_the_photos_of_the_duplicates(project):
+    report.run(project)
+    page = embedded("phash")
+    leaks = {page["images"][strip["photo"]]: strip for strip in page["sheets"][-1]}
+    # the closest duplicate of q1 is ann2; of no other whale there is one
+    assert page["images"][leaks["q1"]["photos"][0]] == "ann2"
+    assert leaks["q1"]["photos"][1:] == [None] * 4
+    right = {page["images"][strip["photo"]]: strip for strip in page["sheets"][0]}
+    assert page["images"][right["k1"]["photos"][0]] == "ann2"
+    assert "close" not in paths.page("phash").read_text(encoding="utf-8").split("<script")[0].lower()
+
+
+def test_final_declares_that_it_is_not_validated(project):
+    report.run(project)
+    html = paths.page("final").read_text(encoding="utf-8")
+    assert "Not validated: final has learnt validation" in html
+    assert "Its weights and threshold come from margin." in html
+    assert re.findall(r'data-plot="(\w+)"', html) == ["threshold"]
+    assert re.findall(r"<h3>([^<]*)</h3>", html) == ["MAP@5 by threshold", "Leaks"]
+    assert "3 queries to identify duplicate a labelled photo." in html
+
+
+def test_a_catalogue_without_queries_has_pages_all_the_same(project):
+    for path in (paths.LEAKS, paths.SOLUTION, *(paths.ranking(name) / paths.QUERIES for name in NAMES)):
+        files.write_csv(files.read_csv(path)[:0], path)
+    report.run(project)
+    for name in NAMES:
+        html = paths.page(name).read_text(encoding="utf-8")
+        assert "There are 0 queries to identify.</p>" in html
+        assert "0 queries to identify duplicate a labelled photo." in html
+        assert embedded(name)["solution"]["place"] == []
+
+
+def test_the_same_bytes_again_and_nothing_of_the_machine(project, tmp_path):
+    report.run(project)
+    first = written()
+    report.run(project)
+    assert written() == first
+    assert str(tmp_path).encode() not in b"".join(first.values())
+
+
+def test_missing_and_damaged_photos_are_named_with_the_remedy(project, tmp_path):
+    report.run(project)
+    whole = written()
+    train = tmp_path / "photos" / "train"
+    (train / "k2").unlink()
+    (train / "bob1").write_bytes(b"no photo")
     with pytest.raises(InputProblems) as caught:
-        write(tmp_path / "report", photos)
-    said = str(caught.value).splitlines()
-    assert said[0] == "The report cannot show photos (2):"
-    assert said[1] == f"  {photos.path('b.jpg')}: no image in a format that is known"
-    assert said[2].startswith(f"  {photos.path('k2.jpg')}: ")
-    assert said[3] == "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
+        report.run(project)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "The report cannot show photos (2):"
+    assert lines[1] == f"  {train / 'bob1'}: no image in a format that is known"
+    assert lines[2].startswith(f"  {train / 'k2'}: ")
+    assert lines[3] == "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
     # the last whole report is still there, and nothing beside it
-    assert {path.name: path.read_bytes() for path in sorted((tmp_path / "report").iterdir())} == whole
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["catalogue", "report"]
+    assert written() == whole
+    assert sorted(path.name for path in paths.PAGES.parent.iterdir()) == ["figures", "histories", "pages", "tables"]

@@ -61,7 +61,8 @@ def test_every_row_has_its_photo_and_every_photo_its_row(catalogue: Path) -> Non
     assert list(solution["Image"]) == list(submission["Image"]) == list(photo_bytes(catalogue, "test"))
     images = [*train["Image"], *solution["Image"]]
     assert len(set(images)) == len(images)
-    assert list(boxes["Image"]) == sorted(images)
+    # as of real queries, nobody says where their flukes are
+    assert list(boxes["Image"]) == sorted(train["Image"])
     assert train["Image"].str.fullmatch(r"[0-9a-f]{8}\.jpg").all()
     assert train["Id"].str.fullmatch(r"w_[0-9a-f]{7}|new_whale").all()
 

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from stripes import variant
+from stripes import training
 
 from whaleid.core.errors import WhaleidError
 from whaleid.training import sampler
@@ -21,22 +21,22 @@ def labelled(**photos: int) -> pd.DataFrame:
 
 def refusal(frame: pd.DataFrame, **changes: object) -> str:
     with pytest.raises(WhaleidError) as caught:
-        sampler.select(frame, "v", variant(**changes))
+        sampler.select(frame, "v", training(**changes))
     return str(caught.value)
 
 
 def test_all_whales_and_all_their_photos() -> None:
-    chosen = sampler.select(labelled(b=2, a=1, new_whale=3), "v", variant())
+    chosen = sampler.select(labelled(b=2, a=1, new_whale=3), "v", training())
     assert chosen.to_numpy().tolist() == [["a1.jpg", "a"], ["b1.jpg", "b"], ["b2.jpg", "b"]]
 
 
 def test_new_whale_as_a_class() -> None:
-    chosen = sampler.select(labelled(b=2, a=1, new_whale=3), "v", variant(new_whale=True))
+    chosen = sampler.select(labelled(b=2, a=1, new_whale=3), "v", training(new_whale=True))
     assert chosen["Id"].value_counts().to_dict() == {"new_whale": 3, "b": 2, "a": 1}
 
 
 def test_the_whales_with_most_photos_and_about_equally_many_of_each() -> None:
-    chosen = sampler.select(labelled(a=1, b=5, c=3, d=3, e=4), "v", variant(whales=3, photos=4))
+    chosen = sampler.select(labelled(a=1, b=5, c=3, d=3, e=4), "v", training(whales=3, photos=4))
     # c and d have equally many: the name decides
     assert chosen["Id"].value_counts().to_dict() == {"b": 4, "e": 4, "c": 3}
     assert chosen.loc[chosen["Id"] == "b", "Image"].tolist() == ["b1.jpg", "b2.jpg", "b3.jpg", "b4.jpg"]
@@ -44,26 +44,26 @@ def test_the_whales_with_most_photos_and_about_equally_many_of_each() -> None:
 
 @pytest.mark.parametrize(("min_photos", "whales"), [(1, "abcd"), (2, "bcd"), (3, "cd")])
 def test_whales_with_too_few_photos_are_left_out(min_photos: int, whales: str) -> None:
-    chosen = sampler.select(labelled(a=1, b=2, c=3, d=4), "v", variant(min_photos=min_photos))
+    chosen = sampler.select(labelled(a=1, b=2, c=3, d=4), "v", training(min_photos=min_photos))
     assert sorted(chosen["Id"].unique()) == list(whales)
     assert len(chosen) == sum("abcd".index(whale) + 1 for whale in whales)
 
 
 def test_too_few_photos_are_counted_before_some_are_left_out() -> None:
-    chosen = sampler.select(labelled(a=2, b=3, c=4), "v", variant(min_photos=3, photos=2))
+    chosen = sampler.select(labelled(a=2, b=3, c=4), "v", training(min_photos=3, photos=2))
     assert chosen["Image"].tolist() == ["b1.jpg", "b2.jpg", "c1.jpg", "c2.jpg"]
 
 
 def test_new_whale_is_a_class_however_few_its_photos() -> None:
-    chosen = sampler.select(labelled(a=2, b=3, new_whale=1), "v", variant(min_photos=3, new_whale=True))
+    chosen = sampler.select(labelled(a=2, b=3, new_whale=1), "v", training(min_photos=3, new_whale=True))
     assert chosen["Id"].tolist() == ["b", "b", "b", "new_whale"]
 
 
 def test_a_toy_that_asks_for_more_whales_than_there_are() -> None:
     said = refusal(labelled(a=3, b=2, new_whale=9), whales=56)
-    assert said.startswith("variants.v.whales asks for 56 whales, but only 2 have 1 or more photos to train on")
+    assert said.startswith("variants.v.train.whales asks for 56 whales, but only 2 have 1 or more photos to train on")
     said = refusal(labelled(a=3, b=2, c=1), whales=3, min_photos=2)
-    assert said.startswith("variants.v.whales asks for 3 whales, but only 2 have ")
+    assert said.startswith("variants.v.train.whales asks for 3 whales, but only 2 have ")
 
 
 def test_one_class_is_nothing_to_tell_apart() -> None:
@@ -72,31 +72,31 @@ def test_one_class_is_nothing_to_tell_apart() -> None:
 
 
 def test_triplet_where_every_whale_has_a_single_photo() -> None:
-    assert refusal(labelled(a=1, b=1, c=1), loss=TRIPLET, per_whale=2, batch=4) == (
-        "variants.v.loss: triplet compares two photos of a whale, but each of 3 whales has one to train on. Take "
+    assert refusal(labelled(a=1, b=1, c=1), loss=TRIPLET, per_whale=2, batch_size=4) == (
+        "variants.v.train.loss: triplet compares two photos of a whale, but each of 3 whales has one to train on. Take "
         "another loss, or add photos."
     )
     # one left of each
-    assert "each of 2 whales has one" in refusal(labelled(a=3, b=3), loss=TRIPLET, per_whale=2, batch=4, photos=1)
+    assert "each of 2 whales has one" in refusal(labelled(a=3, b=3), loss=TRIPLET, per_whale=2, batch_size=4, photos=1)
     # one whale with two is enough
-    assert len(sampler.select(labelled(a=1, b=2, c=1), "v", variant(loss=TRIPLET, per_whale=2, batch=4))) == 4
+    assert len(sampler.select(labelled(a=1, b=2, c=1), "v", training(loss=TRIPLET, per_whale=2, batch_size=4))) == 4
 
 
 def test_a_batch_of_more_whales_than_there_are() -> None:
-    assert refusal(labelled(a=3, b=3, c=3), per_whale=2, batch=8) == (
+    assert refusal(labelled(a=3, b=3, c=3), per_whale=2, batch_size=8) == (
         "variants.v: a batch of 8 with 2 photos together needs 4 whales, but there are 3 to train on. Set "
-        "variants.v.batch to 6 at most, or raise per_whale."
+        "variants.v.train.batch_size to 6 at most, or raise per_whale."
     )
     photos = labelled(a=3, b=3, c=3)
-    for per_whale, batch in ((2, 6), (4, 8), (1, 8)):
-        assert len(sampler.select(photos, "v", variant(per_whale=per_whale, batch=batch))) == 9
+    for per_whale, batch_size in ((2, 6), (4, 8), (1, 8)):
+        assert len(sampler.select(photos, "v", training(per_whale=per_whale, batch_size=batch_size))) == 9
 
 
-@pytest.mark.parametrize("min_views", [1, 2, 5])
+@pytest.mark.parametrize("oversample", [1, 2, 5])
 @pytest.mark.parametrize("per_whale", [1, 2, 3, 4])
-def test_an_epoch_shows_every_photo_and_each_class_often_enough(min_views: int, per_whale: int) -> None:
+def test_an_epoch_shows_every_photo_and_each_class_often_enough(oversample: int, per_whale: int) -> None:
     classes = np.array([3, 0, 2, 0, 0, 3, 0, 5, 0, 0, 3, 0, 2])  # 7 of 0, 2 of 2, 3 of 3, 1 of 5
-    shown = sampler.views(classes, min_views, per_whale, np.random.default_rng(0))
+    shown = sampler.views(classes, oversample, per_whale, np.random.default_rng(0))
     assert shown.shape[1] == per_whale
     assert set(shown.flat) == set(range(len(classes)))
     assert all(len(set(classes[row])) == 1 for row in shown)
@@ -104,7 +104,7 @@ def test_an_epoch_shows_every_photo_and_each_class_often_enough(min_views: int, 
     for label in (0, 2, 3, 5):
         photos = np.flatnonzero(classes == label)
         # as many as are asked for, filled up to whole rows
-        wanted = -(-max(len(photos), min_views) // per_whale) * per_whale
+        wanted = -(-max(len(photos), oversample) // per_whale) * per_whale
         assert sum(times[photo] for photo in photos) == wanted
         assert max(times[photo] for photo in photos) - min(times[photo] for photo in photos) <= 1
         for row in shown[classes[shown[:, 0]] == label]:  # no photo beside itself, where there are others

@@ -87,7 +87,7 @@ def here(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def registered(folder: Path, alias: str | None = None) -> Version:
-    with tracking.run("register", "final") as run:
+    with tracking.run("register", ["final"]) as run:
         return registry.register(run, folder, alias)
 
 
@@ -100,7 +100,7 @@ def test_a_server_of_mlflow_answers_as_identify_does(here: Path, tmp_path: Path)
     assert registered(MODEL) == first  # what is champion already stays the version that it is
 
     lower = tmp_path / "lower.bundle"
-    bundle.write(config.load(paths.PARAMS), paths.FINAL, lower, threshold=0.0)
+    bundle.write(config.load(paths.PARAMS), "final", lower, threshold=0.0)
     second = registered(lower)
     assert (second.number, second.alias) == ("2", "challenger")
     assert second.why.startswith(f"MAP@5 {second.map5:.4f} on validation, where version 1 (final) has")

@@ -19,8 +19,15 @@ def test_only_what_ended_processes_left_is_removed(tmp_path: Path, monkeypatch: 
         f"data/.catalog.{ENDED}.partial.csv",
         f"data/.sample.{ENDED}.partial/train/a.jpg",
         f"data/.sample.{ENDED}.before/train.csv",
-        f"reports/final/margin/.history.{ENDED}.partial.csv",
-        f"models/.toy.{os.getpid()}.partial.pt",
+        f"reports/histories/.toy.{ENDED}.partial.csv",
+        f"reports/.figures.{ENDED}.partial/toy.json",
+        f"checkpoints/.toy.{os.getpid()}.partial.pt",
+        f"calibrations/.toy.{ENDED}.partial/decision.json",
+        f"models/.boxes.{ENDED}.partial.pt",
+        # of outputs that are a whole folder
+        f".rankings.{ENDED}.partial/toy/queries.csv",
+        f".rankings.{ENDED}.before/toy/queries.csv",
+        f".submissions.{ENDED}.partial/toy.csv",
     ]
     kept = [
         f"data/.dedup.{there}.partial/unique.csv",
@@ -30,6 +37,8 @@ def test_only_what_ended_processes_left_is_removed(tmp_path: Path, monkeypatch: 
         "data/.gitignore",
         "models/toy.unfinished.pt",
         f"elsewhere/.toy.{ENDED}.partial.pt",
+        f".rankings.{there}.partial/toy/queries.csv",
+        f".notes.{ENDED}.partial/mine.txt",
     ]
     for name in gone + kept:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -38,6 +47,7 @@ def test_only_what_ended_processes_left_is_removed(tmp_path: Path, monkeypatch: 
     strays.sweep(Path("data/sample"))
     assert sorted(str(path) for path in Path().rglob("*") if not path.is_dir()) == sorted(kept)
     assert list(Path("data").glob(".sample*")) == []
+    assert [path.name for path in Path().glob(".[rs]*")] == [f".rankings.{there}.partial"]
 
 
 def test_a_stage_sweeps_before_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -401,7 +401,7 @@ def test_the_stage_writes_the_same_bytes_for_the_same_seed(
         found.append(paths.checkpoint("backbone").read_bytes())
     assert found[0] == found[1] != found[2]
     assert capsys.readouterr().out.splitlines()[0] == (
-        "models/backbone.pt: timm/test_vit, 307,424 parameters, 64 features, random weights (seed 0)"
+        "checkpoints/backbone.pt: timm/test_vit, 307,424 parameters, 64 features, random weights (seed 0)"
     )
 
 
@@ -417,7 +417,8 @@ def test_a_megadescriptor_that_was_downloaded_is_rebuilt_when_its_download_is_go
     torch.save(old(expected.state_dict()), files / "pytorch_model.bin")
     stage.run(project(backbone={"name": f"timm/{MEGA}", "weights": "DEFAULT"}))
     assert capsys.readouterr().out == (
-        f"models/backbone.pt: timm/{SWIN}, 27,545,530 parameters, 768 features, timm's pretrained weights ({MEGA})\n"
+        f"checkpoints/backbone.pt: timm/{SWIN}, 27,545,530 parameters, 768 features, timm's pretrained weights "
+        f"({MEGA})\n"
     )
     shutil.rmtree(hub)
     network = read()
@@ -485,8 +486,8 @@ def test_a_model_in_a_folder(project: Callable[..., Params], name: str, options:
 def trained(project: Callable[..., Params], name: str, epochs: int = 2) -> tuple[bytes, str]:
     """Train the variant toy of stripes, and return its checkpoint and its history."""
     network = {"name": name, "weights": "none", "embedding": 16}
-    toy = {"whales": "all", "photos": "all", "epochs": epochs, "batch": 4}
-    params = project(backbone=network, ensemble=["toy", "margin"], variants={"toy": toy})
+    toy = {"whales": "all", "photos": "all", "epochs": epochs, "batch_size": 4}
+    params = project(backbone=network, variants={"toy": {"train": toy}})
     stage.run(params)
     train.run(params, "toy", lambda *_: None)
     return paths.checkpoint("toy").read_bytes(), paths.history("toy").read_text()

@@ -1,6 +1,7 @@
 """Runs of stages, read back from real SQLite stores."""
 
 import hashlib
+import json
 import os
 import resource
 import shutil
@@ -9,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -20,8 +20,7 @@ from servers import mlflow_server
 
 from whaleid import tracking
 from whaleid.core.errors import WhaleidError
-from whaleid.core.record import LogEpoch, Record
-from whaleid.summary import Summary
+from whaleid.core.record import LogEpoch, Record, Report, Summary
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # in MLflow itself
 
@@ -67,18 +66,46 @@ def client(database: Path = Path("mlflow.db")) -> MlflowClient:
     return MlflowClient(f"sqlite:///{database.absolute()}")
 
 
-def runs(database: Path = Path("mlflow.db")) -> dict[str, Run]:
-    """Return the runs by name; fails where two have the same."""
+def stored(database: Path = Path("mlflow.db")) -> list[Run]:
+    """Return all runs."""
     store = client(database)
-    found = store.search_runs([store.get_experiment_by_name("whaleid").experiment_id])
+    return list(store.search_runs([store.get_experiment_by_name("whaleid").experiment_id]))
+
+
+def runs(database: Path = Path("mlflow.db")) -> dict[str, Run]:
+    """Return the runs of stages by name; fails where two have the same."""
+    found = [run for run in stored(database) if "mlflow.parentRunId" in run.data.tags]
     names = [run.info.run_name for run in found]
     assert len(set(names)) == len(names)
     return dict(zip(names, found, strict=True))
 
 
+def parents() -> list[Run]:
+    return [run for run in stored() if "mlflow.parentRunId" not in run.data.tags]
+
+
+def parent(child: str) -> Run:
+    """Return the parent of the run with that name."""
+    return client().get_run(runs()[child].data.tags["mlflow.parentRunId"])
+
+
 def track(stage: str, variant: str | None = None, record: Record = Record()) -> None:  # noqa: B008 (frozen)
-    with tracking.run(stage, variant) as run:
+    with tracking.run(stage, [variant]) as run:
         run.log(record)
+
+
+def git(*command: str) -> str:
+    known = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    return subprocess.run([*known, *command], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(params: str) -> str:
+    """Commit parameters in the working directory, a repository from now on; return the commit."""
+    write("params.yaml", params)
+    git("init", "-q")
+    git("add", "params.yaml")
+    git("commit", "-q", "-m", "as it stands")
+    return git("rev-parse", "HEAD")
 
 
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:
@@ -135,13 +162,13 @@ def test_a_stage_without_a_variant_has_neither_tag_nor_parameter(project: Path) 
 
 
 def test_epochs_are_steps_and_the_last_figures_stand_at_the_last(project: Path) -> None:
-    with tracking.run("train", "toy") as run:
-        run.log_epoch(1, {"loss": 2.5, "rate": 0.1})
-        run.log_epoch(2, {"loss": 1.5, "rate": 0.2})
+    with tracking.run("train", ["toy"]) as run:
+        run.log_epoch(1, {"loss": 2.5, "lr": 0.1})
+        run.log_epoch(2, {"loss": 1.5, "lr": 0.2})
         run.log(Record(metrics={"photos_per_second": 40.0}, dataset=write("data/unique.csv", "Image,Id\n")))
 
     trained = runs()["train toy"]
-    assert trained.data.metrics == {"loss": 1.5, "rate": 0.2, "photos_per_second": 40.0}
+    assert trained.data.metrics == {"loss": 1.5, "lr": 0.2, "photos_per_second": 40.0}
     history = client().get_metric_history(trained.info.run_id, "loss")
     assert [(each.step, each.value) for each in history] == [(1, 2.5), (2, 1.5)]
     [last] = client().get_metric_history(trained.info.run_id, "photos_per_second")
@@ -149,19 +176,135 @@ def test_epochs_are_steps_and_the_last_figures_stand_at_the_last(project: Path) 
     assert trained.inputs.dataset_inputs[0].tags[0].value == "training"
 
 
+def test_metrics_have_six_significant_digits(project: Path) -> None:
+    values = {"map5": 0.123456789, "small": 0.00001234567, "photos": 123_456_789, "nothing": 0}
+    track("predict", "toy", Record(metrics=values))
+    assert runs()["predict toy"].data.metrics == {
+        "map5": 0.123457,
+        "small": 1.23457e-05,
+        "photos": 123457e3,
+        "nothing": 0,
+    }
+
+
+def test_a_stage_of_several_predictions_has_a_run_for_each(project: Path) -> None:
+    with tracking.run("predict", ["toy", "full"], "at 0.2") as run:
+        assert {name: each.info.status for name, each in runs().items()} == {
+            "predict toy at 0.2": "RUNNING",
+            "predict full at 0.2": "RUNNING",
+        }
+        run.log_each({name: Record(metrics={"map5": value}) for name, value in (("toy", 0.5), ("full", 0.75))})
+    found = runs()
+    assert {each.data.tags["whaleid.variant"]: each.data.metrics["map5"] for each in found.values()} == {
+        "toy": 0.5,
+        "full": 0.75,
+    }
+    assert {each.info.status for each in found.values()} == {"FINISHED"}
+    assert parent("predict toy at 0.2").info.run_id == parent("predict full at 0.2").info.run_id
+    assert len(parents()) == 1
+
+
+def test_a_stage_that_fails_marks_each_of_its_runs(project: Path) -> None:
+    with pytest.raises(ZeroDivisionError), tracking.run("predict", ["toy", "full"]):
+        raise ZeroDivisionError
+    assert [each.info.status for each in stored()] == ["FAILED"] * 3
+
+
+def test_a_stage_without_items_has_a_parent_alone(project: Path) -> None:
+    with tracking.run("calibrate", []) as run:
+        run.log_each({})
+    assert [each.info.status for each in stored()] == ["FINISHED"]
+    assert runs() == {}
+
+
+def test_a_page_is_kept_with_the_run_that_its_prediction_was_calibrated_by(project: Path) -> None:
+    decision = write("calibrations/toy/decision.json", "{}")
+    page = write("reports/pages/toy.html", "<h1>toy</h1>")
+    record = Record(artifacts=[page], report=Report("toy.html", decision))
+    with tracking.run("predict", ["toy"]) as run:
+        run.log_each({"toy": Record(report=record.report)})
+    assert "mlflow.note.content" not in runs()["predict toy"].data.tags  # there is no run with the page
+    client().update_run(runs()["predict toy"].info.run_id, name="earlier")
+
+    track("calibrate", "toy", Record(outputs=[decision]))
+    with tracking.run("predict", ["toy"]) as run:
+        run.log_each({"toy": Record(report=record.report)})
+    with tracking.run("report", []) as run:
+        run.attach({"toy": record})
+    calibrated = runs()["calibrate toy"].info
+    assert [each.path for each in client().list_artifacts(calibrated.run_id)] == ["toy.html"]
+    assert runs()["predict toy"].data.tags["mlflow.note.content"] == (
+        "[Its page: any threshold, curves, contact sheets]"
+        f"(#/experiments/{calibrated.experiment_id}/runs/{calibrated.run_id}/artifacts/toy.html)"
+    )
+    assert set(runs()) == {"earlier", "predict toy", "calibrate toy"}
+
+
+def test_a_page_in_a_fresh_store_has_a_run_of_its_own(project: Path) -> None:
+    decision = write("calibrations/toy/decision.json", "{}")
+    page = write("reports/pages/toy.html", "<h1>toy</h1>")
+    with tracking.run("report", []) as run:
+        run.attach({"toy": Record(artifacts=[page], report=Report("toy.html", decision))})
+    found = runs()["report toy"]
+    assert (found.data.tags["whaleid.stage"], found.data.tags["whaleid.variant"]) == ("report", "toy")
+    assert found.info.status == "FINISHED"
+    assert [each.path for each in client().list_artifacts(found.info.run_id)] == ["toy.html"]
+
+
+def test_the_experiment_is_described_and_has_views_until_a_person_changes_them(project: Path) -> None:
+    def tags() -> dict[str, str]:
+        return dict(client().get_experiment_by_name("whaleid").tags)
+
+    track("dedup")
+    number = client().get_experiment_by_name("whaleid").experiment_id
+    shown = {key: value for key, value in tags().items() if key.startswith("mlflow.")}
+    assert shown.keys() == {
+        "mlflow.note.content",
+        "mlflow.sharedViewState.predictions",
+        "mlflow.sharedViewState.trainings",
+    }
+    assert shown["mlflow.note.content"].splitlines()[0] == (
+        f"**[Predictions](#/experiments/{number}/runs?viewStateShareKey=predictions&workflowType=machine_learning)**: "
+        "every prediction at its threshold, best first.  "
+    )
+    view = json.loads(shown["mlflow.sharedViewState.predictions"])
+    state = json.loads(view["state"])
+    assert view["name"] == "Predictions"
+    assert (state["searchFilter"], state["orderByKey"], state["orderByAsc"]) == (
+        "tags.`whaleid.stage` = 'predict'",
+        "metrics.`map5`",
+        False,
+    )
+    assert state["selectedColumns"] == [
+        "params.`variant`",
+        "metrics.`threshold`",
+        "metrics.`map5`",
+        "metrics.`map5_known`",
+        "metrics.`map5_unknown`",
+        "metrics.`auroc`",
+    ]
+
+    track("dedup", "again")
+    assert {key: value for key, value in tags().items() if key.startswith("mlflow.")} == shown
+    ours = {"mlflow.note.content": "the good ones", "mlflow.sharedViewState.predictions": "{}"}
+    for key, value in ours.items():
+        client().set_experiment_tag(number, key, value)
+    track("dedup", "once more")
+    assert {key: tags()[key] for key in ours} == ours
+
+
 def test_stages_of_one_execution_have_one_parent(project: Path) -> None:
     track("train", "toy")
     track("predict", "toy")
-    parent = runs()[md5("threshold: 0.2\n")[:7]]
-    assert parent.info.status == "FINISHED"
-    assert "mlflow.parentRunId" not in parent.data.tags
-    children = [run for run in runs().values() if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert {run.info.run_name for run in children} == {"train toy", "predict toy"}
+    [first] = parents()
+    assert first.info.status == "FINISHED"
+    assert {each.data.tags["mlflow.parentRunId"] for each in runs().values()} == {first.info.run_id}
+    assert set(runs()) == {"train toy", "predict toy"}
 
     write("params.yaml", "threshold: 0.3\n")
     track("calibrate", "toy")
-    other = runs()[md5("threshold: 0.3\n")[:7]]
-    assert runs()["calibrate toy"].data.tags["mlflow.parentRunId"] == other.info.run_id
+    assert len(parents()) == 2
+    assert parent("calibrate toy").info.run_id != first.info.run_id
 
 
 def test_two_stages_that_begin_a_parent_at_once_share_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,134 +321,152 @@ def test_two_stages_that_begin_a_parent_at_once_share_one(project: Path, monkeyp
     with tracking.run("split"):
         pass
     assert runs()["split"].data.tags["mlflow.parentRunId"] == rivals[0]
-    assert len(runs()) == 2
+    assert len(stored()) == 2
 
 
 def test_the_parent_sums_up_what_its_stages_found(project: Path) -> None:
-    def predict(variant: str, map5: float) -> None:
-        def drawn(known: Collection[str]) -> Summary:
-            asked.append(sorted(known))
-            text = f"{variant} after {len(known)}"
-            return Summary({f"map5.{variant}": map5}, f"**{text}**", {"summary.html": f"<p>{text}</p>"})
+    def predict(said: str, **map5: float) -> None:
+        with tracking.run("predict", [*map5]) as run:
+            run.log_each(dict.fromkeys(map5, Record()))
+            metrics = {f"map5.{name}": value for name, value in map5.items()}
+            run.summarise(Summary(metrics, f"**{said}**", {"summary.html": f"<p>{said}</p>"}))
 
-        with tracking.run("predict", variant) as run:
-            run.log(Record())
-            run.summarise(drawn)
+    def shown() -> Run:
+        [only] = parents()
+        return only
 
-    asked: list[list[str]] = []
-    name = md5("threshold: 0.2\n")[:7]
-    predict("toy", 0.5)
-    assert runs()[name].data.metrics == {"map5.toy": 0.5}
-    predict("full", 0.75)
-    parent = runs()[name]
-    assert asked == [[], ["map5.toy"]]
-    assert parent.data.metrics == {"map5.toy": 0.5, "map5.full": 0.75}
-    assert parent.data.tags["mlflow.note.content"] == "**full after 1**"
-    assert parent.info.status == "FINISHED"
+    predict("one", toy=0.5)
+    assert shown().data.metrics == {"map5.toy": 0.5}
+    predict("two", full=0.75, margin=0.123456789)
+    assert shown().data.metrics == {"map5.toy": 0.5, "map5.full": 0.75, "map5.margin": 0.123457}
+    assert shown().data.tags["mlflow.note.content"] == "**two**"
+    assert shown().info.status == "FINISHED"
     assert runs()["predict full"].data.metrics == {}
-    page = client().download_artifacts(parent.info.run_id, "summary.html", str(project))
-    assert Path(page).read_text(encoding="utf-8") == "<p>full after 1</p>"
+    page = client().download_artifacts(shown().info.run_id, "summary.html", str(project))
+    assert Path(page).read_text(encoding="utf-8") == "<p>two</p>"
 
     # what a person writes there stays
-    client().set_tag(parent.info.run_id, "mlflow.note.content", "the good one")
+    client().set_tag(shown().info.run_id, "mlflow.note.content", "the good one")
     client().update_run(runs()["predict toy"].info.run_id, name="older")
-    predict("toy", 0.6)
-    parent = runs()[name]
-    assert parent.data.tags["mlflow.note.content"] == "the good one"
-    assert parent.data.metrics == {"map5.toy": 0.6, "map5.full": 0.75}
+    predict("three", toy=0.6)
+    assert shown().data.tags["mlflow.note.content"] == "the good one"
+    assert shown().data.metrics == {"map5.toy": 0.6, "map5.full": 0.75, "map5.margin": 0.123457}
 
 
 def test_the_parent_ends_as_the_last_of_its_stages(project: Path) -> None:
-    name = md5("threshold: 0.2\n")[:7]
     track("explore")
-    begun = runs()[name].info.start_time
-    with pytest.raises(ZeroDivisionError), tracking.run("train", "toy"):
+    begun = parent("explore").info.start_time
+    with pytest.raises(ZeroDivisionError), tracking.run("train", ["toy"]):
         raise ZeroDivisionError
-    assert runs()[name].info.status == "FAILED"
+    assert parent("train toy").info.status == "FAILED"
     track("embed", "toy")
-    parent = runs()[name].info
-    assert parent.status == "FINISHED"
-    assert parent.start_time == begun
-    assert parent.end_time >= runs()["embed toy"].info.end_time
+    ended = parent("embed toy").info
+    assert ended.status == "FINISHED"
+    assert ended.start_time == begun
+    assert ended.end_time >= runs()["embed toy"].info.end_time
 
 
 def test_a_parent_that_is_deleted_meanwhile_stops_nothing(project: Path) -> None:
-    with tracking.run("predict", "toy") as run:
-        client().delete_run(runs()[md5("threshold: 0.2\n")[:7]].info.run_id)
+    with tracking.run("predict", ["toy"]) as run:
+        client().delete_run(parent("predict toy").info.run_id)
         run.log(Record(metrics={"map5": 0.5}))
-        run.summarise(lambda known: Summary({}, "never", {}))
+        run.summarise(Summary({}, "never", {}))
     assert {each: run.info.status for each, run in runs().items()} == {"predict toy": "FINISHED"}
+    assert parents() == []
 
 
 def test_a_setting_tells_runs_of_a_stage_apart(project: Path) -> None:
-    with tracking.run("predict", "toy", "at 0.2") as run:
+    with tracking.run("predict", ["toy"], "at 0.2") as run:
         run.log(Record())
     assert runs()["predict toy at 0.2"].data.tags["whaleid.variant"] == "toy"
 
 
 def test_a_commit_names_the_parent_and_tags_every_run(project: Path) -> None:
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    subprocess.run([*git, "init", "-q"], check=True)
+    git("init", "-q")
     track("dedup")  # no commit yet
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert parent("dedup").info.run_name == "whaleid"
+    head = commit("threshold: 0.2\n")
     track("explore")
+    assert parent("explore").info.run_name == f"whaleid {head[:7]}"
+    assert runs()["explore"].data.tags["mlflow.source.git.commit"] == head
+    assert parent("explore").data.tags["mlflow.source.git.commit"] == head
+    assert len(parents()) == 2
 
-    params = md5("threshold: 0.2\n")[:7]
-    assert set(runs()) == {params, "dedup", f"{commit[:7]}-{params}", "explore"}
-    assert runs()["explore"].data.tags["mlflow.source.git.commit"] == commit
-    assert runs()[f"{commit[:7]}-{params}"].data.tags["mlflow.source.git.commit"] == commit
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [
+        ("threshold: auto\npack: {width: 96, grey: true}\n", "HEAD"),
+        ("threshold: 0.2\npack: {width: 96, grey: true}\n", "HEAD threshold=0.2"),
+        ("threshold: 0.2\npack: {width: 48, grey: true}\n", "HEAD threshold=0.2 pack.width=48"),
+        ("threshold: 0.2\npack: {width: 48, grey: false}\n", "HEAD 3 parameters"),
+        ("threshold: auto\npack: {width: 96}\nseed: 7\n", "HEAD pack.grey=None seed=7"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["dvc repro", "whaleid"])
+def test_a_parent_is_named_after_what_differs_from_its_commit(
+    project: Path, monkeypatch: pytest.MonkeyPatch, kind: str, params: str, name: str
+) -> None:
+    head = commit("threshold: auto\npack: {width: 96, grey: true}\n")
+    if kind == "dvc repro":
+        monkeypatch.setenv("DVC_STAGE", "split")
+    write("params.yaml", params)
+    track("split")
+    assert parent("split").info.run_name == f"{kind} {name.replace('HEAD', head[:7])}"
 
 
 def test_a_run_tells_whose_it_is(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "ada")
     track("dedup")
-    assert {run.data.tags["mlflow.user"] for run in runs().values()} == {"ada"}
+    assert [run.data.tags["mlflow.user"] for run in stored()] == ["ada", "ada"]
 
 
 def test_an_experiment_of_dvc_is_one_execution(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = commit("threshold: auto\n")
     monkeypatch.setenv("DVC_EXP_NAME", "stiff-o'hare")
-    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "1" * 40)
-    monkeypatch.setenv("DVC_STAGE", "predict@toy")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", head)
+    monkeypatch.setenv("DVC_STAGE", "predict")
+    track("calibrate", "toy")
+    assert parent("calibrate toy").info.run_name == "stiff-o'hare"  # nothing differs from its baseline
+    write("params.yaml", "threshold: 0.2\n")
     track("predict", "toy")
-    write("params.yaml", "threshold: 0.9\n")
-    track("predict", "full")
-    first = runs()["stiff-o'hare"]
+    first = parent("predict toy")
+    assert first.info.run_id == parent("calibrate toy").info.run_id
     assert first.data.tags["dvc.experiment"] == "stiff-o'hare"
-    assert first.data.tags["dvc.baseline"] == "1" * 40
-    for name in ("predict toy", "predict full"):
-        tags = runs()[name].data.tags
-        assert tags["mlflow.parentRunId"] == first.info.run_id
-        assert (tags["dvc.experiment"], tags["dvc.stage"]) == ("stiff-o'hare", "predict@toy")
+    assert first.data.tags["dvc.baseline"] == head
+    tags = runs()["predict toy"].data.tags
+    assert (tags["dvc.experiment"], tags["dvc.stage"]) == ("stiff-o'hare", "predict")
 
     # DVC allows the same name on another baseline
-    client().update_run(first.info.run_id, name="the first")
-    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "2" * 40)
+    other = commit("threshold: 0.1\n")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", other)
+    write("params.yaml", "threshold: 0.2\n")
     track("explore")
-    assert runs()["explore"].data.tags["mlflow.parentRunId"] == runs()["stiff-o'hare"].info.run_id
+    assert parent("explore").info.run_id != first.info.run_id
+    assert parent("explore").info.run_name == "threshold=0.2 (stiff-o'hare)"
 
 
 def test_runs_are_linked_by_content(project: Path) -> None:
-    model = write("models/toy.pt", "weights")
+    model = write("checkpoints/toy.pt", "weights")
     track("train", "toy", Record(outputs=[model]))
     track("calibrate", "toy", Record(inputs=[model]))
     trained = runs()["train toy"].info.run_id
-    assert runs()["train toy"].data.tags["output.models/toy.pt"] == md5("weights")
-    assert runs()["calibrate toy"].data.tags["input.models/toy.pt"] == trained
+    assert runs()["train toy"].data.tags["output.checkpoints/toy.pt"] == md5("weights")
+    assert runs()["calibrate toy"].data.tags["input.checkpoints/toy.pt"] == trained
 
     # of several writers of the same bytes, the newest that was not deleted
     client().update_run(trained, name="older")
     track("train", "toy", Record(outputs=[model]))
     newer = runs()["train toy"].info.run_id
     track("embed", "toy", Record(inputs=[model]))
-    assert runs()["embed toy"].data.tags["input.models/toy.pt"] == newer
+    assert runs()["embed toy"].data.tags["input.checkpoints/toy.pt"] == newer
     client().delete_run(newer)
     track("predict", "toy", Record(inputs=[model]))
-    assert runs()["predict toy"].data.tags["input.models/toy.pt"] == trained
+    assert runs()["predict toy"].data.tags["input.checkpoints/toy.pt"] == trained
 
-    write("models/toy.pt", "weights from DVC's cache")
+    write("checkpoints/toy.pt", "weights from DVC's cache")
     track("explore", None, Record(inputs=[model]))
-    assert runs()["explore"].data.tags["input.models/toy.pt"] == md5("weights from DVC's cache")
+    assert runs()["explore"].data.tags["input.checkpoints/toy.pt"] == md5("weights from DVC's cache")
 
 
 @pytest.mark.parametrize(
@@ -322,7 +483,7 @@ def test_an_exception_passes_through_and_marks_the_run(project: Path, error: Bas
         log_epoch(1, {"loss": 2.0})
         raise error
 
-    with pytest.raises(type(error)) as caught, tracking.run("train", "toy") as run:
+    with pytest.raises(type(error)) as caught, tracking.run("train", ["toy"]) as run:
         stage(run.log_epoch)
     assert caught.value is error
     assert runs()["train toy"].info.status == status
@@ -338,7 +499,7 @@ def test_an_error_of_the_tracker_stops_the_stage(project: Path) -> None:
         reached.append("the second epoch")
 
     trouble = pytest.raises(WhaleidError, match=r"Tracking failed at sqlite:.*deleted")
-    with trouble as caught, tracking.run("train", "toy") as run:
+    with trouble as caught, tracking.run("train", ["toy"]) as run:
         stage(run.log_epoch)
     assert not reached
     assert "WHALEID_TRACKING=off" in str(caught.value)
@@ -354,7 +515,7 @@ def test_a_missing_artifact_is_an_error(project: Path) -> None:
 def test_off_keeps_nothing_and_imports_no_mlflow(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHALEID_TRACKING", "off")
     code = """
-with tracking.run("train", "toy") as run:
+with tracking.run("train", ["toy"]) as run:
     run.log_epoch(1, {"loss": 2.0})
     run.log(Record(artifacts=[Path("nowhere")]))
 print([name for name in sys.modules if name.split(".")[0] == "mlflow"])
@@ -449,14 +610,11 @@ def test_another_sqlite_store_holds_its_artifacts(
 
 @pytest.mark.slow
 def test_processes_that_open_a_new_store_at_once_all_succeed(bare: Path) -> None:
-    code = 'with tracking.run("train", sys.argv[1]) as run:\n    run.log(Record(metrics={"n": int(sys.argv[1])}))\n'
+    code = 'with tracking.run("train", [sys.argv[1]]) as run:\n    run.log(Record(metrics={"n": int(sys.argv[1])}))\n'
     processes = [start(code, str(n)) for n in range(8)]
     assert [finish(process) for process in processes] == [(0, "")] * 8  # and none of MLflow's chatter
-    parent = md5("threshold: 0.2\n")[:7]
-    assert {name: run.data.metrics for name, run in runs().items()} == {
-        parent: {},
-        **{f"train {n}": {"n": float(n)} for n in range(8)},
-    }
+    assert {name: run.data.metrics for name, run in runs().items()} == {f"train {n}": {"n": float(n)} for n in range(8)}
+    assert [each.data.metrics for each in parents()] == [{}]
     default = client().get_experiment("0").artifact_location
     assert default == (bare / "mlartifacts" / "0").as_uri()
     assert sorted(path.name for path in bare.iterdir()) == [
@@ -470,9 +628,9 @@ def test_processes_that_open_a_new_store_at_once_all_succeed(bare: Path) -> None
 @pytest.mark.slow
 def test_processes_that_log_at_once_lose_nothing(project: Path) -> None:
     code = """
-with tracking.run("train", sys.argv[1]) as run:
+with tracking.run("train", [sys.argv[1]]) as run:
     for epoch in range(1, 31):
-        run.log_epoch(epoch, {"loss": 1 / epoch, "rate": epoch})
+        run.log_epoch(epoch, {"loss": 1 / epoch, "lr": epoch})
     run.log(Record(params={"n": 1}, metrics={"last": 1.0}, artifacts=[Path("params.yaml"), Path("pictures")]))
 """
     for n in range(10):
@@ -483,7 +641,7 @@ with tracking.run("train", sys.argv[1]) as run:
     for n in range(4):
         run = runs()[f"train {n}"]
         assert RunStatus.is_terminated(RunStatus.from_string(run.info.status))
-        history = store.get_metric_history(run.info.run_id, "rate")
+        history = store.get_metric_history(run.info.run_id, "lr")
         assert [each.value for each in history] == list(range(1, 31))
         assert len(store.list_artifacts(run.info.run_id, "pictures")) == 10
 
@@ -497,7 +655,7 @@ def test_processes_that_use_a_new_dataset_at_once_all_succeed(
 import time
 
 own, other = sys.argv[1:]
-with tracking.run("predict", own) as run:
+with tracking.run("predict", [own]) as run:
     for n in range(40):
         Path(f"{own}{n}").touch()
         until = time.monotonic() + 20
@@ -540,7 +698,7 @@ def test_a_full_disk_leaves_no_half_made_store(bare: Path) -> None:
 
 def test_a_store_that_is_removed_meanwhile_is_told(project: Path) -> None:
     with pytest.raises(WhaleidError, match=r"mlflow\.db: the file was removed meanwhile\nMend that, name another"):  # noqa: SIM117
-        with tracking.run("train", "toy") as run:
+        with tracking.run("train", ["toy"]) as run:
             run.log_epoch(1, {"loss": 2.0})
             Path("mlflow.db").unlink()
             run.log_epoch(2, {"loss": 1.0})
@@ -549,7 +707,7 @@ def test_a_store_that_is_removed_meanwhile_is_told(project: Path) -> None:
 
 KILLED = """
 import os, signal
-with tracking.run("train", "toy") as run:
+with tracking.run("train", ["toy"]) as run:
     run.log_epoch(1, {"loss": 2.0})
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -578,21 +736,20 @@ def test_a_killed_run_ends_when_it_was_last_heard_of(project: Path) -> None:
     run = runs()["train toy"]
     assert before <= run.info.start_time <= run.info.end_time <= died
     # the parent was over when the process was killed: dedup has ended it since
-    assert runs()[md5("threshold: 0.2\n")[:7]].info.status == "FINISHED"
+    assert parent("train toy").info.status == "FINISHED"
 
 
 def test_the_parent_of_another_execution_is_shown_as_killed(project: Path) -> None:
     finish(start(KILLED))
     write("params.yaml", "threshold: 0.3\n")
     track("dedup")
-    found = runs()
-    assert found[md5("threshold: 0.2\n")[:7]].info.status == "KILLED"
-    assert found[md5("threshold: 0.3\n")[:7]].info.status == "FINISHED"
+    assert parent("train toy").info.status == "KILLED"
+    assert parent("dedup").info.status == "FINISHED"
 
 
 def test_a_run_whose_process_is_there_goes_on(project: Path) -> None:
     code = """
-with tracking.run("train", "toy") as run:
+with tracking.run("train", ["toy"]) as run:
     Path("begun").touch()
     sys.stdin.read()
 """

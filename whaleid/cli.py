@@ -61,15 +61,19 @@ SHARED = ("train", "embed")
 """The stages that several processes can share."""
 
 
-def _names(section: str) -> Callable[[], list[str]]:
-    """Return what completes the names of `variants` or `predictions`."""
+def _with_networks(settings: "Params") -> list[str]:
+    return [name for name, prediction in settings.predictions.items() if prediction.networks]
+
+
+def _names(of: Callable[["Params"], list[str]]) -> Callable[[], list[str]]:
+    """Return what completes names of params.yaml."""
 
     def complete() -> list[str]:
         from whaleid import config
         from whaleid.core import paths
 
         try:
-            return [*getattr(config.load(paths.PARAMS), section)]
+            return of(config.load(paths.PARAMS))
         except Exception:  # no errors at a shell's prompt, whatever lies there
             return []
 
@@ -101,11 +105,15 @@ ModelOption = Annotated[
 ]
 VariantArgument = Annotated[
     str,
-    typer.Argument(help="A variant named in params.yaml.", show_default=False, autocompletion=_names("variants")),
+    typer.Argument(
+        help="A variant named in params.yaml.",
+        show_default=False,
+        autocompletion=_names(lambda settings: [*settings.variants]),
+    ),
 ]
 PredictionArgument = Annotated[
     str,
-    typer.Argument(help="A prediction with a network, named in params.yaml.", autocompletion=_names("predictions")),
+    typer.Argument(help="A prediction with a network, named in params.yaml.", autocompletion=_names(_with_networks)),
 ]
 
 
@@ -250,11 +258,9 @@ def _check_variant(variant: str, settings: "Params") -> None:
 def _check_prediction(prediction: str, settings: "Params") -> None:
     from whaleid.core.errors import WhaleidError
 
-    known = [name for name, each in settings.predictions.items() if each.networks]
-    if prediction not in known:
-        raise WhaleidError(
-            f"There is no prediction {prediction!r} with a network in params.yaml; there are: {', '.join(known)}."
-        )
+    known = ", ".join(_with_networks(settings))
+    if prediction not in known.split(", "):
+        raise WhaleidError(f"There is no prediction {prediction!r} with a network in params.yaml; there are: {known}.")
 
 
 def _do(stage: str, *arguments: object) -> Any:

@@ -22,6 +22,8 @@ MERGED = 10_000
 """The most keys that mappings take in from others, by `<<`."""
 BACKBONE = "backbone"
 """The `init` of a variant that starts from the backbone itself."""
+TAKEN = (BACKBONE, "boxes", "pictures")
+"""Names that no variant can have: that of another checkpoint, and those of other files of a bundle."""
 FORMER = {
     "whales": "train.whales",
     "photos": "train.photos",
@@ -247,10 +249,10 @@ class Variant(Section):
 class Prediction(Section):
     """Which networks decide together. PREDICTION stands for its name; each makes submissions/PREDICTION.csv."""
 
-    networks: list[str] = Field(
+    networks: list[Text] = Field(
         description="The variants whose scores are weighted as one's. None for phash: duplicates alone decide."
     )
-    calibrated_by: str | None = Field(
+    calibrated_by: Text | None = Field(
         default=None,
         description="The prediction whose weights, calibration and threshold it takes, for networks that learn all.",
     )
@@ -304,7 +306,7 @@ class Params(Section):
     def _variant_problems(self) -> Iterator[str]:
         known = ", ".join(self.variants)
         for name, variant in self.variants.items():
-            if name == BACKBONE or not _is_name(name):
+            if name in TAKEN or not _is_name(name):
                 yield f"variants.{name}: this name is taken or holds more than letters, digits, - and _"
                 continue
             path = [name]

@@ -217,6 +217,8 @@ def _near(asked: str, names: Sequence[str]) -> str:
     """Return up to three names like `asked`, or whose last part is."""
     last = {name: name.rpartition(".")[2] for name in names}
     near = [name for name in names if last[name] == asked]
-    near += difflib.get_close_matches(asked, names, 3)
+    # whose last part is right may lack one before it
+    alike = [name for name in names if last[name] == asked.rpartition(".")[2]]
+    near += difflib.get_close_matches(asked, alike or names, 3)
     near += [name for name in names if last[name] in difflib.get_close_matches(asked, set(last.values()), 1)]
     return " or ".join(list(dict.fromkeys(near))[:3])

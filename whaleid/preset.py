@@ -32,7 +32,8 @@ def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> lis
         `key: old → new` for each key that changed. The file is written only if the result is valid.
 
     Raises:
-        WhaleidError: no such preset; a place that is not there; no root for a preset that has none of its own.
+        WhaleidError: no such preset; a place that is not there; no root for a preset that has none of its own; `path`
+            lacks a variant or prediction that the preset only changes.
         InputProblems: `path` would hold wrong values.
     """
     from whaleid.core import files  # and with it pandas, for which the completion of a name must not wait
@@ -48,7 +49,7 @@ def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> lis
         values[key] = _place(key, str(values[key]))
     config.load(path)
     yaml = YAML()
-    yaml.width = 200
+    yaml.width = 10_000  # no line is broken
     yaml.indent(mapping=2, sequence=4, offset=2)
     document = yaml.load(path.read_text(encoding="utf-8"))
     changes = []
@@ -60,6 +61,10 @@ def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> lis
                 del entries[other]
         for entry, settings in chosen[section].items():
             if entry not in entries:
+                if not _whole(section, settings):
+                    raise WhaleidError(
+                        f"Preset {name} changes {section}.{entry}, but {path} has none: take it from git again."
+                    )
                 changes.append(f"{section}.{entry}: added")
                 entries.insert(len(entries) - 1, entry, settings)  # behind the last one, comments are of what follows
     for key, value in values.items():
@@ -67,8 +72,8 @@ def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> lis
         place = document
         for part in sections:
             place = place[part]
-        if place[last] != value:
-            changes.append(f"{key}: {place[last]} → {value}")
+        if place.get(last) != value:  # what may be left out may not be there
+            changes.append(f"{key}: {place.get(last)} → {value}")
             place[last] = value
     written = StringIO()
     yaml.dump(document, written)
@@ -76,6 +81,12 @@ def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> lis
     with files.replacing(path) as temporary:
         temporary.write_text(written.getvalue(), encoding="utf-8")
     return changes
+
+
+def _whole(section: str, settings: Mapping[str, object]) -> bool:
+    """Return whether `settings` are all of a variant or prediction, and not only what a preset changes of it."""
+    fields = config.NAMED[section].model_fields
+    return {key for key, field in fields.items() if field.is_required()} <= settings.keys()
 
 
 def _place(key: str, value: str) -> str:

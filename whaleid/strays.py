@@ -5,10 +5,10 @@ import re
 import shutil
 from pathlib import Path
 
-FOLDERS = ("data", "models", "features", "reports", "submissions")
-"""Where stages put their outputs."""
-NAME = re.compile(r"\..+\.(\d+)\.(partial|before)(\..*)?")
-"""Of a temporary file or folder; the number is its process."""
+FOLDERS = ("data", "checkpoints", "features", "calibrations", "rankings", "models", "reports", "submissions")
+"""Where stages put their outputs; some are one output as a whole, whose temporary name stands beside it."""
+NAME = re.compile(r"\.(?P<output>.+)\.(?P<process>\d+)\.(partial|before)(\..*)?")
+"""Of a temporary file or folder."""
 
 
 def sweep(catalogue: Path) -> None:
@@ -16,17 +16,24 @@ def sweep(catalogue: Path) -> None:
 
     As DVC's own locks, this takes a project folder for one machine's at a time.
     """
+    for path in [*Path().iterdir()]:
+        if (match := NAME.fullmatch(path.name)) and match["output"] in FOLDERS:
+            _sweep(path, int(match["process"]))
     for top in FOLDERS:
         for folder, inner, names in os.walk(top):
             for name in [*inner, *names]:
-                found = NAME.fullmatch(name)
-                if found and _gone(int(found[1])):
-                    path = Path(folder, name)
-                    if path.is_dir() and not path.is_symlink():
-                        shutil.rmtree(path, ignore_errors=True)
-                    else:
-                        path.unlink(missing_ok=True)
+                if match := NAME.fullmatch(name):
+                    _sweep(Path(folder, name), int(match["process"]))
             inner[:] = [name for name in inner if Path(folder, name) != catalogue and not NAME.fullmatch(name)]
+
+
+def _sweep(path: Path, process: int) -> None:
+    if not _gone(process):
+        return
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _gone(process: int) -> bool:

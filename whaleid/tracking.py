@@ -139,14 +139,15 @@ class MlflowRun(Run):
 
     def log(self, record: Record) -> None:
         """Track what the stage leaves in its only run, with links to the runs that wrote what it read."""
+        (item,) = self.ids
         with self._reached():
-            self._log(self.id, record)
+            self._log(item, record)
 
     def log_each(self, records: Mapping[str, Record]) -> None:
         """Track what the stage leaves for each of its items, in the run of that item."""
         with self._reached():
             for item, record in records.items():
-                self._log(self.ids[item], record)
+                self._log(item, record)
 
     def attach(self, records: Mapping[str, Record]) -> None:
         """Add each record's artifacts to the run that wrote the file that `Record.report` names.
@@ -183,13 +184,15 @@ class MlflowRun(Run):
             _end_parent(self.client, self.parent, status)
             self.sign.take_down()
 
-    def _log(self, run: str, record: Record) -> None:
+    def _log(self, item: str | None, record: Record) -> None:
+        run = self.ids[item]
+        variant = {"variant": item} if item else {}
         links = {f"output.{path.as_posix()}": _md5(path) for path in record.outputs}
         links |= {f"input.{path.as_posix()}": self._find_writer(path) or _md5(path) for path in record.inputs}
         if record.report is not None and (home := self._find_writer(record.report.wrote)):
             page = f"#/experiments/{self.experiment}/runs/{home}/artifacts/{record.report.name}"
             links[DESCRIPTION] = f"[Its page: any threshold, curves, contact sheets]({page})"
-        self._log_batch(run, record.metrics, record.params, links)
+        self._log_batch(run, record.metrics, {**variant, **record.params}, links)
         for path in record.artifacts:
             if path.is_dir():
                 self.client.log_artifacts(run, str(path), artifact_path=path.name)

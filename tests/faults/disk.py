@@ -60,10 +60,10 @@ COMMANDS: dict[str, str] = {
     "pack": "pack",
     "train": "train margin",
     "embed": "embed margin",
-    "calibrate": "calibrate ensemble",
-    "predict": "predict ensemble",
-    "predict phash": "predict phash",
-    "predict final": "predict final",
+    "calibrate": "calibrate margin",
+    "rank": "rank",
+    "predict": "predict",
+    "report": "report",
     "bundle": "bundle final",
     "preset": "preset real --root whales",
     "import": "import extra --to whales",
@@ -320,26 +320,26 @@ def tried(name: str, original: Path, place: Path, fault: str) -> Row:
 
 def prepared(folder: Path) -> None:
     """Put what the commands for people read into a project where all has run."""
+    import repository
     from pictures import picture
 
+    repository.keep(folder, "phash", "ensemble", "final")
     for number, (whale, place) in enumerate((("ann", "extra"), ("ann", "extra"), ("bob", "extra"), ("eve", "more"))):
         path = folder / place / whale / f"{whale}{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         picture(number, (192, 96)).save(path)
     (folder / "reviewed.csv").write_text("photo,whale\nextra/ann/ann0.png,new\nextra/bob/bob2.png,new:bob\n")
-    for command in ("import data/sample --to whales", "import more --to whales", "predict phash"):
+    for command in ("import data/sample --to whales", "import more --to whales", "rank", "predict", "report"):
         told = call(folder, command, folder / "cache")
         assert told.code == 0, told.text
     shutil.rmtree(folder / "cache", ignore_errors=True)
 
 
 def import_all() -> None:
-    """Import what commands need, once; the fluke finder learns less, as in the project that it finds."""
+    """Import what commands need, once."""
     for name in sorted((ROOT / "whaleid").rglob("*.py")):
         if name.name != "__main__.py":
             importlib.import_module(".".join(name.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
-    boxes = importlib.import_module("whaleid.detection.learning")
-    boxes.STEPS = 60  # type: ignore[attr-defined]
 
 
 def place(fault: str) -> AbstractContextManager[Path]:

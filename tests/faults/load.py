@@ -49,7 +49,9 @@ BOUNDS = {
     "pack": 2.0,
     f"embed {VARIANT}": 2.0,
     f"calibrate {VARIANT}": 2.0,
-    f"predict {VARIANT}": 2.0,
+    "rank": 2.0,
+    "predict": 2.0,
+    "report": 2.0,
     f"bundle {VARIANT}": 2.0,
     "identify": 2.0,
 }
@@ -57,7 +59,7 @@ BOUNDS = {
 system lets go when memory is short."""
 PAGE = 30
 """MiB, of any page that is written."""
-BEFORE = {"pack": ["boxes"], f"embed {VARIANT}": ["backbone", f"train {VARIANT}"]}
+BEFORE = {"pack": ["backbone", "boxes"], f"embed {VARIANT}": [f"train {VARIANT}"]}
 """What runs unmeasured before a stage, as it needs it."""
 LABELLED, NOBODY, EACH, COPIED = 0.8, 0.38, 3.1, 0.02
 """Shares: of all photos, those with a label; of these, `new_whale`; photos a named whale; copies."""
@@ -140,7 +142,10 @@ def set_parameters(project: Path) -> None:
     document["data"]["root"] = "data/photos"
     document["pack"]["crop"] = False
     document["backbone"]["name"] = "mobilenet_v3_small"
-    document["variants"][VARIANT] |= {"init": "backbone", "epochs": 3, "whales": 300, "photos": 8}
+    variant = document["variants"][VARIANT] | {"init": "backbone"}
+    variant["train"] |= {"epochs": 3, "whales": 300, "photos": 8}
+    document["variants"] = {VARIANT: variant}
+    document["predictions"] = {VARIANT: {"networks": [VARIANT]}}
     with (project / "params.yaml").open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
 

@@ -35,7 +35,7 @@ from whaleid.images.pack import packed
 from whaleid.importing import coco, listing
 from whaleid.importing.adding import Held, faults, plan
 from whaleid.importing.adding import Seen as File
-from whaleid.importing.entries import Source, escaping, is_file
+from whaleid.importing.entries import Source, escaping
 from whaleid.importing.unpacking import unpack
 from whaleid.model import checkpoint
 from whaleid.serving import contents, model
@@ -83,7 +83,7 @@ def _listed(source: Source) -> object:
     problems = [*faults(source.entries)]
     entries = [entry for entry in source.entries if not checks.unwritable(str(entry.file))]
     problems += [*escaping(source.root, entries)]
-    there = [is_file(entry.file) for entry in entries]
+    there = [checks.is_file(entry.file) for entry in entries]
     if problems:
         return there
     seen = [File(f"{number:064x}", 60, 40) for number in range(len(entries))]
@@ -316,8 +316,9 @@ COCO = {
     "categories": [{"id": 1, "name": "ann"}, {"id": 2, "name": "bob"}],
 }
 YAMLS = (
-    b"threshold: auto\nseed: 1\nensemble: [margin, pairs]\ndata: {root: data}\n",
-    b"threshold: &a 0.2\nseed: *a\nfinal:\n  <<: {epochs: 3}\nwhen: 2001-12-14 21:59:43.1 -5\n",
+    b"threshold: auto\nseed: 1\npredictions: {a: {networks: [b], calibrated_by: c}}\ndata: {root: data}\n",
+    b"threshold: &a 0.2\nseed: *a\nboxes:\n  <<: {size: 64}\nwhen: 2001-12-14 21:59:43.1 -5\n",
+    b"ensemble: [margin, pairs]\nfinal: {epochs: 3}\nvariants: {margin: {rate: 0.1}}\n",  # of a former version
     b"!!python/object/apply:os.system ['id']\n",
     b"a: !!binary aGk=\nb: !!set {x, y}\nc: !!float .inf\nd: !!int 0x_1f\n? [k]\n: |\n  text\n",
 )

@@ -5,9 +5,9 @@
   third person pulls;
 - identify: four `whaleid identify` during a training, with one cache folder, empty at the start;
 - add: two reviewers put photos into one catalogue;
-- register: two people register a model each, of two variants.
+- register: two people register a model each, of two predictions.
 
-    python tests/faults/together.py [--only PART] [--target predict-final]
+    python tests/faults/together.py [--only PART] [--target predict]
 """
 
 import argparse
@@ -27,8 +27,8 @@ import repository
 from conftest import make_repository
 
 THRESHOLDS = ("0.1", "0.2", "0.3", "0.4")
-DECIDED = ("toy", "full", "threshold", "margin", "pairs", "ensemble", "final")
-"""What a threshold decides anew."""
+DECIDED = ("phash", "toy", "full", "threshold", "margin", "final")
+"""The predictions: a threshold decides all of them anew."""
 TRAINED = "margin"
 """The variant that is trained while photos are identified."""
 
@@ -130,7 +130,7 @@ def identify(
     folder: Path, home: Path, environment: dict[str, str], model: str, processes: int = 4
 ) -> dict[str, object]:
     """Identify photos by several processes during a training; all answer the same, and the training is as ever."""
-    checkpoint = folder / f"models/{TRAINED}.pt"
+    checkpoint = folder / f"checkpoints/{TRAINED}.pt"
     before = checkpoint.read_bytes()
     fresh = environment | {"XDG_CACHE_HOME": str(home / "fresh cache"), "WHALEID_TRACKING": "off"}
     checkpoint.unlink()
@@ -184,16 +184,16 @@ def add(folder: Path, home: Path, environment: dict[str, str], model: str) -> di
     return {"add_photos": len(new)}
 
 
-def register(folder: Path, environment: dict[str, str], variants: tuple[str, str]) -> dict[str, object]:
-    """Register two variants at once; each has a version, and the better one is champion."""
+def register(folder: Path, environment: dict[str, str], predictions: tuple[str, str]) -> dict[str, object]:
+    """Register two predictions at once; each has a version, and the better one is champion."""
     from mlflow.tracking import MlflowClient
 
-    for variant in variants:
-        bundle(folder, environment, variant)
-    finish(*(start(folder, environment, *whaleid("register", variant)) for variant in variants))
+    for prediction in predictions:
+        bundle(folder, environment, prediction)
+    finish(*(start(folder, environment, *whaleid("register", prediction)) for prediction in predictions))
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     found = {each.tags["whaleid.variant"]: each for each in client.search_model_versions("name='whaleid'")}
-    assert found.keys() == set(variants)
+    assert found.keys() == set(predictions)
     better = max(found.values(), key=lambda each: float(each.tags["whaleid.map5"]))
     champion = client.get_model_version_by_alias("whaleid", "champion")
     assert float(champion.tags["whaleid.map5"]) == float(better.tags["whaleid.map5"])
@@ -202,9 +202,9 @@ def register(folder: Path, environment: dict[str, str], variants: tuple[str, str
     return {"register_versions": len(found)}
 
 
-def bundle(folder: Path, environment: dict[str, str], variant: str) -> None:
-    if not (folder / f"models/{variant}.bundle").exists():
-        finish(start(folder, environment | {"WHALEID_TRACKING": "off"}, *whaleid("bundle", variant)))
+def bundle(folder: Path, environment: dict[str, str], prediction: str) -> None:
+    if not (folder / f"models/{prediction}.bundle").exists():
+        finish(start(folder, environment | {"WHALEID_TRACKING": "off"}, *whaleid("bundle", prediction)))
 
 
 PARTS = ("queue", "people", "identify", "add", "register")
@@ -241,7 +241,7 @@ def main(home: Path, parts: tuple[str, ...], target: str) -> dict[str, object]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=PARTS)
-    parser.add_argument("--target", default="predict@toy", help="how far the two people go")
+    parser.add_argument("--target", default="calibrate@toy", help="how far the two people go")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(main(Path(folder), (asked.only,) if asked.only else PARTS, asked.target)))

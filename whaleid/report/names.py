@@ -1,51 +1,58 @@
-"""What the figures of a report are called, and what they mean."""
+"""What the figures of a prediction are called, and what they mean."""
 
 NAMES = {
     "MAP@5": {
-        "map5": ("overall", "kinds of queries weighed as they are expected to come"),
-        "map5_no_duplicates": ("without duplicates", "the same, of queries that duplicate no labelled photo"),
-        "map5_known": ("known", "queries of whales that are in the catalogue"),
+        "map5": ("overall", "kinds of queries weighted by the shares expected of the queries to come"),
+        "map5_no_duplicates": ("without duplicates", "the same, over queries that duplicate no labelled photo"),
+        "map5_known": ("known", "queries of whales in the catalogue"),
         "map5_unknown": ("unknown", "queries of whales that were held out whole"),
         "map5_duplicates": ("duplicates", "queries that duplicate a labelled photo"),
         "map5_new_whale": (
             "new_whale",
-            "validation photos of that label, which may be of a known whale: counted apart",
+            "validation photos of that label, which may be of a known whale: counted separately",
         ),
-        "map5_new_whale_train": ("new_whale, training", "training photos of that label: counted apart"),
+        "map5_new_whale_train": ("new_whale, training", "training photos of that label: counted separately"),
     },
     "Which whale": {
-        "top1": ("top-1", "known queries whose whale is named first"),
-        "top5": ("top-5", "known queries whose whale is among the five names"),
+        "top1": ("top-1", "share of known queries whose whale ranks first"),
+        "top5": ("top-5", "share of known queries whose whale is one of the five labels"),
     },
     "Known or unknown": {
-        "auroc": ("AUROC", "how often a known query's best whale is more probable than an unknown one's"),
+        "auroc": ("AUROC", "how often a known query's best whale is more probable than an unknown query's"),
         "tpr_at_fpr01": ("TPR at 1 % FPR", "known queries accepted when 1 % of the unknown are"),
         "tpr_at_fpr05": ("TPR at 5 % FPR", "known queries accepted when 5 % of the unknown are"),
-        "oscr": ("OSCR", "area under rightly named known queries by accepted unknown ones"),
-        "baks": ("BAKS", "balanced accuracy on known whales: the mean of the whales' own"),
-        "baus": ("BAUS", "accuracy on unknown whales: those answered new_whale first"),
+        "oscr": ("OSCR", "area under correctly classified known queries by accepted unknown queries"),
+        "baks": ("BAKS", "balanced accuracy on known whales: every whale counts the same"),
+        "baus": ("BAUS", "balanced accuracy on unknown whales: new_whale ranks first"),
         "baks_baus": ("BAKS and BAUS", "their geometric mean"),
     },
     "Probabilities": {
-        "ece": ("ECE", "how far what is said is from what is true, on average"),
+        "ece": ("ECE", "mean distance between the probability and how often the best whale is right"),
         "ece_uncalibrated": ("ECE before calibration", "the same before calibration"),
-        "ece_chance": ("ECE by chance", "what so many queries show by chance where all that is said is true"),
+        "ece_chance": ("ECE by chance", "what so many queries have by chance under perfect calibration"),
     },
     "Threshold": {
-        "threshold": ("threshold", "the probability at which new_whale takes its rank"),
-        "threshold_auto": ("auto", "the one found on validation; least and greatest over its parts"),
-        "map5_auto": ("MAP@5 at auto", "without duplicates; each part at the threshold found on the others"),
+        "threshold_auto": ("auto", "the threshold fitted on validation; least and greatest over its folds"),
+        "map5_auto": ("MAP@5 at auto", "without duplicates; each fold at the threshold fitted on the other folds"),
         "threshold_cost": (
             "cost",
-            "MAP@5 that the chosen threshold loses against auto; below 0 if it was picked with a look at these photos",
+            "MAP@5 that the threshold loses against auto; below 0 if it was picked by looking at these queries",
         ),
     },
     "Solution": {
-        "solution_map5": ("MAP@5", "of the submission, by the solution"),
-        "solution_map5_no_duplicates": ("without leaks", "the same, of queries that duplicate no labelled photo"),
+        "solution_map5": ("MAP@5", "over the queries in the solution"),
+        "solution_map5_no_duplicates": ("without leaks", "the same, over queries that duplicate no labelled photo"),
+    },
+    "Expected queries": {
+        "unknown_share": ("unknown share", "share of unknown queries, duplicates aside: split.unknown_share"),
+        "duplicate_share": ("duplicate share", "share of the queries to come that duplicate a labelled photo"),
+        "neighbour_recall": (
+            "neighbour recall",
+            "share of the nearest photos that the approximate search returns",
+        ),
     },
 }
-"""What the keys of `paths.metrics` mean, by the heading they stand under."""
+"""What the keys of a prediction's figures mean, by the heading they stand under."""
 BASELINES = {
     "baseline_new_whale": "new_whale to everything",
     "baseline_duplicates": "duplicates, else new_whale",
@@ -55,10 +62,32 @@ TILES = {
     "map5": "MAP@5",
     "map5_known": "MAP@5, known",
     "map5_unknown": "MAP@5, unknown",
+    "map5_duplicates": "MAP@5, duplicates",
     "top1": "top-1, known",
-    "auroc": "AUROC, known or unknown",
-    "ece": "ECE",
     "solution_map5": "MAP@5, solution",
     "solution_map5_no_duplicates": "solution, without leaks",
+    "auroc": "AUROC, known or unknown",
+    "ece": "ECE",
 }
 """The figures on top of the page."""
+PLOTS = {
+    "threshold": "MAP@5 by threshold",
+    "unknown_share": "MAP@5 by share of unknown queries",
+    "reliability": "Reliability, before and after calibration",
+    "scores": "Probability of the best whale",
+    "ranks": "Rank of the truth, known whales",
+    "photos": "MAP@5 by photos of the whale",
+}
+"""The titles of the plots."""
+SHEETS = {
+    "right": ("Most confident, and right", "Validation queries whose whale ranks first, most probable first."),
+    "wrong": ("Most confident, and wrong", "A wrong whale ranks first, most probable first."),
+    "close": ("Closest to the threshold", "The best whale's probability is nearest to the threshold."),
+}
+ROLES = {
+    "known": "of known whales",
+    "unknown": "of unknown whales",
+    "duplicate": "duplicates",
+    "new_whale": "labelled new_whale",
+    "new_whale_train": "training photos labelled new_whale",
+}

@@ -1,183 +1,251 @@
-"""One page that needs nothing else: figures, pictures and contact sheets, in plain HTML and CSS.
+"""The page of a prediction: its values as JSON, and the script that shows them at any threshold.
 
-Labels and file names come from outside: all text goes through `escape`.
+Labels and file names come from outside: they reach the page as JSON alone, and the script writes them as text.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib.resources import files
 
-from whaleid.core.labels import NEW_WHALE
-from whaleid.report.choice import Candidate, Shown
-from whaleid.report.document import document, numbers, photo
-from whaleid.report.names import BASELINES, NAMES, TILES
-from whaleid.report.pictures import Picture, pictures
+import numpy as np
+import pandas as pd
+
+from whaleid.identification.answers import LABELS, PROBABILITIES
+from whaleid.identification.validation import kinds
+from whaleid.report import tables
+from whaleid.report.document import document, numbers
+from whaleid.report.names import BASELINES, NAMES, PLOTS, ROLES, TILES
+
+SCRIPT = "".join(files("whaleid.report").joinpath(name).read_text(encoding="utf-8") for name in ("plots.js", "page.js"))
+NONE = pd.DataFrame(columns=["Image", "whale", "role", "truth", "threshold", *LABELS, *PROBABILITIES])
+"""The validation queries of a prediction that is not validated."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Queries beside what they were answered with."""
+    """Queries with their whales."""
 
     title: str
-    says: str
-    rows: Sequence[tuple[Shown, Sequence[str]]]
-    """Each query and, for each of its candidates, the Image of a photo, or an empty string for none."""
+    caption: str
+    queries: pd.DataFrame
+    """`Image,truth,whale,threshold`, labels and probabilities; `truth` is empty where it is not known."""
+    photos: Sequence[Sequence[str]]
+    """For each query and each of its five labels the Image of a photo of that whale, or an empty string."""
     folded: bool = False
-    """Whether only the title shows at first."""
 
 
-def render(
-    title: str,
-    lead: Sequence[str],
-    figures: Mapping[str, float],
-    plots: Sequence[Picture],
-    sheets: Sequence[Sheet],
-    photos: Mapping[str, bytes],
-) -> str:
-    """Return the page.
+@dataclass(frozen=True)
+class Content:
+    """What the page of a prediction shows."""
 
-    Args:
-        title: its heading.
-        lead: paragraphs below the heading.
-        figures: by the keys of `paths.metrics`; an interval's ends are at `KEY_low` and `KEY_high`.
-        plots: in their order.
-        sheets: in their order.
-        photos: the JPEG file of every Image that `sheets` show; each is embedded once.
-    """
-    number = numbers(photos)
-    parts = [
+    name: str
+    calibrated_by: str | None
+    figures: Mapping[str, float]
+    """Those of `paths.STANDING`."""
+    queries: pd.DataFrame
+    """The queries to come: `Image,leaked`, labels, probabilities, and `truth`, empty where it is not known."""
+    answers: pd.DataFrame | None
+    """The rows of `paths.VALIDATION` decided at `auto`; None where the prediction is not validated."""
+    photo_classes: Sequence[int]
+    """For each of `answers`, the row of the table `photos` that counts it, or -1."""
+    tables: Mapping[str, pd.DataFrame]
+    """By the names of `PLOTS`; a plot without a table is not drawn."""
+    sheets: Sequence[Sheet]
+
+    @property
+    def images(self) -> set[str]:
+        """The Image of every photo on the page."""
+        of_whales = {image for sheet in self.sheets for row in sheet.photos for image in row if image}
+        return of_whales.union(*(sheet.queries["Image"] for sheet in self.sheets))
+
+
+def render(content: Content, photos: Mapping[str, bytes]) -> str:
+    """Return the page; `photos` has the JPEG file of each of `content.images`, which is embedded once."""
+    title = f"whaleid: {content.name}"
+    embedded = json.dumps(values(content, numbers(photos)), allow_nan=False, separators=(",", ":"))
+    embedded = embedded.replace("<", "\\u003c")  # else a label could end the script
+    body = [
         f"<h1>{escape(title)}</h1>",
-        *(f"<p>{escape(paragraph)}</p>" for paragraph in lead),
-        _tiles(figures),
-        _baselines(figures),
-        pictures("Curves", plots),
-        _sheets(sheets, number),
-        _figures(figures),
+        *(f"<p>{escape(paragraph)}</p>" for paragraph in _lead(content)),
+        "<noscript><p><b>This page needs JavaScript.</b></p></noscript>",
+        _control(content),
+        '<div class="tiles" id="tiles"></div>',
+        _baselines(content),
+        _plots(content),
+        _sheets(content),
+        '<h2>All figures</h2>\n<table class="figures"><tbody id="figures"></tbody></table>',
+        f'<script type="application/json" id="data">{embedded}</script>',
+        f"<script>\n{SCRIPT}</script>",
     ]
-    return document(title, "\n".join(part for part in parts if part), photos)
+    return document(title, "\n".join(part for part in body if part), photos)
 
 
-def _tiles(figures: Mapping[str, float]) -> str:
-    tiles = [
-        f'<div class="tile"><span>{escape(name)}</span><b>{_number(key, figures[key])}</b>'
-        f"<small>{_interval(key, figures) or '&nbsp;'}</small></div>"
-        for key, name in TILES.items()
-        if key in figures
-    ]
-    return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+def values(content: Content, number: Mapping[str, int]) -> dict[str, object]:
+    """Return what the script reads; `number` is that of each embedded photo."""
+    answers, figures = NONE if content.answers is None else content.answers, content.figures
+    shares = figures["unknown_share"], figures["duplicate_share"]
+    kind = kinds(answers["role"])
+    same = pd.DataFrame({"kind": kind, "whale": answers["whale"].to_numpy(), "Image": answers["Image"].to_numpy()})
+    same["whale"] = same["whale"].where(same["whale"] != "new_whale", same["Image"])
+    graded = content.queries[content.queries["truth"] != ""]
+    named = {key for group in NAMES.values() for key in group} | BASELINES.keys()
+    rest = {key: (key, "") for key in figures if key not in named and not key.endswith(("_low", "_high"))}
+    groups = NAMES | {"Baselines, MAP@5": {key: (name, "") for key, name in BASELINES.items()}, "More": rest}
+    return {
+        "auto": figures.get("threshold_auto"),
+        "shares": {"unknown": shares[0], "duplicate": shares[1]},
+        "figures": figures,
+        "queries": _ranked(answers)
+        | {
+            "kind": kind.tolist(),
+            "role": answers["role"].tolist(),
+            "of_whale": same.groupby(["kind", "whale"])["Image"].transform("size").tolist(),
+            "photos": list(content.photo_classes),
+        },
+        "solution": _ranked(graded.assign(threshold=figures.get("threshold_auto")))
+        | {"leaked": graded["leaked"].tolist()},
+        "intervals": {} if content.answers is None else tables.ends(content.answers, shares),
+        "curve": _columns(content.tables.get("threshold")),
+        **{name: _columns(content.tables.get(name)) for name in ("unknown_share", "reliability", "scores", "photos")},
+        "sheets": [_strips(sheet, number) for sheet in content.sheets],
+        "images": sorted(number),
+        "tiles": [*TILES.items()],
+        "bars": [*({"map5": "this prediction", "solution_map5": "by the solution"} | BASELINES).items()],
+        "names": [[heading, [[key, *text] for key, text in group.items()]] for heading, group in groups.items()],
+    }
 
 
-def _baselines(figures: Mapping[str, float]) -> str:
-    """Return bars of MAP@5: this variant's above those of the baselines."""
-    if "map5" not in figures:
-        return ""
-    named = {"map5": "this variant", "solution_map5": "by the solution"} | BASELINES
-    shown = {key: name for key, name in named.items() if key in figures}
-    rows = []
-    for key, name in shown.items():
-        kind = "" if key in BASELINES else ' class="me"'
-        bar = f'<i{kind} style="width:{100 * figures[key]:.2f}%"></i>'
-        if f"{key}_low" in figures:
-            low, high = 100 * figures[f"{key}_low"], 100 * figures[f"{key}_high"]
-            bar += f'<i class="at" style="left:{low:.2f}%;width:{max(0.0, high - low):.2f}%"></i>'
-        label = f"<b>{escape(name)}</b>" if key == "map5" else escape(name)
-        rows.append(
-            f'<tr><td>{label}</td><td class="b"><div class="track">{bar}</div></td>'
-            f'<td class="n">{figures[key]:.3f}</td><td class="n">{_interval(key, figures)}</td></tr>'
+def _ranked(queries: pd.DataFrame) -> dict[str, object]:
+    """Return what the rank of each query's truth depends on."""
+    return {
+        "place": tables.places(queries).tolist(),
+        "probabilities": queries[PROBABILITIES].to_numpy(dtype=np.float64).tolist(),
+        "auto": _optional(queries["threshold"]),
+    }
+
+
+def _strips(sheet: Sheet, number: Mapping[str, int]) -> list[dict[str, object]]:
+    rows = sheet.queries
+    strips = []
+    for row, place, threshold, photos in zip(
+        rows.to_dict("records"), tables.places(rows).tolist(), _optional(rows["threshold"]), sheet.photos, strict=True
+    ):
+        labels = [row[label] for label in LABELS if row[label]]
+        strips.append(
+            {
+                "photo": number[row["Image"]],
+                "truth": row["truth"],
+                "whale": row["whale"],
+                "place": place,
+                "auto": threshold,
+                "labels": labels,
+                "probabilities": [row[column] for column in PROBABILITIES[: len(labels)]],
+                "photos": [number.get(image) for image in photos[: len(labels)]],
+            }
         )
-    return (
-        f'<h2>MAP@5 beside the baselines</h2>\n<table class="bars">{"".join(rows)}</table>\n'
-        "<p>Brackets are 95 % intervals: whales, not photos, were drawn anew.</p>"
-    )
+    return strips
 
 
-def _figures(figures: Mapping[str, float]) -> str:
-    """Return every figure with its interval and what it means; those without a name at the end."""
-    named = {key for group in NAMES.values() for key in group}
-    ends = {f"{key}_{end}" for key in figures for end in ("low", "high")}
-    rest = {key: (key, "") for key in figures if key not in named | ends | BASELINES.keys()}
-    groups = [
-        *NAMES.items(),
-        ("Baselines, MAP@5", {key: (name, "") for key, name in BASELINES.items()}),
-        ("More", rest),
-    ]
-    rows = []
-    for heading, group in groups:
-        held = {key: said for key, said in group.items() if key in figures}
-        if held:
-            rows.append(f'<tr class="h"><th colspan="4">{escape(heading)}</th></tr>')
-        rows += [
-            f'<tr><td>{escape(name)}</td><td class="n">{_number(key, figures[key])}</td>'
-            f'<td class="n">{_interval(key, figures)}</td><td class="m">{escape(meaning)}</td></tr>'
-            for key, (name, meaning) in held.items()
-        ]
-    return f"<h2>All figures</h2>\n<table>{''.join(rows)}</table>" if rows else ""
+def _optional(thresholds: pd.Series[float]) -> list[float | None]:
+    return [None if pd.isna(threshold) else float(threshold) for threshold in thresholds]
 
 
-def _sheets(sheets: Sequence[Sheet], number: Mapping[str, int]) -> str:
-    if not sheets:
+def _columns(table: pd.DataFrame | None) -> dict[str, list[float]] | None:
+    return None if table is None else {str(name): column.tolist() for name, column in table.items()}
+
+
+def _lead(content: Content) -> list[str]:
+    """Return the paragraphs on top of the page."""
+    lead = []
+    if content.answers is None:
+        lead.append(
+            f"Not validated: {content.name} has learnt validation's photos. Its weights and threshold come from "
+            f"{content.calibrated_by}."
+        )
+    else:
+        roles = content.answers["role"].value_counts()
+        counts = ", ".join(f"{roles[role]:,} {text}" for role, text in ROLES.items() if role in roles)
+        lead.append(f"Validation has {len(content.answers):,} queries: {counts}.")
+        if "unknown" not in roles and "new_whale" in roles:
+            lead.append("Validation holds out no whale, so photos labelled new_whale stand for unknown whales.")
+    graded = (content.queries["truth"] != "").sum()
+    solution = f"; the solution has {graded:,} of them" if graded else ""
+    lead.append(f"There are {len(content.queries):,} queries to identify{solution}.")
+    if "threshold_auto" not in content.figures:
+        lead.append("This prediction has no threshold: duplicates alone decide.")
+    return lead
+
+
+def _control(content: Content) -> str:
+    """Return the bar that chooses a threshold; nothing for a prediction without one."""
+    if "threshold_auto" not in content.figures:
         return ""
-    shown = []
-    for sheet in sheets:
-        rows = "\n".join(_strip(query, nearest, number) for query, nearest in sheet.rows)
-        says = f"<p>{escape(sheet.says)}</p>" if sheet.says else ""
-        title = escape(sheet.title)
-        body = f'<div class="sheet">\n{rows}\n</div>' if rows else "<p>None.</p>"
-        if sheet.folded:
-            shown.append(f"<h3>{title}</h3>\n{says}<details><summary>Show all</summary>{body}</details>")
-        else:
-            shown.append(f"<h3>{title}</h3>\n{says}{body}")
-    key = (
-        '<p class="key"><b class="ok">✓</b>the truth <b class="no">✗</b>wrong; pale where it comes after the truth. '
-        "On the left the query and, where it is known, its truth and the place of that; beside it five answers, each "
-        "with its probability and that whale's labelled photo most like the query. new_whale is at the threshold.</p>"
+    auto = content.figures["threshold_auto"]
+    folds = " Validation uses the threshold of each fold." if content.answers is not None else ""
+    return (
+        '<div class="control"><label for="slider">threshold</label>'
+        f'<input type="range" id="slider" min="0" max="1" step="0.005" value="{auto}">'
+        f'<input type="number" id="value" min="0" max="1" step="any" value="{auto}" aria-label="threshold, any value">'
+        f'<button type="button" id="auto" aria-pressed="true" title="The threshold fitted on validation.{folds}">'
+        f'auto {auto:g}</button><output id="now" for="slider value"></output></div>'
     )
-    return "\n".join(["<h2>Contact sheets</h2>", key, *shown])
 
 
-def _strip(query: Shown, nearest: Sequence[str], number: Mapping[str, int]) -> str:
-    """Return a query beside its candidates."""
-    rank, held_out = query.rank, query.whale not in ("", query.truth)
-    said = _span(query.truth, f"{query.whale}, held out" if held_out else query.truth)
-    if not query.truth:
-        verdict, said = "<b>query</b>", _span(query.image, query.image)
-    elif rank == 1:
-        verdict = '<b class="ok">✓ rank 1</b>'
-    else:
-        verdict = f"<b>rank {rank}</b>" if rank else '<b class="no">✗ not named</b>'
-    cells = [f'<div class="c q">{photo(query.image, number)}{verdict}{said}</div>']
-    for place, (candidate, image) in enumerate(zip(query.candidates, nearest, strict=True), 1):
-        after = rank != 0 and place > rank
-        cells.append(_candidate(candidate, image, after, number))
-    return f'<div class="r">{"".join(cells)}</div>'
+def _baselines(content: Content) -> str:
+    if content.answers is None:
+        return ""
+    grid = ", at multiples of 0.005 and at auto" if "threshold_auto" in content.figures else ""
+    return (
+        '<h2>MAP@5 beside the baselines</h2>\n<table class="bars"><tbody id="bars"></tbody></table>\n'
+        f"<p>Brackets are 95 % intervals, bootstrapped by whale{grid}.</p>"
+    )
 
 
-def _candidate(candidate: Candidate, image: str, after: bool, number: Mapping[str, int]) -> str:
-    """Return a candidate's cell; `after`: the truth comes before it."""
-    kind, sign = {None: ("", ""), True: (" ok", "✓ "), False: (" off" if after else " no", "✗ ")}[candidate.right]
-    shown = "–" if candidate.probability is None else f"{candidate.probability:.3f}"  # noqa: RUF001
-    if candidate.label == NEW_WHALE:
-        picture = '<i class="t x">new</i>'
-    else:
-        picture = photo(image, number) if image else '<i class="t x">no photo</i>'
-    return f'<div class="c{kind}">{picture}<b>{sign}{shown}</b>{_span(candidate.label, candidate.label)}</div>'
+def _plots(content: Content) -> str:
+    figures = content.figures
+    errors = {"ece_uncalibrated": "before", "ece": "after", "ece_chance": "by chance"}
+    measured = ", ".join(f"{figures[key]:.3f} {text}" for key, text in errors.items() if key in figures)
+    lent = f"On the validation queries of {content.calibrated_by}. " if content.answers is None else ""
+    other = "" if content.answers is None else ", unlike in the MAP@5 above"
+    same = "At the same threshold; another declared share would have another auto. " if "ece" in figures else ""
+    captions = {
+        "threshold": f"{lent}Whales above the threshold rank before new_whale. Duplicates are left out{other}; "
+        "overall weights known and unknown queries by their expected shares. The curve has one threshold for all "
+        "queries; auto is marked at the threshold fitted on all of validation.",
+        "unknown_share": f"{same}Duplicates are {figures['duplicate_share']:.1%} of the queries throughout.",
+        "reliability": f"On the dotted line, probabilities are true. Mean distance (ECE): {measured or 'not measured'}."
+        " No threshold changes this plot.",
+        "scores": "The less blue and grey overlap, the better one threshold separates known from unknown queries.",
+        "ranks": "Where new_whale ranks before the truth, it costs one place.",
+        "photos": "Queries of known whales, by the number of photos of their whale that they are compared with.",
+    }
+    plots = [
+        f'<figure data-plot="{name}"><h3>{escape(title)}</h3><div class="plot"></div>'
+        f"<figcaption>{escape(captions[name])}</figcaption>"
+        "<details><summary>table</summary><div></div></details></figure>"
+        for name, title in PLOTS.items()
+        if name in content.tables
+    ]
+    return f'<h2>Curves</h2>\n<div class="pictures">\n{"".join(plots)}\n</div>' if plots else ""
 
 
-def _span(text: str, more: str) -> str:
-    return f'<span title="{escape(more)}">{escape(text) or "&nbsp;"}</span>'
-
-
-def _interval(key: str, figures: Mapping[str, float]) -> str:
-    low, high = figures.get(f"{key}_low"), figures.get(f"{key}_high")
-    return f"{_number(key, low)} to {_number(key, high)}" if low is not None and high is not None else ""
-
-
-def _number(key: str, value: float) -> str:
-    if key.startswith("threshold"):
-        return f"{value:.4g}"
-    return f"{value:.3f}"
-
-
-def images(sheets: Iterable[Sheet]) -> set[str]:
-    """Return the Image of every photo that `sheets` show."""
-    return {image for sheet in sheets for query, nearest in sheet.rows for image in (query.image, *nearest) if image}
+def _sheets(content: Content) -> str:
+    moves = " new_whale moves with the threshold; the queries of each sheet are chosen at auto."
+    parts = [
+        "<h2>Contact sheets</h2>",
+        '<p class="key"><b class="ok">✓</b>the truth <b class="no">✗</b>wrong; pale after the truth. On the left is '
+        "the query with its truth and the rank of the truth; beside it are five labels, each with its probability and "
+        f"the labelled photo of that whale most like the query.{moves if 'threshold_auto' in content.figures else ''}"
+        "</p>",
+    ]
+    for place, sheet in enumerate(content.sheets):
+        strips = f'<div class="sheet" data-sheet="{place}"></div>' if len(sheet.queries) else "<p>None.</p>"
+        graded = ' <span id="leaks"></span>' if sheet.folded else ""
+        parts.append(f"<h3>{escape(sheet.title)}</h3>\n<p>{escape(sheet.caption)}{graded}</p>")
+        fold = sheet.folded and len(sheet.queries)
+        parts.append(f"<details><summary>Show all</summary>{strips}</details>" if fold else strips)
+    return "\n".join(parts)

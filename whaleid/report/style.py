@@ -20,8 +20,21 @@ td.n {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowr
 td.m {{ color: #444 }}
 summary {{ cursor: pointer; color: #444 }}
 summary:hover {{ color: #000 }}
+.blue {{ color: {BLUE} }}
+.orange {{ color: {ORANGE} }}
+.grey {{ color: {GREY} }}
+.ink {{ color: {INK} }}
 """
 _FIGURES = f"""
+.control {{ position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap; align-items: center; gap: 6px 12px;
+  background: #fff; border-bottom: 1px solid #ddd; padding: 10px 0 }}
+.control input[type=range] {{ flex: 1 1 200px; max-width: 620px; accent-color: {ORANGE} }}
+.control input[type=number] {{ width: 6.5em; font: inherit; padding: 2px 4px }}
+.control input:invalid {{ outline: 2px solid {ORANGE} }}
+.control button {{ font: inherit; padding: 3px 12px; border: 1px solid {GREY}; border-radius: 6px; background: #fff;
+  cursor: pointer }}
+.control button[aria-pressed=true] {{ background: {INK}; border-color: {INK}; color: #fff }}
+.control output {{ font-weight: 600; font-variant-numeric: tabular-nums; min-width: 7.5em }}
 .tiles {{ display: flex; flex-wrap: wrap; gap: 12px; margin: 16px 0 }}
 .tile {{ border: 1px solid #ddd; border-radius: 6px; padding: 8px 14px; min-width: 118px }}
 .tile b {{ display: block; font-size: 25px; line-height: 1.2 }}
@@ -35,9 +48,26 @@ _FIGURES = f"""
 .track i.me {{ background: {BLUE} }}
 .track i.at {{ background: none; border: 1px solid {INK}; border-width: 0 2px; top: 3px; bottom: 3px }}
 .track i.at:after {{ content: ""; position: absolute; left: 0; right: 0; top: 4px; border-top: 2px solid {INK} }}
-.pictures {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(400px, 1fr)); gap: 18px 24px }}
-figure {{ margin: 0 }}
+@media (max-width: 640px) {{
+  .bars td {{ white-space: normal }}
+  .bars td:last-child {{ display: none }}
+}}
+.pictures {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(400px, 100%), 1fr)); gap: 18px 24px }}
+figure {{ margin: 0; min-width: 0 }}
+figure h3 {{ margin: 8px 0 2px }}
 figure img {{ width: 100%; max-width: 560px; height: auto; display: block }}
+.plot > svg {{ width: 100%; max-width: 560px; display: block }}
+.plot .grid {{ stroke: #e4e4e4 }}
+.plot text {{ font-size: 13px; fill: {GREY} }}
+.plot text.blue, .plot text.orange {{ fill: currentColor }}
+.plot .line {{ fill: none; stroke: currentColor; stroke-width: 2 }}
+.plot .thick {{ stroke-width: 2.8 }}
+.plot .dash {{ stroke-dasharray: 8 4 }}
+.plot .dashdot {{ stroke-dasharray: 9 3 2 3 }}
+.swatch {{ width: 26px; height: 12px; margin-right: 6px }}
+.plot .dots {{ stroke-dasharray: 2 3; stroke-width: 1.5 }}
+.plot .bar, .plot .dot {{ fill: currentColor }}
+.legend {{ display: flex; flex-wrap: wrap; gap: 2px 16px; font-size: 13px; color: #444; min-height: 20px }}
 figcaption {{ font-size: 13px; color: #444 }}
 figure summary {{ font-size: 13px }}
 figure details div {{ max-height: 320px; overflow: auto }}
@@ -45,7 +75,10 @@ figure table {{ font-size: 12px; margin-top: 6px }}
 figure th {{ text-align: right }}
 """
 _SHEETS = f"""
-.sheet {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(636px, 1fr)); gap: 6px 20px }}
+.sheet {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(636px, 100%), 1fr)); gap: 6px 20px }}
+.sheet .r {{ content-visibility: visible }}
+.sheet .c {{ flex: 0 1 {WIDTH}px; min-width: 0 }}
+.sheet .t {{ width: 100%; height: auto; aspect-ratio: {WIDTH} / {HEIGHT} }}
 .r {{ display: flex; gap: 4px; padding: 6px 0; border-bottom: 1px solid #eee; content-visibility: auto;
   contain-intrinsic-size: 636px 122px }}
 .c {{ width: {WIDTH}px; border: 2px solid #ddd; border-radius: 4px; padding: 0 0 3px; font-size: 12px;

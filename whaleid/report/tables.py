@@ -1,10 +1,16 @@
-"""The tables behind a report's pictures: the answers on validation in, a DataFrame out."""
+"""The tables behind a prediction's page: answers to validation in, a DataFrame out."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from whaleid.core.labels import NEW_WHALE, PLACES
+from whaleid.identification import intervals, measures
+from whaleid.identification.answers import LABELS, PROBABILITIES
+from whaleid.identification.measuring import Shares
+from whaleid.identification.threshold import THRESHOLDS
 from whaleid.identification.validation import kinds
 
 BINS = 10
@@ -13,12 +19,15 @@ SCORE_BINS = 20
 PHOTOS = (1, 2, 3, 4, 5, 6, 10, 20)
 """The least number of photos of each class of whales."""
 SHARES: npt.NDArray[np.float64] = np.arange(21) / 20
+BEYOND, NEW = -1, -2
+"""Places of a truth that is beyond the five whales, and of a truth that is `new_whale`."""
+Ends = Sequence[float]
+"""An interval: its low and its high end."""
 
 
 def gains(answers: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Return (Q,) what each query gives to MAP@5: 1 / `rank`, 0 where `rank` is 0."""
-    ranks = answers["rank"].to_numpy(dtype=np.float64)
-    return np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0.0)
+    """Return (Q,) what each query adds to MAP@5: 1 / `rank`, 0 where `rank` is 0."""
+    return _gains(answers["rank"].to_numpy())
 
 
 def right(answers: pd.DataFrame) -> npt.NDArray[np.bool_]:
@@ -26,10 +35,27 @@ def right(answers: pd.DataFrame) -> npt.NDArray[np.bool_]:
     return (answers["label1"] == answers["truth"]).to_numpy()
 
 
+def places(answers: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Return (Q,) the place of the truth among the five whales, from 0; else `BEYOND` or `NEW`."""
+    truth = answers["truth"].to_numpy(dtype=np.str_)
+    same = answers[LABELS].to_numpy(dtype=np.str_) == truth[:, None]
+    whales = np.where(same.any(axis=1) & (truth != ""), same.argmax(axis=1), BEYOND)
+    return np.where(truth == NEW_WHALE, NEW, whales)
+
+
+def ranks_at(answers: pd.DataFrame, thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return (Q, M) the rank of the truth of each query, 0 beyond five, at `thresholds` (Q, M) or (1, M)."""
+    place = places(answers)[:, None]
+    above = (answers[PROBABILITIES].to_numpy()[:, :, None] > thresholds[:, None, :]).sum(axis=1)
+    of_whale = np.where(place == BEYOND, 0, place + 1 + (place >= above))
+    rank = np.where(place == NEW, above + 1, of_whale)
+    return np.where(rank > PLACES, 0, rank)
+
+
 def unknown_share(answers: pd.DataFrame, duplicate_share: float) -> pd.DataFrame:
     """Return MAP@5 by the share of queries of no known whale: `unknown_share,map5,all_new_whale`, in steps of 0.05.
 
-    MAP@5 is a mean, so mixing the kinds' means is exact. Duplicates are a share of `duplicate_share` throughout;
+    MAP@5 is a mean, so mixing the means of the kinds is exact. Duplicates are a share of `duplicate_share` throughout;
     a kind without queries leaves its share to the others. `all_new_whale` answers `new_whale` to everything.
     """
     kind, gained = kinds(answers["role"]), gains(answers)
@@ -47,10 +73,10 @@ def unknown_share(answers: pd.DataFrame, duplicate_share: float) -> pd.DataFrame
 
 
 def reliability(answers: pd.DataFrame, importance: npt.NDArray[np.float64]) -> pd.DataFrame:
-    """Return how often the best whale is right, by its probability: `calibrated,least,most,queries,said,right`.
+    """Return how often the best whale is right by its probability: `calibrated,least,most,queries,probability,right`.
 
     `importance` (Q,) is how much each query counts; those of 0 are left out. Bins (`least`, `most`] are equally wide,
-    the first with 0; one without queries has no row. `said` is the mean probability, `right` the share that is
+    the first with 0; a bin without queries has no row. `probability` is the mean of the bin, `right` the share that is
     right. Rows of `calibrated` 0 are as before calibration.
     """
     counted = importance > 0
@@ -61,9 +87,9 @@ def reliability(answers: pd.DataFrame, importance: npt.NDArray[np.float64]) -> p
         bins = np.clip(np.ceil(values * BINS).astype(int) - 1, 0, BINS - 1)
         for number in np.unique(bins):
             of = bins == number
-            said, hit = (float(np.average(x[of], weights=weights[of])) for x in (values, true))
-            rows.append((calibrated, number / BINS, (number + 1) / BINS, int(of.sum()), said, hit))
-    return pd.DataFrame(rows, columns=["calibrated", "least", "most", "queries", "said", "right"])
+            probability, share = (float(np.average(x[of], weights=weights[of])) for x in (values, true))
+            rows.append((calibrated, number / BINS, (number + 1) / BINS, int(of.sum()), probability, share))
+    return pd.DataFrame(rows, columns=["calibrated", "least", "most", "queries", "probability", "right"])
 
 
 def scores(answers: pd.DataFrame) -> pd.DataFrame:
@@ -73,12 +99,12 @@ def scores(answers: pd.DataFrame) -> pd.DataFrame:
     """
     kind, true, values = kinds(answers["role"]), right(answers), answers["probability1"].to_numpy(dtype=np.float64)
     edges = np.arange(SCORE_BINS + 1) / SCORE_BINS
-    shown = {
+    groups = {
         "known_right": (kind == "known") & true,
         "known_wrong": (kind == "known") & ~true,
         "unknown": kind == "unknown",
     }
-    counts = {name: np.histogram(values[of], edges)[0] for name, of in shown.items()}
+    counts = {name: np.histogram(values[of], edges)[0] for name, of in groups.items()}
     return pd.DataFrame({"least": edges[:-1], "most": edges[1:], **counts})
 
 
@@ -88,12 +114,19 @@ def ranks(answers: pd.DataFrame) -> pd.DataFrame:
     `queries` has `new_whale` ranked at the threshold, `whales_alone` leaves it out.
     """
     known = answers[kinds(answers["role"]) == "known"]
-    labels = known[[f"label{place}" for place in range(1, PLACES + 1)]].to_numpy()
-    found = labels == known["truth"].to_numpy()[:, None]
-    alone = np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
     order = [*range(1, PLACES + 1), 0]
-    counts = [np.bincount(of.astype(int), minlength=PLACES + 1)[order] for of in (known["rank"].to_numpy(), alone)]
+    counts = [
+        np.bincount(of.astype(int), minlength=PLACES + 1)[order] for of in (known["rank"].to_numpy(), places(known) + 1)
+    ]
     return pd.DataFrame({"rank": order, "queries": counts[0], "whales_alone": counts[1]})
+
+
+def photo_classes(answers: pd.DataFrame, photos_of_whale: "pd.Series[int]") -> list[int]:
+    """Return, for each query, the row of `photos` that counts it; -1 where its whale is not known."""
+    known = kinds(answers["role"]) == "known"
+    classes = np.searchsorted(PHOTOS, _photos_compared(answers, photos_of_whale), side="right")
+    rows = np.where(known, np.searchsorted(np.unique(classes[known]), classes), -1)
+    return [int(row) for row in rows]
 
 
 def photos(answers: pd.DataFrame, photos_of_whale: "pd.Series[int]") -> pd.DataFrame:
@@ -102,10 +135,10 @@ def photos(answers: pd.DataFrame, photos_of_whale: "pd.Series[int]") -> pd.DataF
     `photos_of_whale` is the number of photos that validation is compared with, by whale. Classes without queries have
     no row.
     """
-    of_known = kinds(answers["role"]) == "known"
-    number = answers.loc[of_known, "whale"].map(photos_of_whale).fillna(0).to_numpy(dtype=np.int64)
-    gained = gains(answers)[of_known]
+    known = answers[kinds(answers["role"]) == "known"]
+    number = _photos_compared(known, photos_of_whale)
     classes = np.searchsorted(PHOTOS, number, side="right")  # 0: whales without a photo to compare with
+    gained = gains(known)
     rows = []
     for of in np.unique(classes):
         held = classes == of
@@ -113,3 +146,53 @@ def photos(answers: pd.DataFrame, photos_of_whale: "pd.Series[int]") -> pd.DataF
         most = PHOTOS[of] - 1 if of < len(PHOTOS) else int(number.max())
         rows.append((least, most, int(held.sum()), float(gained[held].mean())))
     return pd.DataFrame(rows, columns=["least", "most", "queries", "map5"])
+
+
+def ends(answers: pd.DataFrame, shares: Shares) -> dict[str, list[Ends]]:
+    """Return the 95 % interval of each figure of `measuring.measured`, at each of `THRESHOLDS` and, last, at `auto`.
+
+    `answers` are decided at `auto`; without a threshold there is one interval.
+    """
+    own = answers["threshold"].to_numpy(dtype=np.float64)[:, None]
+    grid = np.broadcast_to(THRESHOLDS, (len(own), len(THRESHOLDS)))
+    rank = ranks_at(answers, np.zeros_like(own) if np.isnan(own).all() else np.hstack([grid, own]))
+    kind = kinds(answers["role"])
+    figures = _measured(answers[kind != ""], rank[kind != ""], shares)
+    for role in measures.APART:
+        of = (answers["role"] == role).to_numpy()
+        if of.any():
+            drawn = intervals.resamplings(answers.loc[of, "cluster"].to_numpy())
+            figures[f"map5_{role}"] = measures.mean(_gains(rank[of]), drawn, np.ones(of.sum(), dtype=np.bool_))
+    return {key: [_ends(values) for values in columns.T] for key, columns in figures.items()}
+
+
+def _measured(answers: pd.DataFrame, rank: npt.NDArray[np.int64], shares: Shares) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the measures of `measures.answered`, (1 + B, M) each: of each resampling, at each of M thresholds."""
+    drawn = intervals.resamplings(answers["cluster"].to_numpy())
+    names = {"known": "known", "unknown": "unknown", "duplicate": "duplicates"}
+    of = {name: kinds(answers["role"]) == name for name in names}
+    gained, first, nobody = _gains(rank), rank == 1, np.zeros(len(answers), dtype=np.bool_)
+    # a photo of no named whale stands for a whale of its own
+    whales = answers["whale"].where(answers["whale"] != NEW_WHALE, answers["Image"]).to_numpy(dtype=np.str_)
+    figures = {"map5": measures.expected(gained, drawn, [*of.values()], shares)}
+    figures |= {f"map5_{text}": measures.mean(gained, drawn, of[name]) for name, text in names.items()}
+    figures["map5_no_duplicates"] = measures.expected(gained, drawn, [of["known"], of["unknown"], nobody], shares)
+    figures["top1"] = measures.mean(first, drawn, of["known"])
+    figures["top5"] = measures.mean(rank > 0, drawn, of["known"])
+    figures["baks"] = measures.balanced_accuracy(first, whales, drawn, of["known"])
+    figures["baus"] = measures.balanced_accuracy(first, whales, drawn, of["unknown"])
+    figures["baks_baus"] = np.sqrt(figures["baks"] * figures["baus"])
+    return {key: values for key, values in figures.items() if not np.isnan(values[0]).any()}
+
+
+def _ends(values: npt.NDArray[np.float64]) -> Ends:
+    figures = intervals.with_intervals({"figure": values})
+    return [float(f"{figures[key]:.6g}") for key in ("figure_low", "figure_high")]  # as in the figures' JSON files
+
+
+def _gains(rank: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    return np.where(rank > 0, 1 / np.maximum(rank, 1), 0.0)
+
+
+def _photos_compared(answers: pd.DataFrame, photos_of_whale: "pd.Series[int]") -> npt.NDArray[np.int64]:
+    return answers["whale"].map(photos_of_whale).fillna(0).to_numpy().astype(np.int64)

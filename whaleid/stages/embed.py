@@ -9,8 +9,8 @@ import numpy as np
 
 from whaleid.core import files, paths
 from whaleid.core.record import Record
+from whaleid.images import packed
 from whaleid.model import checkpoint
-from whaleid.stages import packed
 from whaleid.training import distributed
 from whaleid.training.device import describe, pick_device
 from whaleid.training.distributed import World

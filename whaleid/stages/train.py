@@ -19,8 +19,8 @@ from pytorch_metric_learning import __version__ as losses_version
 from whaleid.core import files, paths
 from whaleid.core.errors import WhaleidError
 from whaleid.core.record import LogEpoch, Record
+from whaleid.images import packed
 from whaleid.model import checkpoint
-from whaleid.stages import packed
 from whaleid.training import distributed, engine, sampler, speed
 from whaleid.training.device import describe, pick_device
 from whaleid.training.distributed import World

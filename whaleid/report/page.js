@@ -1,0 +1,214 @@
+// Shows a prediction at any threshold. All values come from the page's own JSON. Labels and file names in it come from
+// outside: `element` of plots.js writes them as text.
+const data = JSON.parse(document.getElementById("data").textContent);
+const { figures, queries, solution } = data;
+const FIVE = 5;
+const NEW = -2; // the place of a truth that is new_whale; -1 is a whale beyond the first five
+
+const short = x => String(+x.toPrecision(4));
+const thousands = x => x.toLocaleString("en");
+/** Three digits, as Python writes a figure that its JSON file has rounded to six. */
+function digits(x) {
+  const rounded = +x.toPrecision(6);
+  // Python rounds halves to even, toFixed rounds them up: 0.3125 is 0.312. Only odd sixteenths are such halves.
+  return ((rounded * 16) % 2 === 1 ? (2 * Math.round(rounded * 500)) / 1000 : rounded).toFixed(3);
+}
+
+const written = (key, x) => (key.startsWith("threshold") ? short(x) : digits(x));
+
+// ---- ranks and figures at a threshold; null is auto: each validation query has the threshold of its own fold
+
+const above = (probabilities, threshold) => probabilities.filter(p => p > threshold).length;
+// without a threshold (phash), whatever has a probability ranks before new_whale
+const applied = (threshold, auto) => threshold ?? auto ?? 0;
+
+function rank(place, probabilities, threshold) {
+  const before = above(probabilities, threshold);
+  const of = place === NEW ? before + 1 : place < 0 ? 0 : place + (place < before ? 1 : 2);
+  return of > FIVE ? 0 : of;
+}
+
+function ranksAt(threshold, rows) {
+  return rows.place.map((place, i) => rank(place, rows.probabilities[i], applied(threshold, rows.auto[i])));
+}
+
+function mean(values, rows, weights) {
+  if (!rows.length) return undefined;
+  let [sum, total] = [0, 0];
+  for (const row of rows) {
+    const weight = weights ? weights[row] : 1;
+    sum += weight * values[row];
+    total += weight;
+  }
+  return sum / total;
+}
+
+/** Mix two means; a kind without queries leaves its share to the other. */
+function mixed(first, second, share) {
+  if (first === undefined) return second;
+  return second === undefined ? first : (1 - share) * first + share * second;
+}
+
+const rowsWhere = (column, value) => column.flatMap((each, row) => (each === value ? [row] : []));
+const [known, unknown, duplicate] = ["known", "unknown", "duplicate"].map(kind => rowsWhere(queries.kind, kind));
+const [newWhale, newWhaleTrain] = ["new_whale", "new_whale_train"].map(role => rowsWhere(queries.role, role));
+const fresh = rowsWhere(solution.leaked, 0);
+const balanced = queries.of_whale.map(n => 1 / n); // every whale counts the same
+
+/** The figures of `measuring.measured` and of the solution; undefined where there are no queries of the kind. */
+function measured(threshold) {
+  const ranks = ranksAt(threshold, queries);
+  const gain = of => (of ? 1 / of : 0);
+  const [gains, first] = [ranks.map(gain), ranks.map(of => Number(of === 1))];
+  const submitted = ranksAt(threshold, solution).map(gain);
+  const noDuplicates = mixed(mean(gains, known), mean(gains, unknown), data.shares.unknown);
+  const [baks, baus] = [mean(first, known, balanced), mean(first, unknown, balanced)];
+  return {
+    ranks,
+    gains,
+    map5: mixed(noDuplicates, mean(gains, duplicate), data.shares.duplicate),
+    map5_no_duplicates: noDuplicates,
+    map5_known: mean(gains, known),
+    map5_unknown: mean(gains, unknown),
+    map5_duplicates: mean(gains, duplicate),
+    map5_new_whale: mean(gains, newWhale),
+    map5_new_whale_train: mean(gains, newWhaleTrain),
+    top1: mean(first, known),
+    top5: mean(ranks.map(of => Number(of > 0)), known),
+    baks,
+    baus,
+    baks_baus: baks === undefined || baus === undefined ? undefined : Math.sqrt(baks * baus),
+    solution_map5: mean(submitted, [...submitted.keys()]),
+    solution_map5_no_duplicates: mean(submitted, fresh),
+  };
+}
+
+/** The interval of a figure as text; off the grid of thresholds none has been computed. */
+function interval(key, threshold) {
+  const ends = endsOf(key, threshold);
+  return ends ? `${written(key, ends[0])} to ${written(key, ends[1])}` : "";
+}
+
+function endsOf(key, threshold) {
+  if (`${key}_low` in figures) return [figures[`${key}_low`], figures[`${key}_high`]];
+  const ends = data.intervals[key] ?? [];
+  if (threshold === null) return ends.at(-1); // auto follows the grid
+  const step = Math.round(threshold * (ends.length - 2));
+  return step / (ends.length - 2) === threshold ? ends[step] : undefined;
+}
+
+// ---- tiles, bars, table of figures
+
+const entries = (names, now) => names.filter(([key]) => now[key] !== undefined);
+
+function tiles(now, threshold) {
+  return entries(data.tiles, now).map(([key, name]) =>
+    element("div", { class: "tile", "data-key": key }, element("span", {}, name),
+      element("b", {}, written(key, now[key])), element("small", {}, interval(key, threshold) || "\u00a0")));
+}
+
+function numbers(key, now, threshold) {
+  return [written(key, now[key]), interval(key, threshold)].map(text => element("td", { class: "n" }, text));
+}
+
+function bars(now, threshold) {
+  return entries(data.bars, now).map(([key, name]) => {
+    const own = key.startsWith("baseline") ? "" : "me";
+    const track = element("div", { class: "track" }, element("i", { class: own, style: `width:${100 * now[key]}%` }));
+    const ends = endsOf(key, threshold)?.map(end => 100 * end);
+    if (ends) track.append(element("i", { class: "at", style: `left:${ends[0]}%;width:${ends[1] - ends[0]}%` }));
+    return element("tr", { "data-key": key }, element("td", {}, key === "map5" ? element("b", {}, name) : name),
+      element("td", { class: "b" }, track), ...numbers(key, now, threshold));
+  });
+}
+
+function figureRows(now, threshold) {
+  return data.names.flatMap(([heading, group]) => {
+    const rows = entries(group, now).map(([key, name, meaning]) =>
+      element("tr", { "data-key": key }, element("td", {}, name), ...numbers(key, now, threshold),
+        element("td", { class: "m" }, meaning)));
+    return rows.length ? [element("tr", { class: "h" }, element("th", { colspan: 4 }, heading)), ...rows] : [];
+  });
+}
+
+// ---- contact sheets
+
+function cell(kind, picture, bold, name, title = name) {
+  return element("div", { class: kind }, picture, bold, element("span", { title }, name || "\u00a0"));
+}
+
+function photo(number) {
+  if (number === null) return element("i", { class: "t x" }, "no photo");
+  const name = data.images[number];
+  return element("i", { class: `t p${number}`, role: "img", "aria-label": name, title: name });
+}
+
+function queryCell(query, of) {
+  if (query.truth === "") return cell("c q", photo(query.photo), element("b", {}, "query"), data.images[query.photo]);
+  const [kind, verdict] = of === 1 ? ["ok", "✓ rank 1"] : of ? ["", `rank ${of}`] : ["no", "✗ not named"];
+  const title = query.whale === query.truth ? query.truth : `${query.whale}, held out`;
+  return cell("c q", photo(query.photo), element("b", { class: kind }, verdict), query.truth, title);
+}
+
+/** A query, then its whales with new_whale at its place. */
+function strip(query, threshold) {
+  const at = applied(threshold, query.auto);
+  const of = rank(query.place, query.probabilities, at);
+  const labels = query.labels.map((name, i) => [name, digits(query.probabilities[i]), photo(query.photos[i])]);
+  const candidate = ["new_whale", data.auto === null ? "–" : digits(at), element("i", { class: "t x" }, "new")];
+  labels.splice(above(query.probabilities, at), 0, candidate);
+  const cells = labels.slice(0, FIVE).map(([name, probability, picture], i) => {
+    const wrong = of && i + 1 > of ? " off" : " no"; // pale after the truth
+    const [kind, sign] = query.truth === "" ? ["", ""] : name === query.truth ? [" ok", "✓ "] : [wrong, "✗ "];
+    return cell(`c${kind}`, picture, element("b", {}, sign + probability), name);
+  });
+  return element("div", { class: "r" }, queryCell(query, of), ...cells);
+}
+
+function drawSheet(sheet, threshold) {
+  const fold = sheet.closest("details");
+  // a folded sheet may be long: it is drawn once it opens
+  if (fold && !fold.open) return;
+  sheet.replaceChildren(...data.sheets[sheet.dataset.sheet].map(query => strip(query, threshold)));
+}
+
+function leaksText(threshold) {
+  const ranks = ranksAt(threshold, solution).filter((_, i) => solution.leaked[i]);
+  const counts = [ranks.filter(of => of === 1), ranks].map(some => thousands(some.length));
+  return ranks.length ? `The truth, where it is known, ranks first in ${counts[0]} of ${counts[1]}.` : "";
+}
+
+// ---- the control, and what moves with it
+
+const [slider, value, auto, output] = ["slider", "value", "auto", "now"].map(id => document.getElementById(id));
+const fill = (id, content) => document.getElementById(id)?.replaceChildren(...content);
+const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
+const atAuto = measured(null);
+let chosen = null;
+
+function show(threshold) {
+  chosen = threshold;
+  const now = { ...figures, ...measured(threshold) };
+  if (slider && now.map5 !== undefined) now.threshold_cost = atAuto.map5 - now.map5;
+  fill("tiles", tiles(now, threshold));
+  fill("bars", bars(now, threshold));
+  fill("figures", figureRows(now, threshold));
+  fill("leaks", [leaksText(threshold)]);
+  each("[data-plot]", figure => drawPlot(figure, now, threshold));
+  each("[data-sheet]", sheet => drawSheet(sheet, threshold));
+  if (!slider) return;
+  slider.value = threshold ?? data.auto;
+  // what a person is typing stays as it is
+  if (threshold === null || document.activeElement !== value) value.value = threshold ?? data.auto;
+  auto.setAttribute("aria-pressed", threshold === null);
+  const overall = now.map5 ?? now.solution_map5;
+  output.textContent = overall === undefined ? "" : `MAP@5 ${digits(overall)}`;
+}
+
+for (const input of slider ? [slider, value] : [])
+  input.addEventListener("input", () => {
+    if (input.value !== "" && input.validity.valid) show(input.valueAsNumber);
+  });
+auto?.addEventListener("click", () => show(null));
+each("details", fold => fold.addEventListener("toggle", () => show(chosen)));
+show(null);
