@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from measure import clone_for_photos, limit_cores, photo_parser, run, runs
+from measure import clone_for_photos, keep_only, limit_cores, photo_parser, run, runs
 
 from whaleid.core.labels import NEW_WHALE
 
 VARIANT = "margin"
+"""And the prediction of that name."""
 RECIPE = "the recipe"
 SCORE = "map5_no_duplicates_"
 FIGURES = ("map5_no_duplicates", "map5_known", "map5_unknown", "map5")
@@ -39,7 +40,7 @@ class Change:
     name: str
     sets: tuple[str, ...] = ()
     min_photos: int = 1
-    min_views: int = 1
+    oversample: int = 1
     per_whale: int = 1
     new_whale: bool = False
 
@@ -49,18 +50,18 @@ class Change:
         `photos` are those that there are to learn of each label, `epochs` those of the recipe.
         """
         named = photos.drop(NEW_WHALE, errors="ignore")
-        shown = named[named >= self.min_photos].clip(lower=self.min_views)
+        shown = named[named >= self.min_photos].clip(lower=self.oversample)
         views = int((shown + -shown % self.per_whale).sum())
         if self.new_whale:
             views += int(photos.get(NEW_WHALE, 0))
         own = {
             "min_photos": self.min_photos,
-            "min_views": self.min_views,
+            "oversample": self.oversample,
             "per_whale": self.per_whale,
             "new_whale": str(self.new_whale).lower(),
             "epochs": max(1, round(epochs * named.sum() / views)),
         }
-        return [*self.sets, *(f"variants.{VARIANT}.{key}={value}" for key, value in own.items())]
+        return [*self.sets, *(f"variants.{VARIANT}.train.{key}={value}" for key, value in own.items())]
 
 
 def of_variant(name: str, *sets: str, **sampling: Any) -> Change:
@@ -76,21 +77,21 @@ CHANGES = (
     Change("boxes without a margin", ("pack.margin=0.0",)),
     Change("upside-down photos turned", ("pack.turn=true",)),
     Change("last stride kept", ("backbone.fine=false",)),
-    of_variant("first layers learnt as well", "layers=all"),
-    of_variant("weight decay 0.05", "decay=0.05"),
-    of_variant("no augmentation", "augment=false"),
-    of_variant("a mirrored fluke is the same whale", "flip=augment"),
-    of_variant("no mirrored flukes", "flip=off"),
+    of_variant("first layers learnt as well", "train.layers=all"),
+    of_variant("weight decay 0.05", "train.weight_decay=0.05"),
+    of_variant("no augmentation", "train.augment=false"),
+    of_variant("a mirrored fluke is the same whale", "train.flip=augment"),
+    of_variant("no mirrored flukes", "train.flip=off"),
     of_variant("single-photo whales not learnt", min_photos=2),
-    of_variant("rare whales shown twice an epoch", min_views=2),
+    of_variant("rare whales shown twice an epoch", oversample=2),
     of_variant("four photos of a whale together", per_whale=4),
     of_variant("new_whale a class", new_whale=True),
-    of_variant("softmax", "loss.kind=softmax", "loss.scale=16.0", "loss.margin=0.0"),
-    of_variant("ArcFace", "loss.kind=arcface"),
-    of_variant("sub-centre ArcFace", "loss.kind=arcface", "loss.centres=3"),
-    of_variant("triplet, batch-hard", "loss.kind=triplet", per_whale=4),
-    of_variant("embeddings of whole crops", "zoom=1.0"),
-    of_variant("embeddings averaged over a turn of 4° to either side", "tilt=4.0"),
+    of_variant("softmax", "train.loss.kind=softmax", "train.loss.scale=16.0", "train.loss.margin=0.0"),
+    of_variant("ArcFace", "train.loss.kind=arcface"),
+    of_variant("sub-centre ArcFace", "train.loss.kind=arcface", "train.loss.centres=3"),
+    of_variant("triplet, batch-hard", "train.loss.kind=triplet", per_whale=4),
+    of_variant("embeddings of whole crops", "embed.zoom=1.0"),
+    of_variant("embeddings averaged over a turn of 4° to either side", "embed.tilt=4.0"),
 )
 
 
@@ -183,6 +184,7 @@ def main() -> None:
             fewer(arguments.folder, arguments.whales, Path(temporary) / "catalogue")
             arguments.folder = Path(temporary) / "catalogue"
         clone_for_photos(project, arguments)
+        keep_only(project / "params.yaml", VARIANT)
         run(project, "git", "commit", "-qam", "Preset real")
         run(project, "dvc", "repro", "split")
         split = pd.read_csv(project / "data/split.csv", keep_default_na=False)
@@ -193,7 +195,7 @@ def main() -> None:
         for (number, fold), name in experiments.items():
             sets = [f"split.fold={fold}", *common, *changes[number].of(photos, arguments.epochs)]
             flags = [flag for each in sets for flag in ("-S", each)]
-            run(project, "dvc", "exp", "run", "--queue", "--name", name, *flags, f"predict@{VARIANT}")
+            run(project, "dvc", "exp", "run", "--queue", "--name", name, *flags, "predict")
         run(project, "dvc", "exp", "run", "--run-all", "--jobs", "1")
         found = {
             change.name: [results(project / "mlflow.db", experiments[number, fold]) for fold in folds]

@@ -2,11 +2,10 @@
 
     python benchmarks/decisions.py PROJECT
 
-Runs `calibrate` and `predict` of every variant of PROJECT that has features, of the ensemble, `phash` and `final`, one
-after another in one process on two cores. PROJECT is a folder in which `embed` has run; what is written goes to a
-temporary folder. Prints a row a variant:
+Runs `calibrate` of every variant of PROJECT that has features, then `rank` and `predict` of every prediction whose
+networks have, one after another in one process on two cores. PROJECT is a folder in which `embed` has run; what is
+written goes to a temporary folder. Prints the seconds of the stages, and a row a prediction:
 
-- seconds of both stages;
 - ECE before and after calibration, and what as many queries show by chance;
 - MAP@5 without duplicates at `auto`, each part of validation at the threshold found on the others; what one threshold
   in hindsight would gain, the same for all parts (`loss`) or for each part its own (`by part`);
@@ -23,7 +22,10 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,18 +34,20 @@ from measure import limit_cores
 from whaleid import config
 from whaleid.config import Params
 from whaleid.core import files, paths
+from whaleid.core.labels import PHASH
 from whaleid.identification.answers import LABELS, PROBABILITIES, decided
 from whaleid.identification.measures import answered
 from whaleid.identification.threshold import threshold_curve
 from whaleid.identification.validation import importance, kinds
-from whaleid.stages import calibrate, predict
+from whaleid.stages import calibrate, predict, rank
 
 SHOWN = ("ece_uncalibrated", "ece", "ece_chance", "map5_no_duplicates")
+T = TypeVar("T")
 THRESHOLDS = ("threshold_auto", "threshold_auto_low", "threshold_auto_high")
 
 
 def project_copy(project: Path, folder: Path) -> Params:
-    """Let the inputs of both stages be seen in `folder`, and return the parameters with an absolute `data.root`."""
+    """Let the inputs of the stages be seen in `folder`, and return the parameters with an absolute `data.root`."""
     for name in ("data", "features"):
         (folder / name).symlink_to((project / name).resolve())
     read = config.load(project / "params.yaml")
@@ -51,16 +55,21 @@ def project_copy(project: Path, folder: Path) -> Params:
     return read.model_copy(update={"data": read.data.model_copy(update={"root": str(root)})})
 
 
-def names(settings: Params) -> list[str]:
-    """Return what can be predicted from the features that are there."""
-    every = [*settings.variants, paths.ENSEMBLE, paths.FINAL]
-    there = [name for name in every if all(paths.features(each).is_file() for each in settings.networks_of(name))]
-    return [predict.PHASH, *there]
+def ready(settings: Params) -> Params:
+    """Return the parameters with no more variants and predictions than there are features for."""
+    variants = {name: each for name, each in settings.variants.items() if paths.features(name).is_file()}
+    of = settings.predictions
+    predictions = {
+        name: each
+        for name, each in of.items()
+        if {*each.networks, *of[settings.calibration_of(name)].networks} <= variants.keys()
+    }
+    return settings.model_copy(update={"variants": variants, "predictions": predictions})
 
 
-def losses(variant: str, unknown_share: float) -> dict[str, float]:
+def losses(prediction: str, unknown_share: float) -> dict[str, float]:
     """Return what one threshold in hindsight, the same for all parts or each its own, gains over `auto`."""
-    answers = files.read_csv(paths.validation(variant))
+    answers = files.read_csv(paths.ranking(prediction) / paths.VALIDATION)
     answers = answers[np.isin(kinds(answers["role"]), ["known", "unknown"])]
 
     def hindsight(rows: pd.DataFrame) -> float:
@@ -82,49 +91,44 @@ def main() -> None:
     parser.add_argument("project", type=Path, help="a folder in which the stages up to embed have run")
     arguments = parser.parse_args()
     limit_cores(2)
+    seconds = dict.fromkeys(("calibrate", "rank", "predict"), 0.0)
     found: dict[str, dict[str, float]] = {}
     project = arguments.project.resolve()
+
+    def timed(stage: str, work: Callable[[], T]) -> T:
+        started = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()):
+            done = work()
+        seconds[stage] += time.perf_counter() - started
+        return done
+
     with tempfile.TemporaryDirectory() as temporary:
         settings = project_copy(project, Path(temporary))
         os.chdir(temporary)
-        for name in names(settings):
-            row = found[name] = {}
-            with contextlib.redirect_stdout(io.StringIO()):
-                if name not in (predict.PHASH, paths.FINAL):
-                    started = time.perf_counter()
-                    calibrate.run(settings, name)
-                    row["calibrate_seconds"] = time.perf_counter() - started
-                started = time.perf_counter()
-                measured = predict.run(settings, name).metrics
-                row["predict_seconds"] = time.perf_counter() - started
-            row |= {key: measured[key] for key in (*SHOWN, *THRESHOLDS) if key in measured}
-            if "calibrate_seconds" in row:
-                row |= losses(name, settings.split.unknown_share)
+        settings = ready(settings)
+        for variant in settings.variants:
+            timed("calibrate", partial(calibrate.run, settings, variant))
+        timed("rank", partial(rank.run, settings))
+        for name, record in timed("predict", partial(predict.run, settings)).items():
+            found[name] = {key: record.metrics[key] for key in (*SHOWN, *THRESHOLDS) if key in record.metrics}
+            if name != PHASH and settings.predictions[name].calibrated_by is None:
+                found[name] |= losses(name, settings.split.unknown_share)
         os.chdir(project)
     if {"torch", "torchvision"} & sys.modules.keys():
         raise SystemExit("PyTorch was imported: deciding must not need it.")
-    columns = ["calibrate_seconds", "predict_seconds", *SHOWN, "loss", "loss_by_part", *THRESHOLDS]
+    columns = [*SHOWN, "loss", "loss_by_part", *THRESHOLDS]
     table = pd.DataFrame.from_dict(found, orient="index").reindex(columns=columns)
-    seconds = float(table[["calibrate_seconds", "predict_seconds"]].sum().sum())
-    headings = [
-        "calibrate",
-        "predict",
-        "ECE before",
-        "after",
-        "chance",
-        "MAP@5",
-        "loss",
-        "by part",
-        "auto",
-        "low",
-        "high",
-    ]
+    headings = ["ECE before", "after", "chance", "MAP@5", "loss", "by part", "auto", "low", "high"]
     print(table.set_axis(headings, axis=1).to_string(float_format="{:.4f}".format, na_rep=""))
-    print(f"{seconds:.1f} s in all")
+    print(
+        ", ".join(f"{stage} {took:.1f} s" for stage, took in seconds.items())
+        + f"; {sum(seconds.values()):.1f} s in all"
+    )
     rounded = {
         name: {key: round(value, 4) for key, value in row.items() if not np.isnan(value)} for name, row in found.items()
     }
-    print(json.dumps({"seconds": round(seconds, 2), "variants": rounded}))
+    stages = {f"{stage}_seconds": round(took, 2) for stage, took in seconds.items()}
+    print(json.dumps({"seconds": round(sum(seconds.values()), 2), **stages, "predictions": rounded}))
 
 
 if __name__ == "__main__":

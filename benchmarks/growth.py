@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measure import Cost, clone, limit_cores, run
+from measure import Cost, clone, keep_only, limit_cores, run
 from ruamel.yaml import YAML
 
 MEASURED = {
@@ -24,9 +24,10 @@ MEASURED = {
     "epoch": ["train", "margin"],
     "embed": ["embed", "margin"],
     "calibrate": ["calibrate", "margin"],
-    "predict": ["predict", "margin"],
+    "rank": ["rank"],
+    "predict": ["predict"],
 }
-DEGREES = {"calibrate": (2, 2), "predict": (2, 1)}
+DEGREES = {"calibrate": (2, 2), "rank": (2, 1)}
 """Of the curves of seconds and of memory; those of other stages are lines."""
 BEFORE = (["sample"], ["catalog"], ["dedup"], ["split"], ["backbone"], ["boxes"])
 MILLION = 1_000_000
@@ -64,9 +65,10 @@ def measure(project: Path, size: int) -> tuple[int, dict[str, Cost]]:
         document["sample"][kind] *= size
     document["pack"]["crop"] = False
     document["variants"]["margin"]["init"] = "backbone"
-    document["variants"]["margin"]["epochs"] = 1
+    document["variants"]["margin"]["train"]["epochs"] = 1
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
+    keep_only(path, "margin")
     for command in BEFORE:
         run(project, "python", "-m", "whaleid", *command)
     costs = {name: run(project, "python", "-m", "whaleid", *command) for name, command in MEASURED.items()}

@@ -9,6 +9,7 @@ the load of the machine, as others may work on it. Two cores are used. The last 
 """
 
 import argparse
+import copy
 import json
 import os
 import shutil
@@ -22,8 +23,8 @@ from ruamel.yaml import YAML
 
 PRESETS = {"sample": [], "real": ["--root", "data/sample", "--backbone", "mobilenet_v2", "--weights", "none"]}
 MODEL = "models/ensemble.bundle"
-SHORT = "from whaleid.cli import main; from whaleid.training import boxes; boxes.STEPS = 20; main()"
-"""Runs a command with a box network that learns for seconds."""
+NETWORKS = ("margin", "pairs")
+"""Of the preset `real`; at the sample's size, the second one is as the first."""
 
 
 def main() -> None:
@@ -56,19 +57,23 @@ def make_bundle(project: Path, size: str) -> None:
     run(project, *python, "preset", size, *PRESETS[size])
     yaml, path = YAML(), project / "params.yaml"
     document = yaml.load(path.read_text(encoding="utf-8"))
-    for variant in document["ensemble"]:
-        document["variants"][variant] |= {"init": "backbone", "epochs": 1, "whales": 40, "photos": 4}
+    document["boxes"]["steps"] = 20  # it learns for seconds
+    variants = {
+        name: copy.deepcopy(document["variants"].get(name, document["variants"]["margin"])) for name in NETWORKS
+    }
+    for variant in variants.values():
+        variant["init"] = "backbone"
+        variant["train"] |= {"epochs": 1, "whales": 40, "photos": 4}
+    document["variants"], document["predictions"] = variants, {"ensemble": {"networks": [*NETWORKS]}}
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
-    for stage in ("sample", "catalog", "dedup", "split", "backbone"):
+    for stage in ("sample", "catalog", "dedup", "split", "backbone", "boxes", "pack"):
         run(project, *python, stage)
-    run(project, sys.executable, "-c", SHORT, "boxes")
-    run(project, *python, "pack")
-    for variant in document["ensemble"]:
-        run(project, *python, "train", variant)
-        run(project, *python, "embed", variant)
-    for stage in ("calibrate", "predict", "bundle"):
-        run(project, *python, stage, "ensemble")
+    for name in NETWORKS:
+        run(project, *python, "train", name)
+        run(project, *python, "embed", name)
+    run(project, *python, "rank")
+    run(project, *python, "bundle", "ensemble")
 
 
 def measure(project: Path, runs: int, photos: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+from ruamel.yaml import YAML
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -60,6 +61,23 @@ def clone_for_photos(destination: Path, arguments: argparse.Namespace) -> None:
     options = ["--root", str(arguments.folder.resolve()), "--backbone", arguments.backbone, "--weights", weights]
     options += ["--unknown-share", arguments.unknown_share]
     run(destination, "python", "-m", "whaleid", "preset", "real", *options)
+
+
+def keep_only(params: Path, prediction: str) -> None:
+    """Leave in `params.yaml` one prediction, and of the variants those that its networks are or start from."""
+    yaml = YAML()
+    document = yaml.load(params.read_text(encoding="utf-8"))
+    variants, predictions = document["variants"], document["predictions"]
+    needed = [*predictions[prediction]["networks"]]
+    for name in needed:  # which grows meanwhile
+        if (start := variants[name]["init"]) not in ("backbone", *needed):
+            needed.append(start)
+    for section, kept in ((variants, needed), (predictions, [prediction])):
+        for name in [*section]:
+            if name not in kept:
+                del section[name]
+    with params.open("w", encoding="utf-8") as file:
+        yaml.dump(document, file)
 
 
 def run(folder: Path, *command: str) -> Cost:

@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 from statistics import mean, stdev
 
-from measure import clone_for_photos, limit_cores, photo_parser, run, runs
+from measure import clone_for_photos, keep_only, limit_cores, photo_parser, run, runs
 
-VARIANTS = ("phash", "toy", "full", "threshold", "margin", "pairs", "ensemble")
-BEST = VARIANTS[-1]
+PREDICTIONS = ("phash", "toy", "full", "threshold", "margin", "pairs", "ensemble")
+BEST = PREDICTIONS[-1]
 FIGURES = ("map5", "map5_no_duplicates")
 
 
@@ -25,9 +25,9 @@ def network_share(store: Path) -> float:
     return min(share for share in shares if share is not None)
 
 
-def measured(project: Path, variant: str) -> dict[str, float]:
-    """Return the figures that the last run of `variant` left."""
-    found: dict[str, float] = json.loads((project / "reports" / variant / "metrics.json").read_text())
+def measured(project: Path, prediction: str) -> dict[str, float]:
+    """Return the figures that `prediction` has at its threshold."""
+    found: dict[str, float] = json.loads((project / "reports/figures" / f"{prediction}.json").read_text())
     return found
 
 
@@ -55,15 +55,15 @@ def main() -> None:
             f"the pipeline: {cost.seconds / 60:.1f} minutes, peak {cost.peak_gib:.2f} GiB, "
             f"{figures['network_share']:.1%} of the time in the network at least"
         )
-        for variant in VARIANTS:
-            found = measured(project, variant)
-            figures |= {
-                f"{variant}_{key}": value for key, value in found.items() if key.startswith(("map5", "solution"))
-            }
-            print(line(variant, found), flush=True)
-        folds = [found]  # of BEST, the last of the variants
+        for name in PREDICTIONS:
+            found = measured(project, name)
+            figures |= {f"{name}_{key}": value for key, value in found.items() if key.startswith(("map5", "solution"))}
+            print(line(name, found), flush=True)
+        folds = [found]  # of BEST, the last of them
+        if further:
+            keep_only(project / "params.yaml", BEST)
         for fold in further:
-            run(project, "dvc", "exp", "run", "-S", f"split.fold={fold}", f"predict-{BEST}")
+            run(project, "dvc", "exp", "run", "-S", f"split.fold={fold}", "predict")
             folds.append(measured(project, BEST))
             print(line(f"{BEST}, fold {fold}", folds[-1]), flush=True)
         if further:

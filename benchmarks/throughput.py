@@ -36,7 +36,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import datasets, transforms
 
-from whaleid.config import Variant, load
+from whaleid.config import Training, load
 from whaleid.images.crop import WHOLE
 from whaleid.images.pack import Source, pack
 from whaleid.model.losses import build
@@ -54,9 +54,10 @@ EPOCHS_FILE = "epochs.json"
 """What they leave."""
 
 
-def settings(batch: int, epochs: int) -> Variant:
-    """Return the default variant `full` with another batch and number of epochs."""
-    return load(ROOT / "params.yaml").variants["full"].model_copy(update={"batch": batch, "epochs": epochs})
+def settings(batch_size: int, epochs: int) -> Training:
+    """Return how the default variant `full` is trained, with another batch size and number of epochs."""
+    full = load(ROOT / "params.yaml").variants["full"].train
+    return full.model_copy(update={"batch_size": batch_size, "epochs": epochs})
 
 
 def network(backbone: str, classes: int) -> Network:
@@ -66,7 +67,7 @@ def network(backbone: str, classes: int) -> Network:
 
 
 def whaleid(
-    packed: np.ndarray, photos: Photos, backbone: str, given: Variant, device: torch.device, world: World = ALONE
+    packed: np.ndarray, photos: Photos, backbone: str, given: Training, device: torch.device, world: World = ALONE
 ) -> tuple[list[dict[str, float]], Speed]:
     """Train, and return the figures of each epoch and how they were computed."""
     nothing = Photos(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
@@ -111,7 +112,7 @@ def ready(
     packed: np.ndarray,
     backbone: str,
     classes: int,
-    given: Variant,
+    given: Training,
     device: torch.device,
     steps: int,
     speed: Speed,
@@ -120,8 +121,8 @@ def ready(
     learner = network(backbone, classes).to(device).to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(learner.parameters(), lr=0.001, fused=True)
     loss_of = build(given.loss, learner.last)
-    inputs = standardise(torch.from_numpy(np.resize(packed, (given.batch, *packed.shape[1:]))).to(device))
-    targets = torch.arange(given.batch, device=device) % classes
+    inputs = standardise(torch.from_numpy(np.resize(packed, (given.batch_size, *packed.shape[1:]))).to(device))
+    targets = torch.arange(given.batch_size, device=device) % classes
     look = compiled(learner) if speed.compiled else learner
 
     def step() -> Tensor:
@@ -139,7 +140,7 @@ def ready(
     for _ in range(steps):
         loss = step()
     loss.item()
-    return given.batch * steps / (time.perf_counter() - started)
+    return given.batch_size * steps / (time.perf_counter() - started)
 
 
 def flops(backbone: str, packed: np.ndarray) -> float:
@@ -168,7 +169,7 @@ def share(folder: Path, backbone: str, batch: int) -> None:
     device = torch.device("cpu")
     with joined(device) as world:
         # so small a rate that rounding stays rounding
-        given = settings(batch, EPOCHS).model_copy(update={"rate": 1e-6})
+        given = settings(batch, EPOCHS).model_copy(update={"lr": 1e-6})
         figures, _ = whaleid(packed, Photos(np.arange(len(classes)), classes), backbone, given, device, world)
         if world.first:
             (folder / EPOCHS_FILE).write_text(json.dumps(figures))
@@ -262,10 +263,12 @@ def measure(
     return {name: float(f"{value:.4g}") for name, value in figures.items()}
 
 
-def on_gpu(given: argparse.Namespace, packed: np.ndarray, photos: Photos, two: Variant, cpu: float) -> dict[str, float]:
+def on_gpu(
+    given: argparse.Namespace, packed: np.ndarray, photos: Photos, two: Training, cpu: float
+) -> dict[str, float]:
     """Return the figures of a GPU."""
     device = pick_device()
-    several, longer = int(photos.classes.max()) + 1, two.model_copy(update={"min_views": 64})
+    several, longer = int(photos.classes.max()) + 1, two.model_copy(update={"oversample": 64})
     pace, ceiling, busy = [], [], []
     for _ in range(given.rounds):
         look = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=200"]

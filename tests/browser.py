@@ -71,7 +71,7 @@ class Browser:
         assert experiment is not None
         self.experiment = experiment.experiment_id
         self.elsewhere: list[str] = []
-        page.on("request", self._note)
+        page.context.on("request", self._note)
 
     def _note(self, request: object) -> None:
         url = str(getattr(request, "url", ""))
@@ -90,6 +90,19 @@ class Browser:
     def see_run(self, run: str, tab: str = "") -> None:
         """Open a page of a run: its overview, `model-metrics`, or `artifacts/NAME`."""
         self.see(f"experiments/{self.experiment}/runs/{run}/{tab}".rstrip("/"))
+
+    @contextmanager
+    def followed(self, link: str) -> Iterator[None]:
+        """Click a link of a description, which opens a window of its own; look at that one until the block ends."""
+        before = self.page
+        with before.expect_popup() as opened:
+            before.get_by_role("link", name=link).first.click()
+        self.page = opened.value
+        try:
+            yield
+        finally:
+            self.page.close()
+            self.page = before
 
     def see_comparison(self, runs: Sequence[str]) -> None:
         """Open the page that compares runs."""
@@ -130,11 +143,11 @@ def browse(database: Path) -> Iterator[Browser]:
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=chromium()) as browser,
     ):
-        page = browser.new_page(viewport=SIZE)
-        page.set_default_timeout(WAIT_MILLISECONDS)
+        context = browser.new_context(viewport=SIZE)
+        context.set_default_timeout(WAIT_MILLISECONDS)
         for key in SEEN:
-            page.add_init_script(f"localStorage.setItem({key!r}, 'true')")
-        yield Browser(page, address)
+            context.add_init_script(f"localStorage.setItem({key!r}, 'true')")
+        yield Browser(context.new_page(), address)
 
 
 def picture(page: Page, path: Path) -> None:

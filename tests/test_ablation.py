@@ -27,25 +27,25 @@ DIFFERENT = {
     "boxes without a margin": {"pack.margin": 0.0},
     "upside-down photos turned": {"pack.turn": True},
     "last stride kept": {"backbone.fine": False},
-    "first layers learnt as well": {"variants.margin.layers": "all"},
-    "weight decay 0.05": {"variants.margin.decay": 0.05},
-    "no augmentation": {"variants.margin.augment": False},
-    "a mirrored fluke is the same whale": {"variants.margin.flip": "augment"},
-    "no mirrored flukes": {"variants.margin.flip": "off"},
-    "single-photo whales not learnt": {"variants.margin.min_photos": 2},
-    "rare whales shown twice an epoch": {"variants.margin.min_views": 2},
-    "four photos of a whale together": {"variants.margin.per_whale": 4},
-    "new_whale a class": {"variants.margin.new_whale": True},
+    "first layers learnt as well": {"variants.margin.train.layers": "all"},
+    "weight decay 0.05": {"variants.margin.train.weight_decay": 0.05},
+    "no augmentation": {"variants.margin.train.augment": False},
+    "a mirrored fluke is the same whale": {"variants.margin.train.flip": "augment"},
+    "no mirrored flukes": {"variants.margin.train.flip": "off"},
+    "single-photo whales not learnt": {"variants.margin.train.min_photos": 2},
+    "rare whales shown twice an epoch": {"variants.margin.train.oversample": 2},
+    "four photos of a whale together": {"variants.margin.train.per_whale": 4},
+    "new_whale a class": {"variants.margin.train.new_whale": True},
     "softmax": {
-        "variants.margin.loss.kind": "softmax",
-        "variants.margin.loss.scale": 16.0,
-        "variants.margin.loss.margin": 0.0,
+        "variants.margin.train.loss.kind": "softmax",
+        "variants.margin.train.loss.scale": 16.0,
+        "variants.margin.train.loss.margin": 0.0,
     },
-    "ArcFace": {"variants.margin.loss.kind": "arcface"},
-    "sub-centre ArcFace": {"variants.margin.loss.kind": "arcface", "variants.margin.loss.centres": 3},
-    "triplet, batch-hard": {"variants.margin.loss.kind": "triplet", "variants.margin.per_whale": 4},
-    "embeddings of whole crops": {"variants.margin.zoom": 1.0},
-    "embeddings averaged over a turn of 4° to either side": {"variants.margin.tilt": 4.0},
+    "ArcFace": {"variants.margin.train.loss.kind": "arcface"},
+    "sub-centre ArcFace": {"variants.margin.train.loss.kind": "arcface", "variants.margin.train.loss.centres": 3},
+    "triplet, batch-hard": {"variants.margin.train.loss.kind": "triplet", "variants.margin.train.per_whale": 4},
+    "embeddings of whole crops": {"variants.margin.embed.zoom": 1.0},
+    "embeddings averaged over a turn of 4° to either side": {"variants.margin.embed.tilt": 4.0},
 }
 """What `params.yaml` holds otherwise than after `whaleid preset real`, besides the epochs."""
 
@@ -79,9 +79,9 @@ def test_a_change_sets_what_it_says_and_nothing_else(real: Path, name: str) -> N
     after = leaves(real)
     assert after.keys() == before.keys()
     different = {key: value for key, value in after.items() if value != before[key]}
-    epochs = different.pop("variants.margin.epochs")
+    epochs = different.pop("variants.margin.train.epochs")
     assert different == DIFFERENT[name]
-    assert f"variants.margin.epochs={epochs}" in sets
+    assert f"variants.margin.train.epochs={epochs}" in sets
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ def test_a_change_sets_what_it_says_and_nothing_else(real: Path, name: str) -> N
     ],
 )
 def test_a_change_shows_about_as_many_photos_as_the_recipe(name: str, epochs: int) -> None:
-    assert f"variants.margin.epochs={epochs}" in CHANGES[name].of(PHOTOS, 10)
+    assert f"variants.margin.train.epochs={epochs}" in CHANGES[name].of(PHOTOS, 10)
 
 
 def test_a_change_trains_for_an_epoch_at_least() -> None:
     lonely = pd.Series([1, 1, 0], ["w1", "w2", "new_whale"])
-    assert "variants.margin.epochs=1" in CHANGES["four photos of a whale together"].of(lonely, 1)
+    assert "variants.margin.train.epochs=1" in CHANGES["four photos of a whale together"].of(lonely, 1)
 
 
 def test_fewer_whales_keep_all_their_photos(tmp_path: Path) -> None:
@@ -131,6 +131,24 @@ def test_fewer_whales_keep_all_their_photos(tmp_path: Path) -> None:
     boxed = pd.read_csv(part / "boxes.csv")
     assert sorted(boxed["Image"]) == sorted(kept["Image"])
     assert boxed["x0"].tolist() == [0.25] * len(boxed)
+
+
+def test_what_is_left_is_one_prediction_with_the_variants_that_its_networks_start_from(real: Path) -> None:
+    measure = importlib.import_module("measure")
+    before = config.load(real)
+    text = real.read_text(encoding="utf-8")
+    for prediction, variants in (
+        ("margin", ["margin", "pairs"]),  # which starts from it
+        ("ensemble", ["margin", "pairs"]),
+        ("toy", ["toy"]),
+        ("threshold", ["toy", "full", "threshold"]),
+    ):
+        real.write_text(text, encoding="utf-8")
+        measure.keep_only(real, prediction)
+        kept = config.load(real)
+        assert kept.predictions == {prediction: before.predictions[prediction]}
+        assert kept.variants == {name: before.variants[name] for name in variants}
+        assert kept.pack == before.pack
 
 
 def figures(all_of_them: float, known: float, unknown: float, with_duplicates: float) -> dict[str, float]:
@@ -183,7 +201,7 @@ def test_results_are_those_of_the_variant_in_the_experiment(tmp_path: Path, monk
     ]
     for experiment, stage, variant, metrics in runs:
         monkeypatch.setenv("DVC_EXP_NAME", experiment)
-        with tracking.run(stage, variant) as tracked:
+        with tracking.run(stage, [variant]) as tracked:
             tracked.log(Record(metrics=metrics))
     store = tmp_path / "mlflow.db"
     found = {"map5_no_duplicates_class": 0.5, "map5": 0.75, "top1": 0.25}

@@ -127,8 +127,8 @@ def test_the_experiment_is_described_and_leads_to_its_views(browser: Browser) ->
         browser.see(f"experiments/{browser.experiment}/runs")
         browser.page.get_by_text("every prediction at its threshold, best first").first.wait_for()
         browser.page.get_by_text("every training, with its curves").first.wait_for()
-        browser.page.get_by_role("link", name=view.name).first.click()
-        assert len(browser.rows(view)) == count
+        with browser.followed(view.name):
+            assert len(browser.rows(view)) == count
 
 
 def test_a_training_has_a_curve_of_its_loss(browser: Browser, project: Path) -> None:
@@ -146,24 +146,24 @@ def test_a_training_has_a_curve_of_its_loss(browser: Browser, project: Path) -> 
 
 def test_the_page_of_a_prediction_opens_in_the_artifact_view(browser: Browser) -> None:
     browser.see_run(browser.run("predict full at 0.2").info.run_id)
-    browser.page.get_by_role("link", name="Its page: any threshold, curves, contact sheets").click()
-    told = browser.frame_text()
-    calibrated = browser.run("calibrate full").info.run_id
-    assert browser.page.url.endswith(f"/runs/{calibrated}/artifacts/full.html")
-    for said in ("whaleid: full", "MAP@5 beside the baselines", "Curves", "Contact sheets", "All figures"):
-        assert said in told
-    # it computes: at a threshold of one's own as well
-    frame = browser.page.frame_locator("iframe")
-    overall = frame.locator("#tiles b").first
-    for threshold in ("auto", "0.2"):
-        if threshold != "auto":
-            frame.get_by_label("threshold, any value").fill(threshold)
-        figures = browser.run("predict full" if threshold == "auto" else "predict full at 0.2").data.metrics
-        frame.locator("#tiles").get_by_text(f"{figures['map5']:.3f}", exact=True).first.wait_for()
-    assert overall.inner_text() == f"{figures['map5']:.3f}"
-    # the pictures are in the page
-    photo = frame.locator(".t:visible").first
-    assert photo.evaluate("each => getComputedStyle(each).backgroundImage").startswith('url("data:image/jpeg')
+    with browser.followed("Its page: any threshold, curves, contact sheets"):
+        told = browser.frame_text()
+        calibrated = browser.run("calibrate full").info.run_id
+        assert browser.page.url.endswith(f"/runs/{calibrated}/artifacts/full.html")
+        for said in ("whaleid: full", "MAP@5 beside the baselines", "Curves", "Contact sheets", "All figures"):
+            assert said in told
+        # it computes: at a threshold of one's own as well
+        frame = browser.page.frame_locator("iframe")
+        tile = frame.locator("#tiles b").first
+        assert tile.inner_text() == f"{browser.run('predict full').data.metrics['map5']:.3f}"
+        frame.get_by_label("threshold, any value").fill("0.2")
+        there = frame.locator("#now")
+        assert there.inner_text().startswith("0.2")
+        assert tile.inner_text() == f"{browser.run('predict full at 0.2').data.metrics['map5']:.3f}"
+        # the pictures are in the page
+        photo = frame.locator(".t:visible").first
+        assert photo.evaluate("each => getComputedStyle(each).backgroundImage").startswith('url("data:image/jpeg')
+        browser.page.screenshot(path="/tmp/tg/shots/artifact.png")
 
 
 def test_two_runs_are_compared(browser: Browser) -> None:

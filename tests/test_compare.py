@@ -1,4 +1,4 @@
-"""The variants side by side, from figures as DVC keeps them."""
+"""The predictions side by side, from figures as DVC keeps them."""
 
 import json
 from collections.abc import Callable
@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from whaleid.cli import app
 from whaleid.config import Params
-from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
 from whaleid.report.comparison import Figures, as_html, as_markdown, as_text, compare, read, summary
 
@@ -55,7 +56,7 @@ FULL = Figures(
 )
 FINAL = Figures({"threshold": 0.15, "threshold_auto": 0.2, "solution_map5": 0.6})
 FOUND = {"phash": PHASH, "toy": TOY, "full": FULL, "final": FINAL}
-VARIANTS = ["phash", "toy", "full", "pairs", "final"]
+PREDICTIONS = ["phash", "toy", "full", "pairs", "final"]
 TEXT = """\
 On validation, each variant at its threshold
   variant  MAP@5 (95 % interval)  no duplicates  known  unknown  AUROC    ECE  solution        threshold
@@ -72,25 +73,29 @@ MAP@5 without duplicates, at auto and at one threshold for all
 * the best of its column
 Baselines: new_whale for all 0.300; duplicates, else new_whale 0.384; nearest centroid, at best 0.450.
 solution: MAP@5 on the queries, whose truth is known.
-Without figures so far: pairs."""
+Without figures so far: pairs.
+Not validated, since validation's photos were learnt: final."""
 """MAP@5 of toy and full look alike: both are best. Alone in its column, final is the best of nothing."""
 
 
-def leave(variant: str, figures: Figures) -> None:
-    paths.metrics(variant).parent.mkdir(parents=True)
-    paths.metrics(variant).write_text(json.dumps(figures.metrics), encoding="utf-8")
+def leave(prediction: str, figures: Figures) -> None:
+    """Write what `predict` and `rank` leave."""
+    written, ranked = Path("reports/figures") / f"{prediction}.json", Path("rankings") / prediction
+    written.parent.mkdir(parents=True, exist_ok=True)
+    ranked.mkdir(parents=True)
+    written.write_text(json.dumps(figures.metrics), encoding="utf-8")
     if figures.curve is not None:
-        figures.curve.to_csv(paths.threshold_curve(variant), index=False)
+        figures.curve.to_csv(ranked / "threshold.csv", index=False)
 
 
 @pytest.fixture
 def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for variant, figures in FOUND.items():
-        leave(variant, figures)
+    for prediction, figures in FOUND.items():
+        leave(prediction, figures)
 
 
-def test_the_frame_has_a_row_a_variant_and_a_column_a_threshold() -> None:
+def test_the_frame_has_a_row_a_prediction_and_a_column_a_threshold() -> None:
     frame = compare(FOUND)
     assert frame.index.tolist() == ["phash", "toy", "full", "final"]
     at = frame[["at_auto", "at_0.1", "at_0.15", "at_0.2", "at_0.3", "at_0.5"]]
@@ -108,67 +113,79 @@ def test_a_chosen_number_between_the_thresholds_of_a_curve_has_no_column() -> No
 
 
 def test_a_terminal_shows_all_in_120_columns() -> None:
-    text = as_text(FOUND, VARIANTS)
+    text = as_text(FOUND, PREDICTIONS)
     assert text == TEXT
     assert max(map(len, text.splitlines())) <= 120
 
 
 def test_markdown_and_html_show_the_same_figures() -> None:
-    markdown = as_markdown(FOUND, VARIANTS, marked=["phash"])
-    assert "| phash † | 0.384 | 0.300 | 0.011 | **1.000** | - | - | - | - |" in markdown
+    markdown = as_markdown(FOUND, PREDICTIONS)
+    assert "| phash | 0.384 | 0.300 | 0.011 | **1.000** | - | - | - | - |" in markdown
     assert "| full | 0.471 | **0.450** | **0.470** | 0.480 | 0.550 | **0.300** |" in markdown
-    assert "† not predicted in this execution" in markdown
-    page = as_html(FOUND, VARIANTS)
+    assert markdown.endswith("\n\nNot validated, since validation's photos were learnt: final.\n")
+    page = as_html(FOUND, PREDICTIONS)
     assert "<tr><td>full</td><td>0.471</td><td class=best>0.450</td><td class=best>0.470</td><td>0.480</td>" in page
-    assert "†" not in page
+    assert "<p>Not validated, since validation&#x27;s photos were learnt: final.</p>" in page
     assert "http" not in page  # nothing is fetched
 
 
 def test_figures_are_read_in_the_order_given(reports: None) -> None:
-    # boxes has metrics of another kind, final none where the catalogue has no solution
-    leave("boxes", Figures({"given": 1798.0}))
-    paths.metrics("final").write_text('{"threshold": 0.2}', encoding="utf-8")
-    found = read(["full", "boxes", "toy", "pairs", "final", "phash"])
+    # nothing measures final where the catalogue has no solution
+    Path("reports/figures/final.json").write_text('{"threshold": 0.2}', encoding="utf-8")
+    found = read(["full", "toy", "pairs", "final", "phash"])
     assert list(found) == ["full", "toy", "phash"]
     assert found["toy"].metrics == TOY.metrics
     assert as_text(found, ["full"]) == as_text({"full": FULL, "toy": TOY, "phash": PHASH}, ["full"])
 
 
 def test_figures_that_are_none_are_refused(reports: None) -> None:
-    paths.threshold_curve("toy").write_text("<<<<<<< HEAD\n", encoding="utf-8")
-    with pytest.raises(WhaleidError, match=r"reports/toy/threshold\.csv does not hold .* `dvc checkout`"):
+    Path("rankings/toy/threshold.csv").write_text("<<<<<<< HEAD\n", encoding="utf-8")
+    with pytest.raises(WhaleidError, match=r"rankings/toy/threshold\.csv does not hold .* `dvc checkout`"):
         read(["toy"])
     for junk in ("<<<<<<< HEAD\n", "[]", '{"map5": "high"}'):
-        paths.metrics("toy").write_text(junk, encoding="utf-8")
-        with pytest.raises(WhaleidError, match=r"reports/toy/metrics\.json does not hold .* `dvc checkout`"):
+        Path("reports/figures/toy.json").write_text(junk, encoding="utf-8")
+        with pytest.raises(WhaleidError, match=r"reports/figures/toy\.json does not hold .* `dvc checkout`"):
             read(["toy"])
 
 
 def test_nothing_to_compare_says_what_to_run() -> None:
     with pytest.raises(
-        WhaleidError, match=r"none of toy, full has figures in reports/VARIANT/metrics\.json\. `dvc repro`"
+        WhaleidError, match=r"none of toy, full has figures in reports/figures/PREDICTION\.json\. `dvc repro` predicts"
     ):
         as_text({}, ["toy", "full"])
 
 
-def test_the_summary_of_a_parent_has_the_variants_own_figures_and_marks_older_ones(reports: None) -> None:
-    drawn = summary("full", VARIANTS)(["map5.toy", "threshold.toy"])
-    assert drawn.metrics == {"map5.full": 0.53306, "threshold.full": 0.15}
-    assert set(drawn.pages) == {"summary.html"}
-    for text in (drawn.description, drawn.pages["summary.html"]):
-        assert [name for name in VARIANTS if f"{name} †" in text] == ["phash", "final"]
-    assert summary("final", VARIANTS)([]).metrics == {"solution_map5.final": 0.6, "threshold.final": 0.15}
+def test_the_summary_of_a_parent_has_the_headline_figures_of_all(reports: None) -> None:
+    drawn = summary(PREDICTIONS)
+    assert drawn.metrics == {
+        "map5": 0.53306,  # the highest, by which executions are sorted
+        **{"map5.phash": 0.384, "map5.toy": 0.53294, "map5.full": 0.53306},
+        **{"map5_known.phash": 0.011, "map5_known.toy": 0.335, "map5_known.full": 0.401},
+        **{"threshold.toy": 0.3, "threshold.full": 0.15, "threshold.final": 0.15},
+        "solution_map5.final": 0.6,
+    }
+    assert drawn.description == as_markdown(FOUND, PREDICTIONS)
+    assert drawn.pages == {"summary.html": as_html(FOUND, PREDICTIONS)}
+
+
+def test_the_summary_of_what_is_not_validated_has_no_best(reports: None) -> None:
+    assert summary(["final"]).metrics == {"solution_map5.final": 0.6, "threshold.final": 0.15}
 
 
 def test_a_summary_without_any_figures_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # final without a solution, predicted first
-    drawn = summary("final", ["phash", "final"])([])
+    monkeypatch.chdir(tmp_path)  # final without a solution, say
+    drawn = summary(["phash", "final"])
     assert drawn.metrics == {}
     assert "Without figures so far: phash, final." in drawn.description
 
 
 def test_the_order_is_that_of_the_parameters(project: Callable[..., Params]) -> None:
-    from whaleid.cli import _variants
-
-    names = ["phash", "toy", "full", "threshold", "margin", "pairs", "ensemble", "final"]
-    assert _variants("predict", project()) == names
+    names = ["phash", "toy", "full", "threshold", "margin", "final"]
+    assert list(project().predictions) == names
+    for name in ("full", "final", "phash"):
+        leave(name, FOUND[name])
+    ended = CliRunner().invoke(app, ["compare"])
+    assert ended.exit_code == 0
+    lines = ended.stdout.splitlines()
+    assert [line.split()[0] for line in lines[2:5]] == ["phash", "full", "final"]
+    assert "Without figures so far: toy, threshold, margin." in lines

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -49,12 +50,6 @@ def artifacts(run: Run) -> dict[str, bytes]:
     return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
-def undo(project: Path) -> None:
-    """Leave an experiment as a person does: back to what was committed."""
-    run(project, "git", "checkout", "--quiet", ".")
-    run(project, "dvc", "checkout", "--quiet")
-
-
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a repository of the project at a sliver's size, reproduced once; what came of it is not committed."""
@@ -70,13 +65,22 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def project(fresh: Path) -> Path:
+def committed(fresh: Path) -> Path:
     """A copy of it, all committed."""
     folder = fresh.with_name("committed")
     shutil.copytree(fresh, folder)
     for command in ("git add .", "git commit --quiet -m reproduced"):
         run(folder, *command.split())
     return folder
+
+
+@pytest.fixture
+def project(committed: Path) -> Iterator[Path]:
+    """The committed repository. What a test leaves of an experiment is undone, as a person does it."""
+    yield committed
+    if run(committed, "git", "status", "--porcelain", "--untracked-files=no"):
+        run(committed, "git", "checkout", "--quiet", ".")
+        run(committed, "dvc", "checkout", "--quiet")
 
 
 def test_repro_again_does_nothing(project: Path) -> None:
@@ -179,7 +183,6 @@ def test_a_threshold_reruns_predict_alone(project: Path) -> None:
         assert all(f"{name} 0.200" in table for name in VARIANTS), table
         assert "final unvalidated" in table or table is difference
     assert experiment in experiments
-    undo(project)
 
 
 def test_a_queue_of_thresholds_leaves_every_run_also_in_a_fresh_store(project: Path) -> None:
@@ -233,7 +236,6 @@ def test_another_loss_runs_the_stages_of_its_variant_alone(project: Path) -> Non
     assert {stage_of(each) for each in new if each is not parent} == {
         (stage, "margin") for stage in ("train", "embed", "calibrate")
     }
-    undo(project)
 
 
 def test_the_way_back_from_a_threshold_needs_no_commit(fresh: Path, tmp_path: Path) -> None:
@@ -243,7 +245,7 @@ def test_the_way_back_from_a_threshold_needs_no_commit(fresh: Path, tmp_path: Pa
     assert ran(run(project, "dvc", "exp", "run", "-S", "threshold=0.2")) == ["predict"]
     there = digests(project)
     assert before.keys() == there.keys()
-    assert "submissions/toy.csv" in different(before, there)
+    assert "reports/figures/toy.json" in different(before, there)
     assert ran(run(project, "dvc", "exp", "run", "-S", "threshold=auto")) == ["predict"]
     assert different(before, digests(project)) == []
     assert set(ran(run(project, "dvc", "repro"))) <= {"predict"}

@@ -19,7 +19,7 @@ def test_the_preset_real_runs_to_the_end(real_data: Path, tmp_path: Path) -> Non
     run(tmp_path, "python", "-m", "whaleid", "preset", "real", "--root", str(real_data), "--weights", "none")
     yaml = YAML()
     document = yaml.load(tmp_path / "params.yaml")
-    document["boxes"] = {"size": 32, "steps": 20}
+    document["boxes"] |= {"size": 32, "steps": 20}
     document["pack"] |= {"width": 48, "height": 36}
     for variant in document["variants"].values():
         variant["train"] |= {"epochs": 2, "whales": 150}

@@ -12,10 +12,11 @@ import pytest
 from conftest import make_repository, run
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+from repository import keep
 from servers import mlflow_server, s3_server
 
 pytestmark = pytest.mark.slow
-LAST = "predict@toy"
+LAST = "predict"
 """Up to here the pipeline runs: all that is tracked, with one network."""
 KEY = {"AWS_ACCESS_KEY_ID": "humpback", "AWS_SECRET_ACCESS_KEY": "only-in-the-environment"}
 
@@ -62,6 +63,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     empty = database.with_name("empty")
     empty.touch()
     make_repository(project)
+    keep(project, "phash", "toy")
     with s3_server() as store, pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
@@ -93,7 +95,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_a_clone_gets_what_was_pushed_and_has_nothing_to_run(team: Team, tmp_path: Path) -> None:
     run(tmp_path, "git", "clone", "--quiet", str(team.project), "clone")
     clone = tmp_path / "clone"
-    assert not (clone / "models" / "toy.pt").exists()
+    assert not (clone / "checkpoints" / "toy.pt").exists()
     with pytest.raises(AssertionError, match="Unable to locate credentials"):
         run(team.project, "dvc", "push")
     with pytest.raises(AssertionError, match="failed to pull"):
@@ -101,7 +103,7 @@ def test_a_clone_gets_what_was_pushed_and_has_nothing_to_run(team: Team, tmp_pat
     assert team.objects("whales") == {}
 
     run(team.project, "dvc", "push", **KEY)
-    model = (team.project / "models" / "toy.pt").read_bytes()
+    model = (team.project / "checkpoints" / "toy.pt").read_bytes()
     md5 = hashlib.md5(model).hexdigest()
     assert team.objects("whales")[f"dvc/files/md5/{md5[:2]}/{md5[2:]}"] == model
 
@@ -118,7 +120,7 @@ def test_a_clone_gets_what_was_pushed_and_has_nothing_to_run(team: Team, tmp_pat
 
 
 def test_runs_are_on_the_server_and_nowhere_else(team: Team) -> None:
-    stages = {"dedup", "split", "boxes", "train toy", "embed toy", "calibrate toy", "predict toy"}
+    stages = {"dedup", "split", "boxes", "train toy", "embed toy", "calibrate toy", "predict phash", "predict toy"}
     assert set(team.runs()) == stages
     assert [path.name for path in team.project.glob("ml*")] == ["mlflow.running"]  # empty: nothing runs any more
     assert list((team.project / "mlflow.running").iterdir()) == []

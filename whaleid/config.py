@@ -128,7 +128,9 @@ class Boxes(Section):
     size: Annotated[int, Field(ge=32, le=512, json_schema_extra=_in("pixels"))] = Field(
         description="Width and height that whole photos are stretched to."
     )
-    steps: Count = Field(description="Steps of training, of 32 photos each.")
+    steps: Count = Field(description="Steps of training.")
+    batch_size: Annotated[int, Field(ge=2, json_schema_extra=_in("photos"))] = Field(description="Photos of one step.")
+    lr: Annotated[float, Field(gt=0, le=1)] = Field(description="The highest learning rate of the cycle.")
 
 
 class Pack(Section):

@@ -217,9 +217,11 @@ class MlflowRun(Run):
         from mlflow.entities import Metric, Param, RunTag
 
         now = time.time_ns() // 1_000_000
+        ordered = [key for key in views.leading() if key in metrics]
+        ordered += [key for key in metrics if key not in ordered]
         self.client.log_batch(
             run,
-            [Metric(key, float(f"{value:.6g}"), now, self.epoch) for key, value in metrics.items()],
+            [Metric(key, float(f"{metrics[key]:.6g}"), now, self.epoch) for key in ordered],
             [Param(key, str(value)) for key, value in params.items()],
             [RunTag(key, value) for key, value in tags.items()],
         )

@@ -33,6 +33,12 @@ WIDTHS = 90, 8, 24, 24
 """Pixels: of the narrowest column, of a letter of its name, around the name, and of the arrow where it is sorted."""
 
 
+def leading() -> list[str]:
+    """Return the metrics of the views, those to sort by first. MLflow's pages list metrics in the order logged."""
+    names = [*(view.metric for view in VIEWS), *(name for view in VIEWS for name in view.metrics)]
+    return [*dict.fromkeys(names)]
+
+
 def tags() -> dict[str, str]:
     """Return the tags of the experiment that hold its views."""
     return {f"mlflow.sharedViewState.{_key(view)}": _envelope(view, -order) for order, view in enumerate(VIEWS)}

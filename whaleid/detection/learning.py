@@ -1,7 +1,10 @@
 """Learning where flukes lie, and which way is up, from photos whose boxes are known, and finding it on others."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +18,11 @@ from whaleid.detection.network import BoxNetwork
 from whaleid.model.network import standardise
 from whaleid.training.sampler import batches
 
+if TYPE_CHECKING:
+    from whaleid.config import Boxes
+
 BATCH = 32
-RATE = 1e-3
+"""Photos that are looked at together when flukes are looked for."""
 BEYOND = 0.1  # how far a view reaches beyond an edge of the photo at most, as a share of its width or height
 CERTAIN = 0.95  # the probability of being upside down above which a photo is turned: a wrong turn costs more than none
 WITHIN = 0.2  # how far it ends before an edge at most
@@ -26,7 +32,7 @@ def learn(
     network: BoxNetwork,
     photos: npt.NDArray[np.uint8],
     boxes: npt.NDArray[np.float32],
-    steps: int,
+    settings: Boxes,
     seed: int,
     device: torch.device,
 ) -> None:
@@ -39,15 +45,18 @@ def learn(
         network: on any device; left on `device`.
         photos: (N, H, W, C), whole photos stretched to one size; two or more.
         boxes: (N, 5), as the network is to find them.
-        steps: of `BATCH` photos each.
+        settings: the steps of training, the photos of each, and the learning rate.
         seed: of the order of photos and of their views.
         device: where to compute.
     """
     order, draws = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     network.to(device).to(memory_format=torch.channels_last).train()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=RATE, total_steps=steps, pct_start=0.2)
-    for batch in progress(islice(_endless(len(photos), order), steps), "boxes learnt", steps):
+    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.lr, fused=True)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=settings.lr, total_steps=settings.steps, pct_start=0.2
+    )
+    endless = _endless(len(photos), settings.batch_size, order)
+    for batch in progress(islice(endless, settings.steps), "boxes learnt", settings.steps):
         inputs = standardise(torch.from_numpy(photos[batch]).to(device))  # (B, C, H, W)
         views, targets = random_views(inputs, torch.from_numpy(boxes[batch]).to(device), draws)
         if network.turns:
@@ -64,9 +73,9 @@ def learn(
         cycle.step()
 
 
-def _endless(photos: int, order: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
+def _endless(photos: int, size: int, order: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
     while True:
-        yield from batches(np.arange(photos), BATCH, order)
+        yield from batches(np.arange(photos), size, order)
 
 
 def find(

@@ -1,4 +1,4 @@
-"""Comparing variants: what each reaches at its threshold, and at others, from the figures that DVC keeps."""
+"""Comparing predictions: what each one reaches at its threshold, and at others, from the figures that DVC keeps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from whaleid.core.errors import WhaleidError
 from whaleid.core.record import Summary
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.5)
-"""Where MAP@5 is shown for every variant, beside `auto` and each number that a variant was predicted at."""
+"""Where MAP@5 is shown for every prediction, beside `auto` and each number that a prediction was predicted at."""
 MEASURES = {
     "map5": "MAP@5 (95 % interval)",
     "map5_no_duplicates": "no duplicates",
@@ -49,30 +49,30 @@ class Table:
     best: Sequence[Sequence[bool]]
 
 
-def read(variants: Sequence[str]) -> dict[str, Figures]:
-    """Return what the workspace has of each of `variants`, in their order; nothing of those that have no figures.
+def read(predictions: Sequence[str]) -> dict[str, Figures]:
+    """Return what the workspace has of each of `predictions`, in their order; nothing of those that have no figures.
 
     Raises:
         WhaleidError: a file holds something else.
     """
     found = {}
-    for variant in variants:
-        path, drawn = paths.figures(variant), paths.ranking(variant) / paths.CURVE
+    for prediction in predictions:
+        path, drawn = paths.figures(prediction), paths.ranking(prediction) / paths.CURVE
         if path.exists() and (metrics := _metrics(path)):
-            found[variant] = Figures(metrics, _curve(drawn) if drawn.exists() else None)
+            found[prediction] = Figures(metrics, _curve(drawn) if drawn.exists() else None)
     return found
 
 
 def compare(found: Mapping[str, Figures]) -> pd.DataFrame:
-    """Return a row a variant: MEASURES, `map5_low` and `map5_high`, thresholds, and MAP@5 without duplicates by them.
+    """Return a row for each prediction: MEASURES, the interval, thresholds, and MAP@5 without duplicates by them.
 
-    The last stand in columns `at_auto`, `at_0.1`...; NaN is what a variant does not have. A number that was chosen and
-    is among no curve's thresholds has no column.
+    The latter are in columns `at_auto`, `at_0.1`...; NaN is what a prediction does not have. A number that was chosen
+    and is among no curve's thresholds has no column.
     """
     columns = [*MEASURES, "map5_low", "map5_high", "threshold", "threshold_auto"]
     frame = pd.DataFrame(
         [[figures.metrics.get(key, np.nan) for key in columns] for figures in found.values()],
-        index=pd.Index(found, name="variant"),
+        index=pd.Index(found, name="prediction"),
         columns=pd.Index(columns),
         dtype=float,
     )
@@ -83,18 +83,18 @@ def compare(found: Mapping[str, Figures]) -> pd.DataFrame:
     for threshold in sorted({*THRESHOLDS, *chosen}):
         at[f"at_{threshold:g}"] = pd.Series(threshold, frame.index)
     for name, thresholds in at.items():
-        reached = [_at(figures.curve, thresholds[variant]) for variant, figures in found.items()]
+        reached = [_at(figures.curve, thresholds[prediction]) for prediction, figures in found.items()]
         if name in [f"at_{each:g}" for each in THRESHOLDS] or not np.isnan(reached).all():
             frame[name] = reached
     return frame
 
 
 def tables(frame: pd.DataFrame) -> list[Table]:
-    """Return the comparison as tables: measures at each variant's threshold, and MAP@5 over thresholds where drawn.
+    """Return the comparison as tables: measures at each prediction's threshold, and MAP@5 over thresholds where drawn.
 
     Best is what looks best: what shows the same digits ties.
     """
-    names = [str(variant) for variant in frame.index]
+    names = [str(prediction) for prediction in frame.index]
     shown = [key for key in MEASURES if frame[key].notna().any()]
     measures = {MEASURES[key]: _numbers(frame[key]) for key in shown}
     best = {MEASURES[key]: _best(frame[key], key in LESS_IS_BETTER) for key in shown}
@@ -110,8 +110,8 @@ def tables(frame: pd.DataFrame) -> list[Table]:
     at = [name for name in frame.columns if str(name).startswith("at_")]
     curves = {name.removeprefix("at_"): _numbers(frame[name]) for name in at}
     best_at = {name.removeprefix("at_"): _best(frame[name], False) for name in at}
-    drawn = [row for row, variant in enumerate(frame.index) if frame.loc[variant, at].notna().any()]
-    found = [_table("On validation, each variant at its threshold", names, measures, best, range(len(names)))]
+    drawn = [row for row, prediction in enumerate(frame.index) if frame.loc[prediction, at].notna().any()]
+    found = [_table("On validation, each prediction at its threshold", names, measures, best, range(len(names)))]
     if drawn:
         found.append(
             _table("MAP@5 without duplicates, at auto and at one threshold for all", names, curves, best_at, drawn)
@@ -119,7 +119,7 @@ def tables(frame: pd.DataFrame) -> list[Table]:
     return found
 
 
-def notes(found: Mapping[str, Figures], variants: Sequence[str]) -> list[str]:
+def notes(found: Mapping[str, Figures], predictions: Sequence[str]) -> list[str]:
     """Return what is to be said below the tables: the baselines, and what is missing or from elsewhere."""
     said = []
     baselines = [
@@ -135,14 +135,14 @@ def notes(found: Mapping[str, Figures], variants: Sequence[str]) -> list[str]:
         said.append(f"Baselines: {'; '.join(baselines)}.")
     if any("solution_map5" in each.metrics for each in found.values()):
         said.append("solution: MAP@5 on the queries, whose truth is known.")
-    if missing := [variant for variant in variants if variant not in found]:
+    if missing := [prediction for prediction in predictions if prediction not in found]:
         said.append(f"Without figures so far: {', '.join(missing)}.")
-    if unvalidated := [variant for variant, each in found.items() if "map5" not in each.metrics]:
+    if unvalidated := [prediction for prediction, each in found.items() if "map5" not in each.metrics]:
         said.append(f"Not validated, since validation's photos were learnt: {', '.join(unvalidated)}.")
     return said
 
 
-def as_text(found: Mapping[str, Figures], variants: Sequence[str]) -> str:
+def as_text(found: Mapping[str, Figures], predictions: Sequence[str]) -> str:
     """Return the comparison for a terminal of 120 columns; the best of a column is followed by `*`.
 
     Raises:
@@ -150,14 +150,14 @@ def as_text(found: Mapping[str, Figures], variants: Sequence[str]) -> str:
     """
     if not found:
         raise WhaleidError(
-            f"There is nothing to compare: none of {', '.join(variants)} has figures in {paths.figures('PREDICTION')}. "
-            "`dvc repro` predicts them all."
+            f"There is nothing to compare: none of {', '.join(predictions)} has figures in "
+            f"{paths.figures('PREDICTION')}. `dvc repro` predicts them all."
         )
     said = ["\n".join([table.title, *_lines(table)]) for table in tables(compare(found))]
-    return "\n\n".join([*said, "\n".join(["* the best of its column", *notes(found, variants)])])
+    return "\n\n".join([*said, "\n".join(["* the best of its column", *notes(found, predictions)])])
 
 
-def as_markdown(found: Mapping[str, Figures], variants: Sequence[str]) -> str:
+def as_markdown(found: Mapping[str, Figures], predictions: Sequence[str]) -> str:
     """Return the comparison as Markdown; the best of a column is bold."""
     blocks = []
     for table in tables(compare(found)):
@@ -167,10 +167,10 @@ def as_markdown(found: Mapping[str, Figures], variants: Sequence[str]) -> str:
         ]
         rule = ["---", *["--:"] * (len(table.header) - 1)]
         blocks += [table.title, "\n".join(f"| {' | '.join(cells)} |" for cells in (table.header, rule, *rows))]
-    return "\n\n".join([*blocks, *notes(found, variants)]) + "\n"
+    return "\n\n".join([*blocks, *notes(found, predictions)]) + "\n"
 
 
-def as_html(found: Mapping[str, Figures], variants: Sequence[str]) -> str:
+def as_html(found: Mapping[str, Figures], predictions: Sequence[str]) -> str:
     """Return the comparison as a page of its own; the best of a column is bold."""
     body: list[str] = []
     for table in tables(compare(found)):
@@ -183,7 +183,7 @@ def as_html(found: Mapping[str, Figures], variants: Sequence[str]) -> str:
         ]
         body += [f"<h2>{html.escape(table.title)}</h2>", "<table>", f"<tr>{head}</tr>"]
         body += [*(f"<tr>{row}</tr>" for row in rows), "</table>"]
-    body += [f"<p>{html.escape(note)}</p>" for note in notes(found, variants)]
+    body += [f"<p>{html.escape(note)}</p>" for note in notes(found, predictions)]
     return "\n".join([HEAD, *body, ""])
 
 
@@ -204,11 +204,11 @@ def summary(predictions: Sequence[str]) -> Summary:
 
 HEAD = """<!doctype html>
 <meta charset="utf-8">
-<title>whaleid: the variants compared</title>
+<title>whaleid: the predictions compared</title>
 <style>
 body { font: 13px/1.4 system-ui, sans-serif; margin: 1rem; color: #1d2733; background: #fff }
 h2 { font-size: 1rem; margin: 1.2rem 0 .4rem }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+table { border-collapse: collapse; font-prediction-numeric: tabular-nums }
 th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid #dde3ea; vertical-align: bottom }
 td { white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
@@ -219,13 +219,13 @@ p { color: #52606d; max-width: 60rem }
 
 
 def _metrics(path: Path) -> dict[str, float]:
-    """Return a variant's figures; none where neither validation nor a solution has measured it."""
+    """Return a prediction's figures; none where neither validation nor a solution has measured it."""
     try:
         figures = json.loads(path.read_text(encoding="utf-8"))
         measured = {str(key): float(value) for key, value in figures.items() if value is not None}
     except (ValueError, TypeError, AttributeError) as error:
         raise WhaleidError(
-            f"{path} does not hold a variant's figures ({error}): `dvc checkout` brings back what `predict` left."
+            f"{path} does not hold a prediction's figures ({error}): `dvc repro --force predict` makes it anew."
         ) from error
     return measured if {"map5", "solution_map5"} & measured.keys() else {}
 
@@ -236,7 +236,7 @@ def _curve(path: Path) -> pd.DataFrame:
         return curve[["threshold", "map5"]].astype(float)
     except (ValueError, KeyError) as error:
         raise WhaleidError(
-            f"{path} does not hold MAP@5 by threshold ({error}): `dvc checkout` brings back what `calibrate` left."
+            f"{path} does not hold MAP@5 by threshold ({error}): `dvc checkout` brings back what `rank` left."
         ) from error
 
 
@@ -277,7 +277,7 @@ def _table(
     nowhere = [False] * len(names)
     return Table(
         title,
-        ["variant", *columns],
+        ["prediction", *columns],
         [[names[row], *(cells[row] for cells in columns.values())] for row in rows],
         [[False, *(best.get(name, nowhere)[row] for name in columns)] for row in rows],
     )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FREQUENT, OCCASIONAL = (10, 14), (2, 5)
 """Least and most photos of a whale."""
-UNKNOWN, LEAKED, COPIED, CONFLICTING = 0.3, 0.15, 0.04, 0.01
+UNKNOWN, LEAKED, COPIED, CONFLICTING = 0.2, 0.08, 0.04, 0.01
 """Shares: of the queries, unknown whales and copies of labelled photos; of the labelled photos, those with a copy
 under the same label and those with a copy under another one."""
 QUERY = 1000

@@ -24,7 +24,7 @@ def _resized(image: Image.Image, rng: np.random.Generator) -> tuple[Image.Image,
 
 
 def _cropped(image: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, Box]:
-    left, top, right, bottom = (int(pixels) for pixels in rng.integers(0, 4, 4))
+    left, top, right, bottom = (int(pixels) for pixels in rng.integers(0, 3, 4))
     left += 1  # a crop takes a pixel at least
     corners = (left, top, image.width - right, image.height - bottom)
     width, height = image.size
@@ -41,7 +41,7 @@ def _brightened(image: Image.Image, rng: np.random.Generator) -> tuple[Image.Ima
 
 def _lettered(image: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, Box]:
     lettered = image.copy()
-    size = int(rng.integers(9, 13))
+    size = int(rng.integers(7, 10))
     at = rng.uniform((0, 0), (image.width - 8 * size, image.height - 2 * size))
     text = f"{rng.integers(1990, 2017)}-{rng.integers(1, 13):02d}-{rng.integers(1, 29):02d}"
     white = 255 if image.mode == "L" else (255, 255, 255)

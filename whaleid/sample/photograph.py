@@ -62,8 +62,8 @@ def _rotate(x: Floats, y: Floats, angle: float) -> tuple[Floats, Floats]:
 
 
 def photograph(fluke: Fluke, rng: np.random.Generator) -> Photo:
-    """Take one photo, 160 to 320 pixels wide: the same state of `rng` gives the same bytes."""
-    width = int(rng.integers(160, 321))
+    """Take one photo, 128 to 224 pixels wide: the same state of `rng` gives the same bytes."""
+    width = int(rng.integers(128, 225))
     height = round(width / rng.uniform(1.3, 2.3))
     shape = (height, width)
     pose = Pose(
@@ -187,7 +187,7 @@ def _develop(scene: Floats, rng: np.random.Generator) -> bytes:
 def _print(image: Image.Image, rng: np.random.Generator) -> None:
     """Print a number and a place along the lower edge, on white paper or onto the water."""
     draw = ImageDraw.Draw(image)
-    size = int(rng.integers(9, 13))
+    size = int(rng.integers(7, 10))
     text = f"#{rng.integers(10000):04d}  {PRINTS[rng.integers(len(PRINTS))]}"
     top = image.height - size - 4
     paper = rng.random() < 0.5

@@ -41,7 +41,8 @@ def processes(batch: int | None) -> int:
     taken = max(1, gpus if batch is None else min(gpus, batch // EACH))
     if taken < gpus:
         print(
-            f"{taken} of {gpus} GPUs: a batch of {batch} takes no less time on more. Raise batch and rate to use them."
+            f"{taken} of {gpus} GPUs: a batch of {batch} takes no less time on more. "
+            "Raise batch_size and lr to use them."
         )
     return taken
 
