@@ -14,7 +14,7 @@ import torch
 from conftest import ROOT
 from PIL import Image, ImageDraw
 
-from whaleid.config import Params
+from whaleid.config import Boxes, Params
 from whaleid.core import files, paths
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.detection import learning
@@ -29,6 +29,7 @@ from whaleid.stages import boxes as stage
 COLUMNS = ["Image", "x0", "y0", "x1", "y1", "aspect"]
 HEADER = "Image,x0,y0,x1,y1,aspect,source,turned"
 SMALL = "shufflenet_v2_x0_5"
+BRIEF = {"size": 64, "steps": 3, "batch_size": 32, "lr": 0.001}
 
 
 def test_a_view_moves_the_box_with_the_photo() -> None:
@@ -123,12 +124,11 @@ def test_a_photo_and_its_turned_view_say_together_which_way_is_up() -> None:
 
 
 def test_half_of_the_views_are_turned_and_known_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learning, "RATE", 0.3)
     turn, turned = learning.turn, []
     monkeypatch.setattr(learning, "turn", lambda *each: (turned.extend(each[2].tolist()), turn(*each))[1])
     photos, network, device = lighter_above(64), Lighter(0, 0), torch.device("cpu")
     given = np.tile(np.array([[0.25, 0.1, 0.75, 0.4, 0.0]], np.float32), (64, 1))
-    learning.learn(network, photos, given, 40, 0, device)
+    learning.learn(network, photos, given, Boxes(size=32, steps=40, batch_size=32, lr=0.3), 0, device)
     assert len(turned) == 40 * 32
     assert 0.45 < np.mean(turned) < 0.55
     assert learning.find(network, photos, device)[1].max() < 0.05
@@ -289,7 +289,7 @@ def test_validation_gets_its_boxes_as_the_queries_do(
     capsys: pytest.CaptureFixture[str],
     squeezed: bool,
 ) -> None:
-    params = project(data={"root": "photos"}, boxes={"size": 64, "steps": 3})
+    params = project(data={"root": "photos"}, boxes=BRIEF)
     catalogue(105, 8, 15, squeezed=squeezed)
     write_backbone()
     # two copies of a photo that is learnt from, and two photos that the split left out
@@ -301,8 +301,8 @@ def test_validation_gets_its_boxes_as_the_queries_do(
     monkeypatch.setattr(learning, "learn", lambda network, *rest: (learnt.append(rest), learn(network, *rest))[1])
     record = stage.run(params)
     assert [photos.shape for photos, *_ in learnt] == [(103, 64, 64, 1)]
-    assert [steps for _, _, steps, *_ in learnt] == [3]
-    assert record.params == {"seed": 0, "crop": True, "turn": False, "size": 64, "steps": 3}
+    assert [settings for _, _, settings, *_ in learnt] == [Boxes(**BRIEF)]
+    assert record.params == {"seed": 0, "crop": True, "turn": False, **BRIEF}
     lines = paths.FLUKES.read_text().splitlines()
     assert lines[:106] == [HEADER, *given_rows()[:105]]
     flukes = files.read_csv(paths.FLUKES)
@@ -329,7 +329,7 @@ def test_validation_gets_its_boxes_as_the_queries_do(
 def test_without_queries_validation_has_no_boxes_as_photos_to_come_have_none(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    params = project(data={"root": "photos"}, boxes={"size": 64, "steps": 3})
+    params = project(data={"root": "photos"}, boxes=BRIEF)
     catalogue(105, 8, 0)
     write_backbone()
     stage.run(params)
@@ -340,7 +340,7 @@ def test_without_queries_validation_has_no_boxes_as_photos_to_come_have_none(
 def test_where_all_queries_have_a_box_validation_keeps_its_own(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    params = project(data={"root": "photos"}, boxes={"size": 64, "steps": 3})
+    params = project(data={"root": "photos"}, boxes=BRIEF)
     catalogue(105, 8, 5, boxed=True)
     write_backbone()
     given = files.read_csv(paths.BOXES)
@@ -404,7 +404,7 @@ def test_photos_that_are_surely_upside_down_are_to_be_turned(
     capsys: pytest.CaptureFixture[str],
     crop: bool,
 ) -> None:
-    params = project(data={"root": "photos"}, boxes={"size": 64, "steps": 2}, pack={"turn": True, "crop": crop})
+    params = project(data={"root": "photos"}, boxes=BRIEF, pack={"turn": True, "crop": crop})
     catalogue(105, 3, 2, boxed=True)
     write_backbone()
     # in the order of the catalogue, the queries first: 0108, 0109, 0000, 0001, …
@@ -440,7 +440,9 @@ def test_learning_finds_ellipses_and_which_way_is_up(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, turn: bool
 ) -> None:
     monkeypatch.setattr(learning, "CERTAIN", 0.8)  # to be surer takes more steps
-    params = project(data={"root": "photos"}, boxes={"size": 48, "steps": 300}, pack={"turn": turn})
+    params = project(
+        data={"root": "photos"}, boxes={"size": 48, "steps": 300, "batch_size": 32, "lr": 0.001}, pack={"turn": turn}
+    )
     down = frozenset(range(0, 400, 20))
     truth = catalogue(306, 34, 60, squeezed=True, down=down).set_index("Image")
     write_backbone()

@@ -58,17 +58,17 @@ FINAL = Figures({"threshold": 0.15, "threshold_auto": 0.2, "solution_map5": 0.6}
 FOUND = {"phash": PHASH, "toy": TOY, "full": FULL, "final": FINAL}
 PREDICTIONS = ["phash", "toy", "full", "pairs", "final"]
 TEXT = """\
-On validation, each variant at its threshold
-  variant  MAP@5 (95 % interval)  no duplicates  known  unknown  AUROC    ECE  solution        threshold
-  phash                    0.384          0.300  0.011    1.000*     -      -         -                -
-  toy        0.533 (0.500-0.560)*         0.480  0.335    0.890  0.800  0.031         -         auto 0.3
-  full       0.533 (0.510-0.570)*         0.490* 0.401*   0.890  0.810* 0.024*        -  0.15 (auto 0.2)
-  final                        -              -      -        -      -      -     0.600  0.15 (auto 0.2)
+On validation, each prediction at its threshold
+  prediction  MAP@5 (95 % interval)  no duplicates  known  unknown  AUROC    ECE  solution        threshold
+  phash                       0.384          0.300  0.011    1.000*     -      -         -                -
+  toy           0.533 (0.500-0.560)*         0.480  0.335    0.890  0.800  0.031         -         auto 0.3
+  full          0.533 (0.510-0.570)*         0.490* 0.401*   0.890  0.810* 0.024*        -  0.15 (auto 0.2)
+  final                           -              -      -        -      -      -     0.600  0.15 (auto 0.2)
 
 MAP@5 without duplicates, at auto and at one threshold for all
-  variant   auto    0.1   0.15    0.2    0.3    0.5
-  toy      0.593* 0.400  0.450  0.500* 0.600* 0.200
-  full     0.471  0.450* 0.470* 0.480  0.550  0.300*
+  prediction   auto    0.1   0.15    0.2    0.3    0.5
+  toy         0.593* 0.400  0.450  0.500* 0.600* 0.200
+  full        0.471  0.450* 0.470* 0.480  0.550  0.300*
 
 * the best of its column
 Baselines: new_whale for all 0.300; duplicates, else new_whale 0.384; nearest centroid, at best 0.450.
@@ -126,6 +126,7 @@ def test_markdown_and_html_show_the_same_figures() -> None:
     page = as_html(FOUND, PREDICTIONS)
     assert "<tr><td>full</td><td>0.471</td><td class=best>0.450</td><td class=best>0.470</td><td>0.480</td>" in page
     assert "<p>Not validated, since validation&#x27;s photos were learnt: final.</p>" in page
+    assert "table { border-collapse: collapse; font-variant-numeric: tabular-nums }" in page
     assert "http" not in page  # nothing is fetched
 
 
@@ -144,7 +145,9 @@ def test_figures_that_are_none_are_refused(reports: None) -> None:
         read(["toy"])
     for junk in ("<<<<<<< HEAD\n", "[]", '{"map5": "high"}'):
         Path("reports/figures/toy.json").write_text(junk, encoding="utf-8")
-        with pytest.raises(WhaleidError, match=r"reports/figures/toy\.json does not hold .* `dvc checkout`"):
+        with pytest.raises(
+            WhaleidError, match=r"reports/figures/toy\.json does not hold .* `dvc repro --force predict`"
+        ):
             read(["toy"])
 
 

@@ -28,7 +28,7 @@ from whaleid.training.distributed import ALONE, World, joined
 
 Project = Callable[..., Params]
 CPU = torch.device("cpu")
-TOY = {"whales": "all", "photos": "all", "flip": "identity", "epochs": 3, "batch_size": 16, "lr": 0.00001}
+TOY = {"whales": "all", "photos": "all", "flip": "identity", "augment": True, "epochs": 3, "batch_size": 16, "lr": 1e-5}
 
 
 def test_parts_are_all_and_differ_by_one_row() -> None:

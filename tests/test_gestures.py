@@ -50,6 +50,19 @@ def artifacts(run: Run) -> dict[str, bytes]:
     return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
+def duplicate(project: Path, folder: Path) -> Path:
+    """Copy a repository; large files, which are replaced and never written into, are linked."""
+
+    def copied(source: str, target: str) -> None:
+        if Path(source).suffix in (".pt", ".npz") or ".dvc/cache" in source:
+            os.link(source, target)
+        else:
+            shutil.copy2(source, target)
+
+    shutil.copytree(project, folder, copy_function=copied)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a repository of the project at a sliver's size, reproduced once; what came of it is not committed."""
@@ -67,8 +80,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def committed(fresh: Path) -> Path:
     """A copy of it, all committed."""
-    folder = fresh.with_name("committed")
-    shutil.copytree(fresh, folder)
+    folder = duplicate(fresh, fresh.with_name("committed"))
     for command in ("git add .", "git commit --quiet -m reproduced"):
         run(folder, *command.split())
     return folder
@@ -239,8 +251,7 @@ def test_another_loss_runs_the_stages_of_its_variant_alone(project: Path) -> Non
 
 
 def test_the_way_back_from_a_threshold_needs_no_commit(fresh: Path, tmp_path: Path) -> None:
-    project = tmp_path / "project"
-    shutil.copytree(fresh, project)
+    project = duplicate(fresh, tmp_path / "project")
     before = digests(project)
     assert ran(run(project, "dvc", "exp", "run", "-S", "threshold=0.2")) == ["predict"]
     there = digests(project)
@@ -253,8 +264,7 @@ def test_the_way_back_from_a_threshold_needs_no_commit(fresh: Path, tmp_path: Pa
 
 
 def test_a_variant_and_a_prediction_are_added_in_the_parameters_alone(fresh: Path, tmp_path: Path) -> None:
-    project = tmp_path / "project"
-    shutil.copytree(fresh, project)
+    project = duplicate(fresh, tmp_path / "project")
     before = {each.info.run_id for each in runs(project)}
     yaml, path = YAML(), project / "params.yaml"
     document = yaml.load(path.read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, copy_project, runs
 from pictures import picture
+from ruamel.yaml import YAML
 
 from whaleid.config import Params
 
@@ -35,7 +36,7 @@ sys.addaudithook(refuse)
 """Runs first in each Python process, also in those that are started by others; its hook cannot be taken away."""
 COMMANDS = [
     *("sample", "catalog", "dedup", "split", "explore", "boxes", "pack", "backbone"),
-    *("train toy", "embed toy", "calibrate toy", "predict toy", "predict phash", "compare", "check"),
+    *("train toy", "embed toy", "calibrate toy", "rank", "predict", "report", "compare", "check"),
     *("submit submissions/toy.csv", "score submissions/toy.csv data/sample/solution.csv"),
     *("bundle toy", "register toy", "import data/sample --to whales", "duplicates seen --out copies"),
     "identify seen --model models/toy.bundle --catalogue whales --csv a.csv --json a.json --html a.html",
@@ -81,6 +82,11 @@ def test_no_command_tries_to_reach_anything(
 ) -> None:
     copy_project(Path())
     project(backbone={"name": "squeezenet1_1", "weights": "none", "embedding": 16})
+    yaml = YAML()
+    document = yaml.load(Path("params.yaml").read_text(encoding="utf-8"))
+    document["variants"] = {"toy": document["variants"]["toy"]}
+    document["predictions"] = {name: document["predictions"][name] for name in ("phash", "toy")}
+    yaml.dump(document, Path("params.yaml"))
     environment, attempts = isolated
     Path("seen").mkdir()
     picture(7, (192, 96)).save("seen/one.png")
@@ -96,4 +102,7 @@ def test_no_command_tries_to_reach_anything(
         assert done.returncode == 0, f"{command}: {done.stderr}"
         assert attempts.read_text() == "", command
     # and all of it was tracked: MLflow was there, with its telemetry
-    assert {run.info.run_name for run in runs(Path())} >= {"dedup", "train toy", "predict toy", "register toy"}
+    assert {run.info.run_name for run in runs(Path())} >= {
+        *("explore", "dedup", "split", "boxes", "train toy", "embed toy", "calibrate toy"),
+        *("predict phash", "predict toy", "register toy"),
+    }

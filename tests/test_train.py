@@ -28,9 +28,11 @@ TOY = {
     "whales": "all",
     "photos": "all",
     "flip": "identity",
+    "augment": True,
     "loss": {"kind": "cosface", "scale": 24, "margin": 0.3, "centres": 1},
     "epochs": 3,
     "batch_size": 4,
+    "lr": 0.002,
 }
 
 

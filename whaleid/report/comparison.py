@@ -208,7 +208,7 @@ HEAD = """<!doctype html>
 <style>
 body { font: 13px/1.4 system-ui, sans-serif; margin: 1rem; color: #1d2733; background: #fff }
 h2 { font-size: 1rem; margin: 1.2rem 0 .4rem }
-table { border-collapse: collapse; font-prediction-numeric: tabular-nums }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid #dde3ea; vertical-align: bottom }
 td { white-space: nowrap }
 th:first-child, td:first-child { text-align: left }

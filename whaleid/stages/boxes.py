@@ -124,9 +124,7 @@ def _learn(
     seen = photos.loc[learnt.index.union(sought)]
     squares = _squares(Path(params.data.root), seen, params.boxes.size)
     targets = np.column_stack([learnt[SIDES], np.log(learnt["aspect"])]).astype(np.float32)
-    learning.learn(
-        network, squares[seen.index.get_indexer(learnt.index)], targets, params.boxes.steps, params.seed, device
-    )
+    learning.learn(network, squares[seen.index.get_indexer(learnt.index)], targets, params.boxes, params.seed, device)
     sides, upside_down = learning.find(network, squares[seen.index.get_indexer(sought)], device)
 
     found = pd.DataFrame(sides[:, :4], columns=SIDES, index=sought, dtype=float)
