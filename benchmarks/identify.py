@@ -3,7 +3,7 @@
     python benchmarks/identify.py [--sizes sample,real] [--runs 5] [--photos 300]
 
 Makes bundles of two networks that have learnt next to nothing, which changes no speed, on the drawn catalogue in a
-clean clone: at the sample's size (resnet18, 96x48) and at that of the preset `real` (mobilenet_v2, 144x108). Prints the
+clean clone: at the sample's size (resnet18, 48x24) and at that of the preset `real` (mobilenet_v2, 144x108). Prints the
 median of the first answers, and how many photos a second follow; beside them the seconds that cores spent on both and
 the load of the machine, as others may work on it. Two cores are used. The last line is one JSON object.
 """

@@ -26,10 +26,14 @@ def environment(home: Path, **further: str) -> dict[str, str]:
 
 
 def keep(folder: Path, *predictions: str) -> None:
-    """Leave in the parameters of a project only these predictions, and the variants that they need."""
+    """Leave in the parameters of a project only these predictions, and the variants that they need.
+
+    There has to be one named `final`: unless it is among them, it is another one of the last one's networks.
+    """
     yaml, path = YAML(), folder / "params.yaml"
     document = yaml.load(path.read_text(encoding="utf-8"))
-    document["predictions"] = {name: document["predictions"][name] for name in predictions}
+    kept = {name: document["predictions"][name] for name in predictions}
+    document["predictions"] = kept | {"final": kept.get("final") or {"networks": [*kept[predictions[-1]]["networks"]]}}
     needed = [network for each in document["predictions"].values() for network in each["networks"]]
     for variant in needed:  # grows: what a variant starts from is needed as well
         if (start := document["variants"][variant]["init"]) not in ("backbone", *needed):

@@ -22,8 +22,10 @@ pytestmark = [
         reason="no Chromium: install Debian's package `chromium`",
     ),
 ]
-VARIANTS = ("toy", "full")
-RATES = {"toy": 0.002, "full": 0.001}
+CALIBRATED = ("toy", "full")
+VARIANTS = (*CALIBRATED, "final")
+PREDICTIONS = ("phash", *VARIANTS)
+RATES = {"toy": 0.002, "full": 0.001, "final": 0.0005}
 RUNS = ("predict full", "predict full at 0.2")
 STAGES = """
 import sys
@@ -36,9 +38,11 @@ for stage in sys.argv[1:]:
 
 def execute(folder: Path, threshold: str | float, *stages: str) -> None:
     """Run stages at a threshold: a pipeline execution of its own to MLflow, for it has parameters of its own."""
-    rates = {variant: {"train": {"lr": rate}} for variant, rate in RATES.items()}
-    write_params(folder, {"threshold": threshold, "variants": rates})
-    keep(folder, "phash", *VARIANTS)
+    variants: dict[str, dict[str, object]] = {variant: {"train": {"lr": rate}} for variant, rate in RATES.items()}
+    variants["final"] |= {"init": "full", "scores": ["class"]}  # so that two variants less are needed
+    calibrated = {"final": {"calibrated_by": "full"}}
+    write_params(folder, {"threshold": threshold, "variants": variants, "predictions": calibrated})
+    keep(folder, *PREDICTIONS)
     ours = ("DVC_", "MLFLOW_", "WHALEID_")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     environment |= {"PYTHONPATH": str(ROOT), "GIT_CEILING_DIRECTORIES": str(folder.parent)}
@@ -83,6 +87,7 @@ def test_all_predictions_are_seen_by_a_link(browser: Browser, project: Path) -> 
     rows = browser.see_view(views.PREDICTIONS)
     assert columns(rows) == [
         "params.`variant`",
+        "params.`validated`",
         "metrics.`threshold`",
         "metrics.`map5`",
         "metrics.`map5_known`",
@@ -90,16 +95,21 @@ def test_all_predictions_are_seen_by_a_link(browser: Browser, project: Path) -> 
         "metrics.`auroc`",
     ]
     told = ["params.`variant`", "metrics.`threshold`"]
-    found = {tuple(row[key] for key in told): float(row["metrics.`map5`"]) for row in rows}
-    decisions = {variant: project / paths.calibration(variant) / paths.DECISION for variant in VARIANTS}
+    decisions = {variant: project / paths.calibration(variant) / paths.DECISION for variant in CALIBRATED}
     automatic = {name: f"{json.loads(path.read_text())['threshold_auto']:g}" for name, path in decisions.items()}
-    assert found.keys() == {
-        ("phash", "-"),
-        *((variant, automatic[variant]) for variant in VARIANTS),
-        *((variant, "0.2") for variant in VARIANTS),
-    }
-    assert len(rows) == 6  # each of three predictions in both executions; phash has no threshold
-    best = [float(row["metrics.`map5`"]) for row in rows]
+    automatic["final"] = automatic["full"]  # whose calibration it takes
+    assert sorted(tuple(row[key] for key in told) for row in rows) == sorted(
+        [
+            *[("phash", "-")] * 2,  # it has no threshold
+            *((variant, automatic[variant]) for variant in VARIANTS),
+            *((variant, "0.2") for variant in VARIANTS),
+        ]
+    )
+    # what is not validated says so, and comes last
+    assert [row["params.`validated`"] for row in rows] == ["yes"] * 6 + ["no"] * 2
+    assert [row["params.`variant`"] for row in rows[6:]] == ["final"] * 2
+    assert [row["metrics.`map5`"] for row in rows[6:]] == ["-"] * 2
+    best = [float(row["metrics.`map5`"]) for row in rows[:6]]
     assert best == sorted(best, reverse=True)
     now = json.loads((project / paths.figures("full")).read_text())
     (row,) = [row for row in rows if [row[key] for key in told] == ["full", "0.2"]]
@@ -120,13 +130,15 @@ def test_all_trainings_are_seen_by_a_link(browser: Browser, project: Path) -> No
     assert {row["params.`variant`"]: (row["params.`epochs`"], row["params.`lr`"]) for row in rows} == {
         "toy": ("2", "0.002"),
         "full": ("2", "0.001"),
+        "final": ("2", "0.0005"),
     }
-    accuracy = [float(row["metrics.`validation_accuracy`"]) for row in rows]
+    assert rows[-1]["params.`variant`"] == "final"  # it learns validation's photos too
+    accuracy = [float(row["metrics.`validation_accuracy`"]) for row in rows[:-1]]
     assert accuracy == sorted(accuracy, reverse=True)
 
 
 def test_the_experiment_is_described_and_leads_to_its_views(browser: Browser) -> None:
-    for view, count in ((views.PREDICTIONS, 6), (views.TRAININGS, 2)):
+    for view, count in ((views.PREDICTIONS, 8), (views.TRAININGS, 3)):
         browser.see(f"experiments/{browser.experiment}/runs")
         browser.page.get_by_text("every prediction at its threshold, best first").first.wait_for()
         browser.page.get_by_text("every training, with its curves").first.wait_for()
@@ -188,13 +200,14 @@ def test_the_parent_sums_up_all_predictions(browser: Browser, project: Path) -> 
     metrics = browser.client.get_run(parent).data.metrics
     assert metrics.keys() == {
         "map5",
-        *(f"{key}.{name}" for key in ("map5", "map5_known", "solution_map5") for name in ("phash", *VARIANTS)),
+        *(f"{key}.{name}" for key in ("map5", "map5_known") for name in ("phash", *CALIBRATED)),
+        *(f"solution_map5.{name}" for name in PREDICTIONS),
         *(f"threshold.{name}" for name in VARIANTS),
     }
-    figures = {name: json.loads((project / paths.figures(name)).read_text()) for name in ("phash", *VARIANTS)}
-    assert metrics["map5"] == float(f"{max(each['map5'] for each in figures.values()):.6g}")
+    figures = {name: json.loads((project / paths.figures(name)).read_text()) for name in PREDICTIONS}
+    assert metrics["map5"] == float(f"{max(each.get('map5', 0) for each in figures.values()):.6g}")
     # the headline is on the same page: a line for each metric
-    for name in figures:
+    for name in ("phash", *CALIBRATED):
         row = browser.page.get_by_role("row").filter(has_text=f"map5.{name}")
         assert row.first.inner_text().split()[-1] == f"{metrics[f'map5.{name}']:g}"
 
@@ -203,7 +216,7 @@ def test_the_parent_sums_up_all_predictions(browser: Browser, project: Path) -> 
     frame.get_by_role("row").first.wait_for()
     first = frame.get_by_role("table").first.get_by_role("row").all()
     shown = {row.get_by_role("cell").first.inner_text(): row.inner_text() for row in first[1:]}
-    assert list(shown) == ["phash", *VARIANTS]
-    for variant in VARIANTS:
+    assert [name.split()[0] for name in shown] == [*PREDICTIONS]
+    for variant in CALIBRATED:
         assert f"{figures[variant]['map5']:.3f}" in shown[variant]
         assert f"0.2 (auto {figures[variant]['threshold_auto']:g})" in shown[variant]

@@ -145,16 +145,15 @@ def test_the_committed_page_is_the_one_that_is_generated() -> None:
     page = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
     assert page == explain.markdown(NOW, PRESETS, NAMES), "run `whaleid explain --markdown > docs/parameters.md`"
     for line in (
-        "| whole number from 16 to 1024 | pixels | 96 (real: 144) |",
+        "| whole number from 16 to 1024 | pixels | 48 (real: 144) |",
         "| key | toy | full | threshold | margin | final |",
-        "| `variants.VARIANT.train.epochs` "
-        "| 14 (real: 12) | 10 (real: 4) | 8 (real: 3) | 10 (real: 24) | 6 (real: 4) |",
+        "| `variants.VARIANT.train.epochs` | 3 (real: 12) | 9 (real: 4) | 8 (real: 3) | 9 (real: 24) | 2 (real: 4) |",
         "| `variants.VARIANT.init` | backbone | toy | full | full (real: pairs) | margin |",
         "| key | phash | toy | full | threshold | margin | final |",
         "| `predictions.PREDICTION.networks` "
         "| [] | [toy] | [full] | [threshold] | [margin] | [final] (real: [final, final_pairs]) |",
         "| `predictions.PREDICTION.calibrated_by` |  |  |  |  |  | margin (real: ensemble) |",
-        "| `boxes.steps` | Steps of training, of 32 photos each. | whole number from 1 |  | 150 (real: 800) |",
+        "| `boxes.steps` | Steps of training. | whole number from 1 |  | 100 (real: 800) |",
     ):
         assert line in page
 
@@ -165,7 +164,7 @@ def names(asked: str) -> list[str]:
 
 def test_keys_are_found_by_themselves_by_their_part_and_by_variant() -> None:
     assert names("threshold") == ["threshold"]
-    assert names("boxes") == ["boxes.size", "boxes.steps"]
+    assert names("boxes") == ["boxes.size", "boxes.steps", "boxes.batch_size", "boxes.lr"]
     assert names("variants.margin.train.lr") == ["variants.margin.train.lr"]
     assert names("variants.train.lr") == names("variants.VARIANT.train.lr") == ["variants.VARIANT.train.lr"]
     assert names("variants.train.loss.margin") == ["variants.VARIANT.train.loss.margin"]
@@ -213,10 +212,10 @@ def test_one_key_on_the_terminal(project: Callable[..., Params]) -> None:
         "  takes          number above 0, up to 1\n"
         "  params.yaml    0.004\n"
         "  preset real    0.003\n"
-        "  preset sample  0.002\n"
+        "  preset sample  0.003\n"
     )
     assert (
-        "  params.yaml    toy 0.002, full 0.002, threshold 0.0005, margin 0.004, final 0.002\n"
+        "  params.yaml    toy 0.002, full 0.003, threshold 0.0005, margin 0.004, final 0.0005\n"
         in said("variants.train.lr").stdout
     )
     assert "  params.yaml    true\n" in said("pack.crop").stdout
@@ -226,7 +225,7 @@ def test_outside_a_project_presets_speak(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     told = said("pack.width").stdout
     assert "params.yaml" not in told
-    assert told.endswith("  preset real    144\n  preset sample  96\n")
+    assert told.endswith("  preset real    144\n  preset sample  48\n")
 
 
 def test_a_file_with_wrong_values_is_explained_as_well(project: Callable[..., Params]) -> None:

@@ -135,6 +135,11 @@ def test_stages_are_nested_in_one_parent_and_linked_by_content(project: Path) ->
     assert children["embed", "full"].data.tags["input.checkpoints/full.pt"] == trained.info.run_id
     calibrated = children["calibrate", "full"]
     assert calibrated.data.tags["input.features/full.npz"] == children["embed", "full"].info.run_id
+    predicted = children["predict", "full"]
+    assert predicted.data.tags["input.calibrations/full/decision.json"] == calibrated.info.run_id
+    assert predicted.data.tags["input.features/full.npz"] == children["embed", "full"].info.run_id
+    final = children["predict", "final"]
+    assert final.data.tags["input.calibrations/margin/decision.json"] == children["calibrate", "margin"].info.run_id
     assert trained.data.params["init"] == "toy"
     assert trained.data.metrics["loss"] > 0
     assert children["predict", "threshold"].data.metrics["map5"] > 0

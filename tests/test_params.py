@@ -43,7 +43,7 @@ def test_the_projects_own_file_is_right() -> None:
         "margin": config.Prediction(networks=["margin"]),
         "final": config.Prediction(networks=["final"], calibrated_by="margin"),
     }
-    assert (found.boxes.size, found.boxes.steps) == (64, 150)
+    assert found.boxes == config.Boxes(size=32, steps=100, batch_size=64, lr=0.003)
 
 
 def test_where_a_prediction_takes_its_calibration_from(project: Callable[..., config.Params]) -> None:

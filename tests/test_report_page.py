@@ -65,7 +65,7 @@ def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, sheets=None, **changes):
     if rows is not None:
         raw = answered(rows)
         answers = measuring.at_threshold(raw, auto, by_part=True)
-        figures |= measuring.standing(raw, raw["cluster"].to_numpy(), raw, auto, SHARES)
+        figures |= measuring.threshold_free(raw, raw["cluster"].to_numpy(), raw, auto, SHARES)
         photos = pd.Series({"ann": 4, "bob": 1, "eve": 12})
         classes = tables.photo_classes(answers, photos)
         plots = {"unknown_share": tables.unknown_share(answers, SHARES[1])}

@@ -62,7 +62,7 @@ def write_ranking(name):
     made = content(None if name == "final" else ANSWERS, auto=auto)
     folder = paths.ranking(name)
     save(frame(QUERIES, ["Image", "leaked", "truth"]).drop(columns="truth"), folder / paths.QUERIES)
-    files.write_json(made.figures, folder / paths.STANDING)
+    files.write_json(made.figures, folder / paths.THRESHOLD_FREE)
     if name != "final":
         answers = answered()
         save(answers.drop(columns="threshold") if name == "phash" else answers, folder / paths.VALIDATION)

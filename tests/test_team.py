@@ -120,7 +120,8 @@ def test_a_clone_gets_what_was_pushed_and_has_nothing_to_run(team: Team, tmp_pat
 
 
 def test_runs_are_on_the_server_and_nowhere_else(team: Team) -> None:
-    stages = {"dedup", "split", "boxes", "train toy", "embed toy", "calibrate toy", "predict phash", "predict toy"}
+    stages = {"dedup", "split", "boxes", "train toy", "embed toy", "calibrate toy"}
+    stages |= {"predict phash", "predict toy", "predict final"}
     assert set(team.runs()) == stages
     assert [path.name for path in team.project.glob("ml*")] == ["mlflow.running"]  # empty: nothing runs any more
     assert list((team.project / "mlflow.running").iterdir()) == []

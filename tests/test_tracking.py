@@ -249,6 +249,13 @@ def test_a_page_in_a_fresh_store_has_a_run_of_its_own(project: Path) -> None:
     assert (found.data.tags["whaleid.stage"], found.data.tags["whaleid.variant"]) == ("report", "toy")
     assert found.info.status == "FINISHED"
     assert [each.path for each in client().list_artifacts(found.info.run_id)] == ["toy.html"]
+    # and so it is found from there on, by predictions and by later pages
+    with tracking.run("predict", ["toy"]) as run:
+        run.log_each({"toy": Record(report=Report("toy.html", decision))})
+    assert found.info.run_id in runs()["predict toy"].data.tags["mlflow.note.content"]
+    with tracking.run("report", []) as run:
+        run.attach({"toy": Record(artifacts=[page], report=Report("toy.html", decision))})
+    assert set(runs()) == {"report toy", "predict toy"}
 
 
 def test_the_experiment_is_described_and_has_views_until_a_person_changes_them(project: Path) -> None:
@@ -277,6 +284,7 @@ def test_the_experiment_is_described_and_has_views_until_a_person_changes_them(p
     )
     assert state["selectedColumns"] == [
         "params.`variant`",
+        "params.`validated`",
         "metrics.`threshold`",
         "metrics.`map5`",
         "metrics.`map5_known`",
@@ -427,7 +435,7 @@ def test_an_experiment_of_dvc_is_one_execution(project: Path, monkeypatch: pytes
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", head)
     monkeypatch.setenv("DVC_STAGE", "predict")
     track("calibrate", "toy")
-    assert parent("calibrate toy").info.run_name == "stiff-o'hare"  # nothing differs from its baseline
+    assert parent("calibrate toy").info.run_name == "as committed (stiff-o'hare)"
     write("params.yaml", "threshold: 0.2\n")
     track("predict", "toy")
     first = parent("predict toy")

@@ -34,7 +34,7 @@ ENVIRONMENT = {
 }
 CODES = {
     0: "done",
-    1: "an error, which the last lines tell how to mend",
+    1: "error; the last lines say how to fix it",
     2: "a wrong command line",
     3: "done, but some photos could not be read",
     130: "interrupted",
@@ -43,7 +43,7 @@ CODES = {
 PARTLY = 3
 """The exit code of what is done, but for photos that could not be read."""
 app = typer.Typer(
-    help="Tell individual humpback whales apart by their flukes.",
+    help="Identify individual humpback whales from photos of their flukes.",
     epilog="\n".join(
         [
             "Environment:",
@@ -398,6 +398,9 @@ def rank() -> None:
     ensembles = [
         name for name, each in settings.predictions.items() if len(each.networks) > 1 and each.calibrated_by is None
     ]
+    if not ensembles:
+        _do("rank", settings)
+        return
     with tracking.run("calibrate", ensembles) as run:
         run.log_each(_do("rank", settings))
 

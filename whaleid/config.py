@@ -14,14 +14,13 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from whaleid.core import paths
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.labels import PHASH, Score
+from whaleid.core.paths import BACKBONE
 
 BRIEF = reprlib.Repr()
 """Of a value that is wrong, the beginning: lists that name each other may be endless once they are written out."""
 BRIEF.maxlevel, BRIEF.maxstring, BRIEF.maxother = 2, 200, 200
 MERGED = 10_000
 """The most keys that mappings take in from others, by `<<`."""
-BACKBONE = "backbone"
-"""The `init` of a variant that starts from the backbone itself."""
 TAKEN = (BACKBONE, "boxes", "pictures")
 """Names that no variant can have: that of another checkpoint, and those of other files of a bundle."""
 FORMER = {
@@ -123,7 +122,7 @@ class Split(Section):
 
 
 class Boxes(Section):
-    """How the network that finds flukes is trained, where some photo has no box."""
+    """How the network that finds flukes is trained."""
 
     size: Annotated[int, Field(ge=32, le=512, json_schema_extra=_in("pixels"))] = Field(
         description="Width and height that whole photos are stretched to."
@@ -317,7 +316,9 @@ class Params(Section):
                     yield f"variants.{path[-1]}.init: there is no variant {start!r} (there are: {BACKBONE}, {known})"
                     break
                 if start in path:
-                    yield f"variants.{name}.init: goes in a circle: {' → '.join([*path, start])}"
+                    circle = [*path[path.index(start) :], start]
+                    if name == min(circle):  # told once, not by every variant that leads into it
+                        yield f"variants.{name}.init: goes in a circle: {' → '.join(circle)}"
                     break
                 if self.variants[start].learn == "all" and self.variants[path[-1]].learn != "all":
                     yield (
@@ -328,11 +329,13 @@ class Params(Section):
             yield from (f"variants.{name}.{problem}" for problem in _contradictions(variant))
 
     def _prediction_problems(self) -> Iterator[str]:
+        if "final" not in self.predictions:
+            yield "predictions.final: missing: the stage bundle makes models/final.bundle of it"
         for name, prediction in self.predictions.items():
             key = f"predictions.{name}"
             networks, lender = prediction.networks, prediction.calibrated_by
             if not _is_name(name):
-                yield f"{key}: a name holds letters, digits, - and _ only"
+                yield f"{key}: {NAMES}"
             if bool(networks) == (name == PHASH):
                 if networks:
                     yield f"{key}.networks: {PHASH} decides by duplicates alone: leave it empty, or take another name"
@@ -349,7 +352,9 @@ class Params(Section):
                     f"{key}: {', '.join(learnt)} learns validation's photos too (learn: all), so nothing is left to "
                     "calibrate it on: name the prediction whose calibration it takes in calibrated_by"
                 )
-            if lender is not None:
+            if lender is not None and not learnt:
+                yield f"{key}.calibrated_by: none of its networks learns all: leave this out, it is calibrated itself"
+            elif lender is not None:
                 yield from self._loan_problems(f"{key}.calibrated_by", name, lender)
 
     def _loan_problems(self, key: str, name: str, lender: str) -> Iterator[str]:
@@ -370,6 +375,9 @@ class Params(Section):
 
 NAMED: dict[str, type[Section]] = {"variants": Variant, "predictions": Prediction}
 """The sections that users name the entries of."""
+
+
+NAMES = "a name begins with a letter or _ and holds letters, digits, - and _"
 
 
 def _is_name(name: str) -> bool:
@@ -496,7 +504,7 @@ def check(document: object, path: Path) -> Params:
         raise InputProblems(
             f"{path} has wrong values",
             _problems(error),
-            "Mend these keys; `whaleid explain KEY` says what each takes.",
+            "Fix these keys; `whaleid explain KEY` says what each takes.",
         ) from None
 
 

@@ -26,7 +26,8 @@ def known() -> dict[str, dict[str, Any]]:
 def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> list[str]:
     """Set the keys of preset `name` in `path`, then those `named`; keep every other key and all comments.
 
-    Variants and predictions of the preset that the file lacks are added, those that only other presets have removed.
+    Variants and predictions of the preset that the file lacks are added. Those of other presets are removed, unless
+    they were changed.
 
     Returns:
         `key: old → new` for each key that changed. The file is written only if the result is valid.
@@ -55,10 +56,11 @@ def apply(name: str, path: Path, named: Mapping[str, str | float | None]) -> lis
     changes = []
     for section in config.NAMED:
         entries = document[section]
-        for other in {entry for preset in presets.values() for entry in preset[section]} - chosen[section].keys():
-            if other in entries:
-                changes.append(f"{section}.{other}: removed")
-                del entries[other]
+        others = {entry: value for preset in presets.values() for entry, value in preset[section].items()}
+        for entry in sorted((others.keys() - chosen[section].keys()) & entries.keys()):
+            if entries[entry] == others[entry]:  # else the user has changed it, or made it
+                changes.append(f"{section}.{entry}: removed")
+                del entries[entry]
         for entry, settings in chosen[section].items():
             if entry not in entries:
                 if not _whole(section, settings):

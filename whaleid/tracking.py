@@ -28,7 +28,7 @@ from filelock import FileLock
 from whaleid import alive, starting, views
 from whaleid.core import files, log, paths, ranks
 from whaleid.core.errors import WhaleidError
-from whaleid.core.record import Record, Summary
+from whaleid.core.record import Record, Report, Summary
 from whaleid.core.switches import switched_on
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ SIGNS = "mlflow.running"
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 """MLflow's own: how often a server that does not answer is asked again."""
 T = TypeVar("T")
-NAMED = 2
+MAX_NAMED_PARAMS = 2
 """Changed parameters that a parent's name lists; of more, it says how many."""
 LOCK_SECONDS = 120
 """How long a process waits while others open the store; making a new one takes seconds."""
@@ -157,13 +157,14 @@ class MlflowRun(Run):
         with self._reached():
             for item, record in records.items():
                 assert record.report is not None
-                home = self._find_writer(record.report.wrote)
+                home = self._find_page(record.report)
                 if home is None:
                     tags = {**self.tags, PARENT_RUN: self.parent, "whaleid.stage": self.stage, "whaleid.variant": item}
                     home = _create(self.client, self.experiment, f"{self.stage} {item}", tags)
                     self.client.set_terminated(home)
                 for path in record.artifacts:
                     self.client.log_artifact(home, str(path))
+                self.client.set_tag(home, f"page.{record.report.name}", _md5(record.report.wrote))
 
     def summarise(self, summary: Summary) -> None:
         """Show `summary` in the runs' parent; a description that a person wrote is kept."""
@@ -171,7 +172,7 @@ class MlflowRun(Run):
             parent = self.client.get_run(self.parent)
             if parent.info.lifecycle_stage != "active":  # someone deleted it meanwhile
                 return
-            tags = _described(parent.data.tags, summary.description)
+            tags = _unchanged(parent.data.tags, {DESCRIPTION: summary.description})
             self._log_batch(self.parent, summary.metrics, {}, tags)
             for name, text in summary.pages.items():
                 self.client.log_text(self.parent, text, name)
@@ -188,8 +189,9 @@ class MlflowRun(Run):
         run = self.ids[item]
         variant = {"variant": item} if item else {}
         links = {f"output.{path.as_posix()}": _md5(path) for path in record.outputs}
-        links |= {f"input.{path.as_posix()}": self._find_writer(path) or _md5(path) for path in record.inputs}
-        if record.report is not None and (home := self._find_writer(record.report.wrote)):
+        inputs = [path for path in record.inputs if path.exists()]  # others were not fetched: the stage did without
+        links |= {f"input.{path.as_posix()}": self._find_writer(path) or _md5(path) for path in inputs}
+        if record.report is not None and (home := self._find_page(record.report)):
             page = f"#/experiments/{self.experiment}/runs/{home}/artifacts/{record.report.name}"
             links[DESCRIPTION] = f"[Its page: any threshold, curves, contact sheets]({page})"
         self._log_batch(run, record.metrics, {**variant, **record.params}, links)
@@ -198,7 +200,7 @@ class MlflowRun(Run):
                 self.client.log_artifacts(run, str(path), artifact_path=path.name)
             else:
                 self.client.log_artifact(run, str(path))
-        if record.dataset:
+        if record.dataset and record.dataset.exists():
             self._log_dataset(run, record.dataset)
 
     @contextmanager
@@ -231,9 +233,17 @@ class MlflowRun(Run):
 
         There is none where DVC restored the file from its cache, or where that run was deleted.
         """
-        wrote = f"tags.`output.{path.as_posix()}` = '{_md5(path)}'"
-        writers = self.client.search_runs([self.experiment], wrote, max_results=1)
-        return str(writers[0].info.run_id) if writers else None
+        return self._find_tagged(f"output.{path.as_posix()}", _md5(path))
+
+    def _find_page(self, report: Report) -> str | None:
+        """Return the run that has the page: the one that it was attached to, else the one where it will be."""
+        if not report.wrote.exists():
+            return None
+        return self._find_tagged(f"page.{report.name}", _md5(report.wrote)) or self._find_writer(report.wrote)
+
+    def _find_tagged(self, tag: str, value: str) -> str | None:
+        newest = self.client.search_runs([self.experiment], f"tags.`{tag}` = '{value}'", max_results=1)
+        return str(newest[0].info.run_id) if newest else None
 
     def _log_dataset(self, run: str, manifest: Path) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -370,10 +380,8 @@ def _experiment(client: MlflowClient, database: Path | None) -> str:
         )
     else:
         experiment = str(known.experiment_id)
-    # what a person has changed in MLflow's pages stays
     present = known.tags if known else {}
-    missing = {key: value for key, value in views.tags().items() if key not in present}
-    for key, value in (missing | _described(present, views.description(experiment))).items():
+    for key, value in _unchanged(present, {DESCRIPTION: views.description(experiment), **views.tags()}).items():
         if present.get(key) != value:
             client.set_experiment_tag(experiment, key, value)
     return experiment
@@ -456,7 +464,7 @@ class Execution:
         """Return a name that a person reads, such as `dvc repro 49a6c14` or `threshold=0.2 (crash-grot)`."""
         changed = _changed_params(self.baseline)
         if experiment := self.tags.get("dvc.experiment"):
-            return f"{changed} ({experiment})" if changed else experiment
+            return f"{changed or 'as committed'} ({experiment})"
         return " ".join(part for part in (self.kind, self.baseline[:7], changed) if part)
 
 
@@ -484,9 +492,13 @@ def _changed_params(baseline: str) -> str:
     committed = _git("show", f"{baseline}:./{paths.PARAMS}") if baseline else ""
     if not committed:
         return ""
-    before, now = leaves(parse(committed)), leaves(parse(paths.PARAMS.read_text(encoding="utf-8")))
+    try:
+        before = leaves(parse(committed))
+    except Exception:  # ruamel raises nearly anything; a run's name is worth no failure
+        return ""
+    now = leaves(parse(paths.PARAMS.read_text(encoding="utf-8")))
     changed = [key for key in before | now if before.get(key) != now.get(key)]
-    if len(changed) > NAMED:
+    if len(changed) > MAX_NAMED_PARAMS:
         return f"{len(changed)} parameters"
     return " ".join(f"{key}={now.get(key)}" for key in changed)
 
@@ -508,12 +520,14 @@ def _git(*command: str) -> str:
     return ended.stdout if ended.returncode == 0 else ""
 
 
-def _described(tags: Mapping[str, str], description: str) -> dict[str, str]:
-    """Return the tags that describe something that has `tags`; none where a person has described it otherwise."""
-    written = tags.get(DESCRIPTION)
-    if written is not None and _digest(written) != tags.get("whaleid.description"):
-        return {}
-    return {DESCRIPTION: description, "whaleid.description": _digest(description)}
+def _unchanged(present: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:
+    """Return those of `tags` to set beside those `present`: none that a person has changed in MLflow's pages."""
+    ours: dict[str, str] = {}
+    for key, value in tags.items():
+        digest = f"whaleid.digest.{key}"
+        if key not in present or present.get(digest) == _digest(present[key]):
+            ours |= {key: value, digest: _digest(value)}
+    return ours
 
 
 def _md5(path: Path) -> str:

@@ -19,7 +19,11 @@ class View(NamedTuple):
 
 
 PREDICTIONS = View(
-    "Predictions", "predict", "map5", ("variant",), ("threshold", "map5", "map5_known", "map5_unknown", "auroc")
+    "Predictions",
+    "predict",
+    "map5",
+    ("variant", "validated"),
+    ("threshold", "map5", "map5_known", "map5_unknown", "auroc"),
 )
 TRAININGS = View(
     "Trainings",
@@ -29,7 +33,7 @@ TRAININGS = View(
     ("loss", "validation_accuracy", "seconds"),
 )
 VIEWS = (PREDICTIONS, TRAININGS)
-WIDTHS = 90, 8, 24, 24
+WIDTHS = 84, 7, 24, 24
 """Pixels: of the narrowest column, of a letter of its name, around the name, and of the arrow where it is sorted."""
 
 
@@ -41,7 +45,10 @@ def leading() -> list[str]:
 
 def tags() -> dict[str, str]:
     """Return the tags of the experiment that hold its views."""
-    return {f"mlflow.sharedViewState.{_key(view)}": _envelope(view, -order) for order, view in enumerate(VIEWS)}
+    return {
+        f"mlflow.sharedViewState.{_key(view)}": _envelope(view, created=len(VIEWS) - order)
+        for order, view in enumerate(VIEWS)
+    }
 
 
 def link(experiment: str, view: View) -> str:
@@ -77,7 +84,7 @@ def _envelope(view: View, created: int) -> str:
         "columnOrder": columns,
         "columnWidths": dict(zip(columns, widths, strict=True)),
     }
-    return json.dumps({"name": view.name, "createdAt": len(VIEWS) + created, "state": json.dumps(state)})
+    return json.dumps({"name": view.name, "createdAt": created, "state": json.dumps(state)})
 
 
 def _key(view: View) -> str:

@@ -52,7 +52,7 @@ BOUNDS = {
     "rank": 2.0,
     "predict": 2.0,
     "report": 2.0,
-    f"bundle {VARIANT}": 2.0,
+    "bundle": 2.0,
     "identify": 2.0,
 }
 """GiB of memory that the process and its children have together, files that are mapped not counted: of these the
@@ -101,9 +101,7 @@ def measure(project: Path, photos: int) -> dict[str, object]:
     for stage, bound in BOUNDS.items():
         for needed in BEFORE.get(stage, []):
             whaleid(project, *needed.split())
-        options = (
-            ["asked", "--model", f"models/{VARIANT}.bundle", "--html", "asked.html"] if stage == "identify" else []
-        )
+        options = ["asked", "--html", "asked.html"] if stage == "identify" else []
         costs[stage] = cost = whaleid(project, *stage.split(), *options)
         print(
             f"{stage:20}{cost.seconds:10.0f}{cost.peak_gib:8.2f} GiB{cost.own_gib:8.2f} GiB{bound:8.1f} GiB", flush=True
@@ -145,7 +143,7 @@ def set_parameters(project: Path) -> None:
     variant = document["variants"][VARIANT] | {"init": "backbone"}
     variant["train"] |= {"epochs": 3, "whales": 300, "photos": 8}
     document["variants"] = {VARIANT: variant}
-    document["predictions"] = {VARIANT: {"networks": [VARIANT]}}
+    document["predictions"] = {"final": {"networks": [VARIANT]}}
     with (project / "params.yaml").open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
 

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,14 +52,15 @@ GROWTH = 64
 CLOSE = 2.5e-4
 """Probabilities are rounded to four decimals; photos that are computed together may round otherwise."""
 Row = dict[str, object]
-UNREADABLE = {
+UNREADABLE: dict[object, str] = {
     "!!": "This is neither base64 nor a data:, file: or http(s): URI.",
     base64.b64encode(b"no photo").decode(): "no image in a format that is known",
     "": "an empty file",
     "file:///etc/passwd": "may not be read",
+    5: "A photo is text: its file in base64, or a URI; this is int.",
 }
 """Cells that are no photo, and what is said of each; what stands beside them is answered."""
-REFUSED = [b"{", b'{"dataframe_records": [{"picture": "x"}]}', b"[]", b'{"dataframe_records": [{"photo": 5}]}']
+REFUSED = [b"{", b'{"dataframe_records": [{"picture": "x"}]}', b"[]"]
 """Requests that are none: status 400."""
 
 
@@ -195,7 +196,7 @@ def post(port: int, body: bytes) -> tuple[int, bytes]:
         return answer.status, answer.read()
 
 
-def ask(port: int, cells: list[str]) -> list[Row]:
+def ask(port: int, cells: Sequence[object]) -> list[Row]:
     """Return what is answered of each photo."""
     status, said = post(port, json.dumps({"dataframe_records": [{"photo": cell} for cell in cells]}).encode())
     if status != 200:

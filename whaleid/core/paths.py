@@ -5,6 +5,8 @@ Never anchored at this file: a queued experiment runs in a working directory of 
 
 from pathlib import Path
 
+BACKBONE = "backbone"
+"""The `init` of a variant that starts from the network before any training on whales."""
 PARAMS = Path("params.yaml")
 SAMPLE = Path("data/sample")
 """The drawn catalogue: the default of `data.root`."""
@@ -67,7 +69,7 @@ PAGES = Path("reports/pages")
 """For each prediction, a page that shows it at any threshold."""
 TABLES = Path("reports/tables")
 """What the pages plot, of all predictions: a row a point, the prediction's name in the column `name`."""
-DECISION, VALIDATION, CURVE, SCORES, QUERIES, STANDING = (
+DECISION, VALIDATION, CURVE, SCORES, QUERIES, THRESHOLD_FREE = (
     "decision.json",
     "validation.csv",
     "threshold.csv",
@@ -87,7 +89,7 @@ DECISION, VALIDATION, CURVE, SCORES, QUERIES, STANDING = (
 - `SCORES`: how good each score is alone, and all together.
 - `QUERIES`: the most probable whales of each photo to identify: `Image,leaked,label1…label5,probability1…probability5`;
   `leaked` is 1 where it duplicates a labelled photo.
-- `STANDING`: the figures that no threshold changes.
+- `THRESHOLD_FREE`: the figures that no threshold changes.
 """
 
 

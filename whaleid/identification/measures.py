@@ -25,42 +25,47 @@ APART = ("new_whale", "new_whale_train")
 """Roles that are measured apart: their photos may be of known whales that nobody recognised."""
 
 
-def answered(answers: pd.DataFrame, weights: Floats, unknown_share: float, duplicate_share: float) -> dict[str, Floats]:
+def answered(
+    answers: pd.DataFrame,
+    weights: Floats,
+    unknown_share: float,
+    duplicate_share: float,
+    ranks: npt.NDArray[np.int64] | None = None,
+) -> dict[str, Floats]:
     """Return every measure that needs no probabilities, (B,) each.
 
-    `answers` has `Image`, `whale`, `role`, `truth`, `rank` (of the truth, from 1 to 5, 0 beyond) and `first` (the label
-    named first), a row a query; `weights` is (B, Q). Overall figures, `map5` and `map5_no_duplicates`, weigh the kinds
-    of queries as they are expected to come: by `validation.importance`. A kind without queries has no key.
+    `answers` has `Image`, `whale`, `role` and `rank` (of the truth, from 1 to 5, 0 beyond), a row a query; `weights` is
+    (B, Q). With `ranks` (Q, M) in place of `rank`, at M thresholds, measures are (B, M). Overall figures, `map5` and
+    `map5_no_duplicates`, weigh the kinds of queries as they are expected to come: by `validation.importance`. A kind
+    without queries has no key.
     """
     kinds = known, unknown, duplicate = _kinds(answers)
     nobody = np.zeros(len(answers), dtype=np.bool_)
-    place, shares = answers["rank"].to_numpy(), (unknown_share, duplicate_share)
-    gained = np.divide(1.0, place, out=np.zeros(len(place)), where=place > 0)
-    found: dict[str, Floats] = {}
+    rank, shares = answers["rank"].to_numpy() if ranks is None else ranks, (unknown_share, duplicate_share)
+    gained, first = _gains(rank), rank == 1
+    figures: dict[str, Floats] = {}
     if (known | unknown | duplicate).any():
-        found["map5"] = expected(gained, weights, kinds, shares)
+        figures["map5"] = expected(gained, weights, kinds, shares)
     for name, of in zip(("known", "unknown", "duplicates"), kinds, strict=True):
         if of.any():
-            found[f"map5_{name}"] = mean(gained, weights, of)
+            figures[f"map5_{name}"] = mean(gained, weights, of)
     if (known | unknown).any():
-        found["map5_no_duplicates"] = expected(gained, weights, (known, unknown, nobody), shares)
+        figures["map5_no_duplicates"] = expected(gained, weights, (known, unknown, nobody), shares)
     if known.any():
-        found["top1"], found["top5"] = mean(place == 1, weights, known), mean(place > 0, weights, known)
-    right = (answers["first"] == answers["truth"]).to_numpy()
+        figures["top1"], figures["top5"] = mean(first, weights, known), mean(rank > 0, weights, known)
     # a photo of no named whale stands for a whale of its own
     whales = answers["whale"].where(answers["whale"] != NEW_WHALE, answers["Image"]).to_numpy(dtype=np.str_)
     for name, of in (("baks", known), ("baus", unknown)):
         if of.any():
-            found[name] = balanced_accuracy(right, whales, weights, of)
-    if {"baks", "baus"} <= found.keys():
-        found["baks_baus"] = np.sqrt(found["baks"] * found["baus"])
-    return found
+            figures[name] = balanced_accuracy(first, whales, weights, of)
+    if {"baks", "baus"} <= figures.keys():
+        figures["baks_baus"] = np.sqrt(figures["baks"] * figures["baus"])
+    return figures
 
 
-def apart(answers: pd.DataFrame, weights: Floats) -> dict[str, Floats]:
-    """Return `map5_ROLE` (B,) of each role of `APART` that `answers` has; arguments as of `answered`."""
-    place = answers["rank"].to_numpy()
-    gained = np.divide(1.0, place, out=np.zeros(len(place)), where=place > 0)
+def apart(answers: pd.DataFrame, weights: Floats, ranks: npt.NDArray[np.int64] | None = None) -> dict[str, Floats]:
+    """Return `map5_ROLE` of each role of `APART` that `answers` has; arguments as of `answered`."""
+    gained = _gains(answers["rank"].to_numpy() if ranks is None else ranks)
     roles = {role: (answers["role"] == role).to_numpy() for role in APART}
     return {f"map5_{role}": mean(gained, weights, of) for role, of in roles.items() if of.any()}
 
@@ -153,6 +158,11 @@ def chance_error(said: Floats, weights: Floats, seed: int = 0) -> float:
     """
     drawn = np.random.default_rng(seed).random((SIMULATIONS, len(said))) < said
     return float(np.abs((weights * (drawn - said)) @ _bins(said)).sum(axis=1).mean())
+
+
+def _gains(rank: npt.NDArray[np.int64]) -> Floats:
+    """Return what ranks give to MAP@5: 1 / rank, 0 where the rank is 0."""
+    return np.divide(1.0, rank, out=np.zeros(rank.shape), where=rank > 0)
 
 
 def _mixed(first: Floats, second: Floats, share: float) -> Floats:

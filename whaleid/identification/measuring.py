@@ -37,7 +37,7 @@ def measured(decisions: pd.DataFrame, cluster: npt.NDArray[np.int64], shares: Sh
     return figures
 
 
-def standing(
+def threshold_free(
     answers: pd.DataFrame,
     cluster: npt.NDArray[np.int64],
     evident: pd.DataFrame,
@@ -65,6 +65,24 @@ def standing(
         "threshold_auto_high": max(float(own.max()), threshold_auto),
         "map5_auto": _map5(fresh, shares),
     }
+
+
+def figures_at(
+    threshold: float | None, fixed: Mapping[str, float], answers: pd.DataFrame | None, by_part: bool
+) -> dict[str, float]:
+    """Return all figures of a prediction at a threshold: the `fixed` ones, of `threshold_free`, and those it changes.
+
+    `answers` are None for a prediction that is not validated; with `by_part`, each has the threshold of its own row.
+    """
+    figures = dict(fixed) if threshold is None else {**fixed, "threshold": threshold}
+    if answers is None:
+        return figures
+    shares = fixed["unknown_share"], fixed["duplicate_share"]
+    decisions = at_threshold(answers, threshold, by_part)
+    figures |= measured(decisions, answers["cluster"].to_numpy(), shares)
+    if threshold is not None:
+        figures["threshold_cost"] = threshold_cost(answers, figures, shares)
+    return figures
 
 
 def threshold_cost(answers: pd.DataFrame, figures: Mapping[str, float], shares: Shares) -> float:

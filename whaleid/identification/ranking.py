@@ -1,7 +1,5 @@
 """Five names a query: whales by probability, and `new_whale` at its threshold."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -47,8 +45,3 @@ def rank(
     chances = np.column_stack([values, limit])
     ranked, likely = (np.take_along_axis(each, places, axis=1)[:, :PLACES] for each in (everyone, chances))
     return ranked, likely
-
-
-def filled(ranked: Sequence[Sequence[str]], fill: Sequence[str]) -> list[list[str]]:
-    """Return the first five distinct labels a query: those of its ranking, then `fill`, which is for all queries."""
-    return [list(dict.fromkeys([*labels, *fill]))[:PLACES] for labels in ranked]

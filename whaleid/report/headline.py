@@ -7,14 +7,14 @@ COLUMNS = {"map5": "map5", "known": "map5_known", "at": "threshold"}
 
 
 def headline(figures: Mapping[str, Mapping[str, float]]) -> dict[str, object]:
-    """Return `best`, the highest MAP@5 on validation, and three columns of text with a line for each prediction.
+    """Return `best_map5`, the highest MAP@5 on validation, and three columns of text with a line for each prediction.
 
     `dvc metrics show` and `dvc exp show` have a column for each key: 18 numbers would be wider than any terminal, a
     text of six lines is as wide as its longest. The columns are MAP@5 overall, MAP@5 of known whales, and the threshold
     used. `figures` are those of each prediction, by its name.
     """
     validated = [row["map5"] for row in figures.values() if "map5" in row]
-    columns: dict[str, object] = {"best": round(max(validated), 4)} if validated else {}
+    columns: dict[str, object] = {"best_map5": round(max(validated), 4)} if validated else {}
     for column, key in COLUMNS.items():
         lines = [f"{name} {row[key]:.3f}" for name, row in figures.items() if key in row]
         if column == "map5":

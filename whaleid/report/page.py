@@ -45,7 +45,7 @@ class Content:
     name: str
     calibrated_by: str | None
     figures: Mapping[str, float]
-    """Those of `paths.STANDING`."""
+    """Those of `paths.THRESHOLD_FREE`."""
     queries: pd.DataFrame
     """The queries to come: `Image,leaked`, labels, probabilities, and `truth`, empty where it is not known."""
     answers: pd.DataFrame | None

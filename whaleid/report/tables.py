@@ -156,33 +156,16 @@ def ends(answers: pd.DataFrame, shares: Shares) -> dict[str, list[Ends]]:
     own = answers["threshold"].to_numpy(dtype=np.float64)[:, None]
     grid = np.broadcast_to(THRESHOLDS, (len(own), len(THRESHOLDS)))
     rank = ranks_at(answers, np.zeros_like(own) if np.isnan(own).all() else np.hstack([grid, own]))
-    kind = kinds(answers["role"])
-    figures = _measured(answers[kind != ""], rank[kind != ""], shares)
+    counted = kinds(answers["role"]) != ""
+    rows = answers[counted]
+    figures = measures.answered(rows, intervals.resamplings(rows["cluster"].to_numpy()), *shares, rank[counted])
     for role in measures.APART:
         of = (answers["role"] == role).to_numpy()
         if of.any():
-            drawn = intervals.resamplings(answers.loc[of, "cluster"].to_numpy())
-            figures[f"map5_{role}"] = measures.mean(_gains(rank[of]), drawn, np.ones(of.sum(), dtype=np.bool_))
+            figures |= measures.apart(
+                answers[of], intervals.resamplings(answers.loc[of, "cluster"].to_numpy()), rank[of]
+            )
     return {key: [_ends(values) for values in columns.T] for key, columns in figures.items()}
-
-
-def _measured(answers: pd.DataFrame, rank: npt.NDArray[np.int64], shares: Shares) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the measures of `measures.answered`, (1 + B, M) each: of each resampling, at each of M thresholds."""
-    drawn = intervals.resamplings(answers["cluster"].to_numpy())
-    names = {"known": "known", "unknown": "unknown", "duplicate": "duplicates"}
-    of = {name: kinds(answers["role"]) == name for name in names}
-    gained, first, nobody = _gains(rank), rank == 1, np.zeros(len(answers), dtype=np.bool_)
-    # a photo of no named whale stands for a whale of its own
-    whales = answers["whale"].where(answers["whale"] != NEW_WHALE, answers["Image"]).to_numpy(dtype=np.str_)
-    figures = {"map5": measures.expected(gained, drawn, [*of.values()], shares)}
-    figures |= {f"map5_{text}": measures.mean(gained, drawn, of[name]) for name, text in names.items()}
-    figures["map5_no_duplicates"] = measures.expected(gained, drawn, [of["known"], of["unknown"], nobody], shares)
-    figures["top1"] = measures.mean(first, drawn, of["known"])
-    figures["top5"] = measures.mean(rank > 0, drawn, of["known"])
-    figures["baks"] = measures.balanced_accuracy(first, whales, drawn, of["known"])
-    figures["baus"] = measures.balanced_accuracy(first, whales, drawn, of["unknown"])
-    figures["baks_baus"] = np.sqrt(figures["baks"] * figures["baus"])
-    return {key: values for key, values in figures.items() if not np.isnan(values[0]).any()}
 
 
 def _ends(values: npt.NDArray[np.float64]) -> Ends:

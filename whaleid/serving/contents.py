@@ -64,15 +64,15 @@ class About(Section):
     format: Literal[1] = 1
     variant: Name
     timm: bool  # whether its networks are built by timm
-    calibrated_by: Name  # the variant that found weights, calibration and threshold on validation
+    calibrated_by: Name  # the prediction whose weights, calibration and threshold were found on validation
     threshold: Probability
     decision: Decision  # as `decision.from_json` reads it
     neighbours: Literal["exact", "approximate"]
     dedup: Dedup
     pack: Pack
-    # by name; a network's files are called by the last part of it
+    # by name, which began with final/ in a former version; a network's files are called by the last part of it
     networks: Annotated[dict[Network, Embedding], Field(min_length=1)]
-    figures: dict[str, float]  # of `calibrated_by` at this threshold, as in `paths.metrics`
+    figures: dict[str, float]  # of `calibrated_by` at this threshold, as in `paths.FIGURES`
     validation: str  # a digest of the photos that they were measured on
     files: dict[str, str] = Field(default_factory=dict)  # the SHA-256 of each, by name
     digest: str = ""  # of all of this, and so of the files

@@ -47,14 +47,13 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
     compared = validation.gallery(split, held_out=True)["Image"]
     photos = labelled.assign(compared=labelled["Image"].isin(compared).astype(int))
     ranking = paths.ranking(calibrated_by)
-    decision, standing = (
-        json.loads((ranking / name).read_text(encoding="utf-8")) for name in (paths.DECISION, paths.STANDING)
+    decision, fixed = (
+        json.loads((ranking / name).read_text(encoding="utf-8")) for name in (paths.DECISION, paths.THRESHOLD_FREE)
     )
     answers = files.read_csv(ranking / paths.VALIDATION)
     limit = decision["threshold_auto"] if threshold is None else threshold
-    decisions = measuring.at_threshold(answers, limit, by_part=threshold is None)
-    shares = standing["unknown_share"], standing["duplicate_share"]
-    figures = standing | measuring.measured(decisions, answers["cluster"].to_numpy(), shares)
+    figures = measuring.figures_at(limit, fixed, answers, by_part=threshold is None)
+    shares = fixed["unknown_share"], fixed["duplicate_share"]
     about = About(
         variant=prediction,
         timm=params.backbone.name.startswith("timm/"),

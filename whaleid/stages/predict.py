@@ -31,9 +31,10 @@ def run(params: Params) -> dict[str, Record]:
         files.replacing_folder(paths.CURVES) as pictures,
     ):
         for name, prediction in params.predictions.items():
-            standing = json.loads((paths.ranking(name) / paths.STANDING).read_text(encoding="utf-8"))
+            fixed = json.loads((paths.ranking(name) / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
+            answers = files.read_csv(paths.ranking(name) / paths.VALIDATION) if not prediction.calibrated_by else None
             queries = files.read_csv(paths.ranking(name) / paths.QUERIES)
-            threshold = standing.get("threshold_auto")
+            threshold = fixed.get("threshold_auto")
             if threshold is not None and params.threshold != "auto":
                 threshold = params.threshold
             labels, _ = rank(
@@ -44,43 +45,32 @@ def run(params: Params) -> dict[str, Record]:
                 for image, row in zip(queries["Image"], labels.tolist(), strict=True)
             }
             write_submission(ranked, submissions / paths.submission(name).name)
-            figures[name] = standing | _validated(name, standing, threshold, params.threshold == "auto")
+            figures[name] = measuring.figures_at(threshold, fixed, answers, by_part=params.threshold == "auto")
             figures[name] |= _graded(solution, ranked, set(queries.loc[queries["leaked"] == 1, "Image"]))
             files.write_json(figures[name], folder / paths.figures(name).name)
             artifacts = [paths.submission(name), paths.figures(name)]
             if threshold is not None:
                 validated = params.calibration_of(name)
                 curve = files.read_csv(paths.ranking(validated) / paths.CURVE)
-                figure = curves.threshold(curve, validated, standing["threshold_auto"], threshold)
+                figure = curves.threshold(curve, validated, fixed["threshold_auto"], threshold)
                 (pictures / paths.curve_picture(name).name).write_bytes(plots.png(figure))
                 artifacts.append(paths.curve_picture(name))
             print(_summary(name, prediction.calibrated_by, figures[name], len(queries)))
             records[name] = Record(
-                params={"variant": name, "threshold": params.threshold, "calibrated_by": params.calibration_of(name)},
+                params={
+                    "threshold": params.threshold,
+                    "validated": "no" if prediction.calibrated_by else "yes",
+                    **({"calibrated_by": prediction.calibrated_by} if prediction.calibrated_by else {}),
+                },
                 metrics=figures[name],
                 artifacts=artifacts,
-                inputs=[paths.ranking(name) / paths.QUERIES],
+                inputs=[params.decision_of(name), *map(paths.features, prediction.networks)],
                 outputs=[paths.submission(name)],
                 dataset=paths.SPLIT,
                 report=Report(paths.page(name).name, params.decision_of(name)),
             )
     files.write_json(headline.headline(figures), paths.HEADLINE)
     return records
-
-
-def _validated(name: str, standing: Mapping[str, float], threshold: float | None, auto: bool) -> dict[str, float]:
-    """Return the figures of a prediction at a threshold; of one that is not validated, the threshold alone."""
-    figures = {} if threshold is None else {"threshold": threshold}
-    path = paths.ranking(name) / paths.VALIDATION
-    if not path.exists():
-        return figures
-    answers = files.read_csv(path)
-    shares = standing["unknown_share"], standing["duplicate_share"]
-    decisions = measuring.at_threshold(answers, threshold, by_part=auto)
-    figures |= measuring.measured(decisions, answers["cluster"].to_numpy(), shares)
-    if threshold is not None:
-        figures["threshold_cost"] = measuring.threshold_cost(answers, figures, shares)
-    return figures
 
 
 def _graded(solution: pd.DataFrame, ranked: Mapping[str, list[str]], leaked: set[str]) -> dict[str, float]:

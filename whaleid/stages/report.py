@@ -79,7 +79,7 @@ def run(params: Params) -> dict[str, Record]:
 def _content(params: Params, name: str, inputs: Inputs) -> page.Content:
     """Return what the page of a prediction shows."""
     folder = paths.ranking(name)
-    figures = json.loads((folder / paths.STANDING).read_text(encoding="utf-8"))
+    figures = json.loads((folder / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
     auto = figures.get("threshold_auto")
     queries = files.read_csv(folder / paths.QUERIES)
     truth = dict(zip(inputs.solution["Image"], inputs.solution["Id"], strict=True))
