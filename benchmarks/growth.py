@@ -66,9 +66,10 @@ def measure(project: Path, size: int) -> tuple[int, dict[str, Cost]]:
     document["pack"]["crop"] = False
     document["variants"]["margin"]["init"] = "backbone"
     document["variants"]["margin"]["train"]["epochs"] = 1
+    document["predictions"]["final"] = {"networks": ["margin"]}
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
-    keep_only(path, "margin")
+    keep_only(path, "final")
     for command in BEFORE:
         run(project, "python", "-m", "whaleid", *command)
     costs = {name: run(project, "python", "-m", "whaleid", *command) for name, command in MEASURED.items()}

@@ -22,7 +22,7 @@ from measure import Cost, clone, limit_cores, run
 from ruamel.yaml import YAML
 
 PRESETS = {"sample": [], "real": ["--root", "data/sample", "--backbone", "mobilenet_v2", "--weights", "none"]}
-MODEL = "models/ensemble.bundle"
+MODEL = "models/final.bundle"
 NETWORKS = ("margin", "pairs")
 """Of the preset `real`; at the sample's size, the second one is as the first."""
 
@@ -64,7 +64,7 @@ def make_bundle(project: Path, size: str) -> None:
     for variant in variants.values():
         variant["init"] = "backbone"
         variant["train"] |= {"epochs": 1, "whales": 40, "photos": 4}
-    document["variants"], document["predictions"] = variants, {"ensemble": {"networks": [*NETWORKS]}}
+    document["variants"], document["predictions"] = variants, {"final": {"networks": [*NETWORKS]}}
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
     for stage in ("sample", "catalog", "dedup", "split", "backbone", "boxes", "pack"):
@@ -73,7 +73,7 @@ def make_bundle(project: Path, size: str) -> None:
         run(project, *python, "train", name)
         run(project, *python, "embed", name)
     run(project, *python, "rank")
-    run(project, *python, "bundle", "ensemble")
+    run(project, *python, "bundle")
 
 
 def measure(project: Path, runs: int, photos: int) -> dict[str, float]:

@@ -64,15 +64,20 @@ def clone_for_photos(destination: Path, arguments: argparse.Namespace) -> None:
 
 
 def keep_only(params: Path, prediction: str) -> None:
-    """Leave in `params.yaml` one prediction, and of the variants those that its networks are or start from."""
+    """Leave in `params.yaml` one prediction, and of the variants those that its networks are or start from.
+
+    Its networks are those of `final` as well, without which there is no pipeline.
+    """
     yaml = YAML()
     document = yaml.load(params.read_text(encoding="utf-8"))
     variants, predictions = document["variants"], document["predictions"]
+    if prediction != "final":
+        predictions["final"] = {"networks": [*predictions[prediction]["networks"]]}
     needed = [*predictions[prediction]["networks"]]
     for name in needed:  # which grows meanwhile
         if (start := variants[name]["init"]) not in ("backbone", *needed):
             needed.append(start)
-    for section, kept in ((variants, needed), (predictions, [prediction])):
+    for section, kept in ((variants, needed), (predictions, [prediction, "final"])):
         for name in [*section]:
             if name not in kept:
                 del section[name]

@@ -4,9 +4,9 @@
 
 The reference is 100 training steps of torchvision's resnet18 (batch 32, 3x48x96, float32, AdamW, synthetic photos).
 It is timed before and after each `dvc repro`, which runs from nothing in a fresh clone. Then, turn by turn so that a
-busy machine slows both alike, `dvc exp run -S threshold=…` beside a `dvc exp run` of a pipeline of one stage that opens and
-closes one MLflow run, and `dvc repro` with nothing to do in both. Prints a table of medians and, as its last line, one
-JSON object.
+busy machine slows both alike, `dvc exp run -S threshold=…` beside a `dvc exp run` of a pipeline of one stage that opens
+and closes one MLflow run, and `dvc repro` with nothing to do in both. Prints a table of medians and, as its last line,
+one JSON object.
 """
 
 import argparse

@@ -40,6 +40,11 @@ ROWS = """grid => {
     return Object.values(rows)
 }"""
 """The rows of a table of runs as seen: top to bottom, cells left to right; in the page, both stand in any order."""
+CUT = """cells => cells.filter(cell => {
+    const { right } = cell.getBoundingClientRect()
+    const texts = [...cell.querySelectorAll('span')].map(text => text.getBoundingClientRect().right)
+    return Math.max(0, ...texts) > right || right > cell.closest('.ag-root').getBoundingClientRect().right
+}).map(cell => cell.innerText)"""
 TRAINING = "workflowType=machine_learning"
 """MLflow opens on its side for chats; this is its other side."""
 
@@ -127,6 +132,11 @@ class Browser:
         self.page.locator(".ag-center-cols-container [role=row]").first.wait_for()
         rows: list[dict[str, str]] = self.page.locator(".ag-root").evaluate(ROWS)
         return rows
+
+    def headings_cut(self) -> list[str]:
+        """Return the headings of the table that is seen which are cut off, or stand beyond the window's edge."""
+        cut: list[str] = self.page.locator(".ag-header-cell").evaluate_all(CUT)
+        return cut
 
     def frame_text(self) -> str:
         """Return the text of the page that the artifact view shows."""

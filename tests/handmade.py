@@ -137,7 +137,10 @@ def settings(
     scores: Sequence[str] = ("class", "duplicates"),
     **changes: object,
 ) -> Params:
-    """Write parameters with these predictions alone; a prediction of each variant that is validated is the default."""
+    """Return parameters with these predictions alone; a prediction of each variant that is validated is the default.
+
+    What is written has a prediction `final` besides, which `params.yaml` must have.
+    """
     yaml = YAML()
     values = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     values["threshold"] = threshold
@@ -145,12 +148,14 @@ def settings(
     for variant in values["variants"].values():
         variant["scores"] = list(scores)
     values["variants"]["second"] = {**values["variants"]["final"], "init": "toy"}
-    every = {name: {"networks": [name]} for name in ("toy", "full", "threshold", "margin")}
-    values["predictions"] = {name: dict(each) for name, each in (predictions or every).items()}
+    asked = predictions or of("toy", "full", "threshold", "margin")
+    final = {"final": {"networks": ["final"], "calibrated_by": "margin"}}
+    values["predictions"] = {name: dict(each) for name, each in {**of("margin"), **final, **asked}.items()}
     values |= changes
     with paths.PARAMS.open("w", encoding="utf-8") as file:
         yaml.dump(values, file)
-    return config.load(paths.PARAMS)
+    params = config.load(paths.PARAMS)
+    return params.model_copy(update={"predictions": {name: params.predictions[name] for name in asked}})
 
 
 def of(*variants: str) -> dict[str, dict[str, object]]:

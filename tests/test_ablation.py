@@ -146,7 +146,8 @@ def test_what_is_left_is_one_prediction_with_the_variants_that_its_networks_star
         real.write_text(text, encoding="utf-8")
         measure.keep_only(real, prediction)
         kept = config.load(real)
-        assert kept.predictions == {prediction: before.predictions[prediction]}
+        networks = before.predictions[prediction].networks
+        assert kept.predictions == dict.fromkeys((prediction, "final"), config.Prediction(networks=networks))
         assert kept.variants == {name: before.variants[name] for name in variants}
         assert kept.pack == before.pack
 

@@ -85,6 +85,7 @@ def columns(rows: list[dict[str, str]]) -> list[str]:
 
 def test_all_predictions_are_seen_by_a_link(browser: Browser, project: Path) -> None:
     rows = browser.see_view(views.PREDICTIONS)
+    assert browser.headings_cut() == []
     assert columns(rows) == [
         "params.`variant`",
         "params.`validated`",
@@ -119,6 +120,7 @@ def test_all_predictions_are_seen_by_a_link(browser: Browser, project: Path) -> 
 
 def test_all_trainings_are_seen_by_a_link(browser: Browser, project: Path) -> None:
     rows = browser.see_view(views.TRAININGS)
+    assert browser.headings_cut() == []
     assert columns(rows) == [
         "params.`variant`",
         "params.`epochs`",

@@ -86,8 +86,8 @@ def test_refuses_what_is_no_checkpoint() -> None:
     assert refusal([1]).startswith("checkpoints/v.pt is no checkpoint of whaleid: it holds list.")
     weights = network().hidden.state_dict()
     assert refusal(weights).startswith(
-        "checkpoints/v.pt is no checkpoint of whaleid: it lacks backbone, fine, embedding, classes, photos, flip, centres, "
-        "hidden, last."
+        "checkpoints/v.pt is no checkpoint of whaleid: it lacks backbone, fine, embedding, classes, photos, flip, "
+        "centres, hidden, last."
     )
 
 

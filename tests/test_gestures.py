@@ -68,9 +68,6 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a repository of the project at a sliver's size, reproduced once; what came of it is not committed."""
     folder = tmp_path_factory.mktemp("fresh") / "project"
     folder.mkdir()
-    if "BASE" in os.environ:
-        shutil.copytree(os.environ["BASE"], folder, dirs_exist_ok=True)
-        return folder
     make_repository(folder)
     for command in ("git add .", "git commit --quiet -m start", "dvc repro"):
         run(folder, *command.split())

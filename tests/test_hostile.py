@@ -635,7 +635,7 @@ def test_names_of_variants_and_predictions_hold_no_markup() -> None:
     for name in (MARKUP, "[a](javascript:alert(1))", "../up", "a b"):
         for section, said in (
             ("variants", "this name is taken or holds more than letters, digits, - and _"),
-            ("predictions", "a name holds letters, digits, - and _ only"),
+            ("predictions", "a name begins with a letter or _ and holds letters, digits, - and _"),
         ):
             changed = document | {section: document[section] | {name: document[section]["margin"]}}
             with pytest.raises(WhaleidError, match=said):

@@ -85,7 +85,8 @@ def test_no_command_tries_to_reach_anything(
     yaml = YAML()
     document = yaml.load(Path("params.yaml").read_text(encoding="utf-8"))
     document["variants"] = {"toy": document["variants"]["toy"]}
-    document["predictions"] = {name: document["predictions"][name] for name in ("phash", "toy")}
+    networks = {"phash": [], "toy": ["toy"], "final": ["toy"]}
+    document["predictions"] = {name: {"networks": each} for name, each in networks.items()}
     yaml.dump(document, Path("params.yaml"))
     environment, attempts = isolated
     Path("seen").mkdir()

@@ -102,7 +102,13 @@ def test_init_that_does_not_exist(tmp_path: Path) -> None:
 
 def test_init_in_a_circle(tmp_path: Path) -> None:
     said = refusal(tmp_path, ("init: backbone", "init: threshold"))
-    assert "variants.toy.init: goes in a circle: toy → threshold → full → toy" in said
+    # once, though each of the three is in it and `margin` and `final` lead into it
+    assert " has wrong values (1):\n  variants.full.init: goes in a circle: full → toy → threshold → full\n" in said
+
+
+def test_init_that_is_the_variant_itself(tmp_path: Path) -> None:
+    said = refusal(tmp_path, ("init: backbone", "init: toy"))
+    assert " has wrong values (1):\n  variants.toy.init: goes in a circle: toy → toy\n" in said
 
 
 def test_an_init_that_has_learnt_validations_photos(tmp_path: Path) -> None:
@@ -141,6 +147,10 @@ def test_what_learns_all_may_start_from_what_does(project: Callable[..., config.
                 ": final learns validation's photos too (learn: all), so nothing is left to calibrate it on: name the "
                 "prediction whose calibration it takes in calibrated_by"
             ],
+        ),
+        (
+            {"networks": ["full"], "calibrated_by": "toy"},
+            [".calibrated_by: none of its networks learns all: leave this out, it is calibrated itself"],
         ),
         (
             {"networks": ["final"], "calibrated_by": "phash"},
@@ -210,11 +220,20 @@ def test_a_project_may_do_without_phash(tmp_path: Path) -> None:
     assert "phash" not in config.load(tmp_path / "params.yaml").predictions
 
 
-@pytest.mark.parametrize("name", ["a/b", "a b", "../up", "a.b", ""])
+@pytest.mark.parametrize("name", ["a/b", "a b", "../up", "a.b", "3d", ""])
 def test_names_that_no_prediction_can_have(project: Callable[..., config.Params], name: str) -> None:
     with pytest.raises(InputProblems) as caught:
         project(predictions={name: {"networks": ["toy"]}})
-    assert caught.value.where == [f"predictions.{name}: a name holds letters, digits, - and _ only"]
+    assert caught.value.where == [
+        f"predictions.{name}: a name begins with a letter or _ and holds letters, digits, - and _"
+    ]
+
+
+def test_the_prediction_that_is_bundled_is_there(tmp_path: Path) -> None:
+    said = refusal(
+        tmp_path, ("\n  final: {networks: [final], calibrated_by: margin}", "\n  last: {networks: [margin]}")
+    )
+    assert "\n  predictions.final: missing: the stage bundle makes models/final.bundle of it\n" in said
 
 
 def test_an_ensemble_may_have_three_members(project: Callable[..., config.Params]) -> None:
@@ -342,7 +361,7 @@ def test_a_loss_that_is_wrong_is_told_by_its_keys(tmp_path: Path, loss: str, sai
     lines = "\n".join(f"  variants.margin.train.loss.{line}" for line in said)
     assert refusal(tmp_path, (f"loss: {COSFACE}", f"loss: {loss}")).endswith(
         f"params.yaml has wrong values ({len(said)}):\n{lines}\n"
-        "Mend these keys; `whaleid explain KEY` says what each takes."
+        "Fix these keys; `whaleid explain KEY` says what each takes."
     )
 
 

@@ -266,33 +266,34 @@ def test_a_checkpoint_that_does_not_fit_the_photos(ran: Params) -> None:
 
 
 def known_answers(params: Params) -> float:
-    """Train `full` and return how many of its validation photos of known whales it names right, first."""
-    for variant in ("toy", "full"):
-        stage("train", params, variant, lambda epoch, figures: None)
-    for name in ("embed", "calibrate"):
-        stage(name, params, "full")
-    for name in ("rank", "predict"):
-        stage(name, params)
-    return figures("full")["top1"]
+    """Train `toy` and return the share of its validation photos of known whales whose class is nearest to them."""
+    stage("train", params, "toy", lambda epoch, figures: None)
+    stage("embed", params, "toy")
+    split = files.read_csv(paths.SPLIT)
+    known = split[split["role"] == "known"]
+    with np.load(paths.features("toy")) as found:
+        row = {image: number for number, image in enumerate(found["images"].tolist())}
+        cosines = found["embeddings"][0, [row[image] for image in known["Image"]]] @ found["centres"][0, :, 0].T
+        return float((found["classes"][cosines.argmax(axis=1)] == known["Id"].to_numpy()).mean())
 
 
 def test_shuffled_labels_fall_to_chance(project: Callable[..., Params]) -> None:
     """The network sees flukes, not file names or the order of rows: with labels dealt out anew it knows nothing."""
+    train = {"whales": "all", "photos": "all", "augment": True, "epochs": 16, "batch_size": 16, "lr": 0.002}
     params = project(
-        threshold=0.0,
         sample={"frequent": 12, "occasional": 1, "single": 1, "queries": 20},
-        pack={"width": 96, "height": 48},
-        split={"known": 1.0},
-        variants={"toy": {"train": {"whales": 12, "epochs": 8}}, "full": {"train": {"epochs": 8}}},
+        pack={"width": 64, "height": 32},
+        split={"known": 1.0, "further": 0.2},
+        variants={"toy": {"train": train}},
     )
-    params = params.model_copy(update={"predictions": {"full": params.predictions["full"]}})
     for name in ("sample", "catalog", "dedup", "split", "backbone", "boxes", "pack"):
         stage(name, params)
     learnt = known_answers(params)
     table = files.read_csv(paths.SPLIT)
-    train = table["part"] == "train"
-    table.loc[train, "Id"] = np.random.default_rng(0).permutation(table.loc[train, "Id"])
+    training = table["part"] == "train"
+    table.loc[training, "Id"] = np.random.default_rng(0).permutation(table.loc[training, "Id"])
     files.write_csv(table, paths.SPLIT)
     shuffled = known_answers(params)
-    assert learnt >= 0.5
-    assert shuffled <= 0.25
+    # 36 photos of 13 whales: one in 13 by guessing
+    assert learnt >= 0.25
+    assert shuffled <= 0.15

@@ -127,8 +127,8 @@ def test_a_network_and_duplicates(capsys):
     assert {key: found[key] for key in rest} == pytest.approx(rest, rel=1e-5)
     assert found["threshold_cost"] == pytest.approx(at_auto - map5, rel=1e-4)
     assert found.keys() - expected.keys() - rest.keys() == {"ece", "ece_uncalibrated", "ece_chance", "threshold_cost"}
-    assert record.params == {"variant": "threshold", "threshold": 0.22, "calibrated_by": "threshold"}
-    assert record.inputs == [Path("rankings/threshold/queries.csv")]
+    assert record.params == {"threshold": 0.22, "validated": "yes"}
+    assert record.inputs == [Path("calibrations/threshold/decision.json"), Path("features/threshold.npz")]
     assert record.outputs == [Path("submissions/threshold.csv")]
     assert record.artifacts == [
         *[
@@ -232,7 +232,8 @@ def test_what_has_learnt_validation_is_not_validated_and_says_so(capsys):
         },
         rel=1e-5,
     )
-    assert record.params == {"variant": "final", "threshold": "auto", "calibrated_by": "threshold"}
+    assert record.params == {"threshold": "auto", "validated": "no", "calibrated_by": "threshold"}
+    assert record.inputs == [Path("calibrations/threshold/decision.json"), Path("features/final.npz")]
     assert record.report == Report("final.html", Path("calibrations/threshold/decision.json"))
     assert Path("reports/curves/final.png").is_file()  # the curve of the prediction that lends it
     assert capsys.readouterr().out.splitlines()[1] == (
@@ -272,6 +273,9 @@ def test_the_page_of_an_ensemble_goes_to_the_run_that_calibrated_it():
         "pair": Path("rankings/pair/decision.json"),
         "final": Path("rankings/pair/decision.json"),
     }
+    assert records["final"].inputs == [
+        *[Path("rankings/pair/decision.json"), Path("features/final.npz"), Path("features/second.npz")]
+    ]
     assert left(records, "ensemble")[1]["map5"] > 0
     assert "map5" not in left(records, "final")[1]
 
@@ -312,6 +316,7 @@ def test_duplicates_alone(capsys):
     # no threshold, whichever is set: nor a curve
     assert record.artifacts == [Path("submissions/phash.csv"), Path("reports/figures/phash.json")]
     assert [*Path("reports/curves").iterdir()] == []
+    assert record.inputs == [paths.LEAKS]
     assert record.report == Report("phash.html", paths.LEAKS)
     assert "predict phash: 4 queries; MAP@5 " in capsys.readouterr().out
     assert run("phash", 1)[1:] == (written, submission)
@@ -382,7 +387,7 @@ def test_the_headline_is_a_line_a_prediction():
     predict.run(params)
     # phash: 1/4 * 1 + 3/4 * (0.7 * (1/2 + 1/3) / 2 + 0.3); threshold: 1/4 * 1 + 3/4 * (0.7 * 3/4 + 0.3 * 1/3)
     assert json.loads(Path("reports/metrics.json").read_text()) == {
-        "best": pytest.approx(0.71875, abs=1e-4),
+        "best_map5": pytest.approx(0.71875, abs=1e-4),
         "map5": "phash 0.694\nthreshold 0.719\nfinal unvalidated",
         "known": "phash 0.417\nthreshold 0.750",
         "at": "threshold 0.220\nfinal 0.220",

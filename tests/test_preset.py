@@ -167,11 +167,15 @@ def test_a_file_without_the_keys_of_the_preset(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == text
 
 
-def test_a_prediction_that_goes_missing_is_added(path: Path) -> None:
-    lines = [line for line in TEXT.splitlines(keepends=True) if not line.startswith("  final: {networks")]
-    path.write_text("".join(lines), encoding="utf-8")
-    assert preset.apply("sample", path, {}) == ["predictions.final: added"]
-    assert config.load(path) == config.load(ROOT / "params.yaml")
+def test_what_the_preset_has_whole_is_added_where_it_is_missing(path: Path) -> None:
+    Path("whales").mkdir()
+    preset.apply("real", path, {"data.root": "whales"})
+    real = config.load(path)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("  pairs: {networks")), encoding="utf-8")
+    assert "pairs" not in config.load(path).predictions
+    assert preset.apply("real", path, {"data.root": "whales"}) == ["predictions.pairs: added"]
+    assert config.load(path) == real
 
 
 def test_a_key_that_may_be_left_out_is_set_where_it_is_not_there(path: Path) -> None:

@@ -54,11 +54,12 @@ def named(prediction: str) -> list[str]:
     return sorted(path.name for path in (Path("rankings") / prediction).iterdir())
 
 
-def of_calibrations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let an ensemble find what lies in `calibrations` under its name, as if it had been calibrated so."""
+def calibrated_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the ensemble find what was written of it, as if it had been calibrated so."""
+    paths.calibration("ensemble").rename("ensemble")  # ranking removes what no variant left
 
     def write(params, name, members, folder, place):
-        shutil.copytree(paths.calibration(name), folder, dirs_exist_ok=True)
+        shutil.copytree(name, folder, dirs_exist_ok=True)
 
     monkeypatch.setattr(calibrate, "write", write)
 
@@ -237,13 +238,13 @@ def test_duplicates_that_name_no_whale_keep_their_place():
 
 
 def test_an_ensemble_weighs_the_scores_of_both_networks(monkeypatch):
-    of_calibrations(monkeypatch)
     flattened = {image: np.sqrt(likely) / np.sqrt(likely).sum() for image, likely in LIKELY.items()}
     put_features("toy", likely=flattened)
     put_features("threshold", [*CLASSES[::-1], "new_whale"], {i: [*p[::-1], 1.0] for i, p in flattened.items()})
     # the square roots of probabilities, multiplied, are the probabilities again
     put_calibration("ensemble", weights={"toy_class": 1.0, "duplicates": NINEFOLD, "threshold_class": 1.0})
     put_validation("ensemble", learnt=["new_whale_train"])
+    calibrated_as_written(monkeypatch)
     put_features("margin")
     put_calibration("margin", duplicates=NINEFOLD)
     put_validation("margin", learnt=["new_whale_train"])
@@ -256,13 +257,13 @@ def test_an_ensemble_weighs_the_scores_of_both_networks(monkeypatch):
 
 
 def test_an_ensemble_of_three_weighs_all_their_scores(monkeypatch):
-    of_calibrations(monkeypatch)
     rooted = {image: np.cbrt(likely) / np.cbrt(likely).sum() for image, likely in LIKELY.items()}
     for network in ("toy", "threshold", "margin"):
         put_features(network, likely=rooted)
     # the third roots of probabilities, multiplied, are the probabilities again
     put_calibration("ensemble", weights={"toy_class": 1.0, "threshold_class": 1.0, "margin_class": 1.0})
     put_validation("ensemble")
+    calibrated_as_written(monkeypatch)
     rank.run(settings({"ensemble": {"networks": ["toy", "threshold", "margin"]}}))
     ranked = queries("ensemble")
     assert ranked["t1.jpg"][0] == ("w_c", pytest.approx(0.6, rel=1e-4))
@@ -299,7 +300,6 @@ def test_an_ensemble_is_calibrated_here_and_compared_with_each_of_its_networks(m
 
 
 def test_a_prediction_that_is_calibrated_by_another_takes_its_weights_network_by_network(monkeypatch):
-    of_calibrations(monkeypatch)
     for network in ("toy", "threshold"):
         put_features(network, likely={})
     sure = {image: [0.01, 0.01, 0.96, 0.01, 0.01] for image in TEST}  # w_c
@@ -309,6 +309,7 @@ def test_a_prediction_that_is_calibrated_by_another_takes_its_weights_network_by
     # the first network's scores alone count
     put_calibration("ensemble", threshold_auto=0.22, weights={"toy_class": 1.0, "threshold_class": 0.0})
     put_validation("ensemble")
+    calibrated_as_written(monkeypatch)
     lender = {"ensemble": {"networks": ["toy", "threshold"]}}
     for networks_of, first in ((["final", "second"], ("w_c", 0.96)), (["second", "final"], ("w_d", 0.4))):
         borrower = {"final": {"networks": networks_of, "calibrated_by": "ensemble"}}
@@ -373,3 +374,18 @@ def test_a_prediction_that_is_no_longer_named_leaves_nothing():
     put_validation("toy")
     rank.run(settings(of("toy")))
     assert [path.name for path in Path("rankings").iterdir()] == ["toy"]
+
+
+def test_what_variants_that_are_no_longer_named_left_is_removed(folder):
+    put_features("toy")
+    put_calibration("toy")
+    put_validation("toy")
+    gone = ["features/old.npz", "calibrations/old/decision.json", "checkpoints/old.pt", "reports/histories/old.csv"]
+    kept = ["checkpoints/backbone.pt", "checkpoints/toy.pt", "features/final.npz", "reports/histories/margin.csv"]
+    for name in (*gone, *kept):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    rank.run(settings(of("toy")))
+    assert [name for name in (*gone, *kept) if (folder / name).exists()] == kept
+    assert not (folder / "calibrations/old").exists()
+    assert (folder / "features/toy.npz").exists()

@@ -352,7 +352,7 @@ class Params(Section):
                     f"{key}: {', '.join(learnt)} learns validation's photos too (learn: all), so nothing is left to "
                     "calibrate it on: name the prediction whose calibration it takes in calibrated_by"
                 )
-            if lender is not None and not learnt:
+            if lender is not None and not learnt and {*networks} <= self.variants.keys():
                 yield f"{key}.calibrated_by: none of its networks learns all: leave this out, it is calibrated itself"
             elif lender is not None:
                 yield from self._loan_problems(f"{key}.calibrated_by", name, lender)

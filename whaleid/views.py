@@ -33,7 +33,7 @@ TRAININGS = View(
     ("loss", "validation_accuracy", "seconds"),
 )
 VIEWS = (PREDICTIONS, TRAININGS)
-WIDTHS = 84, 7, 24, 24
+WIDTHS = 80, 9, 12, 24
 """Pixels: of the narrowest column, of a letter of its name, around the name, and of the arrow where it is sorted."""
 
 

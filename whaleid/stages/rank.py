@@ -101,7 +101,7 @@ def _remove_former(params: Params) -> None:
     They would be hashed with the folders that this and later stages depend on, so that no clone could match them.
     """
     for folder in (paths.FEATURES, paths.CALIBRATIONS, paths.CHECKPOINTS, paths.HISTORIES):
-        for path in folder.iterdir():
+        for path in folder.glob("*"):  # none where there is no such folder
             if path.stem in params.variants or path.stem == paths.BACKBONE:
                 continue
             if path.is_dir():
