@@ -96,7 +96,7 @@ def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(cap
     ]
 
 
-def test_what_learns_all_leaves_an_empty_folder_and_says_so(capsys):
+def test_what_learns_all_is_not_validated_and_says_so(capsys):
     assert calibrate.run(settings(), "final") == Record()  # no features: nothing is read
     assert [*Path("calibrations/final").iterdir()] == []
     assert capsys.readouterr().out == (

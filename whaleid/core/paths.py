@@ -114,7 +114,7 @@ def features(variant: str) -> Path:
 
 
 def calibration(variant: str) -> Path:
-    """Return the folder of what `calibrate` found for `variant` on validation; empty where it learnt validation."""
+    """Return the folder of what `calibrate` found for `variant` on validation."""
     return CALIBRATIONS / variant
 
 

@@ -25,6 +25,7 @@ def run(params: Params, variant: str) -> Record:
     """Write what is found on validation for `variant` alone to `paths.calibration`."""
     with files.replacing_folder(paths.calibration(variant)) as folder:
         if params.variants[variant].learn == "all":
+            files.write_json({"validated": False}, folder / paths.DECISION)
             print(f"calibrate {variant}: it learns validation's photos too, so there is nothing to calibrate it on")
             return Record()
         return write(params, variant, [variant], folder, paths.calibration(variant))
