@@ -98,7 +98,7 @@ def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(cap
 
 def test_what_learns_all_is_not_validated_and_says_so(capsys):
     assert calibrate.run(settings(), "final") == Record()  # no features: nothing is read
-    assert [*Path("calibrations/final").iterdir()] == []
+    assert json.loads(Path("calibrations/final/decision.json").read_text()) == {"validated": False}
     assert capsys.readouterr().out == (
         "calibrate final: it learns validation's photos too, so there is nothing to calibrate it on\n"
     )
