@@ -1,7 +1,7 @@
 # make repro: the whole pipeline · make test: the tests · make lint: ruff and mypy · make venv: only set up
 PYTHON ?= python3
 ON := . .venv/bin/activate &&
-PIP := python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := python -m pip install -qq --disable-pip-version-check -c constraints.txt
 VIEW := http://127.0.0.1:5000/\#/experiments/1/runs?viewStateShareKey=predictions&workflowType=machine_learning
 
 .PHONY: repro test venv lint repository

@@ -176,13 +176,13 @@ def test_epochs_are_steps_and_the_last_figures_stand_at_the_last(project: Path) 
     assert trained.inputs.dataset_inputs[0].tags[0].value == "training"
 
 
-def test_metrics_have_six_significant_digits(project: Path) -> None:
+def test_metrics_have_five_significant_digits(project: Path) -> None:
     values = {"map5": 0.123456789, "small": 0.00001234567, "photos": 123_456_789, "nothing": 0}
     track("predict", "toy", Record(metrics=values))
     assert runs()["predict toy"].data.metrics == {
-        "map5": 0.123457,
-        "small": 1.23457e-05,
-        "photos": 123457e3,
+        "map5": 0.12346,
+        "small": 1.2346e-05,
+        "photos": 12346e4,
         "nothing": 0,
     }
 

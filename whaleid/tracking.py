@@ -157,7 +157,7 @@ class MlflowRun(Run):
         with self._reached():
             for item, record in records.items():
                 assert record.report is not None
-                home = self._find_page(record.report)
+                home = self._find_writer(record.report.wrote) or self._find_page(record.report)
                 if home is None:
                     tags = {**self.tags, PARENT_RUN: self.parent, "whaleid.stage": self.stage, "whaleid.variant": item}
                     home = _create(self.client, self.experiment, f"{self.stage} {item}", tags)
@@ -223,7 +223,7 @@ class MlflowRun(Run):
         ordered += [key for key in metrics if key not in ordered]
         self.client.log_batch(
             run,
-            [Metric(key, float(f"{metrics[key]:.6g}"), now, self.epoch) for key in ordered],
+            [Metric(key, float(f"{metrics[key]:.5g}"), now, self.epoch) for key in ordered],
             [Param(key, str(value)) for key, value in params.items()],
             [RunTag(key, value) for key, value in tags.items()],
         )
@@ -236,7 +236,7 @@ class MlflowRun(Run):
         return self._find_tagged(f"output.{path.as_posix()}", _md5(path))
 
     def _find_page(self, report: Report) -> str | None:
-        """Return the run that has the page: the one that it was attached to, else the one where it will be."""
+        """Return the run that has the page, else the one that it will be attached to."""
         if not report.wrote.exists():
             return None
         return self._find_tagged(f"page.{report.name}", _md5(report.wrote)) or self._find_writer(report.wrote)

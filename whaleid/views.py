@@ -33,8 +33,10 @@ TRAININGS = View(
     ("loss", "validation_accuracy", "seconds"),
 )
 VIEWS = (PREDICTIONS, TRAININGS)
-WIDTHS = 80, 9, 12, 24
+WIDTHS = 76, 9, 12, 24
 """Pixels: of the narrowest column, of a letter of its name, around the name, and of the arrow where it is sorted."""
+VARIANT = 92
+"""Pixels of the column whose values are names."""
 
 
 def leading() -> list[str]:
@@ -73,7 +75,7 @@ def _envelope(view: View, created: int) -> str:
     columns = [f"params.`{name}`" for name in view.params] + [f"metrics.`{name}`" for name in view.metrics]
     least, letter, around, arrow = WIDTHS
     widths = [
-        max(least, letter * len(name) + around + (arrow if name == view.metric else 0))
+        VARIANT if name == "variant" else max(least, letter * len(name) + around + arrow * (name == view.metric))
         for name in (*view.params, *view.metrics)
     ]
     state = {

@@ -34,6 +34,7 @@ NAMES = {
     "Threshold": {
         "threshold_auto": ("auto", "the threshold fitted on validation; least and greatest over its folds"),
         "map5_auto": ("MAP@5 at auto", "without duplicates; each fold at the threshold fitted on the other folds"),
+        "oracle_gain": ("oracle", "MAP@5 that the best threshold in hindsight would gain over that"),
         "threshold_cost": (
             "cost",
             "MAP@5 that the threshold loses against auto; below 0 if it was picked by looking at these queries",

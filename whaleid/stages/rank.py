@@ -130,6 +130,9 @@ def _rank(params: Params, name: str, tables: Tables, folder: Path) -> None:
         figures |= measuring.threshold_free(
             answers, cluster, tables.answers_by_duplicates, figures.get("threshold_auto"), tables.shares
         )
+        if "map5_auto" in figures:
+            curve = files.read_csv(folder / name / paths.CURVE)
+            figures["oracle_gain"] = float(curve["map5"].max()) - figures["map5_auto"]
         files.write_csv(answers.assign(cluster=cluster), folder / name / paths.VALIDATION)
     rankings.insert(0, "Image", tables.queries)
     rankings.insert(1, "leaked", [int(bool(labels)) for labels in tables.evidence])
