@@ -124,7 +124,7 @@ def test_what_a_kill_left_is_completed(
             lambda fresh: [("nowhere.jpg", "new")],
             r"Photos that cannot be used \(1\):\n.*'nowhere.jpg': .*cannot be read",
         ),
-        (lambda fresh: [(fresh[3], "new_whale")], r"The same picture under several labels \(1\):\n.*line 2:"),
+        (lambda fresh: [(fresh[3], "new_whale")], r"The same picture under several labels \(\d\):\n.*line 2:"),
         (lambda fresh: [(fresh[0], "new:A"), (fresh[0], "new:B")], "The same picture under several labels"),
         (lambda fresh: [(fresh[0], " ")], "no row has a whale: write a label, new_whale, or new"),
     ],

@@ -107,10 +107,10 @@ def test_compare(project: Callable[..., Params]) -> None:
     for name, map5 in (("full", 0.7), ("phash", 0.4)):
         Path("reports/figures", f"{name}.json").write_text(f'{{"map5": {map5}}}', encoding="utf-8")
     assert whaleid("compare").stdout == (
-        "On validation, each variant at its threshold\n"
-        "  variant  MAP@5 (95 % interval)  threshold\n"
-        "  phash                    0.400          -\n"
-        "  full                     0.700*         -\n\n"
+        "On validation, each prediction at its threshold\n"
+        "  prediction  MAP@5 (95 % interval)  threshold\n"
+        "  phash                       0.400          -\n"
+        "  full                        0.700*         -\n\n"
         "* the best of its column\n"
         "Without figures so far: toy, threshold, margin, final.\n"
     )

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from whaleid.identification import decision, similarity
-from whaleid.identification.answers import decided, wide
+from whaleid.identification.answers import LABELS as COLUMNS
+from whaleid.identification.answers import PROBABILITIES, decided, filled, wide
 from whaleid.identification.decision import best
 from whaleid.identification.fusion import Fusion
 from whaleid.identification.metrics import mean_average_precision, reciprocal_ranks
-from whaleid.identification.ranking import filled, leading, rank
+from whaleid.identification.ranking import leading, rank
 from whaleid.identification.similarity import (
     centroid_scores,
     class_scores,
@@ -202,15 +203,15 @@ def test_answers_are_laid_out_and_decided():
 
 
 def test_short_rankings_are_filled_and_labels_stay_distinct():
-    answers = filled(
-        ranked=[["w_9", "w_2", "w_9", "w_1", "w_2", "new_whale", "w_3"], ["w_1", "new_whale"], []],
-        fill=["w_1", "w_7", "w_8", "w_5", "w_6"],
-    )
-    assert answers == [
-        ["w_9", "w_2", "w_1", "new_whale", "w_3"],
-        ["w_1", "new_whale", "w_7", "w_8", "w_5"],
+    short = wide(np.array([["w_9", "w_2"], ["w_1", "w_7"], ["", ""]]), np.array([[0.6, 0.2], [0.3, 0.1], [0, 0]]))
+    full = filled(short, ["w_1", "w_7", "w_8", "w_5", "w_6"])
+    assert full[COLUMNS].to_numpy().tolist() == [
+        ["w_9", "w_2", "w_1", "w_7", "w_8"],
+        ["w_1", "w_7", "w_8", "w_5", "w_6"],
         ["w_1", "w_7", "w_8", "w_5", "w_6"],
     ]
+    assert full[PROBABILITIES].to_numpy().tolist() == [[0.6, 0.2, 0, 0, 0], [0.3, 0.1, 0, 0, 0], [0] * 5]
+    assert filled(short, ["w_2"])[COLUMNS].to_numpy().tolist()[2] == ["w_2", "", "", "", ""]
 
 
 def test_average_precision_by_hand():

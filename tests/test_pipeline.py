@@ -160,7 +160,7 @@ def test_what_learns_all_is_not_validated_and_says_so(done: Params) -> None:
     headline = json.loads(Path("reports/metrics.json").read_text())
     assert headline["map5"].splitlines()[-1] == "final unvalidated"
     assert [line.split()[0] for line in headline["map5"].splitlines()] == [*PREDICTIONS[:5], "ensemble", "final"]
-    assert [*Path("calibrations/final").iterdir()] == []
+    assert json.loads(Path("calibrations/final/decision.json").read_text()) == {"validated": False}
 
 
 def test_what_is_written_is_what_dvc_keeps(everything: Done) -> None:

@@ -20,9 +20,9 @@ def test_the_preset_real_runs_to_the_end(real_data: Path, tmp_path: Path) -> Non
     yaml = YAML()
     document = yaml.load(tmp_path / "params.yaml")
     document["boxes"] |= {"size": 32, "steps": 20}
-    document["pack"] |= {"width": 48, "height": 36}
+    document["pack"] |= {"width": 32, "height": 24}
     for variant in document["variants"].values():
-        variant["train"] |= {"epochs": 2, "whales": 150}
+        variant["train"] |= {"epochs": 2, "whales": 80}
     yaml.dump(document, tmp_path / "params.yaml")
     run(tmp_path, "dvc", "repro")
     queries = len(list((real_data / "test").iterdir()))

@@ -72,7 +72,7 @@ def test_photos_decode_and_boxes_lie_inside_them(catalogue: Path) -> None:
     for content in [*photo_bytes(catalogue, "train").values(), *photo_bytes(catalogue, "test").values()]:
         with Image.open(io.BytesIO(content)) as image:
             image.load()
-        assert 150 <= image.width <= 320
+        assert 128 * 0.4 - 1 <= image.width <= 224  # copies may be smaller
         assert 0.3 < image.height / image.width < 0.9
         modes[image.mode] += 1
     assert set(modes) == {"RGB", "L"}
@@ -103,9 +103,9 @@ def test_copies_carry_the_label_of_their_original_but_for_the_conflicts() -> Non
         if entry.copy:
             same = entry.label == originals[entry.whale, entry.number].label
             kinds[entry.part, entry.copy, "same label" if same else "conflict"] += 1
-    first = ("exact", "recompressed", "resized", "cropped")
+    first = {"train": ("exact", "recompressed", "resized", "cropped"), "test": ("exact", "recompressed")}
     assert kinds == {
-        **{(part, kind, "same label"): 1 for part in ("train", "test") for kind in first},
+        **{(part, kind, "same label"): 1 for part, copied in first.items() for kind in copied},
         ("train", "exact", "conflict"): 1,
     }
 
@@ -146,7 +146,7 @@ def test_truth_of_a_query_is_a_label_of_the_catalogue_or_new_whale(catalogue: Pa
     assert set(solution["Id"]) <= set(train["Id"])
     entries = compose(SLIVER, seed=0)
     strangers = {e.whale for e in entries} - {e.whale for e in entries if e.part == "train"}
-    assert len(strangers) == 9
+    assert len(strangers) == 6
     assert {e.label for e in entries if e.whale in strangers} == {"new_whale"}
     truth = dict(zip(solution["Image"], solution["Id"], strict=True))
     files = photo_bytes(catalogue, "train")
