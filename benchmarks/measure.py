@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 0.2
+SECONDS = 1.0
 """Between two looks at memory."""
 GIB = 2**30
 

@@ -86,7 +86,9 @@ def main() -> None:
             clone(project)
             repros.append(run(project, "dvc", "repro"))
             references.append(reference_seconds())
-            boxes.append(run(project, "dvc", "repro", "--single-item", "--force", "boxes").seconds / repros[-1].seconds)
+            # from the end of the stage before, backbone
+            begun, ended = (project / path for path in ("checkpoints/backbone.pt", "reports/boxes/sheet.png"))
+            boxes.append((ended.stat().st_mtime - begun.stat().st_mtime) / repros[-1].seconds)
         subprocess.run(
             ["git", "commit", "--quiet", "--all", "--allow-empty", "-m", "reproduced"], cwd=project, check=True
         )
