@@ -111,6 +111,7 @@ def test_figures_that_no_threshold_changes():
         "threshold_auto_high": 0.7,
         # nobody is above the threshold of its part
         "map5_auto": 0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1,
+        "oracle_gain": 0.6 - (0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1),  # the curve's highest point
         "auroc": 1 / 2,  # 0.55 is below a3's and above b2's
         "tpr_at_fpr01": 1 / 2,
         "tpr_at_fpr05": 1 / 2,
