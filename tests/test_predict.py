@@ -126,7 +126,8 @@ def test_a_network_and_duplicates(capsys):
     }
     assert {key: found[key] for key in rest} == pytest.approx(rest, rel=1e-5)
     assert found["threshold_cost"] == pytest.approx(at_auto - map5, rel=1e-4)
-    assert found.keys() - expected.keys() - rest.keys() == {"ece", "ece_uncalibrated", "ece_chance", "threshold_cost"}
+    others = {"ece", "ece_uncalibrated", "ece_chance", "oracle_gain", "threshold_cost"}
+    assert found.keys() - expected.keys() - rest.keys() == others
     assert record.params == {"threshold": 0.22, "validated": "yes"}
     assert record.inputs == [Path("calibrations/threshold/decision.json"), Path("features/threshold.npz")]
     assert record.outputs == [Path("submissions/threshold.csv")]
