@@ -11,10 +11,11 @@ import pytest
 from whaleid.catalog import layout
 from whaleid.core import paths
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.importing.listing import Columns
-from whaleid.serving import contents
+from whaleid.importing import add, importer
+from whaleid.importing.csv import Columns
+from whaleid.serving import additions
+from whaleid.serving import bundle as contents
 from whaleid.serving.recogniser import Photo, Recogniser
-from whaleid.stages import adding, additions, importing
 
 pytestmark = pytest.mark.slow
 MODEL = Path("models/final.bundle")
@@ -24,7 +25,7 @@ MODEL = Path("models/final.bundle")
 def whales(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a catalogue folder of one's own, with the photos that the model knows."""
     monkeypatch.chdir(trained)
-    importing.run("data/sample", tmp_path / "whales", Columns(), None, link=False)
+    importer.run("data/sample", tmp_path / "whales", Columns(), None, link=False)
     return tmp_path / "whales"
 
 
@@ -55,7 +56,7 @@ def test_what_is_reviewed_is_in_the_catalogue_and_known_at_once(
     before = labels(whales)
     some = next(label for label in before.values() if label != "new_whale")
     table = review(tmp_path / "r.csv", (fresh[0], some), (fresh[1], "new"), (fresh[2], "new:Snowy"), ("never/seen", ""))
-    adding.run(table, Path(), "A. Reviewer", whales, MODEL)
+    add.run(table, Path(), "A. Reviewer", whales, MODEL)
     after = labels(whales)
     assert {name: after[name] for name in before} == before
     added = {name: label for name, label in after.items() if name not in before}
@@ -90,9 +91,9 @@ def test_what_is_reviewed_is_in_the_catalogue_and_known_at_once(
 
 def test_a_second_time_nothing_is_added(whales: Path, fresh: list[str], tmp_path: Path) -> None:
     table = review(tmp_path / "r.csv", (fresh[0], "new"), (fresh[1], "new:Snowy"))
-    adding.run(table, Path(), "one", whales, MODEL)
+    add.run(table, Path(), "one", whales, MODEL)
     first = {path.name: path.read_bytes() for path in whales.iterdir() if path.is_file()}
-    adding.run(table, Path(), "another", whales, MODEL)
+    add.run(table, Path(), "another", whales, MODEL)
     assert {path.name: path.read_bytes() for path in whales.iterdir() if path.is_file()} == first
 
 
@@ -105,11 +106,11 @@ def test_what_a_kill_left_is_completed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(adding, "_record", killed)
+        patch.setattr(add, "_record", killed)
         with pytest.raises(KeyboardInterrupt):
-            adding.run(table, Path(), "one", whales, MODEL)
+            add.run(table, Path(), "one", whales, MODEL)
     assert not (whales / "additions.csv").exists()
-    adding.run(table, Path(), "one", whales, MODEL)
+    add.run(table, Path(), "one", whales, MODEL)
     assert len(pd.read_csv(whales / "additions.csv")) == 1
 
 
@@ -140,7 +141,7 @@ def test_what_cannot_be_taken_is_named_and_nothing_is_written(
     named = [(photo, whale.replace("KNOWN", known)) for photo, whale in rows(fresh)]
     before = {path: path.stat().st_mtime_ns for path in whales.rglob("*")}
     with pytest.raises(WhaleidError, match=said):
-        adding.run(review(tmp_path / "r.csv", *named), Path(), "one", whales, MODEL)
+        add.run(review(tmp_path / "r.csv", *named), Path(), "one", whales, MODEL)
     assert {path: path.stat().st_mtime_ns for path in whales.rglob("*")}.keys() == before.keys()
     assert (whales / "train.csv").stat().st_mtime_ns == before[whales / "train.csv"]
 
@@ -148,7 +149,7 @@ def test_what_cannot_be_taken_is_named_and_nothing_is_written(
 def test_of_two_who_contradict_each_other_at_once_one_is_told(whales: Path, fresh: list[str], tmp_path: Path) -> None:
     tables = [review(tmp_path / f"{name}.csv", (fresh[0], f"new:{name}")) for name in ("A", "B")]
     with ThreadPoolExecutor() as both:
-        asked = [both.submit(adding.run, table, Path(), table.stem, whales, MODEL) for table in tables]
+        asked = [both.submit(add.run, table, Path(), table.stem, whales, MODEL) for table in tables]
         failed = [each.exception() for each in asked]
     [error] = [each for each in failed if each]
     assert "The same picture under several labels (1):" in str(error)
@@ -157,17 +158,17 @@ def test_of_two_who_contradict_each_other_at_once_one_is_told(whales: Path, fres
 
 def test_the_drawn_catalogue_is_none_of_ones_own(whales: Path, fresh: list[str], tmp_path: Path) -> None:
     with pytest.raises(WhaleidError, match="whaleid import data/sample --to data/whales"):
-        adding.run(review(tmp_path / "r.csv", (fresh[0], "new")), Path(), "one", paths.SAMPLE, MODEL)
+        add.run(review(tmp_path / "r.csv", (fresh[0], "new")), Path(), "one", paths.SAMPLE, MODEL)
 
 
 def test_nobody_is_nobody(whales: Path, fresh: list[str], tmp_path: Path) -> None:
     with pytest.raises(WhaleidError, match="--by is empty"):
-        adding.run(review(tmp_path / "r.csv", (fresh[0], "new")), Path(), " ", whales, MODEL)
+        add.run(review(tmp_path / "r.csv", (fresh[0], "new")), Path(), " ", whales, MODEL)
 
 
 def test_paths_start_where_they_are_said_to(whales: Path, fresh: list[str], tmp_path: Path) -> None:
     shutil.copy(fresh[0], tmp_path / "mine.jpg")
-    adding.run(review(tmp_path / "r.csv", ("mine.jpg", "new")), tmp_path, "one", whales, MODEL)
+    add.run(review(tmp_path / "r.csv", ("mine.jpg", "new")), tmp_path, "one", whales, MODEL)
     assert "mine.jpg" in labels(whales)
     with pytest.raises(InputProblems, match="--photos names their folder"):
-        adding.run(review(tmp_path / "r.csv", ("mine.jpg", "new")), Path(), "one", whales, MODEL)
+        add.run(review(tmp_path / "r.csv", ("mine.jpg", "new")), Path(), "one", whales, MODEL)

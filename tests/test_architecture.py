@@ -9,8 +9,9 @@ from ruamel.yaml import YAML
 
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 IGNORED = set((ROOT / ".dvcignore").read_text(encoding="utf-8").splitlines())
-ROOMS = ["core", "sample", "catalog", "importing", "duplicates", "images", "model", "training", "detection"]
-ROOMS += ["identification", "report", "serving", "stages"]
+ROOMS = ["core", "sample", "catalog", "duplicates", "images", "model", "training", "detection"]
+# importing: `add` records what a model answers
+ROOMS += ["identification", "report", "serving", "importing", "stages"]
 
 
 def room(module: str) -> str:

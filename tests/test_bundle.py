@@ -17,9 +17,10 @@ from whaleid.core import files, paths
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.identification import similarity
 from whaleid.identification.answers import LABELS, PROBABILITIES
-from whaleid.serving import contents, recogniser
+from whaleid.serving import additions, identify, recogniser
+from whaleid.serving import bundle as contents
 from whaleid.serving.recogniser import Photo, Recogniser
-from whaleid.stages import additions, bundle, identifying
+from whaleid.stages import bundle
 
 pytestmark = pytest.mark.slow
 PLACE = Path("models/final.bundle")
@@ -281,11 +282,11 @@ def test_a_reviewed_table_is_not_written_over(here: Path, tmp_path: Path) -> Non
     photo = sorted(Path("data/sample/test").iterdir())[0]
     table = tmp_path / "reviewed.csv"
     table.write_text("photo,whale\na.jpg,\n")
-    identifying.run([photo], PLACE, None, None, table, None, None)
+    identify.run([photo], PLACE, None, None, table, None, None)
     text = table.read_text().replace(",,", ",new,", 1)
     table.write_text(text)
     with pytest.raises(WhaleidError, match=r"reviewed\.csv has 1 reviewed photos: `whaleid add"):
-        identifying.run([photo], PLACE, None, None, table, None, None)
+        identify.run([photo], PLACE, None, None, table, None, None)
     assert table.read_text() == text
 
 
@@ -312,7 +313,7 @@ def test_the_command_writes_what_it_prints(here: Path, tmp_path: Path, capsys: p
     shutil.copy(sorted(Path("data/sample/train").iterdir())[0], folder / "copy.jpg")
     (folder / "broken.jpg").write_bytes(b"none")
     table, text, page = (tmp_path / name for name in ("a.csv", "a.json", "a.html"))
-    assert identifying.run([folder, folder / "copy.jpg"], PLACE, None, None, table, text, page) == 1
+    assert identify.run([folder, folder / "copy.jpg"], PLACE, None, None, table, text, page) == 1
     said = capsys.readouterr().out.splitlines()
     assert len([line for line in said if line.startswith(str(folder))]) == 5  # each photo once
     assert any("not read: " in line and "no image in a format that is known" in line for line in said)
@@ -333,7 +334,7 @@ def test_the_command_writes_what_it_prints(here: Path, tmp_path: Path, capsys: p
 
 def test_places_that_are_not_there_are_named(here: Path) -> None:
     with pytest.raises(InputProblems, match=r"There are no such photos or folders \(2\):\n  a\n  b"):
-        identifying.run([Path("a"), Path("b")], PLACE, None, None, None, None, None)
+        identify.run([Path("a"), Path("b")], PLACE, None, None, None, None, None)
 
 
 def test_a_photo_upside_down_is_turned_where_the_bundle_says_so(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

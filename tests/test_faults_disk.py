@@ -13,8 +13,9 @@ from pictures import picture
 from whaleid import cli
 from whaleid.core import files
 from whaleid.images import cache, scanning
-from whaleid.importing.listing import Columns
-from whaleid.stages import additions, importing
+from whaleid.importing import importer
+from whaleid.importing.csv import Columns
+from whaleid.serving import additions
 
 sys.path.append(str(Path(__file__).parent / "faults"))
 
@@ -29,7 +30,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path = Path(folder, f"{number}.png")
         path.parent.mkdir(parents=True, exist_ok=True)
         picture(number).save(path)
-    importing.run("old", Path("whales"), Columns(), None, link=False)
+    importer.run("old", Path("whales"), Columns(), None, link=False)
     return tmp_path
 
 
@@ -123,7 +124,7 @@ def test_an_import_that_fails_is_undone(photos: Path, monkeypatch: pytest.Monkey
             assert said.startswith("error: No space left on device: ")
             assert Path(failing).stem in said
     assert contents(photos) == before
-    importing.run("new.csv", Path("whales"), Columns(), None, link=False)
+    importer.run("new.csv", Path("whales"), Columns(), None, link=False)
     assert len(pd.read_csv("whales/train.csv")) == 4
 
 

@@ -15,7 +15,7 @@ from servers import mlflow_server
 from whaleid import registry, tracking
 from whaleid.core.errors import WhaleidError
 from whaleid.core.record import Record
-from whaleid.serving import contents
+from whaleid.serving import bundle as contents
 
 sys.path.append(str(Path(__file__).parent / "faults"))
 

@@ -34,14 +34,15 @@ from whaleid.detection import network as box_network
 from whaleid.identification.answers import LABELS, PROBABILITIES
 from whaleid.images.decode import decode
 from whaleid.images.fingerprint import of_content
-from whaleid.importing import coco, listing
-from whaleid.importing.unpacking import unpack
+from whaleid.images.listing import written
+from whaleid.importing import add, coco, csv, importer
+from whaleid.importing.archive import unpack
 from whaleid.model import checkpoint
 from whaleid.report import album, answers, page
-from whaleid.serving import contents, model
+from whaleid.serving import additions, identify, model
+from whaleid.serving import bundle as contents
 from whaleid.serving.recogniser import Answer, Name, Photo, Same
-from whaleid.stages import adding, additions, duplicates, identifying, importing
-from whaleid.stages.images import written
+from whaleid.stages import duplicates
 
 FORMULAS = ["=cmd|'/C_calc'!A0", "+1", "-2", "@SUM(A1)", "\uff1d1"]
 MARKUP = '<script>alert(1)</script>"onmouseover="alert(1)\'<img/src=x/onerror=alert(1)>'
@@ -370,7 +371,7 @@ def test_a_path_in_coco_json_leads_nowhere(whales: Path, tmp_path: Path, name: s
     document = {"images": [{"id": 1, "file_name": name}], "annotations": [{"image_id": 1, "identity": "ann"}]}
     (source / "a.json").write_text(json.dumps(document))
     with pytest.raises(WhaleidError, match=r"lie outside of|are not there|cannot have"):
-        importing.run(str(source / "a.json"), tmp_path / "to", listing.Columns(), None, False)
+        importer.run(str(source / "a.json"), tmp_path / "to", csv.Columns(), None, False)
     assert not (tmp_path / "to").exists()
 
 
@@ -388,7 +389,7 @@ def test_ids_that_are_no_keys_are_refused(tmp_path: Path, change: dict[str, obje
 def test_boxes_that_are_no_numbers_are_refused(tmp_path: Path, box: str) -> None:
     (tmp_path / "a.csv").write_text(f'photo,whale,bbox\na.jpg,ann,"{box}"\n')
     with pytest.raises(WhaleidError, match="boxes that cannot be read"):
-        listing.rows(tmp_path / "a.csv", listing.Columns())
+        csv.rows(tmp_path / "a.csv", csv.Columns())
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -413,7 +414,7 @@ def test_links_that_lead_out_are_not_imported(whales: Path, tmp_path: Path) -> N
     source.mkdir(parents=True)
     (source / "a.jpg").symlink_to(tmp_path / "secret.jpg")
     with pytest.raises(WhaleidError, match="Photos that lie outside of"):
-        importing.run(str(tmp_path / "source"), tmp_path / "to", listing.Columns(), None, False)
+        importer.run(str(tmp_path / "source"), tmp_path / "to", csv.Columns(), None, False)
 
 
 @pytest.mark.parametrize("cell", ["file://[::1/a.jpg", "http://[a/b", "file:///%00", "file:///loop/a.jpg", "file:"])
@@ -434,7 +435,7 @@ def test_a_photo_that_is_a_zip_file_as_well_is_only_a_photo(tmp_path: Path) -> N
     source = tmp_path / "source/ann"
     source.mkdir(parents=True)
     (source / "a.jpg").write_bytes(jpeg() + inner.getvalue())
-    importing.run(str(tmp_path / "source"), tmp_path / "to", listing.Columns(), None, False)
+    importer.run(str(tmp_path / "source"), tmp_path / "to", csv.Columns(), None, False)
     assert sorted(path.name for path in (tmp_path / "to").rglob("*") if path.is_file()) == ["a.jpg", "train.csv"]
     (tmp_path / "a.zip").write_bytes(jpeg() + inner.getvalue())
     with pytest.raises(WhaleidError, match="names that lead out of the zip file"):
@@ -448,7 +449,7 @@ def test_a_picture_that_is_a_script_as_well_does_not_reach_a_page(tmp_path: Path
     source.mkdir(parents=True)
     (source / "a.jpg").write_bytes(file.getvalue())
     with pytest.raises(WhaleidError, match=r"a\.jpg: a GIF image; photos of a catalogue are JPEG or PNG"):
-        importing.run(str(tmp_path / "source"), tmp_path / "to", listing.Columns(), None, False)
+        importer.run(str(tmp_path / "source"), tmp_path / "to", csv.Columns(), None, False)
     picture(1).save(source / "b.png")
     duplicates.run(
         tmp_path / "source",
@@ -475,7 +476,7 @@ def test_labels_and_names_that_a_spreadsheet_would_run_are_refused(whales: Path,
     source.mkdir(parents=True)
     picture(4).save(source / "@b.jpg")
     with pytest.raises(WhaleidError) as error:
-        importing.run(str(tmp_path / "source"), tmp_path / "to", listing.Columns(), None, False)
+        importer.run(str(tmp_path / "source"), tmp_path / "to", csv.Columns(), None, False)
     assert "Names of whales that a spreadsheet would run as a formula (1)" in str(error.value)
     assert "Photos with names that a catalogue cannot have (1)" in str(error.value)
 
@@ -505,9 +506,9 @@ class Fake:
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(identifying, "Recogniser", Fake)
-    monkeypatch.setattr(identifying.contents, "read", lambda folder: None)
-    monkeypatch.setattr(identifying.contents, "pictures", lambda folder: {"a.jpg": jpeg()})
+    monkeypatch.setattr(identify, "Recogniser", Fake)
+    monkeypatch.setattr(contents, "read", lambda folder: None)
+    monkeypatch.setattr(contents, "pictures", lambda folder: {"a.jpg": jpeg()})
     return tmp_path
 
 
@@ -516,13 +517,13 @@ def test_tables_of_photos_anywhere_run_nothing_and_are_read_again(fake: Path) ->
     for name in names:
         Path(name).write_bytes(jpeg())
     Path("=bad.jpg").write_bytes(b"none")
-    identifying.run([Path()], Path("model"), None, None, Path("a.csv"), Path("a.json"), Path("a.html"))
+    identify.run([Path()], Path("model"), None, None, Path("a.csv"), Path("a.json"), Path("a.html"))
     table = read_table(Path("a.csv"), ["photo", "whale", "label1", "same_as", "problem"])
     assert {*table["photo"]} == {f"./{name}" for name in [*names, "=bad.jpg"]}
     assert not [cell for row in table.itertuples(index=False) for cell in row if cell.startswith(checks.FORMULA)]
     table["whale"] = "w_1"
     table.to_csv("reviewed.csv", index=False)
-    again = adding.read_reviewed(Path("reviewed.csv"))["photo"]
+    again = add.read_reviewed(Path("reviewed.csv"))["photo"]
     assert {Path(photo).name for photo in again} == {*names, "=bad.jpg"}
     assert all(Path(photo).is_file() for photo in again)
     assert {written(Path(photo)) for photo in again} == {*again}
@@ -532,7 +533,7 @@ def test_tables_of_photos_anywhere_run_nothing_and_are_read_again(fake: Path) ->
         assert not [cell for cell in cells if cell.startswith(("=", "+", "@", "\uff1d", "-2"))]
     (Path("reviewed.csv")).write_text("photo,whale\n=1.jpg,w_1\n")
     with pytest.raises(WhaleidError, match=r"Paths that a spreadsheet would run"):
-        adding.read_reviewed(Path("reviewed.csv"))
+        add.read_reviewed(Path("reviewed.csv"))
 
 
 # terminals
@@ -545,7 +546,7 @@ def test_names_that_would_steer_a_terminal_are_never_printed(
     Path("photos").mkdir()
     Path("photos", name).write_bytes(jpeg())
     Path("photos", "good.jpg").write_bytes(jpeg())
-    assert identifying.run([Path("photos")], Path("model"), None, None, Path("a.csv"), Path("a.json"), None) == 1
+    assert identify.run([Path("photos")], Path("model"), None, None, Path("a.csv"), Path("a.json"), None) == 1
     said = capsys.readouterr().out
     assert said.replace("\n", "").isprintable()
     assert f"{f'photos/{name}'!a}  not read: its name cannot be written to a csv file: rename it" in said
@@ -556,7 +557,7 @@ def test_names_that_would_steer_a_terminal_are_never_printed(
 def test_a_name_that_is_no_text_is_told_of(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("photos").mkdir()
     Path(os.fsdecode(b"photos/\xff.jpg")).write_bytes(jpeg())
-    assert identifying.run([Path("photos")], Path("model"), None, None, Path("a.csv"), None, Path("a.html")) == 1
+    assert identify.run([Path("photos")], Path("model"), None, None, Path("a.csv"), None, Path("a.html")) == 1
     assert "'photos/\\udcff.jpg'  not read: " in capsys.readouterr().out
 
 

@@ -19,9 +19,10 @@ from whaleid.cli import app
 from whaleid.config import Data, Params, load
 from whaleid.core import files, paths
 from whaleid.core.errors import WhaleidError
-from whaleid.importing import unpacking
-from whaleid.importing.entries import Entry, Source
-from whaleid.stages import catalog, importing
+from whaleid.importing import archive, importer
+from whaleid.importing.csv import Columns
+from whaleid.importing.source import Entry, Source
+from whaleid.stages import catalog
 
 ROOT = Path(__file__).parents[1]
 
@@ -276,7 +277,7 @@ def test_a_folder_of_something_else_is_no_catalogue(by_whale: str) -> None:
 
 def test_an_import_that_was_killed_is_run_again(by_whale: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shot("coming/q.png", 6)
-    written = importing._write
+    written = importer._write
 
     def killed(file: Path, *rest: object) -> str:
         if file.name == "2.jpg":
@@ -284,11 +285,11 @@ def test_an_import_that_was_killed_is_run_again(by_whale: str, monkeypatch: pyte
             raise KeyboardInterrupt
         return written(file, *rest)
 
-    monkeypatch.setattr(importing, "_write", killed)
+    monkeypatch.setattr(importer, "_write", killed)
     with pytest.raises(KeyboardInterrupt):
-        importing.run("photos", Path("whales"), importing.listing.Columns(), Path("coming"), False)
+        importer.run("photos", Path("whales"), Columns(), Path("coming"), False)
     assert names("whales") == ["train"]
-    monkeypatch.setattr(importing, "_write", written)
+    monkeypatch.setattr(importer, "_write", written)
     call("photos", "--to", "whales", "--queries", "coming")
     assert [label for _, label in rows("whales/train.csv")[1:]] == ["bob", "ann", "ann", "new_whale"]
     assert names("whales/train") == sorted(image for image, _ in rows("whales/train.csv")[1:])
@@ -318,7 +319,7 @@ def test_killed_between_csv_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Path, "replace", killed)
-        importing.run("cat", Path("whales"), importing.listing.Columns(), None, False)
+        importer.run("cat", Path("whales"), Columns(), None, False)
     assert names("whales") == ["boxes.csv", "solution.csv", "test", "train"]
     call("cat", "--to", "whales")
     assert rows("whales/train.csv") == [["Image", "Id"], ["a.png", "ann"]]
@@ -334,7 +335,7 @@ def test_photos_that_no_row_names_are_told_before_anything_is_written(by_whale: 
 
 
 def test_two_imports_at_once(by_whale: str) -> None:
-    with importing.alone(Path("whales")):
+    with importer.alone(Path("whales")):
         assert "Another command is writing to whales" in refusal("photos", "--to", "whales")
 
 
@@ -737,7 +738,7 @@ def test_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
         file.writestr("a.png", bytes(70 * 2**20))
     packed("bad.zip", ("inner.zip", "train.zip"))
     assert "would unpack to more than 20 times its size" in refusal("bad.zip", "--to", "whales")
-    monkeypatch.setattr(unpacking, "FILES", 2)
+    monkeypatch.setattr(archive, "FILES", 2)
     hostile("ann/a.png", "ann/b.png", "ann/c.png")
     assert "or to more than 2 files" in refusal("bad.zip", "--to", "whales")
     assert not Path("whales").exists()
@@ -840,7 +841,7 @@ def test_put_says_what_each_photo_is_called(by_whale: str) -> None:
         Entry(shot("new/1.png", 40), "eve", "reviewed.csv, line 3"),
         Entry(shot("new/2.png", 41), "", "asked"),
     ]
-    done = importing.put(Path("whales"), [Source("reviewed", Path(), entries)])
+    done = importer.put(Path("whales"), [Source("reviewed", Path(), entries)])
     assert done.names[0] == "1.png"
     assert done.names[1].startswith("1-")
     assert done.names[2] == "2.png"

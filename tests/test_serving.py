@@ -20,7 +20,8 @@ from whaleid import config, registry, tracking
 from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
 from whaleid.registry import Version
-from whaleid.serving import contents, model
+from whaleid.serving import bundle as contents
+from whaleid.serving import model
 from whaleid.serving.model import Served
 from whaleid.serving.recogniser import Photo, Recogniser
 from whaleid.stages import bundle

@@ -459,10 +459,10 @@ def identify(
 ) -> None:
     """Say who is on each photo: five names, each with its probability, and which photos it is a copy of."""
     with starting.importing():
-        from whaleid.stages import identifying
+        from whaleid.serving import identify as room
 
     catalogue, threshold = _asked_of(model, catalogue, threshold)
-    if unread := identifying.run(photos, _model(model), catalogue, threshold, csv, json, html):
+    if unread := room.run(photos, _model(model), catalogue, threshold, csv, json, html):
         print(f"{unread:,} of the photos could not be read.", file=sys.stderr)
         sys.exit(PARTLY)
 
@@ -516,13 +516,13 @@ def add(
     from whaleid.core.errors import WhaleidError
 
     with starting.importing():
-        from whaleid.stages import adding
+        from whaleid.importing import add as room
 
     folder, threshold = _asked_of(model, catalogue)
     if folder is None:
         raise WhaleidError("Which catalogue? Name its folder by --catalogue, or run this in a project that has one.")
     with log.summaries():
-        adding.run(reviewed, photos, by, folder, _model(model), threshold)
+        room.run(reviewed, photos, by, folder, _model(model), threshold)
 
 
 @app.command(rich_help_panel="For people")
@@ -614,13 +614,13 @@ def import_(
     link: Annotated[bool, typer.Option("--link", help="Link photos instead of copying them.")] = False,
 ) -> None:
     """Make a catalogue folder of photos from elsewhere, or add them to one; no photo is moved or changed."""
-    from whaleid.importing.listing import Columns
+    from whaleid.importing.csv import Columns
 
     with starting.importing():
-        from whaleid.stages import importing
+        from whaleid.importing import importer
 
     with log.summaries():
-        importing.run(source, to, Columns(photo_column, whale_column, box_columns, photos), queries, link)
+        importer.run(source, to, Columns(photo_column, whale_column, box_columns, photos), queries, link)
 
 
 @app.command(rich_help_panel="For people")

@@ -18,8 +18,8 @@ from whaleid import tracking
 from whaleid.core import files
 from whaleid.core.errors import WhaleidError
 from whaleid.core.switches import switched_on
-from whaleid.serving import contents
-from whaleid.serving.contents import ABOUT, About
+from whaleid.serving import bundle
+from whaleid.serving.bundle import ABOUT, About
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -90,7 +90,7 @@ def register(run: tracking.Run, folder: Path, alias: str | None) -> Version:
     """
     if not isinstance(run, tracking.MlflowRun):
         raise WhaleidError("A model is registered with MLflow, but tracking is off: unset WHALEID_TRACKING.")
-    about = contents.about(folder)
+    about = bundle.about(folder)
     with tracking.mendable(run.uri):
         there = _read(_by_alias(run.client, CHAMPION))
         if there is not None and there.digest == about.digest and alias in (None, CHAMPION):
@@ -226,7 +226,7 @@ def _logged(run: tracking.MlflowRun, folder: Path, about: About) -> str:
     mlflow.set_tracking_uri(run.uri)
     mlflow.set_experiment(experiment_id=run.experiment)
     # a picture of the catalogue itself: MLflow asks the model once with it, and so sees that it can be served
-    example = {"photo": [base64.b64encode(next(iter(contents.pictures(folder).values()))).decode("ascii")]}
+    example = {"photo": [base64.b64encode(next(iter(bundle.pictures(folder).values()))).decode("ascii")]}
     distributions = [*REQUIREMENTS, *(["timm"] if about.timm else [])]
     with mlflow.start_run(run_id=run.id):
         logged = mlflow.pyfunc.log_model(

@@ -32,15 +32,15 @@ from whaleid.images.decode import decode
 from whaleid.images.fingerprint import Fingerprint, of_content
 from whaleid.images.pack import Source as Packing
 from whaleid.images.pack import packed
-from whaleid.importing import coco, listing
-from whaleid.importing.adding import Held, faults, plan
-from whaleid.importing.adding import Seen as File
-from whaleid.importing.entries import Source, escaping
-from whaleid.importing.unpacking import unpack
+from whaleid.importing import add, coco, csv
+from whaleid.importing.archive import unpack
+from whaleid.importing.plan import Held, faults, plan
+from whaleid.importing.plan import Seen as File
+from whaleid.importing.source import Source, escaping
 from whaleid.model import checkpoint
-from whaleid.serving import contents, model
+from whaleid.serving import bundle as contents
+from whaleid.serving import model
 from whaleid.serving.recogniser import Answer, Photo, Recogniser
-from whaleid.stages import adding
 
 ROOT = Path(__file__).parents[2]
 Read = Callable[[bytes, Path], object]
@@ -91,7 +91,7 @@ def _listed(source: Source) -> object:
 
 
 def _listing(content: bytes, folder: Path) -> object:
-    return _listed(listing.rows(_file(content, folder, "a.csv"), listing.Columns()))
+    return _listed(csv.rows(_file(content, folder, "a.csv"), csv.Columns()))
 
 
 def _coco(content: bytes, folder: Path) -> object:
@@ -210,11 +210,11 @@ def _identify(content: bytes, folder: Path) -> object:
 
 def _reviewed(content: bytes, folder: Path) -> object:
     """Do what `add` does with a reviewed table, but for the model."""
-    said = adding.read_reviewed(_file(content, folder, "a.csv"))
+    said = add.read_reviewed(_file(content, folder, "a.csv"))
     where = said["photo"].tolist()
     prints = [Fingerprint(f"{row:064x}", 1, "JPEG", "L", 1, 1, b"") for row in range(len(said))]
     known = pd.DataFrame({"Id": ["w_1", "w_2"], "sha256": ["0" * 64, "1" * 64]})
-    return adding._labels(said["whale"].str.strip().tolist(), where, prints, known)
+    return add._labels(said["whale"].str.strip().tolist(), where, prints, known)
 
 
 def _photo_seeds() -> list[bytes]:

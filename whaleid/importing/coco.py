@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.importing.entries import Box, Entry, Source, label
+from whaleid.importing.source import Box, Entry, Source, label
 
 IDENTITY = ("identity", "individual_id", "individual_ids", "name")
 """Keys of an annotation that may name its whale; else its category does."""

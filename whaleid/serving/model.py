@@ -24,7 +24,7 @@ from whaleid import starting
 starting.shorten_spins()  # this module is the first of whaleid's that a server imports
 
 from whaleid.core.errors import WhaleidError  # noqa: E402
-from whaleid.serving.contents import read  # noqa: E402
+from whaleid.serving.bundle import read  # noqa: E402
 from whaleid.serving.recogniser import BATCH, Answer, Photo, Recogniser, batches  # noqa: E402
 
 PHOTO = "photo"

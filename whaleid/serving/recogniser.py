@@ -33,7 +33,7 @@ from whaleid.images.decode import decode
 from whaleid.images.fingerprint import Fingerprint, of_content
 from whaleid.images.pack import Source, packed
 from whaleid.model import checkpoint
-from whaleid.serving.contents import Bundle, extended
+from whaleid.serving.bundle import Bundle, extended
 from whaleid.training.device import pick_device
 from whaleid.training.embedding import embedded, ready
 

@@ -12,15 +12,12 @@ import numpy as np
 from whaleid.core import files, paths
 from whaleid.identification import measuring, validation
 from whaleid.images.thumbnails import thumbs
-from whaleid.serving import contents
-from whaleid.serving.contents import About, Bundle
+from whaleid.serving.bundle import WIDTH, About, Bundle
+from whaleid.serving.bundle import write as write_bundle
 from whaleid.stages import features
 
 if TYPE_CHECKING:
     from whaleid.config import Params
-
-WIDTH = 240
-"""Pixels of a picture: wide enough for the eye to compare flukes."""
 
 
 def run(params: Params, prediction: str) -> None:
@@ -78,7 +75,7 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
     root = Path(params.data.root) / "train"
     small = thumbs({image: root / image for image in sorted(compared)}, WIDTH)
     with files.replacing_folder(target) as temporary:
-        contents.write(bundle, small, temporary)
+        write_bundle(bundle, small, temporary)
     size = sum(path.stat().st_size for path in target.iterdir()) / 2**20
     print(
         f"{target}: {len(networks)} networks, {len(photos):,} labelled photos, {len(compared):,} of them compared, of "

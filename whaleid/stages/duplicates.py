@@ -16,8 +16,8 @@ from whaleid.core.files import replacing, write_csv
 from whaleid.duplicates import duplicates, manifest
 from whaleid.images import prints, scanning
 from whaleid.images.fingerprint import Fingerprint
+from whaleid.images.listing import below, written
 from whaleid.report import bordering
-from whaleid.stages.images import below, written
 
 if TYPE_CHECKING:
     from whaleid.config import Dedup

@@ -16,13 +16,12 @@ from whaleid.core.files import replacing, write_csv
 from whaleid.core.labels import NEW_WHALE, PLACES
 from whaleid.identification.answers import LABELS, PROBABILITIES
 from whaleid.images.decode import decode
+from whaleid.images.listing import below, written
 from whaleid.images.thumbnails import thumbnail, thumbs
 from whaleid.report import answers as page
-from whaleid.serving import contents
+from whaleid.serving import additions, bundle
+from whaleid.serving.bundle import WIDTH
 from whaleid.serving.recogniser import Answer, Photo, Recogniser, batches
-from whaleid.stages import additions
-from whaleid.stages.bundle import WIDTH
-from whaleid.stages.images import below, written
 
 
 def run(
@@ -47,7 +46,7 @@ def run(
     if csv:
         _refuse_reviewed(csv)
     photos, odd = _photos(places)
-    recogniser = Recogniser(contents.read(model))
+    recogniser = Recogniser(bundle.read(model))
     added: dict[str, Path] = {}
     if catalogue:
         recogniser, added = additions.known(recogniser, catalogue)
@@ -78,7 +77,7 @@ def run(
         about = recogniser.bundle.about
         limit = about.threshold if threshold is None else threshold
         named = {name.nearest for answer in answers for name in answer.names}
-        pictures |= contents.pictures(model)
+        pictures |= bundle.pictures(model)
         pictures |= thumbs({image: path for image, path in added.items() if image in named}, WIDTH)
         text = _page(answers, f"whaleid: who is on {len(answers):,} photos", limit, pictures)
         with replacing(html) as temporary:

@@ -25,6 +25,8 @@ from whaleid.identification.networks import KINDS, Features
 
 ABOUT = "bundle.json"
 PHOTOS, THUMBNAILS, PICTURES, BOXES = "photos.csv", "thumbnails.npy", "pictures.npz", "boxes.pt"
+WIDTH = 240
+"""Pixels of a picture: wide enough for the eye to compare flukes."""
 COLUMNS = ["Image", "Id", "sha256", "width", "height", "compared"]
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from whaleid.catalog.checks import CORNERS, is_file
 from whaleid.catalog.table import header, read_table
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.importing.entries import UNNAMED, Box, Entry, Source, label
+from whaleid.importing.source import UNNAMED, Box, Entry, Source, label
 
 PHOTO = ("Image", "photo", "image", "filename", "file_name", "file", "path")
 WHALE = ("Id", "whale", "identity", "individual", "individual_id")

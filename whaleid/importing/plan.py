@@ -9,7 +9,7 @@ from pathlib import Path
 from whaleid.catalog.checks import FORMULA, SUFFIXES, found, unwritable
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.labels import NEW_WHALE
-from whaleid.importing.entries import FOREIGN, Entry, hidden
+from whaleid.importing.source import FOREIGN, Entry, hidden
 
 DIGITS = (8, 16, 32, 64)
 """How much of a photo's SHA-256 its name gets where the name alone is taken: more, should that be taken, too."""

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from whaleid.catalog.checks import SUFFIXES, unwritable
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.log import progress
-from whaleid.importing.entries import FOREIGN, hidden
+from whaleid.importing.source import FOREIGN, hidden
 
 WANTED = (*SUFFIXES, *FOREIGN, ".csv", ".zip")
 FILES = 1_000_000

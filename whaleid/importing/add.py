@@ -16,12 +16,12 @@ from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import progress
 from whaleid.images import scanning
 from whaleid.images.fingerprint import Fingerprint
-from whaleid.importing.adding import Plan
-from whaleid.importing.entries import Entry, Source
-from whaleid.serving import contents
+from whaleid.importing import importer
+from whaleid.importing.plan import Plan
+from whaleid.importing.source import Entry, Source
+from whaleid.serving import additions, bundle
+from whaleid.serving.identify import evidence
 from whaleid.serving.recogniser import Answer, Photo, Recogniser, batches
-from whaleid.stages import additions, importing
-from whaleid.stages.identifying import evidence
 
 RECORD = "additions.csv"
 """In the catalogue's folder: `Image,Id,by,at,source,model,threshold`, the five labels and probabilities that the photo
@@ -50,9 +50,9 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
     where = [f"{reviewed}, line {line}: {photo!r}" for line, photo in table["photo"].items()]
     prints = _read(files, where)
     # another reviewer's photos of just now count as well, for what contradicts and for what the model says
-    with importing.alone(catalogue, WAIT):
+    with importer.alone(catalogue, WAIT):
         # what the model says without these photos is the evidence
-        recogniser, _ = additions.known(Recogniser(contents.read(model)), catalogue)
+        recogniser, _ = additions.known(Recogniser(bundle.read(model)), catalogue)
         labels = _labels(table["whale"].str.strip().tolist(), where, prints, recogniser.bundle.photos)
         answers = _asked(recogniser, files, threshold)
         _refuse_contradictions(where, labels, answers)
@@ -72,7 +72,7 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
             return {RECORD: _record(catalogue / RECORD, recorded)}
 
         source = Source("reviewed photos", Path(Path.cwd().anchor), entries)
-        done = importing.put(catalogue, [source], more=record)
+        done = importer.put(catalogue, [source], more=record)
     known = {each.label for each in done.held.photos}
     for name, label in done.plan.labels.items():
         print(f"{name}: {label}" + ("" if label in known or label == NEW_WHALE else ", a new whale"))

@@ -25,11 +25,10 @@ from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import progress
 from whaleid.images import scanning
 from whaleid.images.fingerprint import Fingerprint
-from whaleid.importing import coco, existing, folders, listing
-from whaleid.importing.adding import Held, Plan, Seen, Standing, faults, nameable, plan
-from whaleid.importing.entries import Source, escaping, require_inside
-from whaleid.importing.unpacking import unpack
-from whaleid.stages import downloading
+from whaleid.importing import coco, csv, folder, kaggle
+from whaleid.importing.archive import unpack
+from whaleid.importing.plan import Held, Plan, Seen, Standing, faults, nameable, plan
+from whaleid.importing.source import Source, escaping, require_inside
 
 UNPACKED = ".unpacked"
 """Within the catalogue's folder, where zip files are unpacked."""
@@ -38,7 +37,7 @@ PARTS = ("train", "test")
 LOOKED_FOR = (
     "SOURCE is a folder with a folder a whale, a catalogue folder, one with the metadata.csv of wildlife-datasets, a "
     "zip file of one of these, a csv file, a COCO json, or "
-    f"{' or '.join(downloading.PREFIX + contest for contest in downloading.CONTESTS)}."
+    f"{' or '.join(kaggle.PREFIX + contest for contest in kaggle.CONTESTS)}."
 )
 
 
@@ -58,14 +57,14 @@ class Put:
     """Photos by how they were written."""
 
 
-def run(source: str, to: Path, said: listing.Columns, queries: Path | None, link: bool) -> None:
+def run(source: str, to: Path, said: csv.Columns, queries: Path | None, link: bool) -> None:
     """Put the photos of `source`, and those below `queries` to identify, into the catalogue folder `to`.
 
     Raises:
         WhaleidError: something of the source or the catalogue is not as it should be; then nothing is written.
     """
-    if source.startswith(downloading.PREFIX):
-        path = downloading.fetch(source, to.resolve().with_name(f"{to.resolve().name}.download"))
+    if source.startswith(kaggle.PREFIX):
+        path = kaggle.fetch(source, to.resolve().with_name(f"{to.resolve().name}.download"))
     else:
         path = Path(source).expanduser()
         if not path.exists():
@@ -78,17 +77,17 @@ def run(source: str, to: Path, said: listing.Columns, queries: Path | None, link
             shutil.rmtree(to / UNPACKED, ignore_errors=True)  # of an import that was killed
             read = [_read(path, to / UNPACKED, said)]
             if queries is not None:
-                read.append(folders.queries(queries))
+                read.append(folder.queries(queries))
             done = put(to, read, link)
         finally:
             shutil.rmtree(to / UNPACKED, ignore_errors=True)
         print(_summary(source, to, read, done))
 
 
-def _read(path: Path, unpacked: Path, said: listing.Columns) -> Source:
+def _read(path: Path, unpacked: Path, said: csv.Columns) -> Source:
     """Return what `path` holds, taken for what it looks like."""
     others = 0
-    contests = [path / f"{contest}.zip" for contest in downloading.CONTESTS]
+    contests = [path / f"{contest}.zip" for contest in kaggle.CONTESTS]
     if archives := [each for each in [path, *contests] if each.suffix.lower() == ".zip" and each.is_file()]:
         others = unpack(archives[0], unpacked)
         path = _inner(unpacked)
@@ -105,10 +104,10 @@ def _read(path: Path, unpacked: Path, said: listing.Columns) -> Source:
         require_inside(path, [path / "metadata.csv"])
         path = path / "metadata.csv"
     if path.suffix.lower() == ".csv":
-        found = listing.rows(path, said)
+        found = csv.rows(path, said)
     elif path.suffix.lower() == ".json":
         found = coco.images(path, path.parent if said.photos is None else said.photos)
-    elif said != listing.Columns():
+    elif said != csv.Columns():
         raise WhaleidError(
             f"{path} is no csv file: columns and --photos are said of one (--photos of a COCO json as well)."
         )
@@ -116,7 +115,7 @@ def _read(path: Path, unpacked: Path, said: listing.Columns) -> Source:
         raise WhaleidError(f"{path} is none of what can be imported. {LOOKED_FOR}")
     else:
         catalogue = (path / "train.csv").exists() or all((path / part).is_dir() for part in PARTS)
-        found = existing.photos(path) if catalogue else folders.by_whale(path)
+        found = folder.catalogue(path) if catalogue else folder.by_whale(path)
     return replace(found, others=found.others + others)
 
 

@@ -1,9 +1,11 @@
-"""A source with a folder a whale, and a folder of photos to identify."""
+"""Sources that are folders: one with a folder a whale, a catalogue, and photos to identify."""
 
 from pathlib import Path
 
+from whaleid.catalog import layout
+from whaleid.catalog.checks import CORNERS
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.importing.entries import Entry, Source, images, label
+from whaleid.importing.source import Box, Entry, Source, images, label, require_inside
 
 
 def by_whale(root: Path) -> Source:
@@ -45,3 +47,25 @@ def queries(root: Path) -> Source:
     if not found:
         raise WhaleidError(f"--queries {root}: holds no photos.")
     return Source("photos to identify", root, [Entry(path, "", repr(str(path))) for path in found], others=others)
+
+
+def catalogue(root: Path) -> Source:
+    """Return the photos of the catalogue folder `root`, with their labels, boxes and truths.
+
+    Raises:
+        WhaleidError: as `layout.read`.
+        InputProblems: its csv files are links that lead out of it.
+    """
+    require_inside(root, [root / name for name in layout.COLUMNS])
+    found = layout.read(root)
+    boxes = {
+        row["Image"]: Box(tuple(row[corner] for corner in CORNERS), False, row.get("aspect"))
+        for row in found.boxes.to_dict("records")
+    }
+    truth = dict(zip(found.solution["Image"], found.solution["Id"], strict=True))
+    entries = [
+        Entry(root / part / name, label, repr(f"{part}/{name}"), boxes.get(name), truth.get(name, ""))
+        for name, label, part in found.photos[["Image", "Id", "part"]].itertuples(index=False)
+    ]
+    submission = (root / "sample_submission.csv").is_file()
+    return Source("a catalogue", root, entries, keyed=True, submission=submission)
