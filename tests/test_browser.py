@@ -29,9 +29,9 @@ RATES = {"toy": 0.002, "full": 0.001, "final": 0.0005}
 RUNS = ("predict full", "predict full at 0.2")
 STAGES = """
 import sys
-from whaleid import cli
+from whaleid.cli import stages
 for stage in sys.argv[1:]:
-    getattr(cli, stage)() if stage in ("rank", "predict", "report") else cli._run(*stage.split())
+    stages.run(*stage.split())
 """
 """Runs stages in one process: it takes seconds to load what they need."""
 

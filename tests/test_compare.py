@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from whaleid.cli import app
+from whaleid.cli.app import app
 from whaleid.config import Params
 from whaleid.core.errors import WhaleidError
 from whaleid.report.comparison import Figures, as_html, as_markdown, as_text, compare, read, summary

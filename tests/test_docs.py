@@ -12,7 +12,7 @@ from pages import Page, pages, words
 from ruamel.yaml import YAML
 
 from whaleid import config, preset
-from whaleid.cli import app
+from whaleid.cli.app import app
 
 COMMANDS: Any = typer.main.get_command(app)
 FIGURE = re.compile(r"\b0\.\d{3}\b|\b\d+,\d{3}\b|\b\d+ minutes\b")

@@ -9,7 +9,7 @@ from pictures import picture
 from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
-from whaleid.cli import app
+from whaleid.cli.app import app
 from whaleid.core.errors import WhaleidError
 
 

@@ -12,7 +12,8 @@ import pytest
 from pictures import picture
 from terminal import WHALEID, environment, whaleid
 
-from whaleid.cli import CODES, PARTLY
+from whaleid.cli.app import CODES
+from whaleid.cli.options import PARTLY
 from whaleid.config import Params
 
 

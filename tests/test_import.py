@@ -15,7 +15,7 @@ from pictures import picture
 from typer.testing import CliRunner
 
 from whaleid.catalog import layout
-from whaleid.cli import app
+from whaleid.cli.app import app
 from whaleid.config import Data, Params, load
 from whaleid.core import files, paths
 from whaleid.core.errors import WhaleidError

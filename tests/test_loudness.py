@@ -11,7 +11,7 @@ from closure import ROOT
 from pictures import picture
 from terminal import on_terminal, whaleid
 
-from whaleid.cli import ENVIRONMENT
+from whaleid.cli.app import ENVIRONMENT
 from whaleid.config import Params
 
 SLIVER = {"frequent": 2, "occasional": 1, "single": 2, "new_whale": 2, "queries": 4}

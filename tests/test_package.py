@@ -125,7 +125,7 @@ def test_a_command_needs_no_project(installed: Path, empty: Path, words: Sequenc
     assert call(installed / "whaleid", *words, cwd=empty) == said
     # once more, looking at what it loads
     code = (
-        "import sys; from whaleid.cli import app; app(sys.argv[1:], standalone_mode=False); "
+        "import sys; from whaleid.cli.app import app; app(sys.argv[1:], standalone_mode=False); "
         f"print(sorted(set(sys.modules) & set({HEAVY})))"
     )
     assert call(installed / "python", "-c", code, *words, cwd=empty) == f"{said}[]\n"
@@ -168,7 +168,7 @@ def test_photos_are_imported_and_identified_from_an_empty_folder(
     assert "same picture as" in again
     assert again.rstrip().endswith("(Snowy)")
     loads = (
-        "import sys; from whaleid.cli import app; app(sys.argv[1:], standalone_mode=False); "
+        "import sys; from whaleid.cli.app import app; app(sys.argv[1:], standalone_mode=False); "
         "print(sorted(set(sys.modules) & {'dvc', 'mlflow', 'matplotlib', 'sklearn'}))"
     )
     found = call(installed / "python", "-c", loads, "identify", photo, "--model", model, cwd=tmp_path)

@@ -16,10 +16,10 @@ from conftest import stage, write_params
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from whaleid.cli import submissions
 from whaleid.config import Params, load
 from whaleid.core import files, paths
 from whaleid.core.errors import WhaleidError
-from whaleid.stages.grading import ready, score
 
 pytestmark = pytest.mark.slow
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -146,8 +146,8 @@ def test_everything_from_nothing_to_submissions(done: Params) -> None:
         rows = pd.read_csv(submission)
         assert rows["Image"].tolist() == sorted(truth["Image"])
         assert all(len(set(labels.split())) == 5 for labels in rows["Id"])
-        assert ready(submission) == 30
-        graded = score(submission, Path("data/sample/solution.csv"))
+        assert submissions.check(submission) == 30
+        graded = submissions.grade(submission, Path("data/sample/solution.csv"))
         assert figures(prediction)["solution_map5"] == pytest.approx(graded, abs=1e-6)
     assert sorted(path.stem for path in Path("reports/pages").iterdir()) == sorted(PREDICTIONS)
     assert len(pd.read_csv(paths.history("full"))) == 2
@@ -197,7 +197,7 @@ def test_a_catalogue_of_labelled_photos_alone(ran: Params) -> None:
     assert len(files.read_csv(paths.LEAKS)) == 0
     assert len(files.read_csv(paths.GROUPS)) > 0
     with pytest.raises(WhaleidError, match="no photos to identify, so there is nothing to hand in"):
-        ready(Path("submissions/final.csv"))
+        submissions.check(Path("submissions/final.csv"))
 
 
 def test_full_learns_new_whale_as_a_class_and_threshold_does_not(done: Params) -> None:

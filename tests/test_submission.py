@@ -3,8 +3,8 @@
 import pytest
 
 from whaleid.catalog.submission import check_ready, read_solution, read_submission, write_submission
+from whaleid.cli.submissions import grade
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.stages.grading import score
 
 
 @pytest.fixture(autouse=True)
@@ -40,20 +40,20 @@ def test_score_by_hand(folder):
         "w_2 w_2 new_whale,b.jpg",  # second of the distinct ones: 1/2
         "w_1 w_2 w_4 w_3 new_whale,c.jpg",  # 1/4
     )
-    assert score(submission, solution) == pytest.approx(1.75 / 4)
+    assert grade(submission, solution) == pytest.approx(1.75 / 4)
 
 
 def test_labels_that_look_like_numbers_or_nothing_stay_text(folder):
     solution = put(folder, "solution.csv", "Image,Id", "a.jpg,007", "b.jpg,nan")
     submission = put(folder, "s.csv", "Image,Id", "a.jpg,7 007", "b.jpg,nan")
-    assert score(submission, solution) == pytest.approx(0.75)
+    assert grade(submission, solution) == pytest.approx(0.75)
 
 
 def test_everything_wrong_with_a_submission_is_said_at_once(folder):
     solution = put(folder, "solution.csv", "Image,Id", *(f"{name}.jpg,w_1" for name in "abcd"))
     submission = put(folder, "s.csv", "Image,Id", "a.jpg,w_1", "b.jpg, ", "a.jpg,w_2", "z.jpg,w_1", "c.jpg,w_1")
     with pytest.raises(InputProblems, match="cannot be scored") as error:
-        score(submission, solution)
+        grade(submission, solution)
     assert error.value.where == [
         "s.csv, line 3: 'b.jpg' has no label",
         "s.csv, line 4: 'a.jpg' is repeated, it is in line 2",

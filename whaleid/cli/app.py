@@ -1,0 +1,124 @@
+"""The program `whaleid`: its options, environment variables and exit codes."""
+
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from whaleid import starting
+from whaleid.cli import models, photos, settings, stages, submissions
+from whaleid.core import log, ranks
+
+ENVIRONMENT = {
+    "WHALEID_DEVICE": "where networks run, as cpu or cuda:1; else on a GPU",
+    "WHALEID_FAST": "on: what is faster on a CPU, but may round otherwise",
+    "WHALEID_PHOTOS": "addresses below which a served model reads photos",
+    "WHALEID_PROCESSES": "how many train and embed; else one a GPU",
+    "WHALEID_QUIET": "on: as --quiet, for all that dvc repro runs",
+    "WHALEID_SYNC_NORMS": "off: each process has batch norms of its own",
+    "WHALEID_TRACKING": "off: no runs in MLflow",
+    "WHALEID_VERBOSE": "on: as --verbose, for all that dvc repro runs",
+    "MLFLOW_TRACKING_URI": "MLflow's store; else mlflow.db",
+    "NO_COLOR": "set to anything: no colours",
+}
+CODES = {
+    0: "done",
+    1: "error; the last lines say how to fix it",
+    2: "a wrong command line",
+    3: "done, but some photos could not be read",
+    130: "interrupted",
+    143: "terminated",
+}
+app = typer.Typer(
+    help="Identify individual humpback whales from photos of their flukes.",
+    epilog="\n".join(
+        [
+            "Environment:",
+            *(f"  {name:20}{meaning}" for name, meaning in ENVIRONMENT.items()),
+            "Exit codes:",
+            *(f"  {code:<20}{meaning}" for code, meaning in CODES.items()),
+        ]
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for commands in (stages, photos, models, submissions, settings):
+    app.add_typer(commands.app)
+
+
+def main() -> None:
+    """Run a command. An error that a user can fix is printed as text, with a traceback only if verbose."""
+    start = time.perf_counter()
+    starting.shorten_spins()
+    # as Ctrl-C: a command that is terminated closes its MLflow runs and leaves no file half written
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if os.environ.get("NO_COLOR"):
+        from typer import rich_utils
+
+        rich_utils.COLOR_SYSTEM = None  # rich itself would keep bold and dim
+    if not ranks.first():  # of several processes, the first prints
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end
+    from whaleid.core.errors import WhaleidError
+
+    try:
+        try:
+            app(prog_name="whaleid")
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has gone, as in `whaleid compare | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except SystemExit as end:
+        # of several processes, the one that started them prints
+        if end.code in (128 + signal.SIGINT, 128 + signal.SIGTERM) and not ranks.launched():
+            print(CODES[end.code], file=sys.stderr)
+        raise
+    except (WhaleidError, OSError) as error:
+        from whaleid.cli import errors
+
+        if log.verbose():
+            traceback.print_exc()
+        sys.exit(f"error: {errors.text(error)}")
+    finally:
+        if log.verbose() and ranks.first():
+            from whaleid import facts
+
+            log.detail(facts.spent(time.perf_counter() - start))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"whaleid {version('whaleid')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say answers, warnings and errors only.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say what took how long and ran where; errors with a traceback.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Keep the options in the environment, for the processes that this one starts."""
+    if quiet and verbose:
+        raise typer.BadParameter("ask for --quiet or for --verbose")
+    if quiet or verbose:
+        os.environ |= {log.QUIET: "on" if quiet else "off", log.VERBOSE: "on" if verbose else "off"}
+    from whaleid.core.switches import switched_on
+
+    for name in (log.QUIET, log.VERBOSE):
+        switched_on(name, default="off")
+    if log.verbose():
+        from whaleid import facts
+
+        log.detail(facts.here())

@@ -1,0 +1,54 @@
+"""The commands for predictions and models: compare, register."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from whaleid import starting
+from whaleid.cli.options import PEOPLE, PredictionArgument, check_prediction
+from whaleid.core import log
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=PEOPLE)
+def compare() -> None:
+    """Print what every prediction reaches on validation, at its threshold and at others; the best is marked."""
+    from whaleid import config, registry
+    from whaleid.core import paths
+    from whaleid.report import comparison
+
+    predictions = [*config.load(paths.PARAMS).predictions]
+    print(comparison.as_text(comparison.read(predictions), predictions))
+    if (first := registry.champion()) is not None:
+        why = first.why if first.alias == registry.CHAMPION else "made champion in MLflow"
+        print(f"\nChampion: version {first.number} of models:/{registry.NAME}, {first.variant}: {why}")
+
+
+@app.command(rich_help_panel=PEOPLE)
+def register(
+    prediction: PredictionArgument = "final",
+    alias: Annotated[
+        str | None,
+        typer.Option(help="What to call it.", show_default="champion or, beside a better one, challenger"),
+    ] = None,
+) -> None:
+    """Make a model that MLflow can serve of a prediction, and register it: models:/whaleid@champion."""
+    from whaleid import config, registry, tracking
+    from whaleid.core import paths
+
+    with starting.importing():
+        from whaleid.stages import bundle
+
+    settings = config.load(paths.PARAMS)
+    check_prediction(prediction, settings)
+    threshold = None if settings.threshold == "auto" else settings.threshold
+    with TemporaryDirectory() as folder, tracking.run("register", [prediction]) as run:
+        place = Path(folder) / f"{prediction}.bundle"
+        with log.summaries():
+            bundle.write(settings, prediction, place, threshold)
+        version = registry.register(run, place, alias)
+    print(f"models:/{registry.NAME}/{version.number} is {version.alias}: {version.why}")
+    print(f"  mlflow models serve --env-manager local --port 5001 -m models:/{registry.NAME}@{version.alias}")

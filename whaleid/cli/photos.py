@@ -1,0 +1,156 @@
+"""The commands that take photos: import, add, identify, duplicates."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from whaleid import starting
+from whaleid.cli.options import MODEL, PARTLY, PEOPLE, CatalogueOption, ModelOption
+from whaleid.core import log
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=PEOPLE)
+def identify(
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTO|DIR…", help="Photos, and folders of photos.", show_default=False)
+    ],
+    model: ModelOption = MODEL,
+    catalogue: CatalogueOption = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="The probability at which new_whale takes its rank.", show_default="the model's"
+        ),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a table, to review and to add.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all that is known of each photo.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of photos beside each other.")] = None,
+) -> None:
+    """Say who is on each photo: five names, each with its probability, and which photos it is a copy of."""
+    with starting.importing():
+        from whaleid.serving import identify as room
+
+    catalogue, threshold = _defaults(model, catalogue, threshold)
+    if unread := room.run(photos, _bundle(model), catalogue, threshold, csv, json, html):
+        print(f"{unread:,} of the photos could not be read.", file=sys.stderr)
+        sys.exit(PARTLY)
+
+
+@app.command("import", rich_help_panel=PEOPLE)
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A folder with a folder a whale, a csv file, a catalogue folder, a zip file or folder of Kaggle's, a "
+            "COCO json, the folder of a metadata.csv, or kaggle:CONTEST.",
+            show_default=False,
+        ),
+    ],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="The catalogue folder, new or to be added to.")],
+    photo_column: Annotated[str | None, typer.Option(metavar="NAME", help="Of a csv: the photo's path.")] = None,
+    whale_column: Annotated[str | None, typer.Option(metavar="NAME", help="Of a csv: the whale.")] = None,
+    box_columns: Annotated[
+        str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Of a csv: the fluke's box, in pixels or fractions.")
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the paths of a csv or json begin; else beside it.")
+    ] = None,
+    queries: Annotated[Path | None, typer.Option(metavar="DIR", help="Photos to identify, at any depth.")] = None,
+    link: Annotated[bool, typer.Option("--link", help="Link photos instead of copying them.")] = False,
+) -> None:
+    """Make a catalogue folder of photos from elsewhere, or add them to one; no photo is moved or changed."""
+    from whaleid.importing.csv import Columns
+
+    with starting.importing():
+        from whaleid.importing import importer
+
+    with log.summaries():
+        importer.run(source, to, Columns(photo_column, whale_column, box_columns, photos), queries, link)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def add(
+    reviewed: Annotated[
+        Path,
+        typer.Argument(
+            help="A csv file with columns photo and whale, such as identify --csv writes, once whale is filled in.",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+        ),
+    ],
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who has looked at the photos.", show_default=False)],
+    photos: Annotated[Path, typer.Option(metavar="DIR", help="Where their paths start.")] = Path(),
+    catalogue: CatalogueOption = None,
+    model: ModelOption = MODEL,
+) -> None:
+    """Put reviewed photos into the catalogue, with who, when and what the model said; identify knows them at once.
+
+    whale is a label of the catalogue, new for a whale that it has not, or new:LABEL to name that whale yourself.
+    """
+    from whaleid.core.errors import WhaleidError
+
+    with starting.importing():
+        from whaleid.importing import add as room
+
+    folder, threshold = _defaults(model, catalogue)
+    if folder is None:
+        raise WhaleidError("Which catalogue? Name its folder by --catalogue, or run this in a project that has one.")
+    with log.summaries():
+        room.run(reviewed, photos, by, folder, _bundle(model), threshold)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def duplicates(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder of images, at any depth.", show_default=False)
+    ],
+    against: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Another folder: which of its images DIR has again.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the tables and the page go.")] = Path("duplicates"),
+    max_distance: Annotated[int, typer.Option(min=0, max=16, help="Bits of 64 between perceptual hashes.")] = 8,
+    max_error: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the pixels' variance left unexplained.")
+    ] = 0.1,
+    turned: Annotated[bool, typer.Option(help="Whether a photo turned by 180 degrees is a copy.")] = True,
+    mirrored: Annotated[bool, typer.Option(help="Whether a mirrored photo is a copy.")] = False,
+) -> None:
+    """Find the same pictures in any folder, outside any pipeline; no image is touched."""
+    from whaleid.config import Dedup
+
+    with starting.importing():
+        from whaleid.stages import duplicates as command
+
+    rule = Dedup(max_distance=max_distance, max_error=max_error, turned=turned, mirrored=mirrored)
+    if command.run(folder, against, out, rule):
+        raise typer.Exit(PARTLY)
+
+
+def _defaults(model: str, catalogue: Path | None, threshold: float | None = None) -> tuple[Path | None, float | None]:
+    """Return the catalogue folder and threshold to identify with: for a project's own model, those of the project."""
+    from whaleid import config
+    from whaleid.core import paths
+
+    if Path(model).resolve() != Path(MODEL).resolve() or not paths.PARAMS.exists():
+        return catalogue, threshold
+    settings = config.load(paths.PARAMS)
+    own = Path(settings.data.root)
+    if catalogue is None and (own / "train.csv").exists():
+        catalogue = own
+    if threshold is None and settings.threshold != "auto":
+        threshold = settings.threshold
+    return catalogue, threshold
+
+
+def _bundle(model: str) -> Path:
+    """Return the folder of a bundle; a model of MLflow's registry is downloaded."""
+    if not model.startswith("models:/"):
+        return Path(model)
+    from whaleid import registry
+
+    return registry.fetched(model)

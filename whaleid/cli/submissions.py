@@ -1,0 +1,68 @@
+"""The commands for submissions: score one against the truth, check that one can be handed in."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from whaleid.cli.options import PEOPLE
+
+SubmissionArgument = Annotated[
+    Path, typer.Argument(help="Ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
+]
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=PEOPLE)
+def score(
+    submission: SubmissionArgument,
+    solution: Annotated[
+        Path, typer.Argument(help="The truth: Image,Id.", exists=True, dir_okay=False, show_default=False)
+    ],
+) -> None:
+    """Print the MAP@5 of a submission, as Kaggle counts it: the first five distinct labels of a photo."""
+    print(f"{grade(submission, solution):.5f}")
+
+
+@app.command(rich_help_panel=PEOPLE)
+def submit(submission: SubmissionArgument) -> None:
+    """Check that a submission answers every query as Kaggle takes it, and print how to upload it."""
+    queries = check(submission)
+    print(f"{submission} is ready: {queries} queries, each answered once. To upload it with Kaggle's own client:")
+    print(f"  kaggle competitions submit -c whale-categorization-playground -f {submission} -m whaleid")
+
+
+def grade(submission: Path, solution: Path) -> float:
+    """Return the MAP@5 of `submission` over the photos of `solution`, as Kaggle counts it.
+
+    Raises:
+        WhaleidError: one of the files cannot be read.
+        InputProblems: one of the files is wrong, or the submission does not answer each photo once.
+    """
+    from whaleid.catalog.submission import read_solution, read_submission
+    from whaleid.identification.metrics import mean_average_precision
+
+    truth = read_solution(solution)
+    ranked = read_submission(submission, truth.keys())
+    return mean_average_precision([ranked[image] for image in truth], list(truth.values()))
+
+
+def check(submission: Path) -> int:
+    """Check that `submission` may be uploaded, and return its number of queries.
+
+    Raises:
+        WhaleidError: a file cannot be read, or the catalogue was not read yet or has no queries.
+        InputProblems: a query is not answered once, or by other labels than the catalogue's.
+    """
+    from whaleid.catalog.submission import check_ready
+    from whaleid.core import files, paths
+    from whaleid.core.errors import WhaleidError
+
+    if not paths.CATALOG.is_file():
+        raise WhaleidError(f"{paths.CATALOG} is not here, so the queries are not known: run `dvc repro catalog` first.")
+    catalog = files.read_csv(paths.CATALOG)
+    queries = catalog.loc[catalog["part"] == "test", "Image"].tolist()
+    if not queries:
+        raise WhaleidError("The catalogue has no photos to identify, so there is nothing to hand in: fill test/.")
+    check_ready(submission, queries, catalog.loc[catalog["part"] == "train", "Id"].unique().tolist())
+    return len(queries)
