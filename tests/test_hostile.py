@@ -310,19 +310,6 @@ def test_yaml_that_is_more_than_values_is_refused(
     assert [*tmp_path.iterdir()] == [tmp_path / "params.yaml"]
 
 
-def test_mappings_that_take_each_other_in_are_refused(tmp_path: Path) -> None:
-    merging = "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 40))
-    (tmp_path / "params.yaml").write_text("a0: &a0 {b: 1}\n" + merging)
-    with pytest.raises(WhaleidError, match="its keys << take in more than 10,000 others"):
-        config.read(tmp_path / "params.yaml")
-    (tmp_path / "params.yaml").write_text("a: &a {b: 1, c: 2}\nd: &d {<<: *a, c: 3}\ne: {<<: [*d, *a]}\n")
-    assert config.read(tmp_path / "params.yaml") == {
-        "a": {"b": 1, "c": 2},
-        "d": {"b": 1, "c": 3},
-        "e": {"b": 1, "c": 3},
-    }
-
-
 def test_lists_that_name_each_other_are_not_written_out(tmp_path: Path) -> None:
     laughs = "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
     (tmp_path / "params.yaml").write_text(laughs + "seed: *a29\n")
@@ -634,12 +621,9 @@ def test_names_of_variants_and_predictions_hold_no_markup() -> None:
 
     document = YAML(typ="safe").load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
     for name in (MARKUP, "[a](javascript:alert(1))", "../up", "a b"):
-        for section, said in (
-            ("variants", "this name is taken or holds more than letters, digits, - and _"),
-            ("predictions", "a name begins with a letter or _ and holds letters, digits, - and _"),
-        ):
+        for section in ("variants", "predictions"):
             changed = document | {section: document[section] | {name: document[section]["margin"]}}
-            with pytest.raises(WhaleidError, match=said):
+            with pytest.raises(WhaleidError, match=config.NAMES):
                 config.check(changed, Path("params.yaml"))
 
 

@@ -103,19 +103,23 @@ def test_init_that_does_not_exist(tmp_path: Path) -> None:
 def test_init_in_a_circle(tmp_path: Path) -> None:
     said = refusal(tmp_path, ("init: backbone", "init: threshold"))
     # once, though each of the three is in it and `margin` and `final` lead into it
-    assert " has wrong values (1):\n  variants.full.init: goes in a circle: full → toy → threshold → full\n" in said
+    line = "variants.full.init: goes in a circle: full → toy → threshold → full. Start one of them from backbone"
+    assert f" has wrong values (1):\n  {line}\n" in said
 
 
 def test_init_that_is_the_variant_itself(tmp_path: Path) -> None:
     said = refusal(tmp_path, ("init: backbone", "init: toy"))
-    assert " has wrong values (1):\n  variants.toy.init: goes in a circle: toy → toy\n" in said
+    assert (
+        " has wrong values (1):\n  variants.toy.init: goes in a circle: toy → toy. Start one of them from backbone\n"
+        in said
+    )
 
 
 def test_an_init_that_has_learnt_validations_photos(tmp_path: Path) -> None:
     said = refusal(tmp_path, ("init: toy", "init: final"))
     assert (
-        "\n  variants.full.init: final learns validation's photos too (learn: all): what starts from it cannot be "
-        "validated on them. Set learn: all here as well, or start elsewhere\n"
+        "\n  variants.full.init: final learns validation's photos too (learn: all), so what starts from it cannot be "
+        "validated: set learn: all here as well, or start from another variant\n"
     ) in said
 
 
@@ -174,14 +178,14 @@ def test_what_learns_all_may_start_from_what_does(project: Callable[..., config.
         (
             {"networks": ["final"], "calibrated_by": "threshold"},
             [
-                ".calibrated_by: threshold weights other scores ([['class', 'duplicates']]) than the networks of new "
+                ".calibrated_by: threshold combines other scores ([['class', 'duplicates']]) than the networks of new "
                 "have ([['class', 'nearest', 'centroid', 'duplicates']]): give both the same, network by network"
             ],
         ),
         (
             {"networks": ["final", "toy"], "calibrated_by": "margin"},
             [
-                ".calibrated_by: margin weights other scores ([['class', 'nearest', 'centroid', 'duplicates']]) than "
+                ".calibrated_by: margin combines other scores ([['class', 'nearest', 'centroid', 'duplicates']]) than "
                 "the networks of new have ([['class', 'nearest', 'centroid', 'duplicates'], ['class']]): give both "
                 "the same, network by network"
             ],
@@ -233,7 +237,7 @@ def test_the_prediction_that_is_bundled_is_there(tmp_path: Path) -> None:
     said = refusal(
         tmp_path, ("\n  final: {networks: [final], calibrated_by: margin}", "\n  last: {networks: [margin]}")
     )
-    assert "\n  predictions.final: missing: the stage bundle makes models/final.bundle of it\n" in said
+    assert "\n  predictions.final: missing: the stage bundle makes models/final.bundle from it\n" in said
 
 
 def test_an_ensemble_may_have_three_members(project: Callable[..., config.Params]) -> None:
@@ -284,47 +288,37 @@ variants:
 """Of a `params.yaml` before variants had `train` and `embed`, what is called otherwise now."""
 
 
-def test_a_file_of_the_former_version_is_told_every_key_that_has_another_name(tmp_path: Path) -> None:
+def test_keys_of_a_former_version_are_listed_with_their_new_names(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(FORMER, encoding="utf-8")
     with pytest.raises(InputProblems) as caught:
         config.load(path)
-    lines = [
+    train = {"whales": "whales", "photos": "photos", "min_photos": "min_photos", "new_whale": "new_whale"}
+    train |= {"flip": "flip", "augment": "augment", "loss": "loss", "min_views": "oversample"}
+    train |= {"per_whale": "per_whale", "layers": "layers", "epochs": "epochs"}
+    train |= {"batch": "batch_size", "rate": "lr", "decay": "weight_decay"}
+    expected = [f"{key}: now variants.NAME.train.{now}" for key, now in train.items()]
+    expected += [f"{key}: now variants.NAME.embed.{key}" for key in ("zoom", "tilt")]
+    lines = {name: {line.replace("NAME", name) for line in expected} for name in ("margin", "pairs")}
+    for name in lines:
+        prefix = f"variants.{name}."
+        assert {line.removeprefix(prefix) for line in caught.value.where if line.startswith(prefix)} == lines[name]
+    assert caught.value.where[:2] == [
         "ensemble: now predictions.ensemble.networks",
-        "final: now a variant with learn: all (variants.final, its epochs at variants.final.train.epochs) and a "
-        "prediction with calibrated_by (predictions.final)",
-        "variants.{margin, pairs}.whales: now variants.NAME.train.whales",
-        "variants.{margin, pairs}.photos: now variants.NAME.train.photos",
-        "variants.{margin, pairs}.min_photos: now variants.NAME.train.min_photos",
-        "variants.{margin, pairs}.new_whale: now variants.NAME.train.new_whale",
-        "variants.{margin, pairs}.flip: now variants.NAME.train.flip",
-        "variants.{margin, pairs}.augment: now variants.NAME.train.augment",
-        "variants.{margin, pairs}.loss: now variants.NAME.train.loss",
-        "variants.{margin, pairs}.min_views: now variants.NAME.train.oversample",
-        "variants.{margin, pairs}.per_whale: now variants.NAME.train.per_whale",
-        "variants.{margin, pairs}.layers: now variants.NAME.train.layers",
-        "variants.{margin, pairs}.epochs: now variants.NAME.train.epochs",
-        "variants.{margin, pairs}.batch: now variants.NAME.train.batch_size",
-        "variants.{margin, pairs}.rate: now variants.NAME.train.lr",
-        "variants.{margin, pairs}.decay: now variants.NAME.train.weight_decay",
-        "variants.{margin, pairs}.zoom: now variants.NAME.embed.zoom",
-        "variants.{margin, pairs}.tilt: now variants.NAME.embed.tilt",
+        "final: now a variant with learn: all (variants.final) and a prediction with calibrated_by (predictions.final)",
     ]
-    assert str(caught.value) == "\n".join(
-        [
-            f"{path} has keys of a former version (18):",
-            *(f"  {line}" for line in lines),
-            "Rename them; docs/parameters.md has every key, and params.yaml of this version in git has them all.",
-        ]
+    assert str(caught.value).startswith(f"{path} has keys of a former version (34):\n")
+    assert str(caught.value).endswith(
+        "\nRename them: docs/parameters.md lists every key, and params.yaml as committed has them all."
     )
 
 
-def test_a_variant_of_the_former_version_among_those_of_this_one(project: Callable[..., config.Params]) -> None:
+def test_one_variant_of_a_former_version_is_enough(project: Callable[..., config.Params]) -> None:
     with pytest.raises(InputProblems) as caught:
         project(variants={"margin": {"rate": 0.004, "batch": 64}})
     assert caught.value.where == [
-        "variants.{margin}.batch: now variants.NAME.train.batch_size",
-        "variants.{margin}.rate: now variants.NAME.train.lr",
+        "variants.margin.rate: now variants.margin.train.lr",
+        "variants.margin.batch: now variants.margin.train.batch_size",
     ]
 
 
@@ -351,8 +345,8 @@ def test_a_variant_of_the_former_version_among_those_of_this_one(project: Callab
         (
             "{kind: softmax, scale: 24, margin: 0.3, centres: 3}",
             [
-                "margin: softmax has none: set 0, or take cosface or arcface",
-                "centres: softmax has one a class: set 1, or take arcface",
+                "margin: softmax has no margin: set it to 0, or set kind to cosface or arcface",
+                "centres: softmax has one centre a class: set it to 1, or set kind to arcface",
             ],
         ),
     ],
@@ -361,7 +355,7 @@ def test_a_loss_that_is_wrong_is_told_by_its_keys(tmp_path: Path, loss: str, sai
     lines = "\n".join(f"  variants.margin.train.loss.{line}" for line in said)
     assert refusal(tmp_path, (f"loss: {COSFACE}", f"loss: {loss}")).endswith(
         f"params.yaml has wrong values ({len(said)}):\n{lines}\n"
-        "Fix these keys; `whaleid explain KEY` says what each takes."
+        "Fix these keys: docs/parameters.md says what each takes."
     )
 
 
@@ -393,28 +387,37 @@ def test_scores_that_there_are_not(tmp_path: Path, scores: str, said: str) -> No
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"per_whale": 3}, ["train.batch_size: 32 is no multiple of per_whale (3)"]),
-        ({"per_whale": 32}, ["train.batch_size: 32 holds no two whales with 32 photos each (per_whale)"]),
-        ({"per_whale": 64}, ["train.batch_size: 32 is no multiple of per_whale (64)"]),
-        ({"loss": TRIPLET}, ["train.per_whale: 1 gives the loss triplet nothing to compare: set 2 or more"]),
-        ({"loss": {"margin": 0}}, ["train.loss.margin: cosface needs one: set it above 0, or take softmax"]),
+        ({"per_whale": 3}, ["train.batch_size: 32 is no multiple of per_whale (3): change one of them"]),
+        (
+            {"per_whale": 32},
+            [
+                "train.batch_size: 32 has no room for two whales with 32 photos each (per_whale): double it, or lower "
+                "per_whale"
+            ],
+        ),
+        ({"per_whale": 64}, ["train.batch_size: 32 is no multiple of per_whale (64): change one of them"]),
+        ({"loss": TRIPLET}, ["train.per_whale: the loss triplet compares photos of one whale: set it to 2 or more"]),
+        (
+            {"loss": {"margin": 0}},
+            ["train.loss.margin: cosface needs a margin: set it above 0, or set kind to softmax"],
+        ),
         (
             {"loss": {"kind": "arcface", "margin": 0.0}},
-            ["train.loss.margin: arcface needs one: set it above 0, or take softmax"],
+            ["train.loss.margin: arcface needs a margin: set it above 0, or set kind to softmax"],
         ),
         (
             {"loss": TRIPLET | {"margin": 0}, "per_whale": 4},
-            ["train.loss.margin: triplet needs one: set it above 0, or take softmax"],
+            ["train.loss.margin: triplet needs a margin: set it above 0, or set kind to softmax"],
         ),
         (
             {"loss": TRIPLET, "per_whale": 4, "new_whale": True},
-            ["train.new_whale: the loss triplet draws a class together, and those photos are no whale: set false"],
+            ["train.new_whale: the loss triplet takes a class for one whale, and new_whale is none: set it to false"],
         ),
         (
             {"loss": TRIPLET, "layers": "last", "per_whale": 5},
             [
-                "train.batch_size: 32 is no multiple of per_whale (5)",
-                "train.layers: the loss triplet does not train the last layer: set all or upper",
+                "train.batch_size: 32 is no multiple of per_whale (5): change one of them",
+                "train.layers: the loss triplet does not train the last layer: set it to all or upper",
             ],
         ),
     ],
@@ -435,13 +438,18 @@ def test_triplet_with_photos_together(project: Callable[..., config.Params]) -> 
 def test_a_score_named_twice(project: Callable[..., config.Params]) -> None:
     with pytest.raises(InputProblems) as caught:
         project(variants={"toy": {"scores": ["class", "class"]}})
-    assert caught.value.where == ["variants.toy.scores: names one of them twice"]
+    assert caught.value.where == ["variants.toy.scores: one of them is repeated: name each once"]
 
 
-@pytest.mark.parametrize("name", ["backbone", "boxes", "pictures", "a/b", "a.b", "../up"])
-def test_names_that_no_variant_can_have(tmp_path: Path, name: str) -> None:
-    said = refusal(tmp_path, ("  threshold:\n", f"  {name}:\n"))
-    assert f"variants.{name}: this name is taken or holds more than letters, digits, - and _\n" in said
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        *((name, "the names backbone, boxes, pictures are reserved: take another one") for name in config.RESERVED),
+        *((name, config.NAMES) for name in ("a/b", "a.b", "../up")),
+    ],
+)
+def test_names_that_no_variant_can_have(tmp_path: Path, name: str, said: str) -> None:
+    assert f"variants.{name}: {said}\n" in refusal(tmp_path, ("  threshold:\n", f"  {name}:\n"))
 
 
 @pytest.mark.parametrize("name", ["phash", "ensemble", "explore", "photos", "thumbnails"])
