@@ -11,7 +11,7 @@ import pytest
 from whaleid.catalog import layout
 from whaleid.core import paths
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.importing import add, importer
+from whaleid.importing import add, importer, target
 from whaleid.importing.csv import Columns
 from whaleid.serving import additions
 from whaleid.serving import bundle as contents
@@ -106,7 +106,7 @@ def test_what_a_kill_left_is_completed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(add, "_record", killed)
+        patch.setattr(target, "write", killed)
         with pytest.raises(KeyboardInterrupt):
             add.run(table, Path(), "one", whales, MODEL)
     assert not (whales / "additions.csv").exists()

@@ -19,7 +19,7 @@ from whaleid.cli.app import app
 from whaleid.config import Data, Params, load
 from whaleid.core import files, paths
 from whaleid.core.errors import WhaleidError
-from whaleid.importing import archive, importer
+from whaleid.importing import archive, importer, target
 from whaleid.importing.csv import Columns
 from whaleid.importing.source import Entry, Source
 from whaleid.stages import catalog
@@ -228,7 +228,7 @@ def test_the_same_picture_under_two_names_of_whales_is_refused(by_whale: str) ->
     shot("photos/bob/again.png", 1)
     said = refusal("photos", "--to", "whales")
     assert said.startswith(
-        "The same picture under several labels (1):\n  'ann/1.png' is ann; 'bob/again.png' is bob\nKeep the one"
+        "The same picture under several labels (1):\n  'ann/1.png' is ann; 'bob/again.png' is bob\nKeep the label"
     )
     Path("photos/bob/again.png").unlink()
     call("photos", "--to", "whales")
@@ -277,7 +277,7 @@ def test_a_folder_of_something_else_is_no_catalogue(by_whale: str) -> None:
 
 def test_an_import_that_was_killed_is_run_again(by_whale: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shot("coming/q.png", 6)
-    written = importer._write
+    written = target._write
 
     def killed(file: Path, *rest: object) -> str:
         if file.name == "2.jpg":
@@ -285,11 +285,11 @@ def test_an_import_that_was_killed_is_run_again(by_whale: str, monkeypatch: pyte
             raise KeyboardInterrupt
         return written(file, *rest)
 
-    monkeypatch.setattr(importer, "_write", killed)
+    monkeypatch.setattr(target, "_write", killed)
     with pytest.raises(KeyboardInterrupt):
         importer.run("photos", Path("whales"), Columns(), Path("coming"), False)
     assert names("whales") == ["train"]
-    monkeypatch.setattr(importer, "_write", written)
+    monkeypatch.setattr(target, "_write", written)
     call("photos", "--to", "whales", "--queries", "coming")
     assert [label for _, label in rows("whales/train.csv")[1:]] == ["bob", "ann", "ann", "new_whale"]
     assert names("whales/train") == sorted(image for image, _ in rows("whales/train.csv")[1:])
@@ -329,13 +329,13 @@ def test_killed_between_csv_files(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_photos_that_no_row_names_are_told_before_anything_is_written(by_whale: str) -> None:
     shot("whales/train/stray.png", 30)
     assert refusal("photos", "--to", "whales").startswith(
-        "Photos in whales/train without a row in train.csv (1):\n  stray.png\n"
+        "Photos in train/ without a row in train.csv (1):\n  'stray.png'\n"
     )
     assert names("whales/train") == ["stray.png"]
 
 
 def test_two_imports_at_once(by_whale: str) -> None:
-    with importer.alone(Path("whales")):
+    with target.locked(Path("whales")):
         assert "Another command is writing to whales" in refusal("photos", "--to", "whales")
 
 
@@ -502,7 +502,7 @@ def test_a_truth_of_some_is_left_out() -> None:
     for seed, name in enumerate("abc"):
         shot(f"set/{name}.jpg", seed)
     write("set/metadata.csv", "identity,path,split", "w1,a.jpg,database", "w1,b.jpg,query", ",c.jpg,query")
-    assert "no solution.csv: 1 photos to identify have no truth" in call("set", "--to", "whales")
+    assert "1 photos to identify have no truth, so there is no solution.csv" in call("set", "--to", "whales")
     assert names("whales") == ["test", "train", "train.csv"]
 
 
@@ -564,7 +564,7 @@ def test_json_that_is_none() -> None:
 
 
 def test_options_of_a_table_for_what_is_none(by_whale: str) -> None:
-    assert "photos is no csv file: columns and --photos" in refusal("photos", "--to", "w", "--whale-column", "x")
+    assert "photos is no csv file: options for columns" in refusal("photos", "--to", "w", "--whale-column", "x")
 
 
 # catalogues, and Kaggle's
@@ -738,7 +738,7 @@ def test_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
         file.writestr("a.png", bytes(70 * 2**20))
     packed("bad.zip", ("inner.zip", "train.zip"))
     assert "would unpack to more than 20 times its size" in refusal("bad.zip", "--to", "whales")
-    monkeypatch.setattr(archive, "FILES", 2)
+    monkeypatch.setattr(archive, "MAX_FILES", 2)
     hostile("ann/a.png", "ann/b.png", "ann/c.png")
     assert "or to more than 2 files" in refusal("bad.zip", "--to", "whales")
     assert not Path("whales").exists()
@@ -811,7 +811,7 @@ def test_what_to_do_without_an_account_or_a_client(client: Path, monkeypatch: py
     client.write_text("#!/bin/sh\necho '403 - Forbidden'\nexit 1\n")
     said = refusal("kaggle:whale-categorization-playground", "--to", "whales")
     assert said.startswith(
-        "Kaggle's client has not downloaded whale-categorization-playground; what it said stands above."
+        "Kaggle's client has not downloaded whale-categorization-playground; its messages stand above."
     )
     for what in (
         "kaggle auth login",
@@ -834,16 +834,17 @@ def test_what_to_do_without_an_account_or_a_client(client: Path, monkeypatch: py
 # for other commands
 
 
-def test_put_says_what_each_photo_is_called(by_whale: str) -> None:
+def test_a_plan_says_what_each_photo_is_called(by_whale: str) -> None:
     call("photos", "--to", "whales")
     entries = [
         Entry(Path("photos/ann/1.png"), "ann", "reviewed.csv, line 2"),
         Entry(shot("new/1.png", 40), "eve", "reviewed.csv, line 3"),
         Entry(shot("new/2.png", 41), "", "asked"),
     ]
-    done = importer.put(Path("whales"), [Source("reviewed", Path(), entries)])
-    assert done.names[0] == "1.png"
-    assert done.names[1].startswith("1-")
-    assert done.names[2] == "2.png"
-    assert done.plan.labels == {done.names[1]: "eve"}
+    plan = importer.prepare(Path("whales"), [Source("reviewed", Path(), entries)])
+    assert plan.names[0] == "1.png"
+    assert plan.names[1].startswith("1-")
+    assert plan.names[2] == "2.png"
+    assert plan.labels == {plan.names[1]: "eve"}
+    target.write(Path("whales"), plan)
     assert layout.read(Path("whales")).photos["part"].tolist() == ["test", "train", "train", "train", "train", "train"]

@@ -34,9 +34,8 @@ from whaleid.images.pack import Source as Packing
 from whaleid.images.pack import packed
 from whaleid.importing import add, coco, csv
 from whaleid.importing.archive import unpack
-from whaleid.importing.plan import Held, faults, plan
-from whaleid.importing.plan import Seen as File
-from whaleid.importing.source import Source, escaping
+from whaleid.importing.plan import Existing, entry_problems, plan
+from whaleid.importing.source import Source, outside
 from whaleid.model import checkpoint
 from whaleid.serving import bundle as contents
 from whaleid.serving import model
@@ -80,14 +79,14 @@ def _catalogue(content: bytes, folder: Path, name: str) -> object:
 
 def _listed(source: Source) -> object:
     """Do what `import` does with what a source says, but for opening the photos."""
-    problems = [*faults(source.entries)]
+    problems = [*entry_problems(source.entries)]
     entries = [entry for entry in source.entries if not checks.unwritable(str(entry.file))]
-    problems += [*escaping(source.root, entries)]
+    problems += [*outside(source.root, [(entry.where, entry.file) for entry in entries])]
     there = [checks.is_file(entry.file) for entry in entries]
     if problems:
         return there
-    seen = [File(f"{number:064x}", 60, 40) for number in range(len(entries))]
-    return plan(entries, seen, Held(), [False] * len(entries))
+    prints = [Fingerprint(f"{number:064x}", 1, "PNG", "L", 60, 40, b"") for number in range(len(entries))]
+    return plan([source], prints, Existing())
 
 
 def _listing(content: bytes, folder: Path) -> object:
@@ -214,7 +213,7 @@ def _reviewed(content: bytes, folder: Path) -> object:
     where = said["photo"].tolist()
     prints = [Fingerprint(f"{row:064x}", 1, "JPEG", "L", 1, 1, b"") for row in range(len(said))]
     known = pd.DataFrame({"Id": ["w_1", "w_2"], "sha256": ["0" * 64, "1" * 64]})
-    return add._labels(said["whale"].str.strip().tolist(), where, prints, known)
+    return add.new_labels(said["whale"].str.strip().tolist(), where, prints, known)
 
 
 def _photo_seeds() -> list[bytes]:

@@ -31,3 +31,9 @@ class InputProblems(WhaleidError):
     def __reduce__(self) -> tuple[type[WhaleidError], tuple[str]]:
         """Cross from a worker process as its text: pickle would call `__init__` with that alone."""
         return WhaleidError, (str(self),)
+
+
+def raise_all(problems: Sequence[WhaleidError]) -> None:
+    """Raise `problems` as one error; return if there are none."""
+    if problems:
+        raise problems[0] if len(problems) == 1 else WhaleidError("\n\n".join(map(str, problems)))

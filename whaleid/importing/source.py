@@ -1,7 +1,7 @@
-"""The photos of a source, as a catalogue is to hold them: where each lies, its name, its whale, its box."""
+"""What a source of photos holds: for each photo its file, its whale and its box."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +15,19 @@ FOREIGN = (
 )
 """Suffixes of images that a catalogue does not take."""
 UNNAMED = ("", "unknown")
-"""What sources write, in any case of letters, where the whale has no name."""
+"""Names that sources give whales without a name, in any case of letters."""
 
 
 @dataclass(frozen=True)
-class Box:
-    """Where the fluke lies: left, top, right and bottom, in pixels of the photo upright or as fractions of its size."""
+class Rectangle:
+    """The box of a fluke as a source gives it."""
 
     corners: tuple[float, float, float, float]
+    """Left, top, right and bottom of the upright photo."""
     pixels: bool
+    """Whether corners are in pixels; otherwise they are fractions of width and height."""
     aspect: float | None = None
-    """Width / height before the photo was squeezed, where that is known."""
+    """Width / height before the photo was squeezed, where it is known."""
 
 
 @dataclass(frozen=True)
@@ -34,83 +36,84 @@ class Entry:
 
     file: Path
     label: str
-    """The whale, `new_whale`, or an empty string: a photo to identify."""
+    """The whale, `new_whale`, or an empty string for a query."""
     where: str
-    """What the source calls it, for messages."""
-    box: Box | None = None
+    """Where the source names the photo, for messages."""
+    rectangle: Rectangle | None = None
     truth: str = ""
-    """Of a photo to identify, where the source knows it."""
+    """The label of a query, where the source has it."""
+    keyed: bool = False
+    """Whether the file's name is a key, as in a catalogue: the same picture may have several names and labels."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a source holds."""
+    """The photos of a source."""
 
     kind: str
-    """What it was taken for."""
+    """What the source was read as, for the summary."""
     root: Path
-    """No photo may lie outside of it."""
+    """The folder that holds all photos."""
     entries: Sequence[Entry]
-    keyed: bool = False
-    """Whether names are keys, as in a catalogue: the same picture may then stand under several names and labels."""
     submission: bool = False
     """Whether it has a `sample_submission.csv`."""
     others: int = 0
-    """Files that are no images."""
+    """Number of files that are no images."""
 
 
-def label(text: str) -> str:
-    """Return the label that `text`, a whale's name in a source, stands for."""
-    return NEW_WHALE if text.casefold() in (*UNNAMED, NEW_WHALE) else text
+def from_bbox(bbox: Sequence[float]) -> Rectangle:
+    """Return the rectangle of `bbox`: x, y, width and height in pixels.
+
+    Raises:
+        TypeError, ValueError, OverflowError: it is not four numbers.
+    """
+    x, y, width, height = map(float, bbox)
+    return Rectangle((x, y, x + width, y + height), True)
 
 
-def hidden(name: str) -> bool:
-    """Tell whether a file or folder of this name is none of the user's."""
+def label(name: str) -> str:
+    """Return the label for `name`, a whale's name in a source."""
+    return NEW_WHALE if name.casefold() in (*UNNAMED, NEW_WHALE) else name
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name belongs to the system rather than to the user."""
     return name.startswith((".", "__MACOSX"))
 
 
 def images(folder: Path) -> tuple[list[Path], int]:
-    """Return the images of any format below `folder`, sorted, and the number of other files; hidden ones are neither.
+    """List the images of any format below `folder`, sorted, and count the other files; hidden files are left out.
 
     Raises:
-        InputProblems: links to folders are among them.
+        InputProblems: there are links to folders.
     """
     photos, others, links = [], 0, []
-    for place, folders, files in os.walk(folder, onerror=_failed):
-        folders[:] = [name for name in folders if not hidden(name)]
+    for place, folders, files in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not is_hidden(name)]
         links += [repr(str(path)) for path in (Path(place, name) for name in folders) if path.is_symlink()]
-        for name in files:
-            if hidden(name):
-                continue
-            if Path(name).suffix.lower() in (*SUFFIXES, *FOREIGN):
-                photos.append(Path(place, name))
-            else:
-                others += 1
+        visible = [Path(place, name) for name in files if not is_hidden(name)]
+        images_here = [path for path in visible if path.suffix.lower() in (*SUFFIXES, *FOREIGN)]
+        photos += images_here
+        others += len(visible) - len(images_here)
     if links:
         raise InputProblems(
-            "Links to folders", sorted(links), "None is followed: copy what they lead to, or remove them."
+            "Links to folders", sorted(links), "Links are not followed: copy the folders, or remove them."
         )
     return sorted(photos), others
 
 
-def _failed(error: OSError) -> None:
+def _raise(error: OSError) -> None:
     raise error
 
 
-def escaping(root: Path, entries: Sequence[Entry]) -> Iterator[InputProblems]:
-    """Yield which photos lie outside of the folder `root`, by links or by the paths that a table gives."""
+def outside(root: Path, files: Iterable[tuple[str, Path]], what: str = "Photos") -> Iterator[InputProblems]:
+    """Yield which of `files`, each with its place for messages, lie outside of the folder `root`, links resolved."""
     home = os.path.realpath(root)
-    out = [entry.where for entry in entries if not Path(os.path.realpath(entry.file)).is_relative_to(home)]
-    yield from found(f"Photos that lie outside of {root}", out, "Put them into that folder.")
+    places = [where for where, file in files if not Path(os.path.realpath(file)).is_relative_to(home)]
+    yield from found(f"{what} that lie outside of {root}", places, "Put them into that folder.")
 
 
-def require_inside(root: Path, files: Sequence[Path]) -> None:
-    """Refuse links among `files` of the folder `root` that lead out of it.
-
-    Raises:
-        InputProblems: there are some.
-    """
-    home = os.path.realpath(root)
-    out = [path.name for path in files if not Path(os.path.realpath(path)).is_relative_to(home)]
-    for problems in found(f"Files that lie outside of {root}", out, "Put them into that folder."):
-        raise problems
+def require_inside(root: Path, files: Iterable[Path]) -> None:
+    """Raise InputProblems if one of `files` of the folder `root` is a link that leads out of it."""
+    for problem in outside(root, ((path.name, path) for path in files), "Files"):
+        raise problem

@@ -1,0 +1,191 @@
+"""The catalogue folder that an import writes to: locked, read, and extended by all of a plan or by nothing."""
+
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from whaleid.catalog import layout
+from whaleid.catalog.checks import CORNERS
+from whaleid.catalog.table import header, read_table
+from whaleid.core import paths
+from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.files import replacing, write_csv
+from whaleid.core.labels import NEW_WHALE
+from whaleid.core.log import progress
+from whaleid.images import scanning
+from whaleid.images.fingerprint import Fingerprint
+from whaleid.importing.plan import Existing, Known, Plan
+
+PARTS = ("train", "test")
+LOCK = ".lock"
+UNPACKED = ".unpacked"
+"""Within the catalogue's folder, where zip files are unpacked."""
+Written = Literal["copy", "hard link", "symbolic link"]
+
+
+@contextmanager
+def locked(to: Path, wait: float = 0) -> Iterator[None]:
+    """Keep other commands from writing to the catalogue folder `to`; create it, and remove it if it stays empty.
+
+    Raises:
+        WhaleidError: another process writes there, even after `wait` seconds, or the folder is the drawn catalogue.
+    """
+    if paths.PARAMS.exists() and to.resolve() == paths.SAMPLE.resolve():
+        raise WhaleidError(
+            f"{to} is drawn by the stage `sample`, which would throw away what you put there. Make a copy of it your "
+            f"own: whaleid import {paths.SAMPLE} --to data/whales"
+        )
+    to.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(to / LOCK, timeout=wait):
+            try:
+                yield
+            finally:
+                shutil.rmtree(to / UNPACKED, ignore_errors=True)
+                (to / LOCK).unlink(missing_ok=True)
+    except Timeout:
+        raise WhaleidError(f"Another command is writing to {to}: wait until it has ended.") from None
+    finally:
+        with suppress(OSError):
+            to.rmdir()
+
+
+def read(to: Path, sizes: Collection[int]) -> Existing:
+    """Read the catalogue folder `to`, complete or not; of photos with `sizes` (bytes) the SHA-256 as well.
+
+    Raises:
+        WhaleidError: it is no catalogue folder, or one with mistakes.
+    """
+    others = {path.name for path in to.iterdir() if not path.name.startswith(".")} - {*PARTS, *layout.COLUMNS}
+    if others and not (to / "train.csv").exists():
+        what = f"{to} holds other things than a catalogue"
+        raise InputProblems(what, sorted(others), "Name an empty folder, or a new one.")
+    for part in PARTS:  # temporary files of an import that was killed
+        for path in (to / part).glob(".*.partial*"):
+            path.unlink()
+    catalogue = layout.read(to, unfinished=True)
+    labels = dict(zip(catalogue.photos["Image"], catalogue.photos["Id"], strict=True))
+    places = [(part, name, to / part / name) for part in PARTS for name in layout.photos_in(to / part)]
+    return Existing(
+        [
+            Known(name, part, _sha256(path) if path.stat().st_size in sizes else "", labels.get(name))
+            for part, name, path in places
+        ],
+        {
+            row["Image"]: (*(row[corner] for corner in CORNERS), row.get("aspect", float("nan")))
+            for row in catalogue.boxes.to_dict("records")
+        },
+        dict(zip(catalogue.solution["Image"], catalogue.solution["Id"], strict=True)),
+        {name: read_table(to / name, header(to / name)) for name in layout.COLUMNS if (to / name).is_file()},
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write(to: Path, plan: Plan, link: bool = False, more: Mapping[str, pd.DataFrame] | None = None) -> Counter[Written]:
+    """Write photos and csv files as `plan` says, and the tables of `more` by file name; count photos by how.
+
+    Csv files get their names last. If anything fails, all that was written is undone.
+
+    Raises:
+        WhaleidError: a photo has changed since it was checked.
+        OSError: something cannot be read or written.
+    """
+    tables = {**(more or {}), **_tables(to, plan)}
+    before = {name: (to / name).read_bytes() if (to / name).is_file() else None for name in tables}
+    written: Counter[Written] = Counter()
+    try:
+        with ExitStack() as renamed:  # closing it renames the csv files, the last one first
+            for (part, name), (file, sha256) in progress(plan.files.items(), "photos written", len(plan.files)):
+                with replacing(to / part / name) as temporary:
+                    written[_write(file, temporary, sha256, link, file.is_relative_to(to / UNPACKED))] += 1
+            for name, table in reversed(tables.items()):
+                write_csv(table, renamed.enter_context(replacing(to / name)))
+    except Exception:
+        _undo(to, plan, before)
+        raise
+    layout.read(to)
+    return written
+
+
+def _write(file: Path, target: Path, sha256: str, link: bool, unpacked: bool) -> Written:
+    """Copy the photo `file` to `target` or, with `link`, link it; an unpacked one, soon removed, is moved."""
+    if unpacked:
+        file.replace(target)
+        return "copy"
+    if link:
+        with suppress(OSError):
+            os.link(file.resolve(), target)
+            return "hard link"
+        target.symlink_to(file.resolve())
+        return "symbolic link"
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise WhaleidError(f"{file}: has changed since it was checked: run the same command again.")
+    target.write_bytes(content)
+    return "copy"
+
+
+def _undo(to: Path, plan: Plan, before: Mapping[str, bytes | None]) -> None:
+    """Remove the photos that were written and restore csv files to their content `before`, None for no file."""
+    for name, content in before.items():
+        with suppress(OSError):
+            if content is None:
+                (to / name).unlink()
+            elif (to / name).read_bytes() != content:
+                with replacing(to / name) as temporary:
+                    temporary.write_bytes(content)
+    for part, name in plan.files:
+        with suppress(OSError):
+            (to / part / name).unlink()
+    for part in PARTS:
+        with suppress(OSError):  # it is not there, or holds other photos
+            (to / part).rmdir()
+
+
+def _tables(to: Path, plan: Plan) -> dict[str, pd.DataFrame]:
+    """Return the csv files that get new rows, with those that they have; train.csv last."""
+    tables = dict(plan.existing.tables)
+    unanswered: set[str] = set()
+    if plan.submission or "sample_submission.csv" in tables:
+        answered = tables["sample_submission.csv"]["Image"] if "sample_submission.csv" in tables else ()
+        unanswered = {*plan.existing.queries, *plan.queries} - {*answered}
+    if plan.boxes and "boxes.csv" in tables and "aspect" not in tables["boxes.csv"]:
+        tables["boxes.csv"] = tables["boxes.csv"].assign(aspect=_aspects(to, plan.existing))
+    columns = ["Image", "Id"]
+    boxes = [[name, *(f"{number:.6g}" for number in box)] for name, box in plan.boxes.items()]
+    new = {
+        "boxes.csv": pd.DataFrame(boxes, columns=["Image", *CORNERS, "aspect"]),
+        "solution.csv": pd.DataFrame(plan.solution.items(), columns=columns),
+        "sample_submission.csv": pd.DataFrame([[name, NEW_WHALE] for name in unanswered], columns=columns),
+        "train.csv": pd.DataFrame(plan.labels.items(), columns=columns),
+    }
+    return {
+        name: pd.concat([tables.get(name), rows.sort_values("Image")], ignore_index=True).fillna("")
+        for name, rows in new.items()
+        if len(rows)
+    }
+
+
+def _aspects(to: Path, existing: Existing) -> list[str]:
+    """Return width / height of the photos in boxes.csv.
+
+    Raises:
+        InputProblems: some cannot be read.
+    """
+    part = {photo.name: photo.part for photo in existing.photos}
+    read = scanning.scan([to / part[name] / name for name in existing.tables["boxes.csv"]["Image"]])
+    if unreadable := [each for each in read if isinstance(each, str)]:
+        raise InputProblems("Photos of the catalogue that cannot be used", unreadable, "Replace these files.")
+    return [f"{each.width / each.height:.6g}" for each in read if isinstance(each, Fingerprint)]
