@@ -102,7 +102,7 @@ def test_what_a_kill_left_is_completed(
 ) -> None:
     table = review(tmp_path / "r.csv", (fresh[0], "new"))
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -117,7 +117,7 @@ def test_what_a_kill_left_is_completed(
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (lambda fresh: [(fresh[0], "Snowy")], r"Whales that the catalogue has not \(1\):\n.*line 2: .*: 'Snowy'\nMend"),
+        (lambda fresh: [(fresh[0], "Snowy")], r"Whales that the catalogue has not \(1\):\n.*: 'Snowy'\nCorrect"),
         (lambda fresh: [(fresh[0], "new_whal")], r"did you mean 'new_whale'\?"),
         (lambda fresh: [(fresh[0], "new:a b")], r"hold white space or control characters \(1\):\n  'a b'"),
         (lambda fresh: [(fresh[0], "new:KNOWN")], r"New whales that the catalogue has already \(1\):"),
