@@ -87,7 +87,7 @@ def main() -> None:
             repros.append(run(project, "dvc", "repro"))
             references.append(reference_seconds())
             # from the end of the stage before, backbone
-            begun, ended = (project / path for path in ("checkpoints/backbone.pt", "reports/boxes/sheet.png"))
+            begun, ended = (project / path for path in ("checkpoints/backbone.safetensors", "reports/boxes/sheet.png"))
             boxes.append((ended.stat().st_mtime - begun.stat().st_mtime) / repros[-1].seconds)
         subprocess.run(
             ["git", "commit", "--quiet", "--all", "--allow-empty", "-m", "reproduced"], cwd=project, check=True

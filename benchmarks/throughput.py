@@ -99,7 +99,7 @@ def plain(folder: Path, backbone: str, width: int, height: int, batch: int, work
     for _ in range(2):
         started, shown = time.perf_counter(), 0
         for inputs, targets in loader:
-            loss = torch.nn.functional.cross_entropy(16 * learner.last(learner(inputs)), targets)
+            loss = torch.nn.functional.cross_entropy(16 * learner.classifier(learner(inputs)), targets)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -120,7 +120,7 @@ def ready(
     """Return the photos a second of training's step on one batch that is standardised on `device` already."""
     learner = network(backbone, classes).to(device).to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(learner.parameters(), lr=0.001, fused=True)
-    loss_of = build(given.loss, learner.last)
+    loss_of = build(given.loss, learner.classifier)
     inputs = standardise(torch.from_numpy(np.resize(packed, (given.batch_size, *packed.shape[1:]))).to(device))
     targets = torch.arange(given.batch_size, device=device) % classes
     look = compiled(learner) if speed.compiled else learner

@@ -30,8 +30,8 @@ def test_mlflow_is_imported_by_tracking_and_the_registry_alone() -> None:
 
 def test_timm_is_loaded_where_models_come_from_and_only_when_one_is_its() -> None:
     users = {module for module in modules() if any(name.split(".")[0] == "timm" for name in imports(module))}
-    assert users == {"whaleid.model.zoo"}
-    body = ast.parse((ROOT / source("whaleid.model.zoo")).read_text(encoding="utf-8")).body
+    assert users == {"whaleid.model.architectures"}
+    body = ast.parse((ROOT / source("whaleid.model.architectures")).read_text(encoding="utf-8")).body
     assert not any("timm" in ast.unparse(line) for line in body if isinstance(line, ast.Import | ast.ImportFrom))
 
 

@@ -16,9 +16,10 @@ from PIL import Image, ImageDraw
 
 from whaleid.config import Boxes, Params
 from whaleid.core import files, paths
-from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.detection import learning
-from whaleid.detection.network import SMALLEST, BoxNetwork, from_checkpoint, to_checkpoint
+from whaleid.core.errors import InputProblems
+from whaleid.detection import network as box_network
+from whaleid.detection import prediction, training
+from whaleid.detection.network import SMALLEST, BoxNetwork
 from whaleid.images.crop import WHOLE, overlaps
 from whaleid.images.pack import Source, pack
 from whaleid.model import checkpoint
@@ -38,7 +39,7 @@ def test_a_view_moves_the_box_with_the_photo() -> None:
     box = torch.tensor([[0.5, 0.25, 0.75, 0.5, 0.0]])
     low, high = torch.tensor([[0.25, 0.0]]), torch.tensor([[1.25, 0.5]])
     for mirrored, sides, columns in ((False, [0.25, 0.5], [2, 3]), (True, [0.5, 0.75], [4, 5])):
-        views, found = learning.view(photo, box, low, high, torch.tensor([mirrored]))
+        views, found = training.crop(photo, box, low, high, torch.tensor([mirrored]))
         assert views.shape == photo.shape
         # as wide as before, twice as high: in a photo of aspect 1, such a window has aspect 2
         assert found[0].tolist() == pytest.approx([sides[0], 0.5, sides[1], 1.0, np.log(2)])
@@ -51,18 +52,18 @@ def test_a_random_view_holds_the_whole_box() -> None:
     rng = np.random.default_rng(0)
     sides = np.sort(rng.uniform(0, 1, (200, 2, 2)), axis=1).reshape(200, 4)
     given = torch.from_numpy(np.column_stack([sides, rng.normal(size=200)])).float()
-    _, found = learning.random_views(torch.zeros(200, 1, 8, 8), given, torch.Generator().manual_seed(0))
+    _, found = training.random_crops(torch.zeros(200, 1, 8, 8), given, torch.Generator().manual_seed(0))
     assert found[:, :4].min() > -1e-5
     assert found[:, :4].max() < 1 + 1e-5
     assert (found[:, 2:4] > found[:, :2]).all()
     assert not torch.allclose(found, given, atol=0.01)
-    _, again = learning.random_views(torch.zeros(200, 1, 8, 8), given, torch.Generator().manual_seed(0))
+    _, again = training.random_crops(torch.zeros(200, 1, 8, 8), given, torch.Generator().manual_seed(0))
     assert torch.equal(found, again)
 
 
 def test_turning_swaps_both_ends_of_both_sides_and_mirrors_nothing() -> None:
     photo = torch.arange(6.0).reshape(1, 1, 2, 3)
-    views, found = learning.turn(
+    views, found = training.turn(
         photo.repeat(2, 1, 1, 1), torch.tensor([[0.1, 0.2, 0.4, 0.9, 7.0]] * 2), torch.tensor([True, False])
     )
     assert views[:, 0].tolist() == [[[5, 4, 3], [2, 1, 0]], [[0, 1, 2], [3, 4, 5]]]
@@ -82,7 +83,7 @@ def test_overlaps() -> None:
 def test_every_box_is_inside_the_photo_and_has_a_size(bias: float, turns: bool) -> None:
     torch.manual_seed(0)
     network = BoxNetwork(Backbone(SMALL), 32, turns).eval()
-    torch.nn.init.constant_(network.last.bias, bias)
+    torch.nn.init.constant_(network.head.bias, bias)
     with torch.no_grad():
         found = network(torch.randn(2, 1, 32, 32))
     assert found.shape == (2, 6 if turns else 5)
@@ -117,27 +118,27 @@ def lighter_above(count: int) -> npt.NDArray[np.uint8]:
 def test_a_photo_and_its_turned_view_say_together_which_way_is_up() -> None:
     # standardised, the halves are 1 and -1: the logits are 5 - 2 * 2 and, turned, 5 + 2 * 2
     photos = np.concatenate([lighter_above(1), lighter_above(1)[:, ::-1], np.full((1, 8, 8, 1), 9, dtype=np.uint8)])
-    sides, likely = learning.find(Lighter(-2, 5), photos, torch.device("cpu"))
+    sides, likely = prediction.predict(Lighter(-2, 5), photos, torch.device("cpu"))
     # the mean of 0.1 to 0.4 from above and from below
     assert sides == pytest.approx(np.tile([[0.25, 0.35, 0.75, 0.65, 0.0]], (3, 1)))
     assert likely.tolist() == pytest.approx([1 / (1 + np.exp(4)), 1 / (1 + np.exp(-4)), 0.5], abs=1e-5)
 
 
 def test_half_of_the_views_are_turned_and_known_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    turn, turned = learning.turn, []
-    monkeypatch.setattr(learning, "turn", lambda *each: (turned.extend(each[2].tolist()), turn(*each))[1])
+    turn, turned = training.turn, []
+    monkeypatch.setattr(training, "turn", lambda *each: (turned.extend(each[2].tolist()), turn(*each))[1])
     photos, network, device = lighter_above(64), Lighter(0, 0), torch.device("cpu")
     given = np.tile(np.array([[0.25, 0.1, 0.75, 0.4, 0.0]], np.float32), (64, 1))
-    learning.learn(network, photos, given, Boxes(size=32, steps=40, batch_size=32, lr=0.3), 0, device)
+    training.train(network, photos, given, Boxes(size=32, steps=40, batch_size=32, lr=0.3), 0, device)
     assert len(turned) == 40 * 32
     assert 0.45 < np.mean(turned) < 0.55
-    assert learning.find(network, photos, device)[1].max() < 0.05
-    assert learning.find(network, photos[:, ::-1].copy(), device)[1].min() > 0.95
+    assert prediction.predict(network, photos, device)[1].max() < 0.05
+    assert prediction.predict(network, photos[:, ::-1].copy(), device)[1].min() > 0.95
 
 
 def test_a_network_that_does_not_turn_takes_all_for_upright() -> None:
     network = BoxNetwork(Backbone(SMALL), 32, turns=False)
-    sides, likely = learning.find(network, np.zeros((3, 32, 32, 1), dtype=np.uint8), torch.device("cpu"))
+    sides, likely = prediction.predict(network, np.zeros((3, 32, 32, 1), dtype=np.uint8), torch.device("cpu"))
     assert sides.shape == (3, 5)
     assert likely.tolist() == [0, 0, 0]
 
@@ -189,7 +190,7 @@ def write_backbone() -> None:
     network = Network(SMALL, embedding=8, classes=0)
     paths.checkpoint("backbone").parent.mkdir()
     description = checkpoint.Description(classes=(), photos=None)
-    paths.checkpoint("backbone").write_bytes(checkpoint.dumps(checkpoint.to_checkpoint(network, description)))
+    paths.checkpoint("backbone").write_bytes(checkpoint.save(network, description))
 
 
 def outputs() -> dict[Path, bytes]:
@@ -297,8 +298,8 @@ def test_validation_gets_its_boxes_as_the_queries_do(
     split.loc[[105, 106], "role"] = "duplicate"
     files.write_csv(split.drop(index=[103, 104]), paths.SPLIT)
     learnt = []
-    learn = learning.learn
-    monkeypatch.setattr(learning, "learn", lambda network, *rest: (learnt.append(rest), learn(network, *rest))[1])
+    train = training.train
+    monkeypatch.setattr(training, "train", lambda network, *rest: (learnt.append(rest), train(network, *rest))[1])
     record = stage.run(params)
     assert [photos.shape for photos, *_ in learnt] == [(103, 64, 64, 1)]
     assert [settings for _, _, settings, *_ in learnt] == [Boxes(**BRIEF)]
@@ -353,37 +354,14 @@ def test_where_all_queries_have_a_box_validation_keeps_its_own(
     assert json.loads(FIGURES.read_text())["held_out"] == 7
     # the network that found them is kept, and finds the same again
     data = paths.BOX_NETWORK.read_bytes()
-    network = from_checkpoint(checkpoint.loads(data, "boxes"), "boxes")
+    network = box_network.load(data, "boxes")
     assert network.size == 64
     assert not network.squeezed
     assert not network.turns
     path = Source(Path("photos/train/0000.png"), WHOLE, None)
     square = np.stack([*pack([path], 64, 64, grey=True, margin=0.0, stretch=True)])
-    again, _ = learning.find(network, square, torch.device("cpu"))
+    again, _ = prediction.predict(network, square, torch.device("cpu"))
     np.testing.assert_allclose(again[0, :4], flukes.loc[0, COLUMNS[1:5]].to_numpy(dtype=float), atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"turns": None}, "boxes is no checkpoint of a network that finds flukes"),
-        ({"weights": {}}, f"boxes does not fit its backbone, {SMALL}"),
-        ({"backbone": "nonet"}, "torchvision has no classification model 'nonet'"),
-        ({"size": None}, "boxes is no checkpoint of a network that finds flukes"),
-        ({"size": 31}, r"^boxes: photos of 31 pixels are not between 32 and 512\.$"),
-        ({"size": 513}, r"^boxes: photos of 513 pixels are not between 32 and 512\.$"),
-    ],
-)
-def test_another_checkpoint_is_refused(change: dict[str, object], said: str) -> None:
-    content = to_checkpoint(BoxNetwork(Backbone(SMALL), 32, turns=False))
-    with pytest.raises(WhaleidError, match=said):
-        from_checkpoint({**content, **change}, "boxes")
-
-
-@pytest.mark.parametrize("size", [32, 512])
-def test_a_checkpoint_carries_the_size_of_the_photos(size: int) -> None:
-    content = to_checkpoint(BoxNetwork(Backbone(SMALL), size, turns=True, squeezed=True))
-    assert from_checkpoint(checkpoint.loads(checkpoint.dumps(content), "boxes"), "boxes").size == size
 
 
 @pytest.mark.parametrize(("size", "right"), [(31, False), (32, True), (512, True), (513, False)])
@@ -410,8 +388,8 @@ def test_photos_that_are_surely_upside_down_are_to_be_turned(
     # in the order of the catalogue, the queries first: 0108, 0109, 0000, 0001, …
     likely = np.zeros(110, dtype=np.float32)
     likely[[1, 2, 7, 109]] = 0.96, 0.951, 0.949, 0.999
-    find = learning.find
-    monkeypatch.setattr(learning, "find", lambda *each: (find(*each)[0], likely))
+    predict = prediction.predict
+    monkeypatch.setattr(prediction, "predict", lambda *each: (predict(*each)[0], likely))
     record = stage.run(params)
     turned = ("0000.png", "0107.png", "0109.png")
     assert paths.FLUKES.read_text().splitlines() == [
@@ -439,7 +417,7 @@ def test_photos_that_are_surely_upside_down_are_to_be_turned(
 def test_learning_finds_ellipses_and_which_way_is_up(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, turn: bool
 ) -> None:
-    monkeypatch.setattr(learning, "CERTAIN", 0.8)  # to be surer takes more steps
+    monkeypatch.setattr(prediction, "CERTAIN", 0.8)  # to be surer takes more steps
     params = project(
         data={"root": "photos"}, boxes={"size": 48, "steps": 300, "batch_size": 32, "lr": 0.001}, pack={"turn": turn}
     )

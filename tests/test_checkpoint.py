@@ -1,17 +1,29 @@
 """A checkpoint gives back the very network, and one that does not fit is refused."""
 
+import json
+import os
+import pickle
+from pathlib import Path
+
 import pytest
+import safetensors.torch
 import torch
 
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.model.checkpoint import Description, dumps, from_checkpoint, loads, to_checkpoint
+from whaleid.detection import network as boxes
+from whaleid.detection.network import BoxNetwork
+from whaleid.model import checkpoint
+from whaleid.model.backbone import Backbone
+from whaleid.model.checkpoint import Description
 from whaleid.model.network import Network
 
+NAME = "checkpoints/v.safetensors"
 DESCRIPTION = Description(("007", "nan", "new_whale"), (32, 64, 1))
+REMEDY = "Run `dvc repro` to make it again."
 
 
 def network(backbone: str = "squeezenet1_1", columns: int = 3, centres: int = 1, fine: bool = False) -> Network:
-    """Return a network that has seen photos, so that its statistics are no longer those of the beginning."""
+    """Return a network that has processed photos, so that its statistics are no longer the initial ones."""
     torch.manual_seed(0)
     made = Network(backbone, 16, columns, centres, fine)
     with torch.no_grad():
@@ -19,13 +31,23 @@ def network(backbone: str = "squeezenet1_1", columns: int = 3, centres: int = 1,
     return made.eval()
 
 
-def checkpoint(**changes: object) -> object:
-    return loads(dumps(to_checkpoint(network(), DESCRIPTION) | changes), "v.pt")
+def parts(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+    """Return the tensors of a checkpoint and its description."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return safetensors.torch.load(data), json.loads(header["__metadata__"]["whaleid"])
 
 
-def refusal(contents: object) -> str:
+def changed(weights: dict[str, torch.Tensor | None] | None = None, **header: object) -> bytes:
+    """Return a checkpoint with other entries in its header, or other weights; None leaves one out."""
+    tensors, described = parts(checkpoint.save(network(), DESCRIPTION))
+    described |= header
+    kept = {name: tensor for name, tensor in (tensors | (weights or {})).items() if tensor is not None}
+    return safetensors.torch.save(kept, {"whaleid": json.dumps(described)})
+
+
+def refusal(data: bytes) -> str:
     with pytest.raises(WhaleidError) as caught:
-        from_checkpoint(contents, "checkpoints/v.pt")
+        checkpoint.load(data, NAME)
     return str(caught.value)
 
 
@@ -37,122 +59,186 @@ def test_a_network_comes_back_bit_for_bit(backbone: str, centres: int, fine: boo
     expected = Description(DESCRIPTION.classes, DESCRIPTION.photos, flip)
     assert expected.columns == (6 if flip == "identity" else 3)
     before = network(backbone, expected.columns, centres, fine)
-    after, description = from_checkpoint(loads(dumps(to_checkpoint(before, expected)), "v.pt"), "v.pt")
+    after, description = checkpoint.load(checkpoint.save(before, expected), NAME)
     assert description == expected
     assert (after.backbone.name, after.backbone.fine) == (backbone, fine)
-    assert (after.embedding, after.last.classes, after.last.centres) == (16, expected.columns, centres)
+    assert (after.embedding, after.classifier.classes, after.classifier.centres) == (16, expected.columns, centres)
     photos = torch.randn(2, 1, 32, 64)
     with torch.no_grad():
         embeddings = before(photos)
         assert torch.equal(after.eval()(photos), embeddings)
-        assert torch.equal(after.last(embeddings), before.last(embeddings))
+        assert torch.equal(after.classifier(embeddings), before.classifier(embeddings))
 
 
-def test_a_network_that_has_not_met_whales() -> None:
-    contents = to_checkpoint(network(columns=0), Description((), None))
-    after, description = from_checkpoint(loads(dumps(contents), "b.pt"), "b.pt")
+def test_a_network_before_training_on_whales() -> None:
+    after, description = checkpoint.load(checkpoint.save(network(columns=0), Description((), None)), NAME)
     assert description == Description((), None, "off")
-    assert after.last.weight.shape == (16, 0)
+    assert after.classifier.weight.shape == (16, 0)
+
+
+def test_any_program_reads_the_weights_and_the_description() -> None:
+    tensors, described = parts(checkpoint.save(network(), DESCRIPTION))
+    assert described == {
+        "version": 1,
+        "kind": "network",
+        "backbone": "squeezenet1_1",
+        "fine": False,
+        "embedding": 16,
+        "centres": 1,
+        "description": {"classes": ["007", "nan", "new_whale"], "photos": [32, 64, 1], "flip": "off"},
+    }
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {
+        name: tensor.shape for name, tensor in network().state_dict().items()
+    }
 
 
 def test_bytes_do_not_depend_on_the_layout_of_memory() -> None:
-    plain = dumps(to_checkpoint(network(), DESCRIPTION))
-    other = network().to(memory_format=torch.channels_last)
-    assert dumps(to_checkpoint(other, DESCRIPTION)) == plain
+    plain = checkpoint.save(network(), DESCRIPTION)
+    assert checkpoint.save(network().to(memory_format=torch.channels_last), DESCRIPTION) == plain
+    assert checkpoint.save(network(), DESCRIPTION) == plain
 
 
-def test_a_checkpoint_is_not_changed_by_further_training() -> None:
-    trained = network()
-    contents = to_checkpoint(trained, DESCRIPTION)
-    before = dumps(contents)
-    with torch.no_grad():
-        trained.last.weight.add_(1)
-        trained.train()(torch.randn(4, 1, 32, 64))
-    assert dumps(contents) == before
+@pytest.mark.parametrize("cut", [0, 4, 100, 5000, -1])
+def test_refuses_a_file_that_is_cut_off(cut: int) -> None:
+    data = checkpoint.save(network(), DESCRIPTION)[:cut]
+    assert refusal(data).startswith(f"{NAME} is no safetensors file, or not a whole one (")
+    assert refusal(data).endswith(REMEDY)
 
 
-@pytest.mark.parametrize("data", [b"", b"no checkpoint", dumps({"a": torch.zeros(99)})[:-200]])
-def test_refuses_what_is_no_file_of_torch(data: bytes) -> None:
-    with pytest.raises(WhaleidError, match=r"^checkpoints/v\.pt cannot be read: it is cut off, or no file of tensors"):
-        loads(data, "checkpoints/v.pt")
+class Evil:
+    """Makes a folder when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("ran",)
 
 
-def test_refuses_a_file_that_would_run_code() -> None:
-    with pytest.raises(WhaleidError, match=r"^checkpoints/v\.pt cannot be read"):
-        loads(dumps({"a": network()}), "checkpoints/v.pt")
+def test_refuses_a_pickle_without_running_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"backbone": Evil()}, "a.pt")
+    for data in (Path("a.pt").read_bytes(), pickle.dumps(Evil()), b"no checkpoint"):
+        assert refusal(data).startswith(f"{NAME} is no safetensors file, or not a whole one (")
+    assert not Path("ran").exists()
 
 
-def test_refuses_what_is_no_checkpoint() -> None:
-    assert refusal([1]).startswith("checkpoints/v.pt is no checkpoint of whaleid: it holds list.")
-    weights = network().hidden.state_dict()
-    assert refusal(weights).startswith(
-        "checkpoints/v.pt is no checkpoint of whaleid: it lacks backbone, fine, embedding, classes, photos, flip, "
-        "centres, hidden, last."
-    )
+def test_refuses_tensors_without_a_description() -> None:
+    weights = network().state_dict()
+    said = f"{NAME} is no checkpoint of whaleid: its header has no description. {REMEDY}"
+    assert refusal(safetensors.torch.save(weights)) == said
+    assert refusal(safetensors.torch.save(weights, {"format": "pt"})) == said
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("header", "reason"),
     [
-        {"classes": 3},
-        {"last": {}},
-        {"last": None},
-        {"last": {"weight": 3}},
-        {"last": {"weight": torch.zeros(3)}},
-        {"centres": 0},
-        {"centres": "3"},
+        ({"version": 2}, "version: Input should be 1"),
+        ({"kind": "boxes"}, "kind: Input should be 'network'"),
+        ({"size": 3}, "size: Extra inputs are not permitted"),
+        ({"backbone": 7}, "backbone: Input should be a valid string"),
+        ({"embedding": 10**9}, "embedding: Input should be less than or equal to 4096"),
+        ({"embedding": -1}, "embedding: Input should be greater than 0"),
+        ({"centres": 0}, "centres: Input should be greater than 0"),
+        ({"centres": "3"}, "centres: Input should be a valid integer"),
+        ({"centres": True}, "centres: Input should be a valid integer"),
+        ({"description": None}, "description: Input should be"),
+        ({"description": {"classes": [3], "photos": None}}, "description.classes.0: Input should be a valid string"),
+        ({"description": {"classes": [], "photos": [1]}}, "description.photos.1: Field required"),
+        ({"description": {"classes": [], "photos": None, "flip": "up"}}, "description.flip: Input should be 'off'"),
     ],
 )
-def test_refuses_parts_that_are_amiss(changes: dict[str, object]) -> None:
-    assert refusal(checkpoint(**changes)) == (
-        "checkpoints/v.pt is no checkpoint of whaleid: its classes or its last layer are amiss. Make it anew with `dvc "
-        "repro`."
-    )
+def test_refuses_another_kind_or_version_of_description(header: dict[str, object], reason: str) -> None:
+    said = refusal(changed(**header))
+    assert said.startswith(f"{NAME} is a checkpoint of another kind or version ({reason}")
+    assert said.endswith(REMEDY)
+
+
+def test_refuses_a_description_that_is_no_json() -> None:
+    for text in ("", "{", "[1]", "[" * 100_000):
+        data = safetensors.torch.save({}, {"whaleid": text})
+        assert refusal(data).startswith(f"{NAME} is a checkpoint of another kind or version (")
 
 
 @pytest.mark.parametrize(
-    ("changes", "named", "held"),
-    [({"classes": ["a", "b"]}, 2, 3), ({"flip": "identity"}, 6, 3), ({"centres": 3}, 3, 1)],
+    ("header", "weights", "described", "shape"),
+    [
+        ({"description": {"classes": ["a", "b"], "photos": None}}, {}, (16, 2), (16, 3)),
+        ({"description": {"classes": ["a"], "photos": None, "flip": "identity"}}, {}, (16, 2), (16, 3)),
+        ({"centres": 3}, {}, (16, 9), (16, 3)),
+        ({"embedding": 8}, {}, (8, 3), (16, 3)),
+        ({}, {"classifier.weight": None}, (16, 3), ()),
+        ({}, {"classifier.weight": torch.zeros(3)}, (16, 3), (3,)),
+    ],
 )
-def test_refuses_as_many_classes_as_there_are_no_weights_of(changes: dict[str, object], named: int, held: int) -> None:
-    assert refusal(checkpoint(**changes)) == (
-        f"checkpoints/v.pt names {named} classes, but has the weights of {held}. Make it anew with `dvc repro`."
+def test_refuses_a_classifier_of_another_shape(
+    header: dict[str, object], weights: dict[str, torch.Tensor | None], described: object, shape: object
+) -> None:
+    assert refusal(changed(weights, **header)) == (
+        f"{NAME} describes a classifier of shape {described}, but has one of shape {shape}. {REMEDY}"
     )
 
 
-def test_refuses_the_weights_of_another_backbone() -> None:
-    said = refusal(checkpoint(backbone="resnet18"))
-    assert said.startswith("checkpoints/v.pt does not fit its backbone, resnet18 (")
-    assert said.endswith("Make it anew with `dvc repro`.")
+def test_names_weights_that_are_missing_unknown_or_of_another_shape() -> None:
+    wrong = {
+        "embedder.neck.running_mean": None,
+        "embedder.backbone.head.bias": torch.zeros(3),
+        "embedder.norm.weight": torch.zeros(2),
+    }
+    places = []
+    for name, weight in wrong.items():
+        with pytest.raises(InputProblems, match=f"^{NAME} does not fit its backbone, squeezenet1_1 ") as caught:
+            checkpoint.load(changed({name: weight}), NAME)
+        places += caught.value.where
+        assert str(caught.value).endswith(REMEDY)
+    assert places[:2] == ["embedder.neck.running_mean: missing", "embedder.backbone.head.bias: unknown"]
+    assert places[2].startswith("size mismatch for embedder.norm.weight: ")
 
 
-def test_refuses_weights_of_another_embedding() -> None:
-    said = refusal(checkpoint(embedding=8))
-    assert said.startswith("checkpoints/v.pt does not fit its backbone, squeezenet1_1 (")
-    assert "reduce.weight" in said
+def test_refuses_a_backbone_that_has_other_weights_or_does_not_exist() -> None:
+    assert refusal(changed(backbone="resnet18")).startswith(f"{NAME} does not fit its backbone, resnet18 (")
+    said = refusal(changed(backbone="resnet19"))
+    assert said.startswith(f"{NAME}: backbone.name: torchvision has no classification model 'resnet19'")
 
 
-def test_refuses_a_backbone_that_torchvision_lacks() -> None:
-    said = refusal(checkpoint(backbone="resnet19"))
-    assert said.startswith("checkpoints/v.pt: backbone.name: torchvision has no classification model 'resnet19'")
-
-
-def test_names_the_weights_that_are_missing() -> None:
-    hidden = network().hidden.state_dict()
-    del hidden["neck.running_mean"]
-    with pytest.raises(InputProblems) as caught:
-        from_checkpoint(checkpoint(hidden=hidden), "checkpoints/v.pt")
-    assert caught.value.where == ["neck.running_mean: missing"]
-    with pytest.raises(InputProblems) as caught:
-        from_checkpoint(checkpoint(last={"weight": torch.zeros(16, 3), "shift": torch.zeros(3)}), "checkpoints/v.pt")
-    assert caught.value.where == ["shift: unknown"]
+@pytest.mark.parametrize("backbone", ["regnet_y_128gf", "timm/eva_giant_patch14_224"])
+def test_refuses_a_backbone_larger_than_the_file_before_it_is_built(backbone: str) -> None:
+    assert refusal(changed(backbone=backbone)) == f"{NAME}: it has fewer weights than {backbone}. {REMEDY}"
 
 
 def test_refuses_photos_that_are_packed_otherwise() -> None:
-    DESCRIPTION.check_photos((32, 64, 1), "checkpoints/v.pt")
+    DESCRIPTION.check_photos((32, 64, 1), NAME)
     with pytest.raises(WhaleidError) as caught:
-        DESCRIPTION.check_photos((32, 64, 3), "checkpoints/v.pt")
+        DESCRIPTION.check_photos((32, 64, 3), NAME)
     assert str(caught.value) == (
-        "checkpoints/v.pt was trained on photos of (32, 64, 1) (height, width, channels), but they are packed as "
-        "(32, 64, 3). Set `pack` back, or train anew with `dvc repro`."
+        f"{NAME} was trained on photos of (32, 64, 1) (height, width, channels), but they are packed as (32, 64, 3). "
+        f"Set `pack` back, or train anew with `dvc repro`."
     )
+
+
+@pytest.mark.parametrize("size", [32, 512])
+def test_a_box_network_comes_back_bit_for_bit(size: int) -> None:
+    torch.manual_seed(0)
+    before = BoxNetwork(Backbone("shufflenet_v2_x0_5"), size, turns=True, squeezed=True).eval()
+    data = boxes.save(before)
+    after = boxes.load(data, "boxes").eval()
+    assert (after.size, after.turns, after.squeezed) == (size, True, True)
+    photos = torch.randn(2, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(after(photos), before(photos))
+    assert refusal(data).startswith(f"{NAME} is a checkpoint of another kind or version (kind: ")
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ({"turns": None}, r"another kind or version \(turns: "),
+        ({"size": 31}, r"another kind or version \(size: Input should be greater than or equal to 32\)"),
+        ({"size": 513}, r"another kind or version \(size: Input should be less than or equal to 512\)"),
+        ({"kind": "network"}, r"another kind or version \(kind: "),
+        ({"backbone": "nonet"}, r"boxes: backbone.name: torchvision has no classification model 'nonet'"),
+        ({"backbone": "squeezenet1_1"}, "boxes does not fit its backbone, squeezenet1_1"),
+        ({"turns": True}, "boxes does not fit its backbone, shufflenet_v2_x0_5"),
+    ],
+)
+def test_another_box_network_is_refused(header: dict[str, object], said: str) -> None:
+    tensors, described = parts(boxes.save(BoxNetwork(Backbone("shufflenet_v2_x0_5"), 32, turns=False)))
+    with pytest.raises(WhaleidError, match=said):
+        boxes.load(safetensors.torch.save(tensors, {"whaleid": json.dumps(described | header)}), "boxes")

@@ -119,14 +119,16 @@ def test_compare(project: Callable[..., Params]) -> None:
 def test_a_disk_that_fills_up_leaves_the_last_whole_output(project: Callable[..., Params]) -> None:
     project()
     Path("checkpoints").mkdir()
-    Path("checkpoints/backbone.pt").write_text("whole")
+    Path("checkpoints/backbone.safetensors").write_text("whole")
     command = f"ulimit -f 64; exec {sys.executable} -m whaleid backbone"  # no file may grow beyond 64 blocks
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=environment)
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: File too large")
     assert "Outputs are written whole or not at all" in ended.stderr
-    assert [(path.name, path.read_text()) for path in Path("checkpoints").iterdir()] == [("backbone.pt", "whole")]
+    assert [(path.name, path.read_text()) for path in Path("checkpoints").iterdir()] == [
+        ("backbone.safetensors", "whole")
+    ]
 
 
 @pytest.mark.parametrize("setting", ["maybe", ""])

@@ -210,7 +210,10 @@ def test_several_processes_learn_what_one_does(processes: int, changes: dict[str
     with np.load(paths.features("toy")) as features:
         assert features["embeddings"].shape == embeddings.shape
         assert (features["embeddings"] * embeddings).sum(axis=2).min() > 0.99
-    assert sorted(path.name for path in paths.checkpoint("toy").parent.iterdir()) == ["backbone.pt", "toy.pt"]
+    assert sorted(path.name for path in paths.checkpoint("toy").parent.iterdir()) == [
+        "backbone.safetensors",
+        "toy.safetensors",
+    ]
 
 
 @pytest.mark.slow

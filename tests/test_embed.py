@@ -89,7 +89,7 @@ def test_the_stage_writes_views_and_centres(
     torch.manual_seed(0)
     network = Network("squeezenet1_1", 16, columns, centres)
     description = checkpoint.Description(("w0", "w1", "w2"), (24, 48, 1), flip)
-    contents = checkpoint.dumps(checkpoint.to_checkpoint(network, description))
+    contents = checkpoint.save(network, description)
     with files.replacing(paths.checkpoint("toy")) as temporary:
         temporary.write_bytes(contents)
     record = stage.run(params, "toy")
@@ -108,7 +108,7 @@ def test_the_stage_writes_views_and_centres(
             first = 3 if view == 1 and flip == "identity" else 0
             for whale in range(3):
                 for centre in range(centres):
-                    weight = network.last.weight[:, (first + whale) * centres + centre].detach().numpy()
+                    weight = network.classifier.weight[:, (first + whale) * centres + centre].detach().numpy()
                     direction = found["centres"][view, whale, centre]
                     assert direction == pytest.approx(weight / np.linalg.norm(weight), abs=1e-6)
 
@@ -119,6 +119,6 @@ def test_the_stage_refuses_photos_that_are_packed_otherwise(project: Callable[..
     network = Network("squeezenet1_1", 16, 2)
     description = checkpoint.Description(("w0", "w1"), (24, 64, 1))
     with files.replacing(paths.checkpoint("toy")) as temporary:
-        temporary.write_bytes(checkpoint.dumps(checkpoint.to_checkpoint(network, description)))
-    with pytest.raises(WhaleidError, match=r"^checkpoints/toy\.pt was trained on photos of \(24, 64, 1\)"):
+        temporary.write_bytes(checkpoint.save(network, description))
+    with pytest.raises(WhaleidError, match=r"^checkpoints/toy\.safetensors was trained on photos of \(24, 64, 1\)"):
         stage.run(params, "toy")

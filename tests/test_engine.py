@@ -1,5 +1,6 @@
 """The loop learns, alike on every run and after every kill; what it shows, and of what it asks how much."""
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +79,7 @@ def test_every_loss_learns(settings: dict[str, Any]) -> None:
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]
     packed, of = stripes(3, 16)
     with torch.no_grad():
-        cosines = network.last(torch.from_numpy(embed(network, packed, of.rows, CPU, mirrored=False)[0]))
+        cosines = network.classifier(torch.from_numpy(embed(network, packed, of.rows, CPU, mirrored=False)[0]))
     assert (cosines.argmax(dim=1).numpy() == of.classes).mean() > 0.7  # 0.33 by guessing
     if settings is TRIPLET:  # it has no classes before it has ended
         assert {tuple(figures) for figures in history} == {("lr", "loss")}
@@ -96,11 +97,11 @@ def test_without_photos_to_check_nothing_is_measured() -> None:
 def test_the_last_layer_alone(settings: dict[str, Any]) -> None:
     given = training(epochs=1, layers="last", loss=settings)
     network = new(given)
-    hidden = {name: weight.clone() for name, weight in network.hidden.state_dict().items()}
-    last = network.last.weight.detach().clone()
+    hidden = {name: weight.clone() for name, weight in network.embedder.state_dict().items()}
+    last = network.classifier.weight.detach().clone()
     learn(given, network)
-    assert all(torch.equal(hidden[name], weight) for name, weight in network.hidden.state_dict().items())
-    assert not torch.equal(last, network.last.weight)
+    assert all(torch.equal(hidden[name], weight) for name, weight in network.embedder.state_dict().items())
+    assert not torch.equal(last, network.classifier.weight)
 
 
 @pytest.mark.parametrize("flip", ["identity", "augment", "off"])
@@ -118,7 +119,7 @@ def test_a_last_layer_that_learns_alone_computes_the_others_once(flip: str, monk
     again = new(given)
     _, expected = learn(training(epochs=4, layers="last", augment=True, flip=flip), again, check=False)
     assert [epoch["loss"] for epoch in history] == pytest.approx([epoch["loss"] for epoch in expected], rel=1e-4)
-    torch.testing.assert_close(network.last.weight, again.last.weight, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(network.classifier.weight, again.classifier.weight, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("layers", ["all", "upper"])
@@ -235,6 +236,12 @@ def killed_after(epoch: int) -> Callable[[int, Mapping[str, float]], None]:
     return log
 
 
+def dumps(state: Mapping[str, Any]) -> bytes:
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
+
+
 def whole_and_cut(settings: Training, cut: int, backbone: str = "squeezenet1_1") -> tuple[list[object], list[object]]:
     """Train undisturbed, and killed in the epoch after `cut` and gone on with; return the bytes and the history."""
     packed, of = stripes(3, 4)
@@ -243,7 +250,7 @@ def whole_and_cut(settings: Training, cut: int, backbone: str = "squeezenet1_1")
     def go(network: Network, log: Callable[[int, Mapping[str, float]], None], memory: Memory) -> list[object]:
         epochs, _ = train(network, packed, of, check, settings, 0, CPU, log, memory)
         description = checkpoint.Description(("a", "b", "c"), (24, 48, 1), settings.flip)
-        data = checkpoint.dumps(checkpoint.to_checkpoint(network, description))
+        data = checkpoint.save(network, description)
         return [data, *(epoch.learning for epoch in epochs)]
 
     whole_kept: list[bytes] = []
@@ -251,18 +258,18 @@ def whole_and_cut(settings: Training, cut: int, backbone: str = "squeezenet1_1")
     whole = go(
         new(settings, backbone=backbone),
         lambda *_: None,
-        Memory(None, lambda state: whole_kept.append(checkpoint.dumps(state))),
+        Memory(None, lambda state: whole_kept.append(dumps(state))),
     )
     assert len(whole_kept) == settings.epochs - 1  # none after the last epoch: it is done
     with pytest.raises(Killed):
         go(
             new(settings, backbone=backbone),
             killed_after(cut),
-            Memory(None, lambda state: kept.append(checkpoint.dumps(state))),
+            Memory(None, lambda state: kept.append(dumps(state))),
         )
     assert len(kept) == cut
 
-    read = checkpoint.loads(kept[-1], "kept")
+    read = torch.load(io.BytesIO(kept[-1]), weights_only=True)
     assert isinstance(read, Mapping)
     logged: list[tuple[int, Mapping[str, float]]] = []
     again: list[int] = []
@@ -306,7 +313,7 @@ def test_mirrored_whales_are_no_answer_to_photos_as_they_are() -> None:
     network, history = learn(settings)
     embeddings = torch.from_numpy(embed(network, packed, of.rows, CPU, mirrored=False)[0])
     with torch.no_grad():
-        cosines = network.last(embeddings)[:, :3]
+        cosines = network.classifier(embeddings)[:, :3]
     found = (cosines.argmax(dim=1).numpy() == of.classes).mean()
     assert history[0]["validation_accuracy"] == pytest.approx(found)
     expected = F.cross_entropy(16 * cosines, torch.from_numpy(of.classes)).item()
@@ -319,7 +326,7 @@ def test_after_triplet_each_class_is_the_mean_of_its_photos(flip: str) -> None:
     settings = training(loss=TRIPLET, per_whale=2, batch_size=6, epochs=1, flip=flip)
     network, _ = learn(settings)
     plain, mirrored = (torch.from_numpy(view) for view in embed(network, packed, of.rows, CPU, mirrored=True))
-    found = network.last.directions()[:, 0]
+    found = network.classifier.directions()[:, 0]
     assert len(found) == (6 if flip == "identity" else 3)
     for column in range(len(found)):
         view = mirrored if column >= 3 else plain

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults]
 @pytest.mark.parametrize(
     ("command", "moment", "output", "runs"),
     [
-        ("train margin", "epoch 2 of 3", "checkpoints/margin.pt", 1),
+        ("train margin", "epoch 2 of 3", "checkpoints/margin.safetensors", 1),
         ("predict", "predict ensemble", "submissions/ensemble.csv", 2),
     ],
 )

@@ -27,7 +27,13 @@ def test_what_should_not_matter_does_not(trained: Path, tmp_path: Path) -> None:
             shutil.rmtree(made)
         elif made.name != "flukes.csv":  # of the stage boxes, which is left out here
             made.unlink()
-    for name in ("checkpoints/margin.pt", "features/margin.npz", "calibrations/margin", "rankings", "submissions"):
+    for name in (
+        "checkpoints/margin.safetensors",
+        "features/margin.npz",
+        "calibrations/margin",
+        "rankings",
+        "submissions",
+    ):
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     environment = same.other(tmp_path) | {"WHALEID_TRACKING": "off"}

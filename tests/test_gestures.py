@@ -54,7 +54,7 @@ def duplicate(project: Path, folder: Path) -> Path:
     """Copy a repository; large files, which are replaced and never written into, are linked."""
 
     def copied(source: str, target: str) -> None:
-        if Path(source).suffix in (".pt", ".npz") or ".dvc/cache" in source:
+        if Path(source).suffix in (".safetensors", ".npz") or ".dvc/cache" in source:
             os.link(source, target)
         else:
             shutil.copy2(source, target)
@@ -128,8 +128,8 @@ def test_stages_are_nested_in_one_parent_and_linked_by_content(project: Path) ->
         *(f"solution_map5.{prediction}" for prediction in PREDICTIONS),
     }
     trained = children["train", "full"]
-    assert trained.data.tags["input.checkpoints/toy.pt"] == children["train", "toy"].info.run_id
-    assert children["embed", "full"].data.tags["input.checkpoints/full.pt"] == trained.info.run_id
+    assert trained.data.tags["input.checkpoints/toy.safetensors"] == children["train", "toy"].info.run_id
+    assert children["embed", "full"].data.tags["input.checkpoints/full.safetensors"] == trained.info.run_id
     calibrated = children["calibrate", "full"]
     assert calibrated.data.tags["input.features/full.npz"] == children["embed", "full"].info.run_id
     predicted = children["predict", "full"]

@@ -242,15 +242,15 @@ def test_triplet_leaves_the_last_layer() -> None:
 def test_embeddings_of_half_precision_give_numbers(settings: dict[str, Any]) -> None:
     torch.manual_seed(0)
     network = Network("squeezenet1_1", 16, 2, settings.get("centres", 1))
-    function = build(loss(settings), network.last)
+    function = build(loss(settings), network.classifier)
     with torch.autocast("cpu", torch.bfloat16):
         embeddings = network(torch.randn(4, 1, 24, 48))
     found = function(embeddings, torch.tensor([0, 0, 1, 1]), 1.0)
     found.backward()
-    assert found.dtype == embeddings.dtype == network.last.weight.dtype == torch.float32
+    assert found.dtype == embeddings.dtype == network.classifier.weight.dtype == torch.float32
     assert found.isfinite()
     assert found > 0
-    trained = [weight for weight in network.hidden.parameters() if weight.requires_grad]
+    trained = [weight for weight in network.embedder.parameters() if weight.requires_grad]
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in trained)
-    last = network.last.weight.grad
+    last = network.classifier.weight.grad
     assert (last is None) if settings is TRIPLET else (last is not None and last.isfinite().all())

@@ -25,7 +25,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def step(network: Network) -> None:
     """Train for one step."""
     optimiser = torch.optim.AdamW([weight for weight in network.parameters() if weight.requires_grad], lr=0.01)
-    cosines = network.last(network.train()(torch.randn(4, 1, 32, 64)))
+    cosines = network.classifier(network.train()(torch.randn(4, 1, 32, 64)))
     F.cross_entropy(16 * cosines, torch.tensor([0, 1, 2, 0])).backward()
     optimiser.step()
 
@@ -114,8 +114,8 @@ def test_cosines_are_those_of_the_directions(centres: int) -> None:
     network = small(centres=centres).eval()
     with torch.no_grad():
         embeddings = network(torch.randn(2, 3, 32, 64))
-        directions = network.last.directions()
-        found = network.last(embeddings)
+        directions = network.classifier.directions()
+        found = network.classifier(embeddings)
     assert embeddings.shape == (2, 16)
     assert directions.shape == (3, centres, 16)
     torch.testing.assert_close(directions.norm(dim=2), torch.ones(3, centres))
@@ -128,8 +128,8 @@ def test_cosines_keep_their_precision_where_the_rest_is_halved(centres: int) -> 
     network = small(centres=centres).eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         embeddings = network(torch.randn(2, 1, 32, 64))
-        found = network.last(embeddings)
-        centre = network.last.directions().double()
+        found = network.classifier(embeddings)
+        centre = network.classifier.directions().double()
     expected = torch.einsum("bd,csd->bcs", embeddings.double(), centre).amax(dim=2)
     assert embeddings.dtype == found.dtype == torch.float32
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
@@ -137,12 +137,12 @@ def test_cosines_keep_their_precision_where_the_rest_is_halved(centres: int) -> 
 
 def test_a_backbone_without_a_map_keeps_its_own_pooling() -> None:
     torch.manual_seed(0)
-    network = Network("mobilenet_v3_small", 16, 3).eval()
-    assert network.hidden.pool is None
+    network = Network("timm/test_vit", 16, 3).eval()
+    assert network.embedder.pool is None
     photos = torch.randn(2, 3, 32, 64)
     with torch.no_grad():
-        features = network.hidden.norm(network.backbone(photos))
-        expected = F.normalize(network.hidden.neck(features @ network.hidden.reduce.weight.T))
+        features = network.embedder.norm(network.backbone(photos))
+        expected = F.normalize(network.embedder.neck(features @ network.embedder.reduce.weight.T))
         torch.testing.assert_close(network(photos), expected)
 
 
@@ -151,8 +151,8 @@ def test_a_backbone_with_a_map_is_pooled_by_the_generalised_mean() -> None:
     photos = torch.randn(2, 3, 32, 64)
     with torch.no_grad():
         powers = network.backbone.map(photos).clamp(min=GeM.LEAST) ** 3
-        features = network.hidden.norm(powers.mean(dim=(2, 3)) ** (1 / 3))
-        expected = F.normalize(network.hidden.neck(features @ network.hidden.reduce.weight.T))
+        features = network.embedder.norm(powers.mean(dim=(2, 3)) ** (1 / 3))
+        expected = F.normalize(network.embedder.neck(features @ network.embedder.reduce.weight.T))
         torch.testing.assert_close(network(photos), expected)
 
 
@@ -197,28 +197,28 @@ def test_a_blank_photo_stays_blank() -> None:
 
 def test_a_step_trains_all_but_the_shifts_before_and_after_the_reduction() -> None:
     network = small()
-    hidden, last = state(network, "hidden"), state(network, "last")
+    hidden, last = state(network, "embedder"), state(network, "classifier")
     step(network)
-    assert not same(last, state(network, "last"))
-    changed = {name for name, value in state(network, "hidden").items() if not torch.equal(value, hidden[name])}
+    assert not same(last, state(network, "classifier"))
+    changed = {name for name, value in state(network, "embedder").items() if not torch.equal(value, hidden[name])}
     assert changed == hidden.keys() - {"norm.bias", "neck.bias"}
 
 
 def test_frozen_hidden_layers_stay_bit_for_bit() -> None:
     network = small()
     step(network)  # so that the statistics are no longer those of the beginning
-    network.freeze([network.hidden])
-    hidden, last = state(network, "hidden"), state(network, "last")
+    network.freeze([network.embedder])
+    hidden, last = state(network, "embedder"), state(network, "classifier")
     step(network)
     step(network)
     assert network.training
-    assert same(hidden, state(network, "hidden"))
-    assert not same(last, state(network, "last"))
+    assert same(hidden, state(network, "embedder"))
+    assert not same(last, state(network, "classifier"))
 
 
 def test_frozen_hidden_layers_embed_in_training_as_in_use() -> None:
     network = small()
-    network.freeze([network.hidden])
+    network.freeze([network.embedder])
     photos = torch.randn(3, 1, 32, 64)
     assert torch.equal(network.train()(photos), network.eval()(photos))
 
@@ -227,9 +227,9 @@ def test_frozen_early_layers_stay_bit_for_bit_and_the_others_learn() -> None:
     network = Network("resnet18", 16, 3)
     step(network)
     network.freeze(network.backbone.early())
-    hidden = state(network, "hidden")
+    hidden = state(network, "embedder")
     step(network)
-    changed = {name for name, value in state(network, "hidden").items() if not torch.equal(value, hidden[name])}
+    changed = {name for name, value in state(network, "embedder").items() if not torch.equal(value, hidden[name])}
     early = {
         name for name in hidden if name.startswith(("backbone.body.conv1", "backbone.body.bn1", "backbone.body.layer1"))
     }
@@ -238,10 +238,10 @@ def test_frozen_early_layers_stay_bit_for_bit_and_the_others_learn() -> None:
 
 def test_a_new_last_layer_leaves_the_hidden_ones() -> None:
     network = small(classes=0).eval()
-    hidden = state(network, "hidden")
+    hidden = state(network, "embedder")
     embeddings = network(torch.randn(2, 1, 32, 64))
-    assert network.last(embeddings).shape == (2, 0)
-    network.renew_last(5, 2)
-    assert network.last.weight.shape == (16, 10)
-    assert network.last(embeddings).shape == (2, 5)
-    assert same(hidden, state(network, "hidden"))
+    assert network.classifier(embeddings).shape == (2, 0)
+    network.reset_classifier(5, 2)
+    assert network.classifier.weight.shape == (16, 10)
+    assert network.classifier(embeddings).shape == (2, 5)
+    assert same(hidden, state(network, "embedder"))

@@ -261,7 +261,7 @@ def test_a_stage_reads_no_parameter_that_dvc_does_not_watch(everything: Done) ->
 def test_a_checkpoint_that_does_not_fit_the_photos(ran: Params) -> None:
     wider = ran.model_copy(update={"pack": ran.pack.model_copy(update={"width": 64})})
     stage("pack", wider)
-    with pytest.raises(WhaleidError, match=r"checkpoints/toy\.pt was trained on photos of \(24, 48, 1\)"):
+    with pytest.raises(WhaleidError, match=r"checkpoints/toy\.safetensors was trained on photos of \(24, 48, 1\)"):
         stage("embed", wider, "toy")
 
 

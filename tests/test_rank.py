@@ -381,8 +381,18 @@ def test_what_variants_that_are_no_longer_named_left_is_removed(folder):
     put_features("toy")
     put_calibration("toy")
     put_validation("toy")
-    gone = ["features/old.npz", "calibrations/old/decision.json", "checkpoints/old.pt", "reports/histories/old.csv"]
-    kept = ["checkpoints/backbone.pt", "checkpoints/toy.pt", "features/final.npz", "reports/histories/margin.csv"]
+    gone = [
+        "features/old.npz",
+        "calibrations/old/decision.json",
+        "checkpoints/old.safetensors",
+        "reports/histories/old.csv",
+    ]
+    kept = [
+        "checkpoints/backbone.safetensors",
+        "checkpoints/toy.safetensors",
+        "features/final.npz",
+        "reports/histories/margin.csv",
+    ]
     for name in (*gone, *kept):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()

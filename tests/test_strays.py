@@ -21,9 +21,9 @@ def test_only_what_ended_processes_left_is_removed(tmp_path: Path, monkeypatch: 
         f"data/.sample.{ENDED}.before/train.csv",
         f"reports/histories/.toy.{ENDED}.partial.csv",
         f"reports/.figures.{ENDED}.partial/toy.json",
-        f"checkpoints/.toy.{os.getpid()}.partial.pt",
+        f"checkpoints/.toy.{os.getpid()}.partial.safetensors",
         f"calibrations/.toy.{ENDED}.partial/decision.json",
-        f"models/.boxes.{ENDED}.partial.pt",
+        f"models/.boxes.{ENDED}.partial.safetensors",
         # of outputs that are a whole folder
         f".rankings.{ENDED}.partial/toy/queries.csv",
         f".rankings.{ENDED}.before/toy/queries.csv",

@@ -95,7 +95,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_a_clone_gets_what_was_pushed_and_has_nothing_to_run(team: Team, tmp_path: Path) -> None:
     run(tmp_path, "git", "clone", "--quiet", str(team.project), "clone")
     clone = tmp_path / "clone"
-    assert not (clone / "checkpoints" / "toy.pt").exists()
+    assert not (clone / "checkpoints" / "toy.safetensors").exists()
     with pytest.raises(AssertionError, match="Unable to locate credentials"):
         run(team.project, "dvc", "push")
     with pytest.raises(AssertionError, match="failed to pull"):
@@ -103,7 +103,7 @@ def test_a_clone_gets_what_was_pushed_and_has_nothing_to_run(team: Team, tmp_pat
     assert team.objects("whales") == {}
 
     run(team.project, "dvc", "push", **KEY)
-    model = (team.project / "checkpoints" / "toy.pt").read_bytes()
+    model = (team.project / "checkpoints" / "toy.safetensors").read_bytes()
     md5 = hashlib.md5(model).hexdigest()
     assert team.objects("whales")[f"dvc/files/md5/{md5[:2]}/{md5[2:]}"] == model
 

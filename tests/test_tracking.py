@@ -455,26 +455,26 @@ def test_an_experiment_of_dvc_is_one_execution(project: Path, monkeypatch: pytes
 
 
 def test_runs_are_linked_by_content(project: Path) -> None:
-    model = write("checkpoints/toy.pt", "weights")
+    model = write("checkpoints/toy.safetensors", "weights")
     track("train", "toy", Record(outputs=[model]))
     track("calibrate", "toy", Record(inputs=[model]))
     trained = runs()["train toy"].info.run_id
-    assert runs()["train toy"].data.tags["output.checkpoints/toy.pt"] == md5("weights")
-    assert runs()["calibrate toy"].data.tags["input.checkpoints/toy.pt"] == trained
+    assert runs()["train toy"].data.tags["output.checkpoints/toy.safetensors"] == md5("weights")
+    assert runs()["calibrate toy"].data.tags["input.checkpoints/toy.safetensors"] == trained
 
     # of several writers of the same bytes, the newest that was not deleted
     client().update_run(trained, name="older")
     track("train", "toy", Record(outputs=[model]))
     newer = runs()["train toy"].info.run_id
     track("embed", "toy", Record(inputs=[model]))
-    assert runs()["embed toy"].data.tags["input.checkpoints/toy.pt"] == newer
+    assert runs()["embed toy"].data.tags["input.checkpoints/toy.safetensors"] == newer
     client().delete_run(newer)
     track("predict", "toy", Record(inputs=[model]))
-    assert runs()["predict toy"].data.tags["input.checkpoints/toy.pt"] == trained
+    assert runs()["predict toy"].data.tags["input.checkpoints/toy.safetensors"] == trained
 
-    write("checkpoints/toy.pt", "weights from DVC's cache")
+    write("checkpoints/toy.safetensors", "weights from DVC's cache")
     track("explore", None, Record(inputs=[model]))
-    assert runs()["explore"].data.tags["input.checkpoints/toy.pt"] == md5("weights from DVC's cache")
+    assert runs()["explore"].data.tags["input.checkpoints/toy.safetensors"] == md5("weights from DVC's cache")
 
 
 @pytest.mark.parametrize(

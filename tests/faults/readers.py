@@ -134,11 +134,10 @@ def _fingerprint(content: bytes, folder: Path) -> object:
 
 
 def _checkpoint(content: bytes, folder: Path) -> object:
-    said = checkpoint.loads(content, "a.pt")
     try:
-        return checkpoint.from_checkpoint(said, "a.pt")
+        return checkpoint.load(content, "a.safetensors")
     except WhaleidError:
-        return box_network.from_checkpoint(said, "a.pt")
+        return box_network.load(content, "a.safetensors")
 
 
 def _features(content: bytes, folder: Path) -> object:
@@ -267,12 +266,21 @@ def _zip_seeds() -> list[bytes]:
 
 def _checkpoint_seeds() -> list[bytes]:
     import torch
+    from safetensors.torch import save
 
-    last = {"weight": torch.ones(2, 2)}
-    said = {"backbone": "squeezenet1_1", "fine": False, "embedding": 2, "classes": ["w_1", "w_2"], "photos": (8, 8, 1)}
-    said |= {"flip": "off", "centres": 1, "hidden": {"reduce.weight": torch.ones(2, 3)}, "last": last}
-    of_boxes = {"backbone": "squeezenet1_1", "fine": False, "turns": True, "squeezed": False, "weights": last}
-    return [checkpoint.dumps(said), checkpoint.dumps(of_boxes)]
+    network = {
+        "version": 1,
+        "kind": "network",
+        "backbone": "squeezenet1_1",
+        "fine": False,
+        "embedding": 2,
+        "centres": 1,
+    }
+    network |= {"description": {"classes": ["w_1", "w_2"], "photos": [8, 8, 1], "flip": "off"}}
+    boxes = {"version": 1, "kind": "boxes", "backbone": "squeezenet1_1", "fine": False, "size": 32}
+    boxes |= {"turns": True, "squeezed": False}
+    weights = {"classifier.weight": torch.ones(2, 2)}
+    return [save(weights, {"whaleid": json.dumps(header)}) for header in (network, boxes)]
 
 
 def _document() -> object:

@@ -130,7 +130,7 @@ def identify(
     folder: Path, home: Path, environment: dict[str, str], model: str, processes: int = 4
 ) -> dict[str, object]:
     """Identify photos by several processes during a training; all answer the same, and the training is as ever."""
-    checkpoint = folder / f"checkpoints/{TRAINED}.pt"
+    checkpoint = folder / f"checkpoints/{TRAINED}.safetensors"
     before = checkpoint.read_bytes()
     fresh = environment | {"XDG_CACHE_HOME": str(home / "fresh cache"), "WHALEID_TRACKING": "off"}
     checkpoint.unlink()

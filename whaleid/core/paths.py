@@ -22,7 +22,7 @@ BOXES = Path("data/boxes.csv")
 FLUKES = Path("data/flukes.csv")
 """`Image,x0,y0,x1,y1,aspect,source,turned`, sorted by Image: the boxes given, those found where none was given or where
 validation is to ask what the queries ask, and which photos are upside down."""
-BOX_NETWORK = Path("models/boxes.pt")
+BOX_NETWORK = Path("models/boxes.safetensors")
 """The checkpoint of the network that finds flukes; empty where there was too little to learn from."""
 BOX_REPORT = Path("reports/boxes")
 """How good the boxes found are (figures.json), some to look at (sheet.png), and photos to be turned (turned.png)."""
@@ -95,7 +95,7 @@ DECISION, VALIDATION, CURVE, SCORES, QUERIES, THRESHOLD_FREE = (
 
 def checkpoint(variant: str) -> Path:
     """Return the checkpoint of `variant` (or of `backbone`, the network before any training on whales)."""
-    return CHECKPOINTS / f"{variant}.pt"
+    return CHECKPOINTS / f"{variant}.safetensors"
 
 
 def unfinished(variant: str) -> Path:

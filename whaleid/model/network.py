@@ -1,4 +1,4 @@
-"""The network: from photos to embeddings of unit length and, by their angle to each class, to cosines."""
+"""The network: from photos to embeddings of unit length, and to their cosines with each class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from whaleid.model.backbone import Backbone
 
 BLANK = 1.0
-"""The least deviation, in grey levels, by which a photo is divided: a blank photo stays blank."""
+"""The smallest standard deviation, in grey levels, that a photo is divided by: a blank photo stays blank."""
 
 
 class GeM(nn.Module):
@@ -37,15 +37,15 @@ class GeM(nn.Module):
             return ((logs * exponent).exp().mean(dim=(2, 3)).log() / exponent).exp()
 
 
-class Hidden(nn.Module):
-    """What a variant takes over from another: backbone, pooling, a linear layer to the embedding, and a neck.
+class Embedder(nn.Module):
+    """Backbone, pooling, a linear layer to the embedding, and a neck: the layers that a variant starts from.
 
     The neck is a batch norm without shift (Luo et al. 2019, "Bag of Tricks and a Strong Baseline for Deep Person
     Re-identification"). A backbone without a map, such as a transformer, keeps its own pooling.
 
     Args:
-        backbone: the first layers.
-        embedding: D, the numbers that a photo is turned into.
+        backbone: from photos to features.
+        embedding: D, the dimensions of the embedding.
     """
 
     def __init__(self, backbone: Backbone, embedding: int) -> None:
@@ -70,7 +70,7 @@ def _norm(features: int) -> nn.BatchNorm1d:
 
 
 class CosineClassifier(nn.Module):
-    """Cosines (B, C) between embeddings (B, D) of unit length and the classes: each that of its closest centre.
+    """Cosines (B, C) between embeddings (B, D) of unit length and the classes: that of a class is its closest centre's.
 
     Several centres a class: Deng et al. 2020, "Sub-center ArcFace".
     """
@@ -95,12 +95,12 @@ class CosineClassifier(nn.Module):
 
 
 class Network(nn.Module):
-    """Hidden layers, which a variant takes over from another, and the last one, which it learns anew.
+    """An embedder, which a variant takes over from another, and a classifier, which it trains anew.
 
     Args:
         backbone: a classification model as `Backbone` calls it, with random weights from torch's global generator.
-        embedding: D, the numbers that a photo is turned into.
-        classes: C; 0 for a network that has not met whales.
+        embedding: D, the dimensions of the embedding.
+        classes: C; 0 before training on whales.
         centres: S, of each class.
         fine: leave out the last stride of the backbone; see `Backbone`.
 
@@ -111,28 +111,28 @@ class Network(nn.Module):
     def __init__(self, backbone: str, embedding: int, classes: int, centres: int = 1, fine: bool = False) -> None:
         super().__init__()
         self.embedding = embedding
-        self.hidden = Hidden(Backbone(backbone, fine), embedding)
-        self.last = CosineClassifier(embedding, classes, centres)
+        self.embedder = Embedder(Backbone(backbone, fine), embedding)
+        self.classifier = CosineClassifier(embedding, classes, centres)
         self._frozen: list[nn.Module] = []
 
     @property
     def backbone(self) -> Backbone:
-        """The first of the hidden layers."""
-        return self.hidden.backbone
+        """The backbone of the embedder."""
+        return self.embedder.backbone
 
     def forward(self, photos: Tensor) -> Tensor:
         """Return embeddings (B, D), float32, of unit length.
 
         `photos` is (B, C, H, W) float, standardised; C is 1 (grey) or 3.
         """
-        return F.normalize(self.hidden(photos.expand(-1, 3, -1, -1)).float())
+        return F.normalize(self.embedder(photos.expand(-1, 3, -1, -1)).float())
 
-    def renew_last(self, classes: int, centres: int) -> None:
-        """Put a new last layer, random by torch's global generator, in place of the old one."""
-        self.last = CosineClassifier(self.embedding, classes, centres).to(self.last.weight.device)
+    def reset_classifier(self, classes: int, centres: int) -> None:
+        """Replace the classifier by a new one with random weights from torch's global generator."""
+        self.classifier = CosineClassifier(self.embedding, classes, centres).to(self.classifier.weight.device)
 
     def freeze(self, layers: list[nn.Module]) -> None:
-        """Train all but `layers` from now on; the statistics of their batch norms stay as they are, too."""
+        """Exclude `layers` from training from now on, and the statistics of their batch norms."""
         self._frozen = layers
         for layer in layers:
             layer.requires_grad_(False)
@@ -147,10 +147,9 @@ class Network(nn.Module):
 
 
 def standardise(photos: Tensor) -> Tensor:
-    """Turn packed photos, uint8 (B, H, W, C), into float32 (B, C, H, W), each with mean 0 and deviation 1.
+    """Convert packed photos, uint8 (B, H, W, C), to float32 (B, C, H, W), each with mean 0 and standard deviation 1.
 
-    Each by its own mean and deviation over all pixels and channels, so that exposure and haze are no part of what
-    is learnt.
+    Each photo is standardised over all its pixels and channels, so that nothing is learnt from exposure and haze.
     """
     values = photos.permute(0, 3, 1, 2).float()
     deviation, mean = torch.std_mean(values, dim=(1, 2, 3), correction=0, keepdim=True)

@@ -21,7 +21,7 @@ from whaleid.core.errors import WhaleidError
 from whaleid.core.labels import NEW_WHALE, Score
 from whaleid.core.parallel import cores
 from whaleid.detection import network as box_network
-from whaleid.detection.learning import CERTAIN, aspects, found_on
+from whaleid.detection.prediction import CERTAIN, aspects, predict_batch
 from whaleid.duplicates import duplicates
 from whaleid.identification import similarity
 from whaleid.identification.decision import from_json
@@ -111,13 +111,13 @@ class Recogniser:
         shape = settings.height, settings.width, 1 if settings.grey else 3
         self._networks = {}
         for name, content in bundle.networks.items():
-            network, description = checkpoint.from_checkpoint(checkpoint.loads(content, name), name)
+            network, description = checkpoint.load(content, name)
             description.check_photos(shape, name)
             ready(network, self._device)
             self._networks[name] = network, description.flip != "off"
         self._boxes = None
         if bundle.boxes and (settings.crop or settings.turn):
-            self._boxes = box_network.from_checkpoint(checkpoint.loads(bundle.boxes, "boxes"), "boxes")
+            self._boxes = box_network.load(bundle.boxes, "boxes")
             ready(self._boxes, self._device)
         self._decision = from_json(bundle.about.decision.model_dump())
         self._refuse_torn()
@@ -263,7 +263,7 @@ class Recogniser:
         squares = self._pool.map(lambda photo: packed(photo.convert("L"), whole, size, size, 0.0, True), photos)
         taken = torch.from_numpy(np.stack(list(squares))).to(self._device)
         with self._computing:
-            found = found_on(self._boxes, taken).cpu().numpy()
+            found = predict_batch(self._boxes, taken).cpu().numpy()
         own = np.array([photo.width / photo.height for photo in photos])
         shapes = aspects(self._boxes, found[:, :5], own)
         settings = self.bundle.about.pack

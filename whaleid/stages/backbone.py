@@ -1,4 +1,4 @@
-"""Stage `backbone`: the network before it has seen a whale."""
+"""Stage `backbone`: the network before training on whales."""
 
 from __future__ import annotations
 
@@ -9,41 +9,52 @@ import torch
 from torchvision import models
 
 from whaleid.core import paths
+from whaleid.core.errors import WhaleidError
 from whaleid.core.files import replacing
-from whaleid.model.backbone import load_weights
-from whaleid.model.checkpoint import Description, dumps, to_checkpoint
+from whaleid.model import checkpoint, pretrained
+from whaleid.model.architectures import TIMM
+from whaleid.model.backbone import load_pretrained
 from whaleid.model.network import Network
-from whaleid.model.zoo import TIMM
-from whaleid.stages import pretrained
 
 if TYPE_CHECKING:
     from whaleid.config import Params
 
 
 def run(params: Params) -> None:
-    """Write the checkpoint of the backbone, with the weights that `backbone.weights` asks for.
+    """Write the checkpoint of the backbone, with the weights that `backbone.weights` names.
 
     Raises:
-        WhaleidError: an unknown backbone, one that cannot be made finer, or weights that are not there, cannot be
-            fetched or do not fit.
+        WhaleidError: an unknown backbone, one that cannot be made finer, or weights that do not exist, cannot be
+            downloaded or do not fit.
     """
-    asked, weights = params.backbone.name, params.backbone.weights
-    name = pretrained.architecture(asked)
+    settings = params.backbone
+    name = pretrained.resolve(settings.name)
     torch.manual_seed(params.seed)
-    network = Network(name, params.backbone.embedding, classes=0, fine=params.backbone.fine)
-    if weights == "none":
-        said = f"random weights (seed {params.seed})"
-    elif weights == "DEFAULT":
-        ours = name.startswith(TIMM)
-        found = pretrained.of_timm(asked) if ours else pretrained.of_torchvision(name)
-        load_weights(network.backbone, found, "backbone.weights: DEFAULT")
-        whose = f"timm's pretrained weights ({asked.removeprefix(TIMM)})"
-        said = whose if ours else f"torchvision's pretrained weights ({models.get_model_weights(name).DEFAULT})"
+    network = Network(name, settings.embedding, classes=0, fine=settings.fine)
+    if settings.weights == "none":
+        source = f"random weights (seed {params.seed})"
+    elif settings.weights != "DEFAULT":
+        source = f"the weights of {settings.weights}"
+        state = pretrained.from_file(_read(settings.weights), settings.weights)
+        load_pretrained(network.backbone, state, f"backbone.weights: {settings.weights}")
+    elif name.startswith(TIMM):
+        source = f"timm's pretrained weights ({settings.name.removeprefix(TIMM)})"
+        load_pretrained(network.backbone, pretrained.from_timm(settings.name), "backbone.weights: DEFAULT")
     else:
-        load_weights(network.backbone, pretrained.of_file(Path(weights)), f"backbone.weights: {weights}")
-        said = f"the weights of {weights}"
+        source = f"torchvision's pretrained weights ({models.get_model_weights(name).DEFAULT})"
+        load_pretrained(network.backbone, pretrained.from_torchvision(name), "backbone.weights: DEFAULT")
     path = paths.checkpoint("backbone")
     with replacing(path) as temporary:
-        temporary.write_bytes(dumps(to_checkpoint(network, Description(classes=(), photos=None))))
-    count = sum(weight.numel() for weight in network.hidden.parameters())
-    print(f"{path}: {name}, {count:,} parameters, {network.backbone.features} features, {said}")
+        temporary.write_bytes(checkpoint.save(network, checkpoint.Description(classes=(), photos=None)))
+    count = sum(weight.numel() for weight in network.embedder.parameters())
+    print(f"{path}: {name}, {count:,} parameters, {network.backbone.features} features, {source}")
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise WhaleidError(
+            f"backbone.weights: {path} cannot be read ({error.strerror}). Name the file of a state dict, or set "
+            f"DEFAULT (pretrained weights) or none (random weights)."
+        ) from None

@@ -110,27 +110,28 @@ def _learn(
     # a catalogue without boxes needs no torch
     import torch
 
-    from whaleid.detection import learning
-    from whaleid.detection.network import BoxNetwork, to_checkpoint
+    from whaleid.detection import network as box_network
+    from whaleid.detection import prediction, training
+    from whaleid.detection.network import BoxNetwork
     from whaleid.model import checkpoint
     from whaleid.training.device import pick_device
 
     torch.manual_seed(params.seed)
     start = paths.checkpoint("backbone")
-    pretrained, _ = checkpoint.from_checkpoint(checkpoint.loads(start.read_bytes(), str(start)), str(start))
+    pretrained, _ = checkpoint.load(start.read_bytes(), str(start))
     own = photos["width"] / photos["height"]
     squeezed = not np.allclose(learnt["aspect"], own[learnt.index], rtol=ROUNDING, atol=0)
     network, device = BoxNetwork(pretrained.backbone, params.boxes.size, params.pack.turn, squeezed), pick_device()
     seen = photos.loc[learnt.index.union(sought)]
     squares = _squares(Path(params.data.root), seen, params.boxes.size)
     targets = np.column_stack([learnt[SIDES], np.log(learnt["aspect"])]).astype(np.float32)
-    learning.learn(network, squares[seen.index.get_indexer(learnt.index)], targets, params.boxes, params.seed, device)
-    sides, upside_down = learning.find(network, squares[seen.index.get_indexer(sought)], device)
+    training.train(network, squares[seen.index.get_indexer(learnt.index)], targets, params.boxes, params.seed, device)
+    sides, upside_down = prediction.predict(network, squares[seen.index.get_indexer(sought)], device)
 
     found = pd.DataFrame(sides[:, :4], columns=SIDES, index=sought, dtype=float)
-    found["aspect"] = learning.aspects(network, sides, own[sought].to_numpy())
-    found["upside_down"], found["turned"] = upside_down.astype(float), upside_down > learning.CERTAIN
-    return found, checkpoint.dumps(to_checkpoint(network))
+    found["aspect"] = prediction.aspects(network, sides, own[sought].to_numpy())
+    found["upside_down"], found["turned"] = upside_down.astype(float), upside_down > prediction.CERTAIN
+    return found, box_network.save(network)
 
 
 def _squares(root: Path, photos: pd.DataFrame, side: int) -> npt.NDArray[np.uint8]:

@@ -39,7 +39,7 @@ def run(params: Params, variant: str) -> Record:
 def _run(params: Params, variant: str, device: torch.device, world: World) -> Record:
     path = paths.checkpoint(variant)
     content = path.read_bytes()
-    network, description = checkpoint.from_checkpoint(checkpoint.loads(content, str(path)), str(path))
+    network, description = checkpoint.load(content, str(path))
     photos = packed.load()
     description.check_photos(photos.shape, str(path))
     settings = params.variants[variant].embed
@@ -51,7 +51,9 @@ def _run(params: Params, variant: str, device: torch.device, world: World) -> Re
     )
     if not world.first:
         return Record()
-    directions = network.last.directions().detach().cpu().numpy()  # (C, S, D), or those and then the mirrored ones
+    directions = (
+        network.classifier.directions().detach().cpu().numpy()
+    )  # (C, S, D), or those and then the mirrored ones
     views, classes = len(embeddings), len(description.classes)
     centres = np.stack([directions[-classes:] if view else directions[:classes] for view in range(views)])
     with files.replacing(paths.features(variant)) as temporary:

@@ -17,7 +17,6 @@ import torch
 from pytorch_metric_learning import __version__ as losses_version
 
 from whaleid.core import files, paths
-from whaleid.core.errors import WhaleidError
 from whaleid.core.record import LogEpoch, Record
 from whaleid.images import packed
 from whaleid.model import checkpoint
@@ -58,11 +57,11 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
     torch.manual_seed(params.seed)
     start = paths.checkpoint(init)
     begun = start.read_bytes()
-    network, before = checkpoint.from_checkpoint(checkpoint.loads(begun, str(start)), str(start))
+    network, before = checkpoint.load(begun, str(start))
     if before.photos is not None:
         before.check_photos(photos.shape, str(start))
     description = checkpoint.Description(classes, photos.shape, settings.flip)
-    network.renew_last(description.columns, settings.loss.centres)
+    network.reset_classifier(description.columns, settings.loss.centres)
     print(
         f"train {variant}: {len(chosen)} photos of {len(classes)} classes, {settings.layers} layers of "
         f"{network.backbone.name} from {init}, on {describe(device, world)}",
@@ -85,7 +84,7 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
     if not world.first:
         return Record()
     with files.replacing(paths.checkpoint(variant)) as temporary:
-        temporary.write_bytes(checkpoint.dumps(checkpoint.to_checkpoint(network, description)))
+        temporary.write_bytes(checkpoint.save(network, description))
     unfinished.unlink(missing_ok=True)
     history = pd.DataFrame([epoch.learning for epoch in epochs])
     history.insert(0, "epoch", range(1, len(history) + 1))
@@ -148,7 +147,7 @@ def _csv(frame: pd.DataFrame) -> bytes:
 
 def _keep(path: Path, mark: str, state: Mapping[str, Any]) -> None:
     with files.replacing(path) as temporary:
-        temporary.write_bytes(checkpoint.dumps({"mark": mark, "state": state}))
+        torch.save({"mark": mark, "state": state}, temporary)
 
 
 def _keep_nothing(_: Mapping[str, Any]) -> None:
@@ -160,9 +159,9 @@ def _kept(path: Path, mark: str) -> Mapping[str, Any] | None:
     if not path.exists():
         return None
     try:
-        kept = checkpoint.loads(path.read_bytes(), str(path))
-    except WhaleidError as error:
-        print(f"{error} Training begins anew.")
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        print(f"{path} cannot be read ({error}). Training begins anew.")
         return None
     if not isinstance(kept, Mapping) or kept.get("mark") != mark:
         print(f"{path} is of another training (other photos, parameters or code): this one begins anew.")

@@ -15,7 +15,6 @@ from torch import nn
 
 from whaleid.core.errors import WhaleidError
 from whaleid.core.log import progress
-from whaleid.model.folding import Folding
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
 from whaleid.training import norms
@@ -71,12 +70,12 @@ class _State:
     @classmethod
     def new(cls, network: Network, settings: Training, total: int) -> _State:
         # decay pulls weights towards zero; the shifts and scales of normalisation layers are not to be pulled
-        hidden = [weight for weight in network.hidden.parameters() if weight.requires_grad]
+        hidden = [weight for weight in network.embedder.parameters() if weight.requires_grad]
         optimiser = torch.optim.AdamW(
             [
                 {"params": [weight for weight in hidden if weight.ndim > 1], "weight_decay": settings.weight_decay},
                 {"params": [weight for weight in hidden if weight.ndim <= 1], "weight_decay": 0.0},
-                {"params": [network.last.weight], "weight_decay": settings.weight_decay},
+                {"params": [network.classifier.weight], "weight_decay": settings.weight_decay},
             ],
             fused=True,  # one pass over the weights: a quarter of the time
         )
@@ -133,13 +132,13 @@ def train(
     network.to(device).to(memory_format=torch.channels_last)
     still: list[nn.Module] = []
     if settings.layers != "all":
-        still = network.backbone.early() if settings.layers == "upper" else [network.hidden]
+        still = network.backbone.early() if settings.layers == "upper" else [network.embedder]
     if settings.layers != "last" and not memory.last:
         _settle(network, packed, learn, seed, device)
     network.freeze(still)
     classified = settings.loss.kind != "triplet"  # which has no classes before it has ended
-    network.last.requires_grad_(classified)
-    loss_of = build(settings.loss, network.last)
+    network.classifier.requires_grad_(classified)
+    loss_of = build(settings.loss, network.classifier)
     shown = views(learn.classes, settings.oversample, settings.per_whale, np.random.default_rng(seed)).size
     rows_a_batch = settings.batch_size // settings.per_whale
     an_epoch = steps(shown // settings.per_whale, rows_a_batch)
@@ -165,16 +164,14 @@ def train(
         if not settings.augment:  # and so do the photos, from which each process then learns all
             found = embed(network, packed, learn.rows, device, settings.flip != "off", world=world)
             known, world = torch.from_numpy(found).to(device), ALONE  # (V, P, D)
-    show = Show(learn, settings, network.last.classes, device, world)
-    folding = Folding(network.backbone.body, network.backbone.norms(still))
+    show = Show(learn, settings, network.classifier.classes, device, world)
     speed = speeds.Speed()
     if speeds.wanted(device) and known is None:
         own = world.part(settings.batch_size)
         some = np.resize(learn.rows, max(2, own.stop - own.start))  # of one photo, norms could say nothing
-        with folding.folded():
-            network.train()
-            photos = standardise(torch.from_numpy(packed[some]).to(device))
-            speed = speeds.choose(network, photos, total - len(state.epochs) * an_epoch, world)
+        network.train()
+        photos = standardise(torch.from_numpy(packed[some]).to(device))
+        speed = speeds.choose(network, photos, total - len(state.epochs) * an_epoch, world)
     if world.size > 1 and world.same_norms:
         norms.synchronise(network, world.add)
     seen: speeds.Look = world.wrapped(network)
@@ -192,23 +189,22 @@ def train(
         lr = float(cycle.get_last_lr()[0])
         network.train()
         waited, started = 0.0, time.perf_counter()
-        with folding.folded():
-            ended = started
-            for sight, columns in progress(sights, f"epoch {number} of {settings.epochs}", len(chosen)):
-                waited += time.perf_counter() - ended
-                embeddings = sight  # (B, D), of all processes
-                if known is None:
-                    with torch.autocast(device.type, torch.bfloat16, enabled=speed.half):
-                        embeddings = world.gathered(seen(sight), len(columns))
-                with torch.no_grad():
-                    right += (network.last(embeddings).argmax(dim=1) == columns).sum()
-                loss = loss_of(embeddings, columns, min(1.0, cycle.last_epoch / (FULL_MARGIN * total)))
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                cycle.step()
-                loss_sum += loss.detach() * len(columns)
-                ended = time.perf_counter()
+        ended = started
+        for sight, columns in progress(sights, f"epoch {number} of {settings.epochs}", len(chosen)):
+            waited += time.perf_counter() - ended
+            embeddings = sight  # (B, D), of all processes
+            if known is None:
+                with torch.autocast(device.type, torch.bfloat16, enabled=speed.half):
+                    embeddings = world.gathered(seen(sight), len(columns))
+            with torch.no_grad():
+                right += (network.classifier(embeddings).argmax(dim=1) == columns).sum()
+            loss = loss_of(embeddings, columns, min(1.0, cycle.last_epoch / (FULL_MARGIN * total)))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            cycle.step()
+            loss_sum += loss.detach() * len(columns)
+            ended = time.perf_counter()
         world.level(network)
         learning: dict[str, float] = {"lr": lr, "loss": loss_sum.item() / shown}
         if classified:
@@ -247,11 +243,11 @@ def _generators(seed: int, epoch: int, rank: int) -> tuple[np.random.Generator, 
 def _check(
     network: Network, embeddings: npt.NDArray[np.float32], check: Photos, settings: Training
 ) -> dict[str, float]:
-    device = network.last.weight.device
+    device = network.classifier.weight.device
     with torch.no_grad():
-        cosines = network.last(torch.from_numpy(embeddings).to(device))
+        cosines = network.classifier(torch.from_numpy(embeddings).to(device))
     if settings.flip == "identity":
-        cosines = cosines[:, : network.last.classes // 2]
+        cosines = cosines[:, : network.classifier.classes // 2]
     classes = torch.from_numpy(check.classes).to(device)
     return {
         "validation_loss": F.cross_entropy(settings.loss.scale * cosines, classes).item(),
@@ -275,7 +271,7 @@ def _imprint(
 
     Qi et al. 2018, "Low-Shot Learning with Imprinted Weights". Several centres of a class lie around it.
     """
-    last, classes = network.last, int(learn.classes.max()) + 1
+    last, classes = network.classifier, int(learn.classes.max()) + 1
     views = embed(network, packed, learn.rows, device, last.classes > classes, world=world)  # (V, P, D)
     sums = np.zeros((last.classes, network.embedding), dtype=np.float32)
     for view, embeddings in enumerate(views):
