@@ -234,8 +234,8 @@ def test_the_map_is_what_goes_into_the_pooling_of_the_classifier_whose_weights_w
         assert torch.equal(backbone.map(photos), expected)
 
 
-@pytest.mark.parametrize("name", ["mnasnet0_5", "shufflenet_v2_x0_5"])
-def test_the_map_of_models_that_pool_by_a_mean(name: str) -> None:
+@pytest.mark.parametrize(("name", "last"), [("mnasnet0_5", "classifier"), ("shufflenet_v2_x0_5", "fc")])
+def test_the_map_of_models_that_pool_by_a_mean(name: str, last: str) -> None:
     whole = classifier(name)
     backbone = Backbone(name).eval()
     load_pretrained(backbone, whole.state_dict(), "w.pth")

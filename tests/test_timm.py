@@ -305,8 +305,8 @@ def test_a_model_of_timm_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "timm/test_vit img_size=96",
-            "backbone.name: timm/test_vit img_size=96: the arguments after timm/test_vit have to be a JSON object, such "
-            'as {"img_size": 224}.',
+            "backbone.name: timm/test_vit img_size=96: the arguments after timm/test_vit have to be a JSON object, "
+            'such as {"img_size": 224}.',
         ),
         (
             'timm/test_resnet {"depth": 3}',
@@ -404,8 +404,8 @@ def test_a_megadescriptor_that_was_downloaded_is_rebuilt_when_its_download_is_go
     torch.save(old(expected.state_dict()), files / "pytorch_model.bin")
     stage.run(project(backbone={"name": f"timm/{MEGA}", "weights": "DEFAULT"}))
     assert capsys.readouterr().out == (
-        f"checkpoints/backbone.safetensors: timm/{SWIN}, 27,545,530 parameters, 768 features, timm's pretrained weights "
-        f"({MEGA})\n"
+        f"checkpoints/backbone.safetensors: timm/{SWIN}, 27,545,530 parameters, 768 features, timm's pretrained "
+        f"weights ({MEGA})\n"
     )
     shutil.rmtree(hub)
     network = read()

@@ -22,7 +22,7 @@ STAGES = {
     "split": "Hold out photos and whole whales for validation: data/split.csv.",
     "boxes": "Learn where flukes lie, and which way is up, for photos that nobody says it of: data/flukes.csv.",
     "pack": "Crop, turn, grey and resize every photo once, into one array: data/pack.",
-    "backbone": "Build the network that variants start from, with its pretrained weights: checkpoints/backbone.safetensors.",
+    "backbone": "Build the network that variants start from, with its weights: checkpoints/backbone.safetensors.",
     "train": "Train a variant, on a GPU where there is one: checkpoints/VARIANT.safetensors.",
     "embed": "Turn every photo into an embedding: features/VARIANT.npz.",
     "calibrate": "Turn a variant's scores into probabilities and find its threshold: calibrations/VARIANT.",

@@ -16,7 +16,7 @@ REMEDY = "Run `dvc repro` to make it again."
 
 
 class Header(BaseModel):
-    """The description of a file's tensors: a subclass has all that is needed to rebuild what they are the weights of."""
+    """The description of a file: a subclass has all that is needed to rebuild a network from its tensors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     version: Literal[1] = 1
