@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from whaleid import config, preset
+from whaleid import config
+from whaleid.cli import presets
 from whaleid.config import NAMED, Params
 
 ENTRY = {section: kind.__name__.upper() for section, kind in NAMED.items()}
@@ -69,7 +70,7 @@ def page() -> str:
     """Return the page: a table for each section, and one of what each variant and prediction sets."""
     document = config.read(Path("params.yaml"))
     assert isinstance(document, dict)
-    sets = {"": config.leaves(document)} | {name: config.leaves(part) for name, part in preset.known().items()}
+    sets = {"": config.leaves(document)} | {name: config.leaves(part) for name, part in presets.overlays().items()}
 
     def value(key: str) -> str:
         now = sets[""].get(key)

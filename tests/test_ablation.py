@@ -9,7 +9,8 @@ import pytest
 from conftest import ROOT
 from dvc.utils.hydra import apply_overrides
 
-from whaleid import config, preset, tracking
+from whaleid import config, tracking
+from whaleid.cli import presets
 from whaleid.core.record import Record
 
 with pytest.MonkeyPatch.context() as patch:
@@ -56,7 +57,7 @@ def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("whales").mkdir()
     shutil.copy(ROOT / "params.yaml", "params.yaml")
-    preset.apply("real", Path("params.yaml"), {"data.root": "whales"})
+    presets.apply("real", Path("params.yaml"), {"data.root": "whales"})
     return Path("params.yaml")
 
 

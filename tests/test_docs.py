@@ -11,14 +11,15 @@ from conftest import ROOT
 from pages import Page, pages, words
 from ruamel.yaml import YAML
 
-from whaleid import config, preset
+from whaleid import config
+from whaleid.cli import presets
 from whaleid.cli.app import app
 
 COMMANDS: Any = typer.main.get_command(app)
 FIGURE = re.compile(r"\b0\.\d{3}\b|\b\d+,\d{3}\b|\b\d+ minutes\b")
 USAGE: Any = typer.BadParameter.__base__
 """What typer's own copy of click raises for a wrong command line."""
-SET = config.leaves(config.read(ROOT / "params.yaml")) | config.leaves(preset.known()["real"])
+SET = config.leaves(config.read(ROOT / "params.yaml")) | config.leaves(presets.overlays()["real"])
 """What params.yaml sets, and what it sets for real photos, by key."""
 STAGES: Any = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 VARIANTS = {key.split(".")[1] for key in SET if key.startswith("variants.")}

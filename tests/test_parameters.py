@@ -7,7 +7,8 @@ from types import ModuleType
 import pytest
 from conftest import ROOT
 
-from whaleid import config, preset
+from whaleid import config
+from whaleid.cli import presets
 from whaleid.config import NAMED, Params
 
 
@@ -46,7 +47,7 @@ def test_every_key_has_a_meaning(generator: ModuleType) -> None:
 
 def test_presets_set_keys_that_there_are(generator: ModuleType) -> None:
     keys = {key.name for key in generator.keys(Params.model_json_schema())}
-    for sets in preset.known().values():
+    for sets in presets.overlays().values():
         for key in config.leaves(sets):
             section, _, inner = key.partition(".")
             entry = f"{generator.ENTRY[section]}.{inner.partition('.')[2]}" if section in NAMED else inner

@@ -21,9 +21,9 @@ def check() -> None:
 
 
 def _presets() -> list[str]:
-    from whaleid import preset
+    from whaleid.cli import presets
 
-    return [*preset.known()]
+    return [*presets.overlays()]
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -40,10 +40,10 @@ def preset(
     ] = None,
 ) -> None:
     """Set params.yaml for drawn flukes or for real photos, and print each key that changes."""
-    from whaleid import preset as room
+    from whaleid.cli import presets
     from whaleid.core import paths
 
-    named = {"data.root": root, "backbone.name": backbone, "backbone.weights": weights}
-    changes = room.apply(name, paths.PARAMS, {**named, "split.unknown_share": unknown_share})
+    options = {"data.root": root, "backbone.name": backbone, "backbone.weights": weights}
+    changes = presets.apply(name, paths.PARAMS, {**options, "split.unknown_share": unknown_share})
     with log.summaries():
         print("\n".join(changes) if changes else f"{paths.PARAMS} is as preset {name} has it.")
