@@ -61,7 +61,7 @@ def test_phash_is_predicted_but_neither_trained_nor_bundled(project: Callable[..
         )
     # it is one of those that are ranked, once there is something to rank
     assert whaleid("rank").stderr == (
-        "error: data/catalog.csv is not here: `dvc repro` makes it, with all that it needs.\n"
+        "error: data/catalog.csv does not exist: `dvc repro` makes it, and everything that it needs.\n"
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from pictures import picture
 
 from whaleid import cli
+from whaleid.cli import app
 from whaleid.core import files
 from whaleid.images import cache, scanning
 from whaleid.importing import importer
@@ -81,12 +82,12 @@ def test_a_folder_that_cannot_be_renamed_leaves_the_last_one(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        (errno.ENOSPC, "error: No space left on device: here. Make room there (`dvc gc --workspace` takes what"),
-        (errno.EDQUOT, "error: Disk quota exceeded: here. Make room there"),
-        (errno.EROFS, "error: Read-only file system: here. See to it that you may read and write there, or name"),
-        (errno.EACCES, "error: Permission denied: here. See to it that you may read and write there, or name"),
-        (errno.EISDIR, "error: Is a directory: here. A file is where a folder has to be, or a folder where a file"),
-        (errno.EIO, "error: Input/output error: here. See whether there is room there, and whether the disk is sound."),
+        (errno.ENOSPC, "error: No space left on device: here. Free some space (`dvc gc --workspace` removes from"),
+        (errno.EDQUOT, "error: Disk quota exceeded: here. Free some space"),
+        (errno.EROFS, "error: Read-only file system: here. Make sure that you may read and write there, or name"),
+        (errno.EACCES, "error: Permission denied: here. Make sure that you may read and write there, or name"),
+        (errno.EISDIR, "error: Is a directory: here. A file is where a folder should be, or a folder where a"),
+        (errno.EIO, "error: Input/output error: here. Check the free space, the limit on the size"),
     ],
 )
 def test_the_command_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch, number: int, said: str) -> None:
@@ -95,7 +96,7 @@ def test_the_command_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch, numbe
     def fails(**_: object) -> None:
         raise OSError(number, os.strerror(number), "here")
 
-    monkeypatch.setattr(cli, "app", fails)
+    monkeypatch.setattr(app, "app", fails)
     assert refusal(monkeypatch).startswith(said)
 
 

@@ -26,8 +26,9 @@ from PIL import Image
 from whaleid import config
 from whaleid.catalog import checks, layout
 from whaleid.catalog.table import read_table
+from whaleid.cli import errors
 from whaleid.core import arrays
-from whaleid.core.errors import WhaleidError, shown
+from whaleid.core.errors import WhaleidError
 from whaleid.core.labels import NEW_WHALE
 from whaleid.detection import network as box_network
 from whaleid.identification.answers import LABELS, PROBABILITIES
@@ -464,7 +465,7 @@ def test_a_name_that_is_no_text_is_told_of(fake: Path, capsys: pytest.CaptureFix
 
 
 def test_errors_are_printed_without_control_characters() -> None:
-    assert shown("a\x1b[2Jb\nc\u202e\udcff é") == "a\\x1b[2Jb\nc\\u202e\\udcff é"
+    assert errors.text(WhaleidError("a\x1b[2Jb\nc\u202e\udcff é")) == "a\\x1b[2Jb\nc\\u202e\\udcff é"
 
 
 def test_a_bundles_labels_are_fit_to_be_shown(tmp_path: Path) -> None:

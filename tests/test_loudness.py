@@ -41,7 +41,7 @@ def test_a_terminal_shows_a_bar_unless_it_is_to_be_quiet(small: None) -> None:
 
 
 def test_errors_are_said_whatever_is_asked_for(small: None) -> None:
-    said = "error: data/catalog.csv is not here: `dvc repro` makes it, with all that it needs.\n"
+    said = "error: data/catalog.csv does not exist: `dvc repro` makes it, and everything that it needs.\n"
     done = whaleid("--quiet", "dedup")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
     done = whaleid("--verbose", "dedup")

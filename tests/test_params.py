@@ -468,7 +468,7 @@ def test_no_mapping(tmp_path: Path, text: str, said: str) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(WhaleidError, match="is not here"):
+    with pytest.raises(WhaleidError, match="does not exist"):
         config.load(tmp_path / "params.yaml")
 
 

@@ -59,5 +59,5 @@ def test_a_stage_sweeps_before_it_runs(tmp_path: Path, monkeypatch: pytest.Monke
     known = os.environ | {"PYTHONPATH": str(root), "WHALEID_TRACKING": "off"}
     command = [sys.executable, "-m", "whaleid", "split"]
     ended = subprocess.run(command, cwd=tmp_path, env=known, capture_output=True, text=True, check=False)
-    assert "is not here: `dvc repro` makes it" in ended.stderr
+    assert "does not exist: `dvc repro` makes it" in ended.stderr
     assert not stray.exists()

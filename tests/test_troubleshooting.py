@@ -77,5 +77,5 @@ def test_each_entry_says_something() -> None:
 
 
 def test_an_error_that_is_gone_would_be_seen() -> None:
-    assert "… is not here: run this in the folder of the project." not in known()
+    assert "… does not exist: run this in the folder of the project." not in known()
     assert read(PAGE).headings

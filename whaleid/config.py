@@ -361,7 +361,7 @@ def read(path: Path) -> object:
     try:
         return parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WhaleidError(f"{path} is not here: run this in the project's folder.") from None
+        raise WhaleidError(f"{path} does not exist: run this in the project's folder.") from None
     except OSError:
         raise
     except Exception as error:  # a wrong date or a very deep list makes ruamel raise any exception of Python's

@@ -1,34 +1,35 @@
-"""What the command line prints of an error: what is wrong, and what to do."""
+"""What the command line prints of an error: what is wrong, where, and what to do."""
 
 import errno
 
-from whaleid.core.errors import shown
+SPACE = (
+    "Free some space (`dvc gc --workspace` removes from DVC's cache what the workspace does not use) and run the "
+    "command again. Earlier outputs are unchanged."
+)
+ACCESS = (
+    "Make sure that you may read and write there, or name another place, and run the command again. Earlier outputs "
+    "are unchanged."
+)
+KIND = "A file is where a folder should be, or a folder where a file should be: move it away."
+OTHER = (
+    "Check the free space, the limit on the size of files (`ulimit -f`) and the system's log for disk errors. Outputs "
+    "are written whole or not at all; `dvc checkout` restores the last ones."
+)
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), SPACE),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), ACCESS),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), KIND),
+}
+"""What to do about an error of the operating system."""
 
 
 def text(error: Exception) -> str:
-    """Return what is wrong, where, and what to do, safe to print on a terminal."""
+    """Return the text of an error, with characters that would control the terminal escaped as in Python's `ascii`."""
     if isinstance(error, FileNotFoundError):
-        return shown(f"{error.filename} is not here: `dvc repro` makes it, with all that it needs.")
-    if isinstance(error, OSError):
-        where = f": {error.filename}" if error.filename else ""
-        return shown(f"{error.strerror or error}{where}. {_remedy(error)}")
-    return shown(str(error))
-
-
-def _remedy(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            "Make room there (`dvc gc --workspace` takes what the present state does not need from DVC's cache) and "
-            "run the same command again. What was there before is whole."
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return (
-            "See to it that you may read and write there, or name another place, and run the same command again. What "
-            "was there before is whole."
-        )
-    if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
-        return "A file is where a folder has to be, or a folder where a file has to be: move it away."
-    return (
-        "See whether there is room there, and whether the disk is sound. Outputs are written whole or not at all; `dvc "
-        "checkout` brings back the last ones."
-    )
+        message = f"{error.filename} does not exist: `dvc repro` makes it, and everything that it needs."
+    elif isinstance(error, OSError):
+        place = f": {error.filename}" if error.filename else ""
+        message = f"{error.strerror or error}{place}. {REMEDIES.get(error.errno or 0, OTHER)}"
+    else:
+        message = str(error)
+    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in message)

@@ -59,10 +59,10 @@ def check(submission: Path) -> int:
     from whaleid.core.errors import WhaleidError
 
     if not paths.CATALOG.is_file():
-        raise WhaleidError(f"{paths.CATALOG} is not here, so the queries are not known: run `dvc repro catalog` first.")
+        raise WhaleidError(f"{paths.CATALOG} does not exist, so the queries are unknown: run `dvc repro catalog`.")
     catalog = files.read_csv(paths.CATALOG)
     queries = catalog.loc[catalog["part"] == "test", "Image"].tolist()
     if not queries:
-        raise WhaleidError("The catalogue has no photos to identify, so there is nothing to hand in: fill test/.")
+        raise WhaleidError("The catalogue has no photos to identify: put them into its folder test/.")
     check_ready(submission, queries, catalog.loc[catalog["part"] == "train", "Id"].unique().tolist())
     return len(queries)

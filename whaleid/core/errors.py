@@ -1,18 +1,13 @@
-"""The errors a user can mend: they say what is wrong, where, and what to do."""
+"""Errors that a user can fix. They say what is wrong, where, and what to do."""
 
 from collections.abc import Sequence
 
-SHOWN = 20
-"""How many problems of a kind are listed before the rest is only counted."""
-
-
-def shown(text: str) -> str:
-    """Return `text` as a terminal may show it: what would steer the terminal is written as Python writes it."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
+LISTED = 20
+"""Problems of a kind that are listed. The rest is counted."""
 
 
 class WhaleidError(Exception):
-    """Something the user can mend. The command line prints its text alone, without a traceback."""
+    """An error that a user can fix. The command line prints its text, without a traceback."""
 
 
 class InputProblems(WhaleidError):
@@ -22,14 +17,14 @@ class InputProblems(WhaleidError):
     """
 
     def __init__(self, what: str, where: Sequence[str], remedy: str) -> None:
-        listed = [f"  {place}" for place in where[:SHOWN]]
-        if len(where) > SHOWN:
-            listed.append(f"  … and {len(where) - SHOWN} more")
-        super().__init__("\n".join([f"{what} ({len(where)}):", *listed, remedy]))
+        lines = [f"  {place}" for place in where[:LISTED]]
+        if len(where) > LISTED:
+            lines.append(f"  … and {len(where) - LISTED} more")
+        super().__init__("\n".join([f"{what} ({len(where)}):", *lines, remedy]))
         self.where = list(where)
 
     def __reduce__(self) -> tuple[type[WhaleidError], tuple[str]]:
-        """Cross from a worker process as its text: pickle would call `__init__` with that alone."""
+        """Cross from a worker process as text: pickle would call `__init__` with that alone."""
         return WhaleidError, (str(self),)
 
 
