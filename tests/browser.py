@@ -172,7 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--store", type=Path, default=Path("mlflow.db"))
     parser.add_argument("--prediction", default="margin", help="whose page is shown, kept with its calibration")
-    parser.add_argument("--heading", default="MAP@5 beside the baselines", help="where the page is opened")
+    parser.add_argument("--heading", default="MAP@5 and baselines", help="where the page is opened")
     parser.add_argument("--folder", type=Path, default=Path("docs"))
     arguments = parser.parse_args()
     with browse(arguments.store) as browser:

@@ -167,7 +167,7 @@ def test_the_page_of_a_prediction_opens_in_the_artifact_view(browser: Browser) -
         told = browser.frame_text()
         calibrated = browser.run("calibrate full").info.run_id
         assert browser.page.url.endswith(f"/runs/{calibrated}/artifacts/full.html")
-        for said in ("whaleid: full", "MAP@5 beside the baselines", "Curves", "Contact sheets", "All figures"):
+        for said in ("whaleid: full", "MAP@5 and baselines", "Curves", "Contact sheets", "All figures"):
             assert said in told
         # it computes: at a threshold of one's own as well
         frame = browser.page.frame_locator("iframe")

@@ -10,6 +10,7 @@ from whaleid import config
 from whaleid.catalog import explore
 from whaleid.core import files, paths
 from whaleid.core.errors import WhaleidError
+from whaleid.report import catalogue as page
 from whaleid.stages import explore as stage
 
 COLUMNS = ["Image", "Id", "part", "width", "height", "mode"]
@@ -96,7 +97,7 @@ def test_commonest_shows_equally_many_photos_of_each_whale():
 
 def shown(part):
     """Return what stands below the photos of a part of the page."""
-    return re.findall(r'<span title=".*?">(.*?)</span></div>', part)
+    return re.findall(r"<span>(.*?)</span></div>", part)
 
 
 def test_stage_leaves_tables_and_pictures_twice_the_same(tmp_path, monkeypatch, capsys):
@@ -154,13 +155,13 @@ def test_stage_leaves_tables_and_pictures_twice_the_same(tmp_path, monkeypatch, 
 
 
 def test_whales_that_do_not_fit_are_counted(monkeypatch):
-    monkeypatch.setattr(stage, "EACH", 2)
-    monkeypatch.setattr(stage, "FIRST", 1)
-    monkeypatch.setattr(stage, "MOST", 5)
-    whales, more, nobody = stage._whales(catalogue())
-    assert [strip.says for strip in whales.strips] == ["ann: 5 photos"]
-    assert list(whales.strips[0].photos) == ["t00.png", "t01.png"]
-    assert [strip.says for strip in more.strips] == ["bob: 3 photos", "007: 1 photo"]
+    monkeypatch.setattr(page, "PHOTOS", 2)
+    monkeypatch.setattr(page, "UNFOLDED", 1)
+    monkeypatch.setattr(page, "MAX_PHOTOS", 5)
+    whales, more, unnamed = page.whale_sheets(catalogue())
+    assert [strip.caption for strip in whales.strips] == ["ann: 5 photos"]
+    assert [cell.photo for cell in whales.strips[0].cells] == ["t00.png", "t01.png"]
+    assert [strip.caption for strip in more.strips] == ["bob: 3 photos", "007: 1 photo"]
     assert more.folded
-    assert whales.says.endswith("most photos first. Not shown: 1 with the fewest.")
-    assert nobody.says.startswith("2 photos labelled new_whale")
+    assert whales.caption.endswith("most photos first. Not shown: 1 with the fewest.")
+    assert unnamed.caption.startswith("2 photos are labelled new_whale")

@@ -58,7 +58,7 @@ def names(path: Path) -> set[str]:
 def test_a_wheel_holds_every_module_and_what_they_read(built: Path) -> None:
     held = {name for name in names(built / "whaleid-0.1.0-py3-none-any.whl") if ".dist-info/" not in name}
     data = {"whaleid/py.typed", "whaleid/presets/real.yaml", "whaleid/presets/sample.yaml"}
-    data |= {"whaleid/report/page.js", "whaleid/report/plots.js"}
+    data |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "whaleid/report/templates").iterdir()}
     assert held == {source(module) for module in modules()} | data
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from browser import chromium
 from playwright.sync_api import sync_playwright
-from test_report_page import ANSWERS, AUTO, HOSTILE, QUERIES, SHARES, content, frame, render, sheet
+from test_report_prediction import ANSWERS, AUTO, HOSTILE, QUERIES, SHARES, content, frame, render, sheet
 
 from whaleid.identification import measuring, metrics
 from whaleid.identification.answers import LABELS, PROBABILITIES
@@ -82,7 +82,7 @@ class View:
 
     def strip(self, sheet, place):
         """Return the labels of a strip in order, and what is written above each."""
-        cells = self.page.locator(f"[data-sheet='{sheet}'] .r").nth(place).locator(".c")
+        cells = self.page.locator(f"[data-sheet='{sheet}'] .cells").nth(place).locator(".cell")
         return cells.evaluate_all(
             "cells => cells.map(c => [c.querySelector('span').textContent, c.querySelector('b').textContent])"
         )
@@ -234,23 +234,35 @@ def test_new_whale_has_its_place_in_every_strip(view, tmp_path):
 def test_a_strip_has_colours_titles_and_photos(view, tmp_path):
     view.open(render(content()), tmp_path)
     view.choose(0.3)
-    strips = view.page.locator("[data-sheet='0'] .r")
-    kinds = "cells => cells.map(cell => cell.className)"
-    assert strips.nth(2).locator(".c").evaluate_all(kinds) == ["c q", "c no", "c no", "c no", "c ok", "c off"]
+    strips = view.page.locator("[data-sheet='0'] .cells")
+    pictures = "all => all.map(each => each.title || each.textContent)"
+    kinds = "cells => cells.map(cell => cell.className.replace('cell', '').trim())"
+    assert strips.nth(2).locator(".cell").evaluate_all(kinds) == [
+        "query",
+        "wrong",
+        "wrong",
+        "wrong",
+        "right",
+        "after",
+    ]
     assert strips.nth(5).locator("span").first.get_attribute("title") == "gil, held out"
     assert strips.nth(0).locator("span").first.get_attribute("title") == "ann"
-    pictures = strips.nth(3).locator(".t").evaluate_all("all => all.map(each => each.title || each.textContent)")
+    pictures = (
+        strips.nth(3).locator(".photo, .none").evaluate_all("all => all.map(each => each.title || each.textContent)")
+    )
     assert pictures == ["k4", "new", "ann", "bob", "dan", "eve"]
     view.choose(0.05)
-    pictures = strips.nth(3).locator(".t").evaluate_all("all => all.map(each => each.title || each.textContent)")
+    pictures = (
+        strips.nth(3).locator(".photo, .none").evaluate_all("all => all.map(each => each.title || each.textContent)")
+    )
     assert pictures == ["k4", "ann", "bob", "dan", "eve", "no photo"]  # of fay
 
 
 def test_leaks_unfold_and_move(view, tmp_path):
     view.open(render(content()), tmp_path)
-    assert view.page.locator("[data-sheet='1'] .r").count() == 0
+    assert not view.page.locator("[data-sheet='1'] .cells").first.is_visible()
     view.page.locator("summary", has_text="Show all").click()
-    view.page.locator("[data-sheet='1'] .r").first.wait_for()
+    view.page.locator("[data-sheet='1'] .cells").first.wait_for()
     assert view.strip(1, 0)[:3] == [["ann", "✓ rank 1"], ["ann", "✓ 0.950"], ["new_whale", "✗ 0.305"]]
     # the truth of q3 is not known
     assert view.strip(1, 1)[:3] == [["q3", "query"], ["bob", "0.950"], ["new_whale", "0.305"]]
@@ -314,7 +326,7 @@ def test_the_mark_of_the_threshold_moves(view, tmp_path):
 def test_the_plots_have_the_numbers_of_their_tables(view, tmp_path):
     made = content()
     view.open(render(made), tmp_path)
-    assert view.legend("unknown_share")[:2] == ["this prediction", "new_whale to everything"]
+    assert view.legend("unknown_share")[:2] == ["this prediction", "new_whale for all"]
     known, unknown, duplicates = (
         measured(ANSWERS, "auto")[f"map5_{kind}"] for kind in ("known", "unknown", "duplicates")
     )
@@ -369,7 +381,7 @@ def test_what_comes_from_outside_does_nothing(view, tmp_path):
     view.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     view.open(render(content(rows, [(HOSTILE, 1, HOSTILE, *rows[0][-2:])])), tmp_path)
     view.page.locator("summary", has_text="Show all").click()
-    view.page.locator("[data-sheet='1'] .r").first.wait_for()
+    view.page.locator("[data-sheet='1'] .cells").first.wait_for()
     for threshold in (0.0, 0.7, 1.0):
         view.choose(threshold)
     view.page.wait_for_timeout(100)
@@ -378,7 +390,7 @@ def test_what_comes_from_outside_does_nothing(view, tmp_path):
     assert view.page.locator("script").count() == 2
     assert [label for label, _ in view.strip(0, 0)] == [HOSTILE, "new_whale", *whales[:4]]
     assert (
-        view.page.locator("[data-sheet='0'] .r").nth(1).locator("span").first.get_attribute("title")
+        view.page.locator("[data-sheet='0'] .cells").nth(1).locator("span").first.get_attribute("title")
         == f"{whales[1]}, held out"
     )
 

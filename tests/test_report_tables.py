@@ -137,7 +137,7 @@ def test_intervals_are_those_that_predict_measures():
     frame = answers().assign(cluster=np.arange(9) // 2)
     shares = 0.3, 0.2
     auto = measuring.at_threshold(frame, 0.3, by_part=True)
-    ends = tables.ends(auto, shares)
+    ends = tables.intervals_by_threshold(auto, shares)
     assert {len(each) for each in ends.values()} == {len(THRESHOLDS) + 1}
     for threshold, place in ((0.0, 0), (0.3, 60), (0.4, 80), (1.0, 200), ("auto", -1)):
         decided = auto if threshold == "auto" else measuring.at_threshold(frame, threshold, by_part=False)
@@ -150,7 +150,7 @@ def test_intervals_are_those_that_predict_measures():
 
 def test_without_a_threshold_there_is_one_interval():
     frame = measuring.at_threshold(answers().assign(cluster=np.arange(9)), None, by_part=False)
-    assert {len(each) for each in tables.ends(frame, (0.3, 0.2)).values()} == {1}
+    assert {len(each) for each in tables.intervals_by_threshold(frame, (0.3, 0.2)).values()} == {1}
 
 
 def test_tables_without_queries_are_empty():
@@ -162,3 +162,45 @@ def test_tables_without_queries_are_empty():
     assert tables.scores(none)["unknown"].sum() == 0
     assert tables.reliability(none, np.zeros(1)).empty
     assert tables.unknown_share(none, 0.1)["map5"].tolist() == [0.0] * 21
+
+
+def row(image, best, rank, role="known", threshold=0.3):
+    truth = "ann" if role == "known" else "new_whale"
+    return {"Image": image, "role": role, "truth": truth, "threshold": threshold, "probability1": best, "rank": rank}
+
+
+def images(rows):
+    return {name: sheet["Image"].tolist() for name, sheet in tables.examples(pd.DataFrame(rows)).items()}
+
+
+def test_the_most_confident_and_the_closest_are_chosen():
+    rows = [
+        row("a", 0.9, 1),
+        row("b", 0.95, 1),
+        row("c", 0.9, 1),
+        row("d", 0.8, 2, role="unknown"),
+        row("e", 0.99, 0),
+        row("f", 0.2, 1, role="unknown"),  # new_whale ranks first: no whale to be confident of
+        row("g", 0.32, 2, role="unknown"),
+        row("h", 0.98, 0, role="new_whale"),  # may be of a known whale, so it is not wrong for certain
+        row("i", 0.97, 1, role="duplicate"),
+    ]
+    expected = {"right": ["b", "a", "c"], "wrong": ["e", "d", "g"], "close": ["g", "f", "d", "a", "c", "b", "e"]}
+    assert images(rows) == expected
+    assert images(rows[::-1]) == expected
+
+
+def test_closeness_is_to_the_threshold_that_was_applied():
+    assert images([row("a", 0.5, 1, threshold=0.2), row("b", 0.9, 1, threshold=0.8)])["close"] == ["b", "a"]
+
+
+def test_a_sheet_has_a_dozen():
+    rows = [row(f"{number:02}", 0.5 + number / 100, 1) for number in range(20)]
+    sheets = images(rows)
+    assert sheets["right"] == [f"{number:02}" for number in range(19, 7, -1)]
+    assert [len(names) for names in sheets.values()] == [12, 0, 12]
+
+
+def test_without_a_threshold_any_whale_ranks_first_and_none_is_close():
+    rows = [row("a", 1.0, 1, threshold=np.nan), row("b", 0.0, 0, threshold=np.nan)]
+    assert images(rows) == {"right": ["a"], "wrong": [], "close": []}

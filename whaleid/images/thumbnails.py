@@ -1,19 +1,21 @@
-"""Small pictures of photos, few bytes each, for a page that holds many."""
+"""Small pictures of photos: JPEG files for pages, and contact sheets."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.parallel import cores
 from whaleid.images.decode import decode
 
 WIDTH, HEIGHT = 96, 72
-"""What a thumbnail fits in. A photo in the usual shape, twice as wide as high, fills the width."""
+"""Largest size of a thumbnail, in pixels. A photo in the usual shape, twice as wide as high, fills the width."""
 QUALITY = 50
+CELL = (220, 124)
+CAPTION, GAP = 18, 6
 
 
 def thumbnail(photo: Image.Image, width: int = WIDTH) -> bytes:
@@ -32,7 +34,7 @@ def thumbs(files: Mapping[str, Path], width: int = WIDTH) -> dict[str, bytes]:
         InputProblems: photos are missing or damaged.
     """
 
-    def made(path: Path) -> bytes | str:
+    def read(path: Path) -> bytes | str:
         try:
             # twice a thumbnail's size is enough to shrink it well
             return thumbnail(decode(path, 2 * width), width)
@@ -40,9 +42,22 @@ def thumbs(files: Mapping[str, Path], width: int = WIDTH) -> dict[str, bytes]:
             return str(error)
 
     with ThreadPoolExecutor(cores()) as pool:
-        found = dict(zip(files, pool.map(made, files.values()), strict=True))
-    failed = [said for said in found.values() if isinstance(said, str)]
-    if failed:
+        results = dict(zip(files, pool.map(read, files.values()), strict=True))
+    if problems := [result for result in results.values() if isinstance(result, str)]:
         remedy = "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
-        raise InputProblems("The report cannot show photos", failed, remedy)
-    return {name: small for name, small in found.items() if isinstance(small, bytes)}
+        raise InputProblems("The report cannot show photos", problems, remedy)
+    return {name: small for name, small in results.items() if isinstance(small, bytes)}
+
+
+def contact_sheet(photos: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:
+    """Return an RGB picture with `photos` row by row, each whole in its `CELL` with its caption below."""
+    rows = -(-len(photos) // columns)
+    across, down = CELL[0] + GAP, CELL[1] + CAPTION + GAP
+    sheet = Image.new("RGB", (columns * across + GAP, rows * down + GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(13)
+    for number, (photo, caption) in enumerate(zip(photos, captions, strict=True)):
+        x, y = GAP + number % columns * across, GAP + number // columns * down
+        sheet.paste(ImageOps.pad(photo.convert("RGB"), CELL, color=(225, 225, 225)), (x, y))
+        draw.text((x + CELL[0] / 2, y + CELL[1] + 1), caption, fill="black", font=font, anchor="ma")
+    return sheet

@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 
 COLUMNS = {"map5": "map5", "known": "map5_known", "at": "threshold"}
-"""What each column is called, and its key among a prediction's figures."""
+"""Name of each column, and its key among the figures of a prediction."""
 
 
 def headline(figures: Mapping[str, Mapping[str, float]]) -> dict[str, object]:
-    """Return `best_map5`, the highest MAP@5 on validation, and three columns of text with a line for each prediction.
+    """Return `best_map5`, the highest MAP@5 on validation, and `COLUMNS` as text with a line for each prediction.
 
-    `dvc metrics show` and `dvc exp show` have a column for each key: 18 numbers would be wider than any terminal, a
-    text of six lines is as wide as its longest. The columns are MAP@5 overall, MAP@5 of known whales, and the threshold
-    used. `figures` are those of each prediction, by its name.
+    `dvc metrics show` and `dvc exp show` make a column of each key: three columns of six lines fit a terminal, 18
+    columns do not. `figures` are those of each prediction, by its name.
     """
     validated = [row["map5"] for row in figures.values() if "map5" in row]
     columns: dict[str, object] = {"best_map5": round(max(validated), 4)} if validated else {}

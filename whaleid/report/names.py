@@ -1,4 +1,4 @@
-"""What the figures of a prediction are called, and what they mean."""
+"""Names and meanings of the figures of a prediction."""
 
 NAMES = {
     "MAP@5": {
@@ -53,9 +53,9 @@ NAMES = {
         ),
     },
 }
-"""What the keys of a prediction's figures mean, by the heading they stand under."""
+"""By heading, the name and meaning of each figure."""
 BASELINES = {
-    "baseline_new_whale": "new_whale to everything",
+    "baseline_new_whale": "new_whale for all",
     "baseline_duplicates": "duplicates, else new_whale",
     "baseline_centroid": "nearest centroid, no threshold",
 }
@@ -70,16 +70,7 @@ TILES = {
     "auroc": "AUROC, known or unknown",
     "ece": "ECE",
 }
-"""The figures on top of the page."""
-PLOTS = {
-    "threshold": "MAP@5 by threshold",
-    "unknown_share": "MAP@5 by share of unknown queries",
-    "reliability": "Reliability, before and after calibration",
-    "scores": "Probability of the best whale",
-    "ranks": "Rank of the truth, known whales",
-    "photos": "MAP@5 by photos of the whale",
-}
-"""The titles of the plots."""
+"""Figures at the top of the page."""
 SHEETS = {
     "right": ("Most confident, and right", "Validation queries whose whale ranks first, most probable first."),
     "wrong": ("Most confident, and wrong", "A wrong whale ranks first, most probable first."),

@@ -1,6 +1,6 @@
-"""The tables behind a prediction's page: answers to validation in, a DataFrame out."""
+"""Tables behind the page of a prediction. Each takes answers: rows of `paths.VALIDATION` decided at `auto`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +10,11 @@ from whaleid.core.labels import NEW_WHALE, PLACES
 from whaleid.identification import intervals, measures
 from whaleid.identification.answers import LABELS, PROBABILITIES
 from whaleid.identification.measuring import Shares
-from whaleid.identification.threshold import THRESHOLDS
-from whaleid.identification.validation import kinds
+from whaleid.identification.threshold import GAINS, THRESHOLDS
+from whaleid.identification.validation import importance, kinds
 
+EXAMPLES = 12
+"""Queries on each contact sheet of validation."""
 BINS = 10
 """Of a reliability diagram, equally wide."""
 SCORE_BINS = 20
@@ -21,18 +23,54 @@ PHOTOS = (1, 2, 3, 4, 5, 6, 10, 20)
 SHARES: npt.NDArray[np.float64] = np.arange(21) / 20
 BEYOND, NEW = -1, -2
 """Places of a truth that is beyond the five whales, and of a truth that is `new_whale`."""
-Ends = Sequence[float]
-"""An interval: its low and its high end."""
+TIDY = {
+    "threshold": ["threshold", "map5", "map5_known", "map5_unknown"],
+    "unknown_share": ["unknown_share", "map5", "all_new_whale"],
+    "reliability": ["least", "most", "queries", "probability", "right"],
+    "scores": ["least", "most", "known_right", "known_wrong", "unknown"],
+    "ranks": ["rank", "queries", "whales_alone"],
+    "photos": ["least", "most", "queries", "map5"],
+    "history": ["epoch", "lr", "loss", "accuracy", "validation_loss", "validation_accuracy"],
+}
+"""The tables of `paths.TABLES`: their columns after `name`."""
 
 
-def gains(answers: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Return (Q,) what each query adds to MAP@5: 1 / `rank`, 0 where `rank` is 0."""
-    return _gains(answers["rank"].to_numpy())
+def plotted(answers: pd.DataFrame, shares: Shares, photos_of_whale: "pd.Series[int]") -> dict[str, pd.DataFrame]:
+    """Return the table of each plot; those of probabilities only if there is a threshold."""
+    plots = {"unknown_share": unknown_share(answers, shares[1])}
+    if answers["threshold"].notna().any():
+        plots["reliability"] = reliability(answers, importance(answers["role"], *shares))
+        plots["scores"] = scores(answers)
+    return plots | {"ranks": ranks(answers), "photos": photos(answers, photos_of_whale)}
 
 
-def right(answers: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Return (Q,) whether the best whale is the true one."""
-    return (answers["label1"] == answers["truth"]).to_numpy()
+def tidy(name: str, frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the table `name` of `TIDY`: `frames`, by prediction, below each other, only after calibration."""
+    rows = [
+        (frame[frame["calibrated"] == 1] if "calibrated" in frame else frame).assign(name=prediction)
+        for prediction, frame in frames.items()
+    ]
+    return pd.concat([pd.DataFrame(columns=["name"]), *rows]).reindex(columns=["name", *TIDY[name]])
+
+
+def examples(answers: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the `right`, `wrong` and `close` answers for the contact sheets, at most `EXAMPLES` of each.
+
+    Only queries of known and of unknown whales count. `right` and `wrong` have a whale at rank 1, the most probable
+    first; of `close`, the best whale is nearest to the threshold. Ties are ordered by Image.
+    """
+    queries = answers[pd.Series(kinds(answers["role"]), index=answers.index).isin(["known", "unknown"])]
+    queries = queries.sort_values("Image")
+    # without a threshold, any whale of a probability above 0 ranks before `new_whale`
+    confident = queries[queries["probability1"] > queries["threshold"].fillna(0)]
+    confident = confident.sort_values("probability1", ascending=False, kind="stable")
+    distance = (queries["probability1"] - queries["threshold"]).abs().dropna().sort_values(kind="stable")
+    sheets = {
+        "right": confident[confident["rank"] == 1],
+        "wrong": confident[confident["rank"] != 1],
+        "close": queries.loc[distance.index],
+    }
+    return {name: rows.head(EXAMPLES) for name, rows in sheets.items()}
 
 
 def places(answers: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -47,48 +85,40 @@ def ranks_at(answers: pd.DataFrame, thresholds: npt.NDArray[np.float64]) -> npt.
     """Return (Q, M) the rank of the truth of each query, 0 beyond five, at `thresholds` (Q, M) or (1, M)."""
     place = places(answers)[:, None]
     above = (answers[PROBABILITIES].to_numpy()[:, :, None] > thresholds[:, None, :]).sum(axis=1)
-    of_whale = np.where(place == BEYOND, 0, place + 1 + (place >= above))
-    rank = np.where(place == NEW, above + 1, of_whale)
+    whale = np.where(place == BEYOND, 0, place + 1 + (place >= above))
+    rank = np.where(place == NEW, above + 1, whale)
     return np.where(rank > PLACES, 0, rank)
 
 
 def unknown_share(answers: pd.DataFrame, duplicate_share: float) -> pd.DataFrame:
-    """Return MAP@5 by the share of queries of no known whale: `unknown_share,map5,all_new_whale`, in steps of 0.05.
+    """Return MAP@5 by the share of unknown queries: `unknown_share,map5,all_new_whale`, in steps of 0.05.
 
-    MAP@5 is a mean, so mixing the means of the kinds is exact. Duplicates are a share of `duplicate_share` throughout;
-    a kind without queries leaves its share to the others. `all_new_whale` answers `new_whale` to everything.
+    MAP@5 is a mean, so mixing the means of the kinds is exact. `duplicate_share` of the queries are duplicates
+    throughout; a kind without queries leaves its share to the others. `all_new_whale` is MAP@5 of `new_whale` for all.
     """
-    kind, gained = kinds(answers["role"]), gains(answers)
-    of = {name: float(gained[kind == name].mean()) for name in ("known", "unknown", "duplicate") if name in kind}
-    duplicates = duplicate_share if "duplicate" in of else 0.0
-    named_new = (answers["truth"] == NEW_WHALE).to_numpy()[kind == "duplicate"]
-    fresh = (1 - SHARES) * of.get("known", of.get("unknown", 0.0)) + SHARES * of.get("unknown", of.get("known", 0.0))
-    return pd.DataFrame(
-        {
-            "unknown_share": SHARES,
-            "map5": (1 - duplicates) * fresh + duplicates * of.get("duplicate", 0.0),
-            "all_new_whale": (1 - duplicates) * SHARES + duplicates * (named_new.mean() if len(named_new) else 0.0),
-        }
-    )
+    weights = np.array([importance(answers["role"], share, duplicate_share) for share in SHARES])  # (21, Q)
+    duplicates = weights * (kinds(answers["role"]) == "duplicate")
+    new = duplicates @ (answers["truth"] == NEW_WHALE).to_numpy() + (1 - duplicates.sum(axis=1)) * SHARES
+    return pd.DataFrame({"unknown_share": SHARES, "map5": weights @ _gains(answers), "all_new_whale": new})
 
 
-def reliability(answers: pd.DataFrame, importance: npt.NDArray[np.float64]) -> pd.DataFrame:
+def reliability(answers: pd.DataFrame, weights: npt.NDArray[np.float64]) -> pd.DataFrame:
     """Return how often the best whale is right by its probability: `calibrated,least,most,queries,probability,right`.
 
-    `importance` (Q,) is how much each query counts; those of 0 are left out. Bins (`least`, `most`] are equally wide,
+    `weights` (Q,) is how much each query counts; those of 0 are left out. Bins (`least`, `most`] are equally wide,
     the first with 0; a bin without queries has no row. `probability` is the mean of the bin, `right` the share that is
-    right. Rows of `calibrated` 0 are as before calibration.
+    right. Rows of `calibrated` 0 are before calibration.
     """
-    counted = importance > 0
-    true, weights = right(answers)[counted], importance[counted]
+    answers, weights = answers[weights > 0], weights[weights > 0]
+    right = _right(answers)
     rows = []
     for calibrated, column in enumerate(("uncalibrated", "probability1")):
-        values = answers[column].to_numpy(dtype=np.float64)[counted]
+        values = answers[column].to_numpy(dtype=np.float64)
         bins = np.clip(np.ceil(values * BINS).astype(int) - 1, 0, BINS - 1)
         for number in np.unique(bins):
-            of = bins == number
-            probability, share = (float(np.average(x[of], weights=weights[of])) for x in (values, true))
-            rows.append((calibrated, number / BINS, (number + 1) / BINS, int(of.sum()), probability, share))
+            held = bins == number
+            probability, share = (float(np.average(x[held], weights=weights[held])) for x in (values, right))
+            rows.append((calibrated, number / BINS, (number + 1) / BINS, int(held.sum()), probability, share))
     return pd.DataFrame(rows, columns=["calibrated", "least", "most", "queries", "probability", "right"])
 
 
@@ -97,14 +127,14 @@ def scores(answers: pd.DataFrame) -> pd.DataFrame:
 
     Bins [`least`, `most`) are equally wide, the last with 1.
     """
-    kind, true, values = kinds(answers["role"]), right(answers), answers["probability1"].to_numpy(dtype=np.float64)
+    kind, right, values = kinds(answers["role"]), _right(answers), answers["probability1"].to_numpy(dtype=np.float64)
     edges = np.arange(SCORE_BINS + 1) / SCORE_BINS
     groups = {
-        "known_right": (kind == "known") & true,
-        "known_wrong": (kind == "known") & ~true,
+        "known_right": (kind == "known") & right,
+        "known_wrong": (kind == "known") & ~right,
         "unknown": kind == "unknown",
     }
-    counts = {name: np.histogram(values[of], edges)[0] for name, of in groups.items()}
+    counts = {name: np.histogram(values[held], edges)[0] for name, held in groups.items()}
     return pd.DataFrame({"least": edges[:-1], "most": edges[1:], **counts})
 
 
@@ -116,17 +146,10 @@ def ranks(answers: pd.DataFrame) -> pd.DataFrame:
     known = answers[kinds(answers["role"]) == "known"]
     order = [*range(1, PLACES + 1), 0]
     counts = [
-        np.bincount(of.astype(int), minlength=PLACES + 1)[order] for of in (known["rank"].to_numpy(), places(known) + 1)
+        np.bincount(rank.astype(int), minlength=PLACES + 1)[order]
+        for rank in (known["rank"].to_numpy(), places(known) + 1)
     ]
     return pd.DataFrame({"rank": order, "queries": counts[0], "whales_alone": counts[1]})
-
-
-def photo_classes(answers: pd.DataFrame, photos_of_whale: "pd.Series[int]") -> list[int]:
-    """Return, for each query, the row of `photos` that counts it; -1 where its whale is not known."""
-    known = kinds(answers["role"]) == "known"
-    classes = np.searchsorted(PHOTOS, _photos_compared(answers, photos_of_whale), side="right")
-    rows = np.where(known, np.searchsorted(np.unique(classes[known]), classes), -1)
-    return [int(row) for row in rows]
 
 
 def photos(answers: pd.DataFrame, photos_of_whale: "pd.Series[int]") -> pd.DataFrame:
@@ -136,45 +159,57 @@ def photos(answers: pd.DataFrame, photos_of_whale: "pd.Series[int]") -> pd.DataF
     no row.
     """
     known = answers[kinds(answers["role"]) == "known"]
-    number = _photos_compared(known, photos_of_whale)
+    number, gained = _photos_compared(known, photos_of_whale), _gains(known)
     classes = np.searchsorted(PHOTOS, number, side="right")  # 0: whales without a photo to compare with
-    gained = gains(known)
     rows = []
-    for of in np.unique(classes):
-        held = classes == of
-        least = PHOTOS[of - 1] if of else 0
-        most = PHOTOS[of] - 1 if of < len(PHOTOS) else int(number.max())
+    for place in np.unique(classes):
+        held = classes == place
+        least = PHOTOS[place - 1] if place else 0
+        most = PHOTOS[place] - 1 if place < len(PHOTOS) else int(number.max())
         rows.append((least, most, int(held.sum()), float(gained[held].mean())))
     return pd.DataFrame(rows, columns=["least", "most", "queries", "map5"])
 
 
-def ends(answers: pd.DataFrame, shares: Shares) -> dict[str, list[Ends]]:
+def photo_classes(answers: pd.DataFrame, photos_of_whale: "pd.Series[int]") -> list[int]:
+    """Return, for each query, the row of `photos` that counts it; -1 where its whale is not known."""
+    least = photos(answers, photos_of_whale)["least"].to_numpy()
+    rows = np.searchsorted(least, _photos_compared(answers, photos_of_whale), side="right") - 1
+    return [int(row) for row in np.where(kinds(answers["role"]) == "known", rows, -1)]
+
+
+def intervals_by_threshold(answers: pd.DataFrame, shares: Shares) -> dict[str, list[Sequence[float]]]:
     """Return the 95 % interval of each figure of `measuring.measured`, at each of `THRESHOLDS` and, last, at `auto`.
 
-    `answers` are decided at `auto`; without a threshold there is one interval.
+    Without a threshold there is one interval.
     """
-    own = answers["threshold"].to_numpy(dtype=np.float64)[:, None]
-    grid = np.broadcast_to(THRESHOLDS, (len(own), len(THRESHOLDS)))
-    rank = ranks_at(answers, np.zeros_like(own) if np.isnan(own).all() else np.hstack([grid, own]))
+    auto = answers["threshold"].to_numpy(dtype=np.float64)[:, None]
+    grid = np.broadcast_to(THRESHOLDS, (len(auto), len(THRESHOLDS)))
+    rank = ranks_at(answers, np.zeros_like(auto) if np.isnan(auto).all() else np.hstack([grid, auto]))
     counted = kinds(answers["role"]) != ""
     rows = answers[counted]
     figures = measures.answered(rows, intervals.resamplings(rows["cluster"].to_numpy()), *shares, rank[counted])
     for role in measures.APART:
-        of = (answers["role"] == role).to_numpy()
-        if of.any():
-            figures |= measures.apart(
-                answers[of], intervals.resamplings(answers.loc[of, "cluster"].to_numpy()), rank[of]
-            )
-    return {key: [_ends(values) for values in columns.T] for key, columns in figures.items()}
+        held = (answers["role"] == role).to_numpy()
+        if held.any():
+            drawn = intervals.resamplings(answers.loc[held, "cluster"].to_numpy())
+            figures |= measures.apart(answers[held], drawn, rank[held])
+    return {key: [_interval(values) for values in columns.T] for key, columns in figures.items()}
 
 
-def _ends(values: npt.NDArray[np.float64]) -> Ends:
+def _interval(values: npt.NDArray[np.float64]) -> Sequence[float]:
     figures = intervals.with_intervals({"figure": values})
     return [float(f"{figures[key]:.6g}") for key in ("figure_low", "figure_high")]  # as in the figures' JSON files
 
 
-def _gains(rank: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    return np.where(rank > 0, 1 / np.maximum(rank, 1), 0.0)
+def _gains(answers: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Return (Q,) 1 / rank of the truth, 0 beyond five."""
+    gains: npt.NDArray[np.float64] = GAINS[answers["rank"].to_numpy() - 1]
+    return gains
+
+
+def _right(answers: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Return (Q,) whether the best whale is the true one."""
+    return (answers["label1"] == answers["truth"]).to_numpy()
 
 
 def _photos_compared(answers: pd.DataFrame, photos_of_whale: "pd.Series[int]") -> npt.NDArray[np.int64]:

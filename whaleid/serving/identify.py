@@ -18,7 +18,8 @@ from whaleid.identification.answers import LABELS, PROBABILITIES
 from whaleid.images.decode import decode
 from whaleid.images.listing import below, written
 from whaleid.images.thumbnails import thumbnail, thumbs
-from whaleid.report import answers as page
+from whaleid.report import pages, sheets
+from whaleid.report.sheets import Cell, Sheet, Strip
 from whaleid.serving import additions, bundle
 from whaleid.serving.bundle import WIDTH
 from whaleid.serving.recogniser import Answer, Photo, Recogniser, batches
@@ -151,24 +152,33 @@ def _key(photo: str) -> str:
     return f"/{photo}"
 
 
-def _page(answers: Sequence[Answer], title: str, threshold: float, pictures: dict[str, bytes]) -> str:
-    rows = []
+def _page(answers: Sequence[Answer], title: str, threshold: float, photos: dict[str, bytes]) -> str:
+    """Return the page: each photo and its labels, with the labelled photo of that whale most like it."""
+    strips = []
     for answer in answers:
-        if answer.problem:
-            rows.append(page.Row(page.Cell("", answer.photo, answer.problem), []))
-            continue
         same = {each.photo for each in answer.same}
+        copies = ", ".join(f"{each.photo} ({each.whale})" for each in answer.same)
+        query = Cell(
+            photo="" if answer.problem else _key(answer.photo),
+            text=answer.problem or (f"same picture as {copies}" if copies else ""),
+            bold=answer.photo,
+            kind="query same" if copies else "query",
+        )
         cells = [
-            page.Cell(name.nearest, f"{name.whale} {name.probability:.0%}", name.nearest, name.nearest in same)
+            Cell(
+                photo=name.nearest,
+                text=name.nearest,
+                bold=f"{name.whale} {name.probability:.0%}",
+                none="new" if name.whale == NEW_WHALE else "no photo",
+                kind="same" if name.nearest in same else "",
+            )
             for name in answer.names
         ]
-        copies = ", ".join(f"{each.photo} ({each.whale})" for each in answer.same)
-        query = page.Cell(_key(answer.photo), answer.photo, f"same picture as {copies}" if copies else "", bool(copies))
-        rows.append(page.Row(query, cells))
+        strips.append(Strip([query, *cells]))
     lead = [
-        f"On the left the photo; beside it {PLACES} names at most, each with its probability and that whale's labelled "
-        f"photo most like it. {NEW_WHALE}, of no whale in the catalogue, has its place at the threshold, "
-        f"{threshold:g}, and what the known whales leave of the probability."
+        f"Each row shows a photo, and up to {PLACES} labels with their probabilities and the labelled photo of that "
+        f"whale most like it. {NEW_WHALE} means that the whale is in no catalogue: it is ranked at the threshold, "
+        f"{threshold:g}, and has the probability that the known whales leave."
     ]
-    shown = {cell.picture for row in rows for cell in (row.query, *row.candidates)}
-    return page.render(title, lead, rows, {name: small for name, small in pictures.items() if name in shown})
+    sheet = Sheet("", "", strips, layout="large")
+    return pages.render_sheets(title, lead, [sheet], {name: photos[name] for name in sheets.photos([sheet])})

@@ -15,7 +15,7 @@ from whaleid.core.record import Record
 from whaleid.images.crop import WHOLE, overlaps
 from whaleid.images.decode import decode
 from whaleid.images.pack import Source, pack
-from whaleid.images.sheets import CELL, contact_sheet
+from whaleid.images.thumbnails import CELL, contact_sheet
 
 if TYPE_CHECKING:
     from whaleid.config import Pack, Params

@@ -11,7 +11,7 @@ from whaleid.core import paths
 from whaleid.core.files import read_csv, replacing_folder, write_csv
 from whaleid.core.record import Record
 from whaleid.duplicates import duplicates, manifest
-from whaleid.report import bordering
+from whaleid.report import duplicates as duplicates_page
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -52,7 +52,7 @@ def run(params: Params) -> Record:
         return Path(params.data.root, photos["part"][row], photos["Image"][row])
 
     names = [f"{label or 'query'} {image}" for label, image in zip(photos["Id"], photos["Image"], strict=True)]
-    html = bordering.page("whaleid: duplicates", figures, found, every, names, file, params.dedup)
+    html = duplicates_page.page("whaleid: duplicates", figures, found, every, names, file, params.dedup)
     with replacing_folder(paths.DUPLICATES) as folder:
         (folder / "report.html").write_text(html, encoding="utf-8", newline="\n")
     print(

@@ -17,7 +17,7 @@ from whaleid.duplicates import duplicates, manifest
 from whaleid.images import prints, scanning
 from whaleid.images.fingerprint import Fingerprint
 from whaleid.images.listing import below, written
-from whaleid.report import bordering
+from whaleid.report import duplicates as duplicates_page
 
 if TYPE_CHECKING:
     from whaleid.config import Dedup
@@ -81,7 +81,7 @@ def run(folder: Path, against: Path | None, out: Path, rule: Dedup) -> int:
         tables["leaks.csv"] = leaks[LEAKS]
         counts[f"also in {against}"] = leaks["photo"].nunique()
     names = photos["Image"].tolist()
-    html = bordering.page(f"Duplicates in {folder}", counts, found, every, names, lambda row: good[row][1], rule)
+    html = duplicates_page.page(f"Duplicates in {folder}", counts, found, every, names, lambda row: good[row][1], rule)
     with ExitStack() as renamed:  # once all are written
         page = renamed.enter_context(replacing(out / "report.html"))
         page.write_text(html, encoding="utf-8", newline="\n")

@@ -15,7 +15,7 @@ from whaleid.core.record import Record, Report
 from whaleid.identification import measuring, metrics
 from whaleid.identification.answers import LABELS, PROBABILITIES
 from whaleid.identification.ranking import rank
-from whaleid.report import curves, headline, plots
+from whaleid.report import headline, plots
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -52,7 +52,7 @@ def run(params: Params) -> dict[str, Record]:
             if threshold is not None:
                 validated = params.calibration_of(name)
                 curve = files.read_csv(paths.ranking(validated) / paths.CURVE)
-                figure = curves.threshold(curve, validated, fixed["threshold_auto"], threshold)
+                figure = plots.threshold_curve(curve, validated, fixed["threshold_auto"], threshold)
                 (pictures / paths.curve_picture(name).name).write_bytes(plots.png(figure))
                 artifacts.append(paths.curve_picture(name))
             print(_summary(name, prediction.calibrated_by, figures[name], len(queries)))

@@ -12,8 +12,7 @@ from PIL import Image
 from whaleid.identification import measuring, threshold, validation
 from whaleid.identification.answers import LABELS, PROBABILITIES
 from whaleid.images.thumbnails import thumbnail
-from whaleid.report import page, tables
-from whaleid.report.document import numbers
+from whaleid.report import prediction, tables
 
 HOSTILE = '</style></script><script>alert(1)</script><img src=x onerror="alert(1)">\'&.jpg'
 SHARES = 0.4, 0.2
@@ -87,7 +86,7 @@ def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, sheets=None, **changes):
     leaks = leaks.assign(whale=leaks["truth"])
     every = [*(sheets or []), sheet("Leaks", leaks, folded=True)]
     whole = {"name": "margin", "calibrated_by": None, "figures": figures, "queries": to_come, "answers": answers}
-    return page.Content(**(whole | {"photo_classes": classes, "tables": plots, "sheets": every} | changes))
+    return prediction.Content(**(whole | {"photo_classes": classes, "tables": plots, "query_sheets": every} | changes))
 
 
 def sheet(title, rows, folded=False):
@@ -95,19 +94,19 @@ def sheet(title, rows, folded=False):
     photos = [
         ["" if label in ("", "fay") else label for label in labels] for labels in rows[LABELS].to_numpy().tolist()
     ]
-    return page.Sheet(title, "caption", rows, photos, folded)
+    return prediction.QuerySheet(title, "caption", rows, photos, folded)
 
 
 def jpegs(made):
-    return {image: image.encode() for image in made.images}
+    return {image: image.encode() for image in made.photos}
 
 
 def render(made):
-    return page.render(made, jpegs(made))
+    return prediction.render(made, jpegs(made))
 
 
 def values(made):
-    return json.loads(json.dumps(page.values(made, numbers(jpegs(made))), allow_nan=False))
+    return json.loads(json.dumps(prediction.values(made), allow_nan=False))
 
 
 class Reader(HTMLParser):
@@ -115,12 +114,13 @@ class Reader(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.tags, self.addresses, self.handlers, self.open, self.text = [], [], [], [], []
+        self.tags, self.addresses, self.handlers, self.open, self.text, self.titles = [], [], [], [], [], []
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        self.titles += [value for name, value in attrs if name == "title"]
         self.handlers += [name for name, _ in attrs if name.startswith("on")]
         if tag not in ("meta", "img", "input"):
             self.open.append(tag)
@@ -144,7 +144,8 @@ def test_labels_and_file_names_are_no_html():
     assert "alert(1)</script>" not in html
     embedded = html.split('id="data">')[1].split("</script>")[0]
     assert "<" not in embedded
-    assert json.loads(embedded)["images"] == sorted([HOSTILE, "ann", "bob", "cat", "dan", "eve", "u1"])
+    assert HOSTILE in reader.text  # the label of a whale, as text
+    assert HOSTILE in reader.titles  # the name of a photo
 
 
 def test_the_values_are_plain_ascii():
@@ -152,35 +153,28 @@ def test_the_values_are_plain_ascii():
     html = render(content(queries=[(name, 1, "", *QUERIES[0][-2:])]))
     embedded = html.split('id="data">')[1].split("</script>")[0]
     assert embedded.isascii()
-    assert name in json.loads(embedded)["images"]
+    assert name in Reader(html).titles
 
 
 def test_each_photo_is_embedded_once():
     made = content()
-    assert made.images == {
-        "k1",
-        "k2",
-        "k3",
-        "k4",
-        "k5",
-        "u1",
-        "u2",
-        "u3",
-        "q1",
-        "q3",
-        "q4",
-        "ann",
-        "bob",
-        "cat",
-        "dan",
-        "eve",
-    }
+    whales, queries = ["ann", "bob", "cat", "dan", "eve"], ["k1", "k2", "k3", "k4", "k5", "q1", "q3", "q4"]
+    assert made.photos == [*whales, *queries, "u1", "u2", "u3"]
     html = render(made)
     assert html.count("data:image/jpeg;base64,") == 16
     assert ".p0{background-image:url(data:image/jpeg;base64,YW5u)}" in html  # ann
-    first = values(made)["sheets"][0][0]
-    assert (first["photo"], first["photos"]) == (5, [0, 1, 2, 3, 4])
-    assert values(made)["sheets"][0][3]["photos"] == [0, 1, 3, 4, None]  # of fay there is none
+    strips = made.sheets[0].strips
+    assert [cell.photo for cell in strips[0].cells] == ["k1", *whales, ""]
+    assert [cell.photo for cell in strips[3].cells] == [
+        "k4",
+        "ann",
+        "bob",
+        "dan",
+        "eve",
+        "",
+        "",
+    ]  # none of fay
+    assert '<i class="photo p0" role="img" title="ann"></i><b></b><span>ann</span>' in html
 
 
 def test_nothing_is_fetched():
@@ -196,7 +190,7 @@ def test_the_values_of_each_query():
     assert queries["kind"] == ["known"] * 5 + ["unknown"] * 3 + [""] * 3 + ["duplicate"] * 2
     assert queries["role"][8:11] == ["new_whale", "new_whale", "new_whale_train"]
     assert queries["place"] == [0, 1, 2, -1, 4, -2, -2, -2, -2, -2, -2, 0, 1]
-    assert queries["probabilities"][1] == [0.5, 0.4, 0.1, 0.0, 0.0]
+    assert queries["probabilities"][1] == [0.5, 0.4, 0.1]  # those of 0 are above no threshold
     assert queries["auto"] == [row[4] for row in ANSWERS]
     # ann and gil have two queries of their kind; photos labelled new_whale are of a whale each
     assert queries["of_whale"] == [2, 2, 1, 1, 1, 2, 2, 1, 1, 1, 1, 1, 1]
@@ -208,7 +202,7 @@ def test_the_values_of_queries_in_the_solution():
     made = values(content())
     assert made["solution"] == {
         "place": [0, -2, 1],
-        "probabilities": [row[-1] for row in (QUERIES[0], QUERIES[1], QUERIES[3])],
+        "probabilities": [[0.95, 0.01], [0.31, 0.01], [0.4, 0.35]],
         "auto": [AUTO] * 3,
         "leaked": [1, 0, 1],
     }
@@ -216,16 +210,19 @@ def test_the_values_of_queries_in_the_solution():
 
 
 def test_a_strip_has_the_whales_of_its_query():
-    strips = values(content())["sheets"]
-    assert strips[0][5] == {
-        **{"photo": 13, "truth": "new_whale", "whale": "gil", "place": -2, "auto": 0.3},
-        **{"labels": ["ann", "bob", "cat", "dan", "eve"], "probabilities": [0.32, 0.1, 0.0, 0.0, 0.0]},
-        "photos": [0, 1, 2, 3, 4],
+    made = content()
+    drawn = values(made)["sheets"][0]
+    assert {key: column[5] for key, column in drawn.items()} == {
+        **{"place": -2, "auto": 0.3, "graded": True, "probabilities": [0.32, 0.1, 0.0, 0.0, 0.0]},
     }
-    few = answered(ANSWERS[8:9])
-    (strip,) = values(content(sheets=[sheet("Few", few)]))["sheets"][0]
-    assert (strip["labels"], strip["probabilities"], strip["photos"]) == (["bob", "ann"], [0.95, 0.02], [1, 0])
-    assert [each["truth"] for each in strips[1]] == ["ann", "", "bob"]
+    query, *whales = made.sheets[0].strips[5].cells
+    assert (query.photo, query.text, query.title) == ("u1", "new_whale", "gil, held out")
+    assert [cell.text for cell in whales] == ["ann", "bob", "cat", "dan", "eve", "new_whale"]
+    (few,) = content(sheets=[sheet("Few", answered(ANSWERS[8:9]))]).sheets[0].strips
+    assert [cell.text for cell in few.cells] == ["new_whale", "bob", "ann", "new_whale"]
+    # the truth of q3 is not known
+    assert [strip.cells[0].text for strip in made.sheets[1].strips] == ["ann", "q3", "bob"]
+    assert values(made)["sheets"][1]["graded"] == [True, False, True]
 
 
 def test_a_page_opens_with_what_validation_asks():
@@ -237,9 +234,11 @@ def test_a_page_opens_with_what_validation_asks():
         "There are 4 queries to identify; the solution has 3 of them.",
     ]
     assert "auto 0.305" in text
-    headings = [text[text.index(heading)] for heading in ("MAP@5 beside the baselines", "Curves", "Contact sheets")]
+    headings = [text[text.index(heading)] for heading in ("MAP@5 and baselines", "Curves", "Contact sheets")]
     assert len(headings) == 3
-    assert [name for name in page.PLOTS.values() if name in text] == list(page.PLOTS.values())
+    titles = [*("MAP@5 by threshold", "MAP@5 by share of unknown queries", "Reliability, before and after calibration")]
+    titles += ["Probability of the best whale", "Rank of the truth, known whales", "MAP@5 by photos of the whale"]
+    assert [line for line in text if line in titles] == titles
 
 
 def test_photos_of_new_whale_that_stand_for_unknowns_are_declared():
@@ -257,7 +256,7 @@ def test_a_prediction_that_is_not_validated_is_declared():
     assert text[2] == (
         "Not validated: final has learnt validation's photos. Its weights and threshold come from margin."
     )
-    assert "MAP@5 beside the baselines" not in text
+    assert "MAP@5 and baselines" not in text
     assert any(line.startswith("On the validation queries of margin.") for line in text)
     embedded = values(made)
     assert embedded["queries"]["place"] == []
@@ -280,7 +279,7 @@ def test_figures_without_a_name_are_kept():
     figures = content().figures | {"new_one": 0.25, "new_one_low": 0.1, "new_one_high": 0.3}
     names = dict(values(content(figures=figures))["names"])
     assert names["More"] == [["new_one", "new_one", ""]]
-    assert names["Baselines, MAP@5"][0] == ["baseline_new_whale", "new_whale to everything", ""]
+    assert names["Baselines, MAP@5"][0] == ["baseline_new_whale", "new_whale for all", ""]
     named = {key for rows in names.values() for key, *_ in rows}
     ends = {f"{key}_{end}" for key in figures for end in ("low", "high")}
     assert figures.keys() - named - ends == set()

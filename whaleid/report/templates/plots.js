@@ -1,6 +1,6 @@
 // Draws the plots of a prediction's page as SVG. Each function `draw…` takes the figures at a threshold; it returns the
 // legend (names and looks), the shapes, and the header and rows of the table behind the plot. The values and their
-// arithmetic are those of page.js, which runs after this file.
+// arithmetic are those of prediction.js, which runs after this file.
 "use strict";
 const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [560, 330, 56, 14, 12, 48];
 const TENTHS = [0, 0.2, 0.4, 0.6, 0.8, 1].map(x => [x, x.toFixed(1)]);
@@ -76,35 +76,36 @@ function byRow(columns) {
 
 function drawThreshold(now, threshold) {
   const area = axes({ xname: "threshold", yname: "MAP@5" });
-  const { threshold: xs, map5 } = data.curve;
+  const curve = data.curves.threshold;
+  const { threshold: xs, map5 } = curve;
   const looks = { map5_known: ["known", "blue dashdot"], map5_unknown: ["unknown", "orange dash"],
     map5: ["overall", "ink thick"] };
-  const kinds = Object.keys(looks).filter(key => key in data.curve);
+  const kinds = Object.keys(looks).filter(key => key in curve);
   const legend = [...kinds.map(key => looks[key]), [`auto ${short(data.auto)}`, "ink dot"]];
-  const shapes = kinds.map(key => line(area, xs, data.curve[key], looks[key][1]));
+  const shapes = kinds.map(key => line(area, xs, curve[key], looks[key][1]));
   shapes.push(upright(area, data.auto, "ink"), dot(area, data.auto, interpolated(data.auto, xs, map5), "ink auto"));
   if (threshold !== null) {
     const there = interpolated(threshold, xs, map5);
     shapes.push(upright(area, threshold, "orange"), dot(area, threshold, there, "orange chosen"));
     legend.push([`threshold ${short(threshold)}: ${digits(there)}`, "orange dot"]);
   }
-  return [legend, [...area.shapes, ...shapes], ...byRow(data.curve)];
+  return [legend, [...area.shapes, ...shapes], ...byRow(curve)];
 }
 
 function drawUnknownShare(now) {
   const area = axes({ xname: "share of queries of no known whale", yname: "MAP@5" });
-  const { unknown_share: xs, all_new_whale } = data.unknown_share;
+  const { unknown_share: xs, all_new_whale } = data.curves.unknown_share;
   const at = share => mixed(mixed(now.map5_known, now.map5_unknown, share), now.map5_duplicates, data.shares.duplicate);
   const [declared, map5] = [data.shares.unknown, xs.map(at)];
   const shapes = [line(area, xs, all_new_whale, "orange dash"), line(area, xs, map5, "ink thick"),
     upright(area, declared, "ink"), dot(area, declared, at(declared), "ink")];
-  const legend = [["this prediction", "ink thick"], ["new_whale to everything", "orange dash"],
+  const legend = [["this prediction", "ink thick"], ["new_whale for all", "orange dash"],
     [`declared ${short(declared)}: ${digits(at(declared))}`, "ink dot"]];
   return [legend, [...area.shapes, ...shapes], ...byRow({ unknown_share: xs, map5, all_new_whale })];
 }
 
 function drawReliability() {
-  const rows = data.reliability;
+  const rows = data.curves.reliability;
   const most = Math.max(1, ...rows.queries);
   const area = axes({ yname: "share that is right", bottom: 200 });
   const below = axes({ y: [0, most], yticks: [[0, 0], [most, thousands(most)]], xticks: [], yname: "queries",
@@ -123,7 +124,7 @@ function drawReliability() {
 }
 
 function drawScores(now, threshold) {
-  const rows = data.scores;
+  const rows = data.curves.scores;
   const at = threshold ?? data.auto;
   const groups = [["known_right", "known, best whale right", "blue"],
     ["known_wrong", "known, best whale wrong", "orange"], ["unknown", "unknown", "grey"]];
@@ -157,7 +158,7 @@ function drawRanks(now) {
 }
 
 function drawPhotos(now) {
-  const { least, most, queries: numbers } = data.photos;
+  const { least, most, queries: numbers } = data.curves.photos;
   const names = least.map((n, i) => (n === most[i] ? String(n) : `${n}–${most[i]}`));
   const map5 = least.map((_, i) => mean(now.gains, rowsWhere(queries.photos, i)));
   const area = axes({ x: [-0.5, Math.max(1, names.length) - 0.5], y: [0, 1.08], yname: "MAP@5", bottom: HEIGHT - 58,

@@ -1,5 +1,5 @@
-// Shows a prediction at any threshold. All values come from the page's own JSON. Labels and file names in it come from
-// outside: `element` of plots.js writes them as text.
+// Shows a prediction at any threshold. All values come from the page's own JSON; `element` of plots.js writes them as
+// text. Labels and photos are in the page already.
 const data = JSON.parse(document.getElementById("data").textContent);
 const { figures, queries, solution } = data;
 const FIVE = 5;
@@ -108,17 +108,17 @@ function tiles(now, threshold) {
 }
 
 function numbers(key, now, threshold) {
-  return [written(key, now[key]), interval(key, threshold)].map(text => element("td", { class: "n" }, text));
+  return [written(key, now[key]), interval(key, threshold)].map(text => element("td", { class: "number" }, text));
 }
 
 function bars(now, threshold) {
   return entries(data.bars, now).map(([key, name]) => {
-    const own = key.startsWith("baseline") ? "" : "me";
+    const own = key.startsWith("baseline") ? "" : "own";
     const track = element("div", { class: "track" }, element("i", { class: own, style: `width:${100 * now[key]}%` }));
     const ends = endsOf(key, threshold)?.map(end => 100 * end);
-    if (ends) track.append(element("i", { class: "at", style: `left:${ends[0]}%;width:${ends[1] - ends[0]}%` }));
+    if (ends) track.append(element("i", { class: "interval", style: `left:${ends[0]}%;width:${ends[1] - ends[0]}%` }));
     return element("tr", { "data-key": key }, element("td", {}, key === "map5" ? element("b", {}, name) : name),
-      element("td", { class: "b" }, track), ...numbers(key, now, threshold));
+      element("td", { class: "bar" }, track), ...numbers(key, now, threshold));
   });
 }
 
@@ -126,50 +126,48 @@ function figureRows(now, threshold) {
   return data.names.flatMap(([heading, group]) => {
     const rows = entries(group, now).map(([key, name, meaning]) =>
       element("tr", { "data-key": key }, element("td", {}, name), ...numbers(key, now, threshold),
-        element("td", { class: "m" }, meaning)));
-    return rows.length ? [element("tr", { class: "h" }, element("th", { colspan: 4 }, heading)), ...rows] : [];
+        element("td", { class: "meaning" }, meaning)));
+    return rows.length ? [element("tr", { class: "heading" }, element("th", { colspan: 4 }, heading)), ...rows] : [];
   });
 }
 
-// ---- contact sheets
+// ---- contact sheets: the page has a query, its whales and new_whale in each strip; new_whale moves
 
-function cell(kind, picture, bold, name, title = name) {
-  return element("div", { class: kind }, picture, bold, element("span", { title }, name || "\u00a0"));
+function mark(cell, kind, text) {
+  cell.className = `cell ${kind}`.trim();
+  cell.querySelector("b").textContent = text;
 }
 
-function photo(number) {
-  if (number === null) return element("i", { class: "t x" }, "no photo");
-  const name = data.images[number];
-  return element("i", { class: `t p${number}`, role: "img", "aria-label": name, title: name });
-}
-
-function queryCell(query, of) {
-  if (query.truth === "") return cell("c q", photo(query.photo), element("b", {}, "query"), data.images[query.photo]);
-  const [kind, verdict] = of === 1 ? ["ok", "✓ rank 1"] : of ? ["", `rank ${of}`] : ["no", "✗ not named"];
-  const title = query.whale === query.truth ? query.truth : `${query.whale}, held out`;
-  return cell("c q", photo(query.photo), element("b", { class: kind }, verdict), query.truth, title);
-}
-
-/** A query, then its whales with new_whale at its place. */
-function strip(query, threshold) {
-  const at = applied(threshold, query.auto);
-  const of = rank(query.place, query.probabilities, at);
-  const labels = query.labels.map((name, i) => [name, digits(query.probabilities[i]), photo(query.photos[i])]);
-  const candidate = ["new_whale", data.auto === null ? "–" : digits(at), element("i", { class: "t x" }, "new")];
-  labels.splice(above(query.probabilities, at), 0, candidate);
-  const cells = labels.slice(0, FIVE).map(([name, probability, picture], i) => {
-    const wrong = of && i + 1 > of ? " off" : " no"; // pale after the truth
-    const [kind, sign] = query.truth === "" ? ["", ""] : name === query.truth ? [" ok", "✓ "] : [wrong, "✗ "];
-    return cell(`c${kind}`, picture, element("b", {}, sign + probability), name);
+function drawStrip({ cells, query, whales, newWhale, place, probabilities, auto, graded }, threshold) {
+  const at = applied(threshold, auto);
+  const first = above(probabilities, at);
+  const texts = probabilities.map(digits).toSpliced(first, 0, data.auto === null ? "–" : digits(at));
+  const ranked = whales.toSpliced(first, 0, newWhale).slice(0, FIVE);
+  const truth = rank(place, probabilities, at);
+  if (!graded) mark(query, "query", "query");
+  else if (truth) mark(query, truth === 1 ? "query right" : "query", `${truth === 1 ? "✓ " : ""}rank ${truth}`);
+  else mark(query, "query wrong", "✗ not named");
+  ranked.forEach((cell, i) => {
+    const kind = !graded ? "" : i + 1 === truth ? "right" : truth && i + 1 > truth ? "after" : "wrong";
+    mark(cell, kind, (kind === "right" ? "✓ " : kind ? "✗ " : "") + texts[i]);
   });
-  return element("div", { class: "r" }, queryCell(query, of), ...cells);
+  cells.replaceChildren(query, ...ranked);
 }
 
-function drawSheet(sheet, threshold) {
-  const fold = sheet.closest("details");
+const sheets = [...document.querySelectorAll("[data-sheet]")].map(sheet => {
+  const { place, probabilities, auto, graded } = data.sheets[sheet.dataset.sheet];
+  const strips = [...sheet.querySelectorAll(".cells")].map((cells, i) => {
+    const [query, ...whales] = cells.children;
+    const newWhale = whales.pop();
+    return { cells, query, whales, newWhale, place: place[i], probabilities: probabilities[i], auto: auto[i],
+      graded: graded[i] };
+  });
+  return { fold: sheet.closest("details"), strips };
+});
+
+function drawSheet({ fold, strips }, threshold) {
   // a folded sheet may be long: it is drawn once it opens
-  if (fold && !fold.open) return;
-  sheet.replaceChildren(...data.sheets[sheet.dataset.sheet].map(query => strip(query, threshold)));
+  if (!fold || fold.open) strips.forEach(strip => drawStrip(strip, threshold));
 }
 
 function leaksText(threshold) {
@@ -195,7 +193,7 @@ function show(threshold) {
   fill("figures", figureRows(now, threshold));
   fill("leaks", [leaksText(threshold)]);
   each("[data-plot]", figure => drawPlot(figure, now, threshold));
-  each("[data-sheet]", sheet => drawSheet(sheet, threshold));
+  sheets.forEach(sheet => drawSheet(sheet, threshold));
   if (!slider) return;
   slider.value = threshold ?? data.auto;
   // what a person is typing stays as it is

@@ -1,0 +1,94 @@
+"""The page on duplicates: pairs on both sides of the limit, and the groups whose labels differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from whaleid.duplicates.duplicates import Found
+from whaleid.duplicates.hashing import Orientation
+from whaleid.duplicates.matching import Compared
+from whaleid.images.thumbnails import thumbs
+from whaleid.report import pages, sheets
+from whaleid.report.sheets import Cell, Sheet, Strip
+
+if TYPE_CHECKING:
+    from whaleid.config import Dedup
+
+PAIRS = 40
+"""Of each kind, at most."""
+
+
+def page(
+    title: str,
+    counts: Mapping[str, int],
+    found: Found,
+    manifest: pd.DataFrame,
+    names: Sequence[str],
+    file: Callable[[int], Path],
+    rule: Dedup,
+) -> str:
+    """Return the page.
+
+    Args:
+        title: heading of the page.
+        counts: numbers by name.
+        found: the duplicates among N photos.
+        manifest: one row for each photo, in the same order.
+        names: of the photos, as the page shows them.
+        file: maps the row of a photo, from 0, to its file.
+        rule: the rule that duplicates were found by.
+
+    Raises:
+        InputProblems: photos on the page are missing or damaged.
+    """
+    conflict = (manifest["reason"] == "labels of its group differ").to_numpy()
+    kinds = [
+        (
+            "The farthest duplicates",
+            "Pairs that count as the same picture, those that agree least first. If some are not, lower max_error.",
+            found.same[np.argsort(-found.same.error, kind="stable")],
+        ),
+        (
+            "The closest other pairs",
+            "Pairs whose hashes are near, but whose pixels do not agree. If some are duplicates, raise max_error.",
+            found.other[np.argsort(found.other.error, kind="stable")],
+        ),
+        (
+            "Turned or mirrored",
+            "Duplicates in another orientation.",
+            found.same[found.same.orientation > 0],
+        ),
+        (
+            "Labels that differ",
+            "The same picture under several labels. None of these photos is learnt from; a query that duplicates them "
+            "is offered all their labels.",
+            found.copies[np.flatnonzero(conflict[found.copies.pairs].all(axis=1))],
+        ),
+    ]
+    shown = [Sheet(name, caption, _strips(pairs[:PAIRS], names)) for name, caption, pairs in kinds if len(pairs.pairs)]
+    rows = {names[row]: row for _, _, pairs in kinds for row in pairs[:PAIRS].pairs.ravel().tolist()}
+    lead = [
+        f"Duplicates are pairs of photos whose perceptual hashes differ in at most {rule.max_distance} of 64 bits and "
+        f"whose pixels differ by an error of at most {rule.max_error:g}: the share of one photo's variance that the "
+        f"other does not explain. {len(found.same.pairs):,} pairs are duplicates; {len(found.other.pairs):,} more have "
+        "near hashes only."
+    ]
+    thumbnails = thumbs({name: file(rows[name]) for name in sheets.photos(shown)})
+    return pages.render_sheets(title, lead, shown, thumbnails, {name: f"{count:,}" for name, count in counts.items()})
+
+
+def _strips(pairs: Compared, names: Sequence[str]) -> list[Strip]:
+    strips = []
+    for pair, error, distance, orientation in zip(
+        pairs.pairs.tolist(), pairs.error, pairs.distance, pairs.orientation, strict=True
+    ):
+        caption = f"error {error:.3f}, {distance} bits"
+        if orientation != Orientation.UPRIGHT:
+            caption += f", {Orientation(orientation).name.lower()}"
+        strips.append(Strip([Cell(names[row], names[row]) for row in pair], caption))
+    return strips
