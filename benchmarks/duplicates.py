@@ -9,7 +9,7 @@ the median of several runs, one after another in turn:
   `PHash().encode_images`, and of decoding alone; on FOLDER's labelled photos and on drawn JPEG files of 1050 x 600;
 - how many bits the hash of a JPEG file differs by that is decoded to half its size, and without its colours;
 - search: all pairs of random hashes within 4 bits, at 10^4, 10^5 and 10^6, with the memory that it took;
-- `whaleid catalog` and `whaleid dedup` of FOLDER, with nothing known of it and again;
+- `whaleid catalog` and `whaleid dedup` of FOLDER;
 - precision and recall of groups among drawn photos and copies of each kind.
 
 imagededup (`pip install imagededup`) is left out, saying so, where it is not installed. The last line is one JSON
@@ -29,7 +29,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from multiprocessing import forkserver, set_forkserver_preload
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -40,17 +39,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from whaleid.core.parallel import parallel_map
-from whaleid.duplicates.hashing import perceptual_hashes, thumbnail
-from whaleid.images import fingerprint, prints
+from whaleid.duplicates.hashing import perceptual_hashes
+from whaleid.images.fingerprint import Fingerprint, facts, fingerprints, thumbnail, thumbnails
 
 if TYPE_CHECKING:
     from whaleid.config import Dedup
     from whaleid.sample.photograph import Photo
 
-# Other modules are imported where they are used: every worker process imports this file, and that must not take long.
 LARGE = (1050, 600)
 PHOTOS = 1500
-"""Large photos: more than `parallel_map` does without processes."""
+"""Large photos."""
 WHALES, EACH = 500, 4
 """Drawn for precision and recall; photos of one whale are no duplicates, but more alike than those of two."""
 BITS = 4
@@ -59,10 +57,8 @@ PATIENCE = 100.0
 
 
 def hashes_of(files: Sequence[Path]) -> NDArray[np.uint64]:
-    """Hash `files` as `catalog` does where it knows nothing of them."""
-
-    read = parallel_map(fingerprint.fingerprint, files, "photos read")
-    return perceptual_hashes(prints.thumbnails([each for each in read if isinstance(each, fingerprint.Fingerprint)]))
+    """Hash `files` as `catalog` does."""
+    return perceptual_hashes(thumbnails([each for each in fingerprints(files) if isinstance(each, Fingerprint)]))
 
 
 def decode(path: Path) -> None:
@@ -164,7 +160,8 @@ def searching() -> dict[str, float]:
         flips = rng.integers(0, 64, (2, len(near))).astype(np.uint64)
         hashes[: len(near)] = hashes[near] ^ (np.uint64(1) << flips[0]) ^ (np.uint64(1) << flips[1])
         started = time.perf_counter()
-        pairs = matching.pairs_within(hashes, BITS)
+        pairs = matching.pairs_between(hashes, hashes, BITS)
+        pairs = pairs[pairs[:, 0] < pairs[:, 1]]
         taken = found[f"search_seconds_1e{power}"] = time.perf_counter() - started
         gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         line = f"search among 1e{power}: {taken:.2f} s, {len(pairs):,} pairs, {gib:.2f} GiB at most so far"
@@ -200,42 +197,35 @@ def asked_of(peer: object, hashes: NDArray[np.uint64]) -> int:
 
 
 def stages(folder: Path, runs: int) -> dict[str, float]:
-    """Time both stages of the pipeline as commands, with nothing known of the photos and again."""
-    cold: list[float] = []
-    warm: list[float] = []
+    """Time both stages of the pipeline as commands."""
+    taken: list[float] = []
     for _ in range(runs):
         with tempfile.TemporaryDirectory() as project:
-            environment = os.environ | {
-                "XDG_CACHE_HOME": f"{project}/cache",
-                "WHALEID_TRACKING": "off",
-                "PYTHONPATH": str(ROOT),
-            }
+            environment = os.environ | {"WHALEID_TRACKING": "off", "PYTHONPATH": str(ROOT)}
             settings = (ROOT / "params.yaml").read_text(encoding="utf-8")
             Path(project, "params.yaml").write_text(settings.replace("root: data/sample", f"root: {folder}"))
-            for times in (cold, warm):
-                started = time.perf_counter()
-                for stage in ("catalog", "dedup"):
-                    command = [sys.executable, "-m", "whaleid", stage]
-                    subprocess.run(command, cwd=project, env=environment, check=True, stdout=subprocess.DEVNULL)
-                times.append(time.perf_counter() - started)
-    print(f"catalog and dedup of {folder.name}: {median(cold):.1f} s, and again {median(warm):.1f} s", flush=True)
-    return {"stages_seconds": median(cold), "stages_again_seconds": median(warm)}
+            started = time.perf_counter()
+            for stage in ("catalog", "dedup"):
+                command = [sys.executable, "-m", "whaleid", stage]
+                subprocess.run(command, cwd=project, env=environment, check=True, stdout=subprocess.DEVNULL)
+            taken.append(time.perf_counter() - started)
+    print(f"catalog and dedup of {folder.name}: {median(taken):.1f} s", flush=True)
+    return {"stages_seconds": median(taken)}
 
 
 def quality(folder: Path, rule: "Dedup") -> dict[str, float]:
     """Measure groups among drawn photos of which each has one copy, of each kind as many."""
     import pandas as pd
 
-    from whaleid.duplicates import duplicates
-    from whaleid.images import scanning
+    from whaleid.duplicates import groups
     from whaleid.sample.copies import KINDS
 
     rows = [
         row for rows in parallel_map(partial(_copies, folder=folder), range(WHALES), "whales drawn") for row in rows
     ]
-    read = [each for each in scanning.scan([folder / name for name, _ in rows]) if not isinstance(each, str)]
-    photos = pd.DataFrame({"Image": [name for name, _ in rows], "Id": "", "part": "train"}).join(prints.table(read))
-    group = duplicates.find(photos, prints.thumbnails(read), rule).group
+    read = [each for each in fingerprints([folder / name for name, _ in rows]) if isinstance(each, Fingerprint)]
+    photos = pd.DataFrame({"Image": [name for name, _ in rows], "Id": "", "part": "train"}).join(facts(read))
+    group = groups.find(photos, thumbnails(read), rule).group
     # an original stands before its copy
     kind = np.array([kind for _, kind in rows])
     copy = np.flatnonzero(kind != "")
@@ -284,9 +274,6 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="of each figure, their median counts")
     arguments = parser.parse_args()
     limit_cores(2)
-    # workers are forked from a process that has loaded what they need, as imagededup's are
-    set_forkserver_preload(["whaleid.images.fingerprint"])
-    forkserver.ensure_running()
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for part in ("large", "copies"):
@@ -301,7 +288,6 @@ def main() -> None:
             print(f"no real photos at {arguments.folder}: name their folder", file=sys.stderr)
         reduction(large)
         figures |= searching()
-        os.environ["XDG_CACHE_HOME"] = temporary
         figures |= quality(Path(temporary, "copies"), config.load(ROOT / "params.yaml").dedup)
     # the less favourable of both sets of photos
     figures["hash_share_of_decoding"] = max(each["hash_share_of_decoding"] for each in compared)

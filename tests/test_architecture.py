@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 IGNORED = set((ROOT / ".dvcignore").read_text(encoding="utf-8").splitlines())
-ROOMS = ["core", "sample", "catalog", "duplicates", "images", "model", "training", "detection"]
+ROOMS = ["core", "sample", "catalog", "images", "duplicates", "model", "training", "detection"]
 # importing: `add` records what a model answers
 ROOMS += ["identification", "report", "serving", "importing", "stages"]
 

@@ -11,13 +11,11 @@ from PIL import Image, ImageOps
 from whaleid.config import Data, load
 from whaleid.core import paths
 from whaleid.core.files import read_csv
-from whaleid.core.parallel import parallel_map
 from whaleid.core.record import Record
-from whaleid.duplicates import duplicates, manifest
-from whaleid.duplicates.grouping import groups
-from whaleid.duplicates.hashing import thumbnail
-from whaleid.duplicates.matching import Compared
+from whaleid.duplicates import groups, manifest
+from whaleid.duplicates.matching import Matches
 from whaleid.duplicates.pixels import errors
+from whaleid.images.fingerprint import thumbnail
 from whaleid.stages import catalog, dedup
 
 
@@ -42,9 +40,9 @@ PHOTOS = photos(
 GROUP = np.array([0, 0, 0, 0, 1, 1, 1, -1, 2, 2, 3, 3])
 
 
-def compared(*rows: tuple[int, int, int, int, float]) -> Compared:
+def compared(*rows: tuple[int, int, int, int, float]) -> Matches:
     pairs, orientation, distance, error = [row[:2] for row in rows], *zip(*(row[2:] for row in rows), strict=True)
-    return Compared(np.array(pairs), np.array(orientation, np.uint8), np.array(distance, np.uint8), np.array(error))
+    return Matches(np.array(pairs), np.array(orientation, np.uint8), np.array(distance, np.uint8), np.array(error))
 
 
 COPIES = compared(
@@ -60,7 +58,7 @@ COPIES = compared(
 
 
 def test_the_best_photo_is_labelled_large_and_in_colour() -> None:
-    order = np.argsort(manifest.rank(PHOTOS))
+    order = np.argsort(groups.rank(PHOTOS))
     assert PHOTOS["Image"].iloc[order].tolist() == ["b", "d", "a", "c", "e", "h", "f", "k", "g", "j", "i", "l"]
 
 
@@ -86,7 +84,7 @@ def test_the_manifest_says_of_every_photo_what_becomes_of_it() -> None:
 
 def test_what_follows_from_the_manifest() -> None:
     found = manifest.manifest(PHOTOS, GROUP, COPIES)
-    grouped = manifest.grouped(found)
+    grouped = manifest.members(found)
     assert grouped.columns.tolist() == ["group", "Image", "part", "Id"]
     assert grouped["Image"].tolist() == list("abcdefgijkl")
     # new_whale is a label like any other
@@ -98,7 +96,7 @@ def test_what_follows_from_the_manifest() -> None:
 
 
 def test_leaks_include_conflicts_and_come_closest_first() -> None:
-    pairs = manifest.leaking(PHOTOS, GROUP)
+    pairs = groups.leak_pairs(PHOTOS, GROUP)
     assert [(PHOTOS["Image"][q], PHOTOS["Image"][p]) for q, p in pairs.tolist()] == [("g", "e"), ("g", "f"), ("l", "k")]
     found = compared((6, 4, 0, 5, 0.04), (6, 5, 0, 1, 0.06), (11, 10, 0, 0, 0.0))
     leaks = manifest.leaks(PHOTOS, found, COPIES)
@@ -131,10 +129,10 @@ def test_no_duplicates_give_empty_tables() -> None:
     alone, group, none = PHOTOS.iloc[[0, 6]].reset_index(drop=True), np.array([-1, -1]), COPIES[:0]
     found = manifest.manifest(alone, group, none)
     assert found["reason"].tolist() == ["no duplicate", "no duplicate"]
-    pairs = manifest.leaking(alone, group)
+    pairs = groups.leak_pairs(alone, group)
     assert pairs.shape == (0, 2)
     assert manifest.leaks(alone, none, none).empty
-    assert manifest.grouped(found).empty
+    assert manifest.members(found).empty
     assert manifest.conflicts(found).empty
     assert manifest.unique(found).values.tolist() == [["a", "w1"]]
 
@@ -256,7 +254,7 @@ def test_a_squeezed_copy_must_agree_twice_as_well(width: int, found: bool) -> No
     assert error > 0.001
     table = photos(("a", "w", "train", 96, 64, "L", "1"), ("b", "w", "train", width, 64, "L", "2"))
     rule = load(Path("params.yaml")).dedup.model_copy(update={"max_error": error * 1.5})
-    assert duplicates.find(table, thumbnails, rule).group.tolist() == ([0, 0] if found else [-1, -1])
+    assert groups.find(table, thumbnails, rule).group.tolist() == ([0, 0] if found else [-1, -1])
 
 
 def test_a_chain_is_no_group() -> None:
@@ -265,10 +263,10 @@ def test_a_chain_is_no_group() -> None:
     thumbnails = np.stack([thumbnail(view) for view in views])
     table = photos(*((f"{n}", "w", "train", 150, 128, "L", f"{n}") for n in range(20)))
     rule = load(Path("params.yaml")).dedup
-    found = duplicates.find(table, thumbnails, rule)
-    assert groups(20, found.same.pairs).tolist() == [0] * 20
+    found = groups.find(table, thumbnails, rule)
+    assert groups.components(20, found.duplicates.pairs).tolist() == [0] * 20
     assert len(set(found.group.tolist())) > 1
-    assert found.copies.error.max() <= duplicates.SPREAD * rule.max_error
+    assert found.copies.error.max() <= groups.SPREAD * rule.max_error
 
 
 def test_photos_turned_and_mirrored_are_duplicates_where_that_is_asked_for(root: Path) -> None:
@@ -297,7 +295,3 @@ def test_report_shows_both_sides_of_the_border(root: Path) -> None:
     run(root, max_error=0)
     html = (paths.DUPLICATES / "report.html").read_text(encoding="utf-8")
     assert "The closest other pairs" in html
-
-
-def test_parallel_map_keeps_order_in_processes() -> None:
-    assert list(parallel_map(abs, range(-700, 0), "numbers")) == list(range(700, 0, -1))

@@ -1,7 +1,6 @@
 """Disks that take nothing more: errors name the file and the remedy, and what was there before stays whole."""
 
 import errno
-import sqlite3
 import sys
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from pictures import picture
 from whaleid import cli
 from whaleid.cli import app
 from whaleid.core import files
-from whaleid.images import cache, scanning
 from whaleid.importing import importer
 from whaleid.importing.csv import Columns
 from whaleid.serving import additions
@@ -185,33 +183,6 @@ def test_files_that_cannot_grow(photos: Path, tmp_path_factory: pytest.TempPathF
     assert told.error.startswith("error: File too large: ")
     assert different(before, contents(photos)) == []
     assert call(photos, command, kept).code == 0
-
-
-def test_a_cache_that_breaks_while_it_is_read_is_done_without(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    paths = sorted(Path("new").rglob("*.png"))
-    sound = scanning.scan(paths)
-    with cache.opened() as kept:
-        kept._connection.execute("drop table photo")
-        assert [kept.unchanged(cache.seen(path)) for path in paths] == [None] * 4
-        kept.keep([])
-    assert capsys.readouterr().err.count("photos are read anew") == 1
-    content = bytearray(cache.location().read_bytes())
-    content[4096:] = b"?" * len(content[4096:])
-    cache.location().write_bytes(content)
-    assert scanning.scan(paths) == sound
-    assert "photos are read anew" in capsys.readouterr().err
-
-
-def test_a_cache_that_stays_locked_is_done_without(
-    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    paths = sorted(Path("new").rglob("*.png"))
-    sound = scanning.scan(paths)
-    monkeypatch.setattr(cache, "WAIT", 0.2)
-    with sqlite3.connect(cache.location(), isolation_level=None) as other:
-        other.execute("begin exclusive")
-        assert scanning.scan(paths) == sound
-    assert "database is locked" in capsys.readouterr().err
 
 
 def test_embeddings_that_cannot_be_kept_are_only_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,6 @@ def test_what_should_not_matter_does_not(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, folder)
     repository.keep(folder, "ensemble", "final")
     shutil.copytree(ROOT / "whaleid", folder / "whaleid", ignore=shutil.ignore_patterns("__pycache__"))
-    same.spread(folder)
     expected = repository.digests(folder)
     for made in (folder / "data").iterdir():
         if made.is_dir():

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from pictures import picture
@@ -26,14 +27,14 @@ from PIL import Image
 from whaleid import config
 from whaleid.catalog import checks, layout
 from whaleid.catalog.table import read_table
-from whaleid.cli import errors
+from whaleid.cli import errors, photos
 from whaleid.core import arrays
 from whaleid.core.errors import WhaleidError
 from whaleid.core.labels import NEW_WHALE
 from whaleid.detection import network as box_network
 from whaleid.identification.answers import LABELS, PROBABILITIES
 from whaleid.images.decode import decode
-from whaleid.images.fingerprint import of_content
+from whaleid.images.fingerprint import fingerprint
 from whaleid.images.listing import written
 from whaleid.importing import add, coco, csv, importer
 from whaleid.importing.archive import unpack
@@ -43,7 +44,6 @@ from whaleid.report.sheets import Cell, Sheet, Strip
 from whaleid.serving import additions, identify, model
 from whaleid.serving import bundle as contents
 from whaleid.serving.recogniser import Answer, Name, Photo, Same
-from whaleid.stages import duplicates
 
 FORMULAS = ["=cmd|'/C_calc'!A0", "+1", "-2", "@SUM(A1)", "\uff1d1"]
 MARKUP = '<script>alert(1)</script>"onmouseover="alert(1)\'<img/src=x/onerror=alert(1)>'
@@ -112,7 +112,7 @@ def jpeg_with_scans(count: int) -> bytes:
     ],
 )
 def test_a_small_file_that_asks_for_much_work_is_refused_at_once(content: bytes, said: str) -> None:
-    for read in (decode, of_content):
+    for read in (decode, fingerprint):
         started = time.process_time()
         with pytest.raises(WhaleidError, match=said):
             read(Path("a.jpg"), content=content)
@@ -355,12 +355,7 @@ def test_a_picture_that_is_a_script_as_well_does_not_reach_a_page(tmp_path: Path
     with pytest.raises(WhaleidError, match=r"a\.jpg: a GIF image; photos of a catalogue are JPEG or PNG"):
         importer.run(str(tmp_path / "source"), tmp_path / "to", csv.Columns(), None, False)
     picture(1).save(source / "b.png")
-    duplicates.run(
-        tmp_path / "source",
-        None,
-        tmp_path / "out",
-        config.Dedup(max_distance=8, max_error=0.1, turned=True, mirrored=False),
-    )
+    photos.duplicates(tmp_path / "source", out=tmp_path / "out")
     assert "alert('whale')" not in (tmp_path / "out/report.html").read_text()
 
 
@@ -431,7 +426,8 @@ def test_tables_of_photos_anywhere_run_nothing_and_are_read_again(fake: Path) ->
     assert {Path(photo).name for photo in again} == {*names, "=bad.jpg"}
     assert all(Path(photo).is_file() for photo in again)
     assert {written(Path(photo)) for photo in again} == {*again}
-    duplicates.run(Path(), None, Path("out"), config.Dedup(max_distance=8, max_error=0.1, turned=True, mirrored=False))
+    with pytest.raises(typer.Exit):  # one photo cannot be read
+        photos.duplicates(Path(), out=Path("out"))
     for name in ("manifest.csv", "unreadable.csv"):
         cells = Path("out", name).read_text(encoding="utf-8").replace("\n", ",").split(",")
         assert not [cell for cell in cells if cell.startswith(("=", "+", "@", "\uff1d", "-2"))]

@@ -230,7 +230,6 @@ def test_packing_equals_one_photo_at_a_time(tmp_path: Path, grey: bool) -> None:
 def test_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = photos(tmp_path, 40)
     alone = list(pack(chosen, 32, 16, False, 0.1, False))
-    monkeypatch.setattr(parallel, "FEW", 1)
     monkeypatch.setattr(parallel, "cores", lambda: 2)
     together = list(pack(chosen, 32, 16, False, 0.1, False))
     assert np.array_equal(alone, together)

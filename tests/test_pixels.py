@@ -6,8 +6,8 @@ from pictures import picture
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from scipy.ndimage import gaussian_filter
 
-from whaleid.duplicates.hashing import SIDE, thumbnail
 from whaleid.duplicates.pixels import BLUR, FITS, TRIMMED, detail, details, errors
+from whaleid.images.fingerprint import SIDE, thumbnail
 
 
 def error(left: Image.Image, right: Image.Image) -> float:

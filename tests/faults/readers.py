@@ -26,10 +26,9 @@ from whaleid.catalog import checks, layout, submission, table
 from whaleid.core import arrays
 from whaleid.core.errors import WhaleidError
 from whaleid.detection import network as box_network
-from whaleid.duplicates.hashing import SIDE
 from whaleid.identification.networks import Features
 from whaleid.images.decode import decode
-from whaleid.images.fingerprint import Fingerprint, of_content
+from whaleid.images.fingerprint import SIDE, Fingerprint, fingerprint
 from whaleid.images.pack import Source as Packing
 from whaleid.images.pack import packed
 from whaleid.importing import add, coco, csv
@@ -85,7 +84,7 @@ def _listed(source: Source) -> object:
     there = [checks.is_file(entry.file) for entry in entries]
     if problems:
         return there
-    prints = [Fingerprint(f"{number:064x}", 1, "PNG", "L", 60, 40, b"") for number in range(len(entries))]
+    prints = [Fingerprint(f"{number:064x}", 1, "PNG", "L", 60, 40, np.empty(0, np.uint16)) for number in range(len(entries))]
     return plan([source], prints, Existing())
 
 
@@ -130,7 +129,7 @@ def _image(content: bytes, folder: Path) -> object:
 
 
 def _fingerprint(content: bytes, folder: Path) -> object:
-    return of_content(folder / "a.jpg", content)
+    return fingerprint(folder / "a.jpg", content)
 
 
 def _checkpoint(content: bytes, folder: Path) -> object:
@@ -210,7 +209,7 @@ def _reviewed(content: bytes, folder: Path) -> object:
     """Do what `add` does with a reviewed table, but for the model."""
     said = add.read_reviewed(_file(content, folder, "a.csv"))
     where = said["photo"].tolist()
-    prints = [Fingerprint(f"{row:064x}", 1, "JPEG", "L", 1, 1, b"") for row in range(len(said))]
+    prints = [Fingerprint(f"{row:064x}", 1, "JPEG", "L", 1, 1, np.empty(0, np.uint16)) for row in range(len(said))]
     known = pd.DataFrame({"Id": ["w_1", "w_2"], "sha256": ["0" * 64, "1" * 64]})
     return add.new_labels(said["whale"].str.strip().tolist(), where, prints, known)
 

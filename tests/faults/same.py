@@ -7,8 +7,6 @@ PYTHONHASHSEED, time zone, locale (Turkish, whose lower case of I is no i, where
 B: every stage runs again on what the first clone has, on one core and with another number of threads: so it shows which
 stages depend on that by themselves, not by what they read. Those that train may, no others.
 
-Photos are spread over processes from the 21st on here (the 501st otherwise): so that a sliver is spread as well.
-
     python tests/faults/same.py [--only VARIATION]
 """
 
@@ -31,8 +29,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own modules
 import repository
 from conftest import make_repository
 
-SPREAD = ("FEW = 500", "FEW = 20")
-"""A change of whaleid/core/parallel.py: from how many items on processes are started."""
 SHUFFLED = '''"""Folders are listed in a random order in this process."""
 
 import os
@@ -86,15 +82,6 @@ def fresh(folder: Path) -> None:
     """Make a repository in which nothing has run."""
     folder.mkdir(parents=True)
     make_repository(folder)
-    spread(folder)
-
-
-def spread(folder: Path) -> None:
-    """Change a project's code so that few photos are spread over processes, too."""
-    code = folder / "whaleid/core/parallel.py"
-    text = code.read_text(encoding="utf-8")
-    assert SPREAD[0] in text
-    code.write_text(text.replace(*SPREAD), encoding="utf-8")
 
 
 def locale(home: Path) -> dict[str, str]:

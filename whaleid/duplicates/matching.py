@@ -1,142 +1,184 @@
-"""Pairs of photos that are the same picture: hashes that lie near each other, confirmed by pixels."""
+"""Pairs of photos that may be the same picture: their hashes lie near each other, and their pixels are compared."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import comb
+from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from whaleid.duplicates.hashing import Orientation, Thumbnails, perceptual_hashes
+from whaleid.duplicates.hashing import Orientation, perceptual_hashes
 from whaleid.duplicates.pixels import detail, errors
+from whaleid.images.fingerprint import Thumbnails
+
+if TYPE_CHECKING:
+    from whaleid.config import Dedup
 
 Pairs = NDArray[np.intp]
 BITS = 64
 LEAST_DETAIL = 2.0
 """Grey levels of `pixels.detail`. The plainest of 9,850 real fluke photos has 5.4; sky, haze and night have about 1,
-and their hashes tell of noise."""
-ROWS = 4096
-"""Hashes that are looked up, and pairs whose pixels are compared, at a time: bounds the memory, changes no result."""
+and their hashes are noise."""
+SQUEEZED = 1.1
+"""The ratio of two photos' aspects above which pixels must agree twice as well: a crop by some pixels changes less."""
+BLOCK = 4096
+"""Pairs whose pixels are compared at a time: bounds the memory, changes no result."""
 
 
 @dataclass(frozen=True)
-class Compared:
-    """How near the photos of P pairs are, each in the orientation in which their pixels agree best."""
+class Descriptors:
+    """What N photos are compared by."""
+
+    sha256: NDArray[np.str_]  # (N,), of the files
+    aspect: NDArray[np.float64]  # (N,), width / height
+    thumbnails: Thumbnails  # (N, SIDE, SIDE)
+    blank: NDArray[np.bool_]  # (N,): with less than LEAST_DETAIL, so that only the same file is a duplicate
+    hashes: Mapping[Orientation, NDArray[np.uint64]]  # (N,), of the thumbnails in each orientation
+
+
+@dataclass(frozen=True)
+class Matches:
+    """P pairs of photos, each in the orientation of the second one in which their pixels agree best."""
 
     pairs: Pairs  # (P, 2)
     orientation: NDArray[np.uint8]  # (P,), of `Orientation`
     distance: NDArray[np.uint8]  # (P,), bits of 64
     error: NDArray[np.float64]  # (P,), of `pixels.errors`, 0 to 1
 
-    def __getitem__(self, which: NDArray[np.bool_] | NDArray[np.intp] | slice) -> "Compared":
+    def __getitem__(self, which: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Matches:
         """Return some of the pairs."""
-        return Compared(*(getattr(self, field.name)[which] for field in fields(self)))
+        return Matches(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
-def candidates(
-    thumbnails: Thumbnails, max_distance: int, orientations: Sequence[Orientation]
-) -> tuple[Compared, NDArray[np.bool_]]:
-    """Compare all photos whose hashes are at most `max_distance` bits apart in one of `orientations`.
+def orientations(rule: Dedup) -> list[Orientation]:
+    """Return the orientations in which photos are compared."""
+    allowed = [Orientation.UPRIGHT]
+    allowed += [Orientation.TURNED] if rule.turned else []
+    allowed += [Orientation.MIRRORED] if rule.mirrored else []
+    return allowed + ([Orientation.FLIPPED] if rule.turned and rule.mirrored else [])
 
-    `thumbnails` are (N, SIDE, SIDE). Photos with less than `LEAST_DETAIL` are in no pair: open sea looks like open sea.
-    Also returned is (N,) which these are.
+
+def describe(photos: pd.DataFrame, thumbnails: Thumbnails, allowed: Sequence[Orientation]) -> Descriptors:
+    """Return what photos are compared by.
+
+    Args:
+        photos: a row a photo, with the columns sha256, width and height.
+        thumbnails: (N, SIDE, SIDE), of the same photos.
+        allowed: the orientations to compute hashes in; only the second photo of a pair needs more than UPRIGHT.
     """
-    empty = plain(thumbnails)
-    rows = np.flatnonzero(~empty)
-    hashes = perceptual_hashes(thumbnails[rows])
-    found = []
-    for orientation in orientations:
-        oriented = perceptual_hashes(orientation.of(thumbnails[rows]))
-        pairs = pairs_between(hashes, oriented, max_distance)
-        # an orientation undoes itself: but for rounding, each pair is found from both sides
-        pairs = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
-        found.append(compare(thumbnails, rows[pairs], [orientation]))
-    every = Compared(*(np.concatenate([getattr(each, field.name) for each in found]) for field in fields(Compared)))
-    every = every[np.lexsort((every.error, every.pairs[:, 1], every.pairs[:, 0]))]
-    _, best = np.unique(every.pairs, axis=0, return_index=True)
-    every = every[best]
-    return every[every.distance <= max_distance], empty
+    return Descriptors(
+        photos["sha256"].to_numpy(dtype=np.str_),
+        (photos["width"] / photos["height"]).to_numpy(),
+        thumbnails,
+        detail(thumbnails) < LEAST_DETAIL,
+        {orientation: perceptual_hashes(orientation.apply(thumbnails)) for orientation in allowed},
+    )
 
 
-def plain(thumbnails: Thumbnails) -> NDArray[np.bool_]:
-    """Return (N,) which of `thumbnails` (N, SIDE, SIDE) show too little to be told from others."""
-    return detail(thumbnails) < LEAST_DETAIL
+def candidates(left: Descriptors, right: Descriptors, max_distance: int) -> Matches:
+    """Compare photos whose hashes are at most `max_distance` bits apart in an orientation of `right`; none is blank.
+
+    Pairs are a row of `left` and one of `right`, sorted. Where both are the same photos, each pair comes once, with the
+    lower row first.
+    """
+    ones, others = np.flatnonzero(~left.blank), np.flatnonzero(~right.blank)
+    every = []
+    for orientation, hashes in right.hashes.items():
+        near = pairs_between(left.hashes[Orientation.UPRIGHT][ones], hashes[others], max_distance)
+        pairs = np.column_stack([ones[near[:, 0]], others[near[:, 1]]])
+        if left is right:
+            # an orientation is its own inverse: but for rounding, each pair comes from both sides
+            pairs = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
+        every.append(_compare(left, right, pairs, [orientation]))
+    matches = Matches(*(np.concatenate([getattr(each, field.name) for each in every]) for field in fields(Matches)))
+    matches = matches[np.lexsort((matches.error, matches.pairs[:, 1], matches.pairs[:, 0]))]
+    _, best = np.unique(matches.pairs, axis=0, return_index=True)
+    matches = matches[best]
+    return matches[matches.distance <= max_distance]
 
 
-def compare(thumbnails: Thumbnails, pairs: Pairs, orientations: Sequence[Orientation]) -> Compared:
-    """Compare the `thumbnails` (N, SIDE, SIDE) of `pairs` (P, 2) in each of `orientations`, and keep the best."""
-    error = np.empty((len(orientations), len(pairs)))
-    distance = np.empty((len(orientations), len(pairs)), dtype=np.uint8)
-    for start in range(0, len(pairs), ROWS):
-        block = slice(start, start + ROWS)
-        left, right = (thumbnails[pairs[block, side]] for side in (0, 1))
-        hashes = perceptual_hashes(left)
-        for number, orientation in enumerate(orientations):
-            other = orientation.of(right)
-            error[number, block] = errors(left, other)
-            distance[number, block] = np.bitwise_count(hashes ^ perceptual_hashes(other))
+def compare(left: Descriptors, right: Descriptors, pairs: Pairs) -> Matches:
+    """Compare `pairs` (P, 2), a row of `left` and one of `right`, in each orientation of `right`.
+
+    Photos whose files are the same have distance and error 0.
+    """
+    zeros = np.zeros(len(pairs), np.uint8)
+    matches = Matches(pairs, zeros, zeros.copy(), np.zeros(len(pairs)))
+    differ = left.sha256[pairs[:, 0]] != right.sha256[pairs[:, 1]]
+    compared = _compare(left, right, pairs[differ], [*right.hashes])
+    matches.orientation[differ], matches.distance[differ] = compared.orientation, compared.distance
+    matches.error[differ] = compared.error
+    return matches
+
+
+def _compare(left: Descriptors, right: Descriptors, pairs: Pairs, allowed: Sequence[Orientation]) -> Matches:
+    ones, others = pairs.T
+    error = np.empty((len(allowed), len(pairs)))
+    distance = np.empty((len(allowed), len(pairs)), dtype=np.uint8)
+    for number, orientation in enumerate(allowed):
+        upright, hashes = left.hashes[Orientation.UPRIGHT], right.hashes[orientation]
+        distance[number] = np.bitwise_count(upright[ones] ^ hashes[others])
+        for start in range(0, len(pairs), BLOCK):
+            block = slice(start, start + BLOCK)
+            second = orientation.apply(right.thumbnails[others[block]])
+            error[number, block] = errors(left.thumbnails[ones[block]], second)
     best = error.argmin(axis=0)
     pair = np.arange(len(pairs))
-    oriented = np.array(orientations, dtype=np.uint8)[best]
-    return Compared(pairs, oriented, distance[best, pair], error[best, pair])
+    return Matches(pairs, np.array(allowed, dtype=np.uint8)[best], distance[best, pair], error[best, pair])
 
 
-def pairs_within(hashes: NDArray[np.uint64], max_distance: int) -> Pairs:
-    """Return all pairs (i, j), i < j, of `hashes` (N,) at most `max_distance` bits apart, as (P, 2), in order."""
-    pairs = pairs_between(hashes, hashes, max_distance)
-    return pairs[pairs[:, 0] < pairs[:, 1]]
+def agree(matches: Matches, left: Descriptors, right: Descriptors, max_error: float) -> NDArray[np.bool_]:
+    """Return (P,) which of `matches`, between `left` and `right`, are the same picture by their pixels."""
+    ones, others = matches.pairs.T
+    squeezed = np.abs(np.log(left.aspect[ones] / right.aspect[others])) > np.log(SQUEEZED)
+    return matches.error <= np.where(squeezed, max_error / 2, max_error)
+
+
+def matches_between(queries: Descriptors, gallery: Descriptors, rule: Dedup) -> Matches:
+    """Return which photos of `gallery` are duplicates of which of `queries`, the closest first within a query.
+
+    Photos are duplicates as for `groups.find`, pair by pair. `queries` have hashes in all `orientations` of the rule.
+    """
+    near = candidates(gallery, queries, rule.max_distance)
+    files = pd.DataFrame({"sha256": gallery.sha256, "photo": range(len(gallery.sha256))}).merge(
+        pd.DataFrame({"sha256": queries.sha256, "query": range(len(queries.sha256))}), on="sha256"
+    )
+    same = compare(gallery, queries, files[["photo", "query"]].to_numpy(dtype=np.intp))
+    near = near[agree(near, gallery, queries, rule.max_error)]
+    near = near[gallery.sha256[near.pairs[:, 0]] != queries.sha256[near.pairs[:, 1]]]
+    both = Matches(*(np.concatenate([getattr(each, field.name) for each in (same, near)]) for field in fields(Matches)))
+    photo, query = both.pairs.T
+    return both[np.lexsort((photo, both.error, both.distance, query))]
 
 
 def pairs_between(queries: NDArray[np.uint64], hashes: NDArray[np.uint64], max_distance: int) -> Pairs:
-    """Return all (i, j) where `queries` (Q,) and `hashes` (N,) are at most `max_distance` bits apart, (P, 2).
+    """Return all (i, j) where `queries` (Q,) and `hashes` (N,) are at most `max_distance` bits apart, (P, 2), sorted.
 
-    They are in order, and none is missed: hashes that differ in few bits agree in all but a few bits of at least one of
-    several bands, in whose tables they are looked up (Norouzi, Punjani and Fleet 2012, "Fast search in Hamming space
-    with multi-index hashing").
+    None is missed: hashes that differ in few bits agree in all but a few bits of at least one of several bands, and are
+    looked up by bands (Norouzi, Punjani and Fleet 2012, "Fast search in Hamming space with multi-index hashing").
     """
-    values, value = np.unique(hashes, return_inverse=True)
-    asked, ask = np.unique(queries, return_inverse=True)
-    if not len(values) or not len(asked):
+    if not len(hashes) or not len(queries):
         return np.empty((0, 2), dtype=np.intp)
-    bands, flips = _bands(len(values), max_distance)
+    bands, flips = _bands(len(hashes), max_distance)
     index = faiss.IndexBinaryMultiHash(BITS, bands, BITS // bands)
     index.nflip = flips
-    index.add(_bytes(values))
-    # faiss takes what is nearer than its radius
-    limits, _, near = index.range_search(_bytes(asked), max_distance + 1)
-    # each pair of different hashes stands for all photos that have them
-    left, right = np.repeat(np.arange(len(asked)), np.diff(limits).astype(np.intp)), near.astype(np.intp)
-    i, pair = _members(ask, len(asked), left)
-    j, of = _members(value, len(values), right[pair])
-    found = np.column_stack([i[of], j])
-    return found[np.lexsort((found[:, 1], found[:, 0]))]
-
-
-def _members(
-    group: NDArray[np.intp], count: int, wanted: NDArray[np.intp]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the members of each of the groups `wanted` (W,), one after another, and which of these each belongs to.
-
-    `group` (N,) is the group of each member, from 0 to `count` - 1.
-    """
-    order = np.argsort(group, kind="stable")
-    size = np.bincount(group, minlength=count)
-    first = np.cumsum(size) - size
-    of = np.repeat(np.arange(len(wanted)), size[wanted])
-    place = np.arange(len(of)) - np.repeat(np.cumsum(size[wanted]) - size[wanted], size[wanted])
-    return order[first[wanted][of] + place], of
-
-
-def _bytes(hashes: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    return hashes.view(np.uint8).reshape(-1, 8)
+    index.add(hashes.view(np.uint8).reshape(-1, 8))
+    # faiss finds what is nearer than its radius
+    limits, _, near = index.range_search(queries.view(np.uint8).reshape(-1, 8), max_distance + 1)
+    pairs = np.column_stack([np.repeat(np.arange(len(queries)), np.diff(limits).astype(np.intp)), near])
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
 def _bands(count: int, max_distance: int) -> tuple[int, int]:
     """Return into how many bands to cut hashes, and how many bits of a band to flip, for the least work.
 
-    Of `bands`, one has at most `max_distance // bands` of the bits in which two hashes differ. Work is the number of
-    table entries that are opened for a hash, and of hashes that lie in them, if they are spread evenly.
+    One of `bands` bands has at most `max_distance // bands` of the bits in which two hashes differ. Work is the number
+    of table entries that are opened for a hash, and of hashes that lie in them if they are spread evenly.
     """
 
     def work(bands: int) -> float:
@@ -144,6 +186,6 @@ def _bands(count: int, max_distance: int) -> tuple[int, int]:
         opened = bands * sum(comb(bits, flipped) for flipped in range(max_distance // bands + 1))
         return float(opened * (1 + count / 2**bits))
 
-    # wider bands than 32 bits would open more entries than any number of hashes is worth
+    # bands of more than 32 bits would open more entries than any number of hashes is worth
     bands = min(range(2, max_distance + 2), key=work, default=2)
     return bands, max_distance // bands

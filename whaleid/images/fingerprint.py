@@ -1,61 +1,114 @@
-"""All that is to be known of a photo's file, from reading and decoding it once."""
+"""What is known of a photo's file from reading and decoding it once: facts, and a thumbnail of 32 x 32 pixels."""
 
 import hashlib
+from collections.abc import Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import ExifTags, ImageOps
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps
 
 from whaleid.core.errors import WhaleidError
-from whaleid.duplicates.hashing import thumbnail
-from whaleid.images.decode import opened, simplify
+from whaleid.core.parallel import parallel_map
+from whaleid.images.decode import FORMATS, opened, simplify
 
-VERSION = 1
-"""Another number, whenever the same file would have another fingerprint: what was kept of it is then of no use."""
+Thumbnails = NDArray[np.uint16]
+SIDE = 32
+"""Width and height of a thumbnail, in pixels: the size from which a perceptual hash is computed."""
+LEVEL = 256
+"""Units of a thumbnail in one grey level. Rounding to whole levels would change bits of some hashes."""
+UNIT = 4096
+"""The sum of a pixel's shares: few enough bits for float32 to add up grey levels times shares exactly."""
 REDUCED = 256
-"""Pixels of the shorter side, at least, to which a JPEG file is decoded, at a half, a quarter or an eighth of its size:
-each of a thumbnail's cells is then the mean of 8 x 8 pixels or more, and the hash the same but for 2 bits of one photo
-in some hundred (`benchmarks/duplicates.py`)."""
+"""The shorter side, in pixels, above which a JPEG file is decoded at a half, a quarter or an eighth of its size. Each
+cell of the thumbnail is then the mean of at least 8 x 8 pixels; 1 photo in 250 gets another hash, by 2 bits
+(`benchmarks/duplicates.py`)."""
+CATALOGUE = ("JPEG", "PNG")
+"""Pillow's names of the formats that a catalogue may hold."""
+COLUMNS = ["width", "height", "mode", "bytes", "sha256"]
+"""Columns of `paths.CATALOG` that come from fingerprints."""
 
 
 class Fingerprint(NamedTuple):
-    """What the file of a photo is, and what the photo looks like."""
+    """Facts about the file of a photo, and its thumbnail."""
 
     sha256: str
-    size: int  # bytes
+    size: int  # of the file, in bytes
     format: str  # Pillow's name
-    mode: str  # Pillow's, as the file has it
-    width: int  # upright, by its EXIF orientation
+    mode: str  # Pillow's, as stored in the file
+    width: int  # upright, by the EXIF orientation
     height: int
-    thumbnail: bytes  # its pixels, uint16, row by row
+    thumbnail: NDArray[np.uint16]  # (SIDE, SIDE)
 
 
-def fingerprint(path: Path) -> Fingerprint | str:
-    """Read the photo `path` and return what it is or, as `opened` says it, what is wrong with it."""
-    try:
-        return of_content(path, path.read_bytes())
-    except WhaleidError as error:
-        return str(error)
-    except OSError as error:
-        return f"{path}: cannot be read ({error.strerror})"
-
-
-def of_content(path: Path, content: bytes) -> Fingerprint:
-    """Return what the photo `path` is, whose file holds `content`.
+def fingerprint(path: Path, content: bytes | None = None) -> Fingerprint:
+    """Compute the fingerprint of the photo `path`, whose file holds `content` if that is already read.
 
     Raises:
-        WhaleidError: as `opened`.
+        WhaleidError: as `opened`, and where the file cannot be read.
     """
+    try:
+        content = path.read_bytes() if content is None else content
+    except OSError as error:
+        raise WhaleidError(f"{path}: cannot be read ({error.strerror})") from None
     with opened(path, content) as image:
         # cameras that store a preview as well write MPO: a JPEG file with more behind it
         kind = "JPEG" if image.format == "MPO" else str(image.format)
         mode, (width, height) = image.mode, image.size
-        if image.getexif().get(ExifTags.Base.Orientation, 1) > 4:  # to be turned by a quarter
+        if image.getexif().get(ExifTags.Base.Orientation, 1) > 4:  # turned by 90 degrees
             width, height = height, width
-        # of a JPEG file, brightness alone is decoded, and no more of that than is needed
+        # of a JPEG file, only the brightness is decoded, at the smallest size that is large enough
         image.draft("L", (REDUCED, REDUCED))
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         small = thumbnail(simplify(image))
-    sha256 = hashlib.sha256(content).hexdigest()
-    return Fingerprint(sha256, len(content), kind, mode, width, height, small.tobytes())
+    return Fingerprint(hashlib.sha256(content).hexdigest(), len(content), kind, mode, width, height, small)
+
+
+def fingerprints(files: Sequence[Path], formats: Sequence[str] = FORMATS) -> list[Fingerprint | str]:
+    """Compute the fingerprint of each of `files`, in order, or an error text; formats other than `formats` are one."""
+    return list(parallel_map(partial(_fingerprint, formats=formats), files, "photos read"))
+
+
+def _fingerprint(path: Path, formats: Sequence[str]) -> Fingerprint | str:
+    try:
+        photo = fingerprint(path)
+    except WhaleidError as error:
+        return str(error)
+    if photo.format not in formats:
+        return f"{path}: a {photo.format} image; photos of a catalogue are {' or '.join(formats)}"
+    return photo
+
+
+def facts(photos: Sequence[Fingerprint]) -> pd.DataFrame:
+    """Return a table of `COLUMNS`, a row a photo."""
+    table = pd.DataFrame(list(photos), columns=list(Fingerprint._fields))
+    return table.rename(columns={"size": "bytes"})[COLUMNS]
+
+
+def thumbnails(photos: Sequence[Fingerprint]) -> Thumbnails:
+    """Return the thumbnails of `photos`, (N, SIDE, SIDE)."""
+    return np.array([photo.thumbnail for photo in photos], dtype=np.uint16).reshape(-1, SIDE, SIDE)
+
+
+def thumbnail(image: Image.Image) -> NDArray[np.uint16]:
+    """Shrink `image` to the mean grey of SIDE x SIDE cells, (SIDE, SIDE): `LEVEL` times 0 to 255.
+
+    All sums are sums of whole numbers that floats hold exactly, so the result does not depend on the number of threads.
+    """
+    pixels = np.asarray(image if image.mode == "L" else image.convert("L"), dtype=np.float32)
+    height, width = pixels.shape
+    rows = (_shares(height) @ pixels).astype(np.float64)
+    cells = rows @ _shares(width).T.astype(np.float64)
+    return np.rint(cells * (LEVEL / UNIT**2)).astype(np.uint16)
+
+
+@lru_cache(maxsize=128)
+def _shares(pixels: int) -> NDArray[np.float32]:
+    """Return the share, in 1 / `UNIT`, of each pixel of a line of `pixels` in each cell, (SIDE, pixels)."""
+    place = np.arange(pixels + 1) * SIDE / pixels - np.arange(SIDE)[:, None]
+    shares: NDArray[np.float32] = np.diff(np.rint(np.clip(place, 0, 1) * UNIT)).astype(np.float32)
+    return shares

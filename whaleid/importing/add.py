@@ -12,8 +12,7 @@ from whaleid.catalog.table import header, read_table
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import progress
-from whaleid.images import scanning
-from whaleid.images.fingerprint import Fingerprint
+from whaleid.images.fingerprint import CATALOGUE, Fingerprint, fingerprints
 from whaleid.importing import target
 from whaleid.importing.importer import prepare
 from whaleid.importing.source import Entry, Source
@@ -111,7 +110,7 @@ def _fingerprints(files: Sequence[Path], where: Sequence[str]) -> list[Fingerpri
     Raises:
         InputProblems: some cannot be read.
     """
-    read = scanning.scan(files, scanning.CATALOGUE)
+    read = fingerprints(files, CATALOGUE)
     if bad := [f"{place}: {each}" for place, each in zip(where, read, strict=True) if isinstance(each, str)]:
         remedy = "Correct their paths or files; --photos names their folder."
         raise InputProblems("Photos that cannot be used", bad, remedy)

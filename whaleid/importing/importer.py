@@ -11,8 +11,7 @@ from whaleid.catalog.checks import SUFFIXES, is_file
 from whaleid.core import paths
 from whaleid.core.errors import InputProblems, WhaleidError, raise_all
 from whaleid.core.labels import NEW_WHALE
-from whaleid.images import scanning
-from whaleid.images.fingerprint import Fingerprint
+from whaleid.images.fingerprint import CATALOGUE, Fingerprint, fingerprints
 from whaleid.importing import coco, csv, folder, kaggle, target
 from whaleid.importing.archive import unpack
 from whaleid.importing.plan import Plan, entry_problems, is_nameable, plan
@@ -126,7 +125,7 @@ def _check_photos(sources: Sequence[Source]) -> list[Fingerprint]:
             remedy = f"They are looked for below {source.root}; --photos DIR names another folder."
             problems.append(InputProblems("Photos that are not there", missing, remedy))
         files += [entry.file for entry in entries if entry.file.suffix.lower() in SUFFIXES and is_file(entry.file)]
-    read = scanning.scan(files, scanning.CATALOGUE)
+    read = fingerprints(files, CATALOGUE)
     if unreadable := [each for each in read if isinstance(each, str)]:
         remedy = "Replace these files, or take them out of the source."
         problems.append(InputProblems("Photos that cannot be used", unreadable, remedy))

@@ -20,8 +20,7 @@ from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.files import replacing, write_csv
 from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import progress
-from whaleid.images import scanning
-from whaleid.images.fingerprint import Fingerprint
+from whaleid.images.fingerprint import Fingerprint, fingerprints
 from whaleid.importing.plan import Existing, Known, Plan
 
 PARTS = ("train", "test")
@@ -185,7 +184,7 @@ def _aspects(to: Path, existing: Existing) -> list[str]:
         InputProblems: some cannot be read.
     """
     part = {photo.name: photo.part for photo in existing.photos}
-    read = scanning.scan([to / part[name] / name for name in existing.tables["boxes.csv"]["Image"]])
+    read = fingerprints([to / part[name] / name for name in existing.tables["boxes.csv"]["Image"]])
     if unreadable := [each for each in read if isinstance(each, str)]:
         raise InputProblems("Photos of the catalogue that cannot be used", unreadable, "Replace these files.")
     return [f"{each.width / each.height:.6g}" for each in read if isinstance(each, Fingerprint)]

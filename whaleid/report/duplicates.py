@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from whaleid.duplicates.duplicates import Found
+from whaleid.duplicates.groups import Groups
 from whaleid.duplicates.hashing import Orientation
-from whaleid.duplicates.matching import Compared
+from whaleid.duplicates.matching import Matches
 from whaleid.images.thumbnails import thumbs
 from whaleid.report import pages, sheets
 from whaleid.report.sheets import Cell, Sheet, Strip
@@ -26,10 +26,10 @@ PAIRS = 40
 def page(
     title: str,
     counts: Mapping[str, int],
-    found: Found,
+    found: Groups,
     manifest: pd.DataFrame,
     names: Sequence[str],
-    file: Callable[[int], Path],
+    files: Sequence[Path],
     rule: Dedup,
 ) -> str:
     """Return the page.
@@ -40,7 +40,7 @@ def page(
         found: the duplicates among N photos.
         manifest: one row for each photo, in the same order.
         names: of the photos, as the page shows them.
-        file: maps the row of a photo, from 0, to its file.
+        files: of the photos.
         rule: the rule that duplicates were found by.
 
     Raises:
@@ -51,17 +51,17 @@ def page(
         (
             "The farthest duplicates",
             "Pairs that count as the same picture, those that agree least first. If some are not, lower max_error.",
-            found.same[np.argsort(-found.same.error, kind="stable")],
+            found.duplicates[np.argsort(-found.duplicates.error, kind="stable")],
         ),
         (
             "The closest other pairs",
             "Pairs whose hashes are near, but whose pixels do not agree. If some are duplicates, raise max_error.",
-            found.other[np.argsort(found.other.error, kind="stable")],
+            found.rejected[np.argsort(found.rejected.error, kind="stable")],
         ),
         (
             "Turned or mirrored",
             "Duplicates in another orientation.",
-            found.same[found.same.orientation > 0],
+            found.duplicates[found.duplicates.orientation > 0],
         ),
         (
             "Labels that differ",
@@ -75,14 +75,14 @@ def page(
     lead = [
         f"Duplicates are pairs of photos whose perceptual hashes differ in at most {rule.max_distance} of 64 bits and "
         f"whose pixels differ by an error of at most {rule.max_error:g}: the share of one photo's variance that the "
-        f"other does not explain. {len(found.same.pairs):,} pairs are duplicates; {len(found.other.pairs):,} more have "
+        f"other does not explain. {len(found.duplicates.pairs):,} pairs are duplicates; {len(found.rejected.pairs):,} more have "
         "near hashes only."
     ]
-    thumbnails = thumbs({name: file(rows[name]) for name in sheets.photos(shown)})
+    thumbnails = thumbs({name: files[rows[name]] for name in sheets.photos(shown)})
     return pages.render_sheets(title, lead, shown, thumbnails, {name: f"{count:,}" for name, count in counts.items()})
 
 
-def _strips(pairs: Compared, names: Sequence[str]) -> list[Strip]:
+def _strips(pairs: Matches, names: Sequence[str]) -> list[Strip]:
     strips = []
     for pair, error, distance, orientation in zip(
         pairs.pairs.tolist(), pairs.error, pairs.distance, pairs.orientation, strict=True

@@ -17,8 +17,7 @@ from whaleid.core import arrays
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.files import replacing
 from whaleid.core.log import progress
-from whaleid.images import scanning
-from whaleid.images.fingerprint import Fingerprint
+from whaleid.images.fingerprint import Fingerprint, fingerprints
 from whaleid.serving.recogniser import Photo, Recogniser, batches
 
 Embeddings = dict[str, npt.NDArray[np.float32]]
@@ -47,7 +46,7 @@ def known(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[str
         )
     photos = labelled[before != labelled["Id"]]
     files = {image: catalogue / "train" / image for image in photos["Image"]}
-    read = scanning.scan([*files.values()])
+    read = fingerprints([*files.values()])
     problems = [found for found in read if isinstance(found, str)]
     if problems:
         remedy = "Put them back, or remove their rows."

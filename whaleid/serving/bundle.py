@@ -19,9 +19,9 @@ from whaleid.config import Dedup, Embedding, Pack, Probability, Section
 from whaleid.core import arrays
 from whaleid.core.errors import WhaleidError
 from whaleid.core.files import read_csv, write_csv
-from whaleid.duplicates.hashing import SIDE, Thumbnails
 from whaleid.identification.calibration import Method
 from whaleid.identification.networks import KINDS, Features
+from whaleid.images.fingerprint import SIDE, Thumbnails
 
 ABOUT = "bundle.json"
 PHOTOS, THUMBNAILS, PICTURES, BOXES = "photos.csv", "thumbnails.npy", "pictures.npz", "boxes.pt"

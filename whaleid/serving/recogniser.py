@@ -22,15 +22,15 @@ from whaleid.core.labels import NEW_WHALE, Score
 from whaleid.core.parallel import cores
 from whaleid.detection import network as box_network
 from whaleid.detection.prediction import CERTAIN, aspects, predict_batch
-from whaleid.duplicates import duplicates
+from whaleid.duplicates import matching
+from whaleid.duplicates.hashing import Orientation
 from whaleid.identification import similarity
 from whaleid.identification.decision import from_json
 from whaleid.identification.networks import Comparison, Features, Networks
 from whaleid.identification.ranking import rank
-from whaleid.images import prints
 from whaleid.images.crop import WHOLE, Box
 from whaleid.images.decode import decode
-from whaleid.images.fingerprint import Fingerprint, of_content
+from whaleid.images.fingerprint import Fingerprint, facts, fingerprint, thumbnails
 from whaleid.images.pack import Source, packed
 from whaleid.model import checkpoint
 from whaleid.serving.bundle import Bundle, extended
@@ -148,10 +148,10 @@ class Recogniser:
 
         These are (V, M, D) by network. Among photos labelled `new_whale`, only duplicates are looked for.
         """
-        rows = photos.reset_index(drop=True).join(prints.table(fingerprints))
+        rows = photos.reset_index(drop=True).join(facts(fingerprints))
         rows = rows.assign(compared=(rows["Id"] != NEW_WHALE).astype(int))
         more = copy(self)
-        more.bundle = extended(self.bundle, rows, prints.thumbnails(fingerprints), embeddings)
+        more.bundle = extended(self.bundle, rows, thumbnails(fingerprints), embeddings)
         for made in ("_known", "_comparison", "_whales", "_images"):  # anew, when they are needed
             more.__dict__.pop(made, None)
         return more
@@ -198,9 +198,11 @@ class Recogniser:
             return []
         limit = self.bundle.about.threshold if threshold is None else threshold
         photos, rule = self.bundle.photos, self.bundle.about.dedup
-        copies = duplicates.among(prints.table(seen.prints), prints.thumbnails(seen.prints), self._known, rule)
+        allowed = matching.orientations(rule)
+        queries = matching.describe(facts(seen.prints), thumbnails(seen.prints), allowed)
+        copies = matching.matches_between(queries, self._known, rule)
         same: list[list[Same]] = [[] for _ in seen.names]
-        for (query, row), distance, error in zip(copies.pairs.tolist(), copies.distance, copies.error, strict=True):
+        for (row, query), distance, error in zip(copies.pairs.tolist(), copies.distance, copies.error, strict=True):
             image, whale = str(photos.at[row, "Image"]), str(photos.at[row, "Id"])
             same[query].append(Same(image, whale, int(distance), round(float(error), 6)))
 
@@ -230,8 +232,8 @@ class Recogniser:
         return answers
 
     @cached_property
-    def _known(self) -> duplicates.Known:
-        return duplicates.known(self.bundle.photos, self.bundle.thumbnails)
+    def _known(self) -> matching.Descriptors:
+        return matching.describe(self.bundle.photos, self.bundle.thumbnails, [Orientation.UPRIGHT])
 
     @cached_property
     def _comparison(self) -> Comparison:
@@ -276,6 +278,6 @@ class Recogniser:
 def _read(photo: Photo, mode: str) -> tuple[Fingerprint, Image.Image] | str:
     try:
         path = Path(photo.name)
-        return of_content(path, photo.content), decode(path, content=photo.content).convert(mode)
+        return fingerprint(path, photo.content), decode(path, content=photo.content).convert(mode)
     except WhaleidError as error:
         return str(error)

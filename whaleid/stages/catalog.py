@@ -15,7 +15,7 @@ from whaleid.core.errors import InputProblems
 from whaleid.core.files import replacing, write_csv
 from whaleid.core.labels import NEW_WHALE
 from whaleid.duplicates.hashing import perceptual_hashes, to_hex
-from whaleid.images import prints, scanning
+from whaleid.images import fingerprint
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -33,7 +33,7 @@ def run(params: Params) -> None:
     photos = catalogue.photos
     files = [root / part / image for part, image in zip(photos["part"], photos["Image"], strict=True)]
     found, bad = [], []
-    for read in scanning.scan(files, scanning.CATALOGUE):
+    for read in fingerprint.fingerprints(files, fingerprint.CATALOGUE):
         if isinstance(read, str):
             bad.append(read)
         else:
@@ -42,8 +42,8 @@ def run(params: Params) -> None:
         raise InputProblems(
             "Photos that cannot be used", bad, "Replace these files, or remove them together with their rows."
         )
-    thumbnails = prints.thumbnails(found)
-    photos = photos.join(prints.table(found)).assign(phash=to_hex(perceptual_hashes(thumbnails)))
+    thumbnails = fingerprint.thumbnails(found)
+    photos = photos.join(fingerprint.facts(found)).assign(phash=to_hex(perceptual_hashes(thumbnails)))
     for problems in tiny_box_problems(root / "boxes.csv", catalogue.boxes, photos):
         raise problems
     write_csv(photos, paths.CATALOG)

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from whaleid.duplicates.grouping import groups, held_together, representatives
+from whaleid.duplicates.groups import components, representatives, without_chains
 
 NONE = np.empty((0, 2), dtype=np.intp)
 
 
 def test_groups_are_closed_and_numbered_by_their_first_member() -> None:
     pairs = np.array([(5, 6), (1, 4), (0, 6), (4, 7)])  # 0-6-5 and 1-4-7
-    assert groups(9, pairs).tolist() == [0, 1, -1, -1, 1, 0, 0, 1, -1]
-    assert groups(3, NONE).tolist() == [-1, -1, -1]
-    assert groups(0, NONE).tolist() == []
+    assert components(9, pairs).tolist() == [0, 1, -1, -1, 1, 0, 0, 1, -1]
+    assert components(3, NONE).tolist() == [-1, -1, -1]
+    assert components(0, NONE).tolist() == []
 
 
 def test_the_member_of_lowest_rank_stands_for_its_group() -> None:
@@ -24,7 +24,7 @@ def chain(places: list[float], reach: float, rank: list[int]) -> tuple[list[int]
     at = np.array(places)
     count = len(places)
     pairs = np.array([(i, j) for i in range(count) for j in range(i + 1, count) if abs(at[i] - at[j]) <= 1])
-    found = held_together(
+    found = without_chains(
         count, pairs, np.array(rank), lambda asked: np.abs(at[asked[:, 0]] - at[asked[:, 1]]) <= reach
     )
     return found[0].tolist(), found[1].tolist()
@@ -45,7 +45,7 @@ def test_a_near_member_stays_where_only_a_far_one_leads_to_it() -> None:
     # on a ring: 1 is linked to the representative 0 only by way of 2, which is too far from it
     near = {(1, 0): True, (2, 0): False, (3, 0): True}
     pairs = np.array([(0, 3), (3, 2), (2, 1)])
-    group, representative = held_together(
+    group, representative = without_chains(
         4, pairs, np.arange(4), lambda asked: np.array([near[i, j] for i, j in asked.tolist()], dtype=bool)
     )
     assert group.tolist() == [0, 0, -1, 0]
@@ -53,6 +53,6 @@ def test_a_near_member_stays_where_only_a_far_one_leads_to_it() -> None:
 
 
 def test_no_pairs_make_no_groups() -> None:
-    group, representative = held_together(3, NONE, np.arange(3), lambda asked: np.ones(len(asked), dtype=bool))
+    group, representative = without_chains(3, NONE, np.arange(3), lambda asked: np.ones(len(asked), dtype=bool))
     assert group.tolist() == [-1, -1, -1]
     assert representative.tolist() == [0, 1, 2]
