@@ -84,7 +84,9 @@ def _listed(source: Source) -> object:
     there = [checks.is_file(entry.file) for entry in entries]
     if problems:
         return there
-    prints = [Fingerprint(f"{number:064x}", 1, "PNG", "L", 60, 40, np.empty(0, np.uint16)) for number in range(len(entries))]
+    prints = [
+        Fingerprint(f"{number:064x}", 1, "PNG", "L", 60, 40, np.empty(0, np.uint16)) for number in range(len(entries))
+    ]
     return plan([source], prints, Existing())
 
 
@@ -209,7 +211,9 @@ def _reviewed(content: bytes, folder: Path) -> object:
     """Do what `add` does with a reviewed table, but for the model."""
     said = add.read_reviewed(_file(content, folder, "a.csv"))
     where = said["photo"].tolist()
-    prints = [Fingerprint(f"{row:064x}", 1, "JPEG", "L", 1, 1, np.empty(0, np.uint16)) for row in range(len(said))]
+    prints = [
+        Fingerprint(f"{row:064x}", 1, "JPEG", "L", 1, 1, np.zeros((SIDE, SIDE), np.uint16)) for row in range(len(said))
+    ]
     known = pd.DataFrame({"Id": ["w_1", "w_2"], "sha256": ["0" * 64, "1" * 64]})
     return add.new_labels(said["whale"].str.strip().tolist(), where, prints, known)
 
