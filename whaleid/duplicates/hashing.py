@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import Self
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whaleid.images.fingerprint import Thumbnails
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class Orientation(IntEnum):
@@ -50,7 +53,7 @@ def perceptual_hashes(thumbnails: Thumbnails) -> NDArray[np.uint64]:
     """
     import imagehash  # with PyWavelets, 0.1 s
 
-    bits = [imagehash.phash(_Shrunk(pixels)).hash for pixels in thumbnails]
+    bits = [imagehash.phash(cast("Image", _Shrunk(pixels))).hash for pixels in thumbnails]
     packed = np.packbits(np.array(bits, dtype=bool).reshape(-1, 64), axis=1)
     return packed.view(">u8").astype(np.uint64).ravel()
 
