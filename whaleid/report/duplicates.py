@@ -75,8 +75,8 @@ def page(
     lead = [
         f"Duplicates are pairs of photos whose perceptual hashes differ in at most {rule.max_distance} of 64 bits and "
         f"whose pixels differ by an error of at most {rule.max_error:g}: the share of one photo's variance that the "
-        f"other does not explain. {len(found.duplicates.pairs):,} pairs are duplicates; {len(found.rejected.pairs):,} more have "
-        "near hashes only."
+        f"other does not explain. {len(found.duplicates.pairs):,} pairs are duplicates; "
+        f"{len(found.rejected.pairs):,} more have near hashes only."
     ]
     thumbnails = thumbs({name: files[rows[name]] for name in sheets.photos(shown)})
     return pages.render_sheets(title, lead, shown, thumbnails, {name: f"{count:,}" for name, count in counts.items()})
