@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -123,8 +124,8 @@ def _suggest(name: str, known: Iterable[str]) -> str:
 def _build_timm(name: str) -> Architecture:
     timm, model, arguments = _parse_known(name)
     config = timm.get_pretrained_cfg(model)
-    size = arguments.get("img_size", config.input_size[1:])
-    own_size = (size, size) if isinstance(size, int) else tuple(size)
+    size: Any = arguments.get("img_size", config.input_size[1:])
+    own_size = (size, size) if isinstance(size, int) else (size[0], size[1])
     try:
         body, fixed = _create(timm, model, arguments, config.fixed_input_size)
         names = body.state_dict().keys()
@@ -156,7 +157,7 @@ def _parse_known(name: str) -> tuple[ModuleType, str, dict[str, object]]:
     return timm, model, arguments
 
 
-def _create(timm: ModuleType, model: str, arguments: Mapping[str, object], fixed: bool) -> tuple[nn.Module, bool]:
+def _create(timm: ModuleType, model: str, arguments: Mapping[str, object], fixed: bool) -> tuple[Any, bool]:
     """Build a whole classifier of timm; return it and whether it takes photos of one size alone."""
     if fixed:
         try:
@@ -167,7 +168,7 @@ def _create(timm: ModuleType, model: str, arguments: Mapping[str, object], fixed
 
 
 @torch.no_grad()
-def _try_sizes(body: nn.Module, own_size: tuple[int, int], fixed: bool) -> tuple[object, tuple[int, int]]:
+def _try_sizes(body: Any, own_size: tuple[int, int], fixed: bool) -> tuple[object, tuple[int, int]]:
     """Return the output of `forward_features`, and the smallest size (height, width) that `body` takes."""
     training = body.training
     body.eval()
