@@ -1,18 +1,19 @@
 """Presets: parts of `params.yaml` that replace the same parts of a project's file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 
 from whaleid import config
 from whaleid.core.errors import WhaleidError
 
 
-def overlays() -> dict[str, dict[str, Any]]:
+def overlays() -> dict[str, CommentedMap]:
     """Return the part of `params.yaml` that each preset sets, by the preset's name."""
     files = sorted(resources.files("whaleid.presets").iterdir(), key=lambda file: file.name)
     texts = {file.name: file.read_text(encoding="utf-8") for file in files if file.name.endswith(".yaml")}
@@ -62,7 +63,7 @@ def apply(name: str, path: Path, options: Mapping[str, str | float | None]) -> l
     return changes
 
 
-def _remove(document: dict[str, Any], overlay: dict[str, Any], others: Iterator[dict[str, Any]]) -> Iterator[str]:
+def _remove(document: CommentedMap, overlay: CommentedMap, others: Iterable[CommentedMap]) -> Iterator[str]:
     """Remove the variants and predictions that only other presets have, as they have them; yield their keys."""
     for other in others:
         for section in config.NAMED:
@@ -72,7 +73,7 @@ def _remove(document: dict[str, Any], overlay: dict[str, Any], others: Iterator[
                     yield f"{section}.{entry}: removed"
 
 
-def _merge(document: dict[str, Any], overlay: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _merge(document: CommentedMap, overlay: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Set the keys of `overlay` in `document`; yield each change."""
     for key, value in overlay.items():
         name = f"{prefix}{key}"
