@@ -1,11 +1,13 @@
 """What a module imports when it runs, read from its source: no module is executed."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
 
+@cache
 def imports(module: str) -> set[str]:
     """Return the dotted names that `module` imports anywhere in its code, but for type checkers alone."""
     path = _file(module)

@@ -2,125 +2,125 @@
 
 import ast
 import re
+from typing import Any
 
-import pytest
 from closure import ROOT, closure, imports, modules, source
 from ruamel.yaml import YAML
 
-PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+STAGES: dict[str, Any] = {
+    name: stage.get("do", stage)
+    for name, stage in YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items()
+}
 IGNORED = set((ROOT / ".dvcignore").read_text(encoding="utf-8").splitlines())
+# importing comes late: `add` records what a model answers
 ROOMS = ["core", "sample", "catalog", "images", "duplicates", "model", "training", "detection"]
-# importing: `add` records what a model answers
-ROOMS += ["identification", "report", "serving", "importing", "stages"]
+ROOMS += ["identification", "report", "serving", "importing", "stages", "tracking", "cli", "__main__"]
+"""Each may import those before it. config.py stands outside: it holds types alone."""
 
 
 def room(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
-def stage(name: str) -> dict[str, object]:
-    found: dict[str, object] = PIPELINE[name].get("do", PIPELINE[name])
-    return found
+def users(library: str) -> set[str]:
+    """Return the modules that import `library`, or a module of it."""
+    return {
+        module
+        for module in modules()
+        if any(f"{name}.".startswith(f"{library}.") for name in imports(module)) and module != library
+    }
 
 
-def test_mlflow_is_imported_by_tracking_and_the_registry_alone() -> None:
-    users = {module for module in modules() if any(name.split(".")[0] == "mlflow" for name in imports(module))}
-    assert users == {"whaleid.tracking", "whaleid.registry"}
+def tree(module: str) -> ast.Module:
+    return ast.parse((ROOT / source(module)).read_text(encoding="utf-8"))
 
 
-def test_timm_is_loaded_where_models_come_from_and_only_when_one_is_its() -> None:
-    users = {module for module in modules() if any(name.split(".")[0] == "timm" for name in imports(module))}
-    assert users == {"whaleid.model.architectures"}
-    body = ast.parse((ROOT / source("whaleid.model.architectures")).read_text(encoding="utf-8")).body
-    assert not any("timm" in ast.unparse(line) for line in body if isinstance(line, ast.Import | ast.ImportFrom))
-
-
-def test_only_the_command_line_imports_tracking_and_nobody_imports_it() -> None:
-    for name in ("whaleid.registry", "whaleid.tracking"):
-        users = {module for module in modules() if name in imports(module)}
-        assert {room(user) for user in users} - {"registry"} == {"cli"}
-    users = {module for module in modules() if any(room(name) == "cli" for name in imports(module))}
-    assert {room(user) for user in users} == {"cli", "__main__"}
-
-
-def test_rooms_and_stages_that_need_no_torch_load_none() -> None:
-    rooms = ("core", "sample", "catalog", "duplicates", "identification", "report")
-    stages = [f"whaleid.stages.{name}" for name in ("calibrate", "rank", "predict", "report")]
-    for module in modules():
-        if room(module) in rooms or module in stages:
-            reached = {name.split(".")[0] for inner in closure(module) for name in imports(inner)}
-            assert not reached & {"torch", "torchvision"}, module
-
-
-def test_data_flows_down_the_rooms() -> None:
+def test_imports_go_one_way() -> None:
     for module in modules():
         if room(module) in ROOMS:
             later = ROOMS[ROOMS.index(room(module)) + 1 :]
             assert not [name for name in imports(module) if name.startswith("whaleid.") and room(name) in later], module
-
-
-def test_no_circles() -> None:
-    for module in modules():
         pending, reached = list(imports(module)), set()
         while pending:
             name = pending.pop()
             if name.startswith("whaleid") and name not in reached:
                 reached.add(name)
                 pending += imports(name)
-        assert module not in reached, module
+        assert module not in reached, f"{module} imports itself in a circle"
 
 
-def test_rooms_without_files_touch_none() -> None:
+def test_the_rooms_are_those_of_the_design() -> None:
+    folders = {module.split(".")[1] for module in modules() if source(module).count("/") > 1}
+    assert folders == set(ROOMS) - {"tracking", "__main__"}
+    leaving = {
+        "alive",
+        "strays",
+        "views",
+        "facts",
+        "registry",
+        "starting",
+        "duplicates",
+        "features",
+        "pretrained",
+        "images",
+    }
+    loose = {module.rpartition(".")[2] for module in modules() if source(module).count("/") == 1}
+    assert loose - leaving == {"whaleid", "__main__", "config", "tracking"}
+    stages = {module.split(".")[2] for module in modules() if module.startswith("whaleid.stages.")}
+    assert stages - leaving == set(STAGES)
+    for module in modules():
+        if source(module).endswith("__init__.py") and module != "whaleid.cli":  # its `main` is the program's entry
+            assert len(tree(module).body) == 1, module
+            assert ast.get_docstring(tree(module)), module
+
+
+def test_who_imports_what() -> None:
+    assert {room(user) for user in users("mlflow")} <= {"tracking", "serving", "registry"}
+    assert {room(user) for user in users("whaleid.tracking")} - {"registry"} == {"cli"}
+    assert {room(user) for user in users("whaleid.cli")} == {"cli", "__main__"}
+    assert users("timm") == {"whaleid.model.architectures"}
+    top = tree("whaleid.model.architectures").body
+    assert not any("timm" in ast.unparse(line) for line in top if isinstance(line, ast.Import | ast.ImportFrom))
+    without_torch = ("core", "sample", "catalog", "duplicates", "identification", "report")
+    stages = [f"whaleid.stages.{name}" for name in ("calibrate", "rank", "predict", "report")]
+    for module in modules():
+        if room(module) in without_torch or module in stages:
+            reached = {name.split(".")[0] for inner in closure(module) for name in imports(inner)}
+            assert not reached & {"torch", "torchvision"}, module
+
+
+def test_rooms_that_compute_read_no_files() -> None:
     banned = ("open", "np.load", "np.save", "np.savez", "pd.read_csv", "read_csv", "write_csv", "write_json")
     for module in modules():
         if room(module) not in ("model", "training", "identification"):
             continue
-        tree = ast.parse((ROOT / source(module)).read_text(encoding="utf-8"))
-        called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        called = {ast.unparse(node.func) for node in ast.walk(tree(module)) if isinstance(node, ast.Call)}
         files = [name for name in called if name.endswith((".read_text", ".read_bytes", ".write_bytes"))]
         assert not [*files, *(name for name in called if name in banned)], module
         assert not imports(module) & {"whaleid.core.files", "whaleid.core.paths"}, module
 
 
-@pytest.mark.parametrize("name", PIPELINE)
-def test_a_stage_depends_on_the_folders_of_code_that_it_runs(name: str) -> None:
-    declared = [dep for dep in stage(name)["deps"] if str(dep).startswith("whaleid/")]  # type: ignore[attr-defined]
-    assert declared == sorted(declared)
-    # __init__.py files hold a docstring alone; what .dvcignore names changes no result
-    runs = {source(module) for module in closure(f"whaleid.stages.{name}")}
-    runs = {path for path in runs if not path.endswith("__init__.py")} - IGNORED
-    covers = {dep: [path for path in runs if path == dep or path.startswith(f"{dep}/")] for dep in declared}
-    assert [dep for dep, paths in covers.items() if not paths] == []  # nothing that it does not run
-    assert sorted(runs) == sorted({path for paths in covers.values() for path in paths})
-
-
-def test_what_changes_no_result_is_no_dependency() -> None:
-    code = {entry for entry in IGNORED if entry.startswith("whaleid/")}
-    assert code == {"whaleid/core/log.py", "whaleid/core/record.py", "whaleid/training/launching.py"}
-    deps = {str(dep) for name in PIPELINE for dep in stage(name)["deps"]}  # type: ignore[attr-defined]
-    loose = {dep for dep in deps if re.fullmatch(r"whaleid/\w+\.py", dep)}
-    assert loose == {"whaleid/config.py"}  # not tracking, the command line, or what else knows no room
-    assert not deps & {"whaleid", "whaleid/stages"}
-    for path in code:  # they compute nothing: none imports a room but core
+def test_a_stage_depends_on_the_code_that_it_runs() -> None:
+    for name, stage in STAGES.items():
+        declared = [dep for dep in stage["deps"] if dep.startswith("whaleid/")]
+        assert declared == sorted(declared), name
+        # __init__.py files hold a docstring alone; what .dvcignore names changes no result
+        runs = {source(module) for module in closure(f"whaleid.stages.{name}")}
+        runs = {path for path in runs if not path.endswith("__init__.py")} - IGNORED
+        covers = {dep: [path for path in runs if path == dep or path.startswith(f"{dep}/")] for dep in declared}
+        assert [dep for dep, paths in covers.items() if not paths] == [], name  # nothing that it does not run
+        assert sorted(runs) == sorted({path for paths in covers.values() for path in paths}), name
+        assert not {"whaleid", "whaleid/stages", "whaleid/cli", "whaleid/tracking.py"} & set(declared), name
+    for path in sorted(entry for entry in IGNORED if entry.startswith("whaleid/")):
         module = path.removesuffix(".py").replace("/", ".")
-        assert {room(name) for name in imports(module) if name.startswith("whaleid.")} <= {"core"}
+        outer = {room(name) for name in imports(module) if name.startswith("whaleid.")}
+        assert outer <= {"core"}, f"{path} is ignored by DVC, so it may compute nothing"
 
 
 def test_the_pipeline_is_read_in_two_minutes() -> None:
     lines = (ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 230
-    assert len(PIPELINE) <= 15
-    assert all(stage(name)["desc"] for name in PIPELINE)
-
-
-def test_packages_hold_nothing_but_a_docstring() -> None:
-    for module in modules():
-        if source(module).endswith("__init__.py") and module != "whaleid.cli":  # its `main` is the program's entry
-            tree = ast.parse((ROOT / source(module)).read_text(encoding="utf-8"))
-            assert len(tree.body) == 1, module
-            assert ast.get_docstring(tree), module
-
-
-@pytest.mark.parametrize("name", PIPELINE)
-def test_a_stage_is_run_by_its_own_working_copy(name: str) -> None:
-    assert str(stage(name)["cmd"]).startswith(f"python -m whaleid {name}")
+    assert len(STAGES) <= 15
+    for name, stage in STAGES.items():
+        assert stage["desc"], name
+        assert re.match(rf"python -m whaleid {name}\b", stage["cmd"]), name  # the code of its own working copy
