@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 PAIRS = 40
 """Of each kind, at most."""
+COUNTS = {
+    "groups": "duplicate groups",
+    "conflicts": "photos in conflict",
+    "unique": "unique photos",
+    "leaks": "queries that are leaks",
+    "plain": "too plain to compare",
+}
+"""Names of the figures of `dedup` on the page, if it has others for them."""
 
 
 def page(
@@ -78,8 +86,9 @@ def page(
         f"other does not explain. {len(found.duplicates.pairs):,} pairs are duplicates; "
         f"{len(found.rejected.pairs):,} more have near hashes only."
     ]
-    thumbnails = thumbs({name: files[rows[name]] for name in sheets.photos(shown)})
-    return pages.render_sheets(title, lead, shown, thumbnails, {name: f"{count:,}" for name, count in counts.items()})
+    numbers = {COUNTS.get(name, name): f"{count:,}" for name, count in counts.items()}
+    photos = thumbs({name: files[rows[name]] for name in sheets.photos(shown)})
+    return pages.render_sheets(title, lead, shown, photos, numbers)
 
 
 def _strips(pairs: Matches, names: Sequence[str]) -> list[Strip]:
