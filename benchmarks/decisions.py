@@ -1,4 +1,4 @@
-"""How long the decisions of a project take, and how good they are on parts of validation they were not fitted on.
+"""How long the decisions of a project take, and how good they are on folds of validation they were not fitted on.
 
     python benchmarks/decisions.py PROJECT
 
@@ -7,9 +7,9 @@ networks have, one after another in one process on two cores. PROJECT is a folde
 written goes to a temporary folder. Prints the seconds of the stages, and a row a prediction:
 
 - ECE before and after calibration, and what as many queries show by chance;
-- MAP@5 without duplicates at `auto`, each part of validation at the threshold found on the others; what one threshold
-  in hindsight would gain, the same for all parts (`loss`) or for each part its own (`by part`);
-- `auto`, and the least and greatest threshold over parts.
+- MAP@5 without duplicates at `auto`, each fold of validation at the threshold found on the others; what one threshold
+  in hindsight would gain, the same for all folds (`loss`) or for each fold its own (`by fold`);
+- `auto`, and the least and greatest threshold over folds.
 
 The last line is one JSON object. PyTorch is not imported, which is checked.
 """
@@ -35,10 +35,10 @@ from whaleid import config
 from whaleid.config import Params
 from whaleid.core import files, paths
 from whaleid.core.labels import PHASH
-from whaleid.identification.answers import LABELS, PROBABILITIES, decided
-from whaleid.identification.measures import answered
+from whaleid.identification.metrics import map5
+from whaleid.identification.ranking import at_threshold, from_table
 from whaleid.identification.threshold import threshold_curve
-from whaleid.identification.validation import importance, kinds
+from whaleid.identification.validation import Shares, kinds, query_weights
 from whaleid.stages import calibrate, predict, rank
 
 SHOWN = ("ece_uncalibrated", "ece", "ece_chance", "map5_no_duplicates")
@@ -68,21 +68,21 @@ def ready(settings: Params) -> Params:
 
 
 def losses(prediction: str, unknown_share: float) -> dict[str, float]:
-    """Return what one threshold in hindsight, the same for all parts or each its own, gains over `auto`."""
+    """Return what one threshold in hindsight, the same for all folds or each its own, gains over `auto`."""
     answers = files.read_csv(paths.ranking(prediction) / paths.VALIDATION)
     answers = answers[np.isin(kinds(answers["role"]), ["known", "unknown"])]
+    shares = Shares(unknown_share, 0.0)
 
     def hindsight(rows: pd.DataFrame) -> float:
-        labels, values = rows[LABELS].to_numpy(dtype=np.str_), rows[PROBABILITIES].to_numpy()
-        counts = importance(rows["role"], unknown_share, 0.0)
-        return float(threshold_curve(labels, values, rows["truth"].to_numpy(dtype=np.str_), counts)["map5"].max())
+        truth = rows["truth"].to_numpy(dtype=np.str_)
+        return float(threshold_curve(*from_table(rows), truth, query_weights(rows["role"], shares))["map5"].max())
 
     def at_auto(rows: pd.DataFrame) -> float:
-        found = decided(rows, rows["threshold"].to_numpy())
-        return float(answered(found, np.ones((1, len(rows))), unknown_share, 0.0)["map5"][0])
+        decided = at_threshold(rows, rows["threshold"].to_numpy())
+        return map5(decided["role"], decided["rank"].to_numpy(), shares)
 
-    by_part = [hindsight(rows) - at_auto(rows) for _, rows in answers.groupby("part")]
-    return {"loss": hindsight(answers) - at_auto(answers), "loss_by_part": float(np.mean(by_part))}
+    by_fold = [hindsight(rows) - at_auto(rows) for _, rows in answers.groupby("fold")]
+    return {"loss": hindsight(answers) - at_auto(answers), "loss_by_fold": float(np.mean(by_fold))}
 
 
 def main() -> None:
@@ -116,9 +116,9 @@ def main() -> None:
         os.chdir(project)
     if {"torch", "torchvision"} & sys.modules.keys():
         raise SystemExit("PyTorch was imported: deciding must not need it.")
-    columns = [*SHOWN, "loss", "loss_by_part", *THRESHOLDS]
+    columns = [*SHOWN, "loss", "loss_by_fold", *THRESHOLDS]
     table = pd.DataFrame.from_dict(found, orient="index").reindex(columns=columns)
-    headings = ["ECE before", "after", "chance", "MAP@5", "loss", "by part", "auto", "low", "high"]
+    headings = ["ECE before", "after", "chance", "MAP@5", "loss", "by fold", "auto", "low", "high"]
     print(table.set_axis(headings, axis=1).to_string(float_format="{:.4f}".format, na_rep=""))
     print(
         ", ".join(f"{stage} {took:.1f} s" for stage, took in seconds.items())

@@ -41,7 +41,7 @@ LOOKS = {**dict.fromkeys(["a3.jpg", "b2.jpg", "u1.jpg"], 9.0), **dict.fromkeys(T
 out looks unlike the queries to come, so that w_u, which is no class, is their last candidate."""
 NINEFOLD = float(np.log(9))
 """The weight of duplicates that makes the whale of a duplicate nine times as likely."""
-NONE = {"method": "none"}
+NONE = {"slope": 1.0, "intercept": 0.0}
 SOLUTION = {"t1.jpg": "w_c", "t2.jpg": "w_e", "t3.jpg": "new_whale", "t4.jpg": "w_a"}
 
 
@@ -124,9 +124,10 @@ def put_validation(
         values = [round(likely[label] / total, 6) for label in ranked]
         threshold = thresholds[number % len(thresholds)]
         centroid = 1 / (1 + ranked.index(truth)) if truth in ranked else 0
-        rows.append((image, whale, role, truth, number % 5, threshold, *ranked, *values, values[0], centroid))
+        # in order of appearance: a whale each; a photo of no whale is a cluster of its own
+        rows.append((image, whale, role, truth, number % 5, number, threshold, *ranked, *values, values[0], centroid))
     named = [f"{kind}{place}" for kind in ("label", "probability") for place in range(1, 6)]
-    columns = ["Image", "whale", "role", "truth", "part", "threshold", *named, "uncalibrated", "centroid"]
+    columns = ["Image", "whale", "role", "truth", "fold", "cluster", "threshold", *named, "uncalibrated", "centroid"]
     put(paths.calibration(name) / paths.VALIDATION, columns, rows)
     put(paths.calibration(name) / paths.CURVE, ["threshold", "map5"], [(0.0, 0.5), (0.65, 0.6), (1.0, 0.4)])
 

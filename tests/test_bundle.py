@@ -15,8 +15,8 @@ from PIL import Image
 from whaleid import config
 from whaleid.core import files, paths
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.identification import similarity
-from whaleid.identification.answers import LABELS, PROBABILITIES
+from whaleid.identification import scores
+from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.serving import additions, identify, recogniser
 from whaleid.serving import bundle as contents
 from whaleid.serving.recogniser import Photo, Recogniser
@@ -354,6 +354,6 @@ def test_a_photo_upside_down_is_turned_where_the_bundle_says_so(here: Path, monk
     down = straight.see([turned])
     for network in one.embeddings:
         straightened, left = (
-            float(similarity.cosines(other.embeddings[network], seen.embeddings[network])[0, 0]) for seen in (one, down)
+            float(scores.cosines(other.embeddings[network], seen.embeddings[network])[0, 0]) for seen in (one, down)
         )
         assert straightened > max(0.97, left)  # but for where a pixel is rounded to

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from handmade import LIKELY, LOOKS, NONE, ROLES, of, put_features, put_tables, settings
 
-from whaleid.core import files, paths
+from whaleid.core import features, files, paths
 from whaleid.core.errors import InputProblems
 from whaleid.core.record import Record
-from whaleid.stages import calibrate, features, predict, rank
+from whaleid.stages import calibrate, predict, rank
 
 ALL = ["class", "nearest", "centroid", "duplicates"]
 
@@ -46,7 +46,7 @@ def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(cap
     labels = [f"label{place}" for place in range(1, 6)]
     probabilities = [f"probability{place}" for place in range(1, 6)]
     assert [*answers] == [
-        *["Image", "whale", "role", "truth", "part", "threshold"],
+        *["Image", "whale", "role", "truth", "fold", "cluster", "threshold"],
         *[*labels, *probabilities, "uncalibrated", "centroid"],
     ]
     roles = {**ROLES, "n1.jpg": "new_whale_train"}
@@ -57,6 +57,8 @@ def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(cap
     assert answers[labels].to_numpy()[0].tolist() == ["w_a", "w_b", "w_c", "w_d", "w_e"]
     assert (np.diff(answers[probabilities].to_numpy(), axis=1) <= 0).all()
     assert set(answers["threshold"]) <= set(found["thresholds"])
+    # in order of appearance: a whale each; a photo of no whale is a cluster of its own
+    assert answers["cluster"].tolist() == [0, 1, 2, 3, 4, 5]
     assert answers["uncalibrated"].tolist() == answers["probability1"].tolist()
     assert answers["centroid"].tolist()[3:] == [0, 0, 0]
 
@@ -69,8 +71,7 @@ def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(cap
     assert [last["map5_known"], last["map5_unknown"]] == pytest.approx([(1 / 2 + 1 / 3) / 2, 1], rel=1e-5)
     assert last["map5"] == pytest.approx(0.7 * (1 / 2 + 1 / 3) / 2 + 0.3, rel=1e-5)
     assert capsys.readouterr().out.startswith("calibrate threshold: class ")
-    said = {"variant": "threshold", "unknown_share": 0.3, "scores": "class duplicates", "calibration": "none"}
-    assert record.params == said | {"neighbours": "exact"}
+    assert record.params == {"variant": "threshold", "unknown_share": 0.3, "scores": "class duplicates"}
     assert record.outputs == [place / "decision.json", place / "validation.csv"]
     assert record.artifacts == [place / "threshold.csv", place / "scores.csv"]
     assert record.inputs == [Path("features/threshold.npz"), paths.GROUPS, paths.LEAKS]
@@ -90,7 +91,7 @@ def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(cap
     assert record.metrics["map5_no_duplicates_all"] == pytest.approx(written["map5_no_duplicates"], rel=1e-5)
     figures = ("map5", "map5_no_duplicates", "map5_known")
     assert [*record.metrics] == [
-        *["weight_class", "weight_duplicates", "bias"],
+        *["weight_class", "weight_duplicates", "bias", "calibration_slope", "calibration_intercept"],
         *["threshold_auto", "threshold_auto_low", "threshold_auto_high", "map5_auto"],
         *(f"{key}_{score}" for score in ("class", "all") for key in figures),
     ]

@@ -1,4 +1,4 @@
-"""Cross-fitting on drawn scores: nothing that answers a part has seen its labels, and probabilities come true."""
+"""Cross-fitting on drawn scores: nothing that answers a fold has its labels, and probabilities come true."""
 
 from dataclasses import replace
 
@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whaleid.identification import crossfit, decision, measures
-from whaleid.identification.answers import decided, wide
-from whaleid.identification.crossfit import rounded
+from whaleid.identification import decision, metrics
+from whaleid.identification.crossfit import ScoredQueries, cross_fit, rounded
+from whaleid.identification.ranking import at_threshold, from_table
+from whaleid.identification.validation import Shares
 
 NAMES = ["class", "nearest"]
 
@@ -22,68 +23,76 @@ def drawn(queries=600, whales=40, seed=0):
     table = np.zeros((2, queries, whales + 1), dtype=np.float32)
     table[:, :, :-1] = generator.normal(0, 0.15, (2, queries, whales))
     table[:, known, column[known]] += generator.uniform(0, 0.8, (2, known.sum()))
-    asked = pd.DataFrame(
+    rows = pd.DataFrame(
         {
             "Image": [f"{number:04}.jpg" for number in range(queries)],
             "whale": labels[column],
             "truth": np.where(known, labels[column], "new_whale"),
             "role": np.where(known, "known", "unknown"),
+            "fold": np.arange(queries) % 5,
+            "cluster": np.arange(queries),
         }
     )
-    part = np.arange(queries) % 5
-    return crossfit.Queries(asked, part, labels, table, generator.normal(0.3, 0.1, queries), 0.3, 0.0)
+    return ScoredQueries(rows, labels, NAMES, table, Shares(0.3, 0.0))
 
 
-def test_answers_to_a_part_do_not_depend_on_its_labels():
-    queries = drawn()
-    fitted = crossfit.fit(NAMES, queries)
-    of = queries.part == 3
-    wrong = queries.asked.copy()
+def test_answers_to_a_fold_do_not_depend_on_its_labels():
+    scored = drawn()
+    fitted = cross_fit(NAMES, scored)
+    of = (scored.queries["fold"] == 3).to_numpy()
+    wrong = scored.queries.copy()
     wrong.loc[of, "truth"] = np.where(wrong.loc[of, "role"] == "known", "w_00", "new_whale")
-    again = crossfit.fit(NAMES, replace(queries, asked=wrong))
-    assert again.labels[of].tolist() == fitted.labels[of].tolist()
-    # where the search begins is found with them, and it ends within some digits of the same weights
-    np.testing.assert_allclose(again.values[of], fitted.values[of], atol=1e-4)
+    again = cross_fit(NAMES, replace(scored, queries=wrong))
+    (labels, values), (expected_labels, expected) = from_table(again.answers), from_table(fitted.answers)
+    assert labels[of].tolist() == expected_labels[of].tolist()
+    # the search begins at weights that were fitted with them, and ends within some digits of the same weights
+    np.testing.assert_allclose(values[of], expected[of], atol=2e-3)
     assert again.thresholds[3] == pytest.approx(fitted.thresholds[3], abs=0.005)
-    assert abs(again.values[~of] - fitted.values[~of]).max() > 0.01
-    assert again.whole != fitted.whole
+    assert abs(values[~of] - expected[~of]).max() > 0.01
+    assert again.decision != fitted.decision
 
 
-def test_the_answers_are_those_of_the_decision_without_their_part():
-    queries = drawn(300)
-    fitted = crossfit.fit(NAMES, queries, ["none"])
-    for part in range(5):
-        of = queries.part == part
-        alone = replace(queries, asked=queries.asked[~of].reset_index(drop=True), part=queries.part[~of])
-        alone = replace(alone, table=queries.table[:, ~of], density=queries.density[~of])
-        others = crossfit.fit(NAMES, alone, ["none"]).whole
-        best = others.best(queries.table[:, of], queries.whales, queries.density[of])
-        assert best.labels.tolist() == fitted.labels[of].tolist()
-        np.testing.assert_allclose(best.values, fitted.values[of], atol=1e-3)
+def test_the_answers_are_those_of_the_decision_without_their_fold():
+    scored = drawn(400)
+    answers = cross_fit(NAMES, scored).answers
+    for fold in range(5):
+        of = (scored.queries["fold"] == fold).to_numpy()
+        rows = scored.queries[~of].reset_index(drop=True)
+        others = cross_fit(NAMES, replace(scored, queries=rows, table=scored.table[:, ~of])).decision
+        top = others.predict(scored.table[:, of], scored.whales)
+        labels, values = from_table(answers[of])
+        assert top.labels.tolist() == labels.tolist()
+        np.testing.assert_allclose(top.values, values, atol=2e-3)
 
 
-def test_calibrated_probabilities_come_true_on_parts_they_were_not_fitted_on():
-    queries = drawn(4000)
-    fitted = crossfit.fit(NAMES, queries)
-    answers = queries.asked.join(wide(fitted.labels, fitted.values)).assign(uncalibrated=fitted.uncalibrated)
-    found = measures.probable(answers, np.ones((1, 4000)), 0.3, 0.0)
-    assert found["ece"][0] < 0.03
-    reached = decided(answers, fitted.thresholds[queries.part])
-    auto = measures.answered(reached, np.ones((1, 4000)), 0.3, 0.0)["map5"][0]
+def test_calibrated_probabilities_come_true_on_folds_they_were_not_fitted_on():
+    scored = drawn(4000)
+    fitted = cross_fit(NAMES, scored)
+    once = np.ones((1, 4000))
+    assert metrics.probability_metrics(fitted.answers, once, scored.shares)["ece"][0] < 0.03
+    reached = at_threshold(fitted.answers, fitted.answers["threshold"].to_numpy())
+    auto = metrics.map5(reached["role"], reached["rank"].to_numpy(), scored.shares)
     assert fitted.curve["map5"].max() - auto < 0.005
+    assert set(fitted.answers["threshold"]) == set(fitted.thresholds)
 
 
 def test_a_decision_is_read_as_it_was_written():
-    whole = crossfit.fit(NAMES, drawn()).whole
+    whole = cross_fit(NAMES, drawn()).decision
     assert decision.from_json(whole.as_json()) == whole
 
 
 def test_the_curve_of_new_whale_photos_that_stand_in_is_theirs():
-    queries = drawn(200)
-    roles = queries.asked["role"].replace("unknown", "new_whale")
-    stand_in = crossfit.fit(NAMES, replace(queries, asked=queries.asked.assign(role=roles)))
-    fitted = crossfit.fit(NAMES, queries)
-    pd.testing.assert_frame_equal(stand_in.curve, fitted.curve)
+    scored = drawn(200)
+    roles = scored.queries["role"].replace("unknown", "new_whale")
+    stand_in = cross_fit(NAMES, replace(scored, queries=scored.queries.assign(role=roles)))
+    pd.testing.assert_frame_equal(stand_in.curve, cross_fit(NAMES, scored).curve)
+
+
+def test_scores_are_weighted_in_the_order_of_their_names():
+    scored = drawn()
+    alone = cross_fit(["nearest"], scored).decision
+    assert [*alone.fusion.weights] == ["nearest"]
+    assert alone == cross_fit(["nearest"], replace(scored, names=["nearest"], table=scored.table[1:])).decision
 
 
 def test_values_are_rounded_as_files_keep_them():

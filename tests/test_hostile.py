@@ -32,7 +32,7 @@ from whaleid.core import arrays
 from whaleid.core.errors import WhaleidError
 from whaleid.core.labels import NEW_WHALE
 from whaleid.detection import network as box_network
-from whaleid.identification.answers import LABELS, PROBABILITIES
+from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.images.decode import decode
 from whaleid.images.fingerprint import fingerprint
 from whaleid.images.listing import written

@@ -179,12 +179,11 @@ def test_what_is_written_is_what_dvc_keeps(everything: Done) -> None:
 
 def test_a_catalogue_of_labelled_photos_alone(ran: Params) -> None:
     """From the same networks, as they learn from labelled photos."""
-    params = ran.model_copy(update={"neighbours": "approximate"})
     labelled = Path("data/sample")
     shutil.rmtree(labelled / "test")
     for name in ("solution.csv", "sample_submission.csv", "boxes.csv"):
         (labelled / name).unlink()
-    run(params, "catalog", "dedup", "explore", "split", "boxes", "pack", "embed", "calibrate", *LAST)
+    run(ran, "catalog", "dedup", "explore", "split", "boxes", "pack", "embed", "calibrate", *LAST)
     for prediction in PREDICTIONS:
         assert (Path("submissions") / f"{prediction}.csv").read_text() == "Image,Id\n"
         measured = figures(prediction)

@@ -197,7 +197,7 @@ def test_another_threshold_needs_no_other_ranking(folder):
 def test_probabilities_to_come_are_calibrated():
     put_features("toy")
     # a logit of 0 stays, others are halved: 0.9 becomes 0.75, 0.6 becomes 0.55
-    put_calibration("toy", calibration={"method": "temperature", "weights": {"logit": 0.5}, "intercept": 0})
+    put_calibration("toy", calibration={"slope": 0.5, "intercept": 0})
     put_validation("toy")
     assert run("toy", 0.74)[2][4] == "t4.jpg,w_d new_whale w_a w_b w_c"
     assert run("toy", 0.76)[2][4] == "t4.jpg,new_whale w_d w_a w_b w_c"

@@ -24,8 +24,8 @@ from handmade import (
 )
 
 from whaleid.core import files, paths
-from whaleid.identification import networks
-from whaleid.identification.answers import LABELS, PROBABILITIES
+from whaleid.identification import scores
+from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.stages import calibrate, rank
 
 COMMONEST = ["w_a", "w_b", "w_c", "w_d", "w_e"]
@@ -87,11 +87,7 @@ def test_the_most_probable_whales_of_each_query(capsys):
 
     answers = files.read_csv(Path("rankings/threshold/validation.csv"))
     calibrated = files.read_csv(Path("calibrations/threshold/validation.csv"))
-    pd.testing.assert_frame_equal(answers.drop(columns="cluster"), calibrated)
-    # in order of appearance: a whale each; a photo of no whale is a cluster of its own
-    assert dict(zip(answers["Image"], answers["cluster"], strict=True)) == {
-        **{"a3.jpg": 0, "b2.jpg": 1, "c2.jpg": 2, "n1.jpg": 3, "n2.jpg": 4, "u1.jpg": 5}
-    }
+    pd.testing.assert_frame_equal(answers, calibrated)
 
 
 def test_figures_that_no_threshold_changes():
@@ -144,7 +140,7 @@ def test_a_threshold_changes_no_ranking():
 def test_probabilities_are_calibrated():
     put_features("toy")
     # a logit of 0 stays, others are halved: 0.9 becomes 0.75, 0.6 becomes 0.55
-    put_calibration("toy", calibration={"method": "temperature", "weights": {"logit": 0.5}, "intercept": 0})
+    put_calibration("toy", calibration={"slope": 0.5, "intercept": 0})
     put_validation("toy")
     rank.run(settings(of("toy")))
     ranked = queries("toy")
@@ -179,20 +175,9 @@ def test_blocks_of_queries_give_what_all_at_once_give(monkeypatch):
     put_validation("toy")
     rank.run(settings(of("toy")))
     whole = left("toy")
-    monkeypatch.setattr(networks, "BLOCK", 3)
+    monkeypatch.setattr(scores, "QUERIES", 3)
     rank.run(settings(of("toy")))
     assert left("toy") == whole
-
-
-def test_neighbours_answer_what_all_photos_do_and_their_recall_is_told():
-    put_features("toy")
-    put_calibration("toy", nearest=0.5, centroid=0.1, duplicates=1.0)
-    put_validation("toy")
-    rank.run(settings(of("toy")))
-    exact, figures = queries("toy"), standing("toy")
-    rank.run(settings(of("toy"), neighbours="approximate"))
-    assert queries("toy") == exact
-    assert standing("toy") == figures | {"neighbour_recall": 1.0}  # so few are one list
 
 
 def test_a_new_whale_class_takes_probability_of_the_whales():

@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from whaleid.identification import measuring, threshold, validation
-from whaleid.identification.answers import LABELS, PROBABILITIES
+from whaleid.identification import figures as fixed
+from whaleid.identification import threshold, validation
+from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.images.thumbnails import thumbnail
 from whaleid.report import prediction, tables
 
 HOSTILE = '</style></script><script>alert(1)</script><img src=x onerror="alert(1)">\'&.jpg'
-SHARES = 0.4, 0.2
+SHARES = validation.Shares(0.4, 0.2)
 ANSWERS = [
     # Image, whale, role, truth, threshold of the fold, labels, probabilities
     ("k1", "ann", "known", "ann", 0.3, ["ann", "bob", "cat", "dan", "eve"], [0.9, 0.05, 0.02, 0.01, 0.0]),
@@ -63,20 +64,20 @@ def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, sheets=None, **changes):
     answers, classes, plots = None, [], {}
     if rows is not None:
         raw = answered(rows)
-        answers = measuring.at_threshold(raw, auto, by_part=True)
-        figures |= measuring.threshold_free(raw, raw["cluster"].to_numpy(), raw, auto, SHARES)
+        answers = fixed.decide(raw, auto, by_fold=True)
+        figures |= fixed.threshold_free(raw, raw, auto, SHARES)
         photos = pd.Series({"ann": 4, "bob": 1, "eve": 12})
         classes = tables.photo_classes(answers, photos)
         plots = {"unknown_share": tables.unknown_share(answers, SHARES[1])}
         if auto is not None:
-            importance = validation.importance(answers["role"], *SHARES)
+            importance = validation.query_weights(answers["role"], SHARES)
             plots |= {"reliability": tables.reliability(answers, importance), "scores": tables.scores(answers)}
             counted = answers[answers["role"].isin(["known", "unknown"])]
             plots["threshold"] = threshold.threshold_curve(
                 counted[LABELS].to_numpy(dtype=str),
                 counted[PROBABILITIES].to_numpy(),
                 counted["truth"].to_numpy(dtype=str),
-                validation.importance(counted["role"], SHARES[0], 0.0),
+                validation.query_weights(counted["role"], validation.Shares(SHARES[0], 0.0)),
             )
         plots |= {"ranks": tables.ranks(answers), "photos": tables.photos(answers, photos)}
         if sheets is None:

@@ -9,9 +9,8 @@ from browser import chromium
 from playwright.sync_api import sync_playwright
 from test_report_prediction import ANSWERS, AUTO, HOSTILE, QUERIES, SHARES, content, frame, render, sheet
 
-from whaleid.identification import measuring, metrics
-from whaleid.identification.answers import LABELS, PROBABILITIES
-from whaleid.identification.ranking import rank
+from whaleid.identification import figures, metrics
+from whaleid.identification.ranking import LABELS, PROBABILITIES, rank
 
 pytestmark = [
     pytest.mark.slow,
@@ -122,10 +121,9 @@ def measured(rows, threshold):
     """Return what `predict` measures at a threshold, and what it grades by the solution."""
     answers = content(rows).answers
     at_auto = threshold == "auto"
-    decisions = measuring.at_threshold(answers, AUTO if at_auto else threshold, by_part=at_auto)
-    figures = measuring.measured(decisions, answers["cluster"].to_numpy(), SHARES)
-    figures["threshold_cost"] = measuring.threshold_cost(answers, figures, SHARES)
-    return figures
+    fixed = {"unknown_share": SHARES[0], "duplicate_share": SHARES[1]}
+    found = figures.at(AUTO if at_auto else threshold, fixed, answers, by_fold=at_auto)
+    return {key: value for key, value in found.items() if key not in (*fixed, "threshold")}
 
 
 def digits(figure):
@@ -283,10 +281,10 @@ def test_without_a_threshold_new_whale_comes_after_what_is_probable(view, tmp_pa
     assert view.page.locator("#slider").count() == 0
     assert view.strip(0, 5)[1:4] == [["ann", "✗ 0.320"], ["bob", "✗ 0.100"], ["new_whale", "✓ –"]]  # noqa: RUF001
     answers = content(auto=None).answers
-    figures = measuring.measured(answers, answers["cluster"].to_numpy(), SHARES)
+    found = figures.measure(answers, SHARES)
     assert view.tile("map5") == [
-        f"{figures['map5']:.3f}",
-        f"{figures['map5_low']:.3f} to {figures['map5_high']:.3f}",
+        f"{found['map5']:.3f}",
+        f"{found['map5_low']:.3f} to {found['map5_high']:.3f}",
     ]
 
 

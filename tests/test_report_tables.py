@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whaleid.identification import measuring
+from whaleid.identification import figures
 from whaleid.identification.threshold import THRESHOLDS
+from whaleid.identification.validation import Shares
 from whaleid.report import tables
 
 COLUMNS = ["Image", "whale", "role", "truth", "threshold", "uncalibrated", "rank"]
@@ -118,30 +119,15 @@ def test_the_place_of_the_truth():
     assert tables.places(unknown).tolist() == [-1, -1]
 
 
-@pytest.mark.parametrize("threshold", [0.0, 0.1, 0.3, 0.4, 0.6, 1.0])
-def test_ranks_are_those_of_the_decision(threshold):
-    decided = measuring.at_threshold(answers(), threshold, by_part=False)
-    assert tables.ranks_at(answers(), np.array([[threshold]]))[:, 0].tolist() == decided["rank"].tolist()
-
-
-def test_ranks_at_thresholds_of_their_own():
-    # k2 has its whale second, at 0.4
-    thresholds = np.array([[0.39, 0.4, 0.41, 0.5]])
-    assert tables.ranks_at(answers()[1:2], thresholds).tolist() == [[2, 3, 3, 3]]
-    thresholds = np.full((9, 1), 0.3)
-    thresholds[5] = 0.6  # of u2, whose best whale has 0.6
-    assert tables.ranks_at(answers(), thresholds)[:, 0].tolist() == [1, 2, 2, 0, 1, 1, 3, 1, 2]
-
-
 def test_intervals_are_those_that_predict_measures():
     frame = answers().assign(cluster=np.arange(9) // 2)
-    shares = 0.3, 0.2
-    auto = measuring.at_threshold(frame, 0.3, by_part=True)
+    shares = Shares(0.3, 0.2)
+    auto = figures.decide(frame, 0.3, by_fold=True)
     ends = tables.intervals_by_threshold(auto, shares)
     assert {len(each) for each in ends.values()} == {len(THRESHOLDS) + 1}
     for threshold, place in ((0.0, 0), (0.3, 60), (0.4, 80), (1.0, 200), ("auto", -1)):
-        decided = auto if threshold == "auto" else measuring.at_threshold(frame, threshold, by_part=False)
-        measured = measuring.measured(decided, frame["cluster"].to_numpy(), shares)
+        decided = auto if threshold == "auto" else figures.decide(frame, threshold, by_fold=False)
+        measured = figures.measure(decided, shares)
         keys = {key for key in measured if f"{key}_low" in measured}
         assert ends.keys() == keys
         for key in keys:
@@ -149,8 +135,8 @@ def test_intervals_are_those_that_predict_measures():
 
 
 def test_without_a_threshold_there_is_one_interval():
-    frame = measuring.at_threshold(answers().assign(cluster=np.arange(9)), None, by_part=False)
-    assert {len(each) for each in tables.intervals_by_threshold(frame, (0.3, 0.2)).values()} == {1}
+    frame = figures.decide(answers().assign(cluster=np.arange(9)), None, by_fold=False)
+    assert {len(each) for each in tables.intervals_by_threshold(frame, Shares(0.3, 0.2)).values()} == {1}
 
 
 def test_tables_without_queries_are_empty():

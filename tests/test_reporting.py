@@ -13,7 +13,7 @@ from test_report_prediction import ANSWERS, AUTO, QUERIES, SHARES, answered, con
 from whaleid import config
 from whaleid.core import files, paths
 from whaleid.core.errors import InputProblems
-from whaleid.identification import measuring
+from whaleid.identification.figures import decide, measure
 from whaleid.stages import report
 
 DEFAULTS = config.load(ROOT / "params.yaml")
@@ -167,8 +167,8 @@ def test_the_page_has_the_answers_at_auto(project):
     assert page["shares"] == {"unknown": SHARES[0], "duplicate": SHARES[1]}
     assert page["queries"]["auto"] == [row[4] for row in ANSWERS]
     assert page["queries"]["probabilities"] == [[value for value in row[-1] if value] for row in ANSWERS]
-    decisions = measuring.at_threshold(answered(), AUTO, by_part=True)
-    figures = measuring.measured(decisions, answered()["cluster"].to_numpy(), SHARES)
+    decisions = decide(answered(), AUTO, by_fold=True)
+    figures = measure(decisions, SHARES)
     assert page["intervals"]["map5"][-1] == pytest.approx([figures["map5_low"], figures["map5_high"]])
     # of cat one photo is in the training part, of bob one, of ann two, of eve one
     assert page["curves"]["photos"]["least"] == [1, 2]

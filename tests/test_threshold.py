@@ -24,15 +24,15 @@ def test_curve_agrees_with_ranking_at_each_threshold():
     generator = np.random.default_rng(3)
     # whales that some queries show are not among the labels, as where a variant learns a part of the whales
     truth = generator.choice(["new_whale", "w_0", "w_1", "w_2", "w_3", "w_other"], 60)
-    importance = generator.dirichlet(np.ones(60)) * (generator.random(60) < 0.8)
-    curve = threshold_curve(labels, values, truth, importance)
+    sample_weight = generator.dirichlet(np.ones(60)) * (generator.random(60) < 0.8)
+    curve = threshold_curve(labels, values, truth, sample_weight)
     assert curve["threshold"].tolist() == [step / 200 for step in range(201)]
-    counted = importance > 0
+    counted = sample_weight > 0
     for row in curve.itertuples():
         ranks = reciprocal_ranks(rank(labels, values, row.threshold)[0].tolist(), truth.tolist())
         assert row.map5_known == pytest.approx(ranks[(truth != "new_whale") & counted].mean())
         assert row.map5_unknown == pytest.approx(ranks[(truth == "new_whale") & counted].mean())
-        assert row.map5 == pytest.approx(importance @ ranks)
+        assert row.map5 == pytest.approx(sample_weight @ ranks)
 
 
 def test_curve_has_no_column_of_a_kind_without_queries():

@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 
 from whaleid.core.errors import WhaleidError
-from whaleid.identification.validation import duplicate_evidence, duplicate_share, gallery, importance, kinds, queries
+from whaleid.identification.validation import (
+    Shares,
+    duplicate_labels,
+    duplicate_share,
+    gallery,
+    kinds,
+    mix,
+    queries,
+    query_weights,
+)
 
 SPLIT = pd.DataFrame(
     [
@@ -65,7 +74,7 @@ def test_duplicates_do_not_tell_their_own_label():
         columns=["group", "Image", "part", "Id"],
     )
     asked = queries(SPLIT, ["new_whale", "w_a"])
-    assert duplicate_evidence(asked, groups) == [
+    assert duplicate_labels(asked, groups) == [
         [],  # a2.jpg is not asked about as a duplicate
         ["w_a", "w_z"],  # of a1.jpg and z.jpg
         [],
@@ -103,7 +112,7 @@ def test_a_query_with_several_duplicates_is_one_leak():
     ],
 )
 def test_queries_count_as_their_kind_is_expected(roles, expected):
-    assert importance(pd.Series(roles), unknown_share=0.2, duplicate_share=0.1) == pytest.approx(expected)
+    assert query_weights(pd.Series(roles), Shares(unknown=0.2, duplicate=0.1)) == pytest.approx(expected)
 
 
 def test_kinds_are_certain_and_new_whale_photos_stand_in_where_no_whale_is_held_out():
@@ -113,15 +122,16 @@ def test_kinds_are_certain_and_new_whale_photos_stand_in_where_no_whale_is_held_
     assert kinds(pd.Series(roles)).tolist() == ["known", "unknown", "duplicate", ""]
 
 
-def test_queries_that_were_drawn_more_often_count_more_within_their_kind():
+def test_queries_outside_of_a_subset_have_no_weight():
     roles = pd.Series(["known", "known", "unknown", "new_whale", "duplicate"])
-    times = np.array([[1, 1, 1, 1, 1], [3, 1, 2, 9, 1], [0, 0, 2, 0, 1], [1, 3, 0, 0, 0]], dtype=float)
-    assert importance(roles, 0.2, 0.1, times).tolist() == [
-        pytest.approx(each)
-        for each in (
-            [0.36, 0.36, 0.18, 0, 0.1],
-            [0.54, 0.18, 0.18, 0, 0.1],
-            [0, 0, 0.9, 0, 0.1],
-            [0.25, 0.75, 0, 0, 0],
-        )
-    ]
+    subset = np.array([True, False, True, True, True])
+    assert query_weights(roles, Shares(0.2, 0.1), subset) == pytest.approx([0.72, 0, 0.18, 0, 0.1])
+    assert query_weights(roles, Shares(0.2, 0.1), ~subset) == pytest.approx([0, 1, 0, 0, 0])
+    assert query_weights(roles, Shares(0.2, 0.1), subset & False).tolist() == [0] * 5
+
+
+def test_kinds_are_mixed_by_their_shares():
+    known, unknown, duplicate = np.array([0.5, 0.5, np.nan, 0.5]), np.array([0.8, np.nan, np.nan, 0.8]), np.full(4, 0.3)
+    duplicate[3] = np.nan
+    expected = [0.9 * (0.8 * 0.5 + 0.2 * 0.8) + 0.1 * 0.3, 0.9 * 0.5 + 0.1 * 0.3, 0.3, 0.8 * 0.5 + 0.2 * 0.8]
+    assert mix(known, unknown, duplicate, Shares(0.2, 0.1)) == pytest.approx(expected)

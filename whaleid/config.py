@@ -242,10 +242,6 @@ class Params(Section):
         description="Probability at which new_whale is ranked: whales above it come first. auto: found on validation."
     )
     seed: Seed = Field(description="Seed of all random numbers.")
-    neighbours: Literal["exact", "approximate"] = Field(
-        description="The photos that a query is compared with: all (exact), or those in its neighbourhood "
-        "(approximate), for hundreds of thousands of photos."
-    )
     data: Data
     sample: Sample
     dedup: Dedup

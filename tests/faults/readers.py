@@ -25,8 +25,8 @@ from whaleid import config
 from whaleid.catalog import checks, layout, submission, table
 from whaleid.core import arrays
 from whaleid.core.errors import WhaleidError
+from whaleid.core.features import Features
 from whaleid.detection import network as box_network
-from whaleid.identification.networks import Features
 from whaleid.images.decode import decode
 from whaleid.images.fingerprint import SIDE, Fingerprint, fingerprint
 from whaleid.images.pack import Source as Packing
@@ -293,11 +293,11 @@ def _document() -> object:
 def _bundle() -> contents.Bundle:
     document = _document()
     assert isinstance(document, dict)
-    calibrated = {"method": "isotonic", "knots": [[-1.0, 0.1], [1.0, 0.9]]}
+    calibrated = {"slope": 0.8, "intercept": -0.1}
     decision = {"weights": {"nearest": 1.0}, "bias": 0.0, "calibration": calibrated, "threshold_auto": 0.3}
     about = {
         **{"variant": "margin", "timm": False, "calibrated_by": "margin", "threshold": 0.3},
-        **{"decision": decision, "neighbours": "exact", "dedup": document["dedup"], "pack": document["pack"]},
+        **{"decision": decision, "dedup": document["dedup"], "pack": document["pack"]},
         **{"networks": {"margin": {"zoom": 1.0, "tilt": 0.0}}, "figures": {"map5": 0.7}, "validation": "00"},
     }
     photos = pd.DataFrame(

@@ -80,11 +80,12 @@ DECISION, VALIDATION, CURVE, SCORES, QUERIES, THRESHOLD_FREE = (
 """The files of a calibration or a ranking:
 
 - `DECISION`: the weights of the scores, the bias of `new_whale`, the calibration and the threshold found.
-- `VALIDATION`: the answer to each validation query, by what was fitted on the other parts of validation:
-  `Image,whale,role,truth,part,threshold,label1…label5,probability1…probability5,uncalibrated`, sorted by Image.
-  `whale` is the photo's own label, `truth` what counts as right; `threshold` is the one found on the other parts; the
-  labels are the most probable whales, empty where there are fewer; `uncalibrated` is the probability of the first
-  before calibration. A calibration adds `centroid`, 1 / rank of the truth by centroids alone, 0 beyond the fifth.
+- `VALIDATION`: the answer to each validation query, by what was fitted on the other folds of validation:
+  `Image,whale,role,truth,fold,cluster,threshold,label1…label5,probability1…probability5,uncalibrated`, sorted by Image.
+  `whale` is the photo's own label, `truth` what counts as right; queries of a `cluster`, a whale with what duplicates
+  tie to it, are resampled together; `threshold` is the one found on the other folds; the labels are the most probable
+  whales, empty where there are fewer; `uncalibrated` is the probability of the first before calibration. A calibration
+  adds `centroid`, 1 / rank of the truth by centroids alone, 0 beyond the fifth.
 - `CURVE`: MAP@5 on validation at every threshold: `threshold,map5,map5_known,map5_unknown`.
 - `SCORES`: how good each score is alone, and all together.
 - `QUERIES`: the most probable whales of each photo to identify: `Image,leaked,label1…label5,probability1…probability5`;

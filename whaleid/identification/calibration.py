@@ -1,87 +1,86 @@
-"""Probabilities that mean what they say: how probable it is that the best whale is right.
+"""Probabilities that come true: how probable it is that the best whale is right.
 
-What a fusion says is too sure or too modest. A calibration takes the probability of the best whale to the share of such
-queries where it is right; the other whales follow it.
+A fusion is too sure or too modest. A calibration maps the probability of the best whale to the share of such queries
+where it is right; the other whales follow it, so the order of whales stays.
+
+Platt scaling has the least log loss on folds that it was not fitted on, 0.333 as the mean of four networks on drawn
+photos and two on real ones, against 0.337 of temperature scaling, 0.349 of isotonic regression, 0.356 of none and 0.339
+of the best of these as cross-validation chooses it; its MAP@5 is nowhere lower than with that choice. Isotonic
+regression learns the few validation photos of the drawn catalogue by heart (docs/measurements.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Method = Literal["none", "temperature", "logistic", "logistic_features", "isotonic"]
-FEATURES = ("logit", "margin", "density")
-"""Of a query: the best whale's logit, how far the second is behind (nats), and how alike its nearest photos are."""
+from whaleid.identification.fusion import TopWhales
+
+Floats = npt.NDArray[np.float64]
 LEAST = 1e-6
-"""A probability: below it, and as near to 1, all are the same."""
+"""Probabilities below it, or as near to 1, are all the same."""
+FEWEST = 50
+"""Queries, below which nothing is calibrated."""
+INVERSE_PENALTY = 1e4
+"""scikit-learn's C: next to no penalty, but a finite slope where probabilities tell right from wrong perfectly."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A map to the probability that the best whale is right.
+    """A linear map of the best whale's logit; the default changes nothing."""
 
-    Of `isotonic` it is `knots`, probability by logit, with straight lines between them; of the others the logistic
-    function of the features weighed, and an intercept.
-    """
-
-    method: Method = "none"
-    weights: Mapping[str, float] | None = None  # by FEATURES; None: the logit as it is
+    slope: float = 1.0  # above 0
     intercept: float = 0.0
-    knots: Sequence[tuple[float, float]] = ()
 
-    def right(self, features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return (Q,) the probability that the best whale is right, from `features` (Q, 3)."""
-        if self.method == "isotonic":
-            logits, probabilities = np.array(self.knots).T
-            interpolated: npt.NDArray[np.float64] = np.interp(features[:, 0], logits, probabilities)
-            return interpolated
-        weights = self.weights or {"logit": 1.0}
-        sums = features @ [weights.get(name, 0.0) for name in FEATURES] + self.intercept
-        found: npt.NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(sums, -60, 60)))
+    def predict(self, best: Floats) -> Floats:
+        """Return (Q,) the probability that the best whale is right; `best` (Q,) is the fusion's."""
+        found: Floats = 1 / (1 + np.exp(-(self.slope * logit(best) + self.intercept)))
         return found
 
-    def apply(
-        self,
-        values: npt.NDArray[np.float64],
-        whales: npt.NDArray[np.float64],
-        density: npt.NDArray[np.float64],
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return (Q, K) calibrated probabilities of the best whales, in the same order, and (Q,) that of all together.
+    def transform(self, top: TopWhales) -> TopWhales:
+        """Return the same whales with calibrated probabilities.
 
-        `values` (Q, K) are what the fusion gives them, `whales` (Q,) what it gives all whales together, `density` (Q,)
-        that of `similarity`. Where the best one loses, the others lose by the same factor; where it gains, they and
-        `new_whale`, which has what is left to a sum of 1, make room in proportion.
+        If the best whale loses, the others lose by the same factor. If it gains, they and `new_whale`, which has the
+        rest to a sum of 1, make room in proportion.
         """
-        if self.method == "none":
-            return values, whales
-        right, best = self.right(features(values, density)), values[:, 0]
+        if self == Calibration():
+            return top
+        best = top.values[:, 0]
+        right = self.predict(best)
         factor = np.divide(right, best, out=np.zeros_like(right), where=best > 0)
         room = np.divide(1 - right, 1 - best, out=np.zeros_like(right), where=best < 1)
         scale = np.minimum(factor, room)
-        others = np.maximum(whales - best, values[:, 1:].sum(axis=1)) * scale
-        return np.column_stack([right, values[:, 1:] * scale[:, None]]), right + others
+        others = np.maximum(top.known - best, top.values[:, 1:].sum(axis=1)) * scale
+        return TopWhales(top.labels, np.column_stack([right, top.values[:, 1:] * scale[:, None]]), right + others)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
-        said: dict[str, Any] = {"method": self.method}
-        if self.method == "isotonic":
-            return said | {"knots": [list(knot) for knot in self.knots]}
-        return said if self.weights is None else said | {"weights": dict(self.weights), "intercept": self.intercept}
+        """Return the arguments of the class."""
+        return {"slope": self.slope, "intercept": self.intercept}
 
 
-def from_json(said: Mapping[str, Any]) -> Calibration:
-    """Return the calibration whose `as_json` this is."""
-    knots = tuple((float(logit), float(probability)) for logit, probability in said.get("knots", ()))
-    return Calibration(said["method"], said.get("weights"), said.get("intercept", 0.0), knots)
+def fit(best: Floats, right: npt.NDArray[np.bool_], sample_weight: Floats) -> Calibration:
+    """Return the calibration of least log loss: Platt scaling, a logistic regression on the best whale's logit.
+
+    `best` (Q,) is its probability by the fusion, `right` (Q,) whether it is the truth. Values are rounded, so that a
+    file holds those that were used. Fewer than `FEWEST` queries, or a best whale that is the less often right the surer
+    the fusion is, calibrate nothing. Platt, "Probabilistic outputs for support vector machines", in *Advances in Large
+    Margin Classifiers*, 1999.
+    """
+    if len(right) < FEWEST or right.all() or not right.any():
+        return Calibration()
+    from sklearn.linear_model import LogisticRegression  # not at the start: `identify` needs no fit
+
+    model = LogisticRegression(C=INVERSE_PENALTY, solver="newton-cholesky")
+    model.fit(logit(best)[:, None], right, sample_weight * (len(right) / sample_weight.sum()))
+    slope, intercept = round(float(model.coef_[0, 0]), 5), round(float(model.intercept_[0]), 5)
+    return Calibration(slope, intercept) if slope > 0 else Calibration()
 
 
-def features(values: npt.NDArray[np.float64], density: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return (Q, 3), the FEATURES of queries whose best whales have the probabilities `values` (Q, K)."""
-    sure = np.clip(values, LEAST, 1 - LEAST)
-    best = sure[:, 0]
-    second = sure[:, 1] if values.shape[1] > 1 else np.full(len(values), LEAST)
-    return np.column_stack([np.log(best / (1 - best)), np.log(best / second), density])
+def logit(probability: Floats) -> Floats:
+    """Return the log-odds of probabilities, which are clipped to stay finite."""
+    clipped = np.clip(probability, LEAST, 1 - LEAST)
+    odds: Floats = np.log(clipped / (1 - clipped))
+    return odds

@@ -1,128 +1,196 @@
-"""A decision fitted on all of validation, and answers to validation by decisions fitted without what they answer."""
+"""A decision fitted on all of validation, and answers to validation by decisions fitted on its other folds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from whaleid.identification import calibrating
-from whaleid.identification.calibration import Calibration, Method, features
-from whaleid.identification.decision import Best, Decision, best
-from whaleid.identification.fitting import fit_fusions
-from whaleid.identification.fusion import Table
+from whaleid.core.features import Features
+from whaleid.core.labels import Score
+from whaleid.identification import calibration, fusion, metrics, validation
+from whaleid.identification.calibration import Calibration
+from whaleid.identification.decision import Decision
+from whaleid.identification.folds import assign, clusters
+from whaleid.identification.fusion import Fusion, Table, TopWhales
+from whaleid.identification.ranking import at_threshold, to_table
+from whaleid.identification.scores import Scorer, score_name
 from whaleid.identification.threshold import best_threshold, threshold_curve
-from whaleid.identification.validation import importance
+from whaleid.identification.validation import Shares
+
+Bools = npt.NDArray[np.bool_]
+COMPARED = ["map5", "map5_no_duplicates", "map5_known"]
+"""The metrics of each score alone."""
+Allocate = Callable[[int, tuple[int, int]], list[npt.NDArray[np.float32]]]
+"""Takes a number of arrays and their shape; returns them, float32, their values undefined."""
 
 
 @dataclass(frozen=True)
-class Queries:
-    """What validation asks, and what is to be weighed."""
+class ScoredQueries:
+    """The queries of validation and the scores of every candidate."""
 
-    asked: pd.DataFrame
-    """`Image,whale,truth,role`, a row a query."""
-    part: npt.NDArray[np.int64]
-    """(Q,) of `parts.parts`."""
+    queries: pd.DataFrame
+    """`Image,whale,role,truth,fold,cluster`, a row a query."""
     whales: npt.NDArray[np.str_]
     """(W,) the candidates, sorted."""
+    names: Sequence[str]
+    """(K,) of the scores."""
     table: Table
-    """K of (Q, W + 1), the scores of every candidate."""
-    density: npt.NDArray[np.float64]
-    """(Q,) of `similarity.density`."""
-    unknown_share: float
-    duplicate_share: float
+    """K of (Q, W + 1)."""
+    shares: Shares
+
+    @property
+    def truth(self) -> npt.NDArray[np.str_]:
+        """(Q,)"""
+        return self.queries["truth"].to_numpy(dtype=np.str_)
+
+    @property
+    def columns(self) -> npt.NDArray[np.int64]:
+        """(Q,) the column of each query's truth; that of `new_whale` if it is no candidate."""
+        column = {label: index for index, label in enumerate(self.whales.tolist())}
+        return np.array([column.get(label, len(self.whales)) for label in self.truth.tolist()])
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What fitting leaves: `whole`, for the queries to come; and for validation what others than its part say."""
+class CrossFit:
+    """A decision for the queries to come, and the answers to validation by decisions fitted on other folds."""
 
-    whole: Decision
+    decision: Decision
     thresholds: npt.NDArray[np.float64]
-    """(P,) found without each part in turn, in the order of their numbers."""
-    labels: npt.NDArray[np.str_]
-    """(Q, min(5, W)) the best whales, by decisions fitted without the part that they answer."""
-    values: npt.NDArray[np.float64]
-    """Their calibrated probabilities, `rounded`."""
-    uncalibrated: npt.NDArray[np.float64]
-    """(Q,) the best whale's probability before calibration."""
+    """The threshold found without each fold in turn, in order of their numbers."""
+    answers: pd.DataFrame
+    """The columns of `paths.VALIDATION`, but for `centroid`."""
     curve: pd.DataFrame
     """Of `threshold_curve`, from these answers, without duplicates."""
 
+    @property
+    def threshold_range(self) -> tuple[float, float]:
+        """The least and the greatest threshold, of all folds and of the decision."""
+        thresholds = [*self.thresholds.tolist(), self.decision.threshold]
+        return min(thresholds), max(thresholds)
 
-def fit(names: Sequence[str], queries: Queries, methods: Sequence[Method] = calibrating.METHODS) -> Fitted:
-    """Weigh the scores named, calibrate by one of `methods`, and find the threshold: on all, and without each part.
 
-    What is fitted weighs queries by `importance`, the threshold those that are no duplicates, which would reward
-    remembering a picture. The threshold of the whole is where the curve of the cross-fitted answers is highest.
+def cross_fit(names: Sequence[str], scored: ScoredQueries) -> CrossFit:
+    """Weight some of the scores, calibrate them and find the threshold: on all of validation, and without each fold.
+
+    Queries have their `query_weights`. Duplicates have none in the threshold's curve, which would reward remembering a
+    photo. The threshold for the queries to come is where the curve of the cross-fitted answers is highest.
     """
-    truth = queries.asked["truth"].to_numpy(dtype=np.str_)
-    # whose whale is no candidate, is of no known whale to whoever answers
-    column = {label: index for index, label in enumerate(queries.whales.tolist())}
-    columns = np.array([column.get(label, len(queries.whales)) for label in truth.tolist()])
-    numbers = np.unique(queries.part)
-    among = [np.ones(len(truth), dtype=np.bool_), *(queries.part != number for number in numbers)]
-    counts = np.stack([_importance(queries, of) for of in among])
-    fusions = fit_fusions(names, queries.table, columns, counts)
-    found = best(queries.table, queries.whales, fusions)
-
-    labels, uncalibrated = found[0].labels.copy(), found[0].values[:, 0].copy()
-    values = np.zeros(labels.shape)
-    calibrations, thresholds = [], []
-    for fit, of in enumerate(among):
-        calibrations.append(_calibration(queries, found[fit], counts[fit], methods))
-        calibrated, _ = calibrations[fit].apply(found[fit].values, found[fit].whales, queries.density)
-        said = rounded(calibrated)
-        if fit:
-            thresholds.append(_curve(queries, found[fit].labels, said, of)[1])
-            labels[~of], values[~of] = found[fit].labels[~of], said[~of]
-            uncalibrated[~of] = found[fit].values[~of, 0]
-    curve, threshold = _curve(queries, labels, values, among[0])
-    whole = Decision(fusions[0], calibrations[0], threshold)
-    return Fitted(whole, np.array(thresholds), labels, values, uncalibrated, curve)
+    everything, fold = np.ones(len(scored.queries), dtype=np.bool_), scored.queries["fold"].to_numpy()
+    weights, calibrated, top = _fit(names, scored, everything)
+    labels, values, uncalibrated = np.empty_like(top.labels), np.empty_like(top.values), np.empty(len(everything))
+    threshold_of: dict[int, float] = {}
+    for number in np.unique(fold).tolist():
+        others, own = fold != number, fold == number
+        _, mapping, raw = _fit(names, scored, others, start=weights)
+        top = mapping.transform(raw)
+        threshold_of[number] = _threshold(scored, top.labels, rounded(top.values), others)[1]
+        labels[own], values[own], uncalibrated[own] = top.labels[own], rounded(top.values)[own], raw.values[own, 0]
+    curve, threshold = _threshold(scored, labels, values, everything)
+    answers = scored.queries[["Image", "whale", "role", "truth", "fold", "cluster"]]
+    answers = answers.assign(threshold=[threshold_of[number] for number in fold.tolist()])
+    answers = answers.join(to_table(labels, values)).assign(uncalibrated=rounded(uncalibrated))
+    return CrossFit(Decision(weights, calibrated, threshold), np.array([*threshold_of.values()]), answers, curve)
 
 
-def _calibration(
-    queries: Queries, found: Best, counts: npt.NDArray[np.float64], methods: Sequence[Method]
-) -> Calibration:
-    counted = counts > 0
-    truth = queries.asked["truth"].to_numpy(dtype=np.str_)
-    return calibrating.choose(
-        features(found.values, queries.density)[counted],
-        (found.labels[:, 0] == truth)[counted],
-        counts[counted],
-        queries.part[counted],
-        methods,
-    )
+def _fit(
+    names: Sequence[str], scored: ScoredQueries, subset: Bools, start: Fusion | None = None
+) -> tuple[Fusion, Calibration, TopWhales]:
+    """Fit weights and calibration on a subset (Q,) of the queries; return also all queries' whales, not calibrated."""
+    table = [scored.table[scored.names.index(name)] for name in names]
+    sample_weight = validation.query_weights(scored.queries["role"], scored.shares, subset)
+    weights = fusion.fit(names, table, scored.columns, sample_weight, start)
+    top = fusion.predict(weights, table, scored.whales)
+    rows = sample_weight > 0
+    right = top.labels[rows, 0] == scored.truth[rows]
+    return weights, calibration.fit(top.values[rows, 0], right, sample_weight[rows]), top
 
 
-def _importance(queries: Queries, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    drawn = among[None].astype(np.float64)
-    counts: npt.NDArray[np.float64] = importance(
-        queries.asked["role"], queries.unknown_share, queries.duplicate_share, drawn
-    )[0]
-    return counts
-
-
-def _curve(
-    queries: Queries,
-    labels: npt.NDArray[np.str_],
-    values: npt.NDArray[np.float64],
-    among: npt.NDArray[np.bool_],
+def _threshold(
+    scored: ScoredQueries, labels: npt.NDArray[np.str_], values: npt.NDArray[np.float64], subset: Bools
 ) -> tuple[pd.DataFrame, float]:
-    """Return the curve of some of the queries, without duplicates, and its best threshold."""
-    fresh = among & (queries.asked["role"] != "duplicate").to_numpy()
-    truth = queries.asked["truth"].to_numpy(dtype=np.str_)
-    counts = _importance(queries, fresh)
-    curve = threshold_curve(labels, values, truth, counts)
-    return curve, best_threshold(curve, int(np.count_nonzero(counts)))
+    """Return the threshold curve of a subset (Q,) of the queries, without duplicates, and the best threshold."""
+    roles = scored.queries["role"]
+    sample_weight = validation.query_weights(roles, scored.shares, subset & (roles != "duplicate").to_numpy())
+    curve = threshold_curve(labels, values, scored.truth, sample_weight)
+    return curve, best_threshold(curve, int(np.count_nonzero(sample_weight)))
 
 
 def rounded(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return `values` to six significant digits: as files keep them, so that all agree what is above a threshold."""
+    """Return `values` to six significant digits, as files keep them: so all agree which are above a threshold."""
     factors = 10.0 ** (5 - np.floor(np.log10(np.maximum(values, 1e-15))))
-    found: npt.NDArray[np.float64] = np.round(values * factors) / factors
-    return found
+    digits: npt.NDArray[np.float64] = np.round(values * factors) / factors
+    return digits
+
+
+def calibrate(
+    features: Mapping[str, Features],
+    scores: Mapping[str, Sequence[Score]],
+    split: pd.DataFrame,
+    groups: pd.DataFrame,
+    shares: Shares,
+    allocate: Allocate,
+) -> tuple[CrossFit, dict[str, dict[str, float]]]:
+    """Cross-fit a prediction on validation; compare it with each of its scores alone.
+
+    Args:
+        features: of the networks that decide together.
+        scores: of each network.
+        split: `Image,Id,part,role`.
+        groups: `group,Image,part,Id`, the photos of each duplicate group.
+        shares: of the queries to come.
+        allocate: makes room for the scores of all queries, (queries, whales + 1) each.
+
+    Returns:
+        The fit, whose answers have a column `centroid`: the gain of the truth by centroids alone. And `COMPARED` of the
+        scores alone and, last, of all together, by name.
+    """
+    named = {network: [score_name(network, score, len(features)) for score in scores[network]] for network in features}
+    names = [*dict.fromkeys(chain.from_iterable(named.values()))]
+    queries = validation.queries(split, {label for each in features.values() for label in each.classes.tolist()})
+    cluster = clusters(queries, groups)
+    queries = queries.assign(fold=assign(queries["Image"].tolist(), queries["role"].tolist(), cluster), cluster=cluster)
+    scorer = Scorer(features, validation.gallery(split, held_out=False))
+    embeddings = {name: each.select(queries["Image"]) for name, each in features.items()}
+    table = allocate(len(names), (len(queries), len(scorer.whales) + 1))
+    filled = 0
+    for block in scorer.score(names, embeddings, validation.duplicate_labels(queries, groups)):
+        for scores_of_all, rows in zip(table, block, strict=True):
+            scores_of_all[filled : filled + len(rows)] = rows
+        filled += block.shape[1]
+    scored = ScoredQueries(queries, scorer.whales, names, table, shares)
+    alternatives = _alternatives(named)
+    with ThreadPoolExecutor() as pool:
+        fits = list(pool.map(lambda chosen: cross_fit(chosen, scored), alternatives.values()))
+    compared = {name: _compared(each.answers, shares) for name, each in zip(alternatives, fits, strict=True)}
+    fit = fits[-1]  # by all scores
+    by_centroid = metrics.reciprocal_ranks(scorer.nearest_centroids(embeddings).tolist(), queries["truth"].tolist())
+    return CrossFit(fit.decision, fit.thresholds, fit.answers.assign(centroid=by_centroid), fit.curve), compared
+
+
+def _compared(answers: pd.DataFrame, shares: Shares) -> dict[str, float]:
+    ranks = at_threshold(answers, answers["threshold"].to_numpy())["rank"].to_numpy()
+    figures = metrics.ranking_metrics(answers, ranks, np.ones((1, len(answers))), shares)
+    return {key: float(figures[key][0]) for key in COMPARED if key in figures}
+
+
+def _alternatives(named: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return the sets of scores to compare, by name; the last has all scores of all networks.
+
+    Of one network they are its scores one by one, of several those of each network.
+    """
+    names = [*dict.fromkeys(chain.from_iterable(named.values()))]
+    if len(names) == 1:
+        return {names[0]: names}
+    rankers = [name for name in names if name != "duplicates"]  # duplicates alone rank no whales
+    sets = {name: [name] for name in rankers}
+    if len(named) > 1:
+        sets = {network: [name for name in rankers if name in own] for network, own in named.items()}
+    if len(rankers) not in (1, len(names)):
+        sets["without_duplicates"] = rankers
+    return {label: chosen for label, chosen in sets.items() if chosen} | {"all": names}

@@ -1,30 +1,17 @@
-"""From scores to probabilities and a threshold, fitted on validation and cross-fitted: measured where not fitted."""
+"""From scores to probabilities, and the threshold at which `new_whale` takes its rank."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from whaleid.identification import calibration
+from whaleid.identification import fusion
 from whaleid.identification.calibration import Calibration
-from whaleid.identification.fusion import Fusion, Table, exponentials, logits
-from whaleid.identification.ranking import leading
-
-BLOCK = 2**18
-"""Scores that are weighed together: so many stay in a core's cache from one operation to the next."""
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best whales of queries, by descending probability, ties by label."""
-
-    labels: npt.NDArray[np.str_]  # (Q, min(5, W))
-    values: npt.NDArray[np.float64]  # their probabilities
-    whales: npt.NDArray[np.float64]  # (Q,) the probability of all whales together
+from whaleid.identification.fusion import Fusion, Table, TopWhales
 
 
 @dataclass(frozen=True)
@@ -35,6 +22,10 @@ class Decision:
     calibration: Calibration
     threshold: float
 
+    def predict(self, table: Table, whales: npt.NDArray[np.str_]) -> TopWhales:
+        """Return the best of `whales` (W,) with calibrated probabilities; `table` holds K scores, (Q, W + 1) each."""
+        return self.calibration.transform(fusion.predict(self.fusion, table, whales))
+
     def as_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
         return {
@@ -44,36 +35,8 @@ class Decision:
             "threshold_auto": self.threshold,
         }
 
-    def best(self, table: Table, whales: npt.NDArray[np.str_], density: npt.NDArray[np.float64]) -> Best:
-        """Return the best whales with calibrated probabilities; `table` is (K, Q, W + 1), `density` (Q,)."""
-        (found,) = best(table, whales, [self.fusion])
-        return Best(found.labels, *self.calibration.apply(found.values, found.whales, density))
 
-
-def from_json(said: Mapping[str, Any]) -> Decision:
+def from_json(content: Mapping[str, Any]) -> Decision:
     """Return the decision whose `as_json` this is."""
-    fusion = Fusion(said["weights"], said["bias"])
-    return Decision(fusion, calibration.from_json(said["calibration"]), said["threshold_auto"])
-
-
-def best(table: Table, whales: npt.NDArray[np.str_], fusions: Sequence[Fusion]) -> list[Best]:
-    """Return the best of `whales` (W,) as each of `fusions` weighs the scores of a `table`, K of (Q, W + 1).
-
-    One pass over the table serves all of them; of it, a block of queries is held at a time.
-    """
-    scores, (queries, candidates) = len(table), table[0].shape
-    several = max(1, BLOCK // (scores * candidates))
-    found: list[list[Best]] = [[] for _ in fusions]
-    for first in range(0, queries, several):
-        block = np.stack([each[first : first + several] for each in table])
-        for fusion, blocks in zip(fusions, found, strict=True):
-            summed = logits(block, fusion)
-            labels, leads = leading(summed[:, :-1], whales)  # by logits: far behind, exponentials are all the same
-            likely = exponentials(summed)
-            together = likely[:, :-1].sum(axis=1, dtype=np.float64)
-            sums = together + likely[:, -1]
-            blocks.append(Best(labels, np.exp(leads) / sums[:, None], together / sums))
-    return [
-        Best(*(np.concatenate([getattr(block, name) for block in blocks]) for name in ("labels", "values", "whales")))
-        for blocks in found
-    ]
+    weights = Fusion(content["weights"], content["bias"])
+    return Decision(weights, Calibration(**content["calibration"]), content["threshold_auto"])

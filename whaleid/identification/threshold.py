@@ -1,74 +1,58 @@
-"""MAP@5 at every threshold, and the threshold to take."""
+"""MAP@5 at every threshold, and the best threshold."""
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from whaleid.core.labels import NEW_WHALE, PLACES
+from whaleid.core.labels import NEW_WHALE
+from whaleid.identification.metrics import gains
+from whaleid.identification.ranking import true_ranks
 
 THRESHOLDS: npt.NDArray[np.float64] = np.arange(201) / 200
 """0, 0.005, …, 1."""
-GAINS: npt.NDArray[np.float64] = np.append(1 / np.arange(1, PLACES + 1), 0.0)
-"""By rank from 1; none beyond five."""
-SMOOTH = 0.44
-"""Deviation of the bell by which neighbouring thresholds are averaged, over one query; 0.04 over 1,300."""
+SMOOTHING = 0.44
+"""Deviation of the Gaussian by which a curve of one query is smoothed; 0.04 of 1,300 queries."""
 
 
 def threshold_curve(
     labels: npt.NDArray[np.str_],
     values: npt.NDArray[np.float64],
     truth: npt.NDArray[np.str_],
-    importance: npt.NDArray[np.float64],
+    sample_weight: npt.NDArray[np.float64],
 ) -> pd.DataFrame:
     """Return MAP@5 at every threshold: `threshold,map5,map5_known,map5_unknown`.
 
     `labels` and `values` (Q, K) are those of the best whales, in order; `truth` (Q,) is a whale, or `new_whale` for an
-    unknown query; `importance` (Q,) is how much each counts in `map5`, 1 in sum; a query of 0 counts in no column. A
-    kind without queries has no column.
+    unknown query; `sample_weight` (Q,), 1 in sum, is that of `map5`. A query of weight 0 counts in no column; a kind
+    without queries has no column.
     """
-    counted = importance > 0
-    labels, values, truth, importance = labels[counted], values[counted], truth[counted], importance[counted]
-    unknown = truth == NEW_WHALE
-    columns = np.arange(values.shape[1])
-    # the whale in column k has rank k + 1, and one more once the threshold has reached it
-    right = ~unknown[:, None] & (labels == truth[:, None])
-    # of an unknown query the rank is one more than there are whales above: it falls where the threshold reaches one
-    falls = np.broadcast_to(unknown[:, None], values.shape)
-    reached = np.searchsorted(THRESHOLDS, values)  # the first threshold that a value is not above
-    loses = GAINS[columns] - GAINS[columns + 1]
-
-    def over_thresholds(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the weighed sum of what queries gain at each threshold."""
-        gained = weights @ (right @ GAINS[columns]) + weights[unknown].sum() * GAINS[len(columns)]
-        changes = (falls.astype(np.float64) - right) * loses * weights[:, None]
-        steps = np.bincount(reached.ravel(), changes.ravel(), minlength=len(THRESHOLDS) + 1)
-        total: npt.NDArray[np.float64] = gained + np.cumsum(steps[: len(THRESHOLDS)])
-        return total
-
-    curve = {"threshold": THRESHOLDS, "map5": over_thresholds(importance)}
-    for name, of in (("map5_known", ~unknown), ("map5_unknown", unknown)):
-        if of.any():
-            curve[name] = over_thresholds(of / of.sum())
+    rows = sample_weight > 0
+    gained = gains(true_ranks(labels[rows], values[rows], truth[rows], THRESHOLDS[None]))  # (Q, T)
+    unknown = truth[rows] == NEW_WHALE
+    curve = {"threshold": THRESHOLDS, "map5": sample_weight[rows] @ gained}
+    for name, kind in (("map5_known", ~unknown), ("map5_unknown", unknown)):
+        if kind.any():
+            curve[name] = gained[kind].mean(axis=0)
     return pd.DataFrame(curve)
 
 
 def smoothed(values: npt.NDArray[np.float64], queries: int) -> npt.NDArray[np.float64]:
-    """Return each value of a curve over `THRESHOLDS` averaged with those around it, the near ones most.
+    """Return a curve over `THRESHOLDS` averaged with a Gaussian, the wider the fewer `queries` it was measured on.
 
-    The fewer queries the curve is of, the farther it is averaged: the place of such a maximum is known to within the
-    cube root of their number (Kim and Pollard, "Cube root asymptotics", *The Annals of Statistics*, 1990).
+    The maximum of such a curve is known to within the cube root of the number of queries (Kim and Pollard, "Cube root
+    asymptotics", *The Annals of Statistics*, 1990).
     """
-    width = SMOOTH / max(queries, 1) ** (1 / 3)
-    bell = np.exp(-(((THRESHOLDS[:, None] - THRESHOLDS) / width) ** 2) / 2)
-    averaged: npt.NDArray[np.float64] = bell @ values / bell.sum(axis=1)
+    deviation = SMOOTHING / max(queries, 1) ** (1 / 3)
+    weights = np.exp(-(((THRESHOLDS[:, None] - THRESHOLDS) / deviation) ** 2) / 2)
+    averaged: npt.NDArray[np.float64] = weights @ values / weights.sum(axis=1)
     return averaged
 
 
 def best_threshold(curve: pd.DataFrame, queries: int) -> float:
     """Return the threshold of the highest `map5` once `smoothed`: the middle of the longest run of such thresholds.
 
-    A curve over some hundred `queries` jumps where one of them changes sides, and its highest point is mostly where
-    chance put one; where it is high all around, it is high for other queries too. Of equal runs the first is taken.
+    A curve over some hundred `queries` jumps where one of them changes sides, and its highest point is mostly chance;
+    where it is high all around, it is high for other queries too. Of equal runs the first is taken.
     """
     values = smoothed(curve["map5"].to_numpy(), queries)
     best = values > values.max() - 1e-12  # equal but for the order of summation

@@ -47,10 +47,6 @@ NAMES = {
     "Expected queries": {
         "unknown_share": ("unknown share", "share of unknown queries, duplicates aside: split.unknown_share"),
         "duplicate_share": ("duplicate share", "share of the queries to come that duplicate a labelled photo"),
-        "neighbour_recall": (
-            "neighbour recall",
-            "share of the nearest photos that the approximate search returns",
-        ),
     },
 }
 """By heading, the name and meaning of each figure."""

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from whaleid.core.labels import NEW_WHALE
-from whaleid.identification.answers import LABELS, PROBABILITIES
-from whaleid.identification.validation import kinds
+from whaleid.identification.ranking import LABELS, PROBABILITIES
+from whaleid.identification.validation import Shares, kinds
 from whaleid.report import pages, sheets, tables
 from whaleid.report.names import BASELINES, NAMES, ROLES, TILES
 from whaleid.report.sheets import Cell, Sheet, Strip
@@ -82,7 +82,7 @@ def render(content: Content, photos: Mapping[str, bytes]) -> str:
 def values(content: Content) -> dict[str, object]:
     """Return the values that the script reads."""
     answers, figures = NO_ANSWERS if content.answers is None else content.answers, content.figures
-    shares = figures["unknown_share"], figures["duplicate_share"]
+    shares = Shares(figures["unknown_share"], figures["duplicate_share"])
     kind = kinds(answers["role"])
     whales = answers["whale"].where(answers["whale"] != NEW_WHALE, answers["Image"])
     graded = content.queries[content.queries["truth"] != ""].assign(threshold=figures.get("threshold_auto"))

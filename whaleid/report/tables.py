@@ -7,11 +7,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from whaleid.core.labels import NEW_WHALE, PLACES
-from whaleid.identification import intervals, measures
-from whaleid.identification.answers import LABELS, PROBABILITIES
-from whaleid.identification.measuring import Shares
-from whaleid.identification.threshold import GAINS, THRESHOLDS
-from whaleid.identification.validation import importance, kinds
+from whaleid.identification import metrics
+from whaleid.identification.ranking import LABELS, from_table, true_ranks
+from whaleid.identification.threshold import THRESHOLDS
+from whaleid.identification.validation import Shares, kinds, query_weights
 
 EXAMPLES = 12
 """Queries on each contact sheet of validation."""
@@ -37,9 +36,9 @@ TIDY = {
 
 def plotted(answers: pd.DataFrame, shares: Shares, photos_of_whale: "pd.Series[int]") -> dict[str, pd.DataFrame]:
     """Return the table of each plot; those of probabilities only if there is a threshold."""
-    plots = {"unknown_share": unknown_share(answers, shares[1])}
+    plots = {"unknown_share": unknown_share(answers, shares.duplicate)}
     if answers["threshold"].notna().any():
-        plots["reliability"] = reliability(answers, importance(answers["role"], *shares))
+        plots["reliability"] = reliability(answers, query_weights(answers["role"], shares))
         plots["scores"] = scores(answers)
     return plots | {"ranks": ranks(answers), "photos": photos(answers, photos_of_whale)}
 
@@ -81,22 +80,13 @@ def places(answers: pd.DataFrame) -> npt.NDArray[np.int64]:
     return np.where(truth == NEW_WHALE, NEW, whales)
 
 
-def ranks_at(answers: pd.DataFrame, thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Return (Q, M) the rank of the truth of each query, 0 beyond five, at `thresholds` (Q, M) or (1, M)."""
-    place = places(answers)[:, None]
-    above = (answers[PROBABILITIES].to_numpy()[:, :, None] > thresholds[:, None, :]).sum(axis=1)
-    whale = np.where(place == BEYOND, 0, place + 1 + (place >= above))
-    rank = np.where(place == NEW, above + 1, whale)
-    return np.where(rank > PLACES, 0, rank)
-
-
 def unknown_share(answers: pd.DataFrame, duplicate_share: float) -> pd.DataFrame:
     """Return MAP@5 by the share of unknown queries: `unknown_share,map5,all_new_whale`, in steps of 0.05.
 
     MAP@5 is a mean, so mixing the means of the kinds is exact. `duplicate_share` of the queries are duplicates
     throughout; a kind without queries leaves its share to the others. `all_new_whale` is MAP@5 of `new_whale` for all.
     """
-    weights = np.array([importance(answers["role"], share, duplicate_share) for share in SHARES])  # (21, Q)
+    weights = np.array([query_weights(answers["role"], Shares(share, duplicate_share)) for share in SHARES])  # (21, Q)
     duplicates = weights * (kinds(answers["role"]) == "duplicate")
     new = duplicates @ (answers["truth"] == NEW_WHALE).to_numpy() + (1 - duplicates.sum(axis=1)) * SHARES
     return pd.DataFrame({"unknown_share": SHARES, "map5": weights @ _gains(answers), "all_new_whale": new})
@@ -178,33 +168,25 @@ def photo_classes(answers: pd.DataFrame, photos_of_whale: "pd.Series[int]") -> l
 
 
 def intervals_by_threshold(answers: pd.DataFrame, shares: Shares) -> dict[str, list[Sequence[float]]]:
-    """Return the 95 % interval of each figure of `measuring.measured`, at each of `THRESHOLDS` and, last, at `auto`.
+    """Return the 95 % interval of each figure of `metrics.bootstrap`, at each of `THRESHOLDS` and, last, at `auto`.
 
     Without a threshold there is one interval.
     """
     auto = answers["threshold"].to_numpy(dtype=np.float64)[:, None]
     grid = np.broadcast_to(THRESHOLDS, (len(auto), len(THRESHOLDS)))
-    rank = ranks_at(answers, np.zeros_like(auto) if np.isnan(auto).all() else np.hstack([grid, auto]))
-    counted = kinds(answers["role"]) != ""
-    rows = answers[counted]
-    figures = measures.answered(rows, intervals.resamplings(rows["cluster"].to_numpy()), *shares, rank[counted])
-    for role in measures.APART:
-        held = (answers["role"] == role).to_numpy()
-        if held.any():
-            drawn = intervals.resamplings(answers.loc[held, "cluster"].to_numpy())
-            figures |= measures.apart(answers[held], drawn, rank[held])
+    thresholds = np.zeros_like(auto) if np.isnan(auto).all() else np.hstack([grid, auto])
+    ranks = true_ranks(*from_table(answers), answers["truth"].to_numpy(dtype=np.str_), thresholds)
+    figures = metrics.bootstrap(answers, ranks, shares)
     return {key: [_interval(values) for values in columns.T] for key, columns in figures.items()}
 
 
 def _interval(values: npt.NDArray[np.float64]) -> Sequence[float]:
-    figures = intervals.with_intervals({"figure": values})
+    figures = metrics.with_intervals({"figure": values})
     return [float(f"{figures[key]:.6g}") for key in ("figure_low", "figure_high")]  # as in the figures' JSON files
 
 
 def _gains(answers: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Return (Q,) 1 / rank of the truth, 0 beyond five."""
-    gains: npt.NDArray[np.float64] = GAINS[answers["rank"].to_numpy() - 1]
-    return gains
+    return metrics.gains(answers["rank"].to_numpy())
 
 
 def _right(answers: pd.DataFrame) -> npt.NDArray[np.bool_]:

@@ -12,15 +12,14 @@ from typing import Annotated, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from whaleid.catalog.checks import FORMULA, is_file, unwritable
 from whaleid.config import Dedup, Embedding, Pack, Probability, Section
 from whaleid.core import arrays
 from whaleid.core.errors import WhaleidError
+from whaleid.core.features import KINDS, Features
 from whaleid.core.files import read_csv, write_csv
-from whaleid.identification.calibration import Method
-from whaleid.identification.networks import KINDS, Features
 from whaleid.images.fingerprint import SIDE, Thumbnails
 
 ABOUT = "bundle.json"
@@ -36,18 +35,10 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Calibrated(Section):
-    """How probabilities are calibrated."""
+    """How probabilities are calibrated: `calibration.Calibration`."""
 
-    method: Method
-    weights: dict[str, Number] | None = None
-    intercept: Number = 0.0
-    knots: list[Annotated[list[Number], Field(min_length=2, max_length=2)]] = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _has_knots(self) -> Calibrated:
-        if self.method == "isotonic" and not self.knots:
-            raise ValueError("isotonic has no knots")
-        return self
+    slope: Annotated[Number, Field(gt=0)]
+    intercept: Number
 
 
 class Decision(Section):
@@ -69,7 +60,6 @@ class About(Section):
     calibrated_by: Name  # the prediction whose weights, calibration and threshold were found on validation
     threshold: Probability
     decision: Decision  # as `decision.from_json` reads it
-    neighbours: Literal["exact", "approximate"]
     dedup: Dedup
     pack: Pack
     # by name, which began with final/ in a former version; a network's files are called by the last part of it
@@ -116,7 +106,7 @@ def write(bundle: Bundle, pictures: Mapping[str, bytes], folder: Path) -> None:
         (folder / f"{Path(network).name}.pt").write_bytes(bundle.networks[network])
         np.savez(
             folder / f"{Path(network).name}.npz",
-            embeddings=features.of(names),
+            embeddings=features.select(names),
             centres=features.centres,
             classes=features.classes,
         )
@@ -202,7 +192,7 @@ def _photos(folder: Path) -> pd.DataFrame:
 
 def _features(path: Path, names: list[str]) -> Features:
     features = Features({name: row for row, name in enumerate(names)}, **arrays.read(path, KINDS))
-    if amiss := features.amiss(len(names)):
+    if amiss := features.problem(len(names)):
         raise _torn(path.parent, f"{path.name}: {amiss}")
     return features
 
@@ -240,7 +230,7 @@ def extended(
     for network, known in bundle.features.items():
         new = {name: known.embeddings.shape[1] + row for row, name in enumerate(photos["Image"])}
         together = np.concatenate([known.embeddings, embeddings[network]], axis=1)
-        features[network] = replace(known, rows=known.rows | new, embeddings=together)
+        features[network] = replace(known, rows={**known.rows, **new}, embeddings=together)
     return replace(
         bundle,
         photos=every.iloc[order].reset_index(drop=True),

@@ -14,7 +14,7 @@ from whaleid.catalog.table import header, read_table
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.files import replacing, write_csv
 from whaleid.core.labels import NEW_WHALE, PLACES
-from whaleid.identification.answers import LABELS, PROBABILITIES
+from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.images.decode import decode
 from whaleid.images.listing import below, written
 from whaleid.images.thumbnails import thumbnail, thumbs

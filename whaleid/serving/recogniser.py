@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
@@ -24,10 +24,9 @@ from whaleid.detection import network as box_network
 from whaleid.detection.prediction import CERTAIN, aspects, predict_batch
 from whaleid.duplicates import matching
 from whaleid.duplicates.hashing import Orientation
-from whaleid.identification import similarity
 from whaleid.identification.decision import from_json
-from whaleid.identification.networks import Comparison, Features, Networks
 from whaleid.identification.ranking import rank
+from whaleid.identification.scores import Scorer, nearest_photos, score_name
 from whaleid.images.crop import WHOLE, Box
 from whaleid.images.decode import decode
 from whaleid.images.fingerprint import Fingerprint, facts, fingerprint, thumbnails
@@ -126,11 +125,11 @@ class Recogniser:
 
     def _refuse_torn(self) -> None:
         """Refuse embeddings that these networks did not make, and a decision by scores that there are not."""
-        features = Networks(dict(self.bundle.features))
-        scores = {features.called(name, score) for name in features.features for score in get_args(Score)}
+        features = self.bundle.features
+        scores = {score_name(name, score, len(features)) for name in features for score in get_args(Score)}
         amiss = [f"there is no score {name!r}" for name in self._decision.fusion.weights if name not in scores]
         for name, (network, mirrored) in self._networks.items():
-            views, _, dimensions = features.features[name].embeddings.shape
+            views, _, dimensions = features[name].embeddings.shape
             if (views, dimensions) != (1 + mirrored, network.embedding):
                 amiss.append(
                     f"{name}: {views} views of {dimensions} numbers, not {1 + mirrored} of {network.embedding}"
@@ -152,7 +151,7 @@ class Recogniser:
         rows = rows.assign(compared=(rows["Id"] != NEW_WHALE).astype(int))
         more = copy(self)
         more.bundle = extended(self.bundle, rows, thumbnails(fingerprints), embeddings)
-        for made in ("_known", "_comparison", "_whales", "_images"):  # anew, when they are needed
+        for made in ("_known", "_scorer", "_images"):  # anew, when they are needed
             more.__dict__.pop(made, None)
         return more
 
@@ -206,28 +205,22 @@ class Recogniser:
             image, whale = str(photos.at[row, "Image"]), str(photos.at[row, "Id"])
             same[query].append(Same(image, whale, int(distance), round(float(error), 6)))
 
-        rows = {name: row for row, name in enumerate(map(str, range(len(seen.names))))}
-        features = self._comparison.networks.features
-        asked = {
-            network: Features(rows, embeddings, features[network].centres, features[network].classes)
-            for network, embeddings in seen.embeddings.items()
-        }
-        compared = replace(self._comparison, networks=Networks(asked))
-        whales = self._whales
         answers: list[Answer] = []
         evidence = [[each.whale for each in found] for found in same]
-        for scores in compared.scores([*self._decision.fusion.weights], [*rows], evidence):
-            best = self._decision.best(scores.table, whales, scores.density)
-            labels, values = rank(best.labels, best.values, limit)
-            for row, chosen in enumerate(labels.tolist()):
+        for table in self._scorer.score([*self._decision.fusion.weights], seen.embeddings, evidence):
+            top = self._decision.predict(table, self._scorer.whales)
+            labels, values = rank(top.labels, top.values, limit)
+            for row, whales in enumerate(labels.tolist()):
                 query = len(answers)
-                left = max(0.0, 1.0 - float(best.whales[row]))
-                names = [
-                    Name(NEW_WHALE, left, "")
-                    if whale == NEW_WHALE
-                    else Name(whale, float(value), self._nearest(seen, query, whale))
-                    for whale, value in zip(chosen, values[row], strict=True)
-                ]
+                left = max(0.0, 1.0 - float(top.known[row]))
+                pairs = zip(whales, values[row].tolist(), strict=True)
+                chances = [left if whale == NEW_WHALE else value for whale, value in pairs]
+                embeddings = {
+                    network: np.repeat(each[:, [query]], len(whales), axis=1)
+                    for network, each in seen.embeddings.items()
+                }
+                nearest = nearest_photos(self.bundle.features, embeddings, whales, self._images)
+                names = [Name(*each) for each in zip(whales, chances, nearest, strict=True)]
                 answers.append(Answer(seen.names[query], names, same[query], seen.flukes[query]))
         return answers
 
@@ -236,26 +229,12 @@ class Recogniser:
         return matching.describe(self.bundle.photos, self.bundle.thumbnails, [Orientation.UPRIGHT])
 
     @cached_property
-    def _comparison(self) -> Comparison:
-        about = self.bundle.about
-        return Networks(dict(self.bundle.features)).among(self.bundle.compared, about.neighbours)
-
-    @cached_property
-    def _whales(self) -> npt.NDArray[np.str_]:
-        return next(iter(self._comparison.galleries.values())).whales
+    def _scorer(self) -> Scorer:
+        return Scorer(self.bundle.features, self.bundle.compared)
 
     @cached_property
     def _images(self) -> dict[str, list[str]]:
         return {str(whale): rows.tolist() for whale, rows in self.bundle.compared.groupby("Id")["Image"]}
-
-    def _nearest(self, seen: Seen, query: int, whale: str) -> str:
-        """Return the photo of `whale` that is most like a query: the mean of cosines over views and networks."""
-        images = self._images[whale]
-        cosines = [
-            similarity.cosines(embeddings[:, query : query + 1], self.bundle.features[network].of(images))[0]
-            for network, embeddings in seen.embeddings.items()
-        ]
-        return images[int(np.mean(cosines, axis=0).argmax())]
 
     def _find(self, photos: Sequence[Image.Image]) -> list[Source]:
         """Return where the fluke lies on each of `photos`, and whether it is to be turned."""

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whaleid.core import files, paths
-from whaleid.identification import measuring, validation
+from whaleid.core import features, files, paths
+from whaleid.identification import figures, validation
 from whaleid.images.thumbnails import thumbs
 from whaleid.serving.bundle import WIDTH, About, Bundle
 from whaleid.serving.bundle import write as write_bundle
-from whaleid.stages import features
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -49,7 +48,7 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
     )
     answers = files.read_csv(ranking / paths.VALIDATION)
     limit = decision["threshold_auto"] if threshold is None else threshold
-    figures = measuring.figures_at(limit, fixed, answers, by_part=threshold is None)
+    measured = figures.at(limit, fixed, answers, by_fold=threshold is None)
     shares = fixed["unknown_share"], fixed["duplicate_share"]
     about = About(
         variant=prediction,
@@ -57,18 +56,17 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
         calibrated_by=calibrated_by,
         threshold=limit,
         decision=decision,
-        neighbours=params.neighbours,
         dedup=params.dedup,
         pack=params.pack,
         networks={name: params.variants[variant].embed for name, variant in networks.items()},
         validation=hashlib.sha256(paths.SPLIT.read_bytes() + repr(shares).encode()).hexdigest(),
-        figures={key: round(value, 6) for key, value in figures.items() if not np.isnan(value)},
+        figures={key: round(value, 6) for key, value in measured.items() if not np.isnan(value)},
     )
     bundle = Bundle(
         about,
         photos.reset_index(drop=True),
         thumbnails[labelled.index],
-        features.load(networks, compared).features,
+        features.load(networks, compared),
         {name: paths.checkpoint(variant).read_bytes() for name, variant in networks.items()},
         paths.BOX_NETWORK.read_bytes(),
     )

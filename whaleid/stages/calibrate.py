@@ -1,7 +1,8 @@
-"""Stage `calibrate`: scores into probabilities, and a threshold, found on validation and measured where not found."""
+"""Stage `calibrate`: scores into probabilities and a threshold, fitted on validation by cross-fitting."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from whaleid.core import arrays, files, paths
+from whaleid.core import arrays, features, files, paths
 from whaleid.core.record import Record
 from whaleid.identification import validation
-from whaleid.identification.calibrated import COMPARED, Calibrated, calibrate
-from whaleid.stages import features
+from whaleid.identification.crossfit import COMPARED, CrossFit, calibrate
+from whaleid.identification.validation import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def run(params: Params, variant: str) -> Record:
-    """Write what is found on validation for `variant` alone to `paths.calibration`."""
+    """Calibrate `variant` alone; write the folder `paths.calibration`."""
     with files.replacing_folder(paths.calibration(variant)) as folder:
         if params.variants[variant].learn == "all":
             files.write_json({"validated": False}, folder / paths.DECISION)
@@ -36,38 +37,36 @@ def write(params: Params, name: str, networks: Sequence[str], folder: Path, plac
     split, groups, leaks, catalog = (
         files.read_csv(path) for path in (paths.SPLIT, paths.GROUPS, paths.LEAKS, paths.CATALOG)
     )
-    calibrated = calibrate(
+    shares = Shares(params.split.unknown_share, validation.duplicate_share(leaks, catalog))
+    fit, compared = calibrate(
         features.load({network: network for network in networks}, split["Image"]),
         {network: params.variants[network].scores for network in networks},
         split,
         groups,
-        (params.split.unknown_share, validation.duplicate_share(leaks, catalog)),
-        params.neighbours,
+        shares,
         partial(arrays.room, folder=folder),
     )
-    decision = calibrated.decision
-    files.write_csv(calibrated.answers, folder / paths.VALIDATION)
-    files.write_csv(calibrated.curve, folder / paths.CURVE)
-    scores = pd.DataFrame.from_dict(dict(calibrated.compared), orient="index").reindex(columns=COMPARED)
+    files.write_csv(fit.answers, folder / paths.VALIDATION)
+    files.write_csv(fit.curve, folder / paths.CURVE)
+    scores = pd.DataFrame.from_dict(compared, orient="index").reindex(columns=COMPARED)
     files.write_csv(scores.rename_axis("score").reset_index(), folder / paths.SCORES)
-    thresholds = {"thresholds": calibrated.thresholds.tolist()}
-    files.write_json(decision.as_json() | thresholds, folder / paths.DECISION)
-    print(_summary(name, calibrated))
-    alone = {f"{key}_{label}": value for label, row in calibrated.compared.items() for key, value in row.items()}
-    weights = {f"weight_{score}": weight for score, weight in decision.fusion.weights.items()}
+    decision = fit.decision
+    files.write_json(decision.as_json() | {"thresholds": fit.thresholds.tolist()}, folder / paths.DECISION)
+    low, high = fit.threshold_range
+    figures = {
+        "threshold_auto": decision.threshold,
+        "threshold_auto_low": low,
+        "threshold_auto_high": high,
+        "map5_auto": [*compared.values()][-1]["map5_no_duplicates"],
+    }
+    print(_summary(name, fit, figures))
     return Record(
-        params={
-            "variant": name,
-            "unknown_share": params.split.unknown_share,
-            "scores": " ".join(decision.fusion.weights),
-            "calibration": decision.calibration.method,
-            "neighbours": params.neighbours,
-        },
-        metrics=weights
+        params={"variant": name, "unknown_share": shares.unknown, "scores": " ".join(decision.fusion.weights)},
+        metrics={f"weight_{score}": weight for score, weight in decision.fusion.weights.items()}
         | {"bias": decision.fusion.bias}
-        | calibrated.threshold_figures
-        | alone
-        | dict(calibrated.recall),
+        | {f"calibration_{key}": value for key, value in decision.calibration.as_json().items()}
+        | figures
+        | {f"{key}_{score}": value for score, row in compared.items() for key, value in row.items()},
         artifacts=[place / paths.CURVE, place / paths.SCORES],
         inputs=[*map(paths.features, networks), paths.GROUPS, paths.LEAKS],
         outputs=[place / paths.DECISION, place / paths.VALIDATION],
@@ -75,14 +74,15 @@ def write(params: Params, name: str, networks: Sequence[str], folder: Path, plac
     )
 
 
-def _summary(name: str, calibrated: Calibrated) -> str:
-    decision, figures, roles = calibrated.decision, calibrated.threshold_figures, calibrated.answers["role"]
+def _summary(name: str, fit: CrossFit, figures: Mapping[str, float]) -> str:
+    decision, roles = fit.decision, fit.answers["role"]
     weights = ", ".join(f"{score} {weight:g}" for score, weight in decision.fusion.weights.items())
     counted = np.isin(validation.kinds(roles), ["known", "unknown"]).sum()
     text = (
-        f"calibrate {name}: {weights}, new_whale {decision.fusion.bias:g}, calibration {decision.calibration.method}, "
-        f"threshold {decision.threshold:g} ({figures['threshold_auto_low']:g} to {figures['threshold_auto_high']:g} by "
-        f"part): MAP@5 {figures['map5_auto']:.4f} on {counted:,} validation photos without duplicates"
+        f"calibrate {name}: {weights}, new_whale {decision.fusion.bias:g}, calibration slope "
+        f"{decision.calibration.slope:g} and intercept {decision.calibration.intercept:g}, threshold "
+        f"{decision.threshold:g} ({figures['threshold_auto_low']:g} to {figures['threshold_auto_high']:g} by fold): "
+        f"MAP@5 {figures['map5_auto']:.4f} on {counted:,} validation photos without duplicates"
     )
     if not (roles == "unknown").any() and (roles == "new_whale").any():
         text += "; no whale is held out, so photos labelled new_whale stand for unknown whales"

@@ -1,20 +1,19 @@
-"""Stage `predict`: five labels for every query at the threshold, by every prediction, and what they are worth."""
+"""Stage `predict`: five labels for every query at the threshold, by every prediction, and how good they are."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from whaleid.catalog.submission import write_submission
 from whaleid.core import files, paths
 from whaleid.core.record import Record, Report
-from whaleid.identification import measuring, metrics
-from whaleid.identification.answers import LABELS, PROBABILITIES
-from whaleid.identification.ranking import rank
+from whaleid.identification import figures, metrics
+from whaleid.identification.ranking import from_table, rank
 from whaleid.report import headline, plots
 
 if TYPE_CHECKING:
@@ -22,55 +21,53 @@ if TYPE_CHECKING:
 
 
 def run(params: Params) -> dict[str, Record]:
-    """Write the submissions, the figures and the headline of all predictions; return what each leaves."""
+    """Write the submissions, the figures and the headline of all predictions; return the record of each."""
     solution = files.read_csv(paths.SOLUTION)
-    records, figures = {}, {}
     with (
         files.replacing_folder(paths.SUBMISSIONS) as submissions,
         files.replacing_folder(paths.FIGURES) as folder,
         files.replacing_folder(paths.CURVES) as pictures,
     ):
-        for name, prediction in params.predictions.items():
-            fixed = json.loads((paths.ranking(name) / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
-            answers = files.read_csv(paths.ranking(name) / paths.VALIDATION) if not prediction.calibrated_by else None
-            queries = files.read_csv(paths.ranking(name) / paths.QUERIES)
-            threshold = fixed.get("threshold_auto")
-            if threshold is not None and params.threshold != "auto":
-                threshold = params.threshold
-            labels, _ = rank(
-                queries[LABELS].to_numpy(dtype=np.str_), queries[PROBABILITIES].to_numpy(dtype=float), threshold or 0.0
-            )
-            ranked = {
-                image: [label for label in row if label]
-                for image, row in zip(queries["Image"], labels.tolist(), strict=True)
-            }
-            write_submission(ranked, submissions / paths.submission(name).name)
-            figures[name] = measuring.figures_at(threshold, fixed, answers, by_part=params.threshold == "auto")
-            figures[name] |= _graded(solution, ranked, set(queries.loc[queries["leaked"] == 1, "Image"]))
-            files.write_json(figures[name], folder / paths.figures(name).name)
-            artifacts = [paths.submission(name), paths.figures(name)]
-            if threshold is not None:
-                validated = params.calibration_of(name)
-                curve = files.read_csv(paths.ranking(validated) / paths.CURVE)
-                figure = plots.threshold_curve(curve, validated, fixed["threshold_auto"], threshold)
-                (pictures / paths.curve_picture(name).name).write_bytes(plots.png(figure))
-                artifacts.append(paths.curve_picture(name))
-            print(_summary(name, prediction.calibrated_by, figures[name], len(queries)))
-            records[name] = Record(
-                params={
-                    "threshold": params.threshold,
-                    "validated": "no" if prediction.calibrated_by else "yes",
-                    **({"calibrated_by": prediction.calibrated_by} if prediction.calibrated_by else {}),
-                },
-                metrics=figures[name],
-                artifacts=artifacts,
-                inputs=[params.decision_of(name), *map(paths.features, prediction.networks)],
-                outputs=[paths.submission(name)],
-                dataset=paths.SPLIT,
-                report=Report(paths.page(name).name, params.decision_of(name)),
-            )
-    files.write_json(headline.headline(figures), paths.HEADLINE)
+        records = {name: _predict(params, name, solution, submissions, folder, pictures) for name in params.predictions}
+    files.write_json(headline.headline({name: each.metrics for name, each in records.items()}), paths.HEADLINE)
     return records
+
+
+def _predict(
+    params: Params, name: str, solution: pd.DataFrame, submissions: Path, folder: Path, pictures: Path
+) -> Record:
+    """Write the submission, the figures and the threshold curve of a prediction."""
+    prediction, validated, place = params.predictions[name], params.calibration_of(name), paths.ranking(name)
+    fixed = json.loads((place / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
+    answers = None if prediction.calibrated_by else files.read_csv(place / paths.VALIDATION)
+    queries = files.read_csv(place / paths.QUERIES)
+    threshold = fixed.get("threshold_auto")
+    if threshold is not None and params.threshold != "auto":
+        threshold = params.threshold
+    labels, _ = rank(*from_table(queries), threshold or 0.0)
+    pairs = zip(queries["Image"], labels.tolist(), strict=True)
+    ranked = {image: [label for label in row if label] for image, row in pairs}
+    write_submission(ranked, submissions / paths.submission(name).name)
+    measured = figures.at(threshold, fixed, answers, by_fold=params.threshold == "auto")
+    measured |= _graded(solution, ranked, set(queries.loc[queries["leaked"] == 1, "Image"]))
+    files.write_json(measured, folder / paths.figures(name).name)
+    artifacts = [paths.submission(name), paths.figures(name)]
+    if threshold is not None:
+        curve = files.read_csv(paths.ranking(validated) / paths.CURVE)
+        picture = plots.threshold_curve(curve, validated, fixed["threshold_auto"], threshold)
+        (pictures / paths.curve_picture(name).name).write_bytes(plots.png(picture))
+        artifacts.append(paths.curve_picture(name))
+    print(_summary(name, prediction.calibrated_by, measured, len(queries)))
+    borrowed = {"calibrated_by": validated} if prediction.calibrated_by else {}
+    return Record(
+        params={"threshold": params.threshold, "validated": "no" if borrowed else "yes", **borrowed},
+        metrics=measured,
+        artifacts=artifacts,
+        inputs=[params.decision_of(name), *map(paths.features, prediction.networks)],
+        outputs=[paths.submission(name)],
+        dataset=paths.SPLIT,
+        report=Report(paths.page(name).name, params.decision_of(name)),
+    )
 
 
 def _graded(solution: pd.DataFrame, ranked: Mapping[str, list[str]], leaked: set[str]) -> dict[str, float]:

@@ -9,17 +9,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from whaleid.core import files, paths
+from whaleid.core import features, files, paths
 from whaleid.core.labels import NEW_WHALE, PHASH, PLACES
 from whaleid.core.record import Record
-from whaleid.identification import measuring, validation
-from whaleid.identification.answers import by_duplicates, filled, wide
-from whaleid.identification.decision import Decision, from_json
-from whaleid.identification.parts import clusters
-from whaleid.stages import calibrate, features
+from whaleid.identification import decision, figures, validation
+from whaleid.identification.decision import Decision
+from whaleid.identification.folds import clusters
+from whaleid.identification.ranking import by_duplicates, filled, to_table
+from whaleid.identification.scores import Scorer
+from whaleid.identification.validation import Shares
+from whaleid.stages import calibrate
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -27,18 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tables:
-    """The pipeline's tables that say what the queries are, and what they are compared with."""
+    """The tables of the queries to come and of the photos they are compared with."""
 
     catalog: pd.DataFrame
     split: pd.DataFrame
     groups: pd.DataFrame
     leaks: pd.DataFrame
-    unknown_share: float
-
-    @cached_property
-    def shares(self) -> tuple[float, float]:
-        """Of unknown whales among the queries to come that are no duplicates, and of duplicates among all."""
-        return self.unknown_share, validation.duplicate_share(self.leaks, self.catalog)
 
     @cached_property
     def queries(self) -> list[str]:
@@ -46,40 +41,34 @@ class Tables:
         return sorted(self.catalog.loc[self.catalog["part"] == "test", "Image"])
 
     @cached_property
-    def evidence(self) -> list[list[str]]:
+    def duplicates(self) -> list[list[str]]:
         """The labels of the duplicates of each of `queries`, closest first."""
-        of = {query: labels.tolist() for query, labels in self.leaks.groupby("query", sort=False)["Id"]}
-        return [of.get(image, []) for image in self.queries]
+        labels_of = {query: labels.tolist() for query, labels in self.leaks.groupby("query", sort=False)["Id"]}
+        return [labels_of.get(image, []) for image in self.queries]
 
     @cached_property
     def commonest(self) -> list[str]:
-        """The five whales with most labelled photos, ties by label: what short rankings are filled with."""
+        """The five whales with most labelled photos, ties by label: short rankings are filled with them."""
         labelled = self.catalog.loc[self.catalog["part"] == "train", "Id"]
         photos = labelled[labelled != NEW_WHALE].value_counts()
         return sorted(photos.index, key=lambda whale: (-photos[whale], whale))[:PLACES]
 
     @cached_property
-    def gallery(self) -> pd.DataFrame:
-        """The labelled photos that queries are compared with, `Image,Id`."""
-        return validation.gallery(self.split, held_out=True)
-
-    @cached_property
-    def answers_by_duplicates(self) -> pd.DataFrame:
+    def validation_by_duplicates(self) -> pd.DataFrame:
         """The queries of validation, answered by the labels of their duplicates."""
         queries = validation.queries(self.split, [])
-        return queries.join(by_duplicates(validation.duplicate_evidence(queries, self.groups), self.commonest))
+        answers = queries.join(by_duplicates(validation.duplicate_labels(queries, self.groups), self.commonest))
+        return answers.assign(cluster=clusters(queries, self.groups), uncalibrated=answers["probability1"])
 
 
 def run(params: Params) -> dict[str, Record]:
     """Write the folder `paths.RANKINGS`, with a folder for each prediction.
 
-    Several networks that decide together are calibrated here: returned is the record of each such prediction.
+    Predictions of several networks are calibrated here: the record of each of them is returned.
     """
     _remove_former(params)
-    catalog, split, groups, leaks = (
-        files.read_csv(path) for path in (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS)
-    )
-    tables = Tables(catalog, split, groups, leaks, params.split.unknown_share)
+    tables = Tables(*(files.read_csv(path) for path in (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS)))
+    shares = Shares(params.split.unknown_share, validation.duplicate_share(tables.leaks, tables.catalog))
     records = {}
     with files.replacing_folder(paths.RANKINGS) as folder:
         for name, prediction in params.predictions.items():
@@ -90,13 +79,13 @@ def run(params: Params) -> dict[str, Record]:
                 for file in (paths.DECISION, paths.VALIDATION, paths.CURVE):
                     shutil.copyfile(paths.calibration(prediction.networks[0]) / file, folder / name / file)
         for name in params.predictions:
-            _rank(params, name, tables, folder)
+            _rank(params, name, tables, shares, folder)
     print(f"rank: {len(tables.queries):,} queries by {', '.join(params.predictions)}")
     return records
 
 
 def _remove_former(params: Params) -> None:
-    """Remove what variants left that are no longer named: DVC keeps the outputs of stages that it no longer knows.
+    """Remove the files of variants that are no longer named: DVC keeps the outputs of stages that it no longer knows.
 
     They would be hashed with the folders that this and later stages depend on, so that no clone could match them.
     """
@@ -110,49 +99,44 @@ def _remove_former(params: Params) -> None:
                 path.unlink()
 
 
-def _rank(params: Params, name: str, tables: Tables, folder: Path) -> None:
-    """Write the rankings by a prediction, its answers to validation, and the figures that no threshold changes."""
-    figures: dict[str, float] = {"unknown_share": tables.shares[0], "duplicate_share": tables.shares[1]}
+def _rank(params: Params, name: str, tables: Tables, shares: Shares, folder: Path) -> None:
+    """Write a prediction's rankings, its answers to validation, and the figures that no threshold changes."""
+    fixed: dict[str, float] = {"unknown_share": shares.unknown, "duplicate_share": shares.duplicate}
     answers = None
     if name == PHASH:
-        rankings = by_duplicates(tables.evidence, tables.commonest)
-        answers = tables.answers_by_duplicates.assign(uncalibrated=tables.answers_by_duplicates["probability1"])
+        rankings = by_duplicates(tables.duplicates, tables.commonest)
+        answers = tables.validation_by_duplicates
+        files.write_csv(answers, folder / name / paths.VALIDATION)
     else:
         calibrated = folder / params.calibration_of(name) / paths.DECISION
-        decision = from_json(json.loads(calibrated.read_text(encoding="utf-8")))
-        figures["threshold_auto"] = decision.threshold
-        rankings, recall = _by_networks(params, name, tables, decision)
-        figures |= recall
+        decided = decision.from_json(json.loads(calibrated.read_text(encoding="utf-8")))
+        fixed["threshold_auto"] = decided.threshold
+        rankings = _by_networks(params, name, tables, decided)
         if params.predictions[name].calibrated_by is None:
             answers = files.read_csv(folder / name / paths.VALIDATION)
     if answers is not None:
-        cluster = clusters(answers, tables.groups)
-        figures |= measuring.threshold_free(
-            answers, cluster, tables.answers_by_duplicates, figures.get("threshold_auto"), tables.shares
-        )
-        if "map5_auto" in figures:
+        auto = fixed.get("threshold_auto")
+        fixed |= figures.threshold_free(answers, tables.validation_by_duplicates, auto, shares)
+        if "map5_auto" in fixed:
             curve = files.read_csv(folder / name / paths.CURVE)
-            figures["oracle_gain"] = float(curve["map5"].max()) - figures["map5_auto"]
-        files.write_csv(answers.assign(cluster=cluster), folder / name / paths.VALIDATION)
+            fixed["oracle_gain"] = float(curve["map5"].max()) - fixed["map5_auto"]
     rankings.insert(0, "Image", tables.queries)
-    rankings.insert(1, "leaked", [int(bool(labels)) for labels in tables.evidence])
+    rankings.insert(1, "leaked", [int(bool(labels)) for labels in tables.duplicates])
     files.write_csv(rankings, folder / name / paths.QUERIES)
-    files.write_json(figures, folder / name / paths.THRESHOLD_FREE)
+    files.write_json(fixed, folder / name / paths.THRESHOLD_FREE)
 
 
-def _by_networks(
-    params: Params, name: str, tables: Tables, decision: Decision
-) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Return the columns of `wide` for each query, and `neighbour_recall` where not all photos are compared."""
+def _by_networks(params: Params, name: str, tables: Tables, decided: Decision) -> pd.DataFrame:
+    """Return the columns of `to_table` for each query."""
     # a prediction that is calibrated by another one takes its weights network by network
-    called = params.predictions[params.calibration_of(name)].networks
-    variants = dict(zip(called, params.predictions[name].networks, strict=True))
-    networks = features.load(variants, [*tables.gallery["Image"], *tables.queries])
-    whales = np.unique(tables.gallery["Id"].to_numpy(dtype=np.str_))
-    comparison = networks.among(tables.gallery, params.neighbours)
-    best = [
-        decision.best(scores.table, whales, scores.density)
-        for scores in comparison.scores([*decision.fusion.weights], tables.queries, tables.evidence)
-    ]
-    blocks = [wide(block.labels, block.values) for block in best] or [by_duplicates([], [])]
-    return filled(pd.concat(blocks, ignore_index=True), tables.commonest), comparison.recall(tables.queries)
+    lenders = params.predictions[params.calibration_of(name)].networks
+    photos = validation.gallery(tables.split, held_out=True)
+    variants = dict(zip(lenders, params.predictions[name].networks, strict=True))
+    networks = features.load(variants, [*photos["Image"], *tables.queries])
+    scorer = Scorer(networks, photos)
+    queries = {network: each.select(tables.queries) for network, each in networks.items()}
+    blocks = [by_duplicates([], [])]
+    for table in scorer.score([*decided.fusion.weights], queries, tables.duplicates):
+        top = decided.predict(table, scorer.whales)
+        blocks.append(to_table(top.labels, top.values))
+    return filled(pd.concat(blocks, ignore_index=True), tables.commonest)

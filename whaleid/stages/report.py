@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whaleid.core import files, paths
+from whaleid.core import features, files, paths
 from whaleid.core.labels import PHASH
 from whaleid.core.record import Record, Report
-from whaleid.identification import measuring, validation
-from whaleid.identification.answers import LABELS
+from whaleid.identification import validation
+from whaleid.identification.figures import decide
+from whaleid.identification.ranking import LABELS
+from whaleid.identification.scores import nearest_photos
+from whaleid.identification.validation import Shares
 from whaleid.images.thumbnails import thumbs
 from whaleid.report import prediction, tables
 from whaleid.report.names import SHEETS
 from whaleid.report.prediction import Content, QuerySheet
-from whaleid.stages import features
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -86,10 +89,11 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
     if auto is not None:
         plotted["threshold"] = files.read_csv(paths.ranking(params.calibration_of(name)) / paths.CURVE)
     if (folder / paths.VALIDATION).exists():
-        answers = measuring.at_threshold(files.read_csv(folder / paths.VALIDATION), auto, by_part=True)
+        answers = decide(files.read_csv(folder / paths.VALIDATION), auto, by_fold=True)
         photos_of_whale = validation.gallery(inputs.split, held_out=False)["Id"].value_counts()
         classes = tables.photo_classes(answers, photos_of_whale)
-        plotted |= tables.plotted(answers, (figures["unknown_share"], figures["duplicate_share"]), photos_of_whale)
+        shares = Shares(figures["unknown_share"], figures["duplicate_share"])
+        plotted |= tables.plotted(answers, shares, photos_of_whale)
         examples = {key: rows for key, rows in tables.examples(answers).items() if auto is not None or len(rows)}
     nearest = _nearest(params, name, inputs, [leaked["Image"], *(rows["Image"] for rows in examples.values())])
     sheets = [QuerySheet(*SHEETS[key], rows, _photos(rows, nearest[0])) for key, rows in examples.items()]
@@ -119,7 +123,13 @@ def _nearest(params: Params, name: str, inputs: Inputs, images: Iterable[Iterabl
     validated, queried = (validation.gallery(inputs.split, held_out=held_out) for held_out in (False, True))
     needed = set(queried["Image"]).union(*images)
     networks = features.load({network: network for network in params.predictions[name].networks}, needed)
-    return lambda pairs: networks.nearest(pairs, validated), lambda pairs: networks.nearest(pairs, queried)
+
+    def nearest(pairs: Sequence[tuple[str, str]], photos: pd.DataFrame) -> list[str]:
+        queries = {network: each.select(image for image, _ in pairs) for network, each in networks.items()}
+        photos_of = {str(whale): rows.tolist() for whale, rows in photos.groupby("Id")["Image"]}
+        return nearest_photos(networks, queries, [whale for _, whale in pairs], photos_of)
+
+    return partial(nearest, photos=validated), partial(nearest, photos=queried)
 
 
 def _first(queries: pd.Series[str], whales: pd.Series[str], photos: pd.Series[str]) -> Nearest:

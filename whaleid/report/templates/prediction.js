@@ -55,7 +55,7 @@ const [newWhale, newWhaleTrain] = ["new_whale", "new_whale_train"].map(role => r
 const fresh = rowsWhere(solution.leaked, 0);
 const balanced = queries.of_whale.map(n => 1 / n); // every whale counts the same
 
-/** The figures of `measuring.measured` and of the solution; undefined where there are no queries of the kind. */
+/** The figures of `metrics.bootstrap` and of the solution; undefined where there are no queries of the kind. */
 function measured(threshold) {
   const ranks = ranksAt(threshold, queries);
   const gain = of => (of ? 1 / of : 0);

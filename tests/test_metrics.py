@@ -1,4 +1,4 @@
-"""Each measure against a slow reference, scikit-learn or an example by hand; the bootstrap against a loop."""
+"""Each metric against a slow reference, scikit-learn or an example by hand; the bootstrap against a loop."""
 
 import time
 from itertools import pairwise
@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from whaleid.identification import measures
-from whaleid.identification.intervals import resamplings, with_intervals
-from whaleid.identification.validation import importance, kinds
+from whaleid.identification import metrics
+from whaleid.identification.metrics import bootstrap_counts, mean_average_precision, reciprocal_ranks, with_intervals
+from whaleid.identification.validation import Shares, kinds, query_weights
 
-SHARES = (0.3, 0.1)
+SHARES = Shares(0.3, 0.1)
 ROLES = ["known", "unknown", "duplicate", "new_whale", "new_whale_train"]
 
 
@@ -34,7 +34,6 @@ def drawn(queries, seed=0):
             "role": role,
             "truth": truth,
             "rank": rank,
-            "first": np.where(rank == 1, truth, "somebody"),
             "label1": np.where(generator.random(queries) < 0.6, truth, "somebody"),
             "probability1": generator.integers(0, 40, queries) / 40,
             "uncalibrated": generator.random(queries),
@@ -45,7 +44,7 @@ def drawn(queries, seed=0):
 
 
 def slow(answers, shares):
-    """Return the measures of some answers, one by one."""
+    """Return the metrics of some answers, one by one."""
     found = {}
     kind = kinds(answers["role"])
     gained = np.array([1 / rank if rank else 0.0 for rank in answers["rank"]])
@@ -57,7 +56,7 @@ def slow(answers, shares):
     found["map5_duplicates"] = means["duplicate"]
     found["top1"], found["top5"] = (known["rank"] == 1).mean(), (known["rank"] > 0).mean()
     for name, rows in (("baks", known), ("baus", unknown)):
-        found[name] = (rows["first"] == rows["truth"]).groupby(rows["whale"]).mean().mean()
+        found[name] = (rows["rank"] == 1).groupby(rows["whale"]).mean().mean()
     found["baks_baus"] = (found["baks"] * found["baus"]) ** 0.5
     both = pd.concat([known, unknown])
     of_known = np.repeat([1, 0], [len(known), len(unknown)])
@@ -65,7 +64,7 @@ def slow(answers, shares):
     false, true, _ = roc_curve(of_known, both["probability1"], drop_intermediate=False)
     found["tpr_at_fpr01"], found["tpr_at_fpr05"] = true[false <= 0.01].max(), true[false <= 0.05].max()
     found["oscr"] = slow_oscr(known, unknown)
-    counts = importance(answers["role"], *shares)
+    counts = query_weights(answers["role"], shares)
     right = answers["label1"] == answers["truth"]
     found["ece"] = slow_ece(answers["probability1"], right, counts)
     found["ece_uncalibrated"] = slow_ece(answers["uncalibrated"], right, counts)
@@ -96,11 +95,15 @@ def slow_ece(said, right, counts):
 def every(answers, weights):
     counted = kinds(answers["role"]) != ""
     weights = weights[:, counted]
-    return measures.answered(answers[counted], weights, *SHARES) | measures.probable(answers[counted], weights, *SHARES)
+    return ranked(answers[counted], weights) | metrics.probability_metrics(answers[counted], weights, SHARES)
+
+
+def ranked(answers, weights):
+    return metrics.ranking_metrics(answers, answers["rank"].to_numpy(), weights, SHARES)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_measures_agree_with_a_slow_reference(seed):
+def test_metrics_agree_with_a_slow_reference(seed):
     answers, _ = drawn(400, seed)
     found = every(answers, np.ones((1, 400)))
     assert {key: values.tolist() for key, values in found.items()} == {
@@ -110,7 +113,7 @@ def test_measures_agree_with_a_slow_reference(seed):
 
 def test_a_resampling_is_measured_as_if_its_queries_were_asked():
     answers, cluster = drawn(300)
-    weights = resamplings(cluster, times=20)
+    weights = bootstrap_counts(cluster, times=20)
     found = every(answers, weights)
     for row in range(1, 21):
         copies = []
@@ -126,7 +129,7 @@ def test_a_resampling_is_measured_as_if_its_queries_were_asked():
 def test_a_thousand_resamplings_take_less_than_a_second_or_so():
     answers, cluster = drawn(1400)
     started = time.perf_counter()
-    found = with_intervals(every(answers, resamplings(cluster)))
+    found = with_intervals(every(answers, bootstrap_counts(cluster)))
     assert time.perf_counter() - started < 5  # it takes half a second where the machine does nothing else
     assert all(found[f"{key}_low"] <= found[key] <= found[f"{key}_high"] for key in found if f"{key}_low" in found)
 
@@ -136,17 +139,17 @@ def test_balanced_accuracy_by_hand():
     right = np.array([True, True, False, False])
     whales = np.array(["a", "a", "a", "b"])
     of = np.ones(4, dtype=bool)
-    assert measures.balanced_accuracy(right, whales, np.ones((1, 4)), of).tolist() == [pytest.approx(1 / 3)]
+    assert metrics.balanced_accuracy(right, whales, np.ones((1, 4)), of).tolist() == [pytest.approx(1 / 3)]
 
 
 def test_area_by_hand():
     scores = np.array([0.9, 0.8, 0.7, 0.7, 0.1])
     positive, negative = np.array([[1.0, 0, 1, 0, 1]]), np.array([[0.0, 1, 0, 1, 0]])
     # of six pairs: 0.9 above both; 0.7 below 0.8 and beside 0.7; 0.1 below both
-    assert measures.area(scores, positive, negative).tolist() == [pytest.approx(2.5 / 6)]
+    assert metrics.area(scores, positive, negative).tolist() == [pytest.approx(2.5 / 6)]
     # if 0.9 is wrong, only the half remains
     right = np.array([False, True, True, True, True])
-    assert measures.area(scores, positive, negative, right).tolist() == [pytest.approx(0.5 / 6)]
+    assert metrics.area(scores, positive, negative, right).tolist() == [pytest.approx(0.5 / 6)]
 
 
 def test_open_set_rate_of_a_classifier_that_is_always_right_is_auroc():
@@ -161,9 +164,9 @@ def test_accepted_by_hand():
     negative = np.array([[0.0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 1]])
     positive = 1 - negative
     # before the first of four unknown come 2 of 7 known, before the second 4, all equals counting as accepted
-    rates = [measures.accepted(scores, positive, negative, rate)[0] for rate in (0.0, 0.2, 0.25, 0.5, 1.0)]
+    rates = [metrics.true_positive_rate(scores, positive, negative, rate)[0] for rate in (0.0, 0.2, 0.25, 0.5, 1.0)]
     assert rates == pytest.approx([2 / 7, 2 / 7, 4 / 7, 6 / 7, 1])
-    assert np.isnan(measures.accepted(scores, positive, 0 * negative, 0.05)[0])
+    assert np.isnan(metrics.true_positive_rate(scores, positive, 0 * negative, 0.05)[0])
 
 
 def test_calibration_error_by_hand():
@@ -172,7 +175,7 @@ def test_calibration_error_by_hand():
     known, nobody, once = np.ones(4, dtype=bool), np.zeros(4, dtype=bool), np.ones((1, 4))
 
     def error(said, kinds):
-        return measures.calibration_error(said, right, once, kinds, (0.3, 0.1)).tolist()
+        return metrics.calibration_error(said, right, once, kinds, SHARES).tolist()
 
     apart = (abs(1 - 0.8) + abs(0 - 0.9) + 2 * abs(1 - 0.95)) / 4
     assert error(said, (known, nobody, nobody)) == [pytest.approx(apart)]
@@ -185,45 +188,46 @@ def test_calibration_error_by_hand():
 
 def test_error_by_chance_is_what_perfect_probabilities_show():
     said = np.random.default_rng(0).random(500)
-    found = measures.chance_error(said, np.full(500, 1 / 500))
+    found = metrics.chance_error(said, np.full(500, 1 / 500))
     generator = np.random.default_rng(1)
     shown = [slow_ece(said, generator.random(500) < said, np.full(500, 1 / 500)) for _ in range(200)]
     assert found == pytest.approx(np.mean(shown), abs=0.002)
-    assert measures.chance_error(np.ones(9), np.full(9, 1 / 9)) == 0
-    assert measures.chance_error(said, np.full(500, 1 / 500)) == found
+    assert metrics.chance_error(np.ones(9), np.full(9, 1 / 9)) == 0
+    assert metrics.chance_error(said, np.full(500, 1 / 500)) == found
 
 
 def test_kinds_without_queries_have_no_figure():
     answers, _ = drawn(50)
     known = answers[answers["role"] == "known"]
     weights = np.ones((1, len(known)))
-    assert list(measures.answered(known, weights, *SHARES)) == [
+    assert list(ranked(known, weights)) == [
         "map5", "map5_known", "map5_no_duplicates", "top1", "top5", "baks"
     ]  # fmt: skip
-    assert list(measures.probable(known, weights, *SHARES)) == ["ece", "ece_uncalibrated"]
+    assert list(metrics.probability_metrics(known, weights, SHARES)) == ["ece", "ece_uncalibrated"]
     duplicates = answers[answers["role"] == "duplicate"]
-    assert list(measures.answered(duplicates, np.ones((1, len(duplicates))), *SHARES)) == ["map5", "map5_duplicates"]
+    assert list(ranked(duplicates, np.ones((1, len(duplicates))))) == ["map5", "map5_duplicates"]
 
 
 def test_photos_labelled_new_whale_are_measured_apart():
     answers, _ = drawn(200)
     weights = np.ones((1, 200))
-    found = measures.apart(answers, weights)
+    found = metrics.separate_metrics(answers, answers["rank"].to_numpy(), weights)
     gained = np.where(answers["rank"] > 0, 1 / answers["rank"].clip(lower=1), 0)
     for role in ("new_whale", "new_whale_train"):
         assert found[f"map5_{role}"].tolist() == [pytest.approx(gained[answers["role"] == role].mean())]
-    assert measures.apart(answers[answers["role"] == "known"], np.ones((1, 1))) == {}
+    known = answers[answers["role"] == "known"]
+    assert metrics.separate_metrics(known, known["rank"].to_numpy(), np.ones((1, 1))) == {}
 
 
 def test_clusters_are_drawn_whole_and_as_many_as_there_are():
     cluster = np.array([7, 7, 7, 2, 5, 5])
-    drawn_often = resamplings(cluster, times=500)
+    drawn_often = bootstrap_counts(cluster, times=500)
     assert drawn_often.shape == (501, 6)
     assert drawn_often[0].tolist() == [1] * 6
     assert (drawn_often[:, 0] == drawn_often[:, 2]).all()
     assert (drawn_often[:, [0, 3, 4]].sum(axis=1) == 3).all()
     assert drawn_often[1:, 3].mean() == pytest.approx(1, abs=0.1)
-    assert (resamplings(cluster, times=500) == drawn_often).all()
+    assert (bootstrap_counts(cluster, times=500) == drawn_often).all()
 
 
 def test_an_interval_is_where_95_per_cent_of_resamplings_are():
@@ -238,7 +242,31 @@ def test_an_interval_is_where_95_per_cent_of_resamplings_are():
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error():
     answers = pd.DataFrame({"role": "known", "rank": np.random.default_rng(0).integers(0, 2, 2000)})
-    answers = answers.assign(Image=[str(n) for n in range(2000)], whale="w", truth="w", first="w")
-    found = with_intervals(measures.answered(answers, resamplings(np.arange(2000)), *SHARES))
+    answers = answers.assign(Image=[str(n) for n in range(2000)], whale="w", truth="w")
+    found = with_intervals(ranked(answers, bootstrap_counts(np.arange(2000))))
     error = np.sqrt(found["top5"] * (1 - found["top5"]) / 2000)
     assert found["top5_high"] - found["top5_low"] == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_average_precision_by_hand():
+    ranked = [
+        ["w_1", "w_2", "w_3", "w_4", "w_5"],  # first: 1
+        ["w_2", "w_1"],  # second: 1/2
+        ["w_2", "w_2", "w_1"],  # second of the distinct ones: 1/2
+        ["w_2", "w_3", "w_4", "w_5", "w_1"],  # fifth: 1/5
+        ["w_2", "w_3", "w_4", "w_5", "w_6", "w_1"],  # sixth: 0
+        ["w_2", "w_2", "w_3", "w_4", "w_5", "w_1"],  # fifth of the distinct ones: 1/5
+        ["new_whale"],  # not there: 0
+        [],
+    ]
+    expected = [1, 1 / 2, 1 / 2, 1 / 5, 0, 1 / 5, 0, 0]
+    assert reciprocal_ranks(ranked, ["w_1"] * 8).tolist() == expected
+    assert mean_average_precision(ranked, ["w_1"] * 8) == pytest.approx(2.4 / 8)
+    assert mean_average_precision([["new_whale", "w_1"]], ["new_whale"]) == 1
+
+
+def test_one_map5_of_all_kinds():
+    answers, _ = drawn(200)
+    ranks = answers["rank"].to_numpy()
+    expected = ranked(answers, np.ones((1, 200)))["map5"][0]
+    assert metrics.map5(answers["role"], ranks, SHARES) == pytest.approx(expected)

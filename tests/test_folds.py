@@ -1,9 +1,9 @@
-"""What stays together when validation is divided, and how evenly it is."""
+"""Folds of validation: clusters stay together, and roles are spread evenly."""
 
 import numpy as np
 import pandas as pd
 
-from whaleid.identification.parts import clusters, parts
+from whaleid.identification.folds import assign, clusters
 
 GROUPS = pd.DataFrame(
     [
@@ -44,31 +44,31 @@ def drawn(seed=0, queries=400):
     return [f"{number:03}.jpg" for number in range(queries)], roles, cluster
 
 
-def test_parts_keep_clusters_whole_and_spread_each_role():
+def test_folds_keep_clusters_whole_and_spread_each_role():
     images, roles, cluster = drawn()
-    part = parts(images, roles, cluster)
-    assert len({*zip(cluster.tolist(), part.tolist(), strict=True)}) == len({*cluster.tolist()})
+    fold = assign(images, roles, cluster)
+    assert len({*zip(cluster.tolist(), fold.tolist(), strict=True)}) == len({*cluster.tolist()})
     for role in ("known", "unknown", "duplicate", "new_whale"):
-        counts = np.bincount(part[np.array(roles) == role], minlength=5)
+        counts = np.bincount(fold[np.array(roles) == role], minlength=5)
         assert counts.max() - counts.min() <= 3, role
 
 
-def test_parts_do_not_depend_on_the_order_of_queries_nor_on_the_numbers_of_clusters():
+def test_folds_do_not_depend_on_the_order_of_queries_nor_on_the_numbers_of_clusters():
     images, roles, cluster = drawn()
-    part = parts(images, roles, cluster)
+    fold = assign(images, roles, cluster)
     order = np.random.default_rng(1).permutation(len(images))
-    again = parts([images[n] for n in order], [roles[n] for n in order], 1000 - cluster[order])
-    assert again.tolist() == part[order].tolist()
+    again = assign([images[n] for n in order], [roles[n] for n in order], 1000 - cluster[order])
+    assert again.tolist() == fold[order].tolist()
 
 
 def test_photos_that_are_measured_apart_move_no_other():
     images, roles, cluster = drawn()
-    part = parts(images, roles, cluster)
+    fold = assign(images, roles, cluster)
     more = [f"more{number}.jpg" for number in range(90)]
-    mixed = parts([*more, *images], ["new_whale_train"] * 90 + roles, np.append(np.arange(90) + 5000, cluster))
-    assert mixed[90:].tolist() == part.tolist()
+    mixed = assign([*more, *images], ["new_whale_train"] * 90 + roles, np.append(np.arange(90) + 5000, cluster))
+    assert mixed[90:].tolist() == fold.tolist()
     assert np.bincount(mixed[:90]).tolist() == [18] * 5
 
 
 def test_a_handful_of_queries_is_divided_as_far_as_it_goes():
-    assert sorted(parts(["a", "b", "c"], ["known"] * 3, np.array([0, 1, 2])).tolist()) == [0, 1, 2]
+    assert sorted(assign(["a", "b", "c"], ["known"] * 3, np.array([0, 1, 2])).tolist()) == [0, 1, 2]

@@ -1,0 +1,240 @@
+"""Scores and ranking, against worked examples and slow references."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from whaleid.core.features import Features
+from whaleid.identification import scores
+from whaleid.identification.ranking import LABELS as COLUMNS
+from whaleid.identification.ranking import PROBABILITIES, at_threshold, filled, leading, rank, to_table, true_ranks
+from whaleid.identification.scores import (
+    Scorer,
+    centroid_scores,
+    class_scores,
+    cosines,
+    duplicate_scores,
+    extend_class_scores,
+    gallery,
+    nearest_photos,
+    nearest_scores,
+    score_name,
+)
+
+
+def drawn(queries, whales, seed=0):
+    """Return probabilities with many ties, and labels in no order."""
+    generator = np.random.default_rng(seed)
+    values = generator.integers(0, 12, (queries, whales)) / 20
+    labels = np.array([f"w_{number}" for number in generator.permutation(whales)])
+    return values.astype(np.float32), labels
+
+
+def slow_rank(row, labels, threshold):
+    pairs = sorted(zip(-row.astype(float), labels, strict=True))
+    above = [str(label) for value, label in pairs if -value > threshold]
+    below = [str(label) for value, label in pairs if -value <= threshold]
+    return [*above, "new_whale", *below][:5]
+
+
+def unit(*shape, seed=0):
+    """Return float32 rows of unit length."""
+    drawn = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return drawn / np.linalg.norm(drawn, axis=-1, keepdims=True)
+
+
+LABELS = np.array(["w_1", "w_1", "w_1", "w_2", "w_3", "w_3", "w_3"])
+STARTS = np.array([0, 3, 4])
+WHALES = ["w_1", "w_2", "w_3"]
+
+
+def test_class_score_is_the_closest_centre_in_each_view():
+    queries, centres = unit(2, 5, 4), unit(2, 3, 2, 4, seed=1)
+    expected = [
+        [np.mean([max(q[view] @ centre for centre in centres[view, c]) for view in range(2)]) for c in range(3)]
+        for q in queries.transpose(1, 0, 2)
+    ]
+    found = class_scores(queries, centres)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_nearest_score_is_that_of_the_photo_most_alike_over_all_views():
+    queries, photos = unit(2, 5, 4), unit(2, 7, 4, seed=1)
+    expected = [
+        [
+            max(np.mean([q[view] @ photos[view, p] for view in range(2)]) for p in np.flatnonzero(whale == LABELS))
+            for whale in WHALES
+        ]
+        for q in queries.transpose(1, 0, 2)
+    ]
+    np.testing.assert_allclose(nearest_scores(queries, gallery(photos, STARTS)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("photos", [1, 2, 4, 5, 6])
+def test_photos_are_compared_in_blocks_of_whole_whales(photos, monkeypatch):
+    queries, among = unit(2, 5, 4), gallery(unit(2, 7, 4, seed=1), STARTS)
+    expected = nearest_scores(queries, among)
+    monkeypatch.setattr(scores, "PHOTOS", photos)
+    np.testing.assert_allclose(nearest_scores(queries, among), expected, atol=1e-6)
+
+
+def test_centroid_score_is_the_cosine_to_the_mean_photo():
+    queries, photos = unit(2, 5, 4), unit(2, 7, 4, seed=1)
+    expected = np.zeros((5, 3))
+    for w, whale in enumerate(WHALES):
+        for view in range(2):
+            mean = photos[view, whale == LABELS].mean(axis=0)
+            expected[:, w] += queries[view] @ mean / np.linalg.norm(mean) / 2
+    np.testing.assert_allclose(centroid_scores(queries, gallery(photos, STARTS)), expected, atol=1e-6)
+
+
+def test_duplicates_score_their_labels():
+    labels = np.array(["w_1", "w_2", "new_whale"])
+    found = duplicate_scores([["w_2", "w_2"], [], ["new_whale", "w_1"], ["w_gone"]], labels)
+    assert found.tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 1], [0, 0, 0]]
+
+
+def test_whales_that_are_no_class_are_scored_as_if_they_were():
+    nearest = np.array([[0.5, 0.9, 0.3, 0.7]], dtype=np.float32)
+    learnt = np.array([[0.1, 0.5]], dtype=np.float32)  # mean 0.3, deviation 0.2; of the nearest photos: 0.6 and 0.3
+    found = extend_class_scores(learnt, nearest, np.array([False, True, True, False]))
+    np.testing.assert_allclose(found, [[0.3 - 0.1 * 2 / 3, 0.1, 0.5, 0.3 + 0.1 * 2 / 3]], rtol=1e-5)
+    nobody = extend_class_scores(np.empty((1, 0), dtype=np.float32), nearest, np.zeros(4, dtype=bool))
+    assert nobody.tolist() == nearest.tolist()
+
+
+def made(photos, centres, classes):
+    """Return the features of photos (V, N, D) called 0.jpg, 1.jpg, ..."""
+    rows = {f"{number}.jpg": number for number in range(photos.shape[1])}
+    return Features(rows, photos, centres, np.array(classes))
+
+
+def photos_of(labels, seed=0):
+    """Return a table of photos in no order."""
+    table = pd.DataFrame({"Image": [f"{number}.jpg" for number in range(len(labels))], "Id": labels})
+    return table.sample(frac=1, random_state=seed)
+
+
+def test_a_scorer_has_each_score_for_whales_and_new_whale(monkeypatch):
+    queries, centres, photos = unit(2, 5, 4), unit(2, 4, 1, 4, seed=1), unit(2, 7, 4, seed=2)
+    duplicates = [["w_2"], [], ["new_whale"], [], []]
+    names = ["duplicates", "class", "nearest", "centroid"]
+    scorer = Scorer({"margin": made(photos, centres, ["new_whale", "w_3", "w_gone", "w_1"])}, photos_of(LABELS))
+    assert scorer.whales.tolist() == WHALES
+    (table,) = scorer.score(names, {"margin": queries}, duplicates)
+    assert table.shape == (4, 5, 4)
+    assert table[0].tolist() == [[0, 1, 0, 0], [0] * 4, [0, 0, 0, 1], [0] * 4, [0] * 4]
+    known = gallery(photos, STARTS)
+    by_class, nearest = class_scores(queries, centres), nearest_scores(queries, known)
+    np.testing.assert_allclose(table[1][:, [0, 2, 3]], by_class[:, [3, 1, 0]], atol=1e-6)
+    expected = extend_class_scores(by_class[:, [3, 1]], nearest, np.array([True, False, True]))[:, 1]
+    np.testing.assert_allclose(table[1][:, 1], expected, atol=1e-6)
+    np.testing.assert_allclose(table[2][:, :3], nearest, atol=1e-6)
+    np.testing.assert_allclose(table[3][:, :3], centroid_scores(queries, known), atol=1e-6)
+    assert not table[2:, :, 3].any()
+    monkeypatch.setattr(scores, "QUERIES", 2)
+    blocks = list(scorer.score(names, {"margin": queries}, duplicates))
+    assert [block.shape[1] for block in blocks] == [2, 2, 1]
+    np.testing.assert_allclose(np.concatenate(blocks, axis=1), table, atol=1e-6)
+
+
+def test_scores_of_several_networks_have_names_of_their_own():
+    assert score_name("margin", "class", 1) == "class"
+    assert score_name("margin", "class", 2) == "margin_class"
+    assert score_name("margin", "duplicates", 2) == "duplicates"
+    features = {name: made(unit(1, 7, 4, seed=seed), unit(1, 1, 1, 4), ["w_1"]) for seed, name in enumerate("ab")}
+    queries = {name: unit(1, 3, 4, seed=seed) for seed, name in enumerate("cd", 5)}
+    queries = dict(zip("ab", queries.values(), strict=True))
+    (table,) = Scorer(features, photos_of(LABELS)).score(["b_nearest", "a_nearest"], queries, [[]] * 3)
+    for scores_of_one, name in zip(table, "ba", strict=True):
+        expected = nearest_scores(queries[name], gallery(features[name].embeddings, STARTS))
+        np.testing.assert_allclose(scores_of_one[:, :3], expected, atol=1e-6)
+
+
+def test_whales_by_centroid_are_those_of_the_mean_over_networks():
+    features = {name: made(unit(1, 7, 4, seed=seed), unit(1, 1, 1, 4), ["w_1"]) for seed, name in enumerate("ab")}
+    queries = {"a": unit(1, 6, 4, seed=8), "b": unit(1, 6, 4, seed=9)}
+    mean = np.mean(
+        [centroid_scores(queries[name], gallery(each.embeddings, STARTS)) for name, each in features.items()], axis=0
+    )
+    expected = np.array(WHALES)[np.argsort(-mean, axis=1)]
+    assert Scorer(features, photos_of(LABELS)).nearest_centroids(queries).tolist() == expected.tolist()
+
+
+def test_the_nearest_photo_of_a_whale_is_that_of_the_mean_over_networks():
+    features = {name: made(unit(2, 7, 4, seed=seed), unit(2, 1, 1, 4), ["w_1"]) for seed, name in enumerate("ab")}
+    queries = {"a": unit(2, 3, 4, seed=8), "b": unit(2, 3, 4, seed=9)}
+    photos = {"w_1": ["2.jpg", "0.jpg", "1.jpg"], "w_2": ["3.jpg"]}
+    mean = np.mean([cosines(queries[name], each.embeddings) for name, each in features.items()], axis=0)
+    expected = max(photos["w_1"], key=lambda image: mean[0, int(image[0])])
+    assert nearest_photos(features, queries, ["w_1", "w_2", "new_whale"], photos) == [expected, "3.jpg", ""]
+
+
+def test_leading_settles_ties_by_label():
+    values = np.array([[0.25, 0.5, 0.25]], dtype=np.float32)
+    labels, best = leading(values, np.array(["w_2", "w_3", "w_1"]))
+    assert labels.tolist() == [["w_3", "w_1", "w_2"]]
+    assert best.tolist() == [[0.5, 0.25, 0.25]]
+    assert values.tolist() == [[0.25, 0.5, 0.25]]  # the input is left as it was
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("whales", [2, 4, 5, 30])
+def test_rank_agrees_with_a_sort(whales, threshold):
+    values, labels = drawn(40, whales)
+    expected = [slow_rank(row, labels, threshold) for row in values]
+    assert rank(*leading(values, labels), threshold)[0].tolist() == expected
+
+
+def test_rank_places_new_whale_at_its_threshold():
+    labels, values = np.array([["w_1", "w_2", "w_3"]] * 3), np.array([[0.6, 0.3, 0.1]] * 3)
+    ranked, likely = rank(labels, values, np.array([0.0, 0.2, 1.0]))  # a query each
+    assert ranked.tolist() == [
+        ["w_1", "w_2", "w_3", "new_whale"],
+        ["w_1", "w_2", "new_whale", "w_3"],
+        ["new_whale", "w_1", "w_2", "w_3"],
+    ]
+    assert likely.tolist() == [[0.6, 0.3, 0.1, 0.0], [0.6, 0.3, 0.2, 0.1], [1.0, 0.6, 0.3, 0.1]]
+    for threshold, expected in zip((0.0, 0.2, 1.0), ranked.tolist(), strict=True):
+        assert rank(labels[:1], values[:1], threshold)[0].tolist() == [expected]
+
+
+@pytest.mark.parametrize("whales", [2, 5])
+def test_true_ranks_are_those_of_the_ranking(whales):
+    values, labels = drawn(60, whales)
+    labels, values = leading(values, labels)
+    truth = np.random.default_rng(1).choice(["new_whale", "w_0", "w_1", "w_other"], 60)
+    thresholds = np.array([[0.0, 0.2, 0.25, 1.0]])
+    found = true_ranks(labels, values, truth, thresholds)
+    for column, threshold in enumerate(thresholds[0]):
+        ranked = [list(row) for row in rank(labels, values, threshold)[0]]
+        expected = [row.index(true) + 1 if true in row else 0 for row, true in zip(ranked, truth, strict=True)]
+        assert found[:, column].tolist() == expected
+    own = np.random.default_rng(2).choice(thresholds[0], (60, 1))  # a threshold of each query
+    places = np.searchsorted(thresholds[0], own[:, 0])
+    assert true_ranks(labels, values, truth, own)[:, 0].tolist() == found[np.arange(60), places].tolist()
+
+
+def test_answers_are_laid_out_and_decided():
+    laid = to_table(np.array([["w_1", "w_2"], ["w_2", "w_1"]]), np.array([[0.6, 0.2], [0.5, 0.3]]))
+    assert laid.to_numpy().tolist() == [
+        ["w_1", "w_2", "", "", "", 0.6, 0.2, 0, 0, 0],
+        ["w_2", "w_1", "", "", "", 0.5, 0.3, 0, 0, 0],
+    ]
+    decided = at_threshold(laid.assign(truth=["w_2", "new_whale"]), np.array([0.4, 0.1]))
+    assert decided[["threshold", "rank"]].to_numpy().tolist() == [[0.4, 3], [0.1, 3]]
+    decided = at_threshold(laid.assign(truth=["w_3", "w_2"]), 0.5)  # above, not at
+    assert decided[["threshold", "rank"]].to_numpy().tolist() == [[0.5, 0], [0.5, 2]]
+
+
+def test_short_rankings_are_filled_and_labels_stay_distinct():
+    short = to_table(np.array([["w_9", "w_2"], ["w_1", "w_7"], ["", ""]]), np.array([[0.6, 0.2], [0.3, 0.1], [0, 0]]))
+    full = filled(short, ["w_1", "w_7", "w_8", "w_5", "w_6"])
+    assert full[COLUMNS].to_numpy().tolist() == [
+        ["w_9", "w_2", "w_1", "w_7", "w_8"],
+        ["w_1", "w_7", "w_8", "w_5", "w_6"],
+        ["w_1", "w_7", "w_8", "w_5", "w_6"],
+    ]
+    assert full[PROBABILITIES].to_numpy().tolist() == [[0.6, 0.2, 0, 0, 0], [0.3, 0.1, 0, 0, 0], [0] * 5]
+    assert filled(short, ["w_2"])[COLUMNS].to_numpy().tolist()[2] == ["w_2", "", "", "", ""]
