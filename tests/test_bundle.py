@@ -243,7 +243,7 @@ def test_photos_added_since_are_known_at_once(
     # the one that does not know them still answers as before
     assert not ready.identify([Photo("p", Path("data/sample/test", unknown[0]).read_bytes())])[0].same
     # a second time nothing is computed
-    monkeypatch.setattr(recogniser, "embedded", None)
+    monkeypatch.setattr(recogniser, "embed_batch", None)
     again, _ = additions.known(ready, tmp_path / "whales")
     for network, features in wiser.bundle.features.items():
         assert np.array_equal(features.embeddings, again.bundle.features[network].embeddings)

@@ -1,4 +1,4 @@
-"""Stage `embed`: everything of the decision that needs the network."""
+"""Stage `embed`: the embedding of every photo, all that the decision needs of a network."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 def run(params: Params, variant: str) -> Record:
     """Write the embeddings of every photo, and the centres of the classes.
 
-    Of several processes that torchrun started, each computes a part and the first one writes.
+    If torchrun started several processes, each computes a part and the first one writes.
 
     Raises:
-        WhaleidError: the network was trained on photos of another size, or of several processes one has another
-            network than the first, or ended.
+        WhaleidError: the network was trained on photos of another size, or one of several processes has another
+            network than the first, or failed.
     """
     device = pick_device()
     with distributed.joined(device) as world:
@@ -43,17 +43,16 @@ def _run(params: Params, variant: str, device: torch.device, world: World) -> Re
     photos = packed.load()
     description.check_photos(photos.shape, str(path))
     settings = params.variants[variant].embed
-    shown = [settings.zoom, settings.tilt, photos.images]
-    world.agree(hashlib.sha256(content + repr(shown).encode()).hexdigest())
-    everything = np.arange(len(photos.images))
+    inputs = [settings.zoom, settings.tilt, photos.images]
+    world.agree(hashlib.sha256(content + repr(inputs).encode()).hexdigest())
+    rows = np.arange(len(photos.images))
     embeddings = embed(
-        network, photos.array, everything, device, description.flip != "off", settings.zoom, settings.tilt, world
+        network, photos.array, rows, device, description.flip != "off", settings.zoom, settings.tilt, world
     )
     if not world.first:
         return Record()
-    directions = (
-        network.classifier.directions().detach().cpu().numpy()
-    )  # (C, S, D), or those and then the mirrored ones
+    # (C, S, D), or (2C, S, D) with mirrored whales after the others
+    directions = network.classifier.directions().detach().cpu().numpy()
     views, classes = len(embeddings), len(description.classes)
     centres = np.stack([directions[-classes:] if view else directions[:classes] for view in range(views)])
     with files.replacing(paths.features(variant)) as temporary:
