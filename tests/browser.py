@@ -20,7 +20,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 from servers import mlflow_server
 
-from whaleid import views
+from whaleid.report import views
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 WAIT_MILLISECONDS = 30_000

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from ruamel.yaml import YAML
 
-from whaleid import starting
 from whaleid.config import Params, load
+from whaleid.core import startup
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from whaleid.core.record import Record
 
 # as the command line does, before torch is loaded: else tests beside other work take ten times as long
-starting.shorten_spins()
+startup.shorten_spins()
 ROOT = Path(__file__).parents[1]
 SLIVER = {
     "sample": {"frequent": 6, "occasional": 4, "single": 6, "new_whale": 8, "queries": 30},

@@ -13,8 +13,8 @@ WHALEID = [sys.executable, "-m", "whaleid"]
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment of a command that tracks nothing, with `more`; colours and loudness are as if unset."""
-    unset = ("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "WHALEID_QUIET", "WHALEID_VERBOSE")
+    """Return the environment of a command that tracks nothing, with `more`; colours are as if unset."""
+    unset = ("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS")
     known = {name: value for name, value in os.environ.items() if name not in unset}
     return known | {"PYTHONPATH": str(ROOT), "WHALEID_TRACKING": "off", "COLUMNS": "100"} | more
 

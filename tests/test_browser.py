@@ -12,8 +12,8 @@ from browser import Browser, browse, chromium, picture
 from conftest import ROOT, write_params
 from repository import keep
 
-from whaleid import views
 from whaleid.core import paths
+from whaleid.report import views
 
 pytestmark = [
     pytest.mark.slow,

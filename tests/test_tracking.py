@@ -240,22 +240,12 @@ def test_a_page_is_kept_with_the_run_that_its_prediction_was_calibrated_by(proje
     assert set(runs()) == {"earlier", "predict toy", "calibrate toy"}
 
 
-def test_a_page_in_a_fresh_store_has_a_run_of_its_own(project: Path) -> None:
+def test_a_page_is_left_out_where_the_store_has_no_run_that_calibrated(project: Path) -> None:
     decision = write("calibrations/toy/decision.json", "{}")
     page = write("reports/pages/toy.html", "<h1>toy</h1>")
     with tracking.run("report", []) as run:
         run.attach({"toy": Record(artifacts=[page], report=Report("toy.html", decision))})
-    found = runs()["report toy"]
-    assert (found.data.tags["whaleid.stage"], found.data.tags["whaleid.variant"]) == ("report", "toy")
-    assert found.info.status == "FINISHED"
-    assert [each.path for each in client().list_artifacts(found.info.run_id)] == ["toy.html"]
-    # and so it is found from there on, by predictions and by later pages
-    with tracking.run("predict", ["toy"]) as run:
-        run.log_each({"toy": Record(report=Report("toy.html", decision))})
-    assert found.info.run_id in runs()["predict toy"].data.tags["mlflow.note.content"]
-    with tracking.run("report", []) as run:
-        run.attach({"toy": Record(artifacts=[page], report=Report("toy.html", decision))})
-    assert set(runs()) == {"report toy", "predict toy"}
+    assert runs() == {}
 
 
 def test_the_experiment_is_described_and_has_views_until_a_person_changes_them(project: Path) -> None:
@@ -313,23 +303,6 @@ def test_stages_of_one_execution_have_one_parent(project: Path) -> None:
     track("calibrate", "toy")
     assert len(parents()) == 2
     assert parent("calibrate toy").info.run_id != first.info.run_id
-
-
-def test_two_stages_that_begin_a_parent_at_once_share_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    create = tracking._create
-    rivals: list[str] = []
-
-    def between(store: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> str:
-        if tags["whaleid.stage"] == tracking.PARENT and not rivals:  # another host's, that nobody has seen yet
-            rivals.append(create(store, experiment, name, tags))
-        return create(store, experiment, name, tags)
-
-    monkeypatch.setattr(tracking, "_create", between)
-    monkeypatch.setattr(tracking, "alone", lambda database: nullcontext())
-    with tracking.run("split"):
-        pass
-    assert runs()["split"].data.tags["mlflow.parentRunId"] == rivals[0]
-    assert len(stored()) == 2
 
 
 def test_the_parent_sums_up_what_its_stages_found(project: Path) -> None:
@@ -628,7 +601,6 @@ def test_processes_that_open_a_new_store_at_once_all_succeed(bare: Path) -> None
     assert sorted(path.name for path in bare.iterdir()) == [
         "mlflow.db",
         "mlflow.db.lock",
-        "mlflow.running",
         "params.yaml",
     ]
 
@@ -705,84 +677,94 @@ def test_a_full_disk_leaves_no_half_made_store(bare: Path) -> None:
 
 
 def test_a_store_that_is_removed_meanwhile_is_told(project: Path) -> None:
-    with pytest.raises(WhaleidError, match=r"mlflow\.db: the file was removed meanwhile\nMend that, name another"):  # noqa: SIM117
-        with tracking.run("train", ["toy"]) as run:
-            run.log_epoch(1, {"loss": 2.0})
-            Path("mlflow.db").unlink()
-            run.log_epoch(2, {"loss": 1.0})
+    with (
+        pytest.raises(
+            WhaleidError, match=r"mlflow\.db: the file was removed while the stage ran\nFix that, name another"
+        ),
+        tracking.run("train", ["toy"]) as run,
+    ):
+        run.log_epoch(1, {"loss": 2.0})
+        Path("mlflow.db").unlink()
+        run.log_epoch(2, {"loss": 1.0})
     assert not Path("mlflow.db").exists()
 
 
 KILLED = """
 import os, signal
-with tracking.run("train", ["toy"]) as run:
-    run.log_epoch(1, {"loss": 2.0})
+with tracking.run(sys.argv[1], sys.argv[2:] or [None]) as run:
+    if len(run.ids) == 1:
+        run.log_epoch(1, {"loss": 2.0})
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_killed_process_leaves_its_run_to_the_next_which_ends_it(project: Path) -> None:
-    assert finish(start(KILLED)) == (-signal.SIGKILL, "")
-    assert runs()["train toy"].info.status == "RUNNING"
-    [sign] = (project / "mlflow.running").iterdir()
-    heard = 1_700_000_000_000
-    os.utime(sign, ns=(heard * 10**6, heard * 10**6))
-    begun = runs()["train toy"].info.start_time
-    track("dedup")
-    found = runs()
-    # it was heard of before it began, as by another clock: it cannot have ended before
-    assert (found["train toy"].info.status, found["train toy"].info.end_time) == ("KILLED", begun)
-    assert found["dedup"].info.status == "FINISHED"
-    assert list((project / "mlflow.running").iterdir()) == []
+def kill(stage: str, *items: str) -> None:
+    """Leave runs as a process leaves them that is killed outright."""
+    assert finish(start(KILLED, stage, *items)) == (-signal.SIGKILL, "")
 
 
-def test_a_killed_run_ends_when_it_was_last_heard_of(project: Path) -> None:
-    before = time.time_ns() // 1_000_000
-    finish(start(KILLED))
-    died = time.time_ns() // 1_000_000
-    track("dedup")
-    run = runs()["train toy"]
-    assert before <= run.info.start_time <= run.info.end_time <= died
-    # the parent was over when the process was killed: dedup has ended it since
-    assert parent("train toy").info.status == "FINISHED"
+def statuses() -> list[tuple[str, str]]:
+    """Return the name and status of each run but the parents."""
+    found = [run.info for run in stored() if "mlflow.parentRunId" in run.data.tags]
+    return sorted((run.run_name, run.status) for run in found)
+
+
+def test_a_killed_run_ends_when_its_stage_starts_again_at_its_last_metric(project: Path) -> None:
+    kill("train", "toy")
+    [left] = [run for run in stored() if run.info.status == "RUNNING"]
+    [logged] = client().get_metric_history(left.info.run_id, "loss")
+    track("train", "toy")
+    assert statuses() == [("train toy", "FINISHED"), ("train toy", "KILLED")]
+    assert client().get_run(left.info.run_id).info.end_time == logged.timestamp
+    assert [parent.info.status for parent in parents()] == ["FINISHED"]
+
+
+def test_a_killed_run_without_metrics_ends_when_it_began(project: Path) -> None:
+    kill("predict", "toy", "full")
+    left = {run.info.run_id: run.info.start_time for run in stored() if run.info.status == "RUNNING"}
+    assert len(left) == 2
+    with tracking.run("predict", ["full", "toy"]):
+        pass
+    assert {run: client().get_run(run).info.end_time for run in left} == left
+    assert {client().get_run(run).info.status for run in left} == {"KILLED"}
 
 
 def test_the_parent_of_another_execution_is_shown_as_killed(project: Path) -> None:
-    finish(start(KILLED))
+    kill("dedup")
+    killed = parent("dedup").info.run_id
     write("params.yaml", "threshold: 0.3\n")
     track("dedup")
-    assert parent("train toy").info.status == "KILLED"
-    assert parent("dedup").info.status == "FINISHED"
+    assert {run.info.run_id == killed: run.info.status for run in parents()} == {True: "KILLED", False: "FINISHED"}
 
 
-def test_a_run_whose_process_is_there_goes_on(project: Path) -> None:
-    code = """
-with tracking.run("train", ["toy"]) as run:
-    Path("begun").touch()
-    sys.stdin.read()
-"""
-    head = "import sys\nfrom pathlib import Path\nfrom whaleid import tracking\n"
-    path = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    process = subprocess.Popen([sys.executable, "-c", head + code], env=path, stdin=subprocess.PIPE)
-    until = time.monotonic() + 60
-    while not Path("begun").exists():
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    track("dedup")
-    assert runs()["train toy"].info.status == "RUNNING"
-    process.communicate()
+def test_a_parent_whose_later_stage_has_ended_keeps_that_status(project: Path) -> None:
+    kill("train", "toy")
+    track("embed", "full")
+    killed = parent("train toy").info
+    write("params.yaml", "threshold: 0.3\n")
+    track("train", "toy")
+    after = client().get_run(killed.run_id).info
+    assert (after.status, after.end_time) == ("FINISHED", killed.end_time)
+
+
+@pytest.mark.parametrize(("stage", "item"), [("train", "full"), ("embed", "toy")])
+def test_runs_of_another_item_or_stage_are_left_alone(project: Path, stage: str, item: str) -> None:
+    with tracking.run("train", ["toy"]):
+        track(stage, item)
+        assert runs()["train toy"].info.status == "RUNNING"
     assert runs()["train toy"].info.status == "FINISHED"
-    assert list((project / "mlflow.running").iterdir()) == []
 
 
-def test_killed_runs_of_another_store_are_left_to_its_next_start(
-    project: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    finish(start(KILLED))
-    shutil.copy(empty_store, "other.db")
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
-        track("dedup")
-    assert runs()["train toy"].info.status == "RUNNING"
-    track("dedup")
-    assert runs()["train toy"].info.status == "KILLED"
+def test_runs_of_another_folder_or_host_are_left_alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlflow.db")
+    clone = project / "it's a clone"
+    clone.mkdir()
+    shutil.copy("params.yaml", clone)
+    with tracking.run("train", ["toy"]):
+        monkeypatch.chdir(clone)
+        with tracking.run("train", ["toy"], "in the clone"):
+            monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+            with tracking.run("train", ["toy"], "elsewhere"):
+                monkeypatch.chdir(project)
+                assert {status for _, status in statuses()} == {"RUNNING"}
+                assert len(statuses()) == 3

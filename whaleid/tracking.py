@@ -1,7 +1,7 @@
-"""The only room that knows MLflow: a run a stage execution, below one parent a pipeline execution.
+"""The project's runs in MLflow: one for each execution of a stage, below a parent for each execution of the pipeline.
 
-Runs are tied to each other by content: a run is tagged with the md5 of what it wrote, a later run finds the
-writer of what it read by that md5. No run id enters an output, so tracking never makes a stage run again.
+Runs are linked by content: a run is tagged with the md5 of each output, and a later run looks up, by the md5 of what it
+read, which run wrote it. No run id enters an output, so tracking never makes a stage run again.
 """
 
 from __future__ import annotations
@@ -9,27 +9,21 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
-import logging
 import os
-import re
+import socket
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-from uuid import uuid4
+from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
-from whaleid import alive, starting, views
-from whaleid.core import files, log, paths, ranks
+from whaleid.core import log, paths, ranks, store
 from whaleid.core.errors import WhaleidError
 from whaleid.core.record import Record, Report, Summary
-from whaleid.core.switches import switched_on
+from whaleid.report import views
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -38,70 +32,61 @@ EXPERIMENT = "whaleid"
 PARENT = "pipeline"
 """The stage that a parent is tagged with."""
 PARENT_RUN = "mlflow.parentRunId"
-PROCESS = "whaleid.process"
-"""The tag with the token of the sign of the process that began a run."""
 DESCRIPTION = "mlflow.note.content"
-"""The tag whose Markdown MLflow shows at the top of a run."""
+"""The tag whose Markdown MLflow shows above a run or an experiment."""
 CONTEXTS = {"train": "training", "calibrate": "validation", "predict": "validation"}
-"""What a stage uses the manifest for; others only look at it."""
-REMEDY = "Mend that, name another store in MLFLOW_TRACKING_URI, or go without: WHALEID_TRACKING=off."
-SIGNS = "mlflow.running"
-"""The folder in DVC's root with a sign of each process that tracks."""
-RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-"""MLflow's own: how often a server that does not answer is asked again."""
-T = TypeVar("T")
+"""What a stage uses its dataset for; other stages only describe it."""
 MAX_NAMED_PARAMS = 2
-"""Changed parameters that a parent's name lists; of more, it says how many."""
-LOCK_SECONDS = 120
-"""How long a process waits while others open the store; making a new one takes seconds."""
+"""How many changed parameters the name of a parent lists; more are counted."""
 
 
+@dataclass
 class Run:
-    """An execution that is not tracked: it takes everything and keeps nothing."""
+    """An execution that is not tracked."""
+
+    ids: Mapping[str | None, str]
+    """The MLflow run of each item; the key is None where the stage has no items."""
 
     def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Track the `figures` of `epoch` (from 1) while the stage runs."""
+        """Log the `figures` of `epoch` (from 1) while the stage runs."""
 
     def log(self, record: Record) -> None:
-        """Track what the stage leaves in its only run."""
+        """Log what a stage with one run leaves."""
+        self.log_each(dict.fromkeys(self.ids, record))
 
-    def log_each(self, records: Mapping[str, Record]) -> None:
-        """Track what the stage leaves for each of its items, in the run of that item."""
+    def log_each(self, records: Mapping[str | None, Record]) -> None:
+        """Log what the stage leaves for each of its items, in the run of that item."""
 
     def attach(self, records: Mapping[str, Record]) -> None:
-        """Add each record's artifacts to the run that wrote the file that `Record.report` names."""
+        """Add each record's artifacts to the run that wrote the file `record.report.wrote`."""
 
     def summarise(self, summary: Summary) -> None:
-        """Show `summary` in the parent; a description that a person wrote is kept."""
+        """Show `summary` in the parent; a description that a person wrote stays."""
 
 
 @contextmanager
 def run(stage: str, items: Sequence[str | None] = (None,), setting: str = "") -> Iterator[Run]:
-    """Track an execution of `stage`: open the store before the work, close the runs after it.
+    """Track an execution of `stage`: open the store and begin the runs before the block, end them after it.
 
-    There is a run for each of `items`, such as a variant, all below one parent. `setting` goes into their names: what
-    they are to be distinguished by from others of the same stage and item.
-
-    The store is MLFLOW_TRACKING_URI, else `mlflow.db` in DVC's root, else in the working directory.
-    Of several processes, the first one tracks. An exception of the block passes through unchanged, and the runs are
-    marked as failed (or killed). A process that is killed outright cannot do so: the next one of the same project does.
+    There is a run for each of `items`, such as a variant, all below one parent. `setting` is added to their names, to
+    tell executions of the same stage and item apart. Of several processes, only the first tracks. An exception of the
+    block passes through, and the runs end as FAILED or KILLED.
 
     Raises:
-        WhaleidError: WHALEID_TRACKING is neither `on` nor `off`, or the store cannot be reached, read or
-            written, then or later. A server that does not answer at the start is given up within seconds.
+        WhaleidError: WHALEID_TRACKING is neither `on` nor `off`, or the store cannot be reached, read or written, at
+            any time. A server that does not answer at the start is given up within seconds.
     """
-    if not switched_on("WHALEID_TRACKING", default="on") or not ranks.first():
-        yield Run()
+    if not store.enabled() or not ranks.first():
+        yield Run({})
         return
     with log.timed("tracking opened"):
-        import_mlflow()
         tracked = _begin(stage, items, setting)
     try:
         yield tracked
         tracked.end("FINISHED")
     except BaseException as error:
         try:
-            with impatience():
+            with store.brief_retries():
                 tracked.end("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
         except WhaleidError as another:
             error.add_note(str(another))
@@ -110,108 +95,81 @@ def run(stage: str, items: Sequence[str | None] = (None,), setting: str = "") ->
 
 @dataclass
 class MlflowRun(Run):
-    """The runs of a stage in an MLflow store."""
+    """The runs of one execution of a stage, in an MLflow store."""
 
     client: MlflowClient
     uri: str
+    database: Path | None
     experiment: str
-    ids: Mapping[str | None, str]
-    """By item; None stands for the only run of a stage without items."""
     parent: str
-    tags: Mapping[str, str]
-    """Those that all runs of this execution share."""
     stage: str
-    sign: alive.Sign
     epoch: int = 0
 
-    @property
-    def id(self) -> str:
-        """The only run."""
-        (only,) = self.ids.values()
-        return only
-
     def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Track the `figures` of `epoch` in the only run."""
+        """Log the `figures` of `epoch` in the only run."""
         self.epoch = epoch
+        (run,) = self.ids.values()
         with self._reached():
-            self.sign.renew()
-            self._log_batch(self.id, figures, {}, {})
+            self._log_batch(run, figures, {}, {})
 
-    def log(self, record: Record) -> None:
-        """Track what the stage leaves in its only run, with links to the runs that wrote what it read."""
-        (item,) = self.ids
-        with self._reached():
-            self._log(item, record)
-
-    def log_each(self, records: Mapping[str, Record]) -> None:
-        """Track what the stage leaves for each of its items, in the run of that item."""
+    def log_each(self, records: Mapping[str | None, Record]) -> None:
+        """Log each item's record in its run, with links to the runs that wrote its inputs."""
         with self._reached():
             for item, record in records.items():
                 self._log(item, record)
 
     def attach(self, records: Mapping[str, Record]) -> None:
-        """Add each record's artifacts to the run that wrote the file that `Record.report` names.
-
-        Where there is none, as in a fresh store, they get a run of their own.
-        """
+        """Add pages to the runs that wrote what they report on, if this store has them."""
         with self._reached():
-            for item, record in records.items():
-                assert record.report is not None
-                home = self._find_writer(record.report.wrote) or self._find_page(record.report)
-                if home is None:
-                    tags = {**self.tags, PARENT_RUN: self.parent, "whaleid.stage": self.stage, "whaleid.variant": item}
-                    home = _create(self.client, self.experiment, f"{self.stage} {item}", tags)
-                    self.client.set_terminated(home)
-                for path in record.artifacts:
-                    self.client.log_artifact(home, str(path))
-                self.client.set_tag(home, f"page.{record.report.name}", _md5(record.report.wrote))
+            for record in records.values():
+                if record.report and (home := self._writer(record.report.wrote)):
+                    for path in record.artifacts:
+                        self.client.log_artifact(home, str(path))
+                    self.client.set_tag(home, f"page.{record.report.name}", _md5(record.report.wrote))
 
     def summarise(self, summary: Summary) -> None:
-        """Show `summary` in the runs' parent; a description that a person wrote is kept."""
+        """Log the summary's metrics and pages in the parent, and describe it unless a person did."""
         with self._reached():
             parent = self.client.get_run(self.parent)
-            if parent.info.lifecycle_stage != "active":  # someone deleted it meanwhile
+            if parent.info.lifecycle_stage != "active":  # deleted while the stage ran
                 return
-            tags = _unchanged(parent.data.tags, {DESCRIPTION: summary.description})
-            self._log_batch(self.parent, summary.metrics, {}, tags)
+            description = _unedited(parent.data.tags, {DESCRIPTION: summary.description})
+            self._log_batch(self.parent, summary.metrics, {}, description)
             for name, text in summary.pages.items():
                 self.client.log_text(self.parent, text, name)
 
     def end(self, status: str) -> None:
-        """Close the runs as FINISHED, FAILED or KILLED; the parent ends with them, as the last of its stages so far."""
+        """End the runs as FINISHED, FAILED or KILLED, and the parent with them."""
         with self._reached():
-            for each in self.ids.values():
-                self.client.set_terminated(each, status)
+            for run in self.ids.values():
+                self.client.set_terminated(run, status)
             _end_parent(self.client, self.parent, status)
-            self.sign.take_down()
-
-    def _log(self, item: str | None, record: Record) -> None:
-        run = self.ids[item]
-        variant = {"variant": item} if item else {}
-        links = {f"output.{path.as_posix()}": _md5(path) for path in record.outputs}
-        inputs = [path for path in record.inputs if path.exists()]  # others were not fetched: the stage did without
-        links |= {f"input.{path.as_posix()}": self._find_writer(path) or _md5(path) for path in inputs}
-        if record.report is not None and (home := self._find_page(record.report)):
-            page = f"#/experiments/{self.experiment}/runs/{home}/artifacts/{record.report.name}"
-            links[DESCRIPTION] = f"[Its page: any threshold, curves, contact sheets]({page})"
-        self._log_batch(run, record.metrics, {**variant, **record.params}, links)
-        for path in record.artifacts:
-            if path.is_dir():
-                self.client.log_artifacts(run, str(path), artifact_path=path.name)
-            else:
-                self.client.log_artifact(run, str(path))
-        if record.dataset and record.dataset.exists():
-            self._log_dataset(run, record.dataset)
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """As `mendable`; a database that was removed is told as well: SQLite may go on writing into nowhere."""
-        with mendable(self.uri):
+        from mlflow.exceptions import MlflowException
+
+        with store.translate_errors(self.uri, MlflowException):
             try:
                 yield
             finally:
-                if self.uri.startswith("sqlite:///") and not Path(self.uri.removeprefix("sqlite:///")).exists():
-                    raise FileNotFoundError("the file was removed meanwhile")
+                if self.database and not self.database.exists():  # SQLite would go on writing to the deleted file
+                    raise FileNotFoundError("the file was removed while the stage ran")
+
+    def _log(self, item: str | None, record: Record) -> None:
+        run = self.ids[item]
+        tags = {f"output.{path.as_posix()}": _md5(path) for path in record.outputs}
+        # inputs that were not pulled from the DVC remote are missing: the stage did without them
+        inputs = [path for path in record.inputs if path.exists()]
+        tags |= {f"input.{path.as_posix()}": self._writer(path) or _md5(path) for path in inputs}
+        if record.report and (home := self._page(record.report)):
+            page = f"#/experiments/{self.experiment}/runs/{home}/artifacts/{record.report.name}"
+            tags[DESCRIPTION] = f"[Its page: any threshold, curves, contact sheets]({page})"
+        self._log_batch(run, record.metrics, {**({"variant": item} if item else {}), **record.params}, tags)
+        for path in record.artifacts:
+            self.client.log_artifact(run, str(path))
+        if record.dataset and record.dataset.exists():
+            self._log_dataset(run, record.dataset)
 
     def _log_batch(
         self, run: str, metrics: Mapping[str, float], params: Mapping[str, object], tags: Mapping[str, str]
@@ -219,31 +177,13 @@ class MlflowRun(Run):
         from mlflow.entities import Metric, Param, RunTag
 
         now = time.time_ns() // 1_000_000
-        ordered = [key for key in views.leading() if key in metrics]
-        ordered += [key for key in metrics if key not in ordered]
+        ordered = dict.fromkeys([*(key for key in views.leading() if key in metrics), *metrics])
         self.client.log_batch(
             run,
             [Metric(key, float(f"{metrics[key]:.5g}"), now, self.epoch) for key in ordered],
             [Param(key, str(value)) for key, value in params.items()],
             [RunTag(key, value) for key, value in tags.items()],
         )
-
-    def _find_writer(self, path: Path) -> str | None:
-        """Return the newest run that wrote `path` with its present content.
-
-        There is none where DVC restored the file from its cache, or where that run was deleted.
-        """
-        return self._find_tagged(f"output.{path.as_posix()}", _md5(path))
-
-    def _find_page(self, report: Report) -> str | None:
-        """Return the run that has the page, else the one that it will be attached to."""
-        if not report.wrote.exists():
-            return None
-        return self._find_tagged(f"page.{report.name}", _md5(report.wrote)) or self._find_writer(report.wrote)
-
-    def _find_tagged(self, tag: str, value: str) -> str | None:
-        newest = self.client.search_runs([self.experiment], f"tags.`{tag}` = '{value}'", max_results=1)
-        return str(newest[0].info.run_id) if newest else None
 
     def _log_dataset(self, run: str, manifest: Path) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -252,104 +192,95 @@ class MlflowRun(Run):
         name = manifest.as_posix()
         dataset = Dataset(name, _md5(manifest), "local", json.dumps({"uri": name}))
         context = InputTag("mlflow.data.context", CONTEXTS.get(self.stage, "catalogue"))
-        used = [DatasetInput(dataset, [context])]
-        # MLflow looks whether the store has the dataset, and then adds it: another one must not add it in between
-        with alone(store()[1]):
-            try:
-                self.client.log_inputs(run, used)
-            except MlflowException as error:
-                if error.error_code != "BAD_REQUEST":
-                    raise
-                self.client.log_inputs(run, used)  # on a server another may have added it: it is there now
+        inputs = [DatasetInput(dataset, [context])]
+        try:
+            self.client.log_inputs(run, inputs)
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            self.client.log_inputs(run, inputs)  # another process added the dataset after MLflow had looked for it
 
+    def _writer(self, path: Path) -> str | None:
+        """Return the newest run that wrote `path` with its present content; None if DVC took it from its cache."""
+        return self._newest(f"output.{path.as_posix()}", _md5(path))
 
-@cache
-def import_mlflow() -> None:
-    """Import MLflow: quiet, without threads of its own, and as fast as may be."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    for chatter in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(chatter).setLevel(logging.CRITICAL)  # what fails is raised as well
-    with starting.importing():
-        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    def _page(self, report: Report) -> str | None:
+        """Return the run that has the page, else the one that it will be attached to."""
+        if not report.wrote.exists():
+            return None
+        return self._newest(f"page.{report.name}", _md5(report.wrote)) or self._writer(report.wrote)
+
+    def _newest(self, tag: str, value: str) -> str | None:
+        runs = self.client.search_runs([self.experiment], f"tags.`{tag}` = '{value}'", max_results=1)
+        return str(runs[0].info.run_id) if runs else None
 
 
 def _begin(stage: str, items: Sequence[str | None], setting: str) -> MlflowRun:
     """Open the store and begin the runs of a stage below their parent."""
-    from mlflow.tracking import MlflowClient
+    uri, database = store.address()
+    with store.importing_mlflow():
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
 
-    uri, database = store()
-    execution = _execution()
-    with mendable(uri), impatience():
-        with alone(database):
+        if database:
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - MLflow would, with garbage collection
+    shared = _execution()
+    # of a stage that was killed, the same in its next execution; hashed, since a path may hold quotes
+    place = _digest(f"{socket.gethostname()}:{Path.cwd()}")
+    own = {"whaleid.stage": stage, "whaleid.place": place, "dvc.stage": os.environ.get("DVC_STAGE", "")}
+    with store.translate_errors(uri, MlflowException), store.brief_retries():
+        with store.lock(database):
             if database:
                 _make_or_check(database)
             client = MlflowClient(uri)
             experiment = _experiment(client, database)
-            _end_killed(client, experiment, uri)
-            sign = alive.Sign(_root() / SIGNS, _digest(uri))
-            parent = _parent(client, experiment, execution, sign.token)
+            parent = _parent(client, experiment, shared)
+        _end_killed(client, experiment, stage, items, place)
         ids = {}
         for item in items:
-            own = {"whaleid.stage": stage, "whaleid.variant": item or "", "dvc.stage": os.environ.get("DVC_STAGE", "")}
-            tags = {**execution.tags, **own, PROCESS: sign.token, PARENT_RUN: parent}
+            tags = {**shared, **own, "whaleid.variant": item or "", PARENT_RUN: parent}
             name = " ".join(part for part in (stage, item, setting) if part)
-            ids[item] = _create(client, experiment, name, {key: value for key, value in tags.items() if value})
-    return MlflowRun(client, uri, experiment, ids, parent, execution.tags, stage, sign)
+            ids[item] = _create(client, experiment, name, tags)
+    return MlflowRun(ids, client, uri, database, experiment, parent, stage)
 
 
-def _end_killed(client: MlflowClient, experiment: str, uri: str) -> None:
-    """End, as KILLED, the runs that this project began and whose process is gone: when it was last heard of."""
-    for token, heard in alive.left_behind(_root() / SIGNS, _digest(uri)):
-        theirs = f"tags.`{PROCESS}` = '{token}' and attributes.status = 'RUNNING'"
-        for each in client.search_runs([experiment], theirs):
-            ended = max(heard, each.info.start_time)
-            client.set_terminated(each.info.run_id, "KILLED", ended)
-            if parent := each.data.tags.get(PARENT_RUN):
-                _end_parent(client, parent, "KILLED", ended)
+def _create(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str]) -> str:
+    """Begin a run with those `tags` that are not empty; return its id."""
+    run = client.create_run(experiment, run_name=name, tags={key: value for key, value in tags.items() if value})
+    return str(run.info.run_id)
+
+
+def _end_killed(client: MlflowClient, experiment: str, stage: str, items: Sequence[str | None], place: str) -> None:
+    """End, as KILLED, the runs that earlier executions for these items left open: DVC lets no two run at once.
+
+    A run ends at the time of its last metric.
+    """
+    left = f"tags.`whaleid.stage` = '{stage}' and tags.`whaleid.place` = '{place}' and attributes.status = 'RUNNING'"
+    for run in client.search_runs([experiment], left):
+        if run.data.tags.get("whaleid.variant") in items:
+            histories = [client.get_metric_history(run.info.run_id, key) for key in run.data.metrics]
+            ended = max([run.info.start_time, *(metric.timestamp for history in histories for metric in history)])
+            client.set_terminated(run.info.run_id, "KILLED", ended)
+            _end_parent(client, run.data.tags[PARENT_RUN], "KILLED", ended)
 
 
 def _end_parent(client: MlflowClient, parent: str, status: str, ended: int | None = None) -> None:
-    """End a parent at the time `ended` (milliseconds since 1970), else now."""
-    known = client.get_run(parent).info
-    later = ended is not None and (known.end_time or 0) > ended  # another of its stages was the last
-    if known.lifecycle_stage == "active" and not later:  # else someone deleted it meanwhile
+    """End a parent at the time `ended` (milliseconds since 1970), else now, unless a later stage has ended it since."""
+    info = client.get_run(parent).info
+    later = ended is not None and (info.end_time or 0) > ended
+    if info.lifecycle_stage == "active" and not later:
         client.set_terminated(parent, status, ended)
 
 
-def store() -> tuple[str, Path | None]:
-    """Return the store's URI and, if it is an SQLite file, that file.
-
-    A relative name is taken from DVC's root: a queued experiment's own working directory is thrown away.
-    """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    if not uri.startswith("sqlite:///"):
-        return uri, None
-    database = _root() / uri.removeprefix("sqlite:///")
-    return f"sqlite:///{database}", database
-
-
-def _root() -> Path:
-    return Path(os.environ.get("DVC_ROOT") or Path.cwd())
-
-
-def alone(database: Path | None) -> FileLock | nullcontext[None]:
-    """Keep other processes out of the same SQLite store, for what several at once would break."""
-    if database is None:
-        return nullcontext()
-    database.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(database.with_name(f"{database.name}.lock"), timeout=LOCK_SECONDS)
-
-
 def _make_or_check(database: Path) -> None:
-    """Make a new store whole or not at all; see that an old one is a database: MLflow would try for minutes."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
+    """Make a new store whole or not at all, and raise if the file is no database: MLflow would retry for minutes."""
     if not database.exists():
-        # of kills in this very place, where there is one process at a time
-        for stray in database.parent.glob(f".{database.stem}.*.partial{database.suffix}*"):
-            stray.unlink()
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        from whaleid.core import files
+
+        for leftover in database.parent.glob(f".{database.stem}.*.partial{database.suffix}*"):  # the lock is ours
+            leftover.unlink()
         with files.replacing(database) as new:
             SqlAlchemyStore(f"sqlite:///{new}", _artifacts(database)).engine.dispose()  # type: ignore[no-untyped-call]
     with closing(sqlite3.connect(database)) as connection:
@@ -357,132 +288,71 @@ def _make_or_check(database: Path) -> None:
 
 
 def _artifacts(database: Path) -> str:
-    """Return where a local store keeps artifacts. MLflow would take the first run's working directory."""
+    """Return where a local store keeps artifacts; MLflow's default is the working directory of the first run."""
     return database.with_name("mlartifacts").as_uri()
 
 
 def _experiment(client: MlflowClient, database: Path | None) -> str:
-    """Return the id of the experiment, made if need be; a server decides where its artifacts go."""
-    from mlflow.exceptions import MlflowException
-
-    known = client.get_experiment_by_name(EXPERIMENT)
-    if known is None:
-        try:
-            experiment = str(client.create_experiment(EXPERIMENT, _artifacts(database) if database else None))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            return _experiment(client, database)  # another host was faster
-    elif known.lifecycle_stage == "deleted":
+    """Return the id of the experiment, with its description and views; a server decides where its artifacts go."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        created = client.create_experiment(EXPERIMENT, _artifacts(database) if database else None)
+        experiment = client.get_experiment(created)
+    number = str(experiment.experiment_id)
+    if experiment.lifecycle_stage == "deleted":
         raise WhaleidError(
             f"The MLflow experiment {EXPERIMENT!r} was deleted. Bring it back with `mlflow experiments restore "
-            f"--experiment-id {known.experiment_id}`, or remove it for good with `mlflow gc`."
+            f"--experiment-id {number}`, or remove it for good with `mlflow gc`."
         )
-    else:
-        experiment = str(known.experiment_id)
-    present = known.tags if known else {}
-    for key, value in _unchanged(present, {DESCRIPTION: views.description(experiment), **views.tags()}).items():
-        if present.get(key) != value:
-            client.set_experiment_tag(experiment, key, value)
-    return experiment
+    for key, value in _unedited(experiment.tags, {DESCRIPTION: views.description(number), **views.tags()}).items():
+        if experiment.tags.get(key) != value:
+            client.set_experiment_tag(number, key, value)
+    return number
 
 
-def _parent(client: MlflowClient, experiment: str, execution: Execution, process: str) -> str:
-    """Return the run that stands for the pipeline execution, begun and ended at once if there is none.
-
-    Where two stages begin one at the same moment, at a server, both take the older one.
-    """
-    tags = {**execution.tags, "whaleid.stage": PARENT, PROCESS: process}
-    this = f"tags.`whaleid.key` = '{tags['whaleid.key']}' and tags.`whaleid.stage` = '{PARENT}'"
-
-    def oldest() -> str | None:
-        parents = client.search_runs([experiment], this)
-        return min(((each.info.start_time, str(each.info.run_id)) for each in parents), default=(0, None))[1]
-
-    if known := oldest():
-        return known
-    begun = _create(client, experiment, execution.name(), tags)
-    client.set_terminated(begun)
-    if (first := oldest() or begun) != begun:
-        client.delete_run(begun)
-    return first
+def _unedited(present: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the `tags` to set, each with a digest, but those that a person has edited in MLflow since."""
+    ours: dict[str, str] = {}
+    for key, value in tags.items():
+        digest = f"whaleid.digest.{key}"
+        if key not in present or present.get(digest) == _digest(present[key]):
+            ours |= {key: value, digest: _digest(value)}
+    return ours
 
 
-def _create(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str]) -> str:
-    """Begin a run, and return its id."""
-    token = uuid4().hex
-
-    def begin() -> str:
-        run = client.create_run(experiment, run_name=name, tags={**tags, "whaleid.begun": token})
-        return str(run.info.run_id)
-
-    def begun() -> str | None:
-        found = client.search_runs([experiment], f"tags.`whaleid.begun` = '{token}'", max_results=1)
-        return str(found[0].info.run_id) if found else None
-
-    return once(begin, begun)
+def _parent(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> str:
+    """Return the oldest run that stands for the pipeline execution; if there is none, create one that ends at once."""
+    same = f"tags.`whaleid.key` = '{tags['whaleid.key']}' and tags.`whaleid.stage` = '{PARENT}'"
+    oldest = ["attributes.start_time ASC"]
+    parents = client.search_runs([experiment], same, order_by=oldest)
+    if not parents:
+        client.set_terminated(_create(client, experiment, _name(tags), {**tags, "whaleid.stage": PARENT}))
+        parents = client.search_runs([experiment], same, order_by=oldest)  # two hosts that create one at once share it
+    return str(parents[0].info.run_id)
 
 
-def once(make: Callable[[], T], made: Callable[[], T | None]) -> T:
-    """Have the store make something, once: where no answer comes, it may have been `made` all the same.
+def _execution() -> dict[str, str]:
+    """Return the tags that all runs of this pipeline execution share.
 
-    MLflow itself would ask again, and there would be two. A store that is so slow that it gives no answer is not asked
-    again: it may yet make it.
-    """
-    from mlflow.exceptions import MlflowException
-
-    patience = os.environ.get(RETRIES)
-    os.environ[RETRIES] = "0"
-    try:
-        return make()
-    except MlflowException as error:
-        problem = error
-    finally:
-        if patience is None:
-            del os.environ[RETRIES]
-        else:
-            os.environ[RETRIES] = patience
-    found = made()
-    if found is None:
-        if "timed out" in str(problem):
-            raise problem
-        found = make()
-    return found
-
-
-@dataclass(frozen=True)
-class Execution:
-    """A pipeline execution: `dvc repro`, an experiment of DVC's, or a stage run by hand."""
-
-    tags: Mapping[str, str]
-    """Those that all its runs share."""
-    kind: str
-    baseline: str
-    """The commit whose parameters it is compared with; empty where there is none."""
-
-    def name(self) -> str:
-        """Return a name that a person reads, such as `dvc repro 49a6c14` or `threshold=0.2 (crash-grot)`."""
-        changed = _changed_params(self.baseline)
-        if experiment := self.tags.get("dvc.experiment"):
-            return f"{changed or 'as committed'} ({experiment})"
-        return " ".join(part for part in (self.kind, self.baseline[:7], changed) if part)
-
-
-def _execution() -> Execution:
-    """Return the pipeline execution that this process is part of.
-
-    It is distinguished from others by DVC's experiment, else (`dvc repro`) by the commit and the parameters.
+    `whaleid.key` identifies it: DVC's experiment and its baseline, else the commit and the parameters.
     """
     commit = _git("rev-parse", "HEAD").strip()
-    tags = {"mlflow.user": _user()} | ({"mlflow.source.git.commit": commit} if commit else {})
-    key: tuple[str, str] = commit, _md5(paths.PARAMS)
-    baseline = commit
-    if name := os.environ.get("DVC_EXP_NAME"):
-        baseline = os.environ.get("DVC_EXP_BASELINE_REV", "")
-        key = name, baseline
-        tags |= {"dvc.experiment": name, "dvc.baseline": baseline}
-    kind = "dvc repro" if "DVC_STAGE" in os.environ else "whaleid"
-    return Execution(tags | {"whaleid.key": _digest(repr(key))}, kind, baseline)
+    experiment, baseline = os.environ.get("DVC_EXP_NAME", ""), os.environ.get("DVC_EXP_BASELINE_REV", "")
+    key = (experiment, baseline) if experiment else (commit, _md5(paths.PARAMS))
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "unknown"  # a container may have no name for its user
+    tags = {"mlflow.user": user, "mlflow.source.git.commit": commit, "whaleid.key": _digest(repr(key))}
+    return tags | ({"dvc.experiment": experiment, "dvc.baseline": baseline} if experiment else {})
+
+
+def _name(execution: Mapping[str, str]) -> str:
+    """Return the name of a parent, such as `dvc repro 49a6c14` or `threshold=0.2 (crash-grot)`."""
+    if experiment := execution.get("dvc.experiment"):
+        return f"{_changed_params(execution['dvc.baseline']) or 'as committed'} ({experiment})"
+    kind, commit = "dvc repro" if "DVC_STAGE" in os.environ else "whaleid", execution["mlflow.source.git.commit"]
+    return " ".join(part for part in (kind, commit[:7], _changed_params(commit)) if part)
 
 
 def _changed_params(baseline: str) -> str:
@@ -503,31 +373,13 @@ def _changed_params(baseline: str) -> str:
     return " ".join(f"{key}={now.get(key)}" for key in changed)
 
 
-def _user() -> str:
-    """Return whose run it is, for those who share a server."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"  # a container may have no name for its user
-
-
 def _git(*command: str) -> str:
-    """Return what git prints; nothing where there is no git, no repository, or it refuses."""
+    """Return what git prints; an empty string where there is no git or no repository."""
     try:
-        ended = subprocess.run(["git", *command], capture_output=True, text=True, check=False)
+        process = subprocess.run(["git", *command], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return ""
-    return ended.stdout if ended.returncode == 0 else ""
-
-
-def _unchanged(present: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:
-    """Return those of `tags` to set beside those `present`: none that a person has changed in MLflow's pages."""
-    ours: dict[str, str] = {}
-    for key, value in tags.items():
-        digest = f"whaleid.digest.{key}"
-        if key not in present or present.get(digest) == _digest(present[key]):
-            ours |= {key: value, digest: _digest(value)}
-    return ours
+    return process.stdout if process.returncode == 0 else ""
 
 
 def _md5(path: Path) -> str:
@@ -537,31 +389,3 @@ def _md5(path: Path) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.md5(text.encode()).hexdigest()
-
-
-@contextmanager
-def impatience() -> Iterator[None]:
-    """Give an HTTP server up within seconds. Elsewhere MLflow tries for minutes: a long training wants that."""
-    brief = {RETRIES: "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
-    ours = {key: value for key, value in brief.items() if key not in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for key in ours:
-            del os.environ[key]
-
-
-@contextmanager
-def mendable(uri: str) -> Iterator[None]:
-    """Turn what MLflow, the database, the network or the disk raises into an error that says what to do."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        lines = [line for line in str(error).splitlines() if "autoflush" not in line]
-        first, *_ = lines or [type(error).__name__]  # the rest is SQL
-        said = f"Tracking failed at {uri}: {first}\n{REMEDY}"
-        raise WhaleidError(re.sub(r"://[^/@\s]+@", "://", said)) from error  # no password in a log

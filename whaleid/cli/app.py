@@ -4,25 +4,21 @@ import os
 import signal
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from whaleid import starting
 from whaleid.cli import models, photos, settings, stages, submissions
-from whaleid.core import log, ranks
+from whaleid.core import log, ranks, startup
 
 ENVIRONMENT = {
     "WHALEID_DEVICE": "where networks run, as cpu or cuda:1; else on a GPU",
     "WHALEID_FAST": "on: what is faster on a CPU, but may round otherwise",
     "WHALEID_PHOTOS": "addresses below which a served model reads photos",
     "WHALEID_PROCESSES": "how many train and embed; else one a GPU",
-    "WHALEID_QUIET": "on: as --quiet, for all that dvc repro runs",
     "WHALEID_SYNC_NORMS": "off: each process has batch norms of its own",
     "WHALEID_TRACKING": "off: no runs in MLflow",
-    "WHALEID_VERBOSE": "on: as --verbose, for all that dvc repro runs",
     "MLFLOW_TRACKING_URI": "MLflow's store; else mlflow.db",
     "NO_COLOR": "set to anything: no colours",
 }
@@ -34,6 +30,8 @@ CODES = {
     130: "interrupted",
     143: "terminated",
 }
+LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "Pillow", "mlflow", "dvc")
+"""Those that `--verbose` names."""
 app = typer.Typer(
     help="Identify individual humpback whales from photos of their flukes.",
     epilog="\n".join(
@@ -54,7 +52,7 @@ for commands in (stages, photos, models, submissions, settings):
 def main() -> None:
     """Run a command. An error that a user can fix is printed as text, with a traceback only if verbose."""
     start = time.perf_counter()
-    starting.shorten_spins()
+    startup.shorten_spins()
     # as Ctrl-C: a command that is terminated closes its MLflow runs and leaves no file half written
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if os.environ.get("NO_COLOR"):
@@ -81,14 +79,10 @@ def main() -> None:
     except (WhaleidError, OSError) as error:
         from whaleid.cli import errors
 
-        if log.verbose():
-            traceback.print_exc()
+        log.logger.debug("traceback", exc_info=True)
         sys.exit(f"error: {errors.text(error)}")
     finally:
-        if log.verbose() and ranks.first():
-            from whaleid import facts
-
-            log.detail(facts.spent(time.perf_counter() - start))
+        log.detail(f"{time.perf_counter() - start:.2f} s in all")
 
 
 def _version(wanted: bool) -> None:
@@ -109,16 +103,19 @@ def options(
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
-    """Keep the options in the environment, for the processes that this one starts."""
+    """Choose how much is printed."""
     if quiet and verbose:
         raise typer.BadParameter("ask for --quiet or for --verbose")
-    if quiet or verbose:
-        os.environ |= {log.QUIET: "on" if quiet else "off", log.VERBOSE: "on" if verbose else "off"}
-    from whaleid.core.switches import switched_on
+    log.configure(quiet, verbose)
+    if verbose:
+        log.detail(_versions())
 
-    for name in (log.QUIET, log.VERBOSE):
-        switched_on(name, default="off")
-    if log.verbose():
-        from whaleid import facts
 
-        log.detail(facts.here())
+def _versions() -> str:
+    """Return what a report of a problem should name."""
+    import platform
+    from importlib.metadata import version
+
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    return f"whaleid {version('whaleid')} ({Path(__file__).parents[1]}), {machine}, {libraries}"

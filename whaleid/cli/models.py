@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from whaleid import starting
 from whaleid.cli.options import PEOPLE, PredictionArgument, check_prediction
-from whaleid.core import log
+from whaleid.core import log, startup
 
 app = typer.Typer()
 
@@ -16,9 +15,10 @@ app = typer.Typer()
 @app.command(rich_help_panel=PEOPLE)
 def compare() -> None:
     """Print what every prediction reaches on validation, at its threshold and at others; the best is marked."""
-    from whaleid import config, registry
+    from whaleid import config
     from whaleid.core import paths
     from whaleid.report import comparison
+    from whaleid.serving import registry
 
     predictions = [*config.load(paths.PARAMS).predictions]
     print(comparison.as_text(comparison.read(predictions), predictions))
@@ -36,10 +36,11 @@ def register(
     ] = None,
 ) -> None:
     """Make a model that MLflow can serve of a prediction, and register it: models:/whaleid@champion."""
-    from whaleid import config, registry, tracking
+    from whaleid import config, tracking
     from whaleid.core import paths
 
-    with starting.importing():
+    with startup.importing():
+        from whaleid.serving import registry
         from whaleid.stages import bundle
 
     settings = config.load(paths.PARAMS)
@@ -49,6 +50,6 @@ def register(
         place = Path(folder) / f"{prediction}.bundle"
         with log.summaries():
             bundle.write(settings, prediction, place, threshold)
-        version = registry.register(run, place, alias)
+        version = registry.register(run.ids.get(prediction), place, alias)
     print(f"models:/{registry.NAME}/{version.number} is {version.alias}: {version.why}")
     print(f"  mlflow models serve --env-manager local --port 5001 -m models:/{registry.NAME}@{version.alias}")

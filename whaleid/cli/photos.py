@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from whaleid import starting
 from whaleid.cli.options import MODEL, PARTLY, PEOPLE, CatalogueOption, ModelOption
-from whaleid.core import log
+from whaleid.core import log, startup
 
 app = typer.Typer()
 
@@ -31,7 +30,7 @@ def identify(
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of photos beside each other.")] = None,
 ) -> None:
     """Say who is on each photo: five names, each with its probability, and which photos it is a copy of."""
-    with starting.importing():
+    with startup.importing():
         from whaleid.serving import identify as room
 
     catalogue, threshold = _defaults(model, catalogue, threshold)
@@ -65,7 +64,7 @@ def import_(
     """Make a catalogue folder of photos from elsewhere, or add them to one; no photo is moved or changed."""
     from whaleid.importing.csv import Columns
 
-    with starting.importing():
+    with startup.importing():
         from whaleid.importing import importer
 
     with log.summaries():
@@ -94,7 +93,7 @@ def add(
     """
     from whaleid.core.errors import WhaleidError
 
-    with starting.importing():
+    with startup.importing():
         from whaleid.importing import add as room
 
     folder, threshold = _defaults(model, catalogue)
@@ -123,7 +122,7 @@ def duplicates(
     """Find the same pictures in any folder, outside any pipeline; no image is touched."""
     from whaleid.config import Dedup
 
-    with starting.importing():
+    with startup.importing():
         from whaleid.duplicates import folder as room
         from whaleid.report import duplicates as duplicates_page
 
@@ -162,6 +161,6 @@ def _bundle(model: str) -> Path:
     """Return the folder of a bundle; a model of MLflow's registry is downloaded."""
     if not model.startswith("models:/"):
         return Path(model)
-    from whaleid import registry
+    from whaleid.serving import registry
 
-    return registry.fetched(model)
+    return registry.download(model)

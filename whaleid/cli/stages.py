@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whaleid import starting
 from whaleid.cli.options import PredictionArgument, VariantArgument, check_prediction, check_variant
-from whaleid.core import log, ranks
+from whaleid.core import log, ranks, startup
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -96,14 +95,14 @@ def _settings(stage: str) -> "Params":
 
 def _launched(stage: str, variant: str, settings: "Params") -> bool:
     """Run a stage in several processes where that is wanted; return whether it was."""
-    with starting.importing():
+    with startup.importing():
         from whaleid.training import launching
 
     # a small batch is no faster on many GPUs than on one
     batch_size = settings.variants[variant].train.batch_size
     several = launching.processes(batch_size if stage == "train" else None)
     if several > 1:
-        launching.launch(several, [stage, variant])
+        launching.launch(several, [*log.options(), stage, variant])
     return several > 1
 
 
@@ -122,7 +121,7 @@ def _tracked(stage: str, item: str | None, settings: "Params") -> list[str | Non
 
 def _work(stage: str, *arguments: object) -> Any:
     """Import a stage, which may take longer than its work, and run it; return its records."""
-    with log.timed(f"code of {stage} loaded"), starting.importing():
+    with log.timed(f"code of {stage} loaded"), startup.importing():
         module = importlib.import_module(f"whaleid.stages.{stage}")
     with log.timed(f"{stage} done"), log.summaries():
         return module.run(*arguments)

@@ -1,11 +1,11 @@
-"""What a command prints while it runs: how much, and where; progress of long loops.
+"""What a command prints beside its answer: summaries of what it did, details, and the progress of long loops.
 
-Answers and summaries go to standard output; progress, warnings, details and errors to standard error. The environment
-holds what `whaleid --quiet` and `--verbose` ask for, so that processes that are started are as quiet.
+Summaries go to standard output, all else to standard error. The level of the logger `whaleid` decides what is printed:
+WARNING (`--quiet`), INFO, or DEBUG (`--verbose`).
 """
 
+import logging
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -16,40 +16,45 @@ from tqdm import tqdm
 
 from whaleid.core import ranks
 
-QUIET = "WHALEID_QUIET"
-VERBOSE = "WHALEID_VERBOSE"
 T = TypeVar("T")
-SECONDS = 10.0
-"""Between two plain lines of progress."""
+OPTIONS = {logging.WARNING: "--quiet", logging.DEBUG: "--verbose"}
+logger = logging.getLogger("whaleid")
+logger.setLevel(logging.INFO)
+
+
+def configure(quiet: bool, verbose: bool) -> None:
+    """Set the level of the logger `whaleid` from the command line's options."""
+    logging.basicConfig(format="%(message)s")
+    logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+
+
+def options() -> list[str]:
+    """Return the command line's options that give another process the same level."""
+    return [option for level, option in OPTIONS.items() if logger.level == level]
 
 
 def quiet() -> bool:
-    """Tell whether answers, warnings and errors are all that is to be said."""
-    return os.environ.get(QUIET) == "on"
-
-
-def verbose() -> bool:
-    """Tell whether details are to be said as well."""
-    return os.environ.get(VERBOSE) == "on"
+    """Return whether answers, warnings and errors are all to be printed."""
+    return not logger.isEnabledFor(logging.INFO)
 
 
 def detail(text: str) -> None:
-    """Say `text` to those who want details; of several processes, the first does."""
-    if verbose() and ranks.first():
-        print(text, file=sys.stderr, flush=True)
+    """Log `text` for those who want details; of several processes, only the first does."""
+    if ranks.first():
+        logger.debug(text)
 
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Say, as a detail, how long the block took; one that fails says nothing."""
-    begun = time.perf_counter()
+    """Log as a detail how long the block took; a block that fails is not logged."""
+    start = time.perf_counter()
     yield
-    detail(f"{what}: {time.perf_counter() - begun:.2f} s")
+    detail(f"{what}: {time.perf_counter() - start:.2f} s")
 
 
 @contextmanager
 def summaries() -> Iterator[None]:
-    """Take what the block prints for summaries of what it did: unsaid where it is to be quiet."""
+    """Discard what the block prints to standard output if the command is to be quiet."""
     if not quiet():
         yield
         return
@@ -58,23 +63,10 @@ def summaries() -> Iterator[None]:
 
 
 def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    """Yield `items`, showing on standard error how many of `total` are done; of several processes, the first does.
+    """Yield `items`, with a bar on a terminal that shows how many of `total` are done.
 
-    Nothing is shown where it is to be quiet; those who want details are told how long it took.
+    Of several processes, only the first shows it. How long the loop took is logged as a detail.
     """
+    disable = True if quiet() or not ranks.first() else None  # None: unless standard error is a terminal
     with timed(f"{what}: {total:,}"):
-        if quiet() or not ranks.first():
-            yield from items
-        elif sys.stderr.isatty():
-            yield from tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True)
-        else:
-            yield from _plainly(items, what, total)
-
-
-def _plainly(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    said = time.monotonic()
-    for done, item in enumerate(items, start=1):
-        yield item
-        if done < total and time.monotonic() - said >= SECONDS:
-            said = time.monotonic()
-            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+        yield from tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True, disable=disable)

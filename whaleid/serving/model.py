@@ -19,9 +19,9 @@ from urllib.request import HTTPRedirectHandler, build_opener
 
 import pandas as pd
 
-from whaleid import starting
+from whaleid.core import startup
 
-starting.shorten_spins()  # this module is the first of whaleid's that a server imports
+startup.shorten_spins()  # this module is the first of whaleid's that a server imports
 
 from whaleid.core.errors import WhaleidError  # noqa: E402
 from whaleid.serving.bundle import read  # noqa: E402

@@ -1,0 +1,238 @@
+"""Models in MLflow's registry: bundles that MLflow can serve, and which of them is the champion."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+import whaleid
+from whaleid.core import files, store
+from whaleid.core.errors import WhaleidError
+from whaleid.serving import bundle
+from whaleid.serving.bundle import ABOUT, About
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import ModelSignature
+    from mlflow.tracking import MlflowClient
+
+NAME = "whaleid"
+CHAMPION, CHALLENGER = "champion", "challenger"
+SCHEME = "models:/"
+REQUIREMENTS = (
+    *("faiss-cpu", "numpy", "pandas", "pillow", "pydantic", "ruamel.yaml", "scipy", "threadpoolctl"),
+    *("torch", "torchvision", "tqdm"),
+)
+"""What the served code imports; the code itself is a part of the model."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A model in the registry."""
+
+    number: str
+    variant: str
+    map5: float | None
+    """On validation; for `final`, which learnt validation's photos, that of the prediction that calibrates it."""
+    validation: str
+    """A digest of the photos that `map5` was measured on."""
+    digest: str
+    """Of the bundle."""
+    alias: str
+    """The one that it was registered under."""
+    why: str
+    """Why it has its alias."""
+
+
+def choose_alias(about: About, champion: Version | None) -> tuple[str, str]:
+    """Return the alias for the bundle with `about` beside the present `champion`, and why."""
+    if champion is None:
+        return CHAMPION, "the first to be registered"
+    other, map5 = f"version {champion.number} ({champion.variant})", about.figures.get("map5")
+    if map5 is None or champion.map5 is None:
+        return CHALLENGER, f"there is no MAP@5 on validation to compare with that of {other}"
+    if about.validation != champion.validation:
+        return CHAMPION, f"validation has changed since {other} was measured: the newer one leads"
+    why = f"MAP@5 {map5:.4f} on validation, where {other} has {champion.map5:.4f}"
+    return (CHAMPION if map5 >= champion.map5 else CHALLENGER), why
+
+
+def champion() -> Version | None:
+    """Return the champion; None if there is none, there is no store yet, or tracking is off.
+
+    Raises:
+        WhaleidError: the store cannot be reached or read.
+    """
+    _, database = store.address()
+    if not store.enabled() or (database is not None and not database.exists()):
+        return None
+    with _client() as client:
+        return _champion(client)
+
+
+def register(run_id: str | None, folder: Path, alias: str | None) -> Version:
+    """Log the bundle `folder` as a model of an MLflow run, and register it under `alias`, else as `choose_alias` says.
+
+    A bundle that is in the registry keeps its version.
+
+    Raises:
+        WhaleidError: there is no run since tracking is off, the bundle cannot be used, or the store cannot be reached,
+            read or written.
+    """
+    if run_id is None:
+        raise WhaleidError("A model is registered with MLflow, but tracking is off: unset WHALEID_TRACKING.")
+    about = bundle.about(folder)
+    with _client(patient=True) as client:
+        first = _champion(client)
+        if first is not None and first.digest == about.digest and alias in (None, CHAMPION):
+            return first
+        version = _find(client, about)
+        model = _log_model(client, run_id, folder, about) if version is None else None
+        # meanwhile others may have registered theirs: only one at a time compares itself with the champion
+        with store.lock(store.address()[1]):
+            chosen, why = choose_alias(about, _champion(client))
+            if alias not in (None, chosen):
+                why = f"asked for; by itself it is a {chosen}: {why}"
+            tags = {
+                "whaleid.variant": about.variant,
+                "whaleid.digest": about.digest,
+                "whaleid.validation": about.validation,
+                "whaleid.alias": alias or chosen,
+                "whaleid.why": why,
+                **({"whaleid.map5": str(about.figures["map5"])} if "map5" in about.figures else {}),
+            }
+            version = version or _create_version(client, run_id, str(model), about)
+            for key, value in tags.items():
+                client.set_model_version_tag(NAME, version.version, key, value)
+            client.update_model_version(NAME, version.version, f"{about.variant}: {why}")
+            client.set_registered_model_alias(NAME, alias or chosen, version.version)
+            return _read(client.get_model_version(NAME, version.version))
+
+
+def download(uri: str) -> Path:
+    """Return the bundle of a registered model, `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+
+    It is kept in the user's cache folder and downloaded once.
+
+    Raises:
+        WhaleidError: there is no such model, it holds no bundle, or the store cannot be reached or read.
+    """
+    with _client() as client:
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        name, _, alias = uri.removeprefix(SCHEME).partition("@")
+        name, _, number = (name, "", "") if alias else name.partition("/")
+        try:
+            version = (
+                client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+            )
+        except MlflowException as error:
+            raise WhaleidError(
+                f"There is no model {uri} in {store.address()[0]} ({error.message.splitlines()[0]}). `whaleid "
+                f"register` registers one: {SCHEME}{NAME}@{CHAMPION}, or {SCHEME}{NAME}/1 by its version."
+            ) from None
+        digest = version.tags.get("whaleid.digest")
+        if digest is None:
+            raise WhaleidError(f"{uri} holds no bundle of whaleid: it was not registered by `whaleid register`.")
+        place = Path(platformdirs.user_cache_dir("whaleid")) / "bundles" / digest[:16]
+        if not place.exists():
+            with files.replacing_folder(place) as temporary:
+                download_artifacts(artifact_uri=f"{SCHEME}{name}/{version.version}", dst_path=str(temporary))
+    return next(place.rglob(ABOUT)).parent
+
+
+@contextmanager
+def _client(patient: bool = False) -> Iterator[MlflowClient]:
+    """Yield a client of the store that exists; one that is not `patient` gives up a silent server within seconds."""
+    uri, database = store.address()
+    if database is not None and not database.exists():
+        raise WhaleidError(f"There is no MLflow store {database} yet: `dvc repro` and `whaleid register` make it.")
+    with store.importing_mlflow():
+        import mlflow
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+    mlflow.set_tracking_uri(uri)
+    with store.translate_errors(uri, MlflowException), nullcontext() if patient else store.brief_retries():
+        yield MlflowClient(uri)
+
+
+def _champion(client: MlflowClient) -> Version | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _read(client.get_model_version_by_alias(NAME, CHAMPION))
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None  # no such model, or none with that alias
+
+
+def _find(client: MlflowClient, about: About) -> ModelVersion | None:
+    """Return the newest version of a bundle, such as that of a registration that was interrupted."""
+    versions = client.search_model_versions(f"name = '{NAME}' and tags.`whaleid.digest` = '{about.digest}'")
+    return max(versions, key=lambda version: int(version.version), default=None)
+
+
+def _read(version: ModelVersion) -> Version:
+    tags = version.tags
+    map5 = float(tags["whaleid.map5"]) if "whaleid.map5" in tags else None
+    texts = [tags.get(f"whaleid.{key}", "") for key in ("validation", "digest", "alias", "why")]
+    return Version(str(version.version), tags.get("whaleid.variant", ""), map5, *texts)
+
+
+def _create_version(client: MlflowClient, run_id: str, model_id: str, about: About) -> ModelVersion:
+    """Register a logged model, with the tag by which `_find` knows it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(NAME, description="Names the whale on a photo of a humpback's fluke.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    digest = {"whaleid.digest": about.digest}
+    return client.create_model_version(NAME, f"{SCHEME}{model_id}", run_id, tags=digest, model_id=model_id)
+
+
+def _log_model(client: MlflowClient, run_id: str, folder: Path, about: About) -> str:
+    """Log the bundle as a model of a run; return the model's id."""
+    import mlflow
+    import pandas as pd
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    mlflow.set_experiment(experiment_id=client.get_run(run_id).info.experiment_id)
+    # MLflow asks the model with this photo of the catalogue, and so checks that it can be served
+    photo = base64.b64encode(next(iter(bundle.pictures(folder).values()))).decode("ascii")
+    distributions = [*REQUIREMENTS, *(["timm"] if about.timm else [])]
+    with mlflow.start_run(run_id=run_id):
+        model = mlflow.pyfunc.log_model(
+            name=NAME,
+            loader_module="whaleid.serving.model",
+            data_path=str(folder),
+            code_paths=[str(Path(whaleid.__file__).parent)],
+            signature=_signature(),
+            input_example=pd.DataFrame({"photo": [photo]}),
+            pip_requirements=[f"{name}=={installed_version(name).partition('+')[0]}" for name in distributions],
+            metadata={"variant": about.variant, "digest": about.digest},
+        )
+    return str(model.model_id)
+
+
+def _signature() -> ModelSignature:
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import Array, ColSpec, DataType, Schema
+
+    texts, numbers = Array(DataType.string), Array(DataType.double)
+    columns = {"names": texts, "probabilities": numbers, "nearest": texts, "same_as": texts}
+    answers = [ColSpec(kind, name) for name, kind in columns.items()]
+    return ModelSignature(
+        Schema([ColSpec(DataType.string, "photo")]), Schema([*answers, ColSpec(DataType.string, "problem")])
+    )
