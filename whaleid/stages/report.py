@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from whaleid.core import features, files, paths
-from whaleid.core.labels import PHASH
+from whaleid.core.features import Features
 from whaleid.core.record import Record, Report
 from whaleid.identification import validation
 from whaleid.identification.figures import decide
@@ -26,9 +25,6 @@ from whaleid.report.prediction import Content, QuerySheet
 
 if TYPE_CHECKING:
     from whaleid.config import Params
-
-Nearest = Callable[[Sequence[tuple[str, str]]], list[str]]
-"""Maps pairs of a query's Image and a whale to that whale's labelled photo most like the query, or an empty string."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ def run(params: Params) -> dict[str, Record]:
 
 def _content(params: Params, name: str, inputs: Inputs) -> Content:
     """Return what the page of a prediction shows."""
-    folder = paths.ranking(name)
+    folder, member = paths.ranking(name), params.predictions[name]
     figures = json.loads((folder / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
     auto = figures.get("threshold_auto")
     queries = files.read_csv(folder / paths.QUERIES)
@@ -85,56 +81,47 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
     leaked = queries[queries["leaked"] == 1].assign(whale=lambda rows: rows["truth"])
     answers, classes = None, []
     plotted: dict[str, pd.DataFrame] = {}
-    examples: dict[str, pd.DataFrame] = {}
+    sheets = []
+    networks = features.load({each: each for each in member.networks}, inputs.catalog["Image"])
     if auto is not None:
         plotted["threshold"] = files.read_csv(paths.ranking(params.calibration_of(name)) / paths.CURVE)
     if (folder / paths.VALIDATION).exists():
         answers = decide(files.read_csv(folder / paths.VALIDATION), auto, by_fold=True)
-        photos_of_whale = validation.gallery(inputs.split, held_out=False)["Id"].value_counts()
-        classes = tables.photo_classes(answers, photos_of_whale)
+        gallery = validation.gallery(inputs.split, held_out=False)
+        classes = tables.photo_classes(answers, gallery["Id"].value_counts())
         shares = Shares(figures["unknown_share"], figures["duplicate_share"])
-        plotted |= tables.plotted(answers, shares, photos_of_whale)
-        examples = {key: rows for key, rows in tables.examples(answers).items() if auto is not None or len(rows)}
-    nearest = _nearest(params, name, inputs, [leaked["Image"], *(rows["Image"] for rows in examples.values())])
-    sheets = [QuerySheet(*SHEETS[key], rows, _photos(rows, nearest[0])) for key, rows in examples.items()]
+        plotted |= tables.plotted(answers, shares, gallery["Id"].value_counts())
+        for key, rows in tables.examples(answers).items():
+            if auto is not None or len(rows):
+                photos = _nearest(rows, networks, gallery, _copies(inputs.groups))
+                sheets.append(QuerySheet(*SHEETS[key], rows, photos))
+    photos = _nearest(leaked, networks, validation.gallery(inputs.split, held_out=True), inputs.leaks)
     caption = f"{len(leaked):,} queries to identify duplicate a labelled photo."
-    sheets.append(QuerySheet("Leaks", caption, leaked, _photos(leaked, nearest[1]), folded=True))
-    return Content(name, params.predictions[name].calibrated_by, figures, queries, answers, classes, plotted, sheets)
+    sheets.append(QuerySheet("Leaks", caption, leaked, photos, folded=True))
+    return Content(name, member.calibrated_by, figures, queries, answers, classes, plotted, sheets)
 
 
-def _photos(queries: pd.DataFrame, nearest: Nearest) -> list[list[str]]:
-    """Return, for each query and each of its five labels, the photo of that whale."""
+def _nearest(
+    queries: pd.DataFrame, networks: Mapping[str, Features], gallery: pd.DataFrame, duplicates: pd.DataFrame
+) -> list[list[str]]:
+    """Return, for each query and each of its five labels, the photo of that whale most like it; `''` if there is none.
+
+    Photos are of `gallery`; without networks, the first that `duplicates` (`query,photo,Id`) names.
+    """
     pairs = [(image, label) for image, *labels in queries[["Image", *LABELS]].to_numpy().tolist() for label in labels]
-    photos = nearest(pairs)
+    if networks:
+        embeddings = {name: each.select(image for image, _ in pairs) for name, each in networks.items()}
+        photos_of = {str(whale): rows.tolist() for whale, rows in gallery.groupby("Id")["Image"]}
+        photos = nearest_photos(networks, embeddings, [label for _, label in pairs], photos_of)
+    else:
+        first = duplicates.drop_duplicates(["query", "Id"]).set_index(["query", "Id"])["photo"].to_dict()
+        photos = [first.get(pair, "") for pair in pairs]
     return [photos[start : start + len(LABELS)] for start in range(0, len(photos), len(LABELS))]
 
 
-def _nearest(params: Params, name: str, inputs: Inputs, images: Iterable[Iterable[str]]) -> tuple[Nearest, Nearest]:
-    """Return functions for validation queries and for queries to identify; `images` are those queries."""
-    if name == PHASH:
-        labelled = inputs.groups[inputs.groups["part"] == "train"].sort_values("Image")
-        pairs = labelled.merge(labelled, on="group", suffixes=("_query", ""))
-        pairs = pairs[pairs["Image"] != pairs["Image_query"]]
-        leaks = inputs.leaks
-        return (
-            _first(pairs["Image_query"], pairs["Id"], pairs["Image"]),
-            _first(leaks["query"], leaks["Id"], leaks["photo"]),
-        )
-    validated, queried = (validation.gallery(inputs.split, held_out=held_out) for held_out in (False, True))
-    needed = set(queried["Image"]).union(*images)
-    networks = features.load({network: network for network in params.predictions[name].networks}, needed)
-
-    def nearest(pairs: Sequence[tuple[str, str]], photos: pd.DataFrame) -> list[str]:
-        queries = {network: each.select(image for image, _ in pairs) for network, each in networks.items()}
-        photos_of = {str(whale): rows.tolist() for whale, rows in photos.groupby("Id")["Image"]}
-        return nearest_photos(networks, queries, [whale for _, whale in pairs], photos_of)
-
-    return partial(nearest, photos=validated), partial(nearest, photos=queried)
-
-
-def _first(queries: pd.Series[str], whales: pd.Series[str], photos: pd.Series[str]) -> Nearest:
-    """Return a function that maps (query, whale) to the first matching photo; `''` if there is none."""
-    first: dict[tuple[str, str], str] = {}
-    for query, whale, photo in zip(queries, whales, photos, strict=True):
-        first.setdefault((query, whale), photo)
-    return lambda pairs: [first.get(pair, "") for pair in pairs]
+def _copies(groups: pd.DataFrame) -> pd.DataFrame:
+    """Return `query,photo,Id` of each pair of labelled photos in a group; `Id` is the label of `photo`."""
+    labelled = groups.loc[groups["part"] == "train", ["group", "Image", "Id"]].sort_values("Image")
+    queries = labelled[["group", "Image"]].rename(columns={"Image": "query"})
+    pairs = queries.merge(labelled.rename(columns={"Image": "photo"}), on="group")
+    return pairs[pairs["query"] != pairs["photo"]]
