@@ -194,7 +194,7 @@ def test_the_values_of_each_query():
     assert queries["probabilities"][1] == [0.5, 0.4, 0.1]  # those of 0 are above no threshold
     assert queries["auto"] == [row[4] for row in ANSWERS]
     # ann and gil have two queries of their kind; photos labelled new_whale are of a whale each
-    assert queries["of_whale"] == [2, 2, 1, 1, 1, 2, 2, 1, 1, 1, 1, 1, 1]
+    assert queries["queries_of_whale"] == [2, 2, 1, 1, 1, 2, 2, 1, 1, 1, 1, 1, 1]
     # no photo of cat, one of bob, four of ann, twelve of eve
     assert queries["photos"] == [2, 2, 1, 0, 3, *[-1] * 8]
 

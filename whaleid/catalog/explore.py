@@ -40,9 +40,9 @@ def commonest(catalog: pd.DataFrame, whales: int, photos: int) -> pd.DataFrame:
     """
     counts = photos_per_whale(catalog).head(whales)
     rank = dict(zip(counts["Id"], counts.index, strict=True))
-    shown = catalog[catalog["Id"].isin(rank)].sort_values("Image")
-    shown = shown.groupby("Id").head(min(photos, counts["photos"].min()))
-    return shown.sort_values("Id", key=lambda ids: ids.map(rank), kind="stable")[["Image", "Id"]]
+    images = catalog[catalog["Id"].isin(rank)].sort_values("Image")
+    images = images.groupby("Id").head(min(photos, counts["photos"].min()))
+    return images.sort_values("Id", key=lambda ids: ids.map(rank), kind="stable")[["Image", "Id"]]
 
 
 def summary(catalog: pd.DataFrame) -> dict[str, float]:

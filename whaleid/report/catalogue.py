@@ -68,23 +68,23 @@ def whale_sheets(catalog: pd.DataFrame) -> list[Sheet]:
     labelled = catalog[catalog["part"] == "train"].sort_values("Image")
     images = {label: rows.tolist() for label, rows in labelled.groupby("Id")["Image"]}
     whales = explore.photos_per_whale(catalog)
-    shown = whales[whales["photos"].clip(upper=PHOTOS).cumsum() <= MAX_PHOTOS]
+    first = whales[whales["photos"].clip(upper=PHOTOS).cumsum() <= MAX_PHOTOS]
     strips = [
         Strip([Cell(image, image) for image in images[whale][:PHOTOS]], f"{whale}: {count:,} photo{'s'[: count > 1]}")
-        for whale, count in shown.itertuples(index=False, name=None)
+        for whale, count in first.itertuples(index=False, name=None)
     ]
     caption = f"Up to {PHOTOS} photos of each, whales with most photos first."
-    if rest := len(whales) - len(shown):
+    if rest := len(whales) - len(first):
         caption += f" Not shown: {rest:,} with the fewest."
     unnamed = images.get(NEW_WHALE, [])
-    first = [Cell(image, image) for image in unnamed[:UNFOLDED]]
+    cells = [Cell(image, image) for image in unnamed[:UNFOLDED]]
     return [
         Sheet("Whales", caption, strips[:UNFOLDED]),
         Sheet("More whales", "", strips[UNFOLDED:], folded=True),
         Sheet(
             "No named whale",
             f"{len(unnamed):,} photos are labelled {NEW_WHALE}. These are the first.",
-            [Strip(first)] if first else [],
+            [Strip(cells)] if cells else [],
         ),
     ]
 

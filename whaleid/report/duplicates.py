@@ -34,7 +34,7 @@ COUNTS = {
 def page(
     title: str,
     counts: Mapping[str, int],
-    found: Groups,
+    groups: Groups,
     manifest: pd.DataFrame,
     names: Sequence[str],
     files: Sequence[Path],
@@ -45,7 +45,7 @@ def page(
     Args:
         title: heading of the page.
         counts: numbers by name.
-        found: the duplicates among N photos.
+        groups: the duplicates among N photos.
         manifest: one row for each photo, in the same order.
         names: of the photos, as the page shows them.
         files: of the photos.
@@ -59,36 +59,38 @@ def page(
         (
             "The farthest duplicates",
             "Pairs that count as the same picture, those that agree least first. If some are not, lower max_error.",
-            found.duplicates[np.argsort(-found.duplicates.error, kind="stable")],
+            groups.duplicates[np.argsort(-groups.duplicates.error, kind="stable")],
         ),
         (
             "The closest other pairs",
             "Pairs whose hashes are near, but whose pixels do not agree. If some are duplicates, raise max_error.",
-            found.rejected[np.argsort(found.rejected.error, kind="stable")],
+            groups.rejected[np.argsort(groups.rejected.error, kind="stable")],
         ),
         (
             "Turned or mirrored",
             "Duplicates in another orientation.",
-            found.duplicates[found.duplicates.orientation > 0],
+            groups.duplicates[groups.duplicates.orientation > 0],
         ),
         (
             "Labels that differ",
             "The same picture under several labels. None of these photos is learnt from; a query that duplicates them "
             "is offered all their labels.",
-            found.copies[np.flatnonzero(conflict[found.copies.pairs].all(axis=1))],
+            groups.copies[np.flatnonzero(conflict[groups.copies.pairs].all(axis=1))],
         ),
     ]
-    shown = [Sheet(name, caption, _strips(pairs[:PAIRS], names)) for name, caption, pairs in kinds if len(pairs.pairs)]
+    page_sheets = [
+        Sheet(name, caption, _strips(pairs[:PAIRS], names)) for name, caption, pairs in kinds if len(pairs.pairs)
+    ]
     rows = {names[row]: row for _, _, pairs in kinds for row in pairs[:PAIRS].pairs.ravel().tolist()}
     lead = [
         f"Duplicates are pairs of photos whose perceptual hashes differ in at most {rule.max_distance} of 64 bits and "
         f"whose pixels differ by an error of at most {rule.max_error:g}: the share of one photo's variance that the "
-        f"other does not explain. {len(found.duplicates.pairs):,} pairs are duplicates; "
-        f"{len(found.rejected.pairs):,} more have near hashes only."
+        f"other does not explain. {len(groups.duplicates.pairs):,} pairs are duplicates; "
+        f"{len(groups.rejected.pairs):,} more have near hashes only."
     ]
     numbers = {COUNTS.get(name, name): f"{count:,}" for name, count in counts.items()}
-    photos = thumbs({name: files[rows[name]] for name in sheets.photos(shown)})
-    return pages.render_sheets(title, lead, shown, photos, numbers)
+    photos = thumbs({name: files[rows[name]] for name in sheets.photos(page_sheets)})
+    return pages.render_sheets(title, lead, page_sheets, photos, numbers)
 
 
 def _strips(pairs: Matches, names: Sequence[str]) -> list[Strip]:

@@ -95,7 +95,7 @@ def values(content: Content) -> dict[str, object]:
         | {
             "kind": kind.tolist(),
             "role": answers["role"].tolist(),
-            "of_whale": whales.groupby([kind, whales]).transform("size").tolist(),
+            "queries_of_whale": whales.groupby([kind, whales]).transform("size").tolist(),
             "photos": list(content.photo_classes),
         },
         "solution": _ranked(graded) | {"leaked": graded["leaked"].tolist()},

@@ -43,10 +43,10 @@ def run(params: Params) -> Record:
         "sizes": plots.png(plots.sizes(tables["sizes"])),
         "modes": plots.png(plots.modes(tables["modes"])),
     }
-    shown = [*catalogue.whale_sheets(catalog), *catalogue.duplicate_sheets(groups, conflicts)]
+    page_sheets = [*catalogue.whale_sheets(catalog), *catalogue.duplicate_sheets(groups, conflicts)]
     part = dict(zip(catalog["Image"], catalog["part"], strict=True))
-    small = thumbs({image: root / part[image] / image for image in sheets.photos(shown)})
-    html = catalogue.render(str(root), figures, groups, conflicts, shown, small, pictures, tables)
+    small = thumbs({image: root / part[image] / image for image in sheets.photos(page_sheets)})
+    html = catalogue.render(str(root), figures, groups, conflicts, page_sheets, small, pictures, tables)
     commonest = explore.commonest(catalog, WHALES, PHOTOS)
     sheet = contact_sheet(
         [decode(root / "train" / image) for image in commonest["Image"]],

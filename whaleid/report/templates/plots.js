@@ -85,9 +85,9 @@ function drawThreshold(now, threshold) {
   const shapes = kinds.map(key => line(area, xs, curve[key], looks[key][1]));
   shapes.push(upright(area, data.auto, "ink"), dot(area, data.auto, interpolated(data.auto, xs, map5), "ink auto"));
   if (threshold !== null) {
-    const there = interpolated(threshold, xs, map5);
-    shapes.push(upright(area, threshold, "orange"), dot(area, threshold, there, "orange chosen"));
-    legend.push([`threshold ${short(threshold)}: ${digits(there)}`, "orange dot"]);
+    const value = interpolated(threshold, xs, map5);
+    shapes.push(upright(area, threshold, "orange"), dot(area, threshold, value, "orange chosen"));
+    legend.push([`threshold ${short(threshold)}: ${digits(value)}`, "orange dot"]);
   }
   return [legend, [...area.shapes, ...shapes], ...byRow(curve)];
 }
@@ -143,7 +143,7 @@ function drawScores(now, threshold) {
 
 function drawRanks(now) {
   const order = [1, 2, 3, 4, 5, 0];
-  const counted = ranks => order.map(of => ranks.filter(each => each === of).length);
+  const counted = ranks => order.map(rank => ranks.filter(each => each === rank).length);
   const answered = counted(known.map(row => now.ranks[row]));
   const alone = counted(known.map(row => queries.place[row] + 1)); // -1, beyond five, becomes 0
   const most = Math.max(1, ...answered, ...alone);

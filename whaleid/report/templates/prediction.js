@@ -14,7 +14,7 @@ function digits(x) {
   return ((rounded * 16) % 2 === 1 ? (2 * Math.round(rounded * 500)) / 1000 : rounded).toFixed(3);
 }
 
-const written = (key, x) => (key.startsWith("threshold") ? short(x) : digits(x));
+const format = (key, x) => (key.startsWith("threshold") ? short(x) : digits(x));
 
 // ---- ranks and figures at a threshold; null is auto: each validation query has the threshold of its own fold
 
@@ -22,10 +22,11 @@ const above = (probabilities, threshold) => probabilities.filter(p => p > thresh
 // without a threshold (phash), whatever has a probability ranks before new_whale
 const applied = (threshold, auto) => threshold ?? auto ?? 0;
 
+/** The rank of the truth, 0 beyond five. */
 function rank(place, probabilities, threshold) {
   const before = above(probabilities, threshold);
-  const of = place === NEW ? before + 1 : place < 0 ? 0 : place + (place < before ? 1 : 2);
-  return of > FIVE ? 0 : of;
+  const number = place === NEW ? before + 1 : place < 0 ? 0 : place + (place < before ? 1 : 2);
+  return number > FIVE ? 0 : number;
 }
 
 function ranksAt(threshold, rows) {
@@ -53,13 +54,13 @@ const rowsWhere = (column, value) => column.flatMap((each, row) => (each === val
 const [known, unknown, duplicate] = ["known", "unknown", "duplicate"].map(kind => rowsWhere(queries.kind, kind));
 const [newWhale, newWhaleTrain] = ["new_whale", "new_whale_train"].map(role => rowsWhere(queries.role, role));
 const fresh = rowsWhere(solution.leaked, 0);
-const balanced = queries.of_whale.map(n => 1 / n); // every whale counts the same
+const balanced = queries.queries_of_whale.map(n => 1 / n); // every whale counts the same
 
 /** The figures of `metrics.bootstrap` and of the solution; undefined where there are no queries of the kind. */
 function measured(threshold) {
   const ranks = ranksAt(threshold, queries);
-  const gain = of => (of ? 1 / of : 0);
-  const [gains, first] = [ranks.map(gain), ranks.map(of => Number(of === 1))];
+  const gain = rank => (rank ? 1 / rank : 0);
+  const [gains, first] = [ranks.map(gain), ranks.map(rank => Number(rank === 1))];
   const submitted = ranksAt(threshold, solution).map(gain);
   const noDuplicates = mixed(mean(gains, known), mean(gains, unknown), data.shares.unknown);
   const [baks, baus] = [mean(first, known, balanced), mean(first, unknown, balanced)];
@@ -74,7 +75,7 @@ function measured(threshold) {
     map5_new_whale: mean(gains, newWhale),
     map5_new_whale_train: mean(gains, newWhaleTrain),
     top1: mean(first, known),
-    top5: mean(ranks.map(of => Number(of > 0)), known),
+    top5: mean(ranks.map(rank => Number(rank > 0)), known),
     baks,
     baus,
     baks_baus: baks === undefined || baus === undefined ? undefined : Math.sqrt(baks * baus),
@@ -83,19 +84,16 @@ function measured(threshold) {
   };
 }
 
-/** The interval of a figure as text; off the grid of thresholds none has been computed. */
+/** The ends of the 95 % interval of a figure; off the grid of thresholds none was computed. */
 function interval(key, threshold) {
-  const ends = endsOf(key, threshold);
-  return ends ? `${written(key, ends[0])} to ${written(key, ends[1])}` : "";
+  if (`${key}_low` in figures) return [figures[`${key}_low`], figures[`${key}_high`]];
+  const intervals = data.intervals[key] ?? [];
+  if (threshold === null) return intervals.at(-1); // auto follows the grid
+  const step = Math.round(threshold * (intervals.length - 2));
+  return step / (intervals.length - 2) === threshold ? intervals[step] : undefined;
 }
 
-function endsOf(key, threshold) {
-  if (`${key}_low` in figures) return [figures[`${key}_low`], figures[`${key}_high`]];
-  const ends = data.intervals[key] ?? [];
-  if (threshold === null) return ends.at(-1); // auto follows the grid
-  const step = Math.round(threshold * (ends.length - 2));
-  return step / (ends.length - 2) === threshold ? ends[step] : undefined;
-}
+const intervalText = (key, threshold) => interval(key, threshold)?.map(end => format(key, end)).join(" to ") ?? "";
 
 // ---- tiles, bars, table of figures
 
@@ -104,18 +102,18 @@ const entries = (names, now) => names.filter(([key]) => now[key] !== undefined);
 function tiles(now, threshold) {
   return entries(data.tiles, now).map(([key, name]) =>
     element("div", { class: "tile", "data-key": key }, element("span", {}, name),
-      element("b", {}, written(key, now[key])), element("small", {}, interval(key, threshold) || "\u00a0")));
+      element("b", {}, format(key, now[key])), element("small", {}, intervalText(key, threshold) || "\u00a0")));
 }
 
 function numbers(key, now, threshold) {
-  return [written(key, now[key]), interval(key, threshold)].map(text => element("td", { class: "number" }, text));
+  return [format(key, now[key]), intervalText(key, threshold)].map(text => element("td", { class: "number" }, text));
 }
 
 function bars(now, threshold) {
   return entries(data.bars, now).map(([key, name]) => {
     const own = key.startsWith("baseline") ? "" : "own";
     const track = element("div", { class: "track" }, element("i", { class: own, style: `width:${100 * now[key]}%` }));
-    const ends = endsOf(key, threshold)?.map(end => 100 * end);
+    const ends = interval(key, threshold)?.map(end => 100 * end);
     if (ends) track.append(element("i", { class: "interval", style: `left:${ends[0]}%;width:${ends[1] - ends[0]}%` }));
     return element("tr", { "data-key": key }, element("td", {}, key === "map5" ? element("b", {}, name) : name),
       element("td", { class: "bar" }, track), ...numbers(key, now, threshold));
@@ -172,7 +170,7 @@ function drawSheet({ fold, strips }, threshold) {
 
 function leaksText(threshold) {
   const ranks = ranksAt(threshold, solution).filter((_, i) => solution.leaked[i]);
-  const counts = [ranks.filter(of => of === 1), ranks].map(some => thousands(some.length));
+  const counts = [ranks.filter(rank => rank === 1), ranks].map(each => thousands(each.length));
   return ranks.length ? `The truth, where it is known, ranks first in ${counts[0]} of ${counts[1]}.` : "";
 }
 
