@@ -29,7 +29,6 @@ COMMIT = re.compile("[0-9a-f]{7}")
 """As in the names of runs: `dvc repro 49a6c14`."""
 OTHERS = re.compile(r"data/whales(\.dvc)?|models/[\w-]+\.(bundle|unfinished\.pt)")
 """Places beside those of dvc.yaml: a catalogue of one's own, bundles by hand, and a training that is not done."""
-each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 
 
 def refusal(arguments: list[str], whole: bool) -> str:
@@ -64,11 +63,10 @@ def command_lines(page: Page) -> Iterator[tuple[int, list[str], bool]]:
                 yield number, command[starts[0] + 1 :], whole
 
 
-@each_page
-def test_links_lead_to_files_and_headings(page: Page) -> None:
-    known = {other.path: other.anchors for other in pages()}
+def test_links_lead_to_files_and_headings() -> None:
+    known = {page.path: page.anchors for page in pages()}
     wrong = []
-    for number, link in page.links:
+    for page, (number, link) in [(page, link) for page in pages() for link in page.links]:
         place, _, anchor = link.partition("#")
         if re.match(r"[a-z]+:", place):
             continue
@@ -78,10 +76,10 @@ def test_links_lead_to_files_and_headings(page: Page) -> None:
     assert wrong == []
 
 
-@each_page
-def test_printed_commands_are_commands(page: Page) -> None:
+def test_printed_commands_are_commands() -> None:
     wrong = [
         f"{page.name}:{number}: whaleid {' '.join(arguments)}: {said}"
+        for page in pages()
         for number, arguments, whole in command_lines(page)
         if (said := refusal(arguments, whole))
     ]
@@ -127,10 +125,10 @@ def targets(command: list[str]) -> list[str]:
     ]
 
 
-@each_page
-def test_printed_targets_are_stages(page: Page) -> None:
+def test_printed_targets_are_stages() -> None:
     wrong = [
         f"{page.name}:{number}: {target}"
+        for page in pages()
         for number, line in [*page.typed, *page.mentioned]
         if "dvc " in line
         for command in words(line)
@@ -158,10 +156,10 @@ def is_output(place: str) -> bool:
     return within or any(output.pattern.startswith(f"{heads[-1]}/") for output in known)
 
 
-@each_page
-def test_printed_outputs_are_written_by_a_stage(page: Page) -> None:
+def test_printed_outputs_are_written_by_a_stage() -> None:
     wrong = [
         f"{page.name}:{number}: {place}"
+        for page in pages()
         for number, place in page.mentioned
         if OUTPUT.fullmatch(place) and not OTHERS.fullmatch(place) and not is_output(place)
     ]
@@ -201,9 +199,8 @@ def test_targets_are_read_from_commands(line: str, named: list[str]) -> None:
     assert "predict@margin" not in TARGETS
 
 
-@each_page
-def test_printed_keys_variables_and_scripts_are_there(page: Page) -> None:
-    text = page.path.read_text(encoding="utf-8")
+def test_printed_keys_variables_and_scripts_are_there() -> None:
+    text = "\n".join(page.path.read_text(encoding="utf-8") for page in pages())
     keys = re.findall(r"-S\s+'?([a-z_.]+)=", text)
     assert [key for key in keys if key not in SET] == []
     code = "".join(

@@ -39,7 +39,7 @@ def test_each_is_told_in_the_help_and_in_the_documents() -> None:
         (["bundle", "phash"], 1, "error: There is no prediction 'phash' with a network in params.yaml"),
         (["duplicates", ".", "--max-distance", "many"], 2, "Invalid value for '--max-distance'"),
         (["score", "nowhere.csv", "nowhere.csv"], 2, "file 'nowhere.csv' does not exist"),
-        (["--quiet", "--verbose", "check"], 2, "ask for --quiet or for --verbose"),
+        (["--quiet", "--verbose", "check"], 2, "use --quiet or --verbose, not both"),
     ],
 )
 def test_a_command_ends_as_told(project: Callable[..., Params], words: list[str], code: int, said: str) -> None:

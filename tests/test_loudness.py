@@ -47,7 +47,7 @@ def test_errors_are_said_whatever_is_asked_for(small: None) -> None:
 
 
 def test_answers_are_said_even_so(small: None, tmp_path: Path) -> None:
-    assert whaleid("-q", "check").stdout.startswith("params.yaml is right")
+    assert whaleid("-q", "check").stdout.startswith("params.yaml is valid")
     Path("truth.csv").write_text("Image,Id\na.jpg,w_1\n")
     assert whaleid("-q", "score", "truth.csv", "truth.csv").stdout == "1.00000\n"
     Path("photos").mkdir()

@@ -95,9 +95,10 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say answers, warnings and errors only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors only.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say what took how long and ran where; errors with a traceback.")
+        bool,
+        typer.Option("--verbose", "-v", help="Also print timings and versions; errors with a traceback."),
     ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
@@ -105,7 +106,7 @@ def options(
 ) -> None:
     """Choose how much is printed."""
     if quiet and verbose:
-        raise typer.BadParameter("ask for --quiet or for --verbose")
+        raise typer.BadParameter("use --quiet or --verbose, not both")
     log.configure(quiet, verbose)
     if verbose:
         log.detail(_versions())

@@ -14,7 +14,7 @@ app = typer.Typer()
 
 @app.command(rich_help_panel=PEOPLE)
 def compare() -> None:
-    """Print what every prediction reaches on validation, at its threshold and at others; the best is marked."""
+    """Compare all predictions on validation, at their threshold and at others. The best is marked."""
     from whaleid import config
     from whaleid.core import paths
     from whaleid.report import comparison
@@ -32,10 +32,10 @@ def register(
     prediction: PredictionArgument = "final",
     alias: Annotated[
         str | None,
-        typer.Option(help="What to call it.", show_default="champion or, beside a better one, challenger"),
+        typer.Option(help="Alias in the registry.", show_default="champion, or challenger if the champion is better"),
     ] = None,
 ) -> None:
-    """Make a model that MLflow can serve of a prediction, and register it: models:/whaleid@champion."""
+    """Register a prediction as a model that MLflow can serve: models:/whaleid@champion."""
     from whaleid import config, tracking
     from whaleid.core import paths
 

@@ -40,10 +40,10 @@ CatalogueOption = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="The catalogue folder, whose photos of late are known as well.",
+        help="The catalogue folder. Photos that it got after the model was made count too.",
         exists=True,
         file_okay=False,
-        show_default="data.root, of a project's own model",
+        show_default="data.root, for a project's own model",
     ),
 ]
 ModelOption = Annotated[

@@ -15,7 +15,7 @@ app = typer.Typer()
 @app.command(rich_help_panel=PEOPLE)
 def identify(
     photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTO|DIR…", help="Photos, and folders of photos.", show_default=False)
+        list[Path], typer.Argument(metavar="PHOTO|DIR…", help="Photos or folders of photos.", show_default=False)
     ],
     model: ModelOption = MODEL,
     catalogue: CatalogueOption = None,
@@ -25,11 +25,13 @@ def identify(
             min=0, max=1, help="The probability at which new_whale takes its rank.", show_default="the model's"
         ),
     ] = None,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a table, to review and to add.")] = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all that is known of each photo.")] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of photos beside each other.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a table, for review and for add.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all results of each photo.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with the photos side by side.")
+    ] = None,
 ) -> None:
-    """Say who is on each photo: five names, each with its probability, and which photos it is a copy of."""
+    """Identify the whale in each photo: five labels with probabilities, and the photos that it duplicates."""
     with startup.importing():
         from whaleid.serving import identify as room
 
@@ -44,24 +46,30 @@ def import_(
     source: Annotated[
         str,
         typer.Argument(
-            help="A folder with a folder a whale, a csv file, a catalogue folder, a zip file or folder of Kaggle's, a "
-            "COCO json, the folder of a metadata.csv, or kaggle:CONTEST.",
+            help="A folder with a folder for each whale, a csv file, a catalogue folder, a zip file or folder of "
+            "Kaggle's, a COCO json, a folder with a metadata.csv, or kaggle:CONTEST.",
             show_default=False,
         ),
     ],
-    to: Annotated[Path, typer.Option(metavar="DIR", help="The catalogue folder, new or to be added to.")],
-    photo_column: Annotated[str | None, typer.Option(metavar="NAME", help="Of a csv: the photo's path.")] = None,
-    whale_column: Annotated[str | None, typer.Option(metavar="NAME", help="Of a csv: the whale.")] = None,
+    to: Annotated[Path, typer.Option(metavar="DIR", help="The catalogue folder, new or existing.")],
+    photo_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="For a csv: the column of the photo's path.")
+    ] = None,
+    whale_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="For a csv: the column of the whale.")
+    ] = None,
     box_columns: Annotated[
-        str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Of a csv: the fluke's box, in pixels or fractions.")
+        str | None,
+        typer.Option(metavar="X0,Y0,X1,Y1", help="For a csv: the columns of the fluke's box, in pixels or fractions."),
     ] = None,
     photos: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the paths of a csv or json begin; else beside it.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder that paths in a csv or json start from; else that of the file."),
     ] = None,
     queries: Annotated[Path | None, typer.Option(metavar="DIR", help="Photos to identify, at any depth.")] = None,
     link: Annotated[bool, typer.Option("--link", help="Link photos instead of copying them.")] = False,
 ) -> None:
-    """Make a catalogue folder of photos from elsewhere, or add them to one; no photo is moved or changed."""
+    """Import photos into a new or existing catalogue folder. No photo is moved or changed."""
     from whaleid.importing.csv import Columns
 
     with startup.importing():
@@ -76,20 +84,20 @@ def add(
     reviewed: Annotated[
         Path,
         typer.Argument(
-            help="A csv file with columns photo and whale, such as identify --csv writes, once whale is filled in.",
+            help="A csv file with columns photo and whale, as identify --csv writes it, with whale filled in.",
             exists=True,
             dir_okay=False,
             show_default=False,
         ),
     ],
-    by: Annotated[str, typer.Option(metavar="NAME", help="Who has looked at the photos.", show_default=False)],
-    photos: Annotated[Path, typer.Option(metavar="DIR", help="Where their paths start.")] = Path(),
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who reviewed the photos.", show_default=False)],
+    photos: Annotated[Path, typer.Option(metavar="DIR", help="Folder that their paths start from.")] = Path(),
     catalogue: CatalogueOption = None,
     model: ModelOption = MODEL,
 ) -> None:
-    """Put reviewed photos into the catalogue, with who, when and what the model said; identify knows them at once.
+    """Add reviewed photos to the catalogue, with reviewer, time and the model's answer. identify uses them at once.
 
-    whale is a label of the catalogue, new for a whale that it has not, or new:LABEL to name that whale yourself.
+    whale is a label of the catalogue, new for a new whale, or new:LABEL to name the new whale yourself.
     """
     from whaleid.core.errors import WhaleidError
 
@@ -98,7 +106,9 @@ def add(
 
     folder, threshold = _defaults(model, catalogue)
     if folder is None:
-        raise WhaleidError("Which catalogue? Name its folder by --catalogue, or run this in a project that has one.")
+        raise WhaleidError(
+            "The catalogue is unknown: name its folder with --catalogue, or run this in a project that has one."
+        )
     with log.summaries():
         room.run(reviewed, photos, by, folder, _bundle(model), threshold)
 
@@ -109,17 +119,19 @@ def duplicates(
         Path, typer.Argument(metavar="DIR", help="A folder of images, at any depth.", show_default=False)
     ],
     against: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Another folder: which of its images DIR has again.")
+        Path | None, typer.Option(metavar="DIR", help="Another folder, to find its images that are in DIR too.")
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the tables and the page go.")] = Path("duplicates"),
-    max_distance: Annotated[int, typer.Option(min=0, max=16, help="Bits of 64 between perceptual hashes.")] = 8,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the tables and the page.")] = Path("duplicates"),
+    max_distance: Annotated[
+        int, typer.Option(min=0, max=16, help="Largest distance of perceptual hashes, in bits of 64.")
+    ] = 8,
     max_error: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the pixels' variance left unexplained.")
+        float, typer.Option(min=0, max=1, help="Largest share of the pixels' variance left unexplained.")
     ] = 0.1,
-    turned: Annotated[bool, typer.Option(help="Whether a photo turned by 180 degrees is a copy.")] = True,
-    mirrored: Annotated[bool, typer.Option(help="Whether a mirrored photo is a copy.")] = False,
+    turned: Annotated[bool, typer.Option(help="Whether a photo turned by 180 degrees is a duplicate.")] = True,
+    mirrored: Annotated[bool, typer.Option(help="Whether a mirrored photo is a duplicate.")] = False,
 ) -> None:
-    """Find the same pictures in any folder, outside any pipeline; no image is touched."""
+    """Find duplicate images in any folder, without a pipeline. No image is changed."""
     from whaleid.config import Dedup
 
     with startup.importing():

@@ -12,12 +12,12 @@ app = typer.Typer()
 
 @app.command(rich_help_panel=PEOPLE)
 def check() -> None:
-    """Check params.yaml: its keys, types and ranges, and that every variant starts somewhere."""
+    """Check params.yaml: its keys, types, ranges, and that they fit each other."""
     from whaleid import config
     from whaleid.core import paths
 
     variants = config.load(paths.PARAMS).variants
-    print(f"{paths.PARAMS} is right; its variants: {', '.join(variants)}.")
+    print(f"{paths.PARAMS} is valid. Its variants: {', '.join(variants)}.")
 
 
 def _presets() -> list[str]:
@@ -36,14 +36,14 @@ def preset(
     backbone: Annotated[str | None, typer.Option(help="Any torchvision classification model, or timm/NAME.")] = None,
     weights: Annotated[str | None, typer.Option(help="DEFAULT, none, or the path of a state dict.")] = None,
     unknown_share: Annotated[
-        float | None, typer.Option(help="Of the queries that are no duplicates, how many are of no known whale.")
+        float | None, typer.Option(help="Share of unknown whales in the queries, duplicates excluded.")
     ] = None,
 ) -> None:
-    """Set params.yaml for drawn flukes or for real photos, and print each key that changes."""
+    """Set params.yaml for drawn flukes or for real photos, and print each change."""
     from whaleid.cli import presets
     from whaleid.core import paths
 
     options = {"data.root": root, "backbone.name": backbone, "backbone.weights": weights}
     changes = presets.apply(name, paths.PARAMS, {**options, "split.unknown_share": unknown_share})
     with log.summaries():
-        print("\n".join(changes) if changes else f"{paths.PARAMS} is as preset {name} has it.")
+        print("\n".join(changes) if changes else f"{paths.PARAMS} already agrees with preset {name}.")

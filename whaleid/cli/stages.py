@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 STAGES = {
     "sample": "Draw a catalogue of flukes, labelled photos and queries: data/sample.",
-    "catalog": "Check every row and photo of the catalogue folder: data/catalog.csv.",
+    "catalog": "Read and check every row and photo of the catalogue folder: data/catalog.csv.",
     "dedup": "Find duplicate photos by perceptual hash: data/dedup.",
     "explore": "Describe the catalogue in tables, pictures and one page: reports/explore/explore.html.",
     "split": "Hold out photos and whole whales for validation: data/split.csv.",
-    "boxes": "Learn where flukes lie, and which way is up, for photos that nobody says it of: data/flukes.csv.",
+    "boxes": "Train a network that finds flukes, and use it on photos without a box: data/flukes.csv.",
     "pack": "Crop, turn, grey and resize every photo once, into one array: data/pack.",
     "backbone": "Build the network that variants start from, with its weights: checkpoints/backbone.safetensors.",
     "train": "Train a variant, on a GPU where there is one: checkpoints/VARIANT.safetensors.",
-    "embed": "Turn every photo into an embedding: features/VARIANT.npz.",
+    "embed": "Compute the embedding of every photo: features/VARIANT.npz.",
     "calibrate": "Turn a variant's scores into probabilities and find its threshold: calibrations/VARIANT.",
-    "rank": "Calibrate ensembles, and find the most probable whales of every query: rankings.",
-    "predict": "Rank five labels for every query at the threshold, by every prediction: submissions.",
-    "report": "Make a page for every prediction that shows it at any threshold: reports/pages.",
-    "bundle": "Put all that identifies a photo into one folder, to hand on or to serve: models/PREDICTION.bundle.",
+    "rank": "Calibrate ensembles, and rank the whales for every query: rankings.",
+    "predict": "Rank five labels for every query, at the threshold: submissions.",
+    "report": "Write a page for every prediction, with a slider for its threshold: reports/pages.",
+    "bundle": "Write a model as one folder, to share or to serve: models/PREDICTION.bundle.",
 }
 """The help of each stage's command, in the order of the pipeline."""
 OF_A_VARIANT = ("train", "embed", "calibrate")

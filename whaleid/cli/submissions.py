@@ -20,20 +20,20 @@ def score(
         Path, typer.Argument(help="The truth: Image,Id.", exists=True, dir_okay=False, show_default=False)
     ],
 ) -> None:
-    """Print the MAP@5 of a submission, as Kaggle counts it: the first five distinct labels of a photo."""
+    """Print the MAP@5 of a submission as Kaggle does: by the first five distinct labels of a photo."""
     print(f"{grade(submission, solution):.5f}")
 
 
 @app.command(rich_help_panel=PEOPLE)
 def submit(submission: SubmissionArgument) -> None:
-    """Check that a submission answers every query as Kaggle takes it, and print how to upload it."""
+    """Check that Kaggle will accept a submission, and print how to upload it."""
     queries = check(submission)
     print(f"{submission} is ready: {queries} queries, each answered once. To upload it with Kaggle's own client:")
     print(f"  kaggle competitions submit -c whale-categorization-playground -f {submission} -m whaleid")
 
 
 def grade(submission: Path, solution: Path) -> float:
-    """Return the MAP@5 of `submission` over the photos of `solution`, as Kaggle counts it.
+    """Return the MAP@5 of `submission` over the photos of `solution`, as Kaggle does.
 
     Raises:
         WhaleidError: one of the files cannot be read.
