@@ -64,15 +64,16 @@ def command_lines(page: Page) -> Iterator[tuple[int, list[str], bool]]:
 
 
 def test_links_lead_to_files_and_headings() -> None:
-    known = {page.path: page.anchors for page in pages()}
+    anchors = {page.path: page.anchors for page in pages()}
+    links = [(page, number, link) for page in pages() for number, link in page.links]
     wrong = []
-    for page, (number, link) in [(page, link) for page in pages() for link in page.links]:
+    for source, number, link in links:
         place, _, anchor = link.partition("#")
         if re.match(r"[a-z]+:", place):
             continue
-        path = (page.path.parent / place).resolve() if place else page.path
-        if not path.is_relative_to(ROOT) or not path.exists() or (anchor and anchor not in known.get(path, ())):
-            wrong.append(f"{page.name}:{number}: {link}")
+        path = (source.path.parent / place).resolve() if place else source.path
+        if not path.is_relative_to(ROOT) or not path.exists() or (anchor and anchor not in anchors.get(path, ())):
+            wrong.append(f"{source.name}:{number}: {link}")
     assert wrong == []
 
 
