@@ -35,6 +35,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import datasets, transforms
+from whaleid.training.showing import Photos
+from whaleid.training.speed import Speed, compiled
 
 from whaleid.config import Training, load
 from whaleid.images.crop import WHOLE
@@ -44,8 +46,6 @@ from whaleid.model.network import Network, standardise
 from whaleid.training.device import pick_device
 from whaleid.training.distributed import ALONE, World, joined
 from whaleid.training.engine import Memory, train
-from whaleid.training.showing import Photos
-from whaleid.training.speed import Speed, compiled
 
 EMBEDDING = 256
 EPOCHS = 3

@@ -5,7 +5,7 @@ import pandas as pd
 
 from whaleid.config import Training
 from whaleid.core import files, paths
-from whaleid.training.showing import Photos
+from whaleid.training.loader import LabelledPhotos
 
 HEIGHT, WIDTH = 24, 48
 
@@ -26,11 +26,12 @@ def training(**changes: object) -> Training:
         "batch_size": 8,
         "lr": 0.01,
         "weight_decay": 0.0005,
+        "compile": False,
     }
     return Training.model_validate(settings | changes)
 
 
-def stripes(whales: int, photos: int) -> tuple[np.ndarray, Photos]:
+def stripes(whales: int, photos: int) -> tuple[np.ndarray, LabelledPhotos]:
     """Return packed photos (N, 24, 48, 1), so many of each whale, under noise."""
     noise = np.random.default_rng(0)
     classes = np.repeat(np.arange(whales), photos)
@@ -39,7 +40,7 @@ def stripes(whales: int, photos: int) -> tuple[np.ndarray, Photos]:
         np.sin(x[None] * 0.25 * (1 + classes[:, None]) + noise.uniform(0, 6, (len(classes), 1)))
     )
     packed = waves[:, None, :, None] + noise.normal(0, 20, (len(classes), HEIGHT, WIDTH, 1))
-    return packed.clip(0, 255).astype(np.uint8), Photos(np.arange(len(classes)), classes)
+    return packed.clip(0, 255).astype(np.uint8), LabelledPhotos(np.arange(len(classes)), classes)
 
 
 def write_stripes(whales: int, photos: int) -> None:

@@ -1,6 +1,5 @@
 """The loop learns, alike on every run and after every kill; what it shows, and of what it asks how much."""
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +12,12 @@ from stripes import stripes, training
 from torch import Tensor
 
 from whaleid.config import Loss, Training
-from whaleid.model import checkpoint
 from whaleid.model.losses import LossFunction, build
 from whaleid.model.network import CosineClassifier, Network, standardise
-from whaleid.training import engine, showing
+from whaleid.training import engine, loader
 from whaleid.training.embedding import embed
-from whaleid.training.engine import Memory, train
-from whaleid.training.showing import Photos
+from whaleid.training.engine import State, train
+from whaleid.training.loader import LabelledPhotos
 
 CPU = torch.device("cpu")
 LOSSES: list[dict[str, Any]] = [
@@ -30,7 +28,7 @@ LOSSES: list[dict[str, Any]] = [
     {"kind": "triplet", "scale": 16, "margin": 0.3, "centres": 1},
 ]
 TRIPLET = LOSSES[-1]
-NOTHING = Photos(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+NOTHING = LabelledPhotos(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 
 
 def new(settings: Training, whales: int = 3, backbone: str = "squeezenet1_1", seed: int = 0) -> Network:
@@ -50,11 +48,10 @@ def learn(
         logged.append(figures)
         assert number == len(logged)
 
-    checked, memory = of if check else NOTHING, Memory(None, lambda _: None)
-    epochs, _ = train(network, packed, of, checked, settings, 0, CPU, log, memory)
+    epochs = train(network, packed, of, of if check else NOTHING, settings, 0, CPU, log, lambda _: None)
     assert logged == [epoch.learning | epoch.speed for epoch in epochs]
     assert len(logged) == settings.epochs
-    assert all(0 < epoch.speed["network_share"] <= 1 and epoch.speed["photos_per_second"] > 0 for epoch in epochs)
+    assert all(epoch.speed["photos_per_second"] > 0 for epoch in epochs)
     assert not network.training
     return network, [epoch.learning for epoch in epochs]
 
@@ -115,7 +112,7 @@ def test_a_last_layer_that_learns_alone_computes_the_others_once(flip: str, monk
     assert sum(seen) == 12 * (views + (2 if flip == "identity" else 1))  # and before, where classes begin
 
     # as if it computed them anew for each batch
-    monkeypatch.setattr(showing, "augment", lambda photos, _: photos)
+    monkeypatch.setattr(loader, "augment", lambda photos, _: photos)
     again = new(given)
     _, expected = learn(training(epochs=4, layers="last", augment=True, flip=flip), again, check=False)
     assert [epoch["loss"] for epoch in history] == pytest.approx([epoch["loss"] for epoch in expected], rel=1e-4)
@@ -236,75 +233,91 @@ def killed_after(epoch: int) -> Callable[[int, Mapping[str, float]], None]:
     return log
 
 
-def dumps(state: Mapping[str, Any]) -> bytes:
-    file = io.BytesIO()
-    torch.save(state, file)
-    return file.getvalue()
-
-
-def whole_and_cut(settings: Training, cut: int, backbone: str = "squeezenet1_1") -> tuple[list[object], list[object]]:
-    """Train undisturbed, and killed in the epoch after `cut` and gone on with; return the bytes and the history."""
+def whole_and_resumed(
+    settings: Training, cut: int, backbone: str = "squeezenet1_1"
+) -> tuple[list[object], list[object]]:
+    """Train undisturbed, and killed in the epoch after `cut` and resumed; return the weights' bytes and the history."""
     packed, of = stripes(3, 4)
-    check = Photos(of.rows[:5], of.classes[:5])
+    val_set = LabelledPhotos(of.rows[:5], of.classes[:5])
 
-    def go(network: Network, log: Callable[[int, Mapping[str, float]], None], memory: Memory) -> list[object]:
-        epochs, _ = train(network, packed, of, check, settings, 0, CPU, log, memory)
-        description = checkpoint.Description(("a", "b", "c"), (24, 48, 1), settings.flip)
-        data = checkpoint.save(network, description)
-        return [data, *(epoch.learning for epoch in epochs)]
+    def run(
+        network: Network,
+        log: Callable[[int, Mapping[str, float]], None] = lambda *_: None,
+        saved: State | None = None,
+    ) -> tuple[list[object], list[State]]:
+        states: list[State] = []
+        try:
+            epochs = train(network, packed, of, val_set, settings, 0, CPU, log, states.append, saved)
+        except Killed:
+            return [], states
+        weights = [value.numpy().tobytes() for value in network.state_dict().values()]
+        return [*weights, *(epoch.learning for epoch in epochs)], states
 
-    whole_kept: list[bytes] = []
-    kept: list[bytes] = []
-    whole = go(
-        new(settings, backbone=backbone),
-        lambda *_: None,
-        Memory(None, lambda state: whole_kept.append(dumps(state))),
-    )
-    assert len(whole_kept) == settings.epochs - 1  # none after the last epoch: it is done
-    with pytest.raises(Killed):
-        go(
-            new(settings, backbone=backbone),
-            killed_after(cut),
-            Memory(None, lambda state: kept.append(dumps(state))),
-        )
-    assert len(kept) == cut
+    whole, states = run(new(settings, backbone=backbone))
+    assert len(states) == settings.epochs - 1  # none after the last epoch: it is done
+    _, states = run(new(settings, backbone=backbone), killed_after(cut))
+    assert len(states) == cut
 
-    read = torch.load(io.BytesIO(kept[-1]), weights_only=True)
-    assert isinstance(read, Mapping)
     logged: list[tuple[int, Mapping[str, float]]] = []
-    again: list[int] = []
-    gone_on = go(
-        new(settings, backbone=backbone, seed=99),  # the memory holds all of it
-        lambda number, figures: logged.append((number, figures)),
-        Memory(read, lambda state: again.append(len(state["epochs"]))),
-    )
+    # the state holds all weights: those that it starts with do not matter
+    resumed, later = run(new(settings, backbone=backbone, seed=99), lambda *line: logged.append(line), states[-1])
     assert [number for number, _ in logged] == list(range(1, settings.epochs + 1))
-    for (_, figures), epoch in zip(logged, read["epochs"], strict=False):  # the remembered ones, as they were
-        assert figures == epoch["learning"] | epoch["speed"]
-    assert again == list(range(cut + 1, settings.epochs))
-    return whole, gone_on
+    for (_, figures), epoch in zip(logged, states[-1].epochs, strict=False):  # those before, as they were
+        assert figures == epoch.learning | epoch.speed
+    assert len(later) == settings.epochs - 1 - cut
+    return whole, resumed
+
+
+@pytest.fixture
+def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save the state after every epoch."""
+    monkeypatch.setattr(engine, "SAVE_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize(("seconds", "epochs"), [(0.0, [1, 2, 3]), (1000.0, [1])])
+def test_the_state_is_saved_so_many_seconds_apart(
+    seconds: float, epochs: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "SAVE_SECONDS", seconds)
+    packed, of = stripes(3, 4)
+    settings, saved = training(epochs=4), []
+    train(
+        new(settings),
+        packed,
+        of,
+        NOTHING,
+        settings,
+        0,
+        CPU,
+        lambda *_: None,
+        lambda state: saved.append(len(state.epochs)),
+    )
+    assert saved == epochs
 
 
 @pytest.mark.parametrize("cut", [1, 2])
 @pytest.mark.parametrize("settings", LOSSES, ids=lambda settings: f"{settings['kind']}-{settings['centres']}")
-def test_a_training_that_was_killed_goes_on_to_the_same_result(settings: dict[str, Any], cut: int) -> None:
+@pytest.mark.usefixtures("every_epoch")
+def test_a_killed_training_resumes_to_the_same_bytes(settings: dict[str, Any], cut: int) -> None:
     per_whale = 2 if settings is TRIPLET else 1
-    whole, gone_on = whole_and_cut(
+    whole, resumed = whole_and_resumed(
         training(loss=settings, flip="identity", oversample=5, per_whale=per_whale, batch_size=6), cut
     )
-    assert gone_on == whole
+    assert resumed == whole
 
 
-def test_a_killed_training_of_the_last_layer_goes_on() -> None:
-    whole, gone_on = whole_and_cut(training(layers="last", flip="augment"), 1)
-    assert gone_on == whole
+@pytest.mark.usefixtures("every_epoch")
+def test_a_killed_training_of_the_last_layer_resumes() -> None:
+    whole, resumed = whole_and_resumed(training(layers="last", flip="augment"), 1)
+    assert resumed == whole
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0"])  # with batch norms; with layers that draw
 @pytest.mark.parametrize("layers", ["all", "upper"])
-def test_a_killed_training_goes_on_whatever_its_layers_keep(layers: str, backbone: str) -> None:
-    whole, gone_on = whole_and_cut(training(epochs=2, layers=layers), 1, backbone)
-    assert gone_on == whole
+@pytest.mark.usefixtures("every_epoch")
+def test_a_killed_training_resumes_whatever_its_layers_keep(layers: str, backbone: str) -> None:
+    whole, resumed = whole_and_resumed(training(epochs=2, layers=layers), 1, backbone)
+    assert resumed == whole
 
 
 def test_mirrored_whales_are_no_answer_to_photos_as_they_are() -> None:

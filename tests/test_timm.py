@@ -14,7 +14,6 @@ import timm
 import torch
 from safetensors.torch import save_file
 from stripes import write_stripes
-from timm.layers import BatchNormAct2d
 from timm.models import save_for_hf
 from torch import Tensor, nn
 
@@ -27,7 +26,6 @@ from whaleid.model.checkpoint import Description
 from whaleid.model.network import Network
 from whaleid.stages import backbone as stage
 from whaleid.stages import train
-from whaleid.training.norms import synchronise
 
 MEGA = "hf-hub:BVRA/MegaDescriptor-T-224"
 SWIN = "swin_tiny_patch4_window7_224"
@@ -219,26 +217,6 @@ def test_frozen_early_layers_stay_bit_for_bit_and_the_others_learn(name: str, fi
     changed = {key for key, weight in network.embedder.state_dict().items() if not torch.equal(weight, before[key])}
     assert not changed & names
     assert changed == before.keys() - names - {"norm.bias", "neck.bias"}
-
-
-def test_synchronised_norms_keep_their_activation() -> None:
-    torch.manual_seed(0)
-    photos = torch.randn(4, 3, 64, 64)
-    found = []
-    for synchronised in (False, True):
-        torch.manual_seed(1)
-        body = Backbone("timm/test_efficientnet").body.train()
-        assert any(isinstance(layer, BatchNormAct2d) for layer in body.modules())
-        names = list(body.state_dict())
-        if synchronised:
-            synchronise(body, lambda _: None)  # of one process
-            assert not any(isinstance(layer, BatchNormAct2d) for layer in body.modules())
-        assert list(body.state_dict()) == names
-        features = body(photos)
-        features.square().sum().backward()
-        found.append((features.detach(), body.get_submodule("conv_stem").weight.grad, body.eval()(photos).detach()))
-    for plain, together in zip(*found, strict=True):
-        torch.testing.assert_close(together, plain, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

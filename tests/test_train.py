@@ -1,4 +1,4 @@
-"""The stage `train`: what it learns from and leaves, and that it goes on where the same training was killed."""
+"""The stage `train`: what it learns from and leaves, and that it resumes where the same training was killed."""
 
 import signal
 import subprocess
@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import runs
+from safetensors.torch import save_file
 from stripes import write_stripes
 
 from whaleid.config import Params
@@ -84,7 +85,7 @@ def goes_on(params: Params, capsys: pytest.CaptureFixture[str]) -> bool:
     with pytest.raises(Killed):
         train.run(params, "toy", kill)
     said = capsys.readouterr().out
-    went_on = f"{UNFINISHED}: training goes on after epoch 1.\n" in said
+    went_on = f"{UNFINISHED}: training resumes after epoch 1.\n" in said
     anew = f"{UNFINISHED} is of another training (other photos, parameters or code): this one begins anew.\n" in said
     assert went_on != anew
     return went_on
@@ -141,7 +142,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(settings: Project, capsys: 
     capsys.readouterr()
     logged: list[tuple[int, Mapping[str, float]]] = []
     train.run(params, "toy", lambda number, figures: logged.append((number, figures)))
-    assert f"{UNFINISHED}: training goes on after epoch 1.\n" in capsys.readouterr().out
+    assert f"{UNFINISHED}: training resumes after epoch 1.\n" in capsys.readouterr().out
     assert [number for number, _ in logged] == [1, 2, 3]
     losses = files.read_csv(paths.history("toy"))["loss"].tolist()
     assert [figures["loss"] for _, figures in logged] == pytest.approx(losses, rel=1e-5)
@@ -184,9 +185,9 @@ def test_a_training_killed_in_mid_epoch_goes_on_to_the_same_bytes(
     assert process.returncode == -signal.SIGKILL
     assert UNFINISHED.exists()
     assert not paths.checkpoint("toy").exists()
-    stray = UNFINISHED.with_name(".toy.unfinished.999999999.partial.pt")  # as of a kill while it was written
+    stray = UNFINISHED.with_name(".toy.unfinished.999999999.partial.safetensors")  # as of a kill while it was written
     stray.write_bytes(UNFINISHED.read_bytes()[:1000])
-    assert f"{UNFINISHED}: training goes on after epoch 1.\n" in run()
+    assert f"{UNFINISHED}: training resumes after epoch 1.\n" in run()
     assert left() == undisturbed
     assert list(UNFINISHED.parent.iterdir()) == []
 
@@ -301,19 +302,31 @@ def test_a_damaged_file_is_not_used(
     logged: list[int] = []
     train.run(settings(), "toy", lambda number, _: logged.append(number))
     said = capsys.readouterr().out
-    assert f"{UNFINISHED} cannot be read (" in said
+    assert f"{UNFINISHED} is no safetensors file, or not a whole one (" in said
     assert "Training begins anew.\n" in said
-    assert "training goes on" not in said
+    assert "training resumes" not in said
     assert logged == [1, 2, 3]
     assert not UNFINISHED.exists()
 
 
-def test_a_file_of_something_else_is_not_used(settings: Project, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (None, "is no checkpoint of whaleid: its header has no description. Training begins anew."),
+        ({"whaleid": '{"kind": "network"}'}, "is a checkpoint of another kind or version"),
+    ],
+)
+def test_a_file_of_something_else_is_not_used(
+    header: dict[str, str] | None, message: str, settings: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     params = settings()
     UNFINISHED.parent.mkdir()
-    for other in ({"a": torch.zeros(1)}, {"mark": 3}):
-        torch.save(other, UNFINISHED)
-        assert not goes_on(params, capsys)
+    save_file({"a": torch.zeros(1)}, UNFINISHED, header)
+    with pytest.raises(Killed):
+        train.run(params, "toy", kill)
+    said = capsys.readouterr().out
+    assert f"{UNFINISHED} {message}" in said
+    assert "resumes" not in said
 
 
 def test_a_variant_that_learns_all_learns_from_validation_too(

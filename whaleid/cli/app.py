@@ -14,10 +14,7 @@ from whaleid.core import log, ranks, startup
 
 ENVIRONMENT = {
     "WHALEID_DEVICE": "where networks run, as cpu or cuda:1; else on a GPU",
-    "WHALEID_FAST": "on: what is faster on a CPU, but may round otherwise",
     "WHALEID_PHOTOS": "addresses below which a served model reads photos",
-    "WHALEID_PROCESSES": "how many train and embed; else one a GPU",
-    "WHALEID_SYNC_NORMS": "off: each process has batch norms of its own",
     "WHALEID_TRACKING": "off: no runs in MLflow",
     "MLFLOW_TRACKING_URI": "MLflow's store; else mlflow.db",
     "NO_COLOR": "set to anything: no colours",

@@ -100,8 +100,8 @@ def checkpoint(variant: str) -> Path:
 
 
 def unfinished(variant: str) -> Path:
-    """Return where the training of `variant` is kept from epoch to epoch, to go on after it was killed."""
-    return Path("models") / f"{variant}.unfinished.pt"
+    """Return where the state of the training of `variant` is saved between epochs, to resume after it was killed."""
+    return Path("models") / f"{variant}.unfinished.safetensors"
 
 
 def history(variant: str) -> Path:

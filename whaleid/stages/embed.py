@@ -13,7 +13,7 @@ from whaleid.images import packed
 from whaleid.model import checkpoint
 from whaleid.training import distributed
 from whaleid.training.device import describe, pick_device
-from whaleid.training.distributed import World
+from whaleid.training.distributed import ProcessGroup
 from whaleid.training.embedding import embed
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ def run(params: Params, variant: str) -> Record:
             network than the first, or failed.
     """
     device = pick_device()
-    with distributed.joined(device) as world:
-        return _run(params, variant, device, world)
+    with distributed.joined(device) as processes:
+        return _run(params, variant, device, processes)
 
 
-def _run(params: Params, variant: str, device: torch.device, world: World) -> Record:
+def _run(params: Params, variant: str, device: torch.device, processes: ProcessGroup) -> Record:
     path = paths.checkpoint(variant)
     content = path.read_bytes()
     network, description = checkpoint.load(content, str(path))
@@ -44,12 +44,12 @@ def _run(params: Params, variant: str, device: torch.device, world: World) -> Re
     description.check_photos(photos.shape, str(path))
     settings = params.variants[variant].embed
     inputs = [settings.zoom, settings.tilt, photos.images]
-    world.agree(hashlib.sha256(content + repr(inputs).encode()).hexdigest())
-    rows = np.arange(len(photos.images))
-    embeddings = embed(
-        network, photos.array, rows, device, description.flip != "off", settings.zoom, settings.tilt, world
-    )
-    if not world.first:
+    processes.check_same(hashlib.sha256(content + repr(inputs).encode()).hexdigest())
+    part = np.arange(len(photos.images))[processes.part(len(photos.images))]
+    mirrored = description.flip != "off"
+    own = embed(network, photos.array, part, device, mirrored, settings.zoom, settings.tilt)
+    embeddings = np.concatenate(processes.all_gather(own), axis=1)  # (V, N, D)
+    if not processes.first:
         return Record()
     # (C, S, D), or (2C, S, D) with mirrored whales after the others
     directions = network.classifier.directions().detach().cpu().numpy()
@@ -65,10 +65,10 @@ def _run(params: Params, variant: str, device: torch.device, world: World) -> Re
         )
     print(
         f"embed {variant}: {embeddings.shape[1]} photos in {views} views, {embeddings.shape[2]} numbers each, "
-        f"on {describe(device, world)}"
+        f"on {describe(device, processes)}"
     )
     return Record(
-        params={"device": str(device), "processes": world.size, "zoom": settings.zoom, "tilt": settings.tilt},
+        params={"device": str(device), "processes": processes.size, "zoom": settings.zoom, "tilt": settings.tilt},
         metrics={"photos": embeddings.shape[1], "views": views, "dimensions": embeddings.shape[2]},
         inputs=[path],
         outputs=[paths.features(variant)],

@@ -3,97 +3,95 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from pytorch_metric_learning import __version__ as losses_version
 
 from whaleid.core import files, paths
+from whaleid.core.errors import WhaleidError
 from whaleid.core.record import LogEpoch, Record
 from whaleid.images import packed
-from whaleid.model import checkpoint
-from whaleid.training import distributed, engine, sampler, speed
-from whaleid.training.device import describe, pick_device
-from whaleid.training.distributed import World
-from whaleid.training.showing import Photos
+from whaleid.model import checkpoint, tensors
+from whaleid.training import distributed, engine, subset
+from whaleid.training.device import describe, pick_device, precision
+from whaleid.training.distributed import ProcessGroup
+from whaleid.training.engine import Epoch, State
+from whaleid.training.loader import LabelledPhotos
 
 if TYPE_CHECKING:
     from whaleid.config import Params
 
+PACKAGE = Path(__file__).parents[1]
+
 
 def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
-    """Train a variant and write its checkpoint and its history; go on where the same training was killed.
+    """Train a variant and write its checkpoint and its history; resume the same training where it was killed.
 
-    Of several processes that torchrun started, all train and the first one writes.
+    All processes that torchrun started train together; the first one writes.
 
     Raises:
-        WhaleidError: the photos are too few for the variant, its `init` cannot be used, or of several processes one
-            has other files than the first, or ended.
+        WhaleidError: the photos are too few for the variant, its `init` cannot be used, or another process has other
+            files than the first, or ended.
     """
     device = pick_device()
-    with distributed.joined(device) as world:
-        return _run(params, variant, log_epoch, device, world)
+    with distributed.joined(device) as processes:
+        return _run(params, variant, log_epoch, device, processes)
 
 
-def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device, world: World) -> Record:
+def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device, processes: ProcessGroup) -> Record:
     settings, init = params.variants[variant].train, params.variants[variant].init
     split = files.read_csv(paths.SPLIT)
-    fresh = split[split["role"] != "duplicate"]
-    held_out = (fresh["part"] == "validation") & (params.variants[variant].learn == "train")
-    chosen = sampler.select(fresh[~held_out], variant, settings)
-    classes = tuple(sorted(chosen["Id"].unique()))
+    unique = split[split["role"] != "duplicate"]
+    held_out = (unique["part"] == "validation") & (params.variants[variant].learn == "train")
+    train_photos = subset.select(unique[~held_out], variant, settings)
+    classes = tuple(sorted(train_photos["Id"].unique()))
+    val_photos = unique[held_out & unique["Id"].isin(classes)]
     photos = packed.load()
-    check_on = fresh[held_out & fresh["Id"].isin(classes)]
-    learn, check = (_photos(photos, frame, classes) for frame in (chosen, check_on))
+    train_set, val_set = (_labelled(photos, frame, classes) for frame in (train_photos, val_photos))
 
     torch.manual_seed(params.seed)
     start = paths.checkpoint(init)
-    begun = start.read_bytes()
-    network, before = checkpoint.load(begun, str(start))
+    weights = start.read_bytes()
+    network, before = checkpoint.load(weights, str(start))
     if before.photos is not None:
         before.check_photos(photos.shape, str(start))
     description = checkpoint.Description(classes, photos.shape, settings.flip)
     network.reset_classifier(description.columns, settings.loss.centres)
+    dtype = str(precision(device)).removeprefix("torch.")
+    where = f"{describe(device, processes)} in {dtype}"
     print(
-        f"train {variant}: {len(chosen)} photos of {len(classes)} classes, {settings.layers} layers of "
-        f"{network.backbone.name} from {init}, on {describe(device, world)}",
+        f"train {variant}: {len(train_photos)} photos of {len(classes)} classes, {settings.layers} layers of "
+        f"{network.backbone.name} from {init}, on {where}",
         flush=True,
     )
-    # of this very training: other photos, parameters or code would not lead where it was going
-    asked = settings.model_dump()
-    machine = [device.type, speed.wanted(device), world.same_norms, torch.__version__, losses_version]
-    facts = repr([asked, params.seed, machine, photos.images])
-    mark = _mark(facts, photos.array, begun, _csv(chosen), _csv(check_on), *_sources())
-    world.agree(mark)
-    unfinished = paths.unfinished(variant)
-    memory = engine.Memory(
-        world.shared(_kept(unfinished, mark) if world.first else None),
-        partial(_keep, unfinished, mark) if world.first else _keep_nothing,
+
+    facts = [settings.model_dump(), params.seed, device.type, dtype, torch.__version__, losses_version, photos.images]
+    tables = [frame.to_csv().encode() for frame in (train_photos, val_photos)]
+    digest = _digest(repr(facts).encode(), np.ascontiguousarray(photos.array).data, weights, *tables, *_sources())
+    processes.check_same(digest)
+    path = paths.unfinished(variant)
+    saved = processes.broadcast(_load(path, digest) if processes.first else None)
+    save = partial(_save, path, digest)
+    epochs = engine.train(
+        network, photos.array, train_set, val_set, settings, params.seed, device, log_epoch, save, saved, processes
     )
-    epochs, computed = engine.train(
-        network, photos.array, learn, check, settings, params.seed, device, log_epoch, memory, world
-    )
-    if not world.first:
+    if not processes.first:
         return Record()
+
     with files.replacing(paths.checkpoint(variant)) as temporary:
         temporary.write_bytes(checkpoint.save(network, description))
-    unfinished.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     history = pd.DataFrame([epoch.learning for epoch in epochs])
     history.insert(0, "epoch", range(1, len(history) + 1))
     files.write_csv(history, paths.history(variant))
-    pace = {name: median(epoch.speed[name] for epoch in epochs) for name in epochs[0].speed}
-    print(
-        f"train {variant}: {pace['photos_per_second']:.0f} photos/s on {describe(device, world)} in {computed}, "
-        f"{pace['network_share']:.0%} of the time in the network"
-    )
+    pace = median(epoch.speed["photos_per_second"] for epoch in epochs)
+    print(f"train {variant}: {pace:.0f} photos/s on {where}")
     return Record(
         params={
             "variant": variant,
@@ -104,10 +102,10 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
             "backbone": network.backbone.name,
             "seed": params.seed,
             "device": str(device),
-            "processes": world.size,
-            "computed": str(computed),
+            "precision": dtype,
+            "processes": processes.size,
             "classes": len(classes),
-            "train_photos": len(chosen),
+            "train_photos": len(train_photos),
         },
         metrics={"seconds": sum(epoch.speed["epoch_seconds"] for epoch in epochs)},
         artifacts=[paths.history(variant)],
@@ -117,55 +115,45 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
     )
 
 
-def _photos(photos: packed.Packed, frame: pd.DataFrame, classes: tuple[str, ...]) -> Photos:
-    place = {label: number for number, label in enumerate(classes)}
-    return Photos(
-        rows=photos.rows(frame["Image"]),
-        classes=np.array([place[label] for label in frame["Id"]], dtype=np.int64),
-    )
+def _labelled(photos: packed.Packed, frame: pd.DataFrame, classes: tuple[str, ...]) -> LabelledPhotos:
+    codes = pd.Categorical(frame["Id"], categories=classes).codes
+    return LabelledPhotos(photos.rows(frame["Image"]), codes.astype(np.int64))
 
 
-def _mark(facts: str, photos: npt.NDArray[np.uint8], *contents: bytes) -> str:
-    """Return a digest of all that a training depends on."""
-    digest = hashlib.sha256()
-    digest.update(np.ascontiguousarray(photos).data)
-    for content in (facts.encode(), *contents):
-        digest.update(hashlib.sha256(content).digest())
-    return digest.hexdigest()
+def _digest(*contents: bytes | memoryview) -> str:
+    """Return a digest of `contents` and of where each ends."""
+    digests = b"".join(hashlib.sha256(content).digest() for content in contents)
+    return hashlib.sha256(digests).hexdigest()
 
 
 def _sources() -> list[bytes]:
-    """Return the code that training runs."""
-    rooms = ("whaleid.images", "whaleid.model", "whaleid.stages", "whaleid.training")
-    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(rooms)]
-    return [Path(module.__file__).read_bytes() for module in modules if module.__file__]
+    """Return the code that training runs: with other code, a training would not arrive where it was going."""
+    rooms = [PACKAGE / room for room in ("images", "model", "stages", "training")]
+    return [path.read_bytes() for room in rooms for path in sorted(room.glob("*.py"))]
 
 
-def _csv(frame: pd.DataFrame) -> bytes:
-    return frame.to_csv().encode()
+class _StateHeader(tensors.Header):
+    kind: Literal["state"] = "state"
+    training: str  # the digest of all that the training depends on
+    epochs: list[Epoch]
 
 
-def _keep(path: Path, mark: str, state: Mapping[str, Any]) -> None:
+def _save(path: Path, training: str, state: State) -> None:
     with files.replacing(path) as temporary:
-        torch.save({"mark": mark, "state": state}, temporary)
+        temporary.write_bytes(tensors.save(state.tensors, _StateHeader(training=training, epochs=list(state.epochs))))
 
 
-def _keep_nothing(_: Mapping[str, Any]) -> None:
-    """Leave it to the first process."""
-
-
-def _kept(path: Path, mark: str) -> Mapping[str, Any] | None:
-    """Return the state of the training `mark` after its last whole epoch, if it was killed."""
+def _load(path: Path, training: str) -> State | None:
+    """Return the saved state of the training with this digest; None if it was not killed."""
     if not path.exists():
         return None
     try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        print(f"{path} cannot be read ({error}). Training begins anew.")
+        saved, header = tensors.load(path.read_bytes(), str(path), _StateHeader, "Training begins anew.")
+    except WhaleidError as error:
+        print(error)
         return None
-    if not isinstance(kept, Mapping) or kept.get("mark") != mark:
+    if header.training != training:
         print(f"{path} is of another training (other photos, parameters or code): this one begins anew.")
         return None
-    state: Mapping[str, Any] = kept["state"]
-    print(f"{path}: training goes on after epoch {len(state['epochs'])}.")
-    return state
+    print(f"{path}: training resumes after epoch {len(header.epochs)}.")
+    return State(header.epochs, saved)

@@ -1,4 +1,4 @@
-"""Where the network runs: a fact of the machine, never a parameter."""
+"""Where a network runs and in which precision: facts of the machine, never parameters."""
 
 import os
 
@@ -6,44 +6,54 @@ import torch
 
 from whaleid.core import ranks
 from whaleid.core.errors import WhaleidError
-from whaleid.training.distributed import World
+from whaleid.training.distributed import ProcessGroup
 
 
 def pick_device() -> torch.device:
-    """Return the device named by `WHALEID_DEVICE` (`cpu`, `cuda`, `cuda:1`), else the first GPU, else the CPU.
+    """Return the device that `WHALEID_DEVICE` names (`cpu`, `cuda`, `cuda:1`), else the first GPU, else the CPU.
 
-    Of several processes that torchrun started on this host, each has a GPU of its own.
+    Each process that torchrun started on this host gets its own GPU. On GPUs, torch computes by deterministic
+    algorithms.
 
     Raises:
-        WhaleidError: the environment names a device that this machine hasn't got, or one for several processes, or
-            there are more processes than GPUs.
+        WhaleidError: this machine does not have the device, several processes were started for one device, or there
+            are more processes than GPUs.
     """
-    named = os.environ.get("WHALEID_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
-    beside = ranks.beside()
-    if named.startswith("cuda:") and beside > 1:
+    name = os.environ.get("WHALEID_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    processes, gpus = ranks.local_size(), torch.cuda.device_count()
+    if name.startswith("cuda:") and processes > 1:
         raise WhaleidError(
-            f"WHALEID_DEVICE={named} is one device, but {beside} processes were started on this host: unset it, or set "
-            "cuda."
+            f"WHALEID_DEVICE={name} is one device, but {processes} processes were started on this host: unset it, or "
+            "set cuda."
         )
-    if named == "cuda" and ranks.launched():
-        if beside > torch.cuda.device_count():
+    if name == "cuda" and ranks.launched():
+        if processes > gpus:
             raise WhaleidError(
-                f"{beside} processes were started on this host, which has {torch.cuda.device_count()} GPUs: start as "
-                "many processes as GPUs, or set WHALEID_DEVICE=cpu."
+                f"{processes} processes were started on this host, which has {gpus} GPUs: start as many processes as "
+                "GPUs, or set WHALEID_DEVICE=cpu."
             )
-        named = f"cuda:{os.environ['LOCAL_RANK']}"
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    if name.startswith("cuda"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        device = torch.device(named)
+        device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise WhaleidError(f"WHALEID_DEVICE={named}: not on this machine ({reason}). Unset it, or name cpu.") from None
+        raise WhaleidError(f"WHALEID_DEVICE={name}: not on this machine ({reason}). Unset it, or set cpu.") from None
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device
 
 
-def describe(device: torch.device, world: World) -> str:
-    """Return the device of the first process in words, and how many there are, for a log line."""
+def precision(device: torch.device) -> torch.dtype:
+    """Return the type that networks are trained in: bfloat16 on GPUs that compute in it, else float32."""
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if fast else torch.float32
+
+
+def describe(device: torch.device, processes: ProcessGroup) -> str:
+    """Return the device of the first process and the number of processes, for a log line."""
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    return f"{device} ({kind})" + (f", {world.size} processes" if world.size > 1 else "")
+    return f"{device} ({kind})" + (f", {processes.size} processes" if processes.size > 1 else "")

@@ -1,284 +1,264 @@
-"""The training loop, from the first line to the last: one cycle of AdamW over augmented photos."""
+"""The training loop: one cycle of AdamW over augmented photos."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
 
 from whaleid.core.errors import WhaleidError
 from whaleid.core.log import progress
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
-from whaleid.training import norms
-from whaleid.training import speed as speeds
-from whaleid.training.distributed import ALONE, World
+from whaleid.training import resume
+from whaleid.training.device import precision
+from whaleid.training.distributed import ALONE, ProcessGroup
 from whaleid.training.embedding import embed
-from whaleid.training.sampler import batches, deal, steps, views
-from whaleid.training.showing import Photos, Show
+from whaleid.training.loader import BatchLoader, LabelledPhotos
+from whaleid.training.sampler import batches, sample_batches
 
 if TYPE_CHECKING:
     from whaleid.config import Training
     from whaleid.core.record import LogEpoch
 
-RISE = 0.21
+WARM_UP = 0.21
 """The share of the steps in which the rate rises; at exactly 0.2, torch divides by zero where there are five steps."""
-LAST = 10.0
+LAST_LAYER_LR = 10.0
 """How much higher the last layer's rate is: a whale with one photo pulls at its class in one step of an epoch only."""
-SETTLED, SETTLING = 64, 20
-"""Photos at a time, and how often: so many bring the statistics of batch norms to where they belong."""
-AROUND = 0.3
+MARGIN_WARM_UP = 0.5
+"""The share of the steps in which the margin grows to its full size: at once, it would keep a loss from learning."""
+BN_BATCH, BN_BATCHES = 64, 20
+"""Photos and batches that bring the running statistics of batch norms to where they belong."""
+CENTRE_SPREAD = 0.3
 """How far the centres of a class lie from its mean at first, where it has several."""
-FULL_MARGIN = 0.5
-"""The share of the steps after which a loss asks for all of its margin: at once, it would keep it from learning."""
+SAVE_SECONDS = 5.0
+"""The state is saved after an epoch that ends so long after the last one that was saved. Saving takes up to 0.3 s for
+an 11-million-parameter network, as much as a tenth of an epoch of the drawn catalogue."""
 
 
 @dataclass(frozen=True)
 class Epoch:
     """The figures of one epoch: those of learning are the same on every run, those of speed are the machine's."""
 
-    learning: dict[str, float]  # loss (nats), accuracy, validation_loss, validation_accuracy, lr
-    # epoch_seconds; photos_per_second; network_share of the time, the rest is waiting for photos and changing them (on
-    # a GPU, which works meanwhile, a lower bound)
-    speed: dict[str, float]
+    learning: dict[str, float]  # lr, loss (nats), accuracy, validation_loss, validation_accuracy
+    speed: dict[str, float]  # epoch_seconds, photos_per_second
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Where training is remembered from epoch to epoch, to go on after it was killed."""
+class State:
+    """A training after an epoch: all that the rest of it depends on."""
 
-    last: Mapping[str, Any] | None  # what was kept last, of this very training
-    keep: Callable[[Mapping[str, Any]], None]  # takes tensors and plain values, which training will change: write them
-
-
-@dataclass
-class _State:
-    """All that the rest of a training depends on, between two epochs."""
-
-    network: Network
-    optimiser: torch.optim.Optimizer
-    cycle: torch.optim.lr_scheduler.OneCycleLR
-    epochs: list[Epoch]
-
-    @classmethod
-    def new(cls, network: Network, settings: Training, total: int) -> _State:
-        # decay pulls weights towards zero; the shifts and scales of normalisation layers are not to be pulled
-        hidden = [weight for weight in network.embedder.parameters() if weight.requires_grad]
-        optimiser = torch.optim.AdamW(
-            [
-                {"params": [weight for weight in hidden if weight.ndim > 1], "weight_decay": settings.weight_decay},
-                {"params": [weight for weight in hidden if weight.ndim <= 1], "weight_decay": 0.0},
-                {"params": [network.classifier.weight], "weight_decay": settings.weight_decay},
-            ],
-            fused=True,  # one pass over the weights: a quarter of the time
-        )
-        rates = [settings.lr, settings.lr, settings.lr * LAST]
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=total, pct_start=RISE)
-        return cls(network, optimiser, cycle, [])
-
-    def kept(self) -> dict[str, Any]:
-        return {
-            **{name: getattr(self, name).state_dict() for name in ("network", "optimiser", "cycle")},
-            "epochs": [asdict(epoch) for epoch in self.epochs],
-        }
-
-    def recall(self, kept: Mapping[str, Any]) -> None:
-        for name in ("network", "optimiser", "cycle"):
-            getattr(self, name).load_state_dict(kept[name])
-        self.epochs = [Epoch(**epoch) for epoch in kept["epochs"]]
+    epochs: Sequence[Epoch]
+    tensors: Mapping[str, Tensor]
 
 
 def train(
     network: Network,
     packed: npt.NDArray[np.uint8],
-    learn: Photos,
-    check: Photos,
+    train_set: LabelledPhotos,
+    val_set: LabelledPhotos,
     settings: Training,
     seed: int,
     device: torch.device,
     log_epoch: LogEpoch,
-    memory: Memory,
-    world: World = ALONE,
-) -> tuple[list[Epoch], speeds.Speed]:
+    save: Callable[[State], None],
+    saved: State | None = None,
+    processes: ProcessGroup = ALONE,
+) -> list[Epoch]:
     """Train `network` in place.
 
     Args:
-        network: on any device; left on `device`, in evaluation mode. Its last layer has the classes of `learn` or,
-            where a mirrored fluke is another whale, those and then as many mirrored ones.
-        packed: (N, H, W, C), of which `learn` and `check` name rows.
-        learn: photos to learn from.
-        check: photos of the same classes that are only measured, after each epoch; may be none.
-        settings: which layers are trained, by which loss, on which views of which photos, for how many epochs.
+        network: left on `device`, in evaluation mode. Its last layer has the classes of `train_set` or, where a
+            mirrored fluke is another whale, those and then as many mirrored ones.
+        packed: (N, H, W, C) uint8, of which `train_set` and `val_set` name rows.
+        train_set: photos to learn from.
+        val_set: photos of the same classes that are measured after each epoch; may be empty.
+        settings: which layers are trained, by which loss, on which photos, for how many epochs.
         seed: of the order of photos and of their augmentation.
         device: where to compute.
-        log_epoch: called after each epoch with its figures; first, for epochs that are remembered.
-        memory: training that was killed goes on from its last whole epoch, on the CPU to the same result.
-        world: the processes that train together; each is given, and left, the same.
-
-    Returns:
-        An `Epoch` for each epoch, and how they were computed.
+        log_epoch: called after each epoch with its figures; first, for epochs of a training that resumes.
+        save: called by the first process after an epoch, `SAVE_SECONDS` apart.
+        saved: the state from which this training resumes, on the CPU to the same result.
+        processes: which train together; all are given, and left, the same.
 
     Raises:
-        WhaleidError: `layers` is `upper`, and the backbone has no first layers to keep; or there are more processes
-            than photos in a batch.
+        WhaleidError: `layers` is `upper`, and the backbone has no first layers to keep; or the parts of a batch are too
+            small for so many processes.
     """
     network.to(device).to(memory_format=torch.channels_last)
-    still: list[nn.Module] = []
+    frozen: list[nn.Module] = []
     if settings.layers != "all":
-        still = network.backbone.early() if settings.layers == "upper" else [network.embedder]
-    if settings.layers != "last" and not memory.last:
-        _settle(network, packed, learn, seed, device)
-    network.freeze(still)
-    classified = settings.loss.kind != "triplet"  # which has no classes before it has ended
+        frozen = network.backbone.early() if settings.layers == "upper" else [network.embedder]
+    if settings.layers != "last":
+        _update_bn_stats(network, packed, train_set, seed, device)
+    network.freeze(frozen)
+    classified = settings.loss.kind != "triplet"  # it has no classes before its end
     network.classifier.requires_grad_(classified)
     loss_of = build(settings.loss, network.classifier)
-    shown = views(learn.classes, settings.oversample, settings.per_whale, np.random.default_rng(seed)).size
-    rows_a_batch = settings.batch_size // settings.per_whale
-    an_epoch = steps(shown // settings.per_whale, rows_a_batch)
-    total = settings.epochs * an_epoch
-    smallest = shown // settings.per_whale // an_epoch * settings.per_whale
-    if smallest < (needed := world.size if world.same_norms else 2 * world.size):
-        raise WhaleidError(
-            f"{world.size} processes need {needed} photos in a batch, but there are batches of {smallest}: start fewer "
-            "processes, or raise `batch_size`."
-        )
-    state = _State.new(network, settings, total)
-    optimiser, cycle = state.optimiser, state.cycle
-    if memory.last:
-        state.recall(memory.last)
-        for number, epoch in enumerate(state.epochs, start=1):
-            log_epoch(number, epoch.learning | epoch.speed)
+
+    # every epoch has as many batches of the same sizes
+    epoch = sample_batches(train_set.classes, settings, np.random.default_rng(seed))
+    photos_per_epoch, total_steps = sum(batch.size for batch in epoch), settings.epochs * len(epoch)
+    _check_parts(min(len(batch) for batch in epoch), settings, processes)
+    optimiser, schedule = _optimiser(network, settings, total_steps)
+    epochs: list[Epoch] = []
+    if saved:
+        epochs = list(saved.epochs)
+        resume.restore(network, optimiser, saved.tensors)
+        _fast_forward(schedule, len(epochs) * len(epoch))
+        for number, past in enumerate(epochs, start=1):
+            log_epoch(number, past.learning | past.speed)
     else:
-        _imprint(network, packed, learn, device, seed, world)
-    known = checked = None
-    if settings.layers == "last":  # all below it stands still: what is computed once is good for every epoch
-        if len(check.rows):
-            checked = embed(network, packed, check.rows, device, False, world=world)[0]
-        if not settings.augment:  # and so do the photos, from which each process then learns all
-            found = embed(network, packed, learn.rows, device, settings.flip != "off", world=world)
-            known, world = torch.from_numpy(found).to(device), ALONE  # (V, P, D)
-    show = Show(learn, settings, network.classifier.classes, device, world)
-    speed = speeds.Speed()
-    if speeds.wanted(device) and known is None:
-        own = world.part(settings.batch_size)
-        some = np.resize(learn.rows, max(2, own.stop - own.start))  # of one photo, norms could say nothing
+        _imprint(network, packed, train_set, device, seed, processes)
+
+    known, sharing = None, processes
+    if settings.layers == "last" and not settings.augment:
+        # the other layers stand still: they embed each photo once, and every process learns from all embeddings
+        views = embed(network, packed, train_set.rows, device, mirrored=settings.flip != "off")
+        known, sharing = torch.from_numpy(views).to(device), ALONE  # (V, N, D)
+    part = sharing.part(len(val_set.rows))
+    val_rows, val_classes = val_set.rows[part], torch.from_numpy(val_set.classes[part]).to(device)
+    loader = BatchLoader(packed, train_set, known, settings, network.classifier.classes, device, sharing)
+    model: Callable[[Tensor], Tensor] = sharing.wrap(network)
+    if settings.compile:
+        model = torch.compile(model, dynamic=False)
+    half = precision(device) == torch.bfloat16
+    val_embeddings, last_saved = None, -float("inf")
+
+    for number in range(len(epochs) + 1, settings.epochs + 1):
+        started = time.perf_counter()
+        order, draws = _generators(seed, number, sharing.rank)
+        epoch = sample_batches(train_set.classes, settings, order)
+        lr = float(schedule.get_last_lr()[0])
+        sums = torch.zeros(4, device=device)
+        loss_sum, correct, val_loss_sum, val_correct = sums.unbind()
         network.train()
-        photos = standardise(torch.from_numpy(packed[some]).to(device))
-        speed = speeds.choose(network, photos, total - len(state.epochs) * an_epoch, world)
-    if world.size > 1 and world.same_norms:
-        norms.synchronise(network, world.add)
-    seen: speeds.Look = world.wrapped(network)
-    if speed.compiled:
-        seen = speeds.compiled(seen)
-    for number in range(len(state.epochs) + 1, settings.epochs + 1):
-        order, draws = _generators(seed, number, world.rank)
-        rows = views(learn.classes, settings.oversample, settings.per_whale, order)
-        if settings.per_whale == 1:
-            chosen = batches(rows, rows_a_batch, order)
-        else:
-            chosen = deal(rows, learn.classes, rows_a_batch, order)
-        sights = show.photos(packed, chosen, draws) if known is None else show.embeddings(known, chosen, draws)
-        loss_sum, right = torch.zeros(2, device=device).unbind()
-        lr = float(cycle.get_last_lr()[0])
-        network.train()
-        waited, started = 0.0, time.perf_counter()
-        ended = started
-        for sight, columns in progress(sights, f"epoch {number} of {settings.epochs}", len(chosen)):
-            waited += time.perf_counter() - ended
-            embeddings = sight  # (B, D), of all processes
-            if known is None:
-                with torch.autocast(device.type, torch.bfloat16, enabled=speed.half):
-                    embeddings = world.gathered(seen(sight), len(columns))
+        for batch in progress(epoch, f"epoch {number} of {settings.epochs}", len(epoch)):
+            # this process's part: (B, C, H, W), or (B, D) where embeddings are known, and (B,)
+            inputs, columns = loader.load(batch, draws)
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                embeddings = model(inputs) if known is None else inputs  # (B, D)
             with torch.no_grad():
-                right += (network.classifier(embeddings).argmax(dim=1) == columns).sum()
-            loss = loss_of(embeddings, columns, min(1.0, cycle.last_epoch / (FULL_MARGIN * total)))
+                correct += (network.classifier(embeddings).argmax(dim=1) == columns).sum()
+            loss = loss_of(embeddings, columns, min(1.0, schedule.last_epoch / (MARGIN_WARM_UP * total_steps)))
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            # DDP takes the mean over processes, whose parts may differ by a row
+            (loss * (len(columns) * sharing.size / batch.size)).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            cycle.step()
+            schedule.step()
             loss_sum += loss.detach() * len(columns)
-            ended = time.perf_counter()
-        world.level(network)
-        learning: dict[str, float] = {"lr": lr, "loss": loss_sum.item() / shown}
-        if classified:
-            learning["accuracy"] = right.item() / shown
+        sharing.broadcast_buffers(network)
         seconds = time.perf_counter() - started
-        figures = {
-            "epoch_seconds": seconds,
-            "photos_per_second": shown / seconds,
-            "network_share": 1 - waited / seconds,
-        }
-        if classified and len(check.rows):
-            now = embed(network, packed, check.rows, device, False, world=world)[0] if checked is None else checked
-            learning |= _check(network, now, check, settings)
-        state.epochs.append(Epoch(learning, figures))
-        log_epoch(number, learning | figures)
-        said = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in learning.items() if name != "lr")
-        print(f"epoch {number} of {settings.epochs}: {said}, {shown / seconds:.0f} photos/s", flush=True)
-        if number < settings.epochs:
-            memory.keep(state.kept())
+
+        if classified and len(val_set.rows):
+            if val_embeddings is None or settings.layers != "last":  # else they stand still
+                val_embeddings = embed(network, packed, val_rows, device, mirrored=False)[0]
+            with torch.no_grad():
+                cosines = network.classifier(torch.from_numpy(val_embeddings).to(device))  # (N, C)
+            if settings.flip == "identity":  # no photo of these is mirrored
+                cosines = cosines[:, : network.classifier.classes // 2]
+            val_loss_sum += F.cross_entropy(settings.loss.scale * cosines, val_classes, reduction="sum")
+            val_correct += (cosines.argmax(dim=1) == val_classes).sum()
+        sharing.sum(sums)
+        learning = {"lr": lr, "loss": loss_sum.item() / photos_per_epoch}
+        if classified:
+            learning["accuracy"] = correct.item() / photos_per_epoch
+        if classified and len(val_set.rows):
+            learning["validation_loss"] = val_loss_sum.item() / len(val_set.rows)
+            learning["validation_accuracy"] = val_correct.item() / len(val_set.rows)
+        speed = {"epoch_seconds": seconds, "photos_per_second": photos_per_epoch / seconds}
+        epochs.append(Epoch(learning, speed))
+        log_epoch(number, learning | speed)
+        figures = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in learning.items() if name != "lr")
+        print(f"epoch {number} of {settings.epochs}: {figures}, {speed['photos_per_second']:.0f} photos/s", flush=True)
+        if processes.first and number < settings.epochs and time.perf_counter() - last_saved >= SAVE_SECONDS:
+            save(State([*epochs], resume.state(network, optimiser)))
+            last_saved = time.perf_counter()
     if not classified:
-        _imprint(network, packed, learn, device, seed, world)
+        _imprint(network, packed, train_set, device, seed, processes)
     network.eval()
-    return state.epochs, speed
+    return epochs
+
+
+def _optimiser(network: Network, settings: Training, total_steps: int) -> tuple[torch.optim.Optimizer, OneCycleLR]:
+    # decay pulls weights towards zero; the shifts and scales of norms are not to be pulled
+    hidden = [weight for weight in network.embedder.parameters() if weight.requires_grad]
+    groups = [
+        {"params": [weight for weight in hidden if weight.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [weight for weight in hidden if weight.ndim <= 1], "weight_decay": 0.0},
+        {"params": [network.classifier.weight], "weight_decay": settings.weight_decay},
+    ]
+    optimiser = torch.optim.AdamW(groups, fused=True)  # one pass over the weights: a quarter of the time
+    rates = [settings.lr, settings.lr, settings.lr * LAST_LAYER_LR]
+    return optimiser, OneCycleLR(optimiser, rates, total_steps=total_steps, pct_start=WARM_UP)
+
+
+def _fast_forward(schedule: OneCycleLR, steps: int) -> None:
+    """Set the rates to those after so many steps: they depend on nothing else."""
+    schedule.last_epoch = steps - 1
+    with warnings.catch_warnings(action="ignore"):  # that the optimiser made no step before
+        schedule.step()
+
+
+def _check_parts(rows: int, settings: Training, processes: ProcessGroup) -> None:
+    """Refuse batches of `rows` of `per_whale` photos that leave a process less than two: batch norms need them."""
+    if processes.size > 1 and rows // processes.size < 2:
+        raise WhaleidError(
+            f"{processes.size} processes need {2 * processes.size * settings.per_whale} photos in a batch, but there "
+            f"are batches of {rows * settings.per_whale}: start fewer processes, or raise `batch_size`."
+        )
 
 
 def _generators(seed: int, epoch: int, rank: int) -> tuple[np.random.Generator, torch.Generator]:
-    """Return what draws the order of photos and, on the CPU, their augmentation: in every process alike.
+    """Return what draws the order of photos and, on the CPU, their augmentation: the same in every process.
 
-    Layers that draw, such as dropout, do so in each process on their own.
+    Layers that draw, such as dropout, do so by torch's global generator, in each process differently.
     """
     order, draws, layers = np.random.SeedSequence([seed, epoch]).spawn(3)
     torch.manual_seed(int(layers.spawn(rank + 1)[rank].generate_state(1, np.uint64)[0] >> 1))
     return np.random.default_rng(order), torch.Generator().manual_seed(int(draws.generate_state(1, np.uint64)[0] >> 1))
 
 
-def _check(
-    network: Network, embeddings: npt.NDArray[np.float32], check: Photos, settings: Training
-) -> dict[str, float]:
-    device = network.classifier.weight.device
-    with torch.no_grad():
-        cosines = network.classifier(torch.from_numpy(embeddings).to(device))
-    if settings.flip == "identity":
-        cosines = cosines[:, : network.classifier.classes // 2]
-    classes = torch.from_numpy(check.classes).to(device)
-    return {
-        "validation_loss": F.cross_entropy(settings.loss.scale * cosines, classes).item(),
-        "validation_accuracy": (cosines.argmax(dim=1) == classes).double().mean().item(),
-    }
-
-
-def _settle(network: Network, packed: npt.NDArray[np.uint8], learn: Photos, seed: int, device: torch.device) -> None:
-    """Show some photos, so that the statistics of batch norms are those of embeddings that are about to be used."""
+def _update_bn_stats(
+    network: Network, packed: npt.NDArray[np.uint8], train_set: LabelledPhotos, seed: int, device: torch.device
+) -> None:
+    """Move the running statistics of batch norms from the photos that the weights come from to these."""
     network.train()
-    chosen = batches(learn.rows, SETTLED, np.random.default_rng(seed))[:SETTLING]
     with torch.no_grad():
-        for rows in chosen:
+        for rows in batches(train_set.rows, BN_BATCH, np.random.default_rng(seed))[:BN_BATCHES]:
             network(standardise(torch.from_numpy(packed[rows]).to(device)))
 
 
 def _imprint(
-    network: Network, packed: npt.NDArray[np.uint8], learn: Photos, device: torch.device, seed: int, world: World
+    network: Network,
+    packed: npt.NDArray[np.uint8],
+    train_set: LabelledPhotos,
+    device: torch.device,
+    seed: int,
+    processes: ProcessGroup,
 ) -> None:
-    """Make each class of the last layer the mean of its photos' embeddings.
+    """Set each class of the last layer to the mean of its photos' embeddings.
 
     Qi et al. 2018, "Low-Shot Learning with Imprinted Weights". Several centres of a class lie around it.
     """
-    last, classes = network.classifier, int(learn.classes.max()) + 1
-    views = embed(network, packed, learn.rows, device, last.classes > classes, world=world)  # (V, P, D)
+    last, classes = network.classifier, int(train_set.classes.max()) + 1
+    part = processes.part(len(train_set.rows))
+    views = embed(network, packed, train_set.rows[part], device, last.classes > classes)  # (V, N, D)
     sums = np.zeros((last.classes, network.embedding), dtype=np.float32)
     for view, embeddings in enumerate(views):
-        np.add.at(sums, learn.classes + view * classes, embeddings)
-    means = F.normalize(torch.from_numpy(sums)).repeat_interleave(last.centres, dim=0)  # (C * S, D)
+        np.add.at(sums, train_set.classes[part] + view * classes, embeddings)
+    means = F.normalize(processes.sum(torch.from_numpy(sums))).repeat_interleave(last.centres, dim=0)  # (C * S, D)
     if last.centres > 1:
         around = torch.randn(means.shape, generator=torch.Generator().manual_seed(seed))
-        means += AROUND * F.normalize(around)
+        means += CENTRE_SPREAD * F.normalize(around)
     with torch.no_grad():
         last.weight.copy_(means.T)

@@ -1,4 +1,4 @@
-"""Starting one process a GPU, as `torchrun` on a single host would, where nobody else did."""
+"""Start a process on each GPU, as `torchrun` does on one host."""
 
 import os
 import signal
@@ -15,36 +15,26 @@ from whaleid.core import ranks
 from whaleid.core.errors import WhaleidError
 from whaleid.core.parallel import cores
 
-EACH = 32
+PHOTOS_PER_GPU = 32
 """Photos of a batch that a GPU should have: with fewer, it takes no less time for them."""
 
 
-def processes(batch: int | None) -> int:
-    """Return how many processes should share the work, of which this one is not to be one; 1: it does it itself.
+def processes(batch_size: int | None) -> int:
+    """Return how many processes to start for a stage; 1: none, this process does the work.
 
-    `WHALEID_PROCESSES` tells, else the GPUs in sight: all, or as many as there are thirty-twos in a `batch`; where that
-    leaves some unused, a line says so. A process that torchrun started, or that `WHALEID_DEVICE` binds to one device,
-    is on its own.
-
-    Raises:
-        WhaleidError: WHALEID_PROCESSES is no number from 1.
+    One on each GPU, or fewer where a batch gives each less than `PHOTOS_PER_GPU`. A process that torchrun started, or
+    whose `WHALEID_DEVICE` is set, does its own work.
     """
-    if ranks.launched():
-        return 1
-    if asked := os.environ.get("WHALEID_PROCESSES"):
-        if not asked.isdecimal() or int(asked) < 1:
-            raise WhaleidError(f"WHALEID_PROCESSES is {asked!r}: set it to a number from 1, or leave it unset.")
-        return int(asked)
-    if os.environ.get("WHALEID_DEVICE"):
+    if ranks.launched() or os.environ.get("WHALEID_DEVICE"):
         return 1
     gpus = torch.cuda.device_count()
-    taken = max(1, gpus if batch is None else min(gpus, batch // EACH))
-    if taken < gpus:
+    count = max(1, gpus if batch_size is None else min(gpus, batch_size // PHOTOS_PER_GPU))
+    if count < gpus:
         print(
-            f"{taken} of {gpus} GPUs: a batch of {batch} takes no less time on more. "
+            f"{count} of {gpus} GPUs: a batch of {batch_size} takes no less time on more. "
             "Raise batch_size and lr to use them."
         )
-    return taken
+    return count
 
 
 def launch(count: int, arguments: Sequence[str]) -> None:
@@ -55,9 +45,9 @@ def launch(count: int, arguments: Sequence[str]) -> None:
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
     config = LaunchConfig(
-        1,
-        1,
-        count,
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
         run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
@@ -74,6 +64,6 @@ def launch(count: int, arguments: Sequence[str]) -> None:
         rank, failure = error.get_first_failure()
         how = failure.signal_name() if failure.exitcode < 0 else f"exit code {failure.exitcode}, its error is above"
         raise WhaleidError(
-            f"process {rank} of {count} ended ({how}) and all were stopped. Run the same command again; a "
-            "training goes on after its last whole epoch."
+            f"process {rank} of {count} ended ({how}) and all were stopped. Run the same command again: a training "
+            "resumes."
         ) from None

@@ -1,0 +1,83 @@
+"""Photos of a batch, from the packed array to the device, mirrored and augmented."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from whaleid.images.augment import DRAWS, augment
+from whaleid.model.network import standardise
+from whaleid.training.distributed import ProcessGroup
+from whaleid.training.sampler import Rows
+
+if TYPE_CHECKING:
+    from whaleid.config import Training
+
+
+@dataclass(frozen=True)
+class LabelledPhotos:
+    """Photos and their classes: `rows` (N,) of the packed array, `classes` (N,) of the variant's classes."""
+
+    rows: npt.NDArray[np.int64]
+    classes: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class BatchLoader:
+    """Loads this process's part of a batch.
+
+    Args:
+        packed: (M, H, W, C) uint8.
+        train_set: the photos that batches are made of.
+        embeddings: (V, N, D) of `train_set`, loaded instead of photos; V is 2 where photos are mirrored, else 1.
+        settings: `flip` and `augment`.
+        columns: of the last layer, twice the classes where a mirrored fluke is another whale.
+        device: where tensors are put.
+        processes: which share each batch.
+    """
+
+    packed: npt.NDArray[np.uint8]
+    train_set: LabelledPhotos
+    embeddings: Tensor | None
+    settings: Training
+    columns: int
+    device: torch.device
+    processes: ProcessGroup
+
+    def load(self, batch: Rows, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return photos (B, C, H, W) or embeddings (B, D), and their columns of the last layer (B,).
+
+        Photos in one row of `batch` (P, K) are mirrored together; each is augmented by itself. `generator` is on the
+        CPU and draws for the whole batch, so that every device and number of processes gets the same.
+        """
+        draws = torch.rand(*batch.shape, 1 + DRAWS, generator=generator)  # (P, K, 1 + DRAWS)
+        mirrored = (draws[:, :1, 0] < 0.5).expand(batch.shape)  # (P, K)
+        if self.settings.flip == "off":
+            mirrored = torch.zeros_like(mirrored)
+        columns = torch.from_numpy(self.train_set.classes[batch])  # (P, K)
+        if self.settings.flip == "identity":
+            columns = columns + mirrored * (self.columns // 2)
+        own = self.processes.part(len(batch))
+        photos = batch[own].reshape(-1)  # (B,)
+        mirrored, columns = (self._to_device(values[own].reshape(-1)) for values in (mirrored, columns))
+        if self.embeddings is not None:
+            return self.embeddings[mirrored.long(), self._to_device(torch.from_numpy(photos))], columns
+        inputs = standardise(self._to_device(torch.from_numpy(self.packed[self.train_set.rows[photos]])))
+        if self.settings.flip != "off":
+            inputs = torch.where(mirrored[:, None, None, None], inputs.flip(3), inputs)
+        if self.settings.augment:
+            inputs = augment(inputs, self._to_device(draws[own, :, 1:].reshape(-1, DRAWS)))
+        return inputs, columns
+
+    def _to_device(self, values: Tensor) -> Tensor:
+        """Copy to a GPU while it computes the last batch."""
+        return (
+            values.pin_memory().to(self.device, non_blocking=True)
+            if self.device.type == "cuda"
+            else values.to(self.device)
+        )
