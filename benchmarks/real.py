@@ -12,17 +12,11 @@ import tempfile
 from pathlib import Path
 from statistics import mean, stdev
 
-from measure import clone_for_photos, keep_only, limit_cores, photo_parser, run, runs
+from measure import clone_for_photos, keep_only, limit_cores, photo_parser, run
 
 PREDICTIONS = ("phash", "toy", "full", "threshold", "margin", "pairs", "ensemble")
 BEST = PREDICTIONS[-1]
 FIGURES = ("map5", "map5_no_duplicates")
-
-
-def network_share(store: Path) -> float:
-    """Return the least share of its last epoch's time that a variant spent in the network, by the MLflow store."""
-    shares = [tracked.data.metrics.get("network_share") for tracked in runs(store)]
-    return min(share for share in shares if share is not None)
 
 
 def measured(project: Path, prediction: str) -> dict[str, float]:
@@ -50,11 +44,7 @@ def main() -> None:
         run(project, "git", "commit", "-qam", "Preset real")
         cost = run(project, "dvc", "exp", "run", "-S", f"split.fold={first}")
         figures: dict[str, float] = {"seconds": round(cost.seconds, 1), "peak_gib": round(cost.peak_gib, 2)}
-        figures["network_share"] = round(network_share(project / "mlflow.db"), 3)
-        print(
-            f"the pipeline: {cost.seconds / 60:.1f} minutes, peak {cost.peak_gib:.2f} GiB, "
-            f"{figures['network_share']:.1%} of the time in the network at least"
-        )
+        print(f"the pipeline: {cost.seconds / 60:.1f} minutes, peak {cost.peak_gib:.2f} GiB")
         for name in PREDICTIONS:
             found = measured(project, name)
             figures |= {f"{name}_{key}": value for key, value in found.items() if key.startswith(("map5", "solution"))}

@@ -10,7 +10,7 @@ On photos of the drawn catalogue, turn by turn so that a busy machine slows all 
   read; of both, the second epoch counts;
 - the same step on photos that are ready in memory, neither loaded nor changed (`step_share` of it is reached);
 - one process with two threads and twice the batch, beside two gloo processes with one thread each (`ddp_ratio`), and
-  how far their losses lie apart, beside how far one process with one thread lies from one with two (float error);
+  how far their losses lie apart, which batch norms of each process's own make so;
 - where there is a GPU: whaleid's training and that step (`gpu_share`), what it is of the chip's own bfloat16 rate,
   which a large matrix product shows, and how many times a CPU's training it is.
 
@@ -35,8 +35,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import datasets, transforms
-from whaleid.training.showing import Photos
-from whaleid.training.speed import Speed, compiled
 
 from whaleid.config import Training, load
 from whaleid.images.crop import WHOLE
@@ -44,8 +42,8 @@ from whaleid.images.pack import Source, pack
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
 from whaleid.training.device import pick_device
-from whaleid.training.distributed import ALONE, World, joined
-from whaleid.training.engine import Memory, train
+from whaleid.training.distributed import ALONE, joined
+from whaleid.training.engine import train
 
 EMBEDDING = 256
 EPOCHS = 3
@@ -67,14 +65,20 @@ def network(backbone: str, classes: int) -> Network:
 
 
 def whaleid(
-    packed: np.ndarray, photos: Photos, backbone: str, given: Training, device: torch.device, world: World = ALONE
-) -> tuple[list[dict[str, float]], Speed]:
-    """Train, and return the figures of each epoch and how they were computed."""
-    nothing = Photos(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-    memory = Memory(None, lambda _: None)
+    packed: np.ndarray,
+    photos: LabelledPhotos,
+    backbone: str,
+    given: Training,
+    device: torch.device,
+    processes: ProcessGroup = ALONE,
+) -> list[dict[str, float]]:
+    """Train, and return the figures of each epoch."""
+    nothing = LabelledPhotos(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
     trained = network(backbone, int(photos.classes.max()) + 1)
-    epochs, speed = train(trained, packed, photos, nothing, given, 0, device, lambda *_: None, memory, world)
-    return [epoch.learning | epoch.speed for epoch in epochs], speed
+    epochs = train(
+        trained, packed, photos, nothing, given, 0, device, lambda *_: None, lambda _: None, processes=processes
+    )
+    return [epoch.learning | epoch.speed for epoch in epochs]
 
 
 def plain(folder: Path, backbone: str, width: int, height: int, batch: int, workers: int) -> float:
@@ -115,7 +119,6 @@ def ready(
     given: Training,
     device: torch.device,
     steps: int,
-    speed: Speed,
 ) -> float:
     """Return the photos a second of training's step on one batch that is standardised on `device` already."""
     learner = network(backbone, classes).to(device).to(memory_format=torch.channels_last).train()
@@ -123,11 +126,11 @@ def ready(
     loss_of = build(given.loss, learner.classifier)
     inputs = standardise(torch.from_numpy(np.resize(packed, (given.batch_size, *packed.shape[1:]))).to(device))
     targets = torch.arange(given.batch_size, device=device) % classes
-    look = compiled(learner) if speed.compiled else learner
+    model = torch.compile(learner, dynamic=False) if given.compile else learner
 
     def step() -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=speed.half):
-            embeddings = look(inputs)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision(device) == torch.bfloat16):
+            embeddings = model(inputs)
         loss: Tensor = loss_of(embeddings, targets, 1.0)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -167,11 +170,12 @@ def share(folder: Path, backbone: str, batch: int) -> None:
     """Train as one of the processes that torchrun started, or alone; the first writes its epochs into `folder`."""
     packed, classes = np.load(folder / "packed.npy", mmap_mode="r"), np.load(folder / "classes.npy")
     device = torch.device("cpu")
-    with joined(device) as world:
+    with joined(device) as processes:
         # so small a rate that rounding stays rounding
         given = settings(batch, EPOCHS).model_copy(update={"lr": 1e-6})
-        figures, _ = whaleid(packed, Photos(np.arange(len(classes)), classes), backbone, given, device, world)
-        if world.first:
+        photos = LabelledPhotos(np.arange(len(classes)), classes)
+        figures = whaleid(packed, photos, backbone, given, device, processes)
+        if processes.first:
             (folder / EPOCHS_FILE).write_text(json.dumps(figures))
 
 
@@ -227,7 +231,7 @@ def measure(
     given: argparse.Namespace, temporary: Path, folder: Path, packed: np.ndarray, classes: np.ndarray
 ) -> dict[str, float]:
     """Return all figures."""
-    cpu, photos = torch.device("cpu"), Photos(np.arange(len(classes)), classes)
+    cpu, photos = torch.device("cpu"), LabelledPhotos(np.arange(len(classes)), classes)
     two = settings(given.batch, 2)  # epochs, of which the second counts: the step beside it is warm too
     several = int(classes.max()) + 1
     steps = len(classes) // given.batch
@@ -235,9 +239,9 @@ def measure(
     for _ in range(given.rounds):
         for workers, name in ((0, "plain"), (2, "plain_workers")):
             pace[name].append(plain(folder, given.backbone, given.width, given.height, given.batch, workers))
-        epochs, speed = whaleid(packed, photos, given.backbone, two, cpu)
+        epochs = whaleid(packed, photos, given.backbone, two, cpu)
         pace["whaleid"].append(epochs[1]["photos_per_second"])
-        pace["ready"].append(ready(packed, given.backbone, several, two, cpu, steps, speed))
+        pace["ready"].append(ready(packed, given.backbone, several, two, cpu, steps))
     figures = {f"cpu_{name}_photos_per_second": median(values) for name, values in pace.items()}
     best = max(("plain", "plain_workers"), key=lambda name: median(pace[name]))
     figures["cpu_ratio"] = median(a / b for a, b in zip(pace["whaleid"], pace[best], strict=True))
@@ -264,7 +268,7 @@ def measure(
 
 
 def on_gpu(
-    given: argparse.Namespace, packed: np.ndarray, photos: Photos, two: Training, cpu: float
+    given: argparse.Namespace, packed: np.ndarray, photos: LabelledPhotos, two: Training, cpu: float
 ) -> dict[str, float]:
     """Return the figures of a GPU."""
     device = pick_device()
@@ -273,11 +277,11 @@ def on_gpu(
     for _ in range(given.rounds):
         look = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=200"]
         with subprocess.Popen(look, stdout=subprocess.PIPE, text=True) as watcher:
-            epochs, speed = whaleid(packed, photos, given.backbone, longer, device)
+            epochs = whaleid(packed, photos, given.backbone, longer, device)
             watcher.terminate()
             busy += [float(line) for line in watcher.communicate()[0].splitlines()]
         pace.append(epochs[1]["photos_per_second"])
-        ceiling.append(ready(packed, given.backbone, several, two, device, 300, speed))
+        ceiling.append(ready(packed, given.backbone, several, two, device, 300))
     return {
         "gpu_utilisation_percent": median(busy),
         "gpu_whaleid_photos_per_second": median(pace),

@@ -12,7 +12,7 @@ from whaleid.catalog.split import split
 from whaleid.core import paths
 from whaleid.core.labels import NEW_WHALE
 from whaleid.sample.compose import compose
-from whaleid.training.sampler import select
+from whaleid.training.subset import select
 
 DEFAULTS = config.load(ROOT / "params.yaml")
 CALIBRATED = [name for name, each in DEFAULTS.predictions.items() if each.networks and each.calibrated_by is None]
