@@ -41,9 +41,10 @@ from whaleid.images.crop import WHOLE
 from whaleid.images.pack import Source, pack
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
-from whaleid.training.device import pick_device
-from whaleid.training.distributed import ALONE, joined
+from whaleid.training.device import pick_device, precision
+from whaleid.training.distributed import ALONE, ProcessGroup, joined
 from whaleid.training.engine import train
+from whaleid.training.loader import LabelledPhotos
 
 EMBEDDING = 256
 EPOCHS = 3

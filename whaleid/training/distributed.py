@@ -102,11 +102,11 @@ ALONE = ProcessGroup()
 
 def synchronise_norms(network: nn.Module) -> None:
     """Replace the batch norms of `network` that are trained by ones over all processes, which work on GPUs alone."""
-    from timm.layers import convert_sync_batchnorm  # torch's own drops the activation in timm's norms
+    from timm.layers.norm_act import convert_sync_batchnorm  # torch's own drops the activation in timm's norms
 
     for name, layer in list(network.named_modules()):
         if isinstance(layer, _BatchNorm) and any(weight.requires_grad for weight in layer.parameters()):
-            network.set_submodule(name, convert_sync_batchnorm(layer))
+            network.set_submodule(name, convert_sync_batchnorm(layer))  # type: ignore[no-untyped-call]
 
 
 @contextmanager
