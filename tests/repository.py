@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 OUTPUTS = ("data", "checkpoints", "models", "features", "calibrations", "rankings", "reports", "submissions")
 STARTED = re.compile(r"Running stage '(.+)':")
 """What `dvc repro` says when it comes to a stage."""
-STRAY = re.compile(r"\..+\.\d+\.(partial|before).*|.+\.unfinished\.pt")
+STRAY = re.compile(r"\..+\.\d+\.(partial|before).*|.+\.unfinished\.safetensors")
 """The temporary names of whaleid: docs/reliability.md."""
 
 

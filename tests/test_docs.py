@@ -27,7 +27,7 @@ TARGETS = {*STAGES, *(f"{stage}@{name}" for stage, of in STAGES.items() if "fore
 OUTPUT = re.compile(r"(checkpoints|features|calibrations|rankings|submissions|models|reports|data)/[^ ]*")
 COMMIT = re.compile("[0-9a-f]{7}")
 """As in the names of runs: `dvc repro 49a6c14`."""
-OTHERS = re.compile(r"data/whales(\.dvc)?|models/[\w-]+\.(bundle|unfinished\.pt)")
+OTHERS = re.compile(r"data/whales(\.dvc)?|models/[\w-]+\.(bundle|unfinished\.safetensors)")
 """Places beside those of dvc.yaml: a catalogue of one's own, bundles by hand, and a training that is not done."""
 
 

@@ -35,7 +35,7 @@ def test_only_what_ended_processes_left_is_removed(tmp_path: Path, monkeypatch: 
         f"data/sample/train/.a.{ENDED}.partial.jpg",
         f"data/catalog.{ENDED}.partial.csv",
         "data/.gitignore",
-        "models/toy.unfinished.pt",
+        "models/toy.unfinished.safetensors",
         f"elsewhere/.toy.{ENDED}.partial.pt",
         f".rankings.{there}.partial/toy/queries.csv",
         f".notes.{ENDED}.partial/mine.txt",

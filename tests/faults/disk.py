@@ -171,7 +171,7 @@ def different(before: dict[str, str], after: dict[str, str]) -> list[str]:
     said = [f"lost {name}" for name in before if name not in after]
     said += [f"changed {name}" for name, digest in after.items() if before.get(name, digest) != digest]
     new = [name for name, digest in after.items() if name not in before and digest]  # an empty folder is no harm
-    return said + [f"new {name}" for name in new if not name.endswith(".unfinished.pt")]
+    return said + [f"new {name}" for name in new if not name.endswith(".unfinished.safetensors")]
 
 
 @contextmanager
