@@ -187,18 +187,18 @@ def test_files_that_cannot_grow(photos: Path, tmp_path_factory: pytest.TempPathF
 
 def test_embeddings_that_cannot_be_kept_are_only_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("no folder")
-    assert not additions._keep(tmp_path / "file" / "a.npz", {"toy": np.zeros((2, 3), dtype=np.float32)})
+    assert not additions.save(tmp_path / "file" / "a.npz", {"toy": np.zeros((2, 3), dtype=np.float32)})
     assert capsys.readouterr().err == (
-        f"{tmp_path / 'file'}: what networks make of photos could not be kept (File exists).\n"
+        f"{tmp_path / 'file'}: embeddings could not be cached (File exists).\n"
     )
     kept = tmp_path / "kept" / "a.npz"
-    assert additions._keep(kept, {"toy": np.zeros((2, 3), dtype=np.float32)})
-    found = additions._load(kept, ["toy"])
+    assert additions.save(kept, {"toy": np.zeros((2, 3), dtype=np.float32)})
+    found = additions.load(kept, ["toy"])
     assert found is not None
     assert found["toy"].shape == (2, 3)
     whole = kept.read_bytes()
     np.save(tmp_path / "one.npy", np.zeros(3))
     for damaged in (b"", whole[:-30], b"?" * len(whole), (tmp_path / "one.npy").read_bytes()):
         kept.write_bytes(damaged)
-        assert additions._load(kept, ["toy"]) is None  # computed anew
-    assert additions._load(tmp_path / "nothing.npz", ["toy"]) is None
+        assert additions.load(kept, ["toy"]) is None  # computed anew
+    assert additions.load(tmp_path / "nothing.npz", ["toy"]) is None

@@ -1,4 +1,4 @@
-"""Command `identify`: who is on some photos, by a bundle, outside any pipeline; no photo is touched."""
+"""Command `identify`: name the whales on photos anywhere, by a bundle; no photo is changed."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def run(
     json_file: Path | None,
     html: Path | None,
 ) -> int:
-    """Print who is on the photos at `places`, files and folders; write tables and a page where they are asked for.
+    """Print who is on the photos at `places`, files and folders; write tables and a page where files are named.
 
-    Whales are those of the bundle `model`, and those that the folder `catalogue` has had since.
+    Whales are those of the bundle `model`, and those that the folder `catalogue` has gained since.
 
     Returns:
-        How many photos could not be read.
+        The number of photos that could not be read.
 
     Raises:
-        WhaleidError: the bundle `model` cannot be used, a folder holds no images, or a place is not there.
+        WhaleidError: the bundle `model` cannot be used, a folder holds no images, or a place does not exist.
     """
     if csv:
         _refuse_reviewed(csv)
@@ -51,21 +51,23 @@ def run(
     added: dict[str, Path] = {}
     if catalogue:
         recogniser, added = additions.known(recogniser, catalogue)
-    wide = max([len(written(photo)) for photo in photos], default=0)
-    answers = [Answer(ascii(str(path)), problem="its name cannot be written to a csv file: rename it") for path in odd]
-    for answer in answers:
-        print(*_lines(answer, wide), sep="\n", flush=True)
+    width = max([len(written(photo)) for photo in photos], default=0)
+    answers: list[Answer] = []
     pictures: dict[str, bytes] = {}
-    for some in batches(photos):
-        read = [Photo(written(path), _content(path)) for path in some]
-        found = recogniser.identify(read, threshold)
-        for answer in found:
-            print(*_lines(answer, wide), sep="\n", flush=True)
-        answers += found
+
+    def report(batch: Sequence[Answer]) -> None:
+        answers.extend(batch)
+        for answer in batch:
+            print(*_lines(answer, width), sep="\n", flush=True)
+
+    report([Answer(ascii(str(path)), problem="its name cannot be written to a csv file: rename it") for path in odd])
+    for paths in batches(photos):
+        batch = [Photo(written(path), _content(path)) for path in paths]
+        report(recogniser.identify(batch, threshold))
         if html:
             pictures |= {
                 _key(photo.name): thumbnail(decode(Path(photo.name), 2 * WIDTH, photo.content), WIDTH)
-                for photo, answer in zip(read, found, strict=True)
+                for photo, answer in zip(batch, answers[-len(batch) :], strict=True)
                 if not answer.problem
             }
     if csv:
@@ -75,11 +77,10 @@ def run(
             text = json.dumps([_as_json(answer) for answer in answers], indent=2, ensure_ascii=False)
             temporary.write_text(text + "\n", encoding="utf-8")
     if html:
-        about = recogniser.bundle.about
-        limit = about.threshold if threshold is None else threshold
-        named = {name.nearest for answer in answers for name in answer.names}
+        limit = recogniser.bundle.about.threshold if threshold is None else threshold
+        nearest = {name.nearest for answer in answers for name in answer.names}
         pictures |= bundle.pictures(model)
-        pictures |= thumbs({image: path for image, path in added.items() if image in named}, WIDTH)
+        pictures |= thumbs({image: path for image, path in added.items() if image in nearest}, WIDTH)
         text = _page(answers, f"whaleid: who is on {len(answers):,} photos", limit, pictures)
         with replacing(html) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -87,23 +88,23 @@ def run(
 
 
 def _photos(places: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Return the files among `places`, and the images below the folders among them; apart, those with odd names."""
+    """Return the files at `places` and the images in folders, each once; apart, those with names no csv can hold."""
     missing = [str(place) for place in places if not place.exists()]
     if missing:
         raise InputProblems("There are no such photos or folders", missing, "Check how they are spelt.")
-    found = [path for place in places for path in (below(place) if place.is_dir() else [place])]
-    odd = {path for path in found if unwritable(str(path))}
-    return [path for path in dict.fromkeys(found) if path not in odd], sorted(odd)
+    paths = dict.fromkeys(path for place in places for path in (below(place) if place.is_dir() else [place]))
+    odd = {path for path in paths if unwritable(str(path))}
+    return [path for path in paths if path not in odd], sorted(odd)
 
 
 def _refuse_reviewed(path: Path) -> None:
-    """Refuse to write over a table in which someone has filled in whales."""
-    if path.exists():
-        whales = read_table(path, ["whale"])["whale"] if "whale" in header(path) else pd.Series(dtype=str)
-        if filled := int((whales.str.strip() != "").sum()):
+    """Refuse to replace a table in which a reviewer has named whales."""
+    if path.exists() and "whale" in header(path):
+        reviewed = int((read_table(path, ["whale"])["whale"].str.strip() != "").sum())
+        if reviewed:
             raise WhaleidError(
-                f"{path} has {filled:,} reviewed photos: `whaleid add {path} --by NAME` takes them. Name another file, "
-                "or remove this one."
+                f"{path} has {reviewed:,} reviewed photos: `whaleid add {path} --by NAME` adds them. Name another "
+                "file, or remove this one."
             )
 
 
@@ -114,32 +115,32 @@ def _content(path: Path) -> bytes:
         return b""  # answered as an empty file
 
 
-def _lines(answer: Answer, wide: int) -> Iterable[str]:
-    """Return what is printed of an answer; photos' names take `wide` columns."""
+def _lines(answer: Answer, width: int) -> Iterable[str]:
+    """Return the lines to print for an answer; photos' names are padded to `width` columns."""
     if answer.problem:
-        return [f"{answer.photo:<{wide}}  not read: {answer.problem}"]
+        return [f"{answer.photo:<{width}}  not read: {answer.problem}"]
     names = "  ".join(f"{name.whale} {name.probability:.0%}" for name in answer.names)
-    same = [f"{'':<{wide}}  same picture as {each.photo} ({each.whale})" for each in answer.same]
-    return [f"{answer.photo:<{wide}}  {names}", *same]
+    same = [f"{'':<{width}}  same picture as {each.photo} ({each.whale})" for each in answer.same]
+    return [f"{answer.photo:<{width}}  {names}", *same]
 
 
 def _table(answers: Sequence[Answer]) -> pd.DataFrame:
-    """Return a row an answer: `photo,whale,label1…5,probability1…5,same_as,same_as_whale,problem`.
+    """Return a row per answer: `photo,whale,label1…5,probability1…5,same_as,same_as_whale,problem`.
 
-    `whale` is empty: whoever reviews the answers fills it in for `whaleid add`.
+    `whale` is empty, for the reviewer to fill in for `whaleid add`.
     """
     rows = [{"photo": answer.photo, "whale": "", **evidence(answer), "problem": answer.problem} for answer in answers]
     return pd.DataFrame(rows)
 
 
 def evidence(answer: Answer) -> dict[str, str]:
-    """Return an answer as cells: `label1…5,probability1…5,same_as,same_as_whale`, the last two of the closest."""
+    """Return an answer as cells: `label1…5,probability1…5,same_as,same_as_whale`; of duplicates the closest."""
     missing = [""] * (PLACES - len(answer.names))
     whales = [name.whale for name in answer.names] + missing
-    likely = [f"{name.probability:.4g}" for name in answer.names] + missing
-    closest = answer.same[0] if answer.same else None
-    cells = dict(zip([*LABELS, *PROBABILITIES], [*whales, *likely], strict=True))
-    return cells | {"same_as": closest.photo if closest else "", "same_as_whale": closest.whale if closest else ""}
+    probabilities = [f"{name.probability:.4g}" for name in answer.names] + missing
+    cells = dict(zip([*LABELS, *PROBABILITIES], [*whales, *probabilities], strict=True))
+    photo, whale = (answer.same[0].photo, answer.same[0].whale) if answer.same else ("", "")
+    return {**cells, "same_as": photo, "same_as_whale": whale}
 
 
 def _as_json(answer: Answer) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""A bundle behind MLflow: what `mlflow models serve` loads and asks."""
+"""A bundle as an MLflow model: what `mlflow models serve` loads and calls."""
 
 from __future__ import annotations
 
@@ -21,83 +21,83 @@ import pandas as pd
 
 from whaleid.core import startup
 
-startup.shorten_spins()  # this module is the first of whaleid's that a server imports
+startup.shorten_spins()  # a server imports this module first of whaleid's
 
 from whaleid.core.errors import WhaleidError  # noqa: E402
 from whaleid.serving.bundle import read  # noqa: E402
 from whaleid.serving.recogniser import BATCH, Answer, Photo, Recogniser, batches  # noqa: E402
 
 PHOTO = "photo"
-"""The column that is asked with: a photo's file in base64, or where it is."""
+"""The column of a request: a photo's file in base64, or its address."""
 ALLOWED = "WHALEID_PHOTOS"
-"""In the environment: how addresses of photos must begin that the server may read, several with spaces between. None
-is read without: who may ask the server could else read what the server can."""
-LARGEST = 50_000_000
-"""Bytes of a photo's file."""
-SECONDS = 10
-"""For which a photo's server is waited."""
+"""Environment variable: prefixes of the addresses that the server may read photos from, separated by spaces. Without
+it the server reads none: clients could otherwise read every file that the server can."""
+MAX_BYTES = 50_000_000
+"""Of a photo's file."""
+TIMEOUT = 10
+"""Seconds to wait for a photo's server."""
 
 
 class Served:
-    """A recogniser as MLflow asks it: in several threads at once.
+    """A recogniser as MLflow calls it, from several threads at once.
 
-    One thread answers them all, up to `BATCH` photos of whoever waits at a time: together they take a network less than
-    half of the time that they take one by one.
+    One thread identifies the photos of all requests, up to `BATCH` at a time: a network takes less than half of the
+    time for photos that it takes together.
     """
 
     def __init__(self, recogniser: Recogniser) -> None:
         self._recogniser = recogniser
         self._waiting: SimpleQueue[tuple[Photo, Future[Answer]]] = SimpleQueue()
-        Thread(target=self._answer, name="whaleid", daemon=True).start()
+        Thread(target=self._run, name="whaleid", daemon=True).start()
 
-    def predict(self, asked: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Answer a table with a column `photo`, a row each, in the same order.
+    def predict(self, requests: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Identify the photos in the column `photo`: a row for each, in order.
 
         A photo is the content of its file in base64, a `data:` URI, or a `file:` or `http(s):` URI below one of those
-        that `WHALEID_PHOTOS` names.
+        in `WHALEID_PHOTOS`.
 
         Returns:
-            `names` (whales, up to five, ranked), `probabilities` (0 to 1, theirs), `nearest` (of each whale the
-            labelled photo most like the query), `same_as` (labelled photos that are the same picture) and `problem`,
-            which says what is wrong with a photo that could not be read: then the others are empty.
+            `names` (up to five labels, ranked), `probabilities` (0 to 1, of these), `nearest` (for each label the
+            labelled photo most like the query), `same_as` (labelled photos that are duplicates) and `problem`, what is
+            wrong with a photo that could not be read; then the others are empty.
         """
-        found: list[dict[str, object]] = []
-        for some in batches(asked[PHOTO].tolist()):  # so that what is fetched from elsewhere is not held all at once
-            found += map(_row, self._answers(some))
-        return pd.DataFrame(found, columns=["names", "probabilities", "nearest", "same_as", "problem"])
+        rows: list[dict[str, object]] = []
+        for cells in batches(requests[PHOTO].tolist()):  # so that few downloaded photos are held at once
+            rows += map(_row, self._answers(cells))
+        return pd.DataFrame(rows, columns=["names", "probabilities", "nearest", "same_as", "problem"])
 
     def _answers(self, cells: Sequence[object]) -> list[Answer]:
-        found: list[Future[Answer]] = []
-        for number, cell in enumerate(cells):
-            answer: Future[Answer] = Future()
-            found.append(answer)
+        futures: list[Future[Answer]] = []
+        for number, cell in enumerate(cells, start=1):
+            future: Future[Answer] = Future()
+            futures.append(future)
             try:
-                self._waiting.put((Photo(f"photo {number + 1}", content(cell)), answer))
+                self._waiting.put((Photo(f"photo {number}", content(cell)), future))
             except WhaleidError as error:
-                answer.set_result(Answer("", problem=str(error)))
-        return [answer.result() for answer in found]
+                future.set_result(Answer("", problem=str(error)))
+        return [future.result() for future in futures]
 
-    def _answer(self) -> None:
-        """Answer whoever waits, for as long as the process lives."""
+    def _run(self) -> None:
+        """Identify waiting photos for as long as the process lives."""
         while True:
             batch = [self._waiting.get()]
             with suppress(Empty):
                 while len(batch) < BATCH:
                     batch.append(self._waiting.get_nowait())
-            self._settle(batch)
+            self._identify(batch)
 
-    def _settle(self, batch: Sequence[tuple[Photo, Future[Answer]]]) -> None:
+    def _identify(self, batch: Sequence[tuple[Photo, Future[Answer]]]) -> None:
         try:
             answers = self._recogniser.identify([photo for photo, _ in batch])
         except Exception as error:
             if len(batch) == 1:
                 batch[0][1].set_exception(error)
                 return
-            for alone in batch:  # whoever is at fault fails alone
-                self._settle([alone])
+            for one in batch:  # a photo that fails does not fail the requests of others
+                self._identify([one])
         else:
-            for (_, answer), found in zip(batch, answers, strict=True):
-                answer.set_result(found)
+            for (_, future), answer in zip(batch, answers, strict=True):
+                future.set_result(answer)
 
 
 def _row(answer: Answer) -> dict[str, object]:
@@ -111,48 +111,47 @@ def _row(answer: Answer) -> dict[str, object]:
 
 
 def content(cell: object) -> bytes:
-    """Return the photo's file that a cell of a request holds or points to.
+    """Return the photo's file that a cell of a request holds or names.
 
     Raises:
-        WhaleidError: it is neither base64 nor an address that may be read, the file is too large, or out of reach.
+        WhaleidError: it is neither base64 nor an address that may be read, or the file is too large or out of reach.
     """
     if not isinstance(cell, str):
         raise WhaleidError(f"A photo is text: its file in base64, or a URI; this is {type(cell).__name__}.")
-    kind = cell[:8].lower()
-    if kind.startswith(("file:", "http:", "https:")):
-        return _fetched(cell)
-    if len(cell) > 2 * LARGEST:
-        raise WhaleidError(f"The photo's file is larger than {LARGEST:,} bytes.")
+    scheme = cell[:8].lower()
+    if scheme.startswith(("file:", "http:", "https:")):
+        return _read(cell)
+    if len(cell) > 2 * MAX_BYTES:
+        raise WhaleidError(f"The photo's file is larger than {MAX_BYTES:,} bytes.")
     try:
-        return base64.b64decode(cell.partition(",")[2] if kind.startswith("data:") else cell, validate=True)
+        return base64.b64decode(cell.partition(",")[2] if scheme.startswith("data:") else cell, validate=True)
     except (binascii.Error, ValueError):
         raise WhaleidError("This is neither base64 nor a data:, file: or http(s): URI.") from None
 
 
-def _fetched(uri: str) -> bytes:
-    allowed = os.environ.get(ALLOWED, "").split()
+def _read(uri: str) -> bytes:
     try:
-        may = any(_below(uri, place) for place in allowed)
-    except (OSError, ValueError, RuntimeError):  # no address at all, or links in a circle
-        may = False
-    if not may:
+        allowed = any(_is_below(uri, place) for place in os.environ.get(ALLOWED, "").split())
+    except (OSError, ValueError, RuntimeError):  # it is no address, or links lead in a circle
+        allowed = False
+    if not allowed:
         raise WhaleidError(f"{uri} may not be read: {ALLOWED} of the server names the places that may.")
     try:
         if uri.lower().startswith("file:"):
             with Path(unquote(urlsplit(uri).path)).open("rb") as file:
-                read = file.read(LARGEST + 1)
+                data = file.read(MAX_BYTES + 1)
         else:
-            with build_opener(_NoRedirect).open(uri, timeout=SECONDS) as answer:
-                read = answer.read(LARGEST + 1)
+            with build_opener(_NoRedirect).open(uri, timeout=TIMEOUT) as response:
+                data = response.read(MAX_BYTES + 1)
     except (OSError, URLError, HTTPException, ValueError) as error:
         raise WhaleidError(f"{uri} cannot be read ({getattr(error, 'reason', None) or error}).") from None
-    if len(read) > LARGEST:
-        raise WhaleidError(f"{uri} is larger than {LARGEST:,} bytes.")
-    return bytes(read)
+    if len(data) > MAX_BYTES:
+        raise WhaleidError(f"{uri} is larger than {MAX_BYTES:,} bytes.")
+    return bytes(data)
 
 
-def _below(uri: str, place: str) -> bool:
-    """Tell whether `uri` lies below the URI `place`: on the same server, or in that folder once links are followed."""
+def _is_below(uri: str, place: str) -> bool:
+    """Return whether `uri` lies below the URI `place`: on the same server, or in that folder with links resolved."""
     one, other = urlsplit(uri), urlsplit(place)
     if (one.scheme.lower(), one.netloc) != (other.scheme.lower(), other.netloc):
         return False
@@ -162,12 +161,12 @@ def _below(uri: str, place: str) -> bool:
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    """Follow no redirect: it could lead anywhere."""
+    """Follow no redirect, which could lead anywhere."""
 
     def redirect_request(self, *_: object) -> None:
-        """Return no request to make instead."""
+        """Return no further request."""
 
 
 def _load_pyfunc(data_path: str) -> Served:
-    """Load the bundle in `data_path`, as MLflow calls it for a model whose `loader_module` this is."""
+    """Load the bundle in `data_path`; MLflow calls this for a model with this `loader_module`."""
     return Served(Recogniser(read(Path(data_path))))
