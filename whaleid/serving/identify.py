@@ -13,14 +13,12 @@ from whaleid.catalog.checks import unwritable
 from whaleid.catalog.table import header, read_table
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.files import replacing, write_csv
-from whaleid.core.labels import NEW_WHALE, PLACES
+from whaleid.core.labels import PLACES
 from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.images.decode import decode
 from whaleid.images.listing import below, written
 from whaleid.images.thumbnails import thumbnail, thumbs
-from whaleid.report import pages, sheets
-from whaleid.report.sheets import Cell, Sheet, Strip
-from whaleid.serving import additions, bundle
+from whaleid.serving import additions, bundle, page
 from whaleid.serving.bundle import WIDTH
 from whaleid.serving.recogniser import Answer, Photo, Recogniser, batches
 
@@ -66,7 +64,7 @@ def run(
         report(recogniser.identify(batch, threshold))
         if html:
             pictures |= {
-                _key(photo.name): thumbnail(decode(Path(photo.name), 2 * WIDTH, photo.content), WIDTH)
+                page.key(photo.name): thumbnail(decode(Path(photo.name), 2 * WIDTH, photo.content), WIDTH)
                 for photo, answer in zip(batch, answers[-len(batch) :], strict=True)
                 if not answer.problem
             }
@@ -81,9 +79,8 @@ def run(
         nearest = {name.nearest for answer in answers for name in answer.names}
         pictures |= bundle.pictures(model)
         pictures |= thumbs({image: path for image, path in added.items() if image in nearest}, WIDTH)
-        text = _page(answers, f"whaleid: who is on {len(answers):,} photos", limit, pictures)
         with replacing(html) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+            temporary.write_text(page.render(answers, limit, pictures), encoding="utf-8", newline="\n")
     return sum(bool(answer.problem) for answer in answers)
 
 
@@ -146,40 +143,3 @@ def evidence(answer: Answer) -> dict[str, str]:
 def _as_json(answer: Answer) -> dict[str, object]:
     names = [name._replace(probability=float(f"{name.probability:.4g}"))._asdict() for name in answer.names]
     return asdict(answer) | {"names": names, "same": [each._asdict() for each in answer.same]}
-
-
-def _key(photo: str) -> str:
-    """Return the name under which a query is shown, which no labelled photo has: theirs hold no slash."""
-    return f"/{photo}"
-
-
-def _page(answers: Sequence[Answer], title: str, threshold: float, photos: dict[str, bytes]) -> str:
-    """Return the page: each photo and its labels, with the labelled photo of that whale most like it."""
-    strips = []
-    for answer in answers:
-        same = {each.photo for each in answer.same}
-        copies = ", ".join(f"{each.photo} ({each.whale})" for each in answer.same)
-        query = Cell(
-            photo="" if answer.problem else _key(answer.photo),
-            text=answer.problem or (f"same picture as {copies}" if copies else ""),
-            bold=answer.photo,
-            kind="query same" if copies else "query",
-        )
-        cells = [
-            Cell(
-                photo=name.nearest,
-                text=name.nearest,
-                bold=f"{name.whale} {name.probability:.0%}",
-                none="new" if name.whale == NEW_WHALE else "no photo",
-                kind="same" if name.nearest in same else "",
-            )
-            for name in answer.names
-        ]
-        strips.append(Strip([query, *cells]))
-    lead = [
-        f"Each row shows a photo, and up to {PLACES} labels with their probabilities and the labelled photo of that "
-        f"whale most like it. {NEW_WHALE} means that the whale is in no catalogue: it is ranked at the threshold, "
-        f"{threshold:g}, and has the probability that the known whales leave."
-    ]
-    sheet = Sheet("", "", strips, layout="large")
-    return pages.render_sheets(title, lead, [sheet], {name: photos[name] for name in sheets.photos([sheet])})
