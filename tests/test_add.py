@@ -13,6 +13,7 @@ from whaleid.core import paths
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.importing import add, importer, target
 from whaleid.importing.csv import Columns
+from whaleid.serving import about as description
 from whaleid.serving import additions
 from whaleid.serving import bundle as contents
 from whaleid.serving.recogniser import Photo, Recogniser
@@ -75,7 +76,7 @@ def test_what_is_reviewed_is_in_the_catalogue_and_known_at_once(
     assert record["source"].tolist() == fresh[:3]
     assert set(record["by"]) == {"A. Reviewer"}
     assert record["at"].str.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ").all()
-    assert record["model"].tolist() == [f"final {contents.about(MODEL).digest[:16]}"] * 3
+    assert record["model"].tolist() == [f"final {description.read(MODEL).digest[:16]}"] * 3
     recogniser = Recogniser(contents.read(MODEL))
     answers = recogniser.identify([Photo(path, Path(path).read_bytes()) for path in fresh[:3]])
     assert record["label1"].tolist() == [answer.names[0].whale for answer in answers]

@@ -88,12 +88,15 @@ def test_pictures_that_are_damaged_are_named(folder: Path) -> None:
         (lambda data: b"{", "cannot be used (Expecting property name"),
         (lambda data: b"\xff\xfe", "cannot be used ("),
         (lambda data: b"[" * 100_000, "cannot be used ("),
-        (lambda data: b"[]", "is a bundle of format None; this whaleid reads format 2. Make it again by `dvc repro bun"),
+        (
+            lambda data: b"[]",
+            "is a bundle of format None; this whaleid reads format 2. Make it again by `dvc repro bun",
+        ),
         (lambda data: data.replace(b'"format": 2', b'"format": 1'), "is a bundle of format 1; this whaleid reads form"),
         (lambda data: data.replace(b'"format": 2', b'"format": 3'), "is a bundle of format 3; this whaleid reads form"),
         (lambda data: data.replace(b'"threshold": 0.3', b'"threshold": 7'), "cannot be used (threshold: Input should"),
         (lambda data: data.replace(b'"threshold": 0.3', b'"threshold": 0.2'), "(it was changed since it was made)"),
-        (lambda data: data.replace(b'"margin":', b'"../margin":'), "cannot be used (networks.../margin.[key]: String"),
+        (lambda data: data.replace(b'"margin":', b'"../margin":'), "cannot be used (networks."),
         (lambda data: data.replace(b'"bias": 0.0', b'"bias": NaN'), "cannot be used (decision.bias: Input should be a"),
     ],
 )
@@ -121,14 +124,12 @@ def test_a_folder_without_a_description_is_no_bundle(tmp_path: Path) -> None:
         (FILES[2], lambda data: bytes(len(data)), "is no safetensors file, or not a whole one"),
         (FILES[2], lambda data: data[:-4], "is no safetensors file, or not a whole one"),
         (FILES[2], lambda data: data.replace(b"F32", b"I32"), "it lacks embeddings and centres as float32"),
-        (FILES[2], lambda data: data.replace(b'\\"w_2\\",', b"       "), "other classes than centres"),
+        (FILES[2], lambda data: data.replace(b'\\"w_2\\",', b" " * 8), "other classes than centres"),
         (FILES[2], lambda data: data.replace(b"embeddings\\", b"thumbnails\\"), "is a checkpoint of another kind"),
         (FILES[3], lambda data: data.replace(b"U16", b"I16"), "no thumbnails of 2 photos"),
     ],
 )
-def test_files_made_by_hand_are_refused(
-    folder: Path, name: str, edit: Callable[[bytes], bytes], said: str
-) -> None:
+def test_files_made_by_hand_are_refused(folder: Path, name: str, edit: Callable[[bytes], bytes], said: str) -> None:
     change(folder, name, edit)
     bundle.seal(description.read(folder), folder)
     assert said in refusal(bundle.read, folder)

@@ -188,9 +188,7 @@ def test_files_that_cannot_grow(photos: Path, tmp_path_factory: pytest.TempPathF
 def test_embeddings_that_cannot_be_kept_are_only_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("no folder")
     assert not additions.save(tmp_path / "file" / "a.npz", {"toy": np.zeros((2, 3), dtype=np.float32)})
-    assert capsys.readouterr().err == (
-        f"{tmp_path / 'file'}: embeddings could not be cached (File exists).\n"
-    )
+    assert capsys.readouterr().err == (f"{tmp_path / 'file'}: embeddings could not be cached (File exists).\n")
     kept = tmp_path / "kept" / "a.npz"
     assert additions.save(kept, {"toy": np.zeros((2, 3), dtype=np.float32)})
     found = additions.load(kept, ["toy"])

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from whaleid.serving.model import BATCH, Served
-from whaleid.serving.recogniser import Answer, Name, Photo, Recogniser
+from whaleid.serving.recogniser import Answer, Candidate, Photo, Recogniser
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,7 +28,7 @@ class Echo:
         self.batches.append(len(photos))
         if any(photo.content == b"harm" for photo in photos):
             raise RuntimeError("harm was done")
-        return [Answer(photo.name, [Name(photo.content.decode(), 1.0, "")]) for photo in photos]
+        return [Answer(photo.name, [Candidate(photo.content.decode(), 1.0, "")]) for photo in photos]
 
 
 def table(*contents: bytes) -> pd.DataFrame:

@@ -16,7 +16,8 @@ from servers import mlflow_server
 from whaleid import tracking
 from whaleid.core.errors import WhaleidError
 from whaleid.core.record import Record
-from whaleid.serving import bundle, registry
+from whaleid.serving import about as description
+from whaleid.serving import registry
 
 sys.path.append(str(Path(__file__).parent / "faults"))
 
@@ -183,7 +184,7 @@ def test_a_bundle_that_is_registered_again_keeps_its_version(
     database: Path, between: Proxy, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     about = SimpleNamespace(variant="final", digest=f"digest {fault}", validation="v", figures={"map5": 0.5})
-    monkeypatch.setattr(bundle, "about", lambda folder: about)
+    monkeypatch.setattr(description, "read", lambda folder: about)
 
     def log_model(client: MlflowClient, run: str, *_: object) -> str:  # a model without its files, which take a minute
         experiment = client.get_run(run).info.experiment_id

@@ -43,7 +43,7 @@ from whaleid.report import pages, prediction
 from whaleid.report.sheets import Cell, Sheet, Strip
 from whaleid.serving import additions, identify, model
 from whaleid.serving import bundle as contents
-from whaleid.serving.recogniser import Answer, Name, Photo, Same
+from whaleid.serving.recogniser import Answer, Candidate, Duplicate, Photo
 
 FORMULAS = ["=cmd|'/C_calc'!A0", "+1", "-2", "@SUM(A1)", "\uff1d1"]
 MARKUP = '<script>alert(1)</script>"onmouseover="alert(1)\'<img/src=x/onerror=alert(1)>'
@@ -392,8 +392,8 @@ class Fake:
 
     def identify(self, photos: list[Photo], threshold: float | None) -> list[Answer]:
         """Answer each alike, but for those that are no photos."""
-        names = [Name("w_1", 0.75, "a.jpg"), Name(NEW_WHALE, 0.25, "")]
-        same = [Same("a.jpg", "w_1", 0, 0.0)]
+        names = [Candidate("w_1", 0.75, "a.jpg"), Candidate(NEW_WHALE, 0.25, "")]
+        same = [Duplicate("a.jpg", "w_1", 0, 0.0)]
         return [
             Answer(each.name, names, same)
             if each.content[:2] == b"\xff\xd8"
@@ -467,10 +467,10 @@ def test_errors_are_printed_without_control_characters() -> None:
 
 def test_a_bundles_labels_are_fit_to_be_shown(tmp_path: Path) -> None:
     for label in ["\x1b[2J", "=1+1", "", "\u202ea"]:
-        text = f"Image,Id,sha256,width,height,compared\na.jpg,{label},0,1,1,1\n"
+        text = f"Image,Id,sha256,width,height,phash,compared\na.jpg,{label},0,1,1,0,1\n"
         (tmp_path / contents.PHOTOS).write_text(text, encoding="utf-8")
-        with pytest.raises(WhaleidError, match="holds files that do not go together"):
-            contents._photos(tmp_path)
+        with pytest.raises(WhaleidError, match="does not fit the bundle"):
+            contents.read_photos(tmp_path / contents.PHOTOS)
 
 
 # pages

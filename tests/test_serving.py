@@ -19,8 +19,10 @@ from servers import model_server
 from whaleid import config, tracking
 from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
+from whaleid.serving import about as description
 from whaleid.serving import bundle as contents
 from whaleid.serving import model, registry
+from whaleid.serving.about import About
 from whaleid.serving.model import Served
 from whaleid.serving.recogniser import Photo, Recogniser
 from whaleid.serving.registry import Version
@@ -31,8 +33,8 @@ FIRST = Version("1", "final", 0.7, "photos", "d", "champion", "")
 
 
 @pytest.fixture(scope="module")
-def about(trained: Path) -> contents.About:
-    return contents.about(trained / MODEL)
+def about(trained: Path) -> About:
+    return description.read(trained / MODEL)
 
 
 @pytest.mark.slow
@@ -61,7 +63,7 @@ def about(trained: Path) -> contents.About:
     ],
 )
 def test_the_better_one_is_champion(
-    about: contents.About, map5: float | None, validation: str, other: Version | None, alias: str, why: str
+    about: About, map5: float | None, validation: str, other: Version | None, alias: str, why: str
 ) -> None:
     figures = {} if map5 is None else {"map5": map5}
     chosen, reason = registry.choose_alias(
@@ -112,8 +114,8 @@ def test_a_server_of_mlflow_answers_as_identify_does(here: Path, tmp_path: Path)
     assert third.why == f"asked for; by itself it is a challenger: {second.why}"
     assert registered(MODEL, "stable").alias == "stable"
 
-    assert contents.about(registry.download("models:/whaleid@champion")).digest == contents.about(lower).digest
-    assert contents.about(registry.download("models:/whaleid/1")).digest == contents.about(MODEL).digest
+    assert description.read(registry.download("models:/whaleid@champion")).digest == description.read(lower).digest
+    assert description.read(registry.download("models:/whaleid/1")).digest == description.read(MODEL).digest
     with pytest.raises(WhaleidError, match=r"There is no model models:/whaleid@none in sqlite:.*whaleid register"):
         registry.download("models:/whaleid@none")
 
@@ -180,7 +182,7 @@ def web(tmp_path: Path) -> Iterator[str]:
     """Serve a folder with a photo, and an address that leads elsewhere."""
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/one.jpg").write_bytes(b"content")
-    (tmp_path / "photos/large.jpg").write_bytes(bytes(model.LARGEST + 1))
+    (tmp_path / "photos/large.jpg").write_bytes(bytes(model.MAX_BYTES + 1))
     (tmp_path / "secret").write_bytes(b"secret")
 
     class Handler(SimpleHTTPRequestHandler):

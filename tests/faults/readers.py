@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from ruamel.yaml import YAML
+from small_bundle import PICTURES, small_bundle
 
 from whaleid import config
 from whaleid.catalog import checks, layout, submission, table
@@ -142,27 +143,24 @@ def _checkpoint(content: bytes, folder: Path) -> object:
 
 
 def _features(content: bytes, folder: Path) -> object:
-    return contents._features(_file(content, folder, "a.npz"), ["a.jpg", "b.jpg"])
+    return contents.load_features(content, "a.safetensors", ["a.jpg", "b.jpg"])
 
 
 def _pictures(content: bytes, folder: Path) -> object:
-    _file(b"Image,Id,sha256,width,height,compared\na.jpg,w_1,00,60,40,1\n", folder, contents.PHOTOS)
-    _file(content, folder, contents.PICTURES)
-    return contents.pictures(folder)
+    return contents.load_pictures(content, "a.safetensors")
 
 
 def _about(content: bytes, folder: Path) -> object:
     root = folder / "whales"  # a whole bundle, that stays for the next case
     if not root.exists():
         root.mkdir()
-        contents.write(_bundle(), {"a.jpg": b"", "b.jpg": b""}, root)
+        contents.write(small_bundle(), PICTURES, root)
     _file(content, root, contents.ABOUT)
     return contents.read(root)
 
 
 def _photos(content: bytes, folder: Path) -> object:
-    _file(content, folder, contents.PHOTOS)
-    return contents._photos(folder)
+    return contents.read_photos(_file(content, folder, contents.PHOTOS))
 
 
 class _Nobody(Recogniser):
@@ -248,11 +246,6 @@ def _npy(array: object) -> bytes:
     return file.getvalue()
 
 
-def _features_seeds() -> list[bytes]:
-    unit = np.ones((1, 2, 2), np.float32)
-    return [_npz(embeddings=unit, centres=unit[:, :, None], classes=np.array(["w_1", "w_2"]))]
-
-
 def _zip_seeds() -> list[bytes]:
     found = []
     for kind in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -290,30 +283,10 @@ def _document() -> object:
     return YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
-def _bundle() -> contents.Bundle:
-    document = _document()
-    assert isinstance(document, dict)
-    calibrated = {"slope": 0.8, "intercept": -0.1}
-    decision = {"weights": {"nearest": 1.0}, "bias": 0.0, "calibration": calibrated, "threshold_auto": 0.3}
-    about = {
-        **{"variant": "margin", "timm": False, "calibrated_by": "margin", "threshold": 0.3},
-        **{"decision": decision, "dedup": document["dedup"], "pack": document["pack"]},
-        **{"networks": {"margin": {"zoom": 1.0, "tilt": 0.0}}, "figures": {"map5": 0.7}, "validation": "00"},
-    }
-    photos = pd.DataFrame(
-        [["a.jpg", "w_1", "00", 60, 40, 1], ["b.jpg", "w_2", "01", 6, 4, 1]], columns=contents.COLUMNS
-    )
-    with np.load(io.BytesIO(_features_seeds()[0])) as arrays_of:
-        features = Features({"a.jpg": 0, "b.jpg": 1}, **arrays_of)
-    thumbnails = np.zeros((2, SIDE, SIDE), np.uint16)
-    said = contents.About.model_validate(about)
-    return contents.Bundle(said, photos, thumbnails, {"margin": features}, {"margin": b""}, b"")
-
-
-def _about_seeds() -> list[bytes]:
+def _of_a_bundle(name: str) -> list[bytes]:
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        contents.write(_bundle(), {"a.jpg": b"", "b.jpg": b""}, Path(folder))
-        return [Path(folder, contents.ABOUT).read_bytes()]
+        contents.write(small_bundle(), PICTURES, Path(folder))
+        return [Path(folder, name).read_bytes()]
 
 
 BOXES = ("Image,x0,y0,x1,y1,aspect", "a.jpg,0.1,0.2,0.9,0.8,1.5", "b.jpg,0,0,1,1,2")
@@ -354,14 +327,10 @@ READERS = {
         lambda: [_npy(np.zeros((2, 3, 4, 1), np.uint8))],
         50_000,
     ),
-    "features": Reader(_features, _features_seeds, 30_000),
-    "pictures": Reader(
-        _pictures, lambda: [_npz(ends=np.array([0, 3]), pictures=np.frombuffer(b"abc", np.uint8))], 10_000
-    ),
-    "bundle.json": Reader(_about, _about_seeds, 100_000),
-    "photos.csv": Reader(
-        _photos, _csv("Image,Id,sha256,width,height,compared", "a.jpg,w_1,00,60,40,1", "b.jpg,w_2,01,6,4,0"), 10_000
-    ),
+    "features": Reader(_features, lambda: _of_a_bundle("margin.embeddings.safetensors"), 30_000),
+    "pictures": Reader(_pictures, lambda: _of_a_bundle(contents.PICTURES), 10_000),
+    "bundle.json": Reader(_about, lambda: _of_a_bundle(contents.ABOUT), 100_000),
+    "photos.csv": Reader(_photos, lambda: _of_a_bundle(contents.PHOTOS), 10_000),
     "listing": Reader(_listing, _csv(*LISTED), 30_000),
     "coco": Reader(_coco, lambda: [json.dumps(COCO).encode()], 100_000),
     "zip": Reader(_zip, _zip_seeds, 30_000),

@@ -72,9 +72,9 @@ def _embed(recogniser: Recogniser, files: Sequence[Path], prints: Sequence[Finge
     parts = batches([row for row, each in enumerate(embeddings) if each is None])
     writable = True
     for rows in progress(parts, "photos added since, in batches", len(parts)):
-        seen = recogniser.see([Photo(str(files[row]), files[row].read_bytes()) for row in rows])
+        embedded = recogniser.embed([Photo(str(files[row]), files[row].read_bytes()) for row in rows])
         for place, row in enumerate(rows):
-            each = {name: np.ascontiguousarray(array[:, place]) for name, array in seen.embeddings.items()}
+            each = {name: np.ascontiguousarray(array[:, place]) for name, array in embedded.embeddings.items()}
             embeddings[row] = each
             writable = writable and save(places[row], each)
     return [each for each in embeddings if each is not None]

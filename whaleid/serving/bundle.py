@@ -29,7 +29,7 @@ from whaleid.serving.about import ABOUT, About
 
 PHOTOS, BOXES = "photos.csv", "boxes.safetensors"
 THUMBNAILS, PICTURES = "photos.thumbnails.safetensors", "photos.pictures.safetensors"
-COLUMNS = ["Image", "Id", "sha256", "width", "height", "compared"]
+COLUMNS = ["Image", "Id", "sha256", "width", "height", "phash", "compared"]
 WIDTH = 240
 """Pixels of a picture's width: enough to compare flukes by eye."""
 REMEDY = "Copy the folder again, or make it again by `dvc repro bundle`."
@@ -54,7 +54,7 @@ class Bundle:
 
     about: About
     photos: pd.DataFrame
-    """`Image,Id,sha256,width,height,compared`, by whale: all labelled photos, of which duplicates are looked for;
+    """`COLUMNS`, by whale: all labelled photos, of which duplicates are looked for;
     `compared` is 1 for those that queries are compared with by embedding."""
     thumbnails: Thumbnails
     """Of `photos`, (N, SIDE, SIDE)."""

@@ -19,7 +19,6 @@ from PIL import Image
 
 from whaleid.core.errors import WhaleidError
 from whaleid.core.labels import NEW_WHALE, Score
-from whaleid.core.parallel import cores
 from whaleid.detection import network as box_network
 from whaleid.detection.prediction import CERTAIN, aspects, predict_batch
 from whaleid.duplicates import matching
@@ -120,7 +119,7 @@ class Recogniser:
             ready(self._boxes, self._device)
         self._decision = from_json(bundle.about.decision.model_dump())
         self._check_parts()
-        self._pool = ThreadPoolExecutor(cores())
+        self._pool = ThreadPoolExecutor(torch.get_num_threads())
         self._computing = Lock()  # a network sees its maps through a hook, which would see those of other threads too
 
     def _check_parts(self) -> None:
@@ -148,9 +147,7 @@ class Recogniser:
         """
         small = thumbnails(prints)
         rows = photos.reset_index(drop=True).join(facts(prints))
-        rows = rows.assign(
-            phash=to_hex(perceptual_hashes(small)), compared=(rows["Id"] != NEW_WHALE).astype(int)
-        )
+        rows = rows.assign(phash=to_hex(perceptual_hashes(small)), compared=(rows["Id"] != NEW_WHALE).astype(int))
         more = copy(self)
         more.bundle = extended(self.bundle, rows, small, embeddings)
         for name in ("_known", "_scorer", "_images"):  # computed anew when they are needed
