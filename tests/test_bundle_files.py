@@ -96,7 +96,7 @@ def test_pictures_that_are_damaged_are_named(folder: Path) -> None:
         (lambda data: data.replace(b'"format": 2', b'"format": 3'), "is a bundle of format 3; this whaleid reads form"),
         (lambda data: data.replace(b'"threshold": 0.3', b'"threshold": 7'), "cannot be used (threshold: Input should"),
         (lambda data: data.replace(b'"threshold": 0.3', b'"threshold": 0.2'), "(it was changed since it was made)"),
-        (lambda data: data.replace(b'"margin":', b'"../margin":'), "cannot be used (networks."),
+        (lambda data: data.replace(b'"margin": {', b'"../m": {'), "cannot be used (networks."),
         (lambda data: data.replace(b'"bias": 0.0', b'"bias": NaN'), "cannot be used (decision.bias: Input should be a"),
     ],
 )

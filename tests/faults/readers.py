@@ -26,7 +26,6 @@ from whaleid import config
 from whaleid.catalog import checks, layout, submission, table
 from whaleid.core import arrays
 from whaleid.core.errors import WhaleidError
-from whaleid.core.features import Features
 from whaleid.detection import network as box_network
 from whaleid.images.decode import decode
 from whaleid.images.fingerprint import SIDE, Fingerprint, fingerprint

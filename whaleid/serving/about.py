@@ -13,7 +13,7 @@ from whaleid.config import Dedup, Embedding, Pack, Probability, Section
 from whaleid.core.errors import WhaleidError
 
 ABOUT = "bundle.json"
-FORMAT = 2
+FORMAT: Literal[2] = 2
 """Version of the files; a bundle of another one has to be made again."""
 
 Name = Annotated[str, Field(pattern=r"^[\w-]+$")]

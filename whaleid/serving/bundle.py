@@ -115,7 +115,7 @@ def read(folder: Path) -> Bundle:
         name = f"{network}.embeddings.safetensors"
         features[network] = load_features(_content(folder, about, name), str(folder / name), images)
     arrays, _ = tensors.load(_content(folder, about, THUMBNAILS), str(folder / THUMBNAILS), _Thumbnails, REMEDY)
-    thumbnails = arrays["thumbnails"].numpy() if "thumbnails" in arrays else np.empty(0)
+    thumbnails = arrays["thumbnails"].numpy() if "thumbnails" in arrays else np.empty(0, np.uint16)
     if thumbnails.shape != (len(photos), SIDE, SIDE) or thumbnails.dtype != np.uint16:
         raise _misfit(str(folder / THUMBNAILS), f"no thumbnails of {len(photos)} photos")
     networks = {network: _content(folder, about, f"{network}.safetensors") for network in about.networks}

@@ -31,9 +31,9 @@ from whaleid.images.decode import decode
 from whaleid.images.fingerprint import Fingerprint, facts, fingerprint, thumbnails
 from whaleid.images.pack import Source, packed
 from whaleid.model import checkpoint
+from whaleid.model.embedding import embed_batch, prepare
 from whaleid.serving.bundle import Bundle, extended
 from whaleid.training.device import pick_device
-from whaleid.training.embedding import embedded, ready
 
 BATCH = 16
 """Photos to identify at a time: large ones need some 40 MB each."""
@@ -111,12 +111,12 @@ class Recogniser:
         for name, content in bundle.networks.items():
             network, description = checkpoint.load(content, name)
             description.check_photos(shape, name)
-            ready(network, self._device)
+            prepare(network, self._device)
             self._networks[name] = network, description.flip != "off"
         self._boxes = None
         if bundle.boxes and (settings.crop or settings.turn):
             self._boxes = box_network.load(bundle.boxes, "boxes")
-            ready(self._boxes, self._device)
+            prepare(self._boxes, self._device)
         self._decision = from_json(bundle.about.decision.model_dump())
         self._check_parts()
         self._pool = ThreadPoolExecutor(torch.get_num_threads())
@@ -187,7 +187,7 @@ class Recogniser:
             for name, (network, mirrored) in self._networks.items():
                 view = self.bundle.about.networks[name]
                 with torch.inference_mode(), self._computing:
-                    embeddings[name] = embedded(network, inputs, mirrored, view.zoom, view.tilt).cpu().numpy()
+                    embeddings[name] = embed_batch(network, inputs, mirrored, view.zoom, view.tilt).cpu().numpy()
         return Embedded(names, prints, [source.box for source in sources], embeddings, problems)
 
     def answer(self, photos: Embedded, threshold: float | None = None) -> list[Answer]:

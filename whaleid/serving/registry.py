@@ -16,8 +16,8 @@ import platformdirs
 import whaleid
 from whaleid.core import files, store
 from whaleid.core.errors import WhaleidError
-from whaleid.serving import bundle
-from whaleid.serving.bundle import ABOUT, About
+from whaleid.serving import about as description
+from whaleid.serving.about import ABOUT, About
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -89,7 +89,7 @@ def register(run_id: str | None, folder: Path, alias: str | None) -> Version:
     """
     if run_id is None:
         raise WhaleidError("A model is registered with MLflow, but tracking is off: unset WHALEID_TRACKING.")
-    about = bundle.about(folder)
+    about = description.read(folder)
     with _client(patient=True) as client:
         first = _champion(client)
         if first is not None and first.digest == about.digest and alias in (None, CHAMPION):
@@ -206,6 +206,8 @@ def _log_model(client: MlflowClient, run_id: str, folder: Path, about: About) ->
     """Log the bundle as a model of a run; return the model's id."""
     import mlflow
     import pandas as pd
+
+    from whaleid.serving import bundle
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     mlflow.set_experiment(experiment_id=client.get_run(run_id).info.experiment_id)
