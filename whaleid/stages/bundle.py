@@ -14,7 +14,7 @@ from whaleid.duplicates.hashing import perceptual_hashes, to_hex
 from whaleid.identification import figures, validation
 from whaleid.images.thumbnails import thumbs
 from whaleid.serving import bundle
-from whaleid.serving.about import About
+from whaleid.serving.about import About, Decision
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -58,7 +58,7 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
         timm=params.backbone.name.startswith("timm/"),
         calibrated_by=calibrated_by,
         threshold=limit,
-        decision=decision,
+        decision={key: decision[key] for key in Decision.model_fields},
         dedup=params.dedup,
         pack=params.pack,
         networks={name: params.variants[variant].embed for name, variant in networks.items()},
