@@ -33,7 +33,7 @@ def drawn(queries=600, whales=40, seed=0):
             "cluster": np.arange(queries),
         }
     )
-    return ScoredQueries(rows, labels, NAMES, table, Shares(0.3, 0.0))
+    return ScoredQueries(rows, labels, dict(zip(NAMES, table, strict=True)), Shares(0.3, 0.0))
 
 
 def test_answers_to_a_fold_do_not_depend_on_its_labels():
@@ -58,8 +58,9 @@ def test_the_answers_are_those_of_the_decision_without_their_fold():
     for fold in range(5):
         of = (scored.queries["fold"] == fold).to_numpy()
         rows = scored.queries[~of].reset_index(drop=True)
-        others = cross_fit(NAMES, replace(scored, queries=rows, table=scored.table[:, ~of])).decision
-        top = others.predict(scored.table[:, of], scored.whales)
+        scores = {name: each[~of] for name, each in scored.scores.items()}
+        others = cross_fit(NAMES, replace(scored, queries=rows, scores=scores)).decision
+        top = others.predict([each[of] for each in scored.scores.values()], scored.whales)
         labels, values = from_table(answers[of])
         assert top.labels.tolist() == labels.tolist()
         np.testing.assert_allclose(top.values, values, atol=2e-3)
@@ -88,11 +89,11 @@ def test_the_curve_of_new_whale_photos_that_stand_in_is_theirs():
     pd.testing.assert_frame_equal(stand_in.curve, cross_fit(NAMES, scored).curve)
 
 
-def test_scores_are_weighted_in_the_order_of_their_names():
+def test_some_of_the_scores_are_weighted_as_if_there_were_no_others():
     scored = drawn()
     alone = cross_fit(["nearest"], scored).decision
     assert [*alone.fusion.weights] == ["nearest"]
-    assert alone == cross_fit(["nearest"], replace(scored, names=["nearest"], table=scored.table[1:])).decision
+    assert alone == cross_fit(["nearest"], replace(scored, scores={"nearest": scored.scores["nearest"]})).decision
 
 
 def test_values_are_rounded_as_files_keep_them():

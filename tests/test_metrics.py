@@ -208,15 +208,19 @@ def test_kinds_without_queries_have_no_figure():
     assert list(ranked(duplicates, np.ones((1, len(duplicates))))) == ["map5", "map5_duplicates"]
 
 
-def test_photos_labelled_new_whale_are_measured_apart():
-    answers, _ = drawn(200)
-    weights = np.ones((1, 200))
-    found = metrics.separate_metrics(answers, answers["rank"].to_numpy(), weights)
+def test_photos_labelled_new_whale_are_measured_separately():
+    answers, cluster = drawn(200)
+    answers = answers.assign(cluster=cluster)
+    found = metrics.bootstrap(answers, answers["rank"].to_numpy(), SHARES)
     gained = np.where(answers["rank"] > 0, 1 / answers["rank"].clip(lower=1), 0)
     for role in ("new_whale", "new_whale_train"):
-        assert found[f"map5_{role}"].tolist() == [pytest.approx(gained[answers["role"] == role].mean())]
-    known = answers[answers["role"] == "known"]
-    assert metrics.separate_metrics(known, known["rank"].to_numpy(), np.ones((1, 1))) == {}
+        assert found[f"map5_{role}"].shape == (1001,)
+        assert found[f"map5_{role}"][0] == pytest.approx(gained[answers["role"] == role].mean())
+    others = answers[~answers["role"].isin(["new_whale", "new_whale_train"])]
+    without = metrics.bootstrap(others, others["rank"].to_numpy(), SHARES)
+    assert found.keys() - without.keys() == {"map5_new_whale", "map5_new_whale_train"}
+    for key, values in without.items():
+        np.testing.assert_allclose(found[key], values)
 
 
 def test_clusters_are_drawn_whole_and_as_many_as_there_are():

@@ -7,15 +7,15 @@ import pytest
 from whaleid.core.features import Features
 from whaleid.identification import scores
 from whaleid.identification.ranking import LABELS as COLUMNS
-from whaleid.identification.ranking import PROBABILITIES, at_threshold, filled, leading, rank, to_table, true_ranks
+from whaleid.identification.ranking import PROBABILITIES, at_threshold, leading, rank, to_table, true_ranks
 from whaleid.identification.scores import (
     Scorer,
-    centroid_scores,
+    centroids,
     class_scores,
     cosines,
     duplicate_scores,
     extend_class_scores,
-    gallery,
+    flat,
     nearest_photos,
     nearest_scores,
     score_name,
@@ -23,10 +23,10 @@ from whaleid.identification.scores import (
 
 
 def drawn(queries, whales, seed=0):
-    """Return probabilities with many ties, and labels in no order."""
+    """Return probabilities with many ties, and labels."""
     generator = np.random.default_rng(seed)
     values = generator.integers(0, 12, (queries, whales)) / 20
-    labels = np.array([f"w_{number}" for number in generator.permutation(whales)])
+    labels = np.array(sorted(f"w_{number}" for number in range(whales)))
     return values.astype(np.float32), labels
 
 
@@ -68,15 +68,15 @@ def test_nearest_score_is_that_of_the_photo_most_alike_over_all_views():
         ]
         for q in queries.transpose(1, 0, 2)
     ]
-    np.testing.assert_allclose(nearest_scores(queries, gallery(photos, STARTS)), expected, atol=1e-6)
+    np.testing.assert_allclose(nearest_scores(queries, flat(photos), STARTS), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("photos", [1, 2, 4, 5, 6])
 def test_photos_are_compared_in_blocks_of_whole_whales(photos, monkeypatch):
-    queries, among = unit(2, 5, 4), gallery(unit(2, 7, 4, seed=1), STARTS)
-    expected = nearest_scores(queries, among)
+    queries, gallery = unit(2, 5, 4), flat(unit(2, 7, 4, seed=1))
+    expected = nearest_scores(queries, gallery, STARTS)
     monkeypatch.setattr(scores, "PHOTOS", photos)
-    np.testing.assert_allclose(nearest_scores(queries, among), expected, atol=1e-6)
+    np.testing.assert_allclose(nearest_scores(queries, gallery, STARTS), expected, atol=1e-6)
 
 
 def test_centroid_score_is_the_cosine_to_the_mean_photo():
@@ -86,7 +86,7 @@ def test_centroid_score_is_the_cosine_to_the_mean_photo():
         for view in range(2):
             mean = photos[view, whale == LABELS].mean(axis=0)
             expected[:, w] += queries[view] @ mean / np.linalg.norm(mean) / 2
-    np.testing.assert_allclose(centroid_scores(queries, gallery(photos, STARTS)), expected, atol=1e-6)
+    np.testing.assert_allclose(cosines(queries, centroids(photos, STARTS)), expected, atol=1e-6)
 
 
 def test_duplicates_score_their_labels():
@@ -125,13 +125,12 @@ def test_a_scorer_has_each_score_for_whales_and_new_whale(monkeypatch):
     (table,) = scorer.score(names, {"margin": queries}, duplicates)
     assert table.shape == (4, 5, 4)
     assert table[0].tolist() == [[0, 1, 0, 0], [0] * 4, [0, 0, 0, 1], [0] * 4, [0] * 4]
-    known = gallery(photos, STARTS)
-    by_class, nearest = class_scores(queries, centres), nearest_scores(queries, known)
+    by_class, nearest = class_scores(queries, centres), nearest_scores(queries, flat(photos), STARTS)
     np.testing.assert_allclose(table[1][:, [0, 2, 3]], by_class[:, [3, 1, 0]], atol=1e-6)
     expected = extend_class_scores(by_class[:, [3, 1]], nearest, np.array([True, False, True]))[:, 1]
     np.testing.assert_allclose(table[1][:, 1], expected, atol=1e-6)
     np.testing.assert_allclose(table[2][:, :3], nearest, atol=1e-6)
-    np.testing.assert_allclose(table[3][:, :3], centroid_scores(queries, known), atol=1e-6)
+    np.testing.assert_allclose(table[3][:, :3], cosines(queries, centroids(photos, STARTS)), atol=1e-6)
     assert not table[2:, :, 3].any()
     monkeypatch.setattr(scores, "QUERIES", 2)
     blocks = list(scorer.score(names, {"margin": queries}, duplicates))
@@ -148,18 +147,8 @@ def test_scores_of_several_networks_have_names_of_their_own():
     queries = dict(zip("ab", queries.values(), strict=True))
     (table,) = Scorer(features, photos_of(LABELS)).score(["b_nearest", "a_nearest"], queries, [[]] * 3)
     for scores_of_one, name in zip(table, "ba", strict=True):
-        expected = nearest_scores(queries[name], gallery(features[name].embeddings, STARTS))
+        expected = nearest_scores(queries[name], flat(features[name].embeddings), STARTS)
         np.testing.assert_allclose(scores_of_one[:, :3], expected, atol=1e-6)
-
-
-def test_whales_by_centroid_are_those_of_the_mean_over_networks():
-    features = {name: made(unit(1, 7, 4, seed=seed), unit(1, 1, 1, 4), ["w_1"]) for seed, name in enumerate("ab")}
-    queries = {"a": unit(1, 6, 4, seed=8), "b": unit(1, 6, 4, seed=9)}
-    mean = np.mean(
-        [centroid_scores(queries[name], gallery(each.embeddings, STARTS)) for name, each in features.items()], axis=0
-    )
-    expected = np.array(WHALES)[np.argsort(-mean, axis=1)]
-    assert Scorer(features, photos_of(LABELS)).nearest_centroids(queries).tolist() == expected.tolist()
 
 
 def test_the_nearest_photo_of_a_whale_is_that_of_the_mean_over_networks():
@@ -171,12 +160,12 @@ def test_the_nearest_photo_of_a_whale_is_that_of_the_mean_over_networks():
     assert nearest_photos(features, queries, ["w_1", "w_2", "new_whale"], photos) == [expected, "3.jpg", ""]
 
 
-def test_leading_settles_ties_by_label():
-    values = np.array([[0.25, 0.5, 0.25]], dtype=np.float32)
-    labels, best = leading(values, np.array(["w_2", "w_3", "w_1"]))
+def test_leading_breaks_ties_by_label():
+    values = np.array([[0.25, 0.25, 0.5]], dtype=np.float32)
+    labels, best = leading(values, np.array(["w_1", "w_2", "w_3"]))
     assert labels.tolist() == [["w_3", "w_1", "w_2"]]
     assert best.tolist() == [[0.5, 0.25, 0.25]]
-    assert values.tolist() == [[0.25, 0.5, 0.25]]  # the input is left as it was
+    assert values.tolist() == [[0.25, 0.25, 0.5]]  # the input is left as it was
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.2, 0.25, 0.5, 1.0])
@@ -229,12 +218,11 @@ def test_answers_are_laid_out_and_decided():
 
 
 def test_short_rankings_are_filled_and_labels_stay_distinct():
-    short = to_table(np.array([["w_9", "w_2"], ["w_1", "w_7"], ["", ""]]), np.array([[0.6, 0.2], [0.3, 0.1], [0, 0]]))
-    full = filled(short, ["w_1", "w_7", "w_8", "w_5", "w_6"])
+    labels, values = np.array([["w_9", "w_2"], ["w_1", "w_7"]]), np.array([[0.6, 0.2], [0.3, 0.1]])
+    full = to_table(labels, values, ["w_1", "w_7", "w_8", "w_5", "w_6"])
     assert full[COLUMNS].to_numpy().tolist() == [
         ["w_9", "w_2", "w_1", "w_7", "w_8"],
         ["w_1", "w_7", "w_8", "w_5", "w_6"],
-        ["w_1", "w_7", "w_8", "w_5", "w_6"],
     ]
-    assert full[PROBABILITIES].to_numpy().tolist() == [[0.6, 0.2, 0, 0, 0], [0.3, 0.1, 0, 0, 0], [0] * 5]
-    assert filled(short, ["w_2"])[COLUMNS].to_numpy().tolist()[2] == ["w_2", "", "", "", ""]
+    assert full[PROBABILITIES].to_numpy().tolist() == [[0.6, 0.2, 0, 0, 0], [0.3, 0.1, 0, 0, 0]]
+    assert to_table(labels, values, ["w_2"])[COLUMNS].to_numpy().tolist()[1] == ["w_1", "w_7", "w_2", "", ""]

@@ -12,7 +12,6 @@ regression learns the few validation photos of the drawn catalogue by heart (doc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,10 +54,6 @@ class Calibration:
         scale = np.minimum(factor, room)
         others = np.maximum(top.known - best, top.values[:, 1:].sum(axis=1)) * scale
         return TopWhales(top.labels, np.column_stack([right, top.values[:, 1:] * scale[:, None]]), right + others)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the arguments of the class."""
-        return {"slope": self.slope, "intercept": self.intercept}
 
 
 def fit(best: Floats, right: npt.NDArray[np.bool_], sample_weight: Floats) -> Calibration:

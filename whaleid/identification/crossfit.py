@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -17,8 +17,8 @@ from whaleid.identification import calibration, fusion, metrics, validation
 from whaleid.identification.calibration import Calibration
 from whaleid.identification.decision import Decision
 from whaleid.identification.folds import assign, clusters
-from whaleid.identification.fusion import Fusion, Table, TopWhales
-from whaleid.identification.ranking import at_threshold, to_table
+from whaleid.identification.fusion import Fusion, TopWhales
+from whaleid.identification.ranking import at_threshold, leading, to_table
 from whaleid.identification.scores import Scorer, score_name
 from whaleid.identification.threshold import best_threshold, threshold_curve
 from whaleid.identification.validation import Shares
@@ -38,22 +38,14 @@ class ScoredQueries:
     """`Image,whale,role,truth,fold,cluster`, a row a query."""
     whales: npt.NDArray[np.str_]
     """(W,) the candidates, sorted."""
-    names: Sequence[str]
-    """(K,) of the scores."""
-    table: Table
-    """K of (Q, W + 1)."""
+    scores: Mapping[str, npt.NDArray[np.float32]]
+    """(Q, W + 1) by name."""
     shares: Shares
 
     @property
     def truth(self) -> npt.NDArray[np.str_]:
         """(Q,)"""
         return self.queries["truth"].to_numpy(dtype=np.str_)
-
-    @property
-    def columns(self) -> npt.NDArray[np.int64]:
-        """(Q,) the column of each query's truth; that of `new_whale` if it is no candidate."""
-        column = {label: index for index, label in enumerate(self.whales.tolist())}
-        return np.array([column.get(label, len(self.whales)) for label in self.truth.tolist()])
 
 
 @dataclass(frozen=True)
@@ -102,9 +94,11 @@ def _fit(
     names: Sequence[str], scored: ScoredQueries, subset: Bools, start: Fusion | None = None
 ) -> tuple[Fusion, Calibration, TopWhales]:
     """Fit weights and calibration on a subset (Q,) of the queries; return also all queries' whales, not calibrated."""
-    table = [scored.table[scored.names.index(name)] for name in names]
+    table = [scored.scores[name] for name in names]
+    column = {label: index for index, label in enumerate(scored.whales.tolist())}  # else that of `new_whale`
+    columns = np.array([column.get(label, len(column)) for label in scored.truth.tolist()])
     sample_weight = validation.query_weights(scored.queries["role"], scored.shares, subset)
-    weights = fusion.fit(names, table, scored.columns, sample_weight, start)
+    weights = fusion.fit(names, table, columns, sample_weight, start)
     top = fusion.predict(weights, table, scored.whales)
     rows = sample_weight > 0
     right = top.labels[rows, 0] == scored.truth[rows]
@@ -157,20 +151,25 @@ def calibrate(
     queries = queries.assign(fold=assign(queries["Image"].tolist(), queries["role"].tolist(), cluster), cluster=cluster)
     scorer = Scorer(features, validation.gallery(split, held_out=False))
     embeddings = {name: each.select(queries["Image"]) for name, each in features.items()}
+    duplicates = validation.duplicate_labels(queries, groups)
     table = allocate(len(names), (len(queries), len(scorer.whales) + 1))
     filled = 0
-    for block in scorer.score(names, embeddings, validation.duplicate_labels(queries, groups)):
-        for scores_of_all, rows in zip(table, block, strict=True):
-            scores_of_all[filled : filled + len(rows)] = rows
+    for block in scorer.score(names, embeddings, duplicates):
+        for each, rows in zip(table, block, strict=True):
+            each[filled : filled + len(rows)] = rows
         filled += block.shape[1]
-    scored = ScoredQueries(queries, scorer.whales, names, table, shares)
+    scored = ScoredQueries(queries, scorer.whales, dict(zip(names, table, strict=True)), shares)
     alternatives = _alternatives(named)
     with ThreadPoolExecutor() as pool:
         fits = list(pool.map(lambda chosen: cross_fit(chosen, scored), alternatives.values()))
     compared = {name: _compared(each.answers, shares) for name, each in zip(alternatives, fits, strict=True)}
     fit = fits[-1]  # by all scores
-    by_centroid = metrics.reciprocal_ranks(scorer.nearest_centroids(embeddings).tolist(), queries["truth"].tolist())
-    return CrossFit(fit.decision, fit.thresholds, fit.answers.assign(centroid=by_centroid), fit.curve), compared
+    centroids = [score_name(network, "centroid", len(features)) for network in features]
+    by_centroid: list[list[str]] = []
+    for block in scorer.score(centroids, embeddings, duplicates):
+        by_centroid += leading(block[:, :, :-1].mean(axis=0), scorer.whales)[0].tolist()
+    answers = fit.answers.assign(centroid=metrics.reciprocal_ranks(by_centroid, queries["truth"].tolist()))
+    return replace(fit, answers=answers), compared
 
 
 def _compared(answers: pd.DataFrame, shares: Shares) -> dict[str, float]:

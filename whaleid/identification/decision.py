@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,7 @@ class Decision:
 
     def as_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
-        return {
-            "weights": dict(self.fusion.weights),
-            "bias": self.fusion.bias,
-            "calibration": self.calibration.as_json(),
-            "threshold_auto": self.threshold,
-        }
+        return asdict(self.fusion) | {"calibration": asdict(self.calibration), "threshold_auto": self.threshold}
 
 
 def from_json(content: Mapping[str, Any]) -> Decision:

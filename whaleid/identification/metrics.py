@@ -85,12 +85,6 @@ def ranking_metrics(answers: pd.DataFrame, ranks: Ranks, counts: Floats, shares:
     return metrics
 
 
-def separate_metrics(answers: pd.DataFrame, ranks: Ranks, counts: Floats) -> dict[str, Floats]:
-    """Return `map5_ROLE` of each role of `SEPARATE` that `answers` has; arguments as of `ranking_metrics`."""
-    roles = {role: (answers["role"] == role).to_numpy() for role in SEPARATE}
-    return {f"map5_{role}": mean(gains(ranks), counts, rows) for role, rows in roles.items() if rows.any()}
-
-
 def probability_metrics(answers: pd.DataFrame, counts: Floats, shares: Shares) -> dict[str, Floats]:
     """Return every metric of probabilities, (B,) each: of telling known from unknown queries, and of calibration.
 
@@ -196,7 +190,8 @@ def bootstrap_counts(cluster: npt.NDArray[np.int64], times: int = RESAMPLINGS, s
 def bootstrap(answers: pd.DataFrame, ranks: Ranks, shares: Shares) -> dict[str, Floats]:
     """Return the metrics of ranks (Q,) or (Q, T) over resamplings by `cluster`: (1 + B,) or (1 + B, T) each.
 
-    Arguments are those of `ranking_metrics`; the first row is the metric itself.
+    Arguments are those of `ranking_metrics`; the first row is the metric itself. Besides, `map5_ROLE` of each role of
+    `SEPARATE` that `answers` has.
     """
     rows = validation.kinds(answers["role"]) != ""
     counts = bootstrap_counts(answers.loc[rows, "cluster"].to_numpy())
@@ -205,7 +200,7 @@ def bootstrap(answers: pd.DataFrame, ranks: Ranks, shares: Shares) -> dict[str, 
         rows = (answers["role"] == role).to_numpy()
         if rows.any():
             counts = bootstrap_counts(answers.loc[rows, "cluster"].to_numpy())
-            metrics |= separate_metrics(answers[rows], ranks[rows], counts)
+            metrics[f"map5_{role}"] = mean(gains(ranks[rows]), counts, rows[rows])
     return metrics
 
 

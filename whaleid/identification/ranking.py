@@ -18,20 +18,18 @@ PROBABILITIES = [f"probability{place}" for place in range(1, PLACES + 1)]
 def leading(values: npt.NDArray[np.float32], whales: npt.NDArray[np.str_]) -> tuple[npt.NDArray[np.str_], Floats]:
     """Return the labels and values of the five best whales a query, both (Q, min(5, W)).
 
-    `values` is (Q, W), the higher the better, `whales` (W,) their labels. The best come first, ties by label.
+    `values` is (Q, W), the higher the better, `whales` (W,) their labels, sorted. The best come first, ties by label.
     """
-    # argmax returns the first of equals, so in columns sorted by label it breaks ties by label; five passes of it cost
-    # far less than sorting thousands of columns
-    order = np.argsort(whales)
-    remaining = np.take(values, order, axis=1) if (np.diff(order) < 0).any() else values.copy()
-    queries = np.arange(len(remaining))
+    # argmax returns the first of equals, which breaks ties by label; five passes of it cost far less than sorting
+    # thousands of columns
+    remaining, queries = values.copy(), np.arange(len(values))
     columns = np.empty((len(remaining), min(PLACES, len(whales))), dtype=np.int64)
     best = np.empty(columns.shape)
     for place in range(columns.shape[1]):
         column = remaining.argmax(axis=1)
         columns[:, place], best[:, place] = column, remaining[queries, column]
         remaining[queries, column] = -np.inf
-    return whales[order][columns], best
+    return whales[columns], best
 
 
 def rank(
@@ -69,10 +67,15 @@ def true_ranks(
     return np.where(ranks > PLACES, 0, ranks)
 
 
-def to_table(labels: npt.NDArray[np.str_], values: Floats) -> pd.DataFrame:
-    """Return labels and their values, both (Q, K), K at most 5, in ten columns: empty and 0 beyond K."""
+def to_table(labels: npt.NDArray[np.str_], values: Floats, fill: Sequence[str] = ()) -> pd.DataFrame:
+    """Return labels and their values, both (Q, K), K at most 5, in ten columns.
+
+    Beyond K there are other labels of `fill` with the value 0, or empty strings where these are too few.
+    """
     missing = PLACES - labels.shape[1]
-    table = pd.DataFrame(np.pad(labels.astype(object), ((0, 0), (0, missing)), constant_values=""), columns=LABELS)
+    rows = [row + [each for each in fill if each not in row][:missing] for row in labels.tolist()]
+    padded = [row + [""] * (PLACES - len(row)) for row in rows]
+    table = pd.DataFrame(padded, columns=LABELS, dtype=object)
     return table.join(pd.DataFrame(np.pad(values, ((0, 0), (0, missing))), columns=PROBABILITIES))
 
 
@@ -105,12 +108,3 @@ def by_duplicates(duplicates: Sequence[Sequence[str]], fill: Sequence[str]) -> p
         values.append([float(place < certain) for place in range(PLACES)])
     shape = len(labels), PLACES
     return to_table(np.array(labels, dtype=np.str_).reshape(shape), np.array(values).reshape(shape))
-
-
-def filled(answers: pd.DataFrame, fill: Sequence[str]) -> pd.DataFrame:
-    """Return the columns of `to_table` with empty places filled by whales of `fill`, of probability 0."""
-    labels = answers[LABELS].to_numpy(dtype=object)
-    for row in np.flatnonzero((labels == "").any(axis=1)):
-        whales = [*dict.fromkeys([*(label for label in labels[row] if label), *fill])][:PLACES]
-        labels[row, : len(whales)] = whales
-    return answers.assign(**dict(zip(LABELS, labels.T, strict=True)))

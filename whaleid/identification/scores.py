@@ -7,7 +7,6 @@ photos is the mean over views, from -1 to 1. Everything is compared by exact mat
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -16,7 +15,6 @@ import pandas as pd
 
 from whaleid.core.features import Features
 from whaleid.core.labels import NEW_WHALE, Score
-from whaleid.identification.ranking import leading
 
 Embeddings = Mapping[str, npt.NDArray[np.float32]]
 """Embeddings of the same photos, (V, Q, D) by network."""
@@ -26,21 +24,6 @@ VALUES = 2**26
 """the most scores of a block, 256 MiB."""
 PHOTOS = 2**17
 """Compared with at a time: their cosines with 256 queries take 128 MiB."""
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Photos of named whales by one network, those of a whale side by side."""
-
-    starts: npt.NDArray[np.int64]  # (W,), the first photo of each whale
-    photos: npt.NDArray[np.float32]  # (G, V * D), `flat`
-    centroids: npt.NDArray[np.float32]  # (W, V * D), the mean of each whale's photos, of unit length in each view
-
-
-def gallery(embeddings: npt.NDArray[np.float32], starts: npt.NDArray[np.int64]) -> Gallery:
-    """Return photos `embeddings` (V, G, D), of which each whale has those from its start (W,) on, as a gallery."""
-    sums = np.add.reduceat(embeddings, starts, axis=1)
-    return Gallery(starts, flat(embeddings), flat(sums / np.linalg.norm(sums, axis=2, keepdims=True)))
 
 
 def flat(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -71,24 +54,30 @@ def class_scores(queries: npt.NDArray[np.float32], centres: npt.NDArray[np.float
     return mean
 
 
-def nearest_scores(queries: npt.NDArray[np.float32], gallery: Gallery) -> npt.NDArray[np.float32]:
-    """Return (Q, W): the cosine of queries (V, Q, D) to the photo of each whale that is most like them."""
-    rows, ends = flat(queries), np.append(gallery.starts[1:], len(gallery.photos))
+def nearest_scores(
+    queries: npt.NDArray[np.float32], photos: npt.NDArray[np.float32], starts: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Return (Q, W): the cosine of queries (V, Q, D) to the photo of each whale that is most like them.
+
+    `photos` (G, V * D) are `flat`; each whale has those from its start (W,) to the next.
+    """
+    rows, ends = flat(queries), np.append(starts[1:], len(photos))
     nearest = np.empty((len(rows), len(ends)), dtype=np.float32)
     first = 0
     while first < len(ends):  # as many whales at a time as have `PHOTOS` photos, but one at least
-        start = gallery.starts[first]
+        start = starts[first]
         after = max(first + 1, int(np.searchsorted(ends, start + PHOTOS, side="right")))
-        block = rows @ gallery.photos[start : ends[after - 1]].T
-        np.maximum.reduceat(block, gallery.starts[first:after] - start, axis=1, out=nearest[:, first:after])
+        block = rows @ photos[start : ends[after - 1]].T
+        np.maximum.reduceat(block, starts[first:after] - start, axis=1, out=nearest[:, first:after])
         first = after
     return nearest
 
 
-def centroid_scores(queries: npt.NDArray[np.float32], gallery: Gallery) -> npt.NDArray[np.float32]:
-    """Return (Q, W): the cosine of queries (V, Q, D) to the normalised mean of each whale's photos."""
-    scores: npt.NDArray[np.float32] = flat(queries) @ gallery.centroids.T
-    return scores
+def centroids(photos: npt.NDArray[np.float32], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Return (V, W, D): the mean of each whale's photos (V, G, D), those from its start (W,) on, of unit length."""
+    sums = np.add.reduceat(photos, starts, axis=1)
+    means: npt.NDArray[np.float32] = sums / np.linalg.norm(sums, axis=2, keepdims=True)
+    return means
 
 
 def extend_class_scores(
@@ -138,10 +127,12 @@ class Scorer:
 
     def __init__(self, features: Mapping[str, Features], photos: pd.DataFrame) -> None:
         photos = photos.sort_values("Id", kind="stable")
-        self.whales, starts = np.unique(photos["Id"].to_numpy(dtype=np.str_), return_index=True)
+        self.whales, self._starts = np.unique(photos["Id"].to_numpy(dtype=np.str_), return_index=True)
         """(W,), sorted: the candidates."""
         self._features = features
-        self._galleries = {name: gallery(each.select(photos["Image"]), starts) for name, each in features.items()}
+        embeddings = {name: each.select(photos["Image"]) for name, each in features.items()}
+        self._photos = {name: flat(each) for name, each in embeddings.items()}
+        self._centroids = {name: flat(centroids(each, self._starts)) for name, each in embeddings.items()}
 
     def score(
         self, names: Sequence[str], queries: Embeddings, duplicates: Sequence[Sequence[str]]
@@ -167,14 +158,14 @@ class Scorer:
         self, table: npt.NDArray[np.float32], names: Sequence[str], network: str, queries: npt.NDArray[np.float32]
     ) -> None:
         """Write the scores of one network that are among `names` to their places in the table (K, B, W + 1)."""
-        places = {score: score_name(network, score, len(self._galleries)) for score in get_args(Score)}
+        places = {score: score_name(network, score, len(self._features)) for score in get_args(Score)}
         tables = {score: table[names.index(name)] for score, name in places.items() if name in names}
         if tables.keys() & {"class", "nearest"}:
-            nearest = nearest_scores(queries, self._galleries[network])
+            nearest = nearest_scores(queries, self._photos[network], self._starts)
         if "nearest" in tables:
             tables["nearest"][:, :-1] = nearest
         if "centroid" in tables:
-            tables["centroid"][:, :-1] = centroid_scores(queries, self._galleries[network])
+            tables["centroid"][:, :-1] = flat(queries) @ self._centroids[network].T
         if "class" in tables:
             classes = self._features[network].classes
             column = {label: index for index, label in enumerate(classes.tolist())}
@@ -183,17 +174,6 @@ class Scorer:
             tables["class"][:, :-1] = extend_class_scores(scores[:, columns], nearest, learnt)
             if NEW_WHALE in column:
                 tables["class"][:, -1] = scores[:, column[NEW_WHALE]]
-
-    def nearest_centroids(self, queries: Embeddings) -> npt.NDArray[np.str_]:
-        """Return (Q, min(5, W)) the whales whose centroids are most like each query, by the mean over networks."""
-        count = next(iter(queries.values())).shape[1]
-        size = max(1, min(QUERIES, VALUES // len(self.whales)))
-        blocks = []
-        for start in range(0, count, size):
-            block = slice(start, start + size)
-            scores = [centroid_scores(each[:, block], self._galleries[name]) for name, each in queries.items()]
-            blocks.append(leading(np.mean(scores, axis=0), self.whales)[0])
-        return np.concatenate(blocks)
 
 
 def nearest_photos(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,7 +65,7 @@ def write(params: Params, name: str, networks: Sequence[str], folder: Path, plac
         params={"variant": name, "unknown_share": shares.unknown, "scores": " ".join(decision.fusion.weights)},
         metrics={f"weight_{score}": weight for score, weight in decision.fusion.weights.items()}
         | {"bias": decision.fusion.bias}
-        | {f"calibration_{key}": value for key, value in decision.calibration.as_json().items()}
+        | {f"calibration_{key}": value for key, value in asdict(decision.calibration).items()}
         | figures
         | {f"{key}_{score}": value for score, row in compared.items() for key, value in row.items()},
         artifacts=[place / paths.CURVE, place / paths.SCORES],

@@ -17,7 +17,7 @@ from whaleid.core.record import Record
 from whaleid.identification import decision, figures, validation
 from whaleid.identification.decision import Decision
 from whaleid.identification.folds import clusters
-from whaleid.identification.ranking import by_duplicates, filled, to_table
+from whaleid.identification.ranking import by_duplicates, to_table
 from whaleid.identification.scores import Scorer
 from whaleid.identification.validation import Shares
 from whaleid.stages import calibrate
@@ -135,8 +135,8 @@ def _by_networks(params: Params, name: str, tables: Tables, decided: Decision) -
     networks = features.load(variants, [*photos["Image"], *tables.queries])
     scorer = Scorer(networks, photos)
     queries = {network: each.select(tables.queries) for network, each in networks.items()}
-    blocks = [by_duplicates([], [])]
+    blocks = [by_duplicates([], [])]  # for the columns, if there are no queries
     for table in scorer.score([*decided.fusion.weights], queries, tables.duplicates):
         top = decided.predict(table, scorer.whales)
-        blocks.append(to_table(top.labels, top.values))
-    return filled(pd.concat(blocks, ignore_index=True), tables.commonest)
+        blocks.append(to_table(top.labels, top.values, tables.commonest))
+    return pd.concat(blocks, ignore_index=True)
