@@ -1,6 +1,7 @@
 """Models of timm are backbones as torchvision's are; where they come from is needed once, and never to rebuild them."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import huggingface_hub
 import pytest
 import timm
 import torch
+from conftest import ROOT
 from safetensors.torch import save_file
 from stripes import write_stripes
 from timm.models import save_for_hf
@@ -243,6 +245,20 @@ def test_looking_at_the_model_leaves_no_trace(name: str) -> None:
     assert torch.equal(torch.rand(3), drawn)
     assert all(layer.training for layer in backbone.modules())
     assert same(backbone.body, fresh.state_dict())
+
+
+def test_a_checkpoint_is_read_without_what_takes_long_to_import(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(checkpoint.save(Network("squeezenet1_1", 16, 2), Description(("a", "b"), (24, 48, 1))))
+    code = (
+        "import sys; from pathlib import Path; from whaleid.model import checkpoint, embedding; "
+        "checkpoint.load(Path('a').read_bytes(), 'a'); "
+        "print(*({'torch._dynamo', 'timm', 'pytorch_metric_learning', 'scipy.stats', 'sympy'} & sys.modules.keys())); "
+        "import torch._dynamo.utils as real; from torchvision.ops import roi_align; "
+        "assert sys.modules[roi_align.__module__].is_compile_supported('cpu') == real.is_compile_supported('cpu')"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("\n", "")
 
 
 def test_nothing_loads_timm_unless_a_model_is_its() -> None:

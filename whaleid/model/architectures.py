@@ -4,21 +4,37 @@ timm is optional and imported only for such a name. No weights are downloaded he
 """
 
 import difflib
+import importlib
 import inspect
 import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
 from whaleid.core.errors import WhaleidError
 
+
+def _import_models() -> Any:
+    """Import torchvision's models without torch._dynamo, which takes a second and which only RoIAlign needs."""
+    name, models = "torch._dynamo.utils", "torchvision.models"
+    if name not in sys.modules:
+        stub: Any = ModuleType(name)
+        stub.is_compile_supported = lambda device: importlib.import_module(name).is_compile_supported(device)
+        sys.modules[name] = stub
+        with suppress(ImportError):  # torchvision may need more of it in another version
+            importlib.import_module(models)
+        del sys.modules[name]
+    return importlib.import_module(models)
+
+
+models = _import_models()
 TIMM = "timm/"
 LAST_MAP = {
     **dict.fromkeys(("alexnet", "convnext", "densenet", "efficientnet", "mobilenet", "squeezenet", "vgg"), "features"),

@@ -10,10 +10,10 @@ from urllib.parse import urlparse
 
 import torch
 from torch import Tensor
-from torchvision import models
 
 from whaleid.core.errors import WhaleidError
 from whaleid.model import architectures
+from whaleid.model.architectures import models
 from whaleid.model.tensors import load_tensors
 
 SOURCES = ("hf-hub:", "local-dir:")

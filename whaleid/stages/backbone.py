@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torchvision import models
 
 from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
 from whaleid.core.files import replacing
 from whaleid.model import checkpoint, pretrained
-from whaleid.model.architectures import TIMM
+from whaleid.model.architectures import TIMM, models
 from whaleid.model.backbone import load_pretrained
 from whaleid.model.network import Network
 
