@@ -27,7 +27,7 @@ def thumbnail(photo: Image.Image, width: int = WIDTH) -> bytes:
     return file.getvalue()
 
 
-def thumbs(files: Mapping[str, Path], width: int = WIDTH) -> dict[str, bytes]:
+def read_thumbnails(files: Mapping[str, Path], width: int = WIDTH) -> dict[str, bytes]:
     """Return a small JPEG file of each of `files`, by its name, at most as wide as `width`.
 
     Raises:

@@ -17,7 +17,7 @@ from whaleid.core.labels import PLACES
 from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.images.decode import decode
 from whaleid.images.listing import below, written
-from whaleid.images.thumbnails import thumbnail, thumbs
+from whaleid.images.thumbnails import read_thumbnails, thumbnail
 from whaleid.serving import additions, bundle, page
 from whaleid.serving.bundle import WIDTH
 from whaleid.serving.recogniser import Answer, Photo, Recogniser, batches
@@ -78,7 +78,7 @@ def run(
         limit = recogniser.bundle.about.threshold if threshold is None else threshold
         nearest = {name.nearest for answer in answers for name in answer.names}
         pictures |= bundle.pictures(model)
-        pictures |= thumbs({image: path for image, path in added.items() if image in nearest}, WIDTH)
+        pictures |= read_thumbnails({image: path for image, path in added.items() if image in nearest}, WIDTH)
         with replacing(html) as temporary:
             temporary.write_text(page.render(answers, limit, pictures), encoding="utf-8", newline="\n")
     return sum(bool(answer.problem) for answer in answers)
