@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from closure import closure, imports
 from servers import model_server
+from terminal import whaleid
 
 from whaleid import config, tracking
 from whaleid.core import paths
@@ -94,7 +95,7 @@ def here(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def registered(folder: Path, alias: str | None = None) -> Version:
     with tracking.run("register", ["final"]) as run:
-        return registry.register(run.ids.get("final"), folder, alias)
+        return registry.register(run.ids["final"], folder, alias)
 
 
 @pytest.mark.slow
@@ -153,8 +154,9 @@ def test_a_server_of_mlflow_answers_as_identify_does(here: Path, tmp_path: Path)
 def test_without_tracking_nothing_is_registered(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHALEID_TRACKING", "off")
     assert registry.champion() is None
-    with pytest.raises(WhaleidError, match="tracking is off: unset WHALEID_TRACKING"):
-        registered(MODEL)
+    done = whaleid("register")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "tracking is off: unset WHALEID_TRACKING" in done.stderr
 
 
 @pytest.mark.slow

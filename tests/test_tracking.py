@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 from servers import mlflow_server
 
 from whaleid import tracking
+from whaleid.core import store
 from whaleid.core.errors import WhaleidError
 from whaleid.core.record import LogEpoch, Record, Report, Summary
 
@@ -108,16 +109,18 @@ def commit(params: str) -> str:
     return git("rev-parse", "HEAD")
 
 
+def python_path() -> dict[str, str]:
+    """Return an environment in which the project's own code is imported."""
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+
+
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:
     """Run `code` in a Python process of its own, in the working directory."""
     head = (
         "import sys\nfrom pathlib import Path\nfrom whaleid import tracking\nfrom whaleid.core.record import Record\n"
     )
     command = [sys.executable, "-c", head + code, *arguments]
-    path = {"PYTHONPATH": str(Path(__file__).parents[1])}
-    return subprocess.Popen(
-        command, env={**os.environ, **path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, env=python_path(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -495,21 +498,36 @@ def test_a_missing_artifact_is_an_error(project: Path) -> None:
 
 def test_off_keeps_nothing_and_imports_no_mlflow(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHALEID_TRACKING", "off")
+    shutil.copy(Path(__file__).parents[1] / "params.yaml", bare)
     code = """
-with tracking.run("train", ["toy"]) as run:
-    run.log_epoch(1, {"loss": 2.0})
-    run.log(Record(artifacts=[Path("nowhere")]))
-print([name for name in sys.modules if name.split(".")[0] == "mlflow"])
+from whaleid.cli import stages
+try:
+    stages.run("dedup")
+except FileNotFoundError as error:
+    print(error.filename, "mlflow" in sys.modules)
 """
-    assert finish(start(code)) == (0, "[]\n")
+    process = subprocess.run(
+        [sys.executable, "-c", f"import sys{code}"], capture_output=True, text=True, check=True, env=python_path()
+    )
+    assert process.stdout == "data/catalog.csv False\n"
     assert [path.name for path in bare.iterdir()] == ["params.yaml"]
 
 
-def test_the_switch_knows_on_and_off(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("value", "enabled"), [(None, True), ("on", True), ("off", False)])
+def test_the_switch_is_on_or_off(monkeypatch: pytest.MonkeyPatch, value: str | None, enabled: bool) -> None:
+    monkeypatch.delenv("WHALEID_TRACKING", raising=False)
+    if value:
+        monkeypatch.setenv("WHALEID_TRACKING", value)
+    assert store.enabled() == enabled
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")  # of several processes, the first tracks
+    monkeypatch.setenv("RANK", "1")
+    assert not store.enabled()
+
+
+def test_another_value_of_the_switch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHALEID_TRACKING", "no")
     with pytest.raises(WhaleidError, match=r"WHALEID_TRACKING is 'no': set it to on or off"):
-        track("dedup")
-    assert not (bare / "mlflow.db").exists()
+        store.enabled()
 
 
 def test_an_unreachable_server_stops_the_stage_within_seconds(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,28 +4,25 @@ Runs are linked by content: a run is tagged with the md5 of each output, and a l
 read, which run wrote it. No run id enters an output, so tracking never makes a stage run again.
 """
 
-from __future__ import annotations
-
-import getpass
 import hashlib
 import json
 import os
 import socket
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from whaleid.core import log, paths, ranks, store
+from whaleid.core import execution, files, startup, store
 from whaleid.core.errors import WhaleidError
 from whaleid.core.record import Record, Report, Summary
 from whaleid.report import views
 
-if TYPE_CHECKING:
+with store.importing_mlflow():
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+    from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "whaleid"
@@ -36,67 +33,14 @@ DESCRIPTION = "mlflow.note.content"
 """The tag whose Markdown MLflow shows above a run or an experiment."""
 CONTEXTS = {"train": "training", "calibrate": "validation", "predict": "validation"}
 """What a stage uses its dataset for; other stages only describe it."""
-MAX_NAMED_PARAMS = 2
-"""How many changed parameters the name of a parent lists; more are counted."""
 
 
 @dataclass
 class Run:
-    """An execution that is not tracked."""
+    """The runs of one execution of a stage."""
 
     ids: Mapping[str | None, str]
-    """The MLflow run of each item; the key is None where the stage has no items."""
-
-    def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Log the `figures` of `epoch` (from 1) while the stage runs."""
-
-    def log(self, record: Record) -> None:
-        """Log what a stage with one run leaves."""
-        self.log_each(dict.fromkeys(self.ids, record))
-
-    def log_each(self, records: Mapping[str | None, Record]) -> None:
-        """Log what the stage leaves for each of its items, in the run of that item."""
-
-    def attach(self, records: Mapping[str, Record]) -> None:
-        """Add each record's artifacts to the run that wrote the file `record.report.wrote`."""
-
-    def summarise(self, summary: Summary) -> None:
-        """Show `summary` in the parent; a description that a person wrote stays."""
-
-
-@contextmanager
-def run(stage: str, items: Sequence[str | None] = (None,), setting: str = "") -> Iterator[Run]:
-    """Track an execution of `stage`: open the store and begin the runs before the block, end them after it.
-
-    There is a run for each of `items`, such as a variant, all below one parent. `setting` is added to their names, to
-    tell executions of the same stage and item apart. Of several processes, only the first tracks. An exception of the
-    block passes through, and the runs end as FAILED or KILLED.
-
-    Raises:
-        WhaleidError: WHALEID_TRACKING is neither `on` nor `off`, or the store cannot be reached, read or written, at
-            any time. A server that does not answer at the start is given up within seconds.
-    """
-    if not store.enabled() or not ranks.first():
-        yield Run({})
-        return
-    with log.timed("tracking opened"):
-        tracked = _begin(stage, items, setting)
-    try:
-        yield tracked
-        tracked.end("FINISHED")
-    except BaseException as error:
-        try:
-            with store.brief_retries():
-                tracked.end("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
-        except WhaleidError as another:
-            error.add_note(str(another))
-        raise
-
-
-@dataclass
-class MlflowRun(Run):
-    """The runs of one execution of a stage, in an MLflow store."""
-
+    """The run of each item; the key is None where the stage has no items."""
     client: MlflowClient
     uri: str
     database: Path | None
@@ -106,20 +50,24 @@ class MlflowRun(Run):
     epoch: int = 0
 
     def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Log the `figures` of `epoch` in the only run."""
+        """Log the `figures` of `epoch` (from 1) in the only run, while the stage runs."""
         self.epoch = epoch
         (run,) = self.ids.values()
         with self._reached():
             self._log_batch(run, figures, {}, {})
 
+    def log(self, record: Record) -> None:
+        """Log what the stage leaves in its only run, with links to the runs that wrote its inputs."""
+        self.log_each(dict.fromkeys(self.ids, record))
+
     def log_each(self, records: Mapping[str | None, Record]) -> None:
-        """Log each item's record in its run, with links to the runs that wrote its inputs."""
+        """Log what the stage leaves for each of its items, in the run of that item."""
         with self._reached():
             for item, record in records.items():
                 self._log(item, record)
 
     def attach(self, records: Mapping[str, Record]) -> None:
-        """Add pages to the runs that wrote what they report on, if this store has them."""
+        """Add each record's artifacts, its pages, to the run that wrote `record.report.wrote`, if the store has it."""
         with self._reached():
             for record in records.values():
                 if record.report and (home := self._writer(record.report.wrote)):
@@ -128,7 +76,7 @@ class MlflowRun(Run):
                     self.client.set_tag(home, f"page.{record.report.name}", _md5(record.report.wrote))
 
     def summarise(self, summary: Summary) -> None:
-        """Log the summary's metrics and pages in the parent, and describe it unless a person did."""
+        """Show `summary` in the parent; a description that a person wrote stays."""
         with self._reached():
             parent = self.client.get_run(self.parent)
             if parent.info.lifecycle_stage != "active":  # deleted while the stage ran
@@ -147,8 +95,6 @@ class MlflowRun(Run):
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        from mlflow.exceptions import MlflowException
-
         with store.translate_errors(self.uri, MlflowException):
             try:
                 yield
@@ -174,8 +120,6 @@ class MlflowRun(Run):
     def _log_batch(
         self, run: str, metrics: Mapping[str, float], params: Mapping[str, object], tags: Mapping[str, str]
     ) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
         now = time.time_ns() // 1_000_000
         ordered = dict.fromkeys([*(key for key in views.leading() if key in metrics), *metrics])
         self.client.log_batch(
@@ -186,9 +130,6 @@ class MlflowRun(Run):
         )
 
     def _log_dataset(self, run: str, manifest: Path) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-        from mlflow.exceptions import MlflowException
-
         name = manifest.as_posix()
         dataset = Dataset(name, _md5(manifest), "local", json.dumps({"uri": name}))
         context = InputTag("mlflow.data.context", CONTEXTS.get(self.stage, "catalogue"))
@@ -215,16 +156,35 @@ class MlflowRun(Run):
         return str(runs[0].info.run_id) if runs else None
 
 
-def _begin(stage: str, items: Sequence[str | None], setting: str) -> MlflowRun:
+@contextmanager
+def run(stage: str, items: Sequence[str | None] = (None,), setting: str = "") -> Iterator[Run]:
+    """Track an execution of `stage`: open the store and begin the runs before the block, end them after it.
+
+    There is a run for each of `items`, such as a variant, all below one parent. `setting` is added to their names, to
+    tell executions of the same stage and item apart. An exception of the block passes through, and the runs end as
+    FAILED or KILLED.
+
+    Raises:
+        WhaleidError: the store cannot be reached, read or written, at any time. A server that does not answer at the
+            start is given up within seconds.
+    """
+    tracked = _begin(stage, items, setting)
+    try:
+        yield tracked
+        tracked.end("FINISHED")
+    except BaseException as error:
+        try:
+            with store.brief_retries():
+                tracked.end("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
+        except WhaleidError as another:
+            error.add_note(str(another))
+        raise
+
+
+def _begin(stage: str, items: Sequence[str | None], setting: str) -> Run:
     """Open the store and begin the runs of a stage below their parent."""
     uri, database = store.address()
-    with store.importing_mlflow():
-        from mlflow.exceptions import MlflowException
-        from mlflow.tracking import MlflowClient
-
-        if database:
-            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - MLflow would, with garbage collection
-    shared = _execution()
+    shared = execution.tags()
     # of a stage that was killed, the same in its next execution; hashed, since a path may hold quotes
     place = _digest(f"{socket.gethostname()}:{Path.cwd()}")
     own = {"whaleid.stage": stage, "whaleid.place": place, "dvc.stage": os.environ.get("DVC_STAGE", "")}
@@ -232,7 +192,8 @@ def _begin(stage: str, items: Sequence[str | None], setting: str) -> MlflowRun:
         with store.lock(database):
             if database:
                 _make_or_check(database)
-            client = MlflowClient(uri)
+            with startup.importing():  # MLflow imports what a store of this kind needs
+                client = MlflowClient(uri)
             experiment = _experiment(client, database)
             parent = _parent(client, experiment, shared)
         _end_killed(client, experiment, stage, items, place)
@@ -241,7 +202,7 @@ def _begin(stage: str, items: Sequence[str | None], setting: str) -> MlflowRun:
             tags = {**shared, **own, "whaleid.variant": item or "", PARENT_RUN: parent}
             name = " ".join(part for part in (stage, item, setting) if part)
             ids[item] = _create(client, experiment, name, tags)
-    return MlflowRun(ids, client, uri, database, experiment, parent, stage)
+    return Run(ids, client, uri, database, experiment, parent, stage)
 
 
 def _create(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str]) -> str:
@@ -276,8 +237,6 @@ def _make_or_check(database: Path) -> None:
     """Make a new store whole or not at all, and raise if the file is no database: MLflow would retry for minutes."""
     if not database.exists():
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-        from whaleid.core import files
 
         for leftover in database.parent.glob(f".{database.stem}.*.partial{database.suffix}*"):  # the lock is ours
             leftover.unlink()
@@ -326,60 +285,9 @@ def _parent(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> s
     oldest = ["attributes.start_time ASC"]
     parents = client.search_runs([experiment], same, order_by=oldest)
     if not parents:
-        client.set_terminated(_create(client, experiment, _name(tags), {**tags, "whaleid.stage": PARENT}))
+        client.set_terminated(_create(client, experiment, execution.name(tags), {**tags, "whaleid.stage": PARENT}))
         parents = client.search_runs([experiment], same, order_by=oldest)  # two hosts that create one at once share it
     return str(parents[0].info.run_id)
-
-
-def _execution() -> dict[str, str]:
-    """Return the tags that all runs of this pipeline execution share.
-
-    `whaleid.key` identifies it: DVC's experiment and its baseline, else the commit and the parameters.
-    """
-    commit = _git("rev-parse", "HEAD").strip()
-    experiment, baseline = os.environ.get("DVC_EXP_NAME", ""), os.environ.get("DVC_EXP_BASELINE_REV", "")
-    key = (experiment, baseline) if experiment else (commit, _md5(paths.PARAMS))
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "unknown"  # a container may have no name for its user
-    tags = {"mlflow.user": user, "mlflow.source.git.commit": commit, "whaleid.key": _digest(repr(key))}
-    return tags | ({"dvc.experiment": experiment, "dvc.baseline": baseline} if experiment else {})
-
-
-def _name(execution: Mapping[str, str]) -> str:
-    """Return the name of a parent, such as `dvc repro 49a6c14` or `threshold=0.2 (crash-grot)`."""
-    if experiment := execution.get("dvc.experiment"):
-        return f"{_changed_params(execution['dvc.baseline']) or 'as committed'} ({experiment})"
-    kind, commit = "dvc repro" if "DVC_STAGE" in os.environ else "whaleid", execution["mlflow.source.git.commit"]
-    return " ".join(part for part in (kind, commit[:7], _changed_params(commit)) if part)
-
-
-def _changed_params(baseline: str) -> str:
-    """Return the parameters that differ from those of the commit `baseline`: `threshold=0.2`, or how many there are."""
-    from whaleid.config import leaves, parse
-
-    committed = _git("show", f"{baseline}:./{paths.PARAMS}") if baseline else ""
-    if not committed:
-        return ""
-    try:
-        before = leaves(parse(committed))
-    except Exception:  # ruamel raises nearly anything; a run's name is worth no failure
-        return ""
-    now = leaves(parse(paths.PARAMS.read_text(encoding="utf-8")))
-    changed = [key for key in before | now if before.get(key) != now.get(key)]
-    if len(changed) > MAX_NAMED_PARAMS:
-        return f"{len(changed)} parameters"
-    return " ".join(f"{key}={now.get(key)}" for key in changed)
-
-
-def _git(*command: str) -> str:
-    """Return what git prints; an empty string where there is no git or no repository."""
-    try:
-        process = subprocess.run(["git", *command], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return ""
-    return process.stdout if process.returncode == 0 else ""
 
 
 def _md5(path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from whaleid.cli.options import PEOPLE, PredictionArgument, check_prediction
-from whaleid.core import log, startup
+from whaleid.core import log, startup, store
 
 app = typer.Typer()
 
@@ -36,10 +36,14 @@ def register(
     ] = None,
 ) -> None:
     """Register a prediction as a model that MLflow can serve: models:/whaleid@champion."""
-    from whaleid import config, tracking
+    from whaleid import config
     from whaleid.core import paths
+    from whaleid.core.errors import WhaleidError
 
+    if not store.enabled():
+        raise WhaleidError("A model is registered with MLflow, but tracking is off: unset WHALEID_TRACKING.")
     with startup.importing():
+        from whaleid import tracking
         from whaleid.serving import registry
         from whaleid.stages import bundle
 
@@ -50,6 +54,6 @@ def register(
         place = Path(folder) / f"{prediction}.bundle"
         with log.summaries():
             bundle.write(settings, prediction, place, threshold)
-        version = registry.register(run.ids.get(prediction), place, alias)
+        version = registry.register(run.ids[prediction], place, alias)
     print(f"models:/{registry.NAME}/{version.number} is {version.alias}: {version.why}")
     print(f"  mlflow models serve --env-manager local --port 5001 -m models:/{registry.NAME}@{version.alias}")

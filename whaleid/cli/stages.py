@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from whaleid.cli.options import PredictionArgument, VariantArgument, check_prediction, check_variant
-from whaleid.core import log, ranks, startup
+from whaleid.core import log, ranks, startup, store
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -53,10 +53,11 @@ def run(stage: str, item: str | None = None) -> None:
         return
     arguments: list[object] = [settings] if item is None else [settings, item]
     items = _tracked(stage, item, settings)
-    if items is None:
-        _work(stage, *arguments)
+    if items is None or not store.enabled():
+        _work(stage, *arguments, *([_no_log] if stage == "train" else []))
         return
-    from whaleid import tracking
+    with log.timed("MLflow imported"), startup.importing():
+        from whaleid import tracking
 
     setting = f"at {settings.threshold:g}" if stage == "predict" and settings.threshold != "auto" else ""
     # rank calibrates the ensembles. The run begins before the stage's modules are imported: a tracking server that
@@ -76,6 +77,10 @@ def run(stage: str, item: str | None = None) -> None:
                 from whaleid.report import comparison
 
                 tracked.summarise(comparison.summary([*settings.predictions]))
+
+
+def _no_log(epoch: int, figures: Mapping[str, float]) -> None:
+    """Take the figures of an epoch where nothing is tracked."""
 
 
 def _settings(stage: str) -> "Params":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from whaleid.core import startup
+from whaleid.core import ranks, startup
 from whaleid.core.errors import WhaleidError
 
 REMEDY = "Fix that, name another store in MLFLOW_TRACKING_URI, or run without: WHALEID_TRACKING=off."
@@ -19,7 +19,7 @@ LOCK_SECONDS = 120
 
 
 def enabled() -> bool:
-    """Return whether stages are tracked: yes, unless WHALEID_TRACKING is `off`.
+    """Return whether this process tracks: the first of several does, unless WHALEID_TRACKING is `off`.
 
     Raises:
         WhaleidError: WHALEID_TRACKING is neither `on` nor `off`.
@@ -27,7 +27,7 @@ def enabled() -> bool:
     value = os.environ.get("WHALEID_TRACKING", "on")
     if value not in ("on", "off"):
         raise WhaleidError(f"WHALEID_TRACKING is {value!r}: set it to on or off, or leave it unset.")
-    return value == "on"
+    return value == "on" and ranks.first()
 
 
 def address() -> tuple[str, Path | None]:

@@ -78,17 +78,14 @@ def champion() -> Version | None:
         return _champion(client)
 
 
-def register(run_id: str | None, folder: Path, alias: str | None) -> Version:
+def register(run_id: str, folder: Path, alias: str | None) -> Version:
     """Log the bundle `folder` as a model of an MLflow run, and register it under `alias`, else as `choose_alias` says.
 
     A bundle that is in the registry keeps its version.
 
     Raises:
-        WhaleidError: there is no run since tracking is off, the bundle cannot be used, or the store cannot be reached,
-            read or written.
+        WhaleidError: the bundle cannot be used, or the store cannot be reached, read or written.
     """
-    if run_id is None:
-        raise WhaleidError("A model is registered with MLflow, but tracking is off: unset WHALEID_TRACKING.")
     about = description.read(folder)
     with _client(patient=True) as client:
         first = _champion(client)

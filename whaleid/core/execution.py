@@ -1,0 +1,68 @@
+"""The pipeline execution that this process is part of: `dvc repro`, a DVC experiment, or a stage run by hand."""
+
+import getpass
+import hashlib
+import os
+import subprocess
+from collections.abc import Mapping
+
+from whaleid.core import paths
+
+MAX_NAMED_PARAMS = 2
+"""How many changed parameters a name lists; more are counted."""
+
+
+def tags() -> dict[str, str]:
+    """Return the tags that all runs of this pipeline execution share.
+
+    `whaleid.key` identifies it: DVC's experiment and its baseline, else the commit and the parameters.
+    """
+    commit = _git("rev-parse", "HEAD").strip()
+    experiment, baseline = os.environ.get("DVC_EXP_NAME", ""), os.environ.get("DVC_EXP_BASELINE_REV", "")
+    key = (experiment, baseline) if experiment else (commit, hashlib.md5(paths.PARAMS.read_bytes()).hexdigest())
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "unknown"  # a container may have no name for its user
+    shared = {
+        "mlflow.user": user,
+        "mlflow.source.git.commit": commit,
+        "whaleid.key": hashlib.md5(repr(key).encode()).hexdigest(),
+    }
+    return shared | ({"dvc.experiment": experiment, "dvc.baseline": baseline} if experiment else {})
+
+
+def name(execution: Mapping[str, str]) -> str:
+    """Return a name for the execution with these tags: `dvc repro 49a6c14`, `threshold=0.2 (crash-grot)`."""
+    if experiment := execution.get("dvc.experiment"):
+        return f"{_changed_params(execution['dvc.baseline']) or 'as committed'} ({experiment})"
+    kind = "dvc repro" if "DVC_STAGE" in os.environ else "whaleid"
+    commit = execution["mlflow.source.git.commit"]
+    return " ".join(part for part in (kind, commit[:7], _changed_params(commit)) if part)
+
+
+def _changed_params(baseline: str) -> str:
+    """Return the parameters that differ from those of the commit `baseline`: `threshold=0.2`, or how many there are."""
+    from whaleid.config import leaves, parse
+
+    committed = _git("show", f"{baseline}:./{paths.PARAMS}") if baseline else ""
+    if not committed:
+        return ""
+    try:
+        before = leaves(parse(committed))
+    except Exception:  # ruamel raises nearly anything; a run's name is worth no failure
+        return ""
+    now = leaves(parse(paths.PARAMS.read_text(encoding="utf-8")))
+    changed = [key for key in before | now if before.get(key) != now.get(key)]
+    if len(changed) > MAX_NAMED_PARAMS:
+        return f"{len(changed)} parameters"
+    return " ".join(f"{key}={now.get(key)}" for key in changed)
+
+
+def _git(*command: str) -> str:
+    """Return what git prints; an empty string where there is no git or no repository."""
+    try:
+        process = subprocess.run(["git", *command], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return process.stdout if process.returncode == 0 else ""
