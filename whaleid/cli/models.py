@@ -40,6 +40,8 @@ def register(
     from whaleid.core import paths
     from whaleid.core.errors import WhaleidError
 
+    settings = config.load(paths.PARAMS)
+    check_prediction(prediction, settings)
     if not store.enabled():
         raise WhaleidError("A model is registered with MLflow, but tracking is off: unset WHALEID_TRACKING.")
     with startup.importing():
@@ -47,8 +49,6 @@ def register(
         from whaleid.serving import registry
         from whaleid.stages import bundle
 
-    settings = config.load(paths.PARAMS)
-    check_prediction(prediction, settings)
     threshold = None if settings.threshold == "auto" else settings.threshold
     with TemporaryDirectory() as folder, tracking.run("register", [prediction]) as run:
         place = Path(folder) / f"{prediction}.bundle"
