@@ -44,7 +44,7 @@ def test_an_error_is_plain(project: Callable[..., Params]) -> None:
     ended = whaleid("train", "toyy")
     assert ended.returncode == 1
     assert ended.stderr == (
-        "error: There is no variant 'toyy' in params.yaml; there are: toy, full, threshold, margin, final.\n"
+        "error: 'toyy' is no variant in params.yaml. There are: toy, full, threshold, margin, final.\n"
     )
 
 
@@ -52,11 +52,11 @@ def test_phash_is_predicted_but_neither_trained_nor_bundled(project: Callable[..
     project()
     for stage in ("train", "embed", "calibrate"):
         assert whaleid(stage, "phash").stderr == (
-            "error: There is no variant 'phash' in params.yaml; there are: toy, full, threshold, margin, final.\n"
+            "error: 'phash' is no variant in params.yaml. There are: toy, full, threshold, margin, final.\n"
         )
     for command in ("bundle", "register"):
         assert whaleid(command, "phash").stderr == (
-            "error: There is no prediction 'phash' with a network in params.yaml; there are: toy, full, threshold, "
+            "error: 'phash' is no prediction with a network in params.yaml. There are: toy, full, threshold, "
             "margin, final.\n"
         )
     # it is one of those that are ranked, once there is something to rank

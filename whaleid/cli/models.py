@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from whaleid.cli.options import PEOPLE, PredictionArgument, check_prediction
+from whaleid.cli.options import NETWORK, PEOPLE, PredictionArgument, check_name, with_networks
 from whaleid.core import log, startup, store
 
 app = typer.Typer()
@@ -41,7 +41,7 @@ def register(
     from whaleid.core.errors import WhaleidError
 
     settings = config.load(paths.PARAMS)
-    check_prediction(prediction, settings)
+    check_name(prediction, NETWORK, with_networks(settings))
     if not store.enabled():
         raise WhaleidError("A model is registered with MLflow, but tracking is off: unset WHALEID_TRACKING.")
     with startup.importing():

@@ -16,8 +16,16 @@ PARTLY = 3
 MODEL = "models/final.bundle"
 
 
+NETWORK = "prediction with a network"
+
+
+def variants(settings: "Params") -> list[str]:
+    """Return the names of the variants."""
+    return [*settings.variants]
+
+
 def with_networks(settings: "Params") -> list[str]:
-    """Return the predictions that have a network."""
+    """Return the names of the predictions with a network."""
     return [name for name, prediction in settings.predictions.items() if prediction.networks]
 
 
@@ -54,7 +62,7 @@ VariantArgument = Annotated[
     typer.Argument(
         help="A variant named in params.yaml.",
         show_default=False,
-        autocompletion=_names(lambda settings: [*settings.variants]),
+        autocompletion=_names(variants),
     ),
 ]
 PredictionArgument = Annotated[
@@ -63,30 +71,13 @@ PredictionArgument = Annotated[
 ]
 
 
-def check_variant(variant: str, settings: "Params") -> None:
-    """Check that params.yaml names `variant`.
+def check_name(name: str, kind: str, known: list[str]) -> None:
+    """Check that params.yaml has a `name` of a `kind`.
 
     Raises:
-        WhaleidError: it does not.
+        WhaleidError: it has not.
     """
     from whaleid.core.errors import WhaleidError
 
-    if variant not in settings.variants:
-        raise WhaleidError(
-            f"There is no variant {variant!r} in params.yaml; there are: {', '.join(settings.variants)}."
-        )
-
-
-def check_prediction(prediction: str, settings: "Params") -> None:
-    """Check that params.yaml names `prediction` and gives it a network.
-
-    Raises:
-        WhaleidError: it does not.
-    """
-    from whaleid.core.errors import WhaleidError
-
-    known = with_networks(settings)
-    if prediction not in known:
-        raise WhaleidError(
-            f"There is no prediction {prediction!r} with a network in params.yaml; there are: {', '.join(known)}."
-        )
+    if name not in known:
+        raise WhaleidError(f"{name!r} is no {kind} in params.yaml. There are: {', '.join(known)}.")

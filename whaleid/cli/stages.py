@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whaleid.cli.options import PredictionArgument, VariantArgument, check_prediction, check_variant
+from whaleid.cli.options import NETWORK, PredictionArgument, VariantArgument, check_name, variants, with_networks
 from whaleid.core import log, ranks, startup, store
 
 if TYPE_CHECKING:
@@ -48,9 +48,10 @@ def run(stage: str, item: str | None = None) -> None:
     """
     settings = _settings(stage)
     if item is not None:
-        (check_variant if stage in OF_A_VARIANT else check_prediction)(item, settings)
-    if stage in SHARED and item is not None and _launched(stage, item, settings):
-        return
+        kind, known = ("variant", variants) if stage in OF_A_VARIANT else (NETWORK, with_networks)
+        check_name(item, kind, known(settings))
+        if stage in SHARED and _launched(stage, item, settings):
+            return
     arguments: list[object] = [settings] if item is None else [settings, item]
     items = _tracked(stage, item, settings)
     if items is None or not store.enabled():

@@ -12,8 +12,6 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from whaleid.core import ranks
 
 T = TypeVar("T")
@@ -67,6 +65,8 @@ def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
 
     Of several processes, only the first shows it. How long the loop took is logged as a detail.
     """
+    from tqdm import tqdm  # a tenth of the start of a command
+
     disable = True if quiet() or not ranks.first() else None  # None: unless standard error is a terminal
     with timed(f"{what}: {total:,}"):
         yield from tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True, disable=disable)
