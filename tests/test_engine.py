@@ -14,10 +14,11 @@ from torch import Tensor
 from whaleid.config import Loss, Training
 from whaleid.model.losses import LossFunction, build
 from whaleid.model.network import CosineClassifier, Network, standardise
-from whaleid.training import engine, loader
+from whaleid.training import engine, loader, state
 from whaleid.training.embedding import embed
-from whaleid.training.engine import State, train
+from whaleid.training.engine import train
 from whaleid.training.loader import LabelledPhotos
+from whaleid.training.state import State
 
 CPU = torch.device("cpu")
 LOSSES: list[dict[str, Any]] = [
@@ -246,8 +247,12 @@ def whole_and_resumed(
         saved: State | None = None,
     ) -> tuple[list[object], list[State]]:
         states: list[State] = []
+
+        def keep(current: State) -> None:
+            states.append(state.load(state.save(current, "digest"), "digest", "its file"))
+
         try:
-            epochs = train(network, packed, of, val_set, settings, 0, CPU, log, states.append, saved)
+            epochs = train(network, packed, of, val_set, settings, 0, CPU, log, keep, saved)
         except Killed:
             return [], states
         weights = [value.numpy().tobytes() for value in network.state_dict().values()]
@@ -318,6 +323,25 @@ def test_a_killed_training_of_the_last_layer_resumes() -> None:
 def test_a_killed_training_resumes_whatever_its_layers_keep(layers: str, backbone: str) -> None:
     whole, resumed = whole_and_resumed(training(epochs=2, layers=layers), 1, backbone)
     assert resumed == whole
+
+
+@pytest.mark.parametrize("compiles", [True, False])
+def test_the_network_is_compiled_where_the_parameters_say_so(compiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def compiled(network: Network, dynamic: bool) -> Callable[[Tensor], Tensor]:
+        assert not dynamic  # there are two sizes of a batch at most
+
+        def forward(photos: Tensor) -> Tensor:
+            calls.append(len(photos))
+            embeddings: Tensor = network(photos)
+            return embeddings
+
+        return forward
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    learn(training(epochs=1, compile=compiles))
+    assert calls == ([6, 6] if compiles else [])
 
 
 def test_mirrored_whales_are_no_answer_to_photos_as_they_are() -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,12 +16,12 @@ from whaleid.core import files, paths
 from whaleid.core.errors import WhaleidError
 from whaleid.core.record import LogEpoch, Record
 from whaleid.images import packed
-from whaleid.model import checkpoint, tensors
-from whaleid.training import distributed, engine, subset
+from whaleid.model import checkpoint
+from whaleid.training import distributed, engine, state, subset
 from whaleid.training.device import describe, pick_device, precision
 from whaleid.training.distributed import ProcessGroup
-from whaleid.training.engine import Epoch, State
 from whaleid.training.loader import LabelledPhotos
+from whaleid.training.state import State
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -77,7 +76,11 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
     processes.check_same(digest)
     path = paths.unfinished(variant)
     saved = processes.broadcast(_load(path, digest) if processes.first else None)
-    save = partial(_save, path, digest)
+
+    def save(current: State) -> None:
+        with files.replacing(path) as temporary:
+            temporary.write_bytes(state.save(current, digest))
+
     epochs = engine.train(
         network, photos.array, train_set, val_set, settings, params.seed, device, log_epoch, save, saved, processes
     )
@@ -132,28 +135,14 @@ def _sources() -> list[bytes]:
     return [path.read_bytes() for room in rooms for path in sorted(room.glob("*.py"))]
 
 
-class _StateHeader(tensors.Header):
-    kind: Literal["state"] = "state"
-    training: str  # the digest of all that the training depends on
-    epochs: list[Epoch]
-
-
-def _save(path: Path, training: str, state: State) -> None:
-    with files.replacing(path) as temporary:
-        temporary.write_bytes(tensors.save(state.tensors, _StateHeader(training=training, epochs=list(state.epochs))))
-
-
-def _load(path: Path, training: str) -> State | None:
-    """Return the saved state of the training with this digest; None if it was not killed."""
+def _load(path: Path, digest: str) -> State | None:
+    """Return the saved state of this training; None if it was not killed."""
     if not path.exists():
         return None
     try:
-        saved, header = tensors.load(path.read_bytes(), str(path), _StateHeader, "Training begins anew.")
+        saved = state.load(path.read_bytes(), digest, str(path))
     except WhaleidError as error:
         print(error)
         return None
-    if header.training != training:
-        print(f"{path} is of another training (other photos, parameters or code): this one begins anew.")
-        return None
-    print(f"{path}: training resumes after epoch {len(header.epochs)}.")
-    return State(header.epochs, saved)
+    print(f"{path}: training resumes after epoch {len(saved.epochs)}.")
+    return saved

@@ -33,9 +33,6 @@ def pick_device() -> torch.device:
                 "GPUs, or set WHALEID_DEVICE=cpu."
             )
         name = f"cuda:{os.environ['LOCAL_RANK']}"
-    if name.startswith("cuda"):
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
-        torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -44,6 +41,8 @@ def pick_device() -> torch.device:
         raise WhaleidError(f"WHALEID_DEVICE={name}: not on this machine ({reason}). Unset it, or set cpu.") from None
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with this alone
+        torch.use_deterministic_algorithms(True, warn_only=True)
     return device
 
 

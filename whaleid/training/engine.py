@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +18,12 @@ from whaleid.core.errors import WhaleidError
 from whaleid.core.log import progress
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
-from whaleid.training import resume
 from whaleid.training.device import precision
 from whaleid.training.distributed import ALONE, ProcessGroup
 from whaleid.training.embedding import embed
 from whaleid.training.loader import BatchLoader, LabelledPhotos
 from whaleid.training.sampler import batches, sample_batches
+from whaleid.training.state import Epoch, State, restore, snapshot
 
 if TYPE_CHECKING:
     from whaleid.config import Training
@@ -41,24 +40,8 @@ BN_BATCH, BN_BATCHES = 64, 20
 CENTRE_SPREAD = 0.3
 """How far the centres of a class lie from its mean at first, where it has several."""
 SAVE_SECONDS = 5.0
-"""The state is saved after an epoch that ends so long after the last one that was saved. Saving takes up to 0.3 s for
-an 11-million-parameter network, as much as a tenth of an epoch of the drawn catalogue."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The figures of one epoch: those of learning are the same on every run, those of speed are the machine's."""
-
-    learning: dict[str, float]  # lr, loss (nats), accuracy, validation_loss, validation_accuracy
-    speed: dict[str, float]  # epoch_seconds, photos_per_second
-
-
-@dataclass(frozen=True)
-class State:
-    """A training after an epoch: all that the rest of it depends on."""
-
-    epochs: Sequence[Epoch]
-    tensors: Mapping[str, Tensor]
+"""The state is saved after an epoch that ends so long after the last one saved: the 135 MB of a resnet18 take 0.3 s, a
+tenth of an epoch of the drawn catalogue."""
 
 
 def train(
@@ -86,7 +69,7 @@ def train(
         seed: of the order of photos and of their augmentation.
         device: where to compute.
         log_epoch: called after each epoch with its figures; first, for epochs of a training that resumes.
-        save: called by the first process after an epoch, `SAVE_SECONDS` apart.
+        save: called by the first process after an epoch, `SAVE_SECONDS` apart, with tensors that later steps change.
         saved: the state from which this training resumes, on the CPU to the same result.
         processes: which train together; all are given, and left, the same.
 
@@ -113,7 +96,7 @@ def train(
     epochs: list[Epoch] = []
     if saved:
         epochs = list(saved.epochs)
-        resume.restore(network, optimiser, saved.tensors)
+        restore(network, optimiser, saved.tensors)
         _fast_forward(schedule, len(epochs) * len(epoch))
         for number, past in enumerate(epochs, start=1):
             log_epoch(number, past.learning | past.speed)
@@ -139,49 +122,43 @@ def train(
         order, draws = _generators(seed, number, sharing.rank)
         epoch = sample_batches(train_set.classes, settings, order)
         lr = float(schedule.get_last_lr()[0])
-        sums = torch.zeros(4, device=device)
-        loss_sum, correct, val_loss_sum, val_correct = sums.unbind()
+        sums = torch.zeros(2, device=device)  # of the loss and of the photos whose class is right
         network.train()
         for batch in progress(epoch, f"epoch {number} of {settings.epochs}", len(epoch)):
             # this process's part: (B, C, H, W), or (B, D) where embeddings are known, and (B,)
             inputs, columns = loader.load(batch, draws)
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 embeddings = model(inputs) if known is None else inputs  # (B, D)
-            with torch.no_grad():
-                correct += (network.classifier(embeddings).argmax(dim=1) == columns).sum()
             loss = loss_of(embeddings, columns, min(1.0, schedule.last_epoch / (MARGIN_WARM_UP * total_steps)))
+            with torch.no_grad():
+                correct = (network.classifier(embeddings).argmax(dim=1) == columns).sum()
+                sums += torch.stack([loss * len(columns), correct])
             optimiser.zero_grad(set_to_none=True)
             # DDP takes the mean over processes, whose parts may differ by a row
             (loss * (len(columns) * sharing.size / batch.size)).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
-            loss_sum += loss.detach() * len(columns)
         sharing.broadcast_buffers(network)
+        loss_sum, correct_sum = sharing.sum(sums).tolist()  # waits for a GPU
         seconds = time.perf_counter() - started
 
+        learning = {"lr": lr, "loss": loss_sum / photos_per_epoch}
+        if classified:
+            learning["accuracy"] = correct_sum / photos_per_epoch
         if classified and len(val_set.rows):
             if val_embeddings is None or settings.layers != "last":  # else they stand still
                 val_embeddings = embed(network, packed, val_rows, device, mirrored=False)[0]
-            with torch.no_grad():
-                cosines = network.classifier(torch.from_numpy(val_embeddings).to(device))  # (N, C)
-            if settings.flip == "identity":  # no photo of these is mirrored
-                cosines = cosines[:, : network.classifier.classes // 2]
-            val_loss_sum += F.cross_entropy(settings.loss.scale * cosines, val_classes, reduction="sum")
-            val_correct += (cosines.argmax(dim=1) == val_classes).sum()
-        sharing.sum(sums)
-        learning = {"lr": lr, "loss": loss_sum.item() / photos_per_epoch}
-        if classified:
-            learning["accuracy"] = correct.item() / photos_per_epoch
-        if classified and len(val_set.rows):
-            learning["validation_loss"] = val_loss_sum.item() / len(val_set.rows)
-            learning["validation_accuracy"] = val_correct.item() / len(val_set.rows)
+            sums = _validation_sums(network, val_embeddings, val_classes, settings)
+            loss_sum, correct_sum = sharing.sum(sums).tolist()
+            learning["validation_loss"] = loss_sum / len(val_set.rows)
+            learning["validation_accuracy"] = correct_sum / len(val_set.rows)
         speed = {"epoch_seconds": seconds, "photos_per_second": photos_per_epoch / seconds}
         epochs.append(Epoch(learning, speed))
         log_epoch(number, learning | speed)
         figures = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in learning.items() if name != "lr")
         print(f"epoch {number} of {settings.epochs}: {figures}, {speed['photos_per_second']:.0f} photos/s", flush=True)
         if processes.first and number < settings.epochs and time.perf_counter() - last_saved >= SAVE_SECONDS:
-            save(State([*epochs], resume.state(network, optimiser)))
+            save(State([*epochs], snapshot(network, optimiser)))
             last_saved = time.perf_counter()
     if not classified:
         _imprint(network, packed, train_set, device, seed, processes)
@@ -226,6 +203,18 @@ def _generators(seed: int, epoch: int, rank: int) -> tuple[np.random.Generator, 
     order, draws, layers = np.random.SeedSequence([seed, epoch]).spawn(3)
     torch.manual_seed(int(layers.spawn(rank + 1)[rank].generate_state(1, np.uint64)[0] >> 1))
     return np.random.default_rng(order), torch.Generator().manual_seed(int(draws.generate_state(1, np.uint64)[0] >> 1))
+
+
+@torch.no_grad()
+def _validation_sums(
+    network: Network, embeddings: npt.NDArray[np.float32], classes: Tensor, settings: Training
+) -> Tensor:
+    """Return (2,): the sum of the loss over `embeddings` (N, D), and how many have their class of `classes` (N,)."""
+    cosines = network.classifier(torch.from_numpy(embeddings).to(classes.device))  # (N, C)
+    if settings.flip == "identity":  # none of these photos is mirrored
+        cosines = cosines[:, : network.classifier.classes // 2]
+    loss = F.cross_entropy(settings.loss.scale * cosines, classes, reduction="sum")
+    return torch.stack([loss, (cosines.argmax(dim=1) == classes).sum()])
 
 
 def _update_bn_stats(
