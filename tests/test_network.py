@@ -138,7 +138,7 @@ def test_cosines_keep_their_precision_where_the_rest_is_halved(centres: int) -> 
 def test_a_backbone_without_a_map_keeps_its_own_pooling() -> None:
     torch.manual_seed(0)
     network = Network("timm/test_vit", 16, 3).eval()
-    assert network.embedder.pool is None
+    assert not network.backbone.has_map
     photos = torch.randn(2, 3, 32, 64)
     with torch.no_grad():
         features = network.embedder.norm(network.backbone(photos))
@@ -150,7 +150,7 @@ def test_a_backbone_with_a_map_is_pooled_by_the_generalised_mean() -> None:
     network = small().eval()
     photos = torch.randn(2, 3, 32, 64)
     with torch.no_grad():
-        powers = network.backbone.map(photos).clamp(min=GeM.LEAST) ** 3
+        powers = network.backbone(photos).clamp(min=GeM.LEAST) ** 3
         features = network.embedder.norm(powers.mean(dim=(2, 3)) ** (1 / 3))
         expected = F.normalize(network.embedder.neck(features @ network.embedder.reduce.weight.T))
         torch.testing.assert_close(network(photos), expected)

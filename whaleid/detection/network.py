@@ -6,10 +6,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from whaleid.core.errors import WhaleidError
 from whaleid.model import tensors
-from whaleid.model.backbone import Backbone, check_size
-from whaleid.model.tensors import REMEDY, Header, load_weights
+from whaleid.model.backbone import Backbone, rebuild
+from whaleid.model.tensors import Header
 
 SMALLEST = 0.05
 """The smallest width and height of a box, as a share of the photo: no whale can be identified by a smaller fluke."""
@@ -45,7 +44,10 @@ class BoxNetwork(nn.Module):
         The sides are fractions of the photo's width and height; right and bottom exceed left and top by `SMALLEST`
         or more. The aspect is the width / height of the photo before it was stretched.
         """
-        output = self.head(self.backbone(photos.expand(-1, 3, -1, -1))).float()
+        features = self.backbone(photos.expand(-1, 3, -1, -1))
+        if self.backbone.has_map:
+            features = features.mean(dim=(2, 3))
+        output = self.head(features).float()
         size, corner, others = output[:, :2], output[:, 2:4], output[:, 4:]
         # the size first, then the position in the room that this leaves: every box lies inside the photo
         size = SMALLEST + (1 - SMALLEST) * size.sigmoid()
@@ -82,11 +84,8 @@ def load(data: bytes, name: str) -> BoxNetwork:
         InputProblems: weights are missing, of another shape, or unknown.
     """
     weights, header = tensors.load(data, name, _BoxHeader)
-    try:
-        check_size(header.backbone, weights)
-        backbone = Backbone(header.backbone, header.fine)
-    except WhaleidError as error:
-        raise WhaleidError(f"{name}: {error}") from None
-    network = BoxNetwork(backbone, header.size, header.turns, header.squeezed)
-    load_weights(network, weights, f"{name} does not fit its backbone, {header.backbone}", REMEDY)
-    return network
+
+    def build() -> BoxNetwork:
+        return BoxNetwork(Backbone(header.backbone, header.fine), header.size, header.turns, header.squeezed)
+
+    return rebuild(build, header.backbone, weights, name)

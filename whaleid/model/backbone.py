@@ -1,8 +1,9 @@
 """A classification model without its classifier: from photos to a map of features."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import takewhile
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 
 from whaleid.core.errors import WhaleidError
 from whaleid.model import architectures
-from whaleid.model.tensors import REMEDY, is_state_dict, load_weights
+from whaleid.model.tensors import REMEDY, load_weights
 
+M = TypeVar("M", bound=nn.Module)
 TRACED = 128
 """Pixels: the side of the photo that layers are traced with."""
 MODEST = 50_000_000
@@ -21,7 +23,7 @@ EARLY = 4
 
 
 class Backbone(nn.Module):
-    """A classification model that maps (B, 3, H, W) float to (B, `features`) float.
+    """A classification model that maps (B, 3, H, W) float to a map of `features` channels.
 
     Photos are resized to the one size that a model takes, as many transformers do, or enlarged to its smallest size.
 
@@ -38,7 +40,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.name, self.fine = name, fine
         architecture = architectures.build(name)
-        self.body, self._unused = architecture.body, architecture.unused
+        self.body, self.unused = architecture.body, architecture.unused
         self.smallest, self.fixed = architecture.smallest, architecture.fixed
         trace, output = self._trace()
         if output.ndim not in (2, 4):
@@ -62,14 +64,9 @@ class Backbone(nn.Module):
                 layer.stride = (1, 1) if isinstance(layer, nn.Conv2d) else 1
 
     def forward(self, photos: Tensor) -> Tensor:
-        """Return features (B, F) of `photos` (B, 3, H, W): the mean of the map, or what the model pools itself."""
-        features: Tensor = self.body(self._resize(photos))
-        return features.mean(dim=(2, 3)) if self.has_map else features
-
-    def map(self, photos: Tensor) -> Tensor:
-        """Return the last map (B, F, H', W') of `photos` (B, 3, H, W), of a model that `has_map`."""
-        features: Tensor = self.body(self._resize(photos))
-        return features
+        """Return the last map (B, F, H', W') of `photos` (B, 3, H, W) or, of a model without a map, features (B, F)."""
+        output: Tensor = self.body(self._resize(photos))
+        return output
 
     def _resize(self, photos: Tensor) -> Tensor:
         height, width = photos.shape[-2:]
@@ -117,38 +114,33 @@ class Backbone(nn.Module):
         hooks = [layer.register_forward_hook(record) for layer in layers]
         training = self.training
         try:
-            return trace, self.eval().body(self._resize(torch.zeros(1, 3, TRACED, TRACED)))
+            return trace, self.eval()(torch.zeros(1, 3, TRACED, TRACED))
         finally:
             self.train(training)
             for hook in hooks:
                 hook.remove()
 
 
-def check_size(name: str, weights: Mapping[str, Tensor]) -> None:
-    """Refuse to build the model `name` for `weights` that are far too few, before it takes memory.
-
-    Raises:
-        WhaleidError: they are, or there is no such model.
-    """
-    # the classifier, which `weights` lack, has less than half of all parameters
-    if architectures.count_parameters(name) > max(MODEST, 2 * sum(weight.numel() for weight in weights.values())):
-        raise WhaleidError(f"it has fewer weights than {name}. {REMEDY}")
-
-
-def load_pretrained(backbone: Backbone, weights: object, source: str) -> None:
-    """Set the weights of `backbone` in place from the state dict of the whole classifier, whatever its classes.
+def rebuild(build: Callable[[], M], backbone: str, weights: Mapping[str, Tensor], name: str) -> M:
+    """Build a network around a model and set its weights.
 
     Args:
-        backbone: the model to set the weights of.
-        weights: the content of a file of weights; those of the classifier are not used.
-        source: names the file in errors.
+        build: returns the network with random weights.
+        backbone: the name of the model.
+        weights: the network's, from a file.
+        name: names the file in errors.
 
     Raises:
-        WhaleidError: `weights` is no state dict.
+        WhaleidError: there is no such model, or it is much larger than the file, in which case it is not built.
         InputProblems: weights are missing, of another shape, or unknown.
     """
-    if is_state_dict(weights):
-        weights = architectures.rename_weights(backbone.name, backbone.body, weights)
-    model = architectures.title(backbone.name)
-    remedy = f"Give weights of {model}, or set backbone.name to the model they are of."
-    load_weights(backbone.body, weights, f"{source} does not fit {backbone.name}", remedy, backbone._unused)
+    try:
+        # the classifier, which the network lacks, has less than half of all parameters
+        limit = max(MODEST, 2 * sum(weight.numel() for weight in weights.values()))
+        if architectures.count_parameters(backbone) > limit:
+            raise WhaleidError(f"it has fewer weights than {backbone}. {REMEDY}")
+        network = build()
+    except WhaleidError as error:
+        raise WhaleidError(f"{name}: {error}") from None
+    load_weights(network, weights, f"{name} does not fit its backbone, {backbone}", REMEDY)
+    return network

@@ -7,9 +7,9 @@ from pydantic import Field
 
 from whaleid.core.errors import WhaleidError
 from whaleid.model import tensors
-from whaleid.model.backbone import check_size
+from whaleid.model.backbone import rebuild
 from whaleid.model.network import Network
-from whaleid.model.tensors import REMEDY, Header, load_weights
+from whaleid.model.tensors import REMEDY, Header
 
 Count = Annotated[int, Field(gt=0)]
 
@@ -75,10 +75,8 @@ def load(data: bytes, name: str) -> tuple[Network, Description]:
     shape = tuple(weights["classifier.weight"].shape) if "classifier.weight" in weights else ()
     if shape != expected:
         raise WhaleidError(f"{name} describes a classifier of shape {expected}, but has one of shape {shape}. {REMEDY}")
-    try:
-        check_size(header.backbone, weights)
-        network = Network(header.backbone, header.embedding, description.columns, header.centres, header.fine)
-    except WhaleidError as error:
-        raise WhaleidError(f"{name}: {error}") from None
-    load_weights(network, weights, f"{name} does not fit its backbone, {header.backbone}", REMEDY)
-    return network, description
+
+    def build() -> Network:
+        return Network(header.backbone, header.embedding, description.columns, header.centres, header.fine)
+
+    return rebuild(build, header.backbone, weights, name), description

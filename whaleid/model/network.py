@@ -51,15 +51,14 @@ class Embedder(nn.Module):
     def __init__(self, backbone: Backbone, embedding: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.pool = GeM() if backbone.has_map else None
+        self.pool = GeM() if backbone.has_map else nn.Identity()
         self.norm = _norm(backbone.features)
         self.reduce = nn.Linear(backbone.features, embedding, bias=False)
         self.neck = _norm(embedding)
 
     def forward(self, photos: Tensor) -> Tensor:
         """Return (B, D) from `photos` (B, 3, H, W)."""
-        features = self.pool(self.backbone.map(photos)) if self.pool else self.backbone(photos)
-        reduced: Tensor = self.neck(self.reduce(self.norm(features)))
+        reduced: Tensor = self.neck(self.reduce(self.norm(self.pool(self.backbone(photos)))))
         return reduced
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from whaleid.core.errors import WhaleidError
 from whaleid.model import architectures
 from whaleid.model.architectures import models
-from whaleid.model.tensors import load_tensors
+from whaleid.model.backbone import Backbone
+from whaleid.model.tensors import is_state_dict, load_tensors, load_weights
 
 SOURCES = ("hf-hub:", "local-dir:")
 """Prefixes, in timm, of models of the Hugging Face hub and of models in a folder laid out as there."""
@@ -124,3 +125,21 @@ def _failure(key: str, source: str, error: Exception) -> WhaleidError:
         f"{key}: timm could not fetch {source} ({reason}). Fetch the model's config.json and model.safetensors by "
         f"other means, put both into a folder, and set backbone.name to timm/local-dir:FOLDER."
     )
+
+
+def load(backbone: Backbone, state: object, source: str) -> None:
+    """Set the weights of `backbone` in place from the state dict of the whole classifier, whatever its classes.
+
+    Args:
+        backbone: the model to set the weights of.
+        state: the content of a file of weights; those of the classifier are not used.
+        source: names the file in errors.
+
+    Raises:
+        WhaleidError: `state` is no state dict.
+        InputProblems: weights are missing, of another shape, or unknown.
+    """
+    if is_state_dict(state):
+        state = architectures.rename_weights(backbone.name, backbone.body, state)
+    remedy = f"Give weights of {architectures.title(backbone.name)}, or set backbone.name to the model they are of."
+    load_weights(backbone.body, state, f"{source} does not fit {backbone.name}", remedy, backbone.unused)

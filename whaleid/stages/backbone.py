@@ -12,7 +12,6 @@ from whaleid.core.errors import WhaleidError
 from whaleid.core.files import replacing
 from whaleid.model import checkpoint, pretrained
 from whaleid.model.architectures import TIMM, models
-from whaleid.model.backbone import load_pretrained
 from whaleid.model.network import Network
 
 if TYPE_CHECKING:
@@ -35,13 +34,14 @@ def run(params: Params) -> None:
     elif settings.weights != "DEFAULT":
         source = f"the weights of {settings.weights}"
         state = pretrained.from_file(_read(settings.weights), settings.weights)
-        load_pretrained(network.backbone, state, f"backbone.weights: {settings.weights}")
     elif name.startswith(TIMM):
         source = f"timm's pretrained weights ({settings.name.removeprefix(TIMM)})"
-        load_pretrained(network.backbone, pretrained.from_timm(settings.name), "backbone.weights: DEFAULT")
+        state = pretrained.from_timm(settings.name)
     else:
         source = f"torchvision's pretrained weights ({models.get_model_weights(name).DEFAULT})"
-        load_pretrained(network.backbone, pretrained.from_torchvision(name), "backbone.weights: DEFAULT")
+        state = pretrained.from_torchvision(name)
+    if settings.weights != "none":
+        pretrained.load(network.backbone, state, f"backbone.weights: {settings.weights}")
     path = paths.checkpoint("backbone")
     with replacing(path) as temporary:
         temporary.write_bytes(checkpoint.save(network, checkpoint.Description(classes=(), photos=None)))
