@@ -61,13 +61,13 @@ def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, sheets=None, **changes):
     figures = {"unknown_share": SHARES[0], "duplicate_share": SHARES[1]}
     if auto is not None:
         figures |= {"threshold_auto": auto}
-    answers, classes, plots = None, [], {}
+    answers, plots = None, {}
     if rows is not None:
         raw = answered(rows)
         answers = fixed.decide(raw, auto, by_fold=True)
         figures |= fixed.threshold_free(raw, raw, auto, SHARES)
         photos = pd.Series({"ann": 4, "bob": 1, "eve": 12})
-        classes = tables.photo_classes(answers, photos)
+        answers = answers.assign(photo_class=tables.photo_classes(answers, photos))
         plots = {"unknown_share": tables.unknown_share(answers, SHARES[1])}
         if auto is not None:
             importance = validation.query_weights(answers["role"], SHARES)
@@ -87,7 +87,7 @@ def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, sheets=None, **changes):
     leaks = leaks.assign(whale=leaks["truth"])
     every = [*(sheets or []), sheet("Leaks", leaks, folded=True)]
     whole = {"name": "margin", "calibrated_by": None, "figures": figures, "queries": to_come, "answers": answers}
-    return prediction.Content(**(whole | {"photo_classes": classes, "tables": plots, "query_sheets": every} | changes))
+    return prediction.Content(**(whole | {"tables": plots, "query_sheets": every} | changes))
 
 
 def sheet(title, rows, folded=False):
@@ -196,7 +196,7 @@ def test_the_values_of_each_query():
     # ann and gil have two queries of their kind; photos labelled new_whale are of a whale each
     assert queries["queries_of_whale"] == [2, 2, 1, 1, 1, 2, 2, 1, 1, 1, 1, 1, 1]
     # no photo of cat, one of bob, four of ann, twelve of eve
-    assert queries["photos"] == [2, 2, 1, 0, 3, *[-1] * 8]
+    assert queries["photo_class"] == [2, 2, 1, 0, 3, *[-1] * 8]
 
 
 def test_the_values_of_queries_in_the_solution():

@@ -219,11 +219,11 @@ def test_new_whale_has_its_place_in_every_strip(view, tmp_path):
     assert [label for label, _ in view.strip(0, 2)[1:]] == ["cat", "dan", "new_whale", "bob", "ann"]
     view.choose(0.0)  # of u3 five whales are above: no place is left
     assert view.strip(0, 7) == [
-        ["new_whale", "✗ not named"],
+        ["new_whale", "✗ missed"],
         *([whale, "✗ 0.200"] for whale in ("bob", "ann", "cat", "dan", "eve")),
     ]
     view.choose(1.0)
-    assert view.strip(0, 4)[:2] == [["eve", "✗ not named"], ["new_whale", "✗ 1.000"]]  # eve is fifth without new_whale
+    assert view.strip(0, 4)[:2] == [["eve", "✗ missed"], ["new_whale", "✗ 1.000"]]  # eve is fifth without new_whale
     view.choose("auto")  # each query at the threshold of its fold
     assert view.strip(0, 5)[1:3] == [["ann", "✗ 0.320"], ["new_whale", "✓ 0.300"]]
     assert view.strip(0, 6)[1:3] == [["new_whale", "✓ 0.350"], ["bob", "✗ 0.320"]]
@@ -260,7 +260,7 @@ def test_leaks_unfold_and_move(view, tmp_path):
     view.open(render(content()), tmp_path)
     assert not view.page.locator("[data-sheet='1'] .cells").first.is_visible()
     view.page.locator("summary", has_text="Show all").click()
-    view.page.locator("[data-sheet='1'] .cells").first.wait_for()
+    view.page.locator("[data-sheet='1'] b", has_text="rank").first.wait_for()
     assert view.strip(1, 0)[:3] == [["ann", "✓ rank 1"], ["ann", "✓ 0.950"], ["new_whale", "✗ 0.305"]]
     # the truth of q3 is not known
     assert view.strip(1, 1)[:3] == [["q3", "query"], ["bob", "0.950"], ["new_whale", "0.305"]]
@@ -379,7 +379,7 @@ def test_what_comes_from_outside_does_nothing(view, tmp_path):
     view.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     view.open(render(content(rows, [(HOSTILE, 1, HOSTILE, *rows[0][-2:])])), tmp_path)
     view.page.locator("summary", has_text="Show all").click()
-    view.page.locator("[data-sheet='1'] .cells").first.wait_for()
+    view.page.locator("[data-sheet='1'] b", has_text="rank").first.wait_for()
     for threshold in (0.0, 0.7, 1.0):
         view.choose(threshold)
     view.page.wait_for_timeout(100)

@@ -15,7 +15,9 @@ from whaleid.report import pages, sheets, tables
 from whaleid.report.names import BASELINES, NAMES, ROLES, TILES
 from whaleid.report.sheets import Cell, Sheet, Strip
 
-NO_ANSWERS = pd.DataFrame(columns=["Image", "whale", "role", "truth", "threshold", *LABELS, *PROBABILITIES])
+NO_ANSWERS = pd.DataFrame(
+    columns=["Image", "whale", "role", "truth", "threshold", "photo_class", *LABELS, *PROBABILITIES]
+)
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,7 @@ class Content:
     queries: pd.DataFrame
     """The queries to identify: `Image,leaked`, labels, probabilities, and `truth`, empty where it is not known."""
     answers: pd.DataFrame | None
-    """The rows of `paths.VALIDATION` decided at `auto`; None if the prediction is not validated."""
-    photo_classes: Sequence[int]
-    """For each of `answers`, the row of the table `photos` that counts it, or -1."""
+    """The rows of `paths.VALIDATION` decided at `auto`, with `photo_class`; None if the prediction is not validated."""
     tables: Mapping[str, pd.DataFrame]
     """Those of the plots to draw, by the names in `templates/prediction.html`."""
     query_sheets: Sequence[QuerySheet]
@@ -96,7 +96,7 @@ def values(content: Content) -> dict[str, object]:
             "kind": kind.tolist(),
             "role": answers["role"].tolist(),
             "queries_of_whale": whales.groupby([kind, whales]).transform("size").tolist(),
-            "photos": list(content.photo_classes),
+            "photo_class": answers["photo_class"].tolist(),
         },
         "solution": _ranked(graded) | {"leaked": graded["leaked"].tolist()},
         "intervals": {} if content.answers is None else tables.intervals_by_threshold(content.answers, shares),

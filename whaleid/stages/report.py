@@ -79,7 +79,7 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
     truth = dict(zip(inputs.solution["Image"], inputs.solution["Id"], strict=True))
     queries = queries.assign(truth=queries["Image"].map(truth).fillna(""), threshold=auto)
     leaked = queries[queries["leaked"] == 1].assign(whale=lambda rows: rows["truth"])
-    answers, classes = None, []
+    answers = None
     plotted: dict[str, pd.DataFrame] = {}
     sheets = []
     networks = features.load({each: each for each in member.networks}, inputs.catalog["Image"])
@@ -88,7 +88,7 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
     if (folder / paths.VALIDATION).exists():
         answers = decide(files.read_csv(folder / paths.VALIDATION), auto, by_fold=True)
         gallery = validation.gallery(inputs.split, held_out=False)
-        classes = tables.photo_classes(answers, gallery["Id"].value_counts())
+        answers = answers.assign(photo_class=tables.photo_classes(answers, gallery["Id"].value_counts()))
         shares = Shares(figures["unknown_share"], figures["duplicate_share"])
         plotted |= tables.plotted(answers, shares, gallery["Id"].value_counts())
         for key, rows in tables.examples(answers).items():
@@ -98,7 +98,7 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
     photos = _nearest(leaked, networks, validation.gallery(inputs.split, held_out=True), inputs.leaks)
     caption = f"{len(leaked):,} queries to identify duplicate a labelled photo."
     sheets.append(QuerySheet("Leaks", caption, leaked, photos, folded=True))
-    return Content(name, member.calibrated_by, figures, queries, answers, classes, plotted, sheets)
+    return Content(name, member.calibrated_by, figures, queries, answers, plotted, sheets)
 
 
 def _nearest(

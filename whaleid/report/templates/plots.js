@@ -160,7 +160,7 @@ function drawRanks(now) {
 function drawPhotos(now) {
   const { least, most, queries: numbers } = data.curves.photos;
   const names = least.map((n, i) => (n === most[i] ? String(n) : `${n}–${most[i]}`));
-  const map5 = least.map((_, i) => mean(now.gains, rowsWhere(queries.photos, i)));
+  const map5 = least.map((_, i) => mean(now.gains, rowsWhere(queries.photo_class, i)));
   const area = axes({ x: [-0.5, Math.max(1, names.length) - 0.5], y: [0, 1.08], yname: "MAP@5", bottom: HEIGHT - 58,
     xticks: names.map((name, i) => [i, name, thousands(numbers[i])]),
     xname: "photos of the whale to compare with; below, queries" });

@@ -144,7 +144,7 @@ function drawStrip({ cells, query, whales, newWhale, place, probabilities, auto,
   const truth = rank(place, probabilities, at);
   if (!graded) mark(query, "query", "query");
   else if (truth) mark(query, truth === 1 ? "query right" : "query", `${truth === 1 ? "✓ " : ""}rank ${truth}`);
-  else mark(query, "query wrong", "✗ not named");
+  else mark(query, "query wrong", "✗ missed");
   ranked.forEach((cell, i) => {
     const kind = !graded ? "" : i + 1 === truth ? "right" : truth && i + 1 > truth ? "after" : "wrong";
     mark(cell, kind, (kind === "right" ? "✓ " : kind ? "✗ " : "") + texts[i]);
