@@ -13,6 +13,7 @@ from whaleid.cli import models, photos, settings, stages, submissions
 from whaleid.core import log, ranks, startup
 
 ENVIRONMENT = {
+    "WHALEID_DASK": "the Dask scheduler that photos are read by",
     "WHALEID_DEVICE": "where networks run, as cpu or cuda:1; else on a GPU",
     "WHALEID_PHOTOS": "addresses below which a served model reads photos",
     "WHALEID_TRACKING": "off: no runs in MLflow",

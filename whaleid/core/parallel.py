@@ -1,14 +1,25 @@
-"""One function over many items, on all cores; the result does not depend on their number."""
+"""One function over many items: on all cores or on a Dask cluster. The result does not depend on where it runs."""
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
+from whaleid.core.errors import WhaleidError
 from whaleid.core.log import progress
 
 T = TypeVar("T")
 R = TypeVar("R")
+DASK = "WHALEID_DASK"
+"""The environment variable with the address of a Dask scheduler."""
+SECONDS = 5
+"""To wait for the scheduler, and then for its first worker."""
 BATCH = 16
-"""Items that a thread takes at a time: small photos take less than a millisecond."""
+"""Items that a thread or worker takes at a time: small photos take less than a millisecond."""
+_FOLDER = threading.Lock()
 
 
 def cores() -> int:
@@ -23,11 +34,73 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T], what: str) -> I
     """Yield `function(item)` for each of `items`, in order, and show progress under the name `what`.
 
     Items are shared between threads: Pillow and numpy, which do most of the work, run in parallel, and threads start at
-    once. Processes took longer for less than some thousand photos and no less time for more.
+    once. Processes took longer for less than some thousand photos and no less time for more. Where `WHALEID_DASK` is
+    set, items go to the workers of that cluster instead; `function` and `items` must then be ones that pickle takes.
+
+    Raises:
+        WhaleidError: the cluster cannot be used, or its workers were killed.
     """
+    if address := os.environ.get(DASK):
+        results = _map_on_cluster(address, function, items)
+    else:
+        results = _map_on_threads(function, items)
+    yield from progress(results, what, len(items))
+
+
+def _map_on_threads(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     from joblib import Parallel, delayed
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):  # there are as many threads as cores already
         parallel = Parallel(cores(), backend="threading", batch_size=BATCH, return_as="generator")
-        yield from progress(parallel(delayed(function)(item) for item in items), what, len(items))
+        yield from parallel(delayed(function)(item) for item in items)
+
+
+def _map_on_cluster(address: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """Map on the Dask cluster with the scheduler `address`, not by way of joblib 1.6, which waits for killed workers."""
+    try:
+        from distributed import Client, KilledWorker
+    except ImportError:
+        raise WhaleidError(
+            f"{DASK} is set, but Dask is not installed: pip install 'whaleid[dask]', or unset {DASK}."
+        ) from None
+    try:
+        client = Client(address, timeout=SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise WhaleidError(
+            f"{DASK}: no Dask scheduler answers at {address} ({type(error).__name__}). Start it with `dask scheduler`, "
+            f"correct the address, or unset {DASK}."
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=SECONDS)
+        except TimeoutError:
+            remedy = f"Start some with `dask worker {address}`."
+            raise WhaleidError(f"{DASK}: the scheduler at {address} has no workers. {remedy}") from None
+        batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+        run = partial(_run_in_folder, Path.cwd(), function)
+        for future in client.map(run, batches, pure=False):
+            try:
+                yield from future.result()
+            except KilledWorker:
+                raise WhaleidError(
+                    f"{DASK}: workers were killed, most often because memory ran out. Give them more, or start fewer "
+                    "on a host."
+                ) from None
+            except CancelledError:
+                raise WhaleidError(
+                    f"{DASK}: the scheduler at {address} was lost: run the same command again."
+                ) from None
+            future.release()  # the cluster need not keep what has arrived
+
+
+def _run_in_folder(folder: Path, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Call `function` for each of `items` on a worker, in the working `folder` of the command."""
+    with _FOLDER:  # a worker's threads share its working folder
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise WhaleidError(
+                f"{DASK}: a worker cannot open {folder} ({error.strerror}): workers need the same file system."
+            ) from None
+        return [function(item) for item in items]
