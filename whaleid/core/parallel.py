@@ -57,7 +57,7 @@ def _map_on_threads(function: Callable[[T], R], items: Sequence[T]) -> Iterator[
 
 
 def _map_on_cluster(address: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """Map on the Dask cluster with the scheduler `address`, not by way of joblib 1.6, which waits for killed workers."""
+    """Map on the Dask cluster of the scheduler `address`, not by way of joblib 1.6, which waits for killed workers."""
     try:
         from distributed import Client, KilledWorker
     except ImportError:
