@@ -12,9 +12,9 @@ from whaleid.core import files, paths
 from whaleid.core.errors import WhaleidError
 from whaleid.images.augment import posed
 from whaleid.model import checkpoint
+from whaleid.model.embedding import embed
 from whaleid.model.network import Network, standardise
 from whaleid.stages import embed as stage
-from whaleid.training.embedding import embed
 
 CPU = torch.device("cpu")
 

@@ -12,10 +12,10 @@ from stripes import stripes, training
 from torch import Tensor
 
 from whaleid.config import Loss, Training
+from whaleid.model.embedding import embed
 from whaleid.model.losses import LossFunction, build
 from whaleid.model.network import CosineClassifier, Network, standardise
 from whaleid.training import engine, loader, state
-from whaleid.training.embedding import embed
 from whaleid.training.engine import train
 from whaleid.training.loader import LabelledPhotos
 from whaleid.training.state import State

@@ -11,10 +11,10 @@ from whaleid.core import files, paths
 from whaleid.core.record import Record
 from whaleid.images import packed
 from whaleid.model import checkpoint
+from whaleid.model.embedding import embed
 from whaleid.training import distributed
 from whaleid.training.device import describe, pick_device
 from whaleid.training.distributed import ProcessGroup
-from whaleid.training.embedding import embed
 
 if TYPE_CHECKING:
     import torch

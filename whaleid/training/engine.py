@@ -16,11 +16,11 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from whaleid.core.errors import WhaleidError
 from whaleid.core.log import progress
+from whaleid.model.embedding import embed
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
 from whaleid.training.device import precision
 from whaleid.training.distributed import ALONE, ProcessGroup
-from whaleid.training.embedding import embed
 from whaleid.training.loader import BatchLoader, LabelledPhotos
 from whaleid.training.sampler import batches, sample_batches
 from whaleid.training.state import Epoch, State, restore, snapshot
