@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from whaleid.core.errors import WhaleidError
-from whaleid.model import architectures
+from whaleid.model import architectures, timm_models
 from whaleid.model.architectures import models
 from whaleid.model.backbone import Backbone
 from whaleid.model.tensors import is_state_dict, load_tensors, load_weights
+from whaleid.model.timm_models import TIMM
 
 SOURCES = ("hf-hub:", "local-dir:")
 """Prefixes, in timm, of models of the Hugging Face hub and of models in a folder laid out as there."""
@@ -50,10 +51,10 @@ def from_timm(name: str) -> Mapping[str, Tensor]:
     Raises:
         WhaleidError: there is none, it cannot be fetched, or it does not fit.
     """
-    timm = architectures.load_timm(name)
+    timm = timm_models.load_timm(name)
     model, arguments = _source(name), dict[str, object]()
     if not model:
-        model, arguments = architectures.parse(name)
+        model, arguments = timm_models.parse(name)
     try:
         # the whole classifier: timm ignores missing weights if the number of classes differs from the file's
         whole = timm.create_model(model, pretrained=True, **arguments)
@@ -93,7 +94,7 @@ def resolve(name: str) -> str:
     """
     if not (source := _source(name)):
         return name
-    timm = architectures.load_timm(name)
+    timm = timm_models.load_timm(name)
     try:
         described = timm.models.resolve_model_input_args(source)
         model, config = described["model_name"], described["pretrained_cfg"]
@@ -105,13 +106,13 @@ def resolve(name: str) -> str:
     others = {
         key: value for key, value in arguments.items() if key != "num_classes" and (key, value) not in defaults.items()
     }
-    return f"{architectures.TIMM}{model} {json.dumps(others, sort_keys=True)}" if others else architectures.TIMM + model
+    return f"{TIMM}{model} {json.dumps(others, sort_keys=True)}" if others else TIMM + model
 
 
 def _source(name: str) -> str:
     """Return the model of the hub or the folder that `name` names, or an empty string."""
-    source = name.removeprefix(architectures.TIMM)
-    return source if name.startswith(architectures.TIMM) and source.startswith(SOURCES) else ""
+    source = name.removeprefix(TIMM)
+    return source if name.startswith(TIMM) and source.startswith(SOURCES) else ""
 
 
 def _failure(key: str, source: str, error: Exception) -> WhaleidError:

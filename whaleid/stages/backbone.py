@@ -11,8 +11,9 @@ from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
 from whaleid.core.files import replacing
 from whaleid.model import checkpoint, pretrained
-from whaleid.model.architectures import TIMM, models
+from whaleid.model.architectures import models
 from whaleid.model.network import Network
+from whaleid.model.timm_models import TIMM
 
 if TYPE_CHECKING:
     from whaleid.config import Params
