@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -13,44 +13,57 @@ from whaleid.core import log, ranks, startup, store
 if TYPE_CHECKING:
     from whaleid.config import Params
 
+
+class Stage(NamedTuple):
+    """A stage of `dvc.yaml`, as a command."""
+
+    help: str
+    item: Literal["", "variant", "prediction"] = ""
+    """What it runs for, if not for all at once."""
+    tracked: bool = True
+    """Whether it has runs in MLflow."""
+    shared: bool = False
+    """Whether several processes can share it."""
+
+
 STAGES = {
-    "sample": "Draw a catalogue of flukes, labelled photos and queries: data/sample.",
-    "catalog": "Read and check every row and photo of the catalogue folder: data/catalog.csv.",
-    "dedup": "Find duplicate photos by perceptual hash: data/dedup.",
-    "explore": "Describe the catalogue in tables, pictures and one page: reports/explore/explore.html.",
-    "split": "Hold out photos and whole whales for validation: data/split.csv.",
-    "boxes": "Train a network that finds flukes, and use it on photos without a box: data/flukes.csv.",
-    "pack": "Crop, turn, grey and resize every photo once, into one array: data/pack.",
-    "backbone": "Build the network that variants start from, with its weights: checkpoints/backbone.safetensors.",
-    "train": "Train a variant, on a GPU where there is one: checkpoints/VARIANT.safetensors.",
-    "embed": "Compute the embedding of every photo: features/VARIANT.npz.",
-    "calibrate": "Turn a variant's scores into probabilities and find its threshold: calibrations/VARIANT.",
-    "rank": "Calibrate ensembles, and rank the whales for every query: rankings.",
-    "predict": "Rank five labels for every query, at the threshold: submissions.",
-    "report": "Write a page for every prediction, with a slider for its threshold: reports/pages.",
-    "bundle": "Write a model as one folder, to share or to serve: models/PREDICTION.bundle.",
+    "sample": Stage("Draw a catalogue of flukes, labelled photos and queries: data/sample.", tracked=False),
+    "catalog": Stage("Read and check every row and photo of the catalogue folder: data/catalog.csv.", tracked=False),
+    "dedup": Stage("Find duplicate photos by perceptual hash: data/dedup."),
+    "explore": Stage("Describe the catalogue in tables, pictures and one page: reports/explore/explore.html."),
+    "split": Stage("Hold out photos and whole whales for validation: data/split.csv."),
+    "boxes": Stage("Train a network that finds flukes, and use it on photos without a box: data/flukes.csv."),
+    "pack": Stage("Crop, turn, grey and resize every photo once, into one array: data/pack.", tracked=False),
+    "backbone": Stage(
+        "Build the network that variants start from, with its weights: checkpoints/backbone.safetensors.", tracked=False
+    ),
+    "train": Stage("Train the network of a variant: checkpoints/VARIANT.safetensors.", "variant", shared=True),
+    "embed": Stage("Compute the embedding of every photo: features/VARIANT.npz.", "variant", shared=True),
+    "calibrate": Stage(
+        "Turn a variant's scores into probabilities and find its threshold: calibrations/VARIANT.", "variant"
+    ),
+    "rank": Stage("Calibrate ensembles, and rank the whales for every query: rankings."),
+    "predict": Stage("Rank five labels for every query, at the threshold: submissions."),
+    "report": Stage("Write a page for every prediction, with a slider for its threshold: reports/pages."),
+    "bundle": Stage(
+        "Write a model as one folder, to share or to serve: models/PREDICTION.bundle.", "prediction", tracked=False
+    ),
 }
-"""The help of each stage's command, in the order of the pipeline."""
-OF_A_VARIANT = ("train", "embed", "calibrate")
-OF_A_PREDICTION = ("bundle",)
-SHARED = ("train", "embed")
-"""The stages that several processes can share."""
-UNTRACKED = ("sample", "catalog", "pack", "backbone", "bundle")
-"""The stages without a run in MLflow."""
+"""In the order of the pipeline."""
 app = typer.Typer()
 
 
 def run(stage: str, item: str | None = None) -> None:
-    """Run a stage, for the variant or prediction `item` where it runs for one, and track it.
+    """Run a stage, for the variant or prediction `item` if it runs for one, and track it.
 
     Raises:
         WhaleidError: there is no such item, or an input is missing or wrong.
     """
     settings = _settings(stage)
     if item is not None:
-        kind, known = ("variant", variants) if stage in OF_A_VARIANT else (NETWORK, with_networks)
+        kind, known = ("variant", variants) if STAGES[stage].item == "variant" else (NETWORK, with_networks)
         check_name(item, kind, known(settings))
-        if stage in SHARED and _launched(stage, item, settings):
+        if STAGES[stage].shared and _launched(stage, item, settings):
             return
     arguments: list[object] = [settings] if item is None else [settings, item]
     items = _tracked(stage, item, settings)
@@ -90,10 +103,11 @@ def _settings(stage: str) -> "Params":
     from whaleid.core import paths
 
     settings = config.load(paths.PARAMS)
-    if stage not in SHARED and ranks.launched():
+    if ranks.launched() and not STAGES[stage].shared:
         from whaleid.core.errors import WhaleidError
 
-        raise WhaleidError(f"Several processes share {' and '.join(SHARED)}; run {stage} without torchrun.")
+        shared = " and ".join(name for name, each in STAGES.items() if each.shared)
+        raise WhaleidError(f"Several processes share {shared}; run {stage} without torchrun.")
     if ranks.first():
         strays.sweep(Path(settings.data.root))
     return settings
@@ -113,16 +127,16 @@ def _launched(stage: str, variant: str, settings: "Params") -> bool:
 
 
 def _tracked(stage: str, item: str | None, settings: "Params") -> list[str | None] | None:
-    """Return the items of a stage that have a run of their own in MLflow; None if it is not tracked."""
-    if stage == "rank":  # the predictions that it calibrates; those of one network are calibrated already
-        each = settings.predictions.items()
-        return [name for name, its in each if len(its.networks) > 1 and its.calibrated_by is None] or None
+    """Return what has a run of its own in MLflow: items, None for the only run of a stage; no list if untracked."""
+    if stage == "rank":  # it calibrates ensembles; predictions of one network are calibrated already
+        predictions = settings.predictions.items()
+        return [name for name, each in predictions if len(each.networks) > 1 and each.calibrated_by is None] or None
     if stage == "predict":
         return [*settings.predictions]
     if stage == "report":  # pages go to the runs of their predictions
         return []
     uncalibrated = stage == "calibrate" and item is not None and settings.variants[item].learn == "all"
-    return None if stage in UNTRACKED or uncalibrated else [item]
+    return [item] if STAGES[stage].tracked and not uncalibrated else None
 
 
 def _work(stage: str, *arguments: object) -> Any:
@@ -133,38 +147,34 @@ def _work(stage: str, *arguments: object) -> Any:
         return module.run(*arguments)
 
 
-def _command(stage: str) -> Callable[..., None]:
-    """Return the function that typer makes the command of a stage from."""
-    if stage in OF_A_VARIANT:
-
-        def of_a_variant(variant: VariantArgument) -> None:
-            run(stage, variant)
-
-        return of_a_variant
-    if stage in OF_A_PREDICTION:
-
-        def of_a_prediction(prediction: PredictionArgument = "final") -> None:
-            run(stage, prediction)
-
-        return of_a_prediction
-    if stage == "explore":
-
-        def explore(
-            show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
-        ) -> None:
-            run(stage)
-            if show:
-                from whaleid.core import paths
-
-                typer.launch(str(paths.EXPLORE_PAGE.resolve()))
-
-        return explore
-
-    def plain() -> None:
-        run(stage)
-
-    return plain
+def _of_all(stage: str) -> Callable[[], None]:
+    return lambda: run(stage)
 
 
-for name, help_text in STAGES.items():
-    app.command(name, help=help_text, rich_help_panel="Stages")(_command(name))
+def _of_a_variant(stage: str) -> Callable[[str], None]:
+    def command(variant: VariantArgument) -> None:
+        run(stage, variant)
+
+    return command
+
+
+def _of_a_prediction(stage: str) -> Callable[[str], None]:
+    def command(prediction: PredictionArgument = "final") -> None:
+        run(stage, prediction)
+
+    return command
+
+
+def explore(show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False) -> None:
+    """Run the stage and, if wanted, show its page."""
+    run("explore")
+    if show:
+        from whaleid.core import paths
+
+        typer.launch(str(paths.EXPLORE_PAGE.resolve()))
+
+
+COMMANDS = {"": _of_all, "variant": _of_a_variant, "prediction": _of_a_prediction}
+for name, stage in STAGES.items():
+    command = explore if name == "explore" else COMMANDS[stage.item](name)
+    app.command(name, help=stage.help, rich_help_panel="Stages")(command)
