@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_limits
 
+from whaleid.core.features import Features
 from whaleid.identification import decision, metrics
-from whaleid.identification.crossfit import ScoredQueries, cross_fit, rounded
+from whaleid.identification.crossfit import ScoredQueries, calibrate, cross_fit, rounded
 from whaleid.identification.ranking import at_threshold, from_table
 from whaleid.identification.validation import Shares
 
@@ -100,3 +102,32 @@ def test_values_are_rounded_as_files_keep_them():
     values = np.random.default_rng(0).random(1000) ** 3
     assert rounded(values).tolist() == [float(f"{value:.6g}") for value in values]
     assert rounded(np.array([0.0, 1.0])).tolist() == [0, 1]
+
+
+def allocate(count, shape):
+    return [np.empty(shape, dtype=np.float32) for _ in range(count)]
+
+
+def test_the_number_of_threads_changes_no_byte():
+    generator = np.random.default_rng(0)
+    photos, held_out = 1500, 300
+    labels = [f"w_{number % 1000:04}" for number in range(photos)]
+    images = [f"{number:04}.jpg" for number in range(photos)]
+    centres = generator.normal(size=(1000, 16))
+    embeddings = centres[np.arange(photos) % 1000] + generator.normal(size=(photos, 16))
+    embeddings = (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32)
+    part = np.where(np.arange(photos) < held_out, "validation", "train")
+    role = np.where(np.arange(photos) < held_out, np.where(np.arange(photos) % 4 == 0, "unknown", "known"), "catalogue")
+    split = pd.DataFrame({"Image": images, "Id": labels, "part": part, "role": role})
+    groups = pd.DataFrame(columns=["group", "Image", "part", "Id"])
+    rows = {image: row for row, image in enumerate(images)}
+    features = {"margin": Features(rows, embeddings[None], embeddings[None, -9:, None], np.array(labels[-9:]))}
+
+    def fitted(threads):
+        with threadpool_limits(threads):
+            return calibrate(features, {"margin": ["nearest", "centroid"]}, split, groups, Shares(0.3, 0.0), allocate)
+
+    (one, compared), (four, compared_by_four) = fitted(1), fitted(4)
+    assert one.decision == four.decision
+    pd.testing.assert_frame_equal(one.answers, four.answers, check_exact=True)
+    assert compared == compared_by_four

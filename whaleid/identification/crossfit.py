@@ -10,6 +10,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from whaleid.core.features import Features
 from whaleid.core.labels import Score
@@ -153,21 +154,22 @@ def calibrate(
     embeddings = {name: each.select(queries["Image"]) for name, each in features.items()}
     duplicates = validation.duplicate_labels(queries, groups)
     table = allocate(len(names), (len(queries), len(scorer.whales) + 1))
-    filled = 0
-    for block in scorer.score(names, embeddings, duplicates):
-        for each, rows in zip(table, block, strict=True):
-            each[filled : filled + len(rows)] = rows
-        filled += block.shape[1]
-    scored = ScoredQueries(queries, scorer.whales, dict(zip(names, table, strict=True)), shares)
     alternatives = _alternatives(named)
-    with ThreadPoolExecutor() as pool:
+    # one thread a matrix product, since the last digits depend on their number, and one a fit
+    with threadpool_limits(1), ThreadPoolExecutor() as pool:
+        filled = 0
+        for block in scorer.score(names, embeddings, duplicates):
+            for each, rows in zip(table, block, strict=True):
+                each[filled : filled + len(rows)] = rows
+            filled += block.shape[1]
+        scored = ScoredQueries(queries, scorer.whales, dict(zip(names, table, strict=True)), shares)
         fits = list(pool.map(lambda chosen: cross_fit(chosen, scored), alternatives.values()))
+        centroids = [score_name(network, "centroid", len(features)) for network in features]
+        by_centroid: list[list[str]] = []
+        for block in scorer.score(centroids, embeddings, duplicates):
+            by_centroid += leading(block[:, :, :-1].mean(axis=0), scorer.whales)[0].tolist()
     compared = {name: _compared(each.answers, shares) for name, each in zip(alternatives, fits, strict=True)}
     fit = fits[-1]  # by all scores
-    centroids = [score_name(network, "centroid", len(features)) for network in features]
-    by_centroid: list[list[str]] = []
-    for block in scorer.score(centroids, embeddings, duplicates):
-        by_centroid += leading(block[:, :, :-1].mean(axis=0), scorer.whales)[0].tolist()
     answers = fit.answers.assign(centroid=metrics.reciprocal_ranks(by_centroid, queries["truth"].tolist()))
     return replace(fit, answers=answers), compared
 
