@@ -58,7 +58,7 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
         timm=params.backbone.name.startswith("timm/"),
         calibrated_by=calibrated_by,
         threshold=limit,
-        decision={key: decision[key] for key in Decision.model_fields},
+        decision=Decision(**{key: decision[key] for key in Decision.model_fields}),
         dedup=params.dedup,
         pack=params.pack,
         networks={name: params.variants[variant].embed for name, variant in networks.items()},
