@@ -33,7 +33,8 @@ from whaleid.images.pack import Source as Packing
 from whaleid.images.pack import packed
 from whaleid.importing import add, coco, csv
 from whaleid.importing.archive import unpack
-from whaleid.importing.plan import Existing, entry_problems, plan
+from whaleid.importing.checks import entry_problems
+from whaleid.importing.plan import Existing, plan
 from whaleid.importing.source import Source, outside
 from whaleid.model import checkpoint
 from whaleid.serving import bundle as contents

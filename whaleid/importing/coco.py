@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.importing.source import Entry, Rectangle, Source, from_bbox, label
+from whaleid.importing.rectangle import Rectangle, from_bbox
+from whaleid.importing.source import Entry, Source, label
 
 IDENTITY = ("identity", "individual_id", "individual_ids", "name")
 """Keys of an annotation that may name its whale; without them, its category does."""

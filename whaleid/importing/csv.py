@@ -10,7 +10,8 @@ import pandas as pd
 from whaleid.catalog.checks import CORNERS, is_file
 from whaleid.catalog.table import header, read_table
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.importing.source import UNNAMED, Entry, Rectangle, Source, from_bbox, label
+from whaleid.importing.rectangle import Rectangle, from_bbox
+from whaleid.importing.source import UNNAMED, Entry, Source, label
 
 PHOTO_COLUMNS = ("Image", "photo", "image", "filename", "file_name", "file", "path")
 WHALE_COLUMNS = ("Id", "whale", "identity", "individual", "individual_id")

@@ -14,7 +14,8 @@ from whaleid.core.labels import NEW_WHALE
 from whaleid.images.fingerprint import CATALOGUE, Fingerprint, fingerprints
 from whaleid.importing import coco, csv, folder, kaggle, target
 from whaleid.importing.archive import unpack
-from whaleid.importing.plan import Plan, entry_problems, is_nameable, plan
+from whaleid.importing.checks import entry_problems, is_nameable
+from whaleid.importing.plan import Plan, plan
 from whaleid.importing.source import Source, outside, require_inside
 
 SOURCES = (

@@ -9,23 +9,18 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from whaleid.catalog.checks import FORMULA, SUFFIXES, found, unwritable
+from whaleid.catalog.checks import found
 from whaleid.core.errors import InputProblems, WhaleidError, raise_all
 from whaleid.core.labels import NEW_WHALE
 from whaleid.images.fingerprint import Fingerprint
-from whaleid.importing.source import FOREIGN, Entry, Rectangle, Source, is_hidden
+from whaleid.importing.rectangle import Corners, holds_pixels
+from whaleid.importing.source import Entry, Source
 
 DIGITS = (8, 16, 32, 64)
 """Digits of its SHA-256 that a photo's name gets where another photo has the name; more where that is in use, too."""
-MAX_BYTES = 180
-"""Of a photo's name: file systems allow 255, of which a temporary name and digits of the SHA-256 take some."""
 TOLERANCE = 1e-4
 """How much a box may differ from the one that the catalogue has of the same photo."""
-OVERHANG = 1.5
-"""Pixels by which a box may reach out of its photo: rounding causes as much, and it is cut off."""
 UNCHANGED = "An import changes nothing in a catalogue: correct the source or, where the source is right, {}."
-Corners = tuple[float, float, float, float, float]
-"""x0, y0, x1, y1 as fractions of width and height, and the aspect; NaN where that is not known."""
 
 
 class Known(NamedTuple):
@@ -84,45 +79,6 @@ class Plan:
     def queries(self) -> list[str]:
         """The names of the photos to identify that are new."""
         return [name for part, name in self.files if part == "test"]
-
-
-def entry_problems(entries: Sequence[Entry]) -> Iterator[InputProblems]:
-    """Yield what is wrong with the names, formats and labels of photos, before any is opened."""
-    suffixes = [(entry.where, entry.file.suffix.lower()) for entry in entries]
-    yield from found(
-        "Photos in a format that a catalogue does not take",
-        [where for where, suffix in suffixes if suffix in FOREIGN],
-        "Save them as JPEG or PNG first; `magick mogrify -format png FILES` of ImageMagick does so without loss.",
-    )
-    yield from found(
-        "Files that are no photos",
-        [where for where, suffix in suffixes if suffix not in (*SUFFIXES, *FOREIGN)],
-        f"Photos are files named {', '.join(SUFFIXES)}.",
-    )
-    yield from found(
-        "Photos with names that a catalogue cannot have",
-        [entry.where for entry in entries if not is_nameable(entry.file)],
-        f"Rename them: no control characters, none of . {' '.join(FORMULA[:4])} at the beginning, no more than "
-        f"{MAX_BYTES} bytes.",
-    )
-    labels = sorted({entry.label or entry.truth for entry in entries} - {""})
-    yield from found(
-        "Names of whales that hold white space or control characters",
-        [repr(label) for label in labels if label.split() != [label] or unwritable(label)],
-        "Rename these whales, with _ for a space: a space separates names in submissions.",
-    )
-    yield from found(
-        "Names of whales that a spreadsheet would run as a formula",
-        [repr(label) for label in labels if label.startswith(FORMULA)],
-        f"Rename these whales: a name begins with none of {' '.join(FORMULA[:4])}.",
-    )
-
-
-def is_nameable(file: Path) -> bool:
-    """Return whether a catalogue can have a photo of this name."""
-    name = file.name
-    odd = unwritable(str(file)) or is_hidden(name) or name.startswith(FORMULA)
-    return not odd and len(name.encode()) <= MAX_BYTES
 
 
 def plan(sources: Sequence[Source], prints: Sequence[Fingerprint], existing: Existing) -> Plan:
@@ -218,9 +174,9 @@ def _plan_boxes(
     for entry, name, size in zip(entries, names, prints, strict=True):
         if entry.rectangle is None:
             continue
-        corners = _as_fractions(entry.rectangle, size)
+        corners = entry.rectangle.as_fractions(size.width, size.height)
         known = existing.get(name) or boxes.setdefault(name, corners)
-        if not _holds_pixels(corners, size):
+        if not holds_pixels(corners, size.width, size.height):
             numbers = ", ".join(f"{corner:g}" for corner in entry.rectangle.corners)
             bad.append(f"{entry.where} has {numbers} of {size.width} x {size.height} pixels")
         elif any(abs(new - old) > TOLERANCE for new, old in zip(corners, known, strict=True)):
@@ -235,24 +191,6 @@ def _plan_boxes(
             "Boxes that differ from the one that the same photo has already", differing, UNCHANGED.format("boxes.csv")
         ),
     ]
-
-
-def _as_fractions(rectangle: Rectangle, size: Fingerprint) -> Corners:
-    """Return a box as fractions; what reaches out of the photo by `OVERHANG` or less is cut off."""
-    fractions = []
-    for corner, side in zip(rectangle.corners, (size.width, size.height) * 2, strict=True):
-        fraction = corner / side if rectangle.pixels else corner
-        inside = min(max(fraction, 0.0), 1.0)
-        fraction = inside if abs(inside - fraction) * side <= OVERHANG else fraction
-        fractions.append(float(f"{fraction:.6g}"))  # as it is written
-    x0, y0, x1, y1 = fractions
-    return x0, y0, x1, y1, size.width / size.height if rectangle.aspect is None else rectangle.aspect
-
-
-def _holds_pixels(corners: Corners, size: Fingerprint) -> bool:
-    x0, y0, x1, y1, _ = corners
-    inside = 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
-    return inside and (x1 - x0) * size.width >= 1 and (y1 - y0) * size.height >= 1
 
 
 def _plan_solution(

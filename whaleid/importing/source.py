@@ -8,6 +8,7 @@ from pathlib import Path
 from whaleid.catalog.checks import SUFFIXES, found
 from whaleid.core.errors import InputProblems
 from whaleid.core.labels import NEW_WHALE
+from whaleid.importing.rectangle import Rectangle
 
 FOREIGN = (
     *(".tif", ".tiff", ".webp", ".bmp", ".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl"),
@@ -16,18 +17,6 @@ FOREIGN = (
 """Suffixes of images that a catalogue does not take."""
 UNNAMED = ("", "unknown")
 """Names that sources give whales without a name, in any case of letters."""
-
-
-@dataclass(frozen=True)
-class Rectangle:
-    """The box of a fluke as a source gives it."""
-
-    corners: tuple[float, float, float, float]
-    """Left, top, right and bottom of the upright photo."""
-    pixels: bool
-    """Whether corners are in pixels; otherwise they are fractions of width and height."""
-    aspect: float | None = None
-    """Width / height before the photo was squeezed, where it is known."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +48,6 @@ class Source:
     """Whether it has a `sample_submission.csv`."""
     others: int = 0
     """Number of files that are no images."""
-
-
-def from_bbox(bbox: Sequence[float]) -> Rectangle:
-    """Return the rectangle of `bbox`: x, y, width and height in pixels.
-
-    Raises:
-        TypeError, ValueError, OverflowError: it is not four numbers.
-    """
-    x, y, width, height = map(float, bbox)
-    return Rectangle((x, y, x + width, y + height), True)
 
 
 def label(name: str) -> str:
