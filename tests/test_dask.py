@@ -1,6 +1,7 @@
 """The same bytes on a Dask cluster, and plain errors where it cannot be used."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from whaleid.core import parallel, paths
 from whaleid.core.errors import WhaleidError
 from whaleid.core.files import write_csv
 from whaleid.core.parallel import DASK, parallel_map
+from whaleid.serving import identify
 from whaleid.stages import catalog, pack
 
 
@@ -69,6 +71,28 @@ def test_stages_and_duplicates_leave_the_same_bytes(
     Path("whales/test/1.jpg").write_bytes(b"no photo")
     with pytest.raises(WhaleidError, match=r"whales/test/1\.jpg: no image in a format that is known"):
         pack.run(whales)
+
+
+@pytest.mark.slow
+def test_identify_answers_the_same(
+    trained: Path, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(trained)
+    queries, catalogue = tmp_path / "queries", tmp_path / "whales"
+    shutil.copytree("data/sample/test", queries)
+    (queries / "broken.jpg").write_bytes(b"no photo")
+    (catalogue / "train").mkdir(parents=True)
+    shutil.copy(min(Path("data/sample/test").iterdir()), catalogue / "train/added.jpg")
+    (catalogue / "train.csv").write_text("Image,Id\nadded.jpg,w_added\n")
+    outputs = []
+    for address in ("", scheduler):
+        monkeypatch.setenv(DASK, address)
+        out = tmp_path / f"out{len(outputs)}"
+        files = [out / f"a.{kind}" for kind in ("csv", "json", "html")]
+        assert identify.run([queries], Path("models/final.bundle"), catalogue, None, *files) == 1
+        outputs.append((capsys.readouterr().out, [path.read_bytes() for path in files]))
+    assert outputs[0] == outputs[1]
+    assert "w_added" in outputs[0][0]
 
 
 def _kill(item: int, at: int) -> int:

@@ -18,7 +18,7 @@ DASK = "WHALEID_DASK"
 SECONDS = 5
 """To wait for the scheduler, and then for its first worker."""
 BATCH = 16
-"""Items that a thread or worker takes at a time: small photos take less than a millisecond."""
+"""Items that a thread or worker takes at a time by default: small photos take less than a millisecond."""
 _FOLDER = threading.Lock()
 
 
@@ -30,33 +30,34 @@ def cores() -> int:
     return count
 
 
-def parallel_map(function: Callable[[T], R], items: Sequence[T], what: str) -> Iterator[R]:
+def parallel_map(function: Callable[[T], R], items: Sequence[T], what: str, batch_size: int = BATCH) -> Iterator[R]:
     """Yield `function(item)` for each of `items`, in order, and show progress under the name `what`.
 
     Items are shared between threads: Pillow and numpy, which do most of the work, run in parallel, and threads start at
     once. Processes took longer for less than some thousand photos and no less time for more. Where `WHALEID_DASK` is
     set, items go to the workers of that cluster instead; `function` and `items` must then be ones that pickle takes.
+    A thread or worker takes `batch_size` items at a time.
 
     Raises:
         WhaleidError: the cluster cannot be used, or its workers were killed.
     """
     if address := os.environ.get(DASK):
-        results = _map_on_cluster(address, function, items)
+        results = _map_on_cluster(address, function, items, batch_size)
     else:
-        results = _map_on_threads(function, items)
+        results = _map_on_threads(function, items, batch_size)
     yield from progress(results, what, len(items))
 
 
-def _map_on_threads(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+def _map_on_threads(function: Callable[[T], R], items: Sequence[T], batch_size: int) -> Iterator[R]:
     from joblib import Parallel, delayed
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):  # there are as many threads as cores already
-        parallel = Parallel(cores(), backend="threading", batch_size=BATCH, return_as="generator")
+        parallel = Parallel(cores(), backend="threading", batch_size=batch_size, return_as="generator")
         yield from parallel(delayed(function)(item) for item in items)
 
 
-def _map_on_cluster(address: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+def _map_on_cluster(address: str, function: Callable[[T], R], items: Sequence[T], batch_size: int) -> Iterator[R]:
     """Map on the Dask cluster of the scheduler `address`, not by way of joblib 1.6, which waits for killed workers."""
     try:
         from distributed import Client, KilledWorker
@@ -77,7 +78,7 @@ def _map_on_cluster(address: str, function: Callable[[T], R], items: Sequence[T]
         except TimeoutError:
             remedy = f"Start some with `dask worker {address}`."
             raise WhaleidError(f"{DASK}: the scheduler at {address} has no workers. {remedy}") from None
-        batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+        batches = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
         run = partial(_run_in_folder, Path.cwd(), function)
         for future in client.map(run, batches, pure=False):
             try:
@@ -96,6 +97,7 @@ def _map_on_cluster(address: str, function: Callable[[T], R], items: Sequence[T]
 
 def _run_in_folder(folder: Path, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """Call `function` for each of `items` on a worker, in the working `folder` of the command."""
+    os.environ.pop(DASK, None)  # what `function` maps itself stays on this worker
     with _FOLDER:  # a worker's threads share its working folder
         try:
             os.chdir(folder)

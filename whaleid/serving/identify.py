@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import lru_cache, partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,13 +17,14 @@ from whaleid.catalog.table import header, read_table
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.files import replacing, write_csv
 from whaleid.core.labels import PLACES
+from whaleid.core.parallel import DASK, parallel_map
 from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.images.decode import decode
 from whaleid.images.listing import below, written
 from whaleid.images.thumbnails import read_thumbnails, thumbnail
 from whaleid.serving import additions, bundle, page
 from whaleid.serving.bundle import WIDTH
-from whaleid.serving.recogniser import Answer, Photo, Recogniser, batches
+from whaleid.serving.recogniser import BATCH, Answer, Photo, Recogniser, batches
 
 
 def run(
@@ -45,10 +49,7 @@ def run(
     if csv:
         _refuse_reviewed(csv)
     photos, odd = _photos(places)
-    recogniser = Recogniser(bundle.read(model))
-    added: dict[str, Path] = {}
-    if catalogue:
-        recogniser, added = additions.known(recogniser, catalogue)
+    recogniser, added = _load(model, catalogue)
     width = max([len(written(photo)) for photo in photos], default=0)
     answers: list[Answer] = []
     pictures: dict[str, bytes] = {}
@@ -59,15 +60,9 @@ def run(
             print(*_lines(answer, width), sep="\n", flush=True)
 
     report([Answer(ascii(str(path)), problem="its name cannot be written to a csv file: rename it") for path in odd])
-    for paths in batches(photos):
-        batch = [Photo(written(path), _content(path)) for path in paths]
-        report(recogniser.identify(batch, threshold))
-        if html:
-            pictures |= {
-                page.key(photo.name): thumbnail(decode(Path(photo.name), 2 * WIDTH, photo.content), WIDTH)
-                for photo, answer in zip(batch, answers[-len(batch) :], strict=True)
-                if not answer.problem
-            }
+    for batch in _answers(recogniser, batches(photos), model, catalogue, threshold, pictured=html is not None):
+        report([answer for answer, _ in batch])
+        pictures |= {page.key(answer.photo): picture for answer, picture in batch if picture}
     if csv:
         write_csv(_table(answers), csv)
     if json_file:
@@ -103,6 +98,56 @@ def _refuse_reviewed(path: Path) -> None:
                 f"{path} has {reviewed:,} reviewed photos: `whaleid add {path} --by NAME` adds them. Name another "
                 "file, or remove this one."
             )
+
+
+def _answers(
+    recogniser: Recogniser,
+    parts: Sequence[Sequence[Path]],
+    model: Path,
+    catalogue: Path | None,
+    threshold: float | None,
+    pictured: bool,
+) -> Iterator[list[tuple[Answer, bytes]]]:
+    """Yield what `_identify` returns for each of `parts`, from here or from the workers of a Dask cluster."""
+    if not os.environ.get(DASK):
+        yield from (_identify(part, recogniser, threshold, pictured) for part in parts)
+        return
+    version = recogniser.bundle.about.digest
+    if catalogue:
+        version += hashlib.sha256((catalogue / "train.csv").read_bytes()).hexdigest()
+    identify = partial(_identify_on_worker, key=(model, catalogue, version), threshold=threshold, pictured=pictured)
+    yield from parallel_map(identify, parts, f"batches of {BATCH} photos", batch_size=1)
+
+
+def _identify(
+    photos: Sequence[Path], recogniser: Recogniser, threshold: float | None, pictured: bool
+) -> list[tuple[Answer, bytes]]:
+    """Return the answer to each of `photos` and its picture; empty if it is not `pictured` or could not be read."""
+    batch = [Photo(written(path), _content(path)) for path in photos]
+    return [
+        (answer, thumbnail(decode(Path(photo.name), 2 * WIDTH, photo.content), WIDTH))
+        if pictured and not answer.problem
+        else (answer, b"")
+        for photo, answer in zip(batch, recogniser.identify(batch, threshold), strict=True)
+    ]
+
+
+def _identify_on_worker(
+    photos: Sequence[Path], key: tuple[Path, Path | None, str], threshold: float | None, pictured: bool
+) -> list[tuple[Answer, bytes]]:
+    return _identify(photos, _recogniser(*key), threshold, pictured)
+
+
+@lru_cache(maxsize=1)
+def _recogniser(model: Path, catalogue: Path | None, version: str) -> Recogniser:
+    """Load a recogniser; a worker keeps it while the `version` of the model and the catalogue is the same."""
+    return _load(model, catalogue)[0]
+
+
+def _load(model: Path, catalogue: Path | None) -> tuple[Recogniser, dict[str, Path]]:
+    """Load a recogniser; return it and the files of the photos that were added to `catalogue`."""
+    recogniser = Recogniser(bundle.read(model))
+    return additions.known(recogniser, catalogue) if catalogue else (recogniser, {})
 
 
 def _content(path: Path) -> bytes:
