@@ -81,7 +81,7 @@ def page(
     page_sheets = [
         Sheet(name, caption, _strips(pairs[:PAIRS], names)) for name, caption, pairs in kinds if len(pairs.pairs)
     ]
-    rows = {names[row]: row for _, _, pairs in kinds for row in pairs[:PAIRS].pairs.ravel().tolist()}
+    file_by_name = dict(zip(names, files, strict=True))
     lead = [
         f"Duplicates are pairs of photos whose perceptual hashes differ in at most {rule.max_distance} of 64 bits and "
         f"whose pixels differ by an error of at most {rule.max_error:g}: the share of one photo's variance that the "
@@ -89,7 +89,7 @@ def page(
         f"{len(groups.rejected.pairs):,} more have near hashes only."
     ]
     numbers = {COUNTS.get(name, name): f"{count:,}" for name, count in counts.items()}
-    photos = read_thumbnails({name: files[rows[name]] for name in sheets.photos(page_sheets)})
+    photos = read_thumbnails({name: file_by_name[name] for name in sheets.photos(page_sheets)})
     return pages.render_sheets(title, lead, page_sheets, photos, numbers)
 
 
