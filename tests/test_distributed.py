@@ -80,6 +80,7 @@ GRADIENTS = """
 import copy, sys, torch
 from pathlib import Path
 from torch import nn
+from whaleid.core.errors import WhaleidError
 from whaleid.training.distributed import joined
 
 with joined(torch.device("cpu")) as processes:
@@ -209,12 +210,14 @@ def test_only_some_stages_are_shared(toy: Project) -> None:
 
 GPUS = "from whaleid.training import launching; launching.processes = lambda _: 2"
 """As on a machine with two GPUs, but that processes compute on the CPU."""
-TRAIN = [sys.executable, "-c", f"{GPUS}; from whaleid.cli.app import main; main()", "train", "toy"]
+LAUNCH = [sys.executable, "-c", f"{GPUS}; from whaleid.cli.app import main; main()", "train", "toy"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+TORCHRUN += ["-m", "whaleid", "train", "toy"]
 
 
-def start() -> subprocess.Popen[str]:
+def start(command: list[str]) -> subprocess.Popen[str]:
     """Train toy in two processes, and return once the first epoch is saved."""
-    process = subprocess.Popen(TRAIN, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not paths.unfinished("toy").exists():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
@@ -222,19 +225,28 @@ def start() -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_one_that_is_killed_stops_all_and_training_resumes(toy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (LAUNCH, "error: process 1 of 2 ended (SIGKILL) and all were stopped. Run the same command again"),
+        (TORCHRUN, "Run the same command again: a training resumes."),
+    ],
+    ids=["launch", "torchrun"],
+)
+def test_one_that_is_killed_stops_all_and_training_resumes(
+    command: list[str], message: str, toy: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     toy(epochs=3, oversample=60)
     monkeypatch.setenv("WHALEID_TRACKING", "on")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     unfinished = paths.unfinished("toy")
-    with start() as process:
-        children = [each for each in psutil.Process(process.pid).children(True) if "train" in each.cmdline()]
-        last = max(children, key=lambda each: each.environ().get("RANK", ""))
-        assert last.environ()["RANK"] == "1"
+    with start(command) as process:
+        children = [each for each in psutil.Process(process.pid).children(True) if "whaleid" in each.cmdline()]
+        (last,) = [each for each in children if each.environ().get("RANK") == "1"]
         last.send_signal(signal.SIGKILL)
         _, printed = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "error: process 1 of 2 ended (SIGKILL) and all were stopped. Run the same command again" in printed
+    assert message in printed
     assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in children)
     assert not paths.checkpoint("toy").exists()
     (left,) = [each for each in runs(Path()) if each.info.run_name == "train toy"]
@@ -252,7 +264,7 @@ def test_who_started_several_stops_them_all(
     toy(epochs=100, oversample=60)
     monkeypatch.setenv("WHALEID_TRACKING", "on")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with start() as process:
+    with start(LAUNCH) as process:
         process.send_signal(stop)
         _, printed = process.communicate(timeout=120)
     assert process.returncode == code

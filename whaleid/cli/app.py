@@ -73,6 +73,12 @@ def main() -> None:
         # of several processes, the one that started them prints
         if end.code in (128 + signal.SIGINT, 128 + signal.SIGTERM) and not ranks.launched():
             print(CODES[end.code], file=sys.stderr)
+        elif end.code == 128 + signal.SIGTERM:
+            print(
+                "Stopped: another process failed, or torchrun was stopped. Run the same command again: a training "
+                "resumes.",
+                file=sys.stderr,
+            )
         raise
     except (WhaleidError, OSError) as error:
         from whaleid.cli import errors
