@@ -8,7 +8,6 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from threading import Lock
 from typing import NamedTuple, TypeVar, get_args
 
 import numpy as np
@@ -120,7 +119,6 @@ class Recogniser:
         self._decision = from_json(bundle.about.decision.model_dump())
         self._check_parts()
         self._pool = ThreadPoolExecutor(torch.get_num_threads())
-        self._computing = Lock()  # a network sees its maps through a hook, which would see those of other threads too
 
     def _check_parts(self) -> None:
         """Refuse embeddings of other networks, and a decision by scores that the bundle does not have."""
@@ -186,8 +184,7 @@ class Recogniser:
             inputs = torch.from_numpy(np.stack(arrays)).to(self._device)
             for name, (network, mirrored) in self._networks.items():
                 view = self.bundle.about.networks[name]
-                with torch.inference_mode(), self._computing:
-                    embeddings[name] = embed_batch(network, inputs, mirrored, view.zoom, view.tilt).cpu().numpy()
+                embeddings[name] = embed_batch(network, inputs, mirrored, view.zoom, view.tilt).cpu().numpy()
         return Embedded(names, prints, [source.box for source in sources], embeddings, problems)
 
     def answer(self, photos: Embedded, threshold: float | None = None) -> list[Answer]:
@@ -243,8 +240,7 @@ class Recogniser:
         whole, size = Source(Path(), WHOLE, None), self._boxes.size
         squares = self._pool.map(lambda image: packed(image.convert("L"), whole, size, size, 0.0, True), images)
         inputs = torch.from_numpy(np.stack(list(squares))).to(self._device)
-        with self._computing:
-            boxes = predict_batch(self._boxes, inputs).cpu().numpy()
+        boxes = predict_batch(self._boxes, inputs).cpu().numpy()
         own = np.array([image.width / image.height for image in images])
         settings = self.bundle.about.pack
         return [
