@@ -36,8 +36,8 @@ class Calibration:
 
     def predict(self, best: Floats) -> Floats:
         """Return (Q,) the probability that the best whale is right; `best` (Q,) is the fusion's."""
-        found: Floats = 1 / (1 + np.exp(-(self.slope * logit(best) + self.intercept)))
-        return found
+        probability: Floats = 1 / (1 + np.exp(-(self.slope * logit(best) + self.intercept)))
+        return probability
 
     def transform(self, top: TopWhales) -> TopWhales:
         """Return the same whales with calibrated probabilities.

@@ -55,7 +55,7 @@ class CrossFit:
 
     decision: Decision
     thresholds: npt.NDArray[np.float64]
-    """The threshold found without each fold in turn, in order of their numbers."""
+    """(5,) the threshold fitted without each fold, in order of their numbers."""
     answers: pd.DataFrame
     """The columns of `paths.VALIDATION`, but for `centroid`."""
     curve: pd.DataFrame
@@ -77,18 +77,18 @@ def cross_fit(names: Sequence[str], scored: ScoredQueries) -> CrossFit:
     everything, fold = np.ones(len(scored.queries), dtype=np.bool_), scored.queries["fold"].to_numpy()
     weights, calibrated, top = _fit(names, scored, everything)
     labels, values, uncalibrated = np.empty_like(top.labels), np.empty_like(top.values), np.empty(len(everything))
-    threshold_of: dict[int, float] = {}
+    thresholds: dict[int, float] = {}
     for number in np.unique(fold).tolist():
         others, own = fold != number, fold == number
         _, mapping, raw = _fit(names, scored, others, start=weights)
         top = mapping.transform(raw)
-        threshold_of[number] = _threshold(scored, top.labels, rounded(top.values), others)[1]
+        thresholds[number] = _threshold(scored, top.labels, rounded(top.values), others)[1]
         labels[own], values[own], uncalibrated[own] = top.labels[own], rounded(top.values)[own], raw.values[own, 0]
     curve, threshold = _threshold(scored, labels, values, everything)
     answers = scored.queries[["Image", "whale", "role", "truth", "fold", "cluster"]]
-    answers = answers.assign(threshold=[threshold_of[number] for number in fold.tolist()])
+    answers = answers.assign(threshold=[thresholds[number] for number in fold.tolist()])
     answers = answers.join(to_table(labels, values)).assign(uncalibrated=rounded(uncalibrated))
-    return CrossFit(Decision(weights, calibrated, threshold), np.array([*threshold_of.values()]), answers, curve)
+    return CrossFit(Decision(weights, calibrated, threshold), np.array([*thresholds.values()]), answers, curve)
 
 
 def _fit(

@@ -1,4 +1,4 @@
-"""All figures of a prediction on validation: metrics with their intervals, the threshold found, and baselines.
+"""All figures of a prediction on validation: metrics with their intervals, the fitted threshold, and baselines.
 
 `answers` are rows of `paths.VALIDATION`.
 """
@@ -29,7 +29,7 @@ def decide(answers: pd.DataFrame, threshold: float | None, by_fold: bool) -> pd.
 def threshold_free(
     answers: pd.DataFrame, by_duplicates: pd.DataFrame, threshold_auto: float | None, shares: Shares
 ) -> dict[str, float]:
-    """Return the figures that no chosen threshold changes: of probabilities, of the threshold found, and baselines.
+    """Return the figures that no chosen threshold changes: of probabilities, of the fitted threshold, and baselines.
 
     `by_duplicates` are validation's queries answered by the labels of their duplicates; `threshold_auto` is None for a
     prediction without probabilities.

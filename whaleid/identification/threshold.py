@@ -52,7 +52,7 @@ def best_threshold(curve: pd.DataFrame, queries: int) -> float:
     """Return the threshold of the highest `map5` once `smoothed`: the middle of the longest run of such thresholds.
 
     A curve over some hundred `queries` jumps where one of them changes sides, and its highest point is mostly chance;
-    where it is high all around, it is high for other queries too. Of equal runs the first is taken.
+    where it is high all around, it is high for other queries too. Of equal runs it is the first.
     """
     values = smoothed(curve["map5"].to_numpy(), queries)
     best = values > values.max() - 1e-12  # equal but for the order of summation

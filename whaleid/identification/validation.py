@@ -69,9 +69,9 @@ def duplicate_labels(queries: pd.DataFrame, groups: pd.DataFrame) -> list[list[s
     members: dict[int, dict[str, str]] = {}
     for group, image, label in zip(labelled["group"], labelled["Image"], labelled["Id"], strict=True):
         members.setdefault(group, {})[image] = label
-    group_of = {image: photos for photos in members.values() for image in photos}
+    groups_by_image = {image: photos for photos in members.values() for image in photos}
     return [
-        [label for other, label in group_of[image].items() if other != image] if role == "duplicate" else []
+        [label for other, label in groups_by_image[image].items() if other != image] if role == "duplicate" else []
         for image, role in zip(queries["Image"], queries["role"], strict=True)
     ]
 

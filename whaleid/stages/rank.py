@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,38 +26,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Tables:
-    """The tables of the queries to come and of the photos they are compared with."""
+class Inputs:
+    """The queries to come, and the answers to validation by duplicates."""
 
-    catalog: pd.DataFrame
-    split: pd.DataFrame
-    groups: pd.DataFrame
-    leaks: pd.DataFrame
-
-    @cached_property
-    def queries(self) -> list[str]:
-        """The photos to identify, sorted."""
-        return sorted(self.catalog.loc[self.catalog["part"] == "test", "Image"])
-
-    @cached_property
-    def duplicates(self) -> list[list[str]]:
-        """The labels of the duplicates of each of `queries`, closest first."""
-        labels_of = {query: labels.tolist() for query, labels in self.leaks.groupby("query", sort=False)["Id"]}
-        return [labels_of.get(image, []) for image in self.queries]
-
-    @cached_property
-    def commonest(self) -> list[str]:
-        """The five whales with most labelled photos, ties by label: short rankings are filled with them."""
-        labelled = self.catalog.loc[self.catalog["part"] == "train", "Id"]
-        photos = labelled[labelled != NEW_WHALE].value_counts()
-        return sorted(photos.index, key=lambda whale: (-photos[whale], whale))[:PLACES]
-
-    @cached_property
-    def validation_by_duplicates(self) -> pd.DataFrame:
-        """The queries of validation, answered by the labels of their duplicates."""
-        queries = validation.queries(self.split, [])
-        answers = queries.join(by_duplicates(validation.duplicate_labels(queries, self.groups), self.commonest))
-        return answers.assign(cluster=clusters(queries, self.groups), uncalibrated=answers["probability1"])
+    images: list[str]
+    """The photos to identify, sorted."""
+    duplicates: list[list[str]]
+    """The labels of the duplicates of each of `images`, closest first."""
+    gallery: pd.DataFrame
+    """The photos that queries are compared with, `Image,Id`."""
+    commonest: list[str]
+    """The five whales with most labelled photos, ties by label: short rankings are filled with them."""
+    by_duplicates: pd.DataFrame
+    """The queries of validation, answered by the labels of their duplicates."""
+    shares: Shares
 
 
 def run(params: Params) -> dict[str, Record]:
@@ -67,8 +48,7 @@ def run(params: Params) -> dict[str, Record]:
     Predictions of several networks are calibrated here: the record of each of them is returned.
     """
     _remove_former(params)
-    tables = Tables(*(files.read_csv(path) for path in (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS)))
-    shares = Shares(params.split.unknown_share, validation.duplicate_share(tables.leaks, tables.catalog))
+    inputs = _read(params.split.unknown_share)
     records = {}
     with files.replacing_folder(paths.RANKINGS) as folder:
         for name, prediction in params.predictions.items():
@@ -79,8 +59,8 @@ def run(params: Params) -> dict[str, Record]:
                 for file in (paths.DECISION, paths.VALIDATION, paths.CURVE):
                     shutil.copyfile(paths.calibration(prediction.networks[0]) / file, folder / name / file)
         for name in params.predictions:
-            _rank(params, name, tables, shares, folder)
-    print(f"rank: {len(tables.queries):,} queries by {', '.join(params.predictions)}")
+            _rank(params, name, inputs, folder)
+    print(f"rank: {len(inputs.images):,} queries by {', '.join(params.predictions)}")
     return records
 
 
@@ -99,44 +79,61 @@ def _remove_former(params: Params) -> None:
                 path.unlink()
 
 
-def _rank(params: Params, name: str, tables: Tables, shares: Shares, folder: Path) -> None:
+def _read(unknown_share: float) -> Inputs:
+    catalog, split, groups, leaks = (
+        files.read_csv(path) for path in (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS)
+    )
+    images = sorted(catalog.loc[catalog["part"] == "test", "Image"])
+    labels = {query: rows.tolist() for query, rows in leaks.groupby("query", sort=False)["Id"]}
+    photos = catalog.loc[(catalog["part"] == "train") & (catalog["Id"] != NEW_WHALE), "Id"].value_counts()
+    commonest = sorted(photos.index, key=lambda whale: (-photos[whale], whale))[:PLACES]
+    queries = validation.queries(split, [])
+    answers = queries.join(by_duplicates(validation.duplicate_labels(queries, groups), commonest))
+    return Inputs(
+        images,
+        [labels.get(image, []) for image in images],
+        validation.gallery(split, held_out=True),
+        commonest,
+        answers.assign(cluster=clusters(queries, groups), uncalibrated=answers["probability1"]),
+        Shares(unknown_share, validation.duplicate_share(leaks, catalog)),
+    )
+
+
+def _rank(params: Params, name: str, inputs: Inputs, folder: Path) -> None:
     """Write a prediction's rankings, its answers to validation, and the figures that no threshold changes."""
-    fixed: dict[str, float] = {"unknown_share": shares.unknown, "duplicate_share": shares.duplicate}
+    fixed: dict[str, float] = {"unknown_share": inputs.shares.unknown, "duplicate_share": inputs.shares.duplicate}
     answers = None
     if name == PHASH:
-        rankings = by_duplicates(tables.duplicates, tables.commonest)
-        answers = tables.validation_by_duplicates
+        rankings, answers = by_duplicates(inputs.duplicates, inputs.commonest), inputs.by_duplicates
         files.write_csv(answers, folder / name / paths.VALIDATION)
     else:
-        calibrated = folder / params.calibration_of(name) / paths.DECISION
-        decided = decision.from_json(json.loads(calibrated.read_text(encoding="utf-8")))
+        path = folder / params.calibration_of(name) / paths.DECISION
+        decided = decision.from_json(json.loads(path.read_text(encoding="utf-8")))
         fixed["threshold_auto"] = decided.threshold
-        rankings = _by_networks(params, name, tables, decided)
+        rankings = _by_networks(params, name, inputs, decided)
         if params.predictions[name].calibrated_by is None:
             answers = files.read_csv(folder / name / paths.VALIDATION)
     if answers is not None:
-        auto = fixed.get("threshold_auto")
-        fixed |= figures.threshold_free(answers, tables.validation_by_duplicates, auto, shares)
+        fixed |= figures.threshold_free(answers, inputs.by_duplicates, fixed.get("threshold_auto"), inputs.shares)
         if "map5_auto" in fixed:
             curve = files.read_csv(folder / name / paths.CURVE)
             fixed["oracle_gain"] = float(curve["map5"].max()) - fixed["map5_auto"]
-    rankings.insert(0, "Image", tables.queries)
-    rankings.insert(1, "leaked", [int(bool(labels)) for labels in tables.duplicates])
+    rankings.insert(0, "Image", inputs.images)
+    rankings.insert(1, "leaked", [int(bool(labels)) for labels in inputs.duplicates])
     files.write_csv(rankings, folder / name / paths.QUERIES)
     files.write_json(fixed, folder / name / paths.THRESHOLD_FREE)
 
 
-def _by_networks(params: Params, name: str, tables: Tables, decided: Decision) -> pd.DataFrame:
+def _by_networks(params: Params, name: str, inputs: Inputs, decided: Decision) -> pd.DataFrame:
     """Return the columns of `to_table` for each query."""
     # a prediction that is calibrated by another one takes its weights network by network
     lenders = params.predictions[params.calibration_of(name)].networks
-    photos = validation.gallery(tables.split, held_out=True)
     variants = dict(zip(lenders, params.predictions[name].networks, strict=True))
-    networks = features.load(variants, [*photos["Image"], *tables.queries])
-    scorer = Scorer(networks, photos)
-    queries = {network: each.select(tables.queries) for network, each in networks.items()}
+    networks = features.load(variants, [*inputs.gallery["Image"], *inputs.images])
+    scorer = Scorer(networks, inputs.gallery)
+    queries = {network: each.select(inputs.images) for network, each in networks.items()}
     blocks = [by_duplicates([], [])]  # for the columns, if there are no queries
-    for table in scorer.score([*decided.fusion.weights], queries, tables.duplicates):
+    for table in scorer.score([*decided.fusion.weights], queries, inputs.duplicates):
         top = decided.predict(table, scorer.whales)
-        blocks.append(to_table(top.labels, top.values, tables.commonest))
+        blocks.append(to_table(top.labels, top.values, inputs.commonest))
     return pd.concat(blocks, ignore_index=True)
