@@ -267,6 +267,11 @@ class Params(Section):
             return paths.LEAKS
         return (paths.calibration(networks[0]) if len(networks) == 1 else paths.ranking(calibration)) / paths.DECISION
 
+    def variants_of(self, prediction: str) -> dict[str, str]:
+        """Return the variant of each network of `prediction`, by the network whose weights it takes, in their order."""
+        lenders = self.predictions[self.calibration_of(prediction)].networks
+        return dict(zip(lenders, self.predictions[prediction].networks, strict=True))
+
     def scores_of(self, prediction: str) -> list[list[Score]]:
         """Return the scores of each network of `prediction`, in the order of its networks."""
         return [self.variants[network].scores for network in self.predictions[prediction].networks]

@@ -159,9 +159,14 @@ def calibration_error(
     Over ten equally wide bins, the first with 0, each weighing as much as its queries (Naeini et al., "Obtaining well
     calibrated probabilities using Bayesian binning", AAAI 2015). Other arguments are those of `expected`.
     """
-    errors = expected((right - probability)[:, None] * _bins(probability), counts, kinds, shares)
+    errors = expected((right - probability)[:, None] * np.eye(BINS)[bins(probability)], counts, kinds, shares)
     total: Floats = np.abs(errors).sum(axis=1)
     return total
+
+
+def bins(probability: Floats) -> npt.NDArray[np.int64]:
+    """Return (Q,) the number of each query's bin of the calibration error: each ends with its upper bound."""
+    return np.clip(np.ceil(probability * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 
 def chance_error(probability: Floats, weights: Floats, seed: int = 0) -> float:
@@ -170,7 +175,7 @@ def chance_error(probability: Floats, weights: Floats, seed: int = 0) -> float:
     No calibration can be expected to show less on so few queries; `weights` (Q,) are theirs, 1 in sum.
     """
     right = np.random.default_rng(seed).random((SIMULATIONS, len(probability))) < probability
-    return float(np.abs((weights * (right - probability)) @ _bins(probability)).sum(axis=1).mean())
+    return float(np.abs((weights * (right - probability)) @ np.eye(BINS)[bins(probability)]).sum(axis=1).mean())
 
 
 def bootstrap_counts(cluster: npt.NDArray[np.int64], times: int = RESAMPLINGS, seed: int = 0) -> Floats:
@@ -224,12 +229,6 @@ def with_intervals(metrics: Mapping[str, Floats]) -> dict[str, float]:
 def _kinds(answers: pd.DataFrame) -> tuple[Bools, Bools, Bools]:
     kind = validation.kinds(answers["role"])
     return kind == "known", kind == "unknown", kind == "duplicate"
-
-
-def _bins(probability: Floats) -> Floats:
-    """Return (Q, BINS): 1 where a query is in the bin."""
-    bins: Floats = np.eye(BINS)[np.clip(np.ceil(probability * BINS).astype(int) - 1, 0, BINS - 1)]
-    return bins
 
 
 def _by_score(scores: Floats, counts: Floats) -> Floats:

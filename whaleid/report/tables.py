@@ -14,8 +14,6 @@ from whaleid.identification.validation import Shares, kinds, query_weights
 
 EXAMPLES = 12
 """Queries on each contact sheet of validation."""
-BINS = 10
-"""Of a reliability diagram, equally wide."""
 SCORE_BINS = 20
 PHOTOS = (1, 2, 3, 4, 5, 6, 10, 20)
 """The least number of photos of each class of whales."""
@@ -104,11 +102,13 @@ def reliability(answers: pd.DataFrame, weights: npt.NDArray[np.float64]) -> pd.D
     rows = []
     for calibrated, column in enumerate(("uncalibrated", "probability1")):
         values = answers[column].to_numpy(dtype=np.float64)
-        bins = np.clip(np.ceil(values * BINS).astype(int) - 1, 0, BINS - 1)
+        bins = metrics.bins(values)
         for number in np.unique(bins):
             held = bins == number
             probability, share = (float(np.average(x[held], weights=weights[held])) for x in (values, right))
-            rows.append((calibrated, number / BINS, (number + 1) / BINS, int(held.sum()), probability, share))
+            rows.append(
+                (calibrated, number / metrics.BINS, (number + 1) / metrics.BINS, int(held.sum()), probability, share)
+            )
     return pd.DataFrame(rows, columns=["calibrated", "least", "most", "queries", "probability", "right"])
 
 

@@ -35,9 +35,7 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
         InputProblems: photos can no longer be read, or have no embedding.
     """
     calibrated_by = params.calibration_of(prediction)
-    # the weights of another prediction are for its networks, in their order
-    members = params.predictions[calibrated_by].networks
-    networks = dict(zip(members, params.predictions[prediction].networks, strict=True))
+    networks = params.variants_of(prediction)
     catalog, split = files.read_csv(paths.CATALOG), files.read_csv(paths.SPLIT)
     labelled = catalog[catalog["part"] == "train"].sort_values(["Id", "Image"])
     thumbnails = np.load(paths.THUMBNAILS)[labelled.index]

@@ -126,10 +126,7 @@ def _rank(params: Params, name: str, inputs: Inputs, folder: Path) -> None:
 
 def _by_networks(params: Params, name: str, inputs: Inputs, decided: Decision) -> pd.DataFrame:
     """Return the columns of `to_table` for each query."""
-    # a prediction that is calibrated by another one takes its weights network by network
-    lenders = params.predictions[params.calibration_of(name)].networks
-    variants = dict(zip(lenders, params.predictions[name].networks, strict=True))
-    networks = features.load(variants, [*inputs.gallery["Image"], *inputs.images])
+    networks = features.load(params.variants_of(name), [*inputs.gallery["Image"], *inputs.images])
     scorer = Scorer(networks, inputs.gallery)
     queries = {network: each.select(inputs.images) for network, each in networks.items()}
     blocks = [by_duplicates([], [])]  # for the columns, if there are no queries
