@@ -29,10 +29,8 @@ class Columns:
 
     photo: str | None = None
     whale: str | None = None
-    box: str | None = None
-    """Four names, separated by commas: left, top, right and bottom."""
-    photos: Path | None = None
-    """The folder that paths are relative to; by default that of the file."""
+    box: str | None = None  # four names, separated by commas: left, top, right and bottom
+    photos: Path | None = None  # the folder that paths are relative to; by default that of the file
 
 
 def rows(path: Path, columns: Columns) -> Source:

@@ -39,8 +39,7 @@ class Existing:
     photos: Sequence[Known] = ()
     boxes: Mapping[str, Corners] = field(default_factory=dict)
     solution: Mapping[str, str] = field(default_factory=dict)
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    """Its csv files by name, all columns as text."""
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # its csv files by name, all columns as text
 
     @property
     def labels(self) -> list[str]:
@@ -58,22 +57,14 @@ class Plan:
     """What an import adds to a catalogue."""
 
     existing: Existing
-    names: Sequence[str]
-    """The name of each entry in the catalogue."""
-    files: Mapping[tuple[str, str], tuple[Path, str]]
-    """The photos to write, by part and name: the file and its SHA-256."""
-    labels: Mapping[str, str]
-    """New rows of train.csv, by name."""
-    boxes: Mapping[str, Corners]
-    """New rows of boxes.csv."""
-    solution: Mapping[str, str]
-    """New rows of solution.csv."""
-    skipped: int
-    """Entries that the catalogue has already, or the source twice."""
-    without_truth: int
-    """Photos to identify without a truth, for which those of the others are left out."""
-    submission: bool
-    """Whether a source has a sample_submission.csv."""
+    names: Sequence[str]  # the name of each entry in the catalogue
+    files: Mapping[tuple[str, str], tuple[Path, str]]  # the photos to write, by part and name: the file and its SHA-256
+    labels: Mapping[str, str]  # new rows of train.csv, by name
+    boxes: Mapping[str, Corners]  # new rows of boxes.csv
+    solution: Mapping[str, str]  # new rows of solution.csv
+    skipped: int  # entries that the catalogue has already, or the source twice
+    without_truth: int  # photos to identify without a truth, for which those of the others are left out
+    submission: bool  # whether a source has a sample_submission.csv
 
     @property
     def queries(self) -> list[str]:

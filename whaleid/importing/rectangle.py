@@ -13,12 +13,9 @@ OVERHANG = 1.5
 class Rectangle:
     """The box of a fluke as a source gives it."""
 
-    corners: tuple[float, float, float, float]
-    """Left, top, right and bottom of the upright photo."""
-    pixels: bool
-    """Whether corners are in pixels; otherwise they are fractions of width and height."""
-    aspect: float | None = None
-    """Width / height before the photo was squeezed, where it is known."""
+    corners: tuple[float, float, float, float]  # left, top, right and bottom of the upright photo
+    pixels: bool  # whether corners are in pixels; otherwise they are fractions of width and height
+    aspect: float | None = None  # width / height before the photo was squeezed, where it is known
 
     def as_fractions(self, width: int, height: int) -> Corners:
         """Return the box as fractions of a photo; what reaches out of it by `OVERHANG` or less is cut off."""

@@ -24,13 +24,10 @@ class Entry:
     """A photo of a source."""
 
     file: Path
-    label: str
-    """The whale, `new_whale`, or an empty string for a query."""
-    where: str
-    """Where the source names the photo, for messages."""
+    label: str  # the whale, `new_whale`, or an empty string for a query
+    where: str  # where the source names the photo, for messages
     rectangle: Rectangle | None = None
-    truth: str = ""
-    """The label of a query, where the source has it."""
+    truth: str = ""  # the label of a query, where the source has it
     keyed: bool = False
     """Whether the file's name is a key, as in a catalogue: the same picture may have several names and labels."""
 
@@ -39,15 +36,11 @@ class Entry:
 class Source:
     """The photos of a source."""
 
-    kind: str
-    """What the source was read as, for the summary."""
-    root: Path
-    """The folder that holds all photos."""
+    kind: str  # what the source was read as, for the summary
+    root: Path  # the folder that holds all photos
     entries: Sequence[Entry]
-    submission: bool = False
-    """Whether it has a `sample_submission.csv`."""
-    others: int = 0
-    """Number of files that are no images."""
+    submission: bool = False  # whether it has a `sample_submission.csv`
+    others: int = 0  # number of files that are no images
 
 
 def label(name: str) -> str:
