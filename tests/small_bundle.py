@@ -1,8 +1,9 @@
 """A bundle of two photos whose network is never built: what reads and refuses bundles can be tested with it at once."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
-from conftest import ROOT
 
 from whaleid import config
 from whaleid.core.features import Features
@@ -10,6 +11,7 @@ from whaleid.images.fingerprint import SIDE
 from whaleid.serving.about import About
 from whaleid.serving.bundle import COLUMNS, Bundle
 
+ROOT = Path(__file__).parents[1]
 PICTURES = {"a.jpg": b"a picture", "b.jpg": b""}
 
 
