@@ -376,6 +376,11 @@ def test_keys_of_a_variant_that_is_no_section(tmp_path: Path) -> None:
     ("scores", "said"),
     [
         ("[class, nearst]", "input should be 'class', 'nearest', 'centroid' or 'duplicates', got 'nearst'"),
+        (
+            "[clas, nearst]",
+            "input should be 'class', 'nearest', 'centroid' or 'duplicates', got 'clas'\n  variants.margin.scores: "
+            "input should be 'class', 'nearest', 'centroid' or 'duplicates', got 'nearst'",
+        ),
         ("[]", "list should have at least 1 item after validation, not 0, got []"),
     ],
 )

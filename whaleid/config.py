@@ -415,7 +415,7 @@ def check(document: object, path: Path) -> Params:
 
 def _former_keys(document: Mapping[str, object]) -> Iterator[str]:
     """Yield each key of a former version, and what became of it."""
-    yield from (f"{key}: {now}" for key, now in FORMER.items() if key in document and key not in Params.model_fields)
+    yield from (f"{key}: {now}" for key, now in FORMER.items() if key in document)
     variants = document.get("variants")
     for name, variant in variants.items() if isinstance(variants, Mapping) else ():
         for key in variant if isinstance(variant, Mapping) else ():
@@ -438,12 +438,12 @@ def _problems(error: ValidationError, document: object) -> list[str]:
             near = difflib.get_close_matches(key.rpartition(".")[2], known, 1)
             lines.append(f"{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else ""))
         else:
-            text = f"{each['msg'][0].lower()}{each['msg'][1:]}, got {BRIEF.repr(each['input'])}"
-            if lines and lines[-1].startswith(f"{key}: input"):  # a number or a word: one error for each
-                text = f"{lines.pop().rpartition(', got ')[0]} or {text.removeprefix('input should be ')}"
-                lines.append(text)
+            text, got = each["msg"][0].lower() + each["msg"][1:], f", got {BRIEF.repr(each['input'])}"
+            if lines and lines[-1].startswith(f"{key}: ") and lines[-1].endswith(got):  # neither a number nor the word
+                text = f"{lines.pop().removesuffix(got)} or {text.removeprefix('input should be ')}"
+                lines.append(f"{text}{got}")
             else:
-                lines.append(f"{key}: {text}")
+                lines.append(f"{key}: {text}{got}")
     return lines
 
 
