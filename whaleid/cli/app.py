@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from whaleid.cli import models, photos, settings, stages, submissions
+from whaleid.cli import errors, models, photos, settings, stages, submissions
 from whaleid.core import log, ranks, startup
+from whaleid.core.errors import WhaleidError
 
 ENVIRONMENT = {
     "WHALEID_DASK": "the Dask scheduler that photos are read by",
@@ -59,8 +60,6 @@ def main() -> None:
         rich_utils.COLOR_SYSTEM = None  # rich itself would keep bold and dim
     if not ranks.first():  # of several processes, the first prints
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end
-    from whaleid.core.errors import WhaleidError
-
     try:
         try:
             app(prog_name="whaleid")
@@ -81,8 +80,6 @@ def main() -> None:
             )
         raise
     except (WhaleidError, OSError) as error:
-        from whaleid.cli import errors
-
         log.logger.debug("traceback", exc_info=True)
         sys.exit(f"error: {errors.text(error)}")
     finally:

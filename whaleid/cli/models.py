@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from whaleid.cli.options import NETWORK, PEOPLE, PredictionArgument, check_name, with_networks
+from whaleid.cli.options import NETWORK, PEOPLE, PredictionArgument, check_name, load_params, with_networks
 from whaleid.core import log, startup, store
+from whaleid.core.errors import WhaleidError
 
 app = typer.Typer()
 
@@ -15,12 +16,10 @@ app = typer.Typer()
 @app.command(rich_help_panel=PEOPLE)
 def compare() -> None:
     """Compare all predictions on validation, at their threshold and at others. The best is marked."""
-    from whaleid import config
-    from whaleid.core import paths
     from whaleid.report import comparison
     from whaleid.serving import registry
 
-    predictions = [*config.load(paths.PARAMS).predictions]
+    predictions = [*load_params().predictions]
     print(comparison.as_text(comparison.read(predictions), predictions))
     if (first := registry.champion()) is not None:
         why = first.why if first.alias == registry.CHAMPION else "made champion in MLflow"
@@ -36,11 +35,7 @@ def register(
     ] = None,
 ) -> None:
     """Register a prediction as a model that MLflow can serve: models:/whaleid@champion."""
-    from whaleid import config
-    from whaleid.core import paths
-    from whaleid.core.errors import WhaleidError
-
-    settings = config.load(paths.PARAMS)
+    settings = load_params()
     check_name(prediction, NETWORK, with_networks(settings))
     if not store.enabled():
         raise WhaleidError("A model is registered with MLflow, but tracking is off: unset WHALEID_TRACKING.")

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from whaleid.core import paths
+from whaleid.core.errors import WhaleidError
+
 if TYPE_CHECKING:
     from whaleid.config import Params
 
@@ -14,9 +17,18 @@ PEOPLE = "For people"
 PARTLY = 3
 """The exit code where some photos could not be read."""
 MODEL = "models/final.bundle"
-
-
 NETWORK = "prediction with a network"
+
+
+def load_params() -> "Params":
+    """Read and check the project's params.yaml.
+
+    Raises:
+        WhaleidError: it is missing or wrong.
+    """
+    from whaleid import config  # whose types take as long to build as all else that the help imports
+
+    return config.load(paths.PARAMS)
 
 
 def variants(settings: "Params") -> list[str]:
@@ -33,11 +45,8 @@ def _names(choose: Callable[["Params"], list[str]]) -> Callable[[], list[str]]:
     """Return a function that completes names of params.yaml."""
 
     def complete() -> list[str]:
-        from whaleid import config
-        from whaleid.core import paths
-
         try:
-            return choose(config.load(paths.PARAMS))
+            return choose(load_params())
         except Exception:  # a shell's prompt shows no errors, whatever the file holds
             return []
 
@@ -59,11 +68,7 @@ ModelOption = Annotated[
 ]
 VariantArgument = Annotated[
     str,
-    typer.Argument(
-        help="A variant named in params.yaml.",
-        show_default=False,
-        autocompletion=_names(variants),
-    ),
+    typer.Argument(help="A variant named in params.yaml.", show_default=False, autocompletion=_names(variants)),
 ]
 PredictionArgument = Annotated[
     str,
@@ -77,7 +82,5 @@ def check_name(name: str, kind: str, known: list[str]) -> None:
     Raises:
         WhaleidError: it has not.
     """
-    from whaleid.core.errors import WhaleidError
-
     if name not in known:
         raise WhaleidError(f"{name!r} is no {kind} in params.yaml. There are: {', '.join(known)}.")

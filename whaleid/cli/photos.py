@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from whaleid.cli.options import MODEL, PARTLY, PEOPLE, CatalogueOption, ModelOption
-from whaleid.core import log, startup
+from whaleid.cli.options import MODEL, PARTLY, PEOPLE, CatalogueOption, ModelOption, load_params
+from whaleid.core import log, paths, startup
+from whaleid.core.errors import WhaleidError
 
 app = typer.Typer()
 
@@ -99,8 +100,6 @@ def add(
 
     whale is a label of the catalogue, new for a new whale, or new:LABEL to name the new whale yourself.
     """
-    from whaleid.core.errors import WhaleidError
-
     with startup.importing():
         from whaleid.importing import add as room
 
@@ -155,12 +154,9 @@ def duplicates(
 
 def _defaults(model: str, catalogue: Path | None, threshold: float | None = None) -> tuple[Path | None, float | None]:
     """Return the catalogue folder and threshold to identify with: for a project's own model, those of the project."""
-    from whaleid import config
-    from whaleid.core import paths
-
     if Path(model).resolve() != Path(MODEL).resolve() or not paths.PARAMS.exists():
         return catalogue, threshold
-    settings = config.load(paths.PARAMS)
+    settings = load_params()
     own = Path(settings.data.root)
     if catalogue is None and (own / "train.csv").exists():
         catalogue = own

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from whaleid.cli.options import PEOPLE
-from whaleid.core import log
+from whaleid.cli.options import PEOPLE, load_params
+from whaleid.core import log, paths
 
 app = typer.Typer()
 
@@ -13,10 +13,7 @@ app = typer.Typer()
 @app.command(rich_help_panel=PEOPLE)
 def check() -> None:
     """Check params.yaml: its keys, types, ranges, and that they fit each other."""
-    from whaleid import config
-    from whaleid.core import paths
-
-    variants = config.load(paths.PARAMS).variants
+    variants = load_params().variants
     print(f"{paths.PARAMS} is valid. Its variants: {', '.join(variants)}.")
 
 
@@ -41,7 +38,6 @@ def preset(
 ) -> None:
     """Set params.yaml for drawn flukes or for real photos, and print each change."""
     from whaleid.cli import presets
-    from whaleid.core import paths
 
     options = {"data.root": root, "backbone.name": backbone, "backbone.weights": weights}
     changes = presets.apply(name, paths.PARAMS, {**options, "split.unknown_share": unknown_share})

@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from whaleid.cli.options import NETWORK, PredictionArgument, VariantArgument, check_name, variants, with_networks
-from whaleid.core import log, ranks, startup, store
+from whaleid.cli.options import (
+    NETWORK,
+    PredictionArgument,
+    VariantArgument,
+    check_name,
+    load_params,
+    variants,
+    with_networks,
+)
+from whaleid.core import log, paths, ranks, startup, store
+from whaleid.core.errors import WhaleidError
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -99,13 +108,10 @@ def _no_log(epoch: int, figures: Mapping[str, float]) -> None:
 
 def _settings(stage: str) -> "Params":
     """Return the parameters for a stage, once leftovers of killed stages are removed."""
-    from whaleid import config, strays
-    from whaleid.core import paths
+    from whaleid import strays
 
-    settings = config.load(paths.PARAMS)
+    settings = load_params()
     if ranks.launched() and not STAGES[stage].shared:
-        from whaleid.core.errors import WhaleidError
-
         shared = " and ".join(name for name, each in STAGES.items() if each.shared)
         raise WhaleidError(f"Several processes share {shared}; run {stage} without torchrun.")
     if ranks.first():
@@ -169,12 +175,10 @@ def explore(show: Annotated[bool, typer.Option("--open", help="Open the page in 
     """Run the stage and, if wanted, show its page."""
     run("explore")
     if show:
-        from whaleid.core import paths
-
         typer.launch(str(paths.EXPLORE_PAGE.resolve()))
 
 
 COMMANDS = {"": _of_all, "variant": _of_a_variant, "prediction": _of_a_prediction}
 for name, stage in STAGES.items():
-    command = explore if name == "explore" else COMMANDS[stage.item](name)
+    command: Callable[..., None] = explore if name == "explore" else COMMANDS[stage.item](name)
     app.command(name, help=stage.help, rich_help_panel="Stages")(command)

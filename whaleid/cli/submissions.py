@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from whaleid.cli.options import PEOPLE
+from whaleid.core import paths
+from whaleid.core.errors import WhaleidError
 
 SubmissionArgument = Annotated[
     Path, typer.Argument(help="Ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
@@ -55,8 +57,7 @@ def check(submission: Path) -> int:
         InputProblems: a query is not answered once, or by other labels than the catalogue's.
     """
     from whaleid.catalog.submission import check_ready
-    from whaleid.core import files, paths
-    from whaleid.core.errors import WhaleidError
+    from whaleid.core import files
 
     if not paths.CATALOG.is_file():
         raise WhaleidError(f"{paths.CATALOG} does not exist, so the queries are unknown: run `dvc repro catalog`.")
