@@ -178,7 +178,13 @@ def explore(show: Annotated[bool, typer.Option("--open", help="Open the page in 
         typer.launch(str(paths.EXPLORE_PAGE.resolve()))
 
 
-COMMANDS = {"": _of_all, "variant": _of_a_variant, "prediction": _of_a_prediction}
+COMMANDS: dict[str, Callable[[str], Callable[..., None]]] = {
+    "": _of_all,
+    "variant": _of_a_variant,
+    "prediction": _of_a_prediction,
+}
 for name, stage in STAGES.items():
-    command: Callable[..., None] = explore if name == "explore" else COMMANDS[stage.item](name)
+    command = COMMANDS[stage.item](name)
+    if name == "explore":
+        command = explore
     app.command(name, help=stage.help, rich_help_panel="Stages")(command)
