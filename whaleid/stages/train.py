@@ -44,10 +44,11 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
 
 
 def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device, processes: ProcessGroup) -> Record:
-    settings, init = params.variants[variant].train, params.variants[variant].init
+    chosen = params.variants[variant]
+    init, learn, settings = chosen.init, chosen.learn, chosen.train
     split = files.read_csv(paths.SPLIT)
     unique = split[split["role"] != "duplicate"]
-    held_out = (unique["part"] == "validation") & (params.variants[variant].learn == "train")
+    held_out = (unique["part"] == "validation") & (learn == "train")
     train_photos = subset.select(unique[~held_out], variant, settings)
     classes = tuple(sorted(train_photos["Id"].unique()))
     val_photos = unique[held_out & unique["Id"].isin(classes)]
@@ -90,8 +91,7 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
     with files.replacing(paths.checkpoint(variant)) as temporary:
         temporary.write_bytes(checkpoint.save(network, description))
     path.unlink(missing_ok=True)
-    history = pd.DataFrame([epoch.learning for epoch in epochs])
-    history.insert(0, "epoch", range(1, len(history) + 1))
+    history = pd.DataFrame([{"epoch": number, **epoch.learning} for number, epoch in enumerate(epochs, start=1)])
     files.write_csv(history, paths.history(variant))
     pace = median(epoch.speed["photos_per_second"] for epoch in epochs)
     print(f"train {variant}: {pace:.0f} photos/s on {where}")
@@ -99,7 +99,7 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
         params={
             "variant": variant,
             "init": init,
-            "learn": params.variants[variant].learn,
+            "learn": learn,
             **settings.model_dump(exclude={"loss"}),
             **{f"loss.{key}": value for key, value in settings.loss.model_dump().items()},
             "backbone": network.backbone.name,

@@ -3,13 +3,12 @@
 import os
 import signal
 import sys
-import uuid
 from collections.abc import Sequence
 
 import torch
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.distributed.run import main as torchrun
 
 from whaleid.core import ranks
 from whaleid.core.errors import WhaleidError
@@ -44,18 +43,9 @@ def launch(count: int, arguments: Sequence[str]) -> None:
         WhaleidError: one of them failed; the others were stopped.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=count,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",  # a host may not know its own name
-        max_restarts=0,
-    )
+    host = ["--standalone", "--local-addr=localhost"]  # a host may not know its own name
     try:
-        elastic_launch(config, sys.executable)("-m", "whaleid", *arguments)
+        torchrun([*host, f"--nproc-per-node={count}", "-m", "whaleid", *arguments])
     except SignalException as stop:
         if stop.sigval == signal.SIGINT:
             raise KeyboardInterrupt from None
