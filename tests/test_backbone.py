@@ -137,8 +137,8 @@ def test_a_map_that_cannot_be_finer(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "first", "last"),
     [
-        ("resnet18", "conv1", "layer1.1.relu"),  # layer2 works on an eighth
-        ("mobilenet_v2", "features.0.0", "features.4.conv.0.2"),
+        ("resnet18", "conv1", "layer1"),  # layer2 works on an eighth
+        ("mobilenet_v2", "features.0.0", "features.4.conv.0"),
         ("densenet121", "features.conv0", "features.transition1.conv"),
         ("convnext_tiny", "features.0.0", "features.2.0"),
     ],

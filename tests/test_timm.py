@@ -137,6 +137,7 @@ def test_a_model_of_timm_gives_an_embedding_of_each_photo(name: str, features: i
     ("name", "size", "taken"),
     [
         ("resnet18", (40, 60), (40, 60)),
+        ('test_vit {"img_size": 32}', (40, 60), (40, 60)),
         ("test_vit", (40, 60), (40, 60)),  # filled up to whole patches by the model itself
         ("test_convnext", (24, 60), (32, 80)),  # at least 32 x 32, in the photo's proportions
         ("test_coatnet", (40, 60), (160, 160)),

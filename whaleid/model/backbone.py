@@ -79,7 +79,7 @@ class Backbone(nn.Module):
         return F.interpolate(photos, size, mode="bilinear", antialias=True)
 
     def early(self) -> list[nn.Module]:
-        """Return the layers before the first map below a quarter of the photo's sides.
+        """Return the modules that are complete before the first map below a quarter of the photo's sides.
 
         They cost most, since their maps are large, and detect edges and spots, which are the same on any photo.
 
@@ -97,21 +97,14 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def _trace(self) -> tuple[list[tuple[nn.Module, int, int]], Tensor]:
-        """Return each layer with the heights of its input and output map, in order, and the output of the body."""
+        """Return each module with the heights of its input and output map, as they complete, and the last output."""
         trace: list[tuple[nn.Module, int, int]] = []
 
-        def record(layer: nn.Module, inputs: tuple[object, ...], output: object) -> None:
-            maps = [*inputs[:1], output]
-            if all(isinstance(each, Tensor) and each.ndim == 4 for each in maps):
-                trace.append((layer, *(each.shape[2] for each in maps)))  # type: ignore[attr-defined]
+        def record(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+            if all(isinstance(each, Tensor) and each.ndim == 4 for each in (*inputs[:1], output)):
+                trace.append((module, *(each.shape[2] for each in (inputs[0], output))))  # type: ignore[attr-defined]
 
-        # a layer has parameters of its own or no children: timm's norms may have an activation as their child
-        layers = [
-            each
-            for each in self.body.modules()
-            if not any(True for _ in each.children()) or any(True for _ in each.parameters(recurse=False))
-        ]
-        hooks = [layer.register_forward_hook(record) for layer in layers]
+        hooks = [module.register_forward_hook(record) for module in self.body.modules()]
         training = self.training
         try:
             return trace, self.eval()(torch.zeros(1, 3, TRACED, TRACED))

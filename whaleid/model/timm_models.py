@@ -45,7 +45,7 @@ def build(name: str) -> Architecture:
     try:
         body, fixed = _create(timm, model, arguments, config.fixed_input_size)
         names = body.state_dict().keys()
-        maps, smallest = _try_sizes(body, own_size, fixed)
+        maps, smallest, fixed = _try_sizes(body, own_size, fixed)
         if isinstance(maps, Tensor) and maps.ndim == 4 and getattr(body, "output_fmt", "NCHW") == "NCHW":
             try:
                 body.reset_classifier(0, "")
@@ -53,11 +53,12 @@ def build(name: str) -> Architecture:
                 body.reset_classifier(0)
         else:  # transformers keep their own pooling
             body.reset_classifier(0)
+        body.train()
     except Exception as error:  # depends on the arguments; some models have no classifier
         raise WhaleidError(f"backbone.name: timm cannot build {name} ({error}).") from None
     classifiers = [config.classifier] if isinstance(config.classifier, str) else config.classifier or []
     unused = (*(f"{each}." for each in classifiers), *(names - body.state_dict().keys()))
-    return Architecture(body, unused, smallest, fixed=smallest == own_size)
+    return Architecture(body, unused, smallest, fixed)
 
 
 def count_parameters(name: str) -> int:
@@ -109,20 +110,16 @@ def _create(timm: ModuleType, model: str, arguments: Mapping[str, object], fixed
 
 
 @torch.no_grad()
-def _try_sizes(body: Any, own_size: tuple[int, int], fixed: bool) -> tuple[object, tuple[int, int]]:
-    """Return the output of `forward_features`, and the smallest size (height, width) that `body` takes."""
-    training = body.training
+def _try_sizes(body: Any, own_size: tuple[int, int], fixed: bool) -> tuple[object, tuple[int, int], bool]:
+    """Return the output of `forward_features`, the smallest size (height, width), and whether it is the only one."""
     body.eval()
-    try:
-        for side in () if fixed else SIDES:
-            try:
-                # odd numbers: a model that takes these takes any size
-                return body.forward_features(torch.zeros(1, 3, side + 1, 2 * side - 3)), (side, side)
-            except (AssertionError, RuntimeError):
-                continue
-        return body.forward_features(torch.zeros(1, 3, *own_size)), own_size
-    finally:
-        body.train(training)
+    for side in () if fixed else SIDES:
+        try:
+            # odd numbers: a model that takes these takes any size
+            return body.forward_features(torch.zeros(1, 3, side + 1, 2 * side - 3)), (side, side), False
+        except (AssertionError, RuntimeError):
+            continue
+    return body.forward_features(torch.zeros(1, 3, *own_size)), own_size, True
 
 
 def load_timm(name: str) -> ModuleType:
