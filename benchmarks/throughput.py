@@ -38,7 +38,7 @@ from torchvision import datasets, transforms
 
 from whaleid.config import Training, load
 from whaleid.images.crop import WHOLE
-from whaleid.images.pack import Source, pack
+from whaleid.images.pack import Region, Shape, pack
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
 from whaleid.training.device import pick_device, precision
@@ -217,8 +217,9 @@ def main() -> None:
             place = folder / whale / image
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(catalogue / "train" / image)
-        sources = [Source(catalogue / "train" / image, WHOLE, None) for image in rows["Image"]]
-        packed = np.stack(list(pack(sources, given.width, given.height, True, 0.0, True)))
+        photos = [catalogue / "train" / image for image in rows["Image"]]
+        shape = Shape(given.width, given.height, stretch=True)
+        packed = np.stack(list(pack(photos, [Region(WHOLE)] * len(photos), shape)))
         classes = rows["Id"].astype("category").cat.codes.to_numpy(dtype=np.int64)
         np.save(Path(temporary) / "packed.npy", packed)
         np.save(Path(temporary) / "classes.npy", classes)

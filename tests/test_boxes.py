@@ -21,7 +21,7 @@ from whaleid.detection import network as box_network
 from whaleid.detection import prediction, training
 from whaleid.detection.network import SMALLEST, BoxNetwork
 from whaleid.images.crop import WHOLE, overlaps
-from whaleid.images.pack import Source, pack
+from whaleid.images.pack import Region, Shape, pack
 from whaleid.model import checkpoint
 from whaleid.model.backbone import Backbone
 from whaleid.model.network import Network
@@ -358,8 +358,8 @@ def test_where_all_queries_have_a_box_validation_keeps_its_own(
     assert network.size == 64
     assert not network.squeezed
     assert not network.turns
-    path = Source(Path("photos/train/0000.png"), WHOLE, None)
-    square = np.stack([*pack([path], 64, 64, grey=True, margin=0.0, stretch=True)])
+    path = Path("photos/train/0000.png")
+    square = np.stack([*pack([path], [Region(WHOLE)], Shape(64, 64, stretch=True))])
     again, _ = prediction.predict(network, square, torch.device("cpu"))
     np.testing.assert_allclose(again[0, :4], flukes.loc[0, COLUMNS[1:5]].to_numpy(dtype=float), atol=1e-4)
 

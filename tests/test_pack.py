@@ -12,9 +12,8 @@ from PIL import Image, ImageDraw
 from whaleid.config import Params
 from whaleid.core import files, parallel, paths
 from whaleid.core.errors import WhaleidError
-from whaleid.images.borders import inside
-from whaleid.images.crop import WHOLE, crop, widen
-from whaleid.images.pack import Source, pack, sources
+from whaleid.images.crop import WHOLE, crop, inside_frame, widen
+from whaleid.images.pack import Region, Shape, pack, regions
 from whaleid.stages import pack as stage
 
 
@@ -140,37 +139,36 @@ def framed(top: int, right: int, bottom: int, left: int, level: int = 0) -> npt.
 )
 def test_what_lies_inside_a_frame(widths: tuple[int, int, int, int], box: tuple[float, float, float, float]) -> None:
     for level in (0, 20):
-        assert inside(framed(*widths, level)) == pytest.approx(box)
+        assert inside_frame(framed(*widths, level)) == pytest.approx(box)
 
 
 def test_a_frame_is_even_to_its_tolerance() -> None:
     photo = framed(4, 0, 0, 0, level=20)
     photo[:4, ::8], photo[:4, 3::8] = 30, 10
-    assert inside(photo) == (0.0, 0.2, 1.0, 1.0)
+    assert inside_frame(photo) == (0.0, 0.2, 1.0, 1.0)
     photo[2, 5] = 31
-    assert inside(photo) == (0.0, 0.1, 1.0, 1.0)
+    assert inside_frame(photo) == (0.0, 0.1, 1.0, 1.0)
     # bars may be of two levels, but not a bar
     photo = framed(4, 0, 4, 0)
     photo[:4], photo[16:18] = 255, 30
-    assert inside(photo) == (0.0, 0.2, 1.0, 0.9)
+    assert inside_frame(photo) == (0.0, 0.2, 1.0, 0.9)
 
 
 def test_a_blank_photo_stays_whole() -> None:
-    assert inside(np.full((20, 40), 255, dtype=np.uint8)) == WHOLE
-    assert inside(np.full((1, 1), 7, dtype=np.uint8)) == WHOLE
+    assert inside_frame(np.full((20, 40), 255, dtype=np.uint8)) == WHOLE
+    assert inside_frame(np.full((1, 1), 7, dtype=np.uint8)) == WHOLE
     speck = np.zeros((20, 40), dtype=np.uint8)
     speck[9, 20] = 255
-    assert inside(speck) == WHOLE
+    assert inside_frame(speck) == WHOLE
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_only_photos_without_a_box_lose_their_frames(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(framed(4, 4, 2, 0)).convert(mode).save(path)
-    grey = mode == "L"
     with Image.open(path) as photo:
         whole, inner = (crop(photo, box, 3.0, 32, 16) for box in (WHOLE, (0.0, 0.2, 0.9, 0.9)))
-    found = list(pack([Source(path, None, 3.0), Source(path, WHOLE, 3.0)], 32, 16, grey, 0.0, False))
+    found = list(pack([path, path], [Region(None, 3.0), Region(WHOLE, 3.0)], Shape(32, 16, mode)))
     assert np.array_equal(found[0].squeeze(), np.asarray(inner))
     assert np.array_equal(found[1].squeeze(), np.asarray(whole))
 
@@ -181,57 +179,61 @@ def test_a_photo_that_is_upside_down_is_turned_and_not_mirrored(tmp_path: Path, 
     box = (0.2, 0.1, 0.7, 0.9)
     photo.save(tmp_path / "up.png")
     photo.rotate(180).save(tmp_path / "down.png")
-    up = Source(tmp_path / "up.png", box, 2.0)
-    down = Source(tmp_path / "down.png", (0.3, 0.1, 0.8, 0.9), 2.0, turned=True)
-    upright, turned = pack([up, down], 32, 16, True, 0.0, stretch)
+    files = [tmp_path / "up.png", tmp_path / "down.png"]
+    parts = [Region(box, 2.0), Region((0.3, 0.1, 0.8, 0.9), 2.0, turned=True)]
+    upright, turned = pack(files, parts, Shape(32, 16, stretch=stretch))
     assert np.abs(upright.astype(int) - turned).max() <= 1
     assert np.abs(upright.astype(int) - turned[:, ::-1]).max() > 50
 
 
-def test_sources_follow_the_catalogue() -> None:
+def test_regions_follow_the_catalogue() -> None:
     names = [("a.jpg", "test"), ("c.jpg", "train"), ("b.jpg", "train"), ("d.jpg", "train")]
     catalog = pd.DataFrame(names, columns=["Image", "part"])
     columns = ["Image", "x0", "y0", "x1", "y1", "aspect", "source", "turned"]
     rows = [("b.jpg", 0.0, 0.25, 0.5, 1.0, 1.5, "given", 0), ("d.jpg", 0.0, 0.5, 0.5, 1.0, 2.0, "found", 1)]
-    assert sources(catalog, pd.DataFrame(rows, columns=columns), Path("root")) == [
-        Source(Path("root/test/a.jpg"), None, None),
-        Source(Path("root/train/c.jpg"), None, None),
-        Source(Path("root/train/b.jpg"), (0.0, 0.25, 0.5, 1.0), 1.5),
-        Source(Path("root/train/d.jpg"), (0.0, 0.5, 0.5, 1.0), 2.0, turned=True),
+    assert regions(catalog, pd.DataFrame(rows, columns=columns)) == [
+        Region(),
+        Region(),
+        Region((0.0, 0.25, 0.5, 1.0), 1.5),
+        Region((0.0, 0.5, 0.5, 1.0), 2.0, turned=True),
     ]
+    assert regions(catalog, pd.DataFrame(rows, columns=columns), boxes=False)[2] == Region(None, 1.5)
 
 
-def photos(folder: Path, count: int) -> list[Source]:
-    found = []
+def photos(folder: Path, count: int) -> tuple[list[Path], list[Region]]:
+    files, parts = [], []
     for number in range(count):
         path = folder / f"{number}.{'png' if number % 2 else 'jpg'}"
         noise((20 + number % 7, 30), ("L", "RGB")[number % 3 == 0], number).save(path)
-        found.append(Source(path, (0.1, 0.2, 0.9, 0.8) if number % 2 else None, 1.5 if number % 2 else None))
-    return found
+        files.append(path)
+        parts.append(Region((0.1, 0.2, 0.9, 0.8), 1.5) if number % 2 else Region())
+    return files, parts
 
 
 @pytest.mark.parametrize("grey", [True, False])
 def test_packing_equals_one_photo_at_a_time(tmp_path: Path, grey: bool) -> None:
     chosen = photos(tmp_path, 6)
-    packed = list(pack(chosen, 32, 16, grey, 0.1, False))
+    mode = "L" if grey else "RGB"
+    packed = list(pack(*chosen, Shape(32, 16, mode, 0.1)))
     assert len(packed) == 6
-    for source, found in zip(chosen, packed, strict=True):
-        with Image.open(source.path) as opened:
-            photo = opened.convert("L" if grey else "RGB")
-        box = (0.02, 0.14, 0.98, 0.86) if source.box else (0.0, 0.0, 1.0, 1.0)
-        expected = np.array(crop(photo, box, source.aspect, 32, 16))
+    for path, part, found in zip(*chosen, packed, strict=True):
+        with Image.open(path) as opened:
+            photo = opened.convert(mode)
+        box = (0.02, 0.14, 0.98, 0.86) if part.box else (0.0, 0.0, 1.0, 1.0)
+        expected = np.array(crop(photo, box, part.aspect, 32, 16))
         assert found.dtype == np.uint8
         assert found.shape == (16, 32, 1 if grey else 3)
         # a margin of 0.1 is not the box above to the last bit
         assert np.abs(found.squeeze().astype(int) - expected).max() <= 1
 
 
-@pytest.mark.slow
-def test_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = photos(tmp_path, 40)
-    alone = list(pack(chosen, 32, 16, False, 0.1, False))
+    shape = Shape(32, 16, "RGB", 0.1)
+    monkeypatch.setattr(parallel, "cores", lambda: 1)
+    alone = list(pack(*chosen, shape))
     monkeypatch.setattr(parallel, "cores", lambda: 2)
-    together = list(pack(chosen, 32, 16, False, 0.1, False))
+    together = list(pack(*chosen, shape))
     assert np.array_equal(alone, together)
 
 

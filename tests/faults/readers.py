@@ -29,8 +29,7 @@ from whaleid.core.errors import WhaleidError
 from whaleid.detection import network as box_network
 from whaleid.images.decode import decode
 from whaleid.images.fingerprint import SIDE, Fingerprint, fingerprint
-from whaleid.images.pack import Source as Packing
-from whaleid.images.pack import packed
+from whaleid.images.pack import Region, Shape, cut
 from whaleid.importing import add, coco, csv
 from whaleid.importing.archive import unpack
 from whaleid.importing.checks import entry_problems
@@ -128,7 +127,7 @@ def _image(content: bytes, folder: Path) -> object:
     photo = decode(folder / "a.jpg", content=content)
     if photo.width * photo.height > 2**22:  # that it is read in time is another test's
         return None
-    return packed(photo, Packing(folder, None, None), 32, 16, 0.1, False)
+    return cut(photo, Region(), Shape(32, 16, photo.mode, 0.1))
 
 
 def _fingerprint(content: bytes, folder: Path) -> object:

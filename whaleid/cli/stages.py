@@ -108,14 +108,14 @@ def _no_log(epoch: int, figures: Mapping[str, float]) -> None:
 
 def _settings(stage: str) -> "Params":
     """Return the parameters for a stage, once leftovers of killed stages are removed."""
-    from whaleid import strays
+    from whaleid.core import files
 
     settings = load_params()
     if ranks.launched() and not STAGES[stage].shared:
         shared = " and ".join(name for name, each in STAGES.items() if each.shared)
         raise WhaleidError(f"Several processes share {shared}; run {stage} without torchrun.")
     if ranks.first():
-        strays.sweep(Path(settings.data.root))
+        files.sweep(Path(settings.data.root))
     return settings
 
 

@@ -1,11 +1,13 @@
-"""Whole files or none: outputs are written to a temporary name, then renamed.
+"""Outputs are written to a temporary name, then renamed.
 
-A kill or a full disk in mid-write leaves the last whole output where it was.
+A kill or a full disk in mid-write leaves the last whole output where it was, and a file with a temporary name, which
+the next stage removes.
 """
 
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,10 +15,15 @@ from pathlib import Path
 
 import pandas as pd
 
+FOLDERS = ("data", "checkpoints", "features", "calibrations", "rankings", "models", "reports", "submissions")
+"""The folders of outputs; some are one output as a whole, whose temporary name stands beside it."""
+TEMPORARY = re.compile(r"\.(?P<output>.+)\.(?P<process>\d+)\.(partial|before)(\..*)?")
+"""The names that `replacing` and `replacing_folder` use."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; rename it to `path` if the block ends well, else remove it."""
+    """Yield a temporary name beside `path`; rename it to `path` if the block succeeds, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
@@ -24,13 +31,13 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             temporary.replace(path)
     finally:
-        with suppress(OSError):  # on a disk that takes nothing, the error that led here is the one to tell
+        with suppress(OSError):  # the error that led here is the one to raise
             temporary.unlink()
 
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `folder`; put it in its place if the block ends well."""
+    """Yield an empty temporary folder beside `folder`; put it in its place if the block succeeds."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     before = folder.with_name(f".{folder.name}.{os.getpid()}.before")
@@ -54,11 +61,11 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _named(path: Path, temporary: Path) -> Iterator[None]:
-    """Say of an error of writing that it is of `path`: `write` names no file, and nobody knows `temporary`."""
+    """Name `path` in errors of the system: `write` names no file, and `temporary` means nothing to a user."""
     try:
         yield
     except OSError as error:
-        if type(error) is OSError and error.errno is None:  # of numpy
+        if type(error) is OSError and error.errno is None:  # raised by numpy
             raise OSError(errno.EIO, f"Not written ({error})", str(path)) from error
         unnamed = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
         if unnamed or (error.filename is not None and Path(error.filename).is_relative_to(temporary)):
@@ -67,7 +74,7 @@ def _named(path: Path, temporary: Path) -> Iterator[None]:
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write `frame` without its index: the same values give the same bytes everywhere."""
+    """Write `frame` without its index; the same values give the same bytes everywhere."""
     with replacing(path) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n", encoding="utf-8")
 
@@ -80,7 +87,38 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 
 def write_json(value: Mapping[str, object], path: Path) -> None:
-    """Write `value` as indented JSON with its keys in the order given; floats to six significant digits."""
+    """Write `value` as indented JSON, keys in their order, floats with six significant digits."""
     rounded = {key: float(f"{x:.6g}") if isinstance(x, float) else x for key, x in value.items()}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")
+
+
+def sweep(catalogue: Path) -> None:
+    """Remove the temporary files and folders of processes that have ended, but not in the folder `catalogue`.
+
+    Like DVC's own locks, this assumes that one machine at a time works in a project folder.
+    """
+    for path in [*Path().iterdir()]:
+        if (match := TEMPORARY.fullmatch(path.name)) and match["output"] in FOLDERS:
+            _remove(path, int(match["process"]))
+    for top in FOLDERS:
+        for folder, inner, names in os.walk(top):
+            for name in [*inner, *names]:
+                if match := TEMPORARY.fullmatch(name):
+                    _remove(Path(folder, name), int(match["process"]))
+            inner[:] = [name for name in inner if Path(folder, name) != catalogue and not TEMPORARY.fullmatch(name)]
+
+
+def _remove(path: Path, process: int) -> None:
+    if process != os.getpid():  # else of an earlier process with the same number: this one has just begun
+        try:
+            os.kill(process, 0)
+            return
+        except ProcessLookupError:
+            pass
+        except (PermissionError, OverflowError):  # another user's process; no process has such a number
+            return
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from whaleid.detection import prediction, training
 from whaleid.detection.network import BoxNetwork
 from whaleid.detection.quality import SIDES
 from whaleid.images.crop import WHOLE
-from whaleid.images.pack import Source, pack
+from whaleid.images.pack import Region, Shape, pack
 from whaleid.model.backbone import Backbone
 from whaleid.training.device import pick_device
 
@@ -72,5 +72,5 @@ def fit_predict(
 
 def stretch(photos: pd.DataFrame, root: Path, side: int) -> npt.NDArray[np.uint8]:
     """Return `photos` grey and whole, stretched to squares: (N, `side`, `side`, 1)."""
-    sources = [Source(root / part / image, box=WHOLE, aspect=None) for image, part in photos["part"].items()]
-    return np.stack(list(pack(sources, side, side, grey=True, margin=0.0, stretch=True)))
+    paths = [root / part / image for image, part in photos["part"].items()]
+    return np.stack(list(pack(paths, [Region(WHOLE)] * len(paths), Shape(side, side, stretch=True))))

@@ -1,4 +1,4 @@
-"""The fluke, cut out of its photo, on a sheet of one size: in its true proportions, or stretched to fill it."""
+"""A photo cropped to its fluke, or to what lies inside its frame, and resized to one shape."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,20 +7,25 @@ from PIL import Image, ImageStat
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, as fractions of the photo's width and height."""
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+TOLERANCE = 10
+"""Grey levels by which a frame may differ from its own level: room for JPEG's noise. A sky as even as that is cut off
+with the frame, which costs nothing: no fluke is on it."""
+LEAST = 0.25
+"""The least share of the photo's width and height inside a frame. Where less would be left, the photo is blank."""
 
 
 def widen(box: Box, margin: float) -> Box:
-    """Add to each side `margin` times the box's width or height, as far as the photo goes."""
+    """Add `margin` times the width or height of `box` to each side, within the photo."""
     x0, y0, x1, y1 = box
     across, down = margin * (x1 - x0), margin * (y1 - y0)
     return max(0.0, x0 - across), max(0.0, y0 - down), min(1.0, x1 + across), min(1.0, y1 + down)
 
 
-def overlaps(found: npt.NDArray[np.float64], given: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return (N,) the intersection over union of each box of `found` (N, 4) with that of `given` (N, 4)."""
-    sides = np.minimum(found[:, 2:], given[:, 2:]) - np.maximum(found[:, :2], given[:, :2])  # (N, 2)
+def overlaps(predicted: npt.NDArray[np.float64], true: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return (N,) the intersection over union of each box of `predicted` (N, 4) with that of `true` (N, 4)."""
+    sides = np.minimum(predicted[:, 2:], true[:, 2:]) - np.maximum(predicted[:, :2], true[:, :2])  # (N, 2)
     common = sides.clip(0).prod(axis=1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (found, given)]
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (predicted, true)]
     ratios: npt.NDArray[np.float64] = common / (areas[0] + areas[1] - common)
     return ratios
 
@@ -28,19 +33,19 @@ def overlaps(found: npt.NDArray[np.float64], given: npt.NDArray[np.float64]) -> 
 def crop(
     photo: Image.Image, box: Box, aspect: float | None, width: int, height: int, stretch: bool = False
 ) -> Image.Image:
-    """Cut `box` out of a photo and lay it, as large as it fits, on the middle of a sheet.
+    """Crop a photo to `box` and resize it, as large as it fits, on the middle of a sheet.
 
     Args:
         photo: in mode L or RGB.
-        box: what to cut out; it has a width and a height, however small.
+        box: with a width and a height above 0.
         aspect: width / height of the original, where `photo` is a copy squeezed into another shape, else None.
         width: of the sheet, in pixels.
         height: of the sheet, in pixels.
-        stretch: whether the crop fills the sheet, whatever its proportions are.
+        stretch: whether the crop fills the sheet; else it keeps its proportions.
 
     Returns:
-        An image of that size in the photo's mode. Where it is not stretched, the crop has its original proportions;
-        around it lies its mean colour, which standardising makes about zero, as a network's own padding is.
+        An image of that size in the photo's mode. A crop that is not stretched is surrounded by its mean colour, which
+        becomes about zero by standardising, as a network's own padding is.
     """
     x0, y0, x1, y1 = box
     region = x0 * photo.width, y0 * photo.height, x1 * photo.width, y1 * photo.height
@@ -56,3 +61,27 @@ def crop(
     sheet = Image.new(photo.mode, (width, height), mean)
     sheet.paste(fluke, ((width - size[0]) // 2, (height - size[1]) // 2))
     return sheet
+
+
+def inside_frame(photo: npt.NDArray[np.uint8]) -> Box:
+    """Return the part of a grey photo (H, W) inside its frame, or `WHOLE` if it has none or nothing else.
+
+    A frame is rows at the top or bottom, and columns at the left or right between these, that are of one level at each
+    edge.
+    """
+    height, width = photo.shape
+    top, bottom = _frame(photo), _frame(photo[::-1])
+    between = photo[top : height - bottom].T
+    if between.shape[1] < LEAST * height:
+        return WHOLE
+    left, right = _frame(between), _frame(between[::-1])
+    if width - left - right < LEAST * width:
+        return WHOLE
+    return left / width, top / height, (width - right) / width, (height - bottom) / height
+
+
+def _frame(lines: npt.NDArray[np.uint8]) -> int:
+    """Return how many of `lines` (N, M), from the first one on, have the level of the first one."""
+    level = np.median(lines[0])
+    other = (number for number, line in enumerate(lines) if (np.abs(line - level) > TOLERANCE).any())
+    return next(other, len(lines))

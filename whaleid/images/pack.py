@@ -1,6 +1,6 @@
-"""All photos of a catalogue as arrays of one shape: decoded, cropped and resized once, not every epoch."""
+"""All photos of a catalogue as one array: decoded, cropped and resized once, not every epoch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,68 +10,116 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
+from whaleid.core import arrays, files, paths
+from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.parallel import parallel_map
-from whaleid.images.borders import inside
-from whaleid.images.crop import Box, crop, widen
+from whaleid.images.crop import Box, crop, inside_frame, widen
 from whaleid.images.decode import decode
 
 
 @dataclass(frozen=True)
-class Source:
-    """A photo and what is known of it: where its fluke is, what width / height the original had, which way is up."""
+class Region:
+    """The part of a photo to pack."""
 
-    path: Path
-    box: Box | None
-    aspect: float | None
-    turned: bool = False  # whether it is upside down
+    box: Box | None = None  # of the fluke
+    aspect: float | None = None  # width / height of the original, where the photo is squeezed
+    turned: bool = False  # whether the photo is upside down
 
 
-def sources(catalog: pd.DataFrame, flukes: pd.DataFrame, root: Path) -> list[Source]:
-    """Return a source for each row of `catalog`, in its order.
+@dataclass(frozen=True)
+class Shape:
+    """The shape in which photos are packed."""
+
+    width: int
+    height: int
+    mode: str = "L"  # or RGB
+    margin: float = 0.0  # around a box, as a share of its size on each side
+    stretch: bool = False  # whether a crop fills the shape; else it keeps its proportions
+
+
+def regions(catalog: pd.DataFrame, flukes: pd.DataFrame, boxes: bool = True) -> list[Region]:
+    """Return the region of each photo of `catalog`, in its order.
 
     Args:
-        catalog: `Image,part`.
+        catalog: `Image`.
         flukes: `Image,x0,y0,x1,y1,aspect,turned`, of some of these photos; `turned` is 1 for those upside down.
-        root: the catalogue folder.
+        boxes: whether to crop to the boxes.
     """
     columns = flukes[["Image", "x0", "y0", "x1", "y1", "aspect", "turned"]]
-    known: dict[str, tuple[Box, float, bool]] = {
-        image: ((x0, y0, x1, y1), aspect, turned == 1)
+    known = {
+        image: Region((x0, y0, x1, y1) if boxes else None, aspect, turned == 1)
         for image, x0, y0, x1, y1, aspect, turned in columns.itertuples(index=False)
     }
-    return [
-        Source(root / part / image, *known.get(image, (None, None)))
-        for image, part in zip(catalog["Image"], catalog["part"], strict=True)
-    ]
+    return [known.get(image, Region()) for image in catalog["Image"]]
 
 
-def pack(
-    photos: Sequence[Source], width: int, height: int, grey: bool, margin: float, stretch: bool
-) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield each of `photos`, in their order, as uint8 (height, width, 1) if `grey`, else (height, width, 3).
-
-    Where there is a box, the photo is cropped to it and to `margin`, a share of its size on each side; else to what
-    lies inside its frame, if it has one. With `stretch`, the crop fills the array; else it keeps its proportions.
-    Photos that are upside down are turned.
+def pack(photos: Sequence[Path], parts: Sequence[Region], shape: Shape) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the region of each of `photos`, in order, as `cut` returns it.
 
     Raises:
         WhaleidError: a photo cannot be decoded.
     """
-    mode = "L" if grey else "RGB"
-    one = partial(_pack, width=width, height=height, mode=mode, margin=margin, stretch=stretch)
-    yield from parallel_map(one, photos, "photos packed")
+    items = list(zip(photos, parts, strict=True))
+    yield from parallel_map(partial(_pack, shape=shape), items, "photos packed")
 
 
-def _pack(source: Source, width: int, height: int, mode: str, margin: float, stretch: bool) -> npt.NDArray[np.uint8]:
-    return packed(decode(source.path).convert(mode), source, width, height, margin, stretch)
+def _pack(item: tuple[Path, Region], shape: Shape) -> npt.NDArray[np.uint8]:
+    path, region = item
+    return cut(decode(path), region, shape)
 
 
-def packed(
-    photo: Image.Image, source: Source, width: int, height: int, margin: float, stretch: bool
-) -> npt.NDArray[np.uint8]:
-    """Return `photo`, mode L or RGB, as `pack` does that of its `source`: uint8 (height, width, 1 or 3)."""
-    box = widen(source.box, margin) if source.box else inside(np.asarray(photo.convert("L")))
-    sheet = crop(photo, box, source.aspect, width, height, stretch)
-    if source.turned:
+def cut(photo: Image.Image, region: Region, shape: Shape) -> npt.NDArray[np.uint8]:
+    """Crop `photo`, mode L or RGB, to `region` and resize it: uint8 (height, width, 1 or 3).
+
+    Without a box, the frame of the photo is cut off, if it has one. A photo that is upside down is turned.
+    """
+    photo = photo.convert(shape.mode)
+    box = widen(region.box, shape.margin) if region.box else inside_frame(np.asarray(photo.convert("L")))
+    sheet = crop(photo, box, region.aspect, shape.width, shape.height, shape.stretch)
+    if region.turned:
         sheet = sheet.transpose(Image.Transpose.ROTATE_180)
-    return np.asarray(sheet).reshape(height, width, len(photo.mode))
+    return np.asarray(sheet).reshape(shape.height, shape.width, len(photo.mode))
+
+
+@dataclass(frozen=True)
+class PackedPhotos:
+    """The output of the stage `pack`."""
+
+    images: list[str]  # N names, in the order of `array`
+    array: npt.NDArray[np.uint8]  # (N, H, W, C), mapped from the file
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of a photo."""
+        _, height, width, channels = self.array.shape
+        return height, width, channels
+
+    def rows(self, images: Iterable[str]) -> npt.NDArray[np.int64]:
+        """Return (P,) the rows of `images`.
+
+        Raises:
+            InputProblems: photos are not packed.
+        """
+        names, row = list(images), {image: number for number, image in enumerate(self.images)}
+        missing = sorted(set(names) - row.keys())
+        if missing:
+            raise InputProblems(f"Photos are not in {paths.PACKED}", missing, "Rerun `dvc repro pack`.")
+        return np.array([row[image] for image in names], dtype=np.int64)
+
+
+def load_pack() -> PackedPhotos:
+    """Map the packed photos from their file; a photo is read when it is used.
+
+    Raises:
+        WhaleidError: a file is not whole, or they do not fit each other.
+    """
+    array = arrays.mapped(paths.PHOTOS, np.uint8, 4)
+    try:
+        images = files.read_csv(paths.PACKED)["Image"].tolist()
+    except (ValueError, KeyError) as error:
+        raise WhaleidError(f"{paths.PACKED} cannot be used ({error}): rerun `dvc repro pack`.") from None
+    if len(images) != len(array):
+        raise WhaleidError(
+            f"{paths.PHOTOS} holds {len(array)} photos, {paths.PACKED} {len(images)}: rerun `dvc repro pack`."
+        )
+    return PackedPhotos(images, array)

@@ -28,7 +28,7 @@ from whaleid.identification.scores import Scorer, nearest_photos, score_name
 from whaleid.images.crop import WHOLE, Box
 from whaleid.images.decode import decode
 from whaleid.images.fingerprint import Fingerprint, facts, fingerprint, thumbnails
-from whaleid.images.pack import Source, packed
+from whaleid.images.pack import Region, Shape, cut
 from whaleid.model import checkpoint
 from whaleid.model.embedding import embed_batch, prepare
 from whaleid.serving.bundle import Bundle, extended
@@ -173,19 +173,16 @@ class Recogniser:
         names = [photo.name for row, photo in enumerate(photos) if row not in problems]
         prints = [each[0] for each in read if not isinstance(each, str)]
         images = [each[1] for each in read if not isinstance(each, str)]
-        sources = self._find_flukes(images)
-
-        def cut(image: Image.Image, source: Source) -> npt.NDArray[np.uint8]:
-            return packed(image, source, settings.width, settings.height, settings.margin, settings.stretch)
-
-        arrays = list(self._pool.map(cut, images, sources))
+        regions = self._find_flukes(images)
+        shape = Shape(settings.width, settings.height, mode, settings.margin, settings.stretch)
+        arrays = list(self._pool.map(partial(cut, shape=shape), images, regions))
         embeddings = {}
         if arrays:
             inputs = torch.from_numpy(np.stack(arrays)).to(self._device)
             for name, (network, mirrored) in self._networks.items():
                 view = self.bundle.about.networks[name]
                 embeddings[name] = embed_batch(network, inputs, mirrored, view.zoom, view.tilt).cpu().numpy()
-        return Embedded(names, prints, [source.box for source in sources], embeddings, problems)
+        return Embedded(names, prints, [region.box for region in regions], embeddings, problems)
 
     def answer(self, photos: Embedded, threshold: float | None = None) -> list[Answer]:
         """Return the answer to each of `photos`; `threshold` as in `identify`."""
@@ -233,18 +230,18 @@ class Recogniser:
     def _images(self) -> dict[str, list[str]]:
         return {str(whale): rows.tolist() for whale, rows in self.bundle.compared.groupby("Id")["Image"]}
 
-    def _find_flukes(self, images: Sequence[Image.Image]) -> list[Source]:
+    def _find_flukes(self, images: Sequence[Image.Image]) -> list[Region]:
         """Return where the fluke lies on each of `images`, and whether the photo is to be turned."""
         if self._boxes is None or not images:
-            return [Source(Path(), None, None)] * len(images)
-        whole, size = Source(Path(), WHOLE, None), self._boxes.size
-        squares = self._pool.map(lambda image: packed(image.convert("L"), whole, size, size, 0.0, True), images)
+            return [Region()] * len(images)
+        square = Shape(self._boxes.size, self._boxes.size, stretch=True)
+        squares = self._pool.map(lambda image: cut(image, Region(WHOLE), square), images)
         inputs = torch.from_numpy(np.stack(list(squares))).to(self._device)
         boxes = predict_batch(self._boxes, inputs).cpu().numpy()
         own = np.array([image.width / image.height for image in images])
         settings = self.bundle.about.pack
         return [
-            Source(Path(), (x0, y0, x1, y1) if settings.crop else None, aspect, settings.turn and turned > CERTAIN)
+            Region((x0, y0, x1, y1) if settings.crop else None, aspect, settings.turn and turned > CERTAIN)
             for (x0, y0, x1, y1, _, turned), aspect in zip(
                 boxes.tolist(), aspects(self._boxes, boxes[:, :5], own).tolist(), strict=True
             )

@@ -9,7 +9,7 @@ import numpy as np
 
 from whaleid.core import files, paths
 from whaleid.core.record import Record
-from whaleid.images import packed
+from whaleid.images.pack import load_pack
 from whaleid.model import checkpoint
 from whaleid.model.embedding import embed
 from whaleid.training import distributed
@@ -40,7 +40,7 @@ def _run(params: Params, variant: str, device: torch.device, processes: ProcessG
     path = paths.checkpoint(variant)
     content = path.read_bytes()
     network, description = checkpoint.load(content, str(path))
-    photos = packed.load()
+    photos = load_pack()
     description.check_photos(photos.shape, str(path))
     settings = params.variants[variant].embed
     inputs = [settings.zoom, settings.tilt, photos.images]

@@ -15,7 +15,7 @@ from pytorch_metric_learning import __version__ as losses_version
 from whaleid.core import files, paths
 from whaleid.core.errors import WhaleidError
 from whaleid.core.record import LogEpoch, Record
-from whaleid.images import packed
+from whaleid.images.pack import PackedPhotos, load_pack
 from whaleid.model import checkpoint
 from whaleid.training import distributed, engine, state, subset
 from whaleid.training.device import describe, pick_device, precision
@@ -52,7 +52,7 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
     train_photos = subset.select(unique[~held_out], variant, settings)
     classes = tuple(sorted(train_photos["Id"].unique()))
     val_photos = unique[held_out & unique["Id"].isin(classes)]
-    photos = packed.load()
+    photos = load_pack()
     train_set, val_set = (_labelled(photos, frame, classes) for frame in (train_photos, val_photos))
 
     torch.manual_seed(params.seed)
@@ -118,7 +118,7 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
     )
 
 
-def _labelled(photos: packed.Packed, frame: pd.DataFrame, classes: tuple[str, ...]) -> LabelledPhotos:
+def _labelled(photos: PackedPhotos, frame: pd.DataFrame, classes: tuple[str, ...]) -> LabelledPhotos:
     codes = pd.Categorical(frame["Id"], categories=classes).codes
     return LabelledPhotos(photos.rows(frame["Image"]), codes.astype(np.int64))
 

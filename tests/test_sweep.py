@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from whaleid import strays
+from whaleid.core import files
 
 ENDED = "999999999"  # no system gives so high a number
 
@@ -44,7 +44,7 @@ def test_only_what_ended_processes_left_is_removed(tmp_path: Path, monkeypatch: 
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
     Path(f"models/.linked.{ENDED}.before").symlink_to(Path("elsewhere").resolve())
-    strays.sweep(Path("data/sample"))
+    files.sweep(Path("data/sample"))
     assert sorted(str(path) for path in Path().rglob("*") if not path.is_dir()) == sorted(kept)
     assert list(Path("data").glob(".sample*")) == []
     assert [path.name for path in Path().glob(".[rs]*")] == [f".rankings.{there}.partial"]
