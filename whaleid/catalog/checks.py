@@ -1,4 +1,4 @@
-"""What can be wrong with the files of a catalogue folder: each check yields all problems of its kind."""
+"""Checks of the files of a catalogue folder. Each yields all problems of its kind at once."""
 
 import math
 import unicodedata
@@ -11,36 +11,33 @@ from whaleid.core.errors import InputProblems
 from whaleid.core.labels import NEW_WHALE
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-"""Files with other suffixes, and hidden ones, are no photos and are passed over."""
+"""Files with other suffixes, and hidden files, are ignored."""
 CORNERS = ["x0", "y0", "x1", "y1"]
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What a cell begins with that spreadsheets run as a formula; of full width in some languages."""
+"""First characters of a cell that spreadsheets run as a formula, in some languages also in full width."""
 REORDERING = (*"\u202a\u202b\u202c\u202d\u202e", *"\u2066\u2067\u2068\u2069")
-"""Characters that make a terminal, or a page, show others in another order than they stand in."""
+"""Characters that make a terminal or a page show others in another order."""
 
 
-def no_photos(root: Path, train: list[str]) -> Iterator[InputProblems]:
-    """Yield that there are no labelled photos, if so."""
-    yield from found(
-        "Folders without photos",
-        [] if train else [str(root / "train")],
-        f"Labelled photos are files named {', '.join(SUFFIXES)}, directly in train/.",
-    )
+def input_problems(what: str, where: Sequence[str], remedy: str) -> Iterator[InputProblems]:
+    """Yield problems of one kind, if there are any."""
+    if where:
+        yield InputProblems(what, where, remedy)
 
 
 def photo_problems(train: list[str], test: list[str]) -> Iterator[InputProblems]:
     """Yield what is wrong with the names of the photos in `train/` and `test/`."""
-    yield from found(
+    yield from input_problems(
         "Photos with names that cannot be written to a csv file",
         [ascii(name) for name in [*train, *test] if unwritable(name)],
         "Rename them.",
     )
-    yield from found(
+    yield from input_problems(
         "Photos with names that a spreadsheet would run as a formula",
         [repr(name) for name in [*train, *test] if name.startswith(FORMULA)],
         f"Rename them: a name begins with none of {' '.join(FORMULA[:4])}.",
     )
-    yield from found(
+    yield from input_problems(
         "Photos of the same name in train/ and test/",
         [repr(name) for name in sorted({*train} & {*test})],
         "A photo's name is its key: rename one of the two.",
@@ -52,83 +49,69 @@ def table_problems(
 ) -> Iterator[InputProblems]:
     """Yield what is wrong with the rows of one csv file; `table` is what `read_table` returned for `path`.
 
-    Rows of train.csv are about the photos of `train`, those of boxes.csv about any, all others about `test`. Photos
-    without a row are told of, but for boxes.csv, and where the catalogue is `unfinished`.
+    Rows of train.csv are about photos of `train`, those of boxes.csv about any, all others about `test`. Except in
+    boxes.csv and in an `unfinished` catalogue, every photo must have a row.
     """
-    yield from _repeated(path, table)
-    if path.name == "train.csv":
-        yield from _unmatched(path, table, train, "train/", all_of_them=not unfinished)
-    elif path.name == "boxes.csv":
-        yield from _unmatched(path, table, [*train, *test], "train/ or test/", all_of_them=False)
-        yield from _bad_boxes(path, table)
-    else:
-        yield from _unmatched(path, table, test, "test/", all_of_them=not unfinished)
-    if "Id" in table:
-        yield from _bad_labels(path, table)
-
-
-def _repeated(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
+    boxes = path.name == "boxes.csv"
+    photos, folder = (train, "train/") if path.name == "train.csv" else (test, "test/")
+    if boxes:
+        photos, folder = [*train, *test], "train/ or test/"
     repeats = table[table["Image"].duplicated(keep=False)].groupby("Image")
-    yield from found(
+    yield from input_problems(
         f"{path}: photos with several rows",
         [f"{image!r}: lines {', '.join(map(str, rows.index))}" for image, rows in repeats],
         "Keep one row a photo.",
     )
-
-
-def _unmatched(
-    path: Path, table: pd.DataFrame, photos: list[str], folder: str, all_of_them: bool
-) -> Iterator[InputProblems]:
-    """Yield rows that name no photo of `folder` and, with `all_of_them`, photos that no row names."""
-    known = set(photos)
-    leaving, strange = [], []
-    for line, image in table["Image"].items():
-        if leaves(image):
-            leaving.append(f"line {line}: {image!r}")
-        elif image not in known:
-            strange.append(f"line {line}: {image!r}")
-    yield from found(
+    plain = table["Image"].map(is_plain_name).astype(bool)
+    yield from input_problems(
         f"{path}: names that are no plain file names",
-        leaving,
+        _rows(table[~plain]),
         f"Image is the name of a file directly in {folder}, without any folder.",
     )
-    yield from found(
+    yield from input_problems(
         f"{path}: rows without a photo in {folder}",
-        strange,
+        _rows(table[plain & ~table["Image"].isin(photos)]),
         f"Put the photos into {folder} or remove the rows.",
     )
-    if all_of_them:
-        yield from found(
-            f"{path}: photos of {folder} without a row",
-            [repr(image) for image in sorted(known - {*table["Image"]})],
-            f"Add their rows or take the photos out of {folder}.",
-        )
+    yield from input_problems(
+        f"{path}: photos of {folder} without a row",
+        [] if boxes or unfinished else [repr(image) for image in sorted({*photos} - {*table["Image"]})],
+        f"Add their rows or take the photos out of {folder}.",
+    )
+    if boxes:
+        yield from _box_problems(path, table)
+    if "Id" in table:
+        yield from _label_problems(path, table)
 
 
-def _bad_labels(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
+def _rows(table: pd.DataFrame) -> list[str]:
+    return [f"line {line}: {image!r}" for line, image in table["Image"].items()]
+
+
+def _label_problems(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
     rows = [
         (f"line {line}: {image!r} has {label!r}", label) for line, image, label in table[["Image", "Id"]].itertuples()
     ]
-    yield from found(
+    yield from input_problems(
         f"{path}: labels that are empty or hold white space",
-        [said for said, label in rows if label.split() != [label] or unwritable(label)],
+        [where for where, label in rows if label.split() != [label] or unwritable(label)],
         f"Give each photo one Id, {NEW_WHALE} if its whale has none; a space separates labels in submissions.",
     )
-    yield from found(
+    yield from input_problems(
         f"{path}: labels that a spreadsheet would run as a formula",
-        [said for said, label in rows if label.startswith(FORMULA)],
+        [where for where, label in rows if label.startswith(FORMULA)],
         f"Rename these whales: a label begins with none of {' '.join(FORMULA[:4])}.",
     )
 
 
-def _bad_boxes(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
+def _box_problems(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
     bad = []
     for line, image, *cells in table.itertuples():
         x0, y0, x1, y1, *aspect = map(_number, cells)
         inside = 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
         if not inside or not all(0 < value < math.inf for value in aspect):
             bad.append(f"line {line}: {image!r} has {', '.join(cells)}")
-    yield from found(
+    yield from input_problems(
         f"{path}: boxes that are empty, or not inside their photo",
         bad,
         "Give fractions of width and height with 0 ≤ x0 < x1 ≤ 1 and 0 ≤ y0 < y1 ≤ 1, and an aspect above 0.",
@@ -136,26 +119,24 @@ def _bad_boxes(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
 
 
 def tiny_box_problems(path: Path, boxes: pd.DataFrame, photos: pd.DataFrame) -> Iterator[InputProblems]:
-    """Yield which of `boxes`, of the file `path`, leave less than a pixel's width or height of their photo.
+    """Yield the boxes of the file `path` that are less than a pixel of their photo wide or high.
 
     `boxes` is `Image,x0,y0,x1,y1`, numbers; `photos` is `Image,width,height` of these photos and maybe others.
     """
-    sizes = photos[["Image", "width", "height"]]
-    across, down = boxes["x1"] - boxes["x0"], boxes["y1"] - boxes["y0"]
-    sized = boxes[["Image", *CORNERS]].assign(across=across, down=down).merge(sizes, on="Image")
-    tiny = sized[(sized["across"] * sized["width"] < 1) | (sized["down"] * sized["height"] < 1)]
-    yield from found(
+    sized = boxes.merge(photos[["Image", "width", "height"]], on="Image")
+    width, height = (sized["x1"] - sized["x0"]) * sized["width"], (sized["y1"] - sized["y0"]) * sized["height"]
+    yield from input_problems(
         f"{path}: boxes that leave less than a pixel of their photo",
         [
             f"{row.Image!r} has {row.x0:g}, {row.y0:g}, {row.x1:g}, {row.y1:g} of {row.width} x {row.height} pixels"
-            for row in tiny.itertuples()
+            for row in sized[(width < 1) | (height < 1)].itertuples()
         ],
         "Correct these boxes, or remove their rows.",
     )
 
 
 def _number(text: str) -> float:
-    """Return the number that `text` says, or NaN, which no comparison accepts."""
+    """Return the number that `text` holds, or NaN, which no comparison accepts."""
     try:
         return float(text)
     except ValueError:
@@ -163,28 +144,22 @@ def _number(text: str) -> float:
 
 
 def unwritable(text: str) -> bool:
-    """Tell whether `text` holds what a csv would not keep or a terminal not show as it is.
+    """Return whether `text` holds what a csv file would not keep or a terminal not show as it is.
 
-    That is control characters, ends of lines and paragraphs, bytes that are no text, and characters of `REORDERING`.
+    These are control characters, ends of lines and paragraphs, bytes that are no text, and `REORDERING`.
     """
     return any(
         unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in REORDERING for character in text
     )
 
 
-def leaves(name: str) -> bool:
-    """Tell whether `name` is more than the plain name of a file, on any system."""
-    return any(sign in name for sign in "/\\") or name in (".", "..")
-
-
-def found(what: str, where: Sequence[str], remedy: str) -> Iterator[InputProblems]:
-    """Yield one kind of problem, where there are any."""
-    if where:
-        yield InputProblems(what, where, remedy)
+def is_plain_name(name: str) -> bool:
+    """Return whether `name` is the plain name of a file, without any folder, on every system."""
+    return not any(sign in name for sign in "/\\") and name not in (".", "..")
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether there is a file `path`, which a stranger may have written: the system may not take such a path."""
+    """Return whether there is a file `path`; also for a path that the system does not take."""
     try:
         return path.is_file()
     except OSError:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from whaleid.catalog.checks import CORNERS, SUFFIXES, no_photos, photo_problems, table_problems
+from whaleid.catalog.checks import CORNERS, SUFFIXES, photo_problems, table_problems
 from whaleid.catalog.table import read_table
-from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.errors import InputProblems, WhaleidError, raise_all
 
 LAYOUT = (
     "A catalogue folder holds train.csv (Image,Id) and train/ (the labelled photos), and may hold test/ (photos to "
@@ -24,12 +24,11 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What a catalogue folder says; a photo lies at `root / part / Image`.
+    """The tables of a catalogue folder; a photo lies at `root / part / Image`.
 
-    `photos` has the columns Image, Id, part, a row a photo, sorted by part and Image; `part` is `train` or
-    `test`, `Id` is empty for `test`. `boxes` has Image, x0, y0, x1, y1 as fractions of width and height and,
-    where the folder has it, aspect (width / height before the photo was squeezed). `solution` has Image, Id.
-    The last two have no rows where the folder has no such file.
+    `photos` has the columns Image, Id, part, a row a photo, sorted by part and Image; `part` is `train` or `test`, `Id`
+    is empty for `test`. `boxes` has Image, x0, y0, x1, y1 as fractions of width and height and maybe aspect, width /
+    height before the photo was squeezed. `solution` has Image, Id. Without their files, these two have no rows.
     """
 
     photos: pd.DataFrame
@@ -38,19 +37,19 @@ class Catalogue:
 
 
 def read(root: Path, unfinished: bool = False) -> Catalogue:
-    """Read the catalogue folder `root`; one that is `unfinished` may lack files, and rows of photos that are there.
+    """Read the catalogue folder `root`; an `unfinished` one may lack files, and rows of its photos.
 
     Raises:
-        WhaleidError: the folder is not as `LAYOUT` says or its files contradict each other. The text names
-            every problem that can be seen at once.
+        WhaleidError: the folder is not as in `LAYOUT`, or its files contradict each other: all problems at once.
     """
     if not unfinished:
         _require_layout(root)
     train, test = photos_in(root / "train"), photos_in(root / "test")
     tables: dict[str, pd.DataFrame] = {}
     problems: list[WhaleidError] = list(photo_problems(train, test))
-    if not unfinished:
-        problems += no_photos(root, train)
+    if not (train or unfinished):
+        remedy = f"Labelled photos are files named {', '.join(SUFFIXES)}, directly in train/."
+        problems.append(InputProblems("Folders without photos", [str(root / "train")], remedy))
     for name, columns in COLUMNS.items():
         if (root / name).is_file():
             try:
@@ -59,20 +58,18 @@ def read(root: Path, unfinished: bool = False) -> Catalogue:
                 problems.append(error)
     for name, table in tables.items():
         problems.extend(table_problems(root / name, table, train, test, unfinished))
-    if problems:
-        raise problems[0] if len(problems) == 1 else WhaleidError("\n\n".join(map(str, problems)))
+    raise_all(problems)
 
-    labelled = tables.get("train.csv", pd.DataFrame(columns=COLUMNS["train.csv"], dtype=str)).assign(part="train")
+    tables = {name: pd.DataFrame(columns=columns, dtype=str) for name, columns in COLUMNS.items()} | tables
     queries = pd.DataFrame({"Image": test, "Id": "", "part": "test"}, dtype=str)
-    photos = pd.concat([labelled, queries]).sort_values(["part", "Image"], ignore_index=True)
-    boxes = tables.get("boxes.csv", pd.DataFrame(columns=COLUMNS["boxes.csv"]))
-    # as `checks` reads them: what pandas takes for a number is not quite the same
+    photos = pd.concat([tables["train.csv"].assign(part="train"), queries])
+    boxes = tables["boxes.csv"]
+    # by float, as the checks read them: pandas takes other texts for numbers
     boxes = boxes.assign(**{name: np.array([float(cell) for cell in boxes[name]]) for name in boxes.columns[1:]})
-    solution = tables.get("solution.csv", pd.DataFrame(columns=COLUMNS["solution.csv"]))
     return Catalogue(
-        photos,
+        photos.sort_values(["part", "Image"], ignore_index=True),
         boxes.sort_values("Image", ignore_index=True),
-        solution.sort_values("Image", ignore_index=True),
+        tables["solution.csv"].sort_values("Image", ignore_index=True),
     )
 
 
@@ -87,7 +84,7 @@ def _require_layout(root: Path) -> None:
 
 
 def photos_in(folder: Path) -> list[str]:
-    """Return the names of the photos in `folder`, sorted; none where it is not there."""
+    """Return the names of the photos in `folder`, sorted; none if it does not exist."""
     if not folder.is_dir():
         return []
     return sorted(

@@ -1,8 +1,7 @@
-"""What is trained on and what is held out, drawn so that validation asks what the queries to come will ask.
+"""Divide the labelled photos into training and validation, so that validation resembles the queries to come.
 
-Validation has photos of known whales, of whales that the catalogue has never seen, and of no named whale, each
-marked by its `role`. They are drawn from the unique photos and copies follow them, so that no picture is both
-trained on and taken for a new one.
+Validation has photos of known whales, of whales that are held out whole, and of `new_whale`, each with its `role`. They
+are drawn from the unique photos; copies follow them, so that no picture is in both parts.
 """
 
 from __future__ import annotations
@@ -21,37 +20,34 @@ if TYPE_CHECKING:
 
 Frame = TypeVar("Frame", pd.DataFrame, "pd.Series[str]")
 Draws = tuple[int, int]
-"""The seed and the fold, which every draw depends on."""
+"""The seed and the fold, on which every draw depends."""
 
 
 def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) -> pd.DataFrame:
     """Divide the labelled photos into `train` and `validation`.
 
-    `unique` is `Image,Id`, one photo a duplicate group and none of a conflict; `groups` is
-    `group,Image,part,Id`, every photo of every duplicate group. Their order does not matter. A share that is raised
-    adds to what it held out, and a share that is changed draws no other one anew; another `shares.fold`, or another
-    `seed`, is another draw.
+    `unique` is `Image,Id`, one photo a duplicate group and none of a conflict; `groups` is `group,Image,part,Id`, every
+    photo of every duplicate group. Their order does not matter. Raising a share adds to what it held out and changes no
+    other draw; another `shares.fold` or `seed` is another draw.
 
     Returns `Image,Id,part,role`, sorted by `Image`; `part` and `role` are one of
 
-    - `train`, `catalogue`: to be trained on;
+    - `train`, `catalogue`: the training photos;
     - `validation`, `known`: one random photo each of a share of the whales with two unique photos or more, and of
       the photos that these whales have left beyond one, a further share; at least one photo of each is in `train`;
     - `validation`, `unknown`: all unique photos of a share of the whales with one photo, and of a share of the
       whales with several;
     - `validation`, `new_whale`: a share of the unique photos of no named whale;
-    - `validation`, `duplicate`: copies of photos in `train`, and photos of conflicts, to measure how far the label of
-      a duplicate can be trusted.
+    - `validation`, `duplicate`: copies of photos in `train`, and photos of conflicts, to measure how often the label of
+      a duplicate is right.
 
-    Copies of photos that are held out are left out, and as large a share of the conflicts. Counts are rounded half up,
-    but a share above 0 takes at least one `known` photo, and at least one wherever there are several whales or photos
-    to draw from.
+    Copies of photos that are held out are left out, and as large a share of the conflicts. Counts are rounded half up;
+    a share above 0 takes at least one `known` photo, and at least one wherever there are several whales or photos.
 
-    With `known` 1, `several` 0 and the others 0.1, photos are held out as the public re-split of Kaggle's contest drew
-    its queries.
+    With `known` 1, `several` 0 and the others 0.1, photos are held out as in the public re-split of Kaggle's contest.
 
     Raises:
-        WhaleidError: no whale is left to train on, or none that could give up a photo.
+        WhaleidError: no whale is left to train on, or no photo can be held out as `known`.
     """
     draws = (seed, shares.fold)
     unique = unique[["Image", "Id"]].sort_values("Image", ignore_index=True)
@@ -84,12 +80,12 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
 
 
 def _known(several: pd.DataFrame, unknown: pd.Series[str], shares: Split, draws: Draws) -> pd.Series[str]:
-    """Draw the photos that the whales in `several` which are not `unknown` give up: one each, and further ones."""
+    """Draw the `known` photos, of the whales in `several` that are not `unknown`: one of each, and further ones."""
     if shares.known == 0:
         return several["Image"].iloc[:0]
     photos = _shuffled(several, draws, "known photo")
-    place = photos.groupby("Id").cumcount()  # a whale's first photo is given up, its second one stays
-    # all are shuffled, and chosen from only then, so that other shares do not reshuffle the rest
+    place = photos.groupby("Id").cumcount()  # the first photo of a whale is held out, its second one stays
+    # all are shuffled before some are left out, so that other shares do not change the order
     left = _shuffled(photos[place == 0].sort_values("Id"), draws, "known whale")
     left = left[~left["Id"].isin(unknown)]
     if left.empty:
@@ -100,16 +96,15 @@ def _known(several: pd.DataFrame, unknown: pd.Series[str], shares: Split, draws:
     first = left.iloc[: max(_round(shares.known * len(left)), 1)]
     beyond = _shuffled(photos[place > 1].sort_values("Image"), draws, "further photo")
     beyond = beyond[beyond["Id"].isin(first["Id"])]
-    given: pd.Series[str] = pd.concat([first, beyond.iloc[: _count(shares.further, len(beyond))]])["Image"]
-    return given
+    known: pd.Series[str] = pd.concat([first, beyond.iloc[: _count(shares.further, len(beyond))]])["Image"]
+    return known
 
 
 def _duplicates(unique: pd.DataFrame, groups: pd.DataFrame, held_out: pd.Series[str], draws: Draws) -> pd.DataFrame:
     """Return the labelled photos that are not unique, without the copies of photos held out.
 
-    Groups that agree and groups in conflict are to be asked about in the proportion in which they exist. The former
-    keep one photo in `train`, so the latter leave one out as well; the former fall away where that photo is held out,
-    so as large a share of the latter does, too.
+    Agreeing groups and conflicts keep their proportion. An agreeing group has one photo in `train`, so a conflict
+    leaves one out as well; agreeing groups whose photo is held out are left out, and as large a share of the conflicts.
     """
     labelled = groups[groups["part"] == "train"].sort_values("Image")
     labelled = labelled[labelled["group"].duplicated(keep=False)]
@@ -117,12 +112,12 @@ def _duplicates(unique: pd.DataFrame, groups: pd.DataFrame, held_out: pd.Series[
     straddling = labelled.loc[labelled["Image"].isin(held_out), "group"]
     copies = labelled[~labelled["Image"].isin(unique["Image"]) & ~labelled["group"].isin(straddling)]
 
-    torn = _shuffled(copies[~copies["group"].isin(agreeing)], draws, "conflict photo")
-    torn = torn[torn["group"].duplicated()]
-    conflicts = _shuffled(torn["group"].drop_duplicates().sort_values(), draws, "conflict")
+    conflicting = _shuffled(copies[~copies["group"].isin(agreeing)], draws, "conflict photo")
+    conflicting = conflicting[conflicting["group"].duplicated()]
+    conflicts = _shuffled(conflicting["group"].drop_duplicates().sort_values(), draws, "conflict")
     share = 1 - len(straddling) / len(agreeing) if len(agreeing) else 1.0
-    asked = conflicts.iloc[: _round(share * len(conflicts))]
-    copies = pd.concat([copies[copies["group"].isin(agreeing)], torn[torn["group"].isin(asked)]])
+    kept = conflicts.iloc[: _round(share * len(conflicts))]
+    copies = pd.concat([copies[copies["group"].isin(agreeing)], conflicting[conflicting["group"].isin(kept)]])
     return copies[["Image", "Id"]].assign(part="validation", role="duplicate")
 
 
@@ -132,7 +127,7 @@ def _draw(items: pd.Series[str], share: float, draws: Draws, purpose: str) -> pd
 
 
 def _count(share: float, number: int) -> int:
-    """Return how many of `number` a share of them is: at least one of several if it is above 0."""
+    """Return `share` of `number`, rounded: at least one of several if it is above 0."""
     return max(_round(share * number), 1 if share > 0 and number > 1 else 0)
 
 
@@ -143,5 +138,5 @@ def _shuffled(items: Frame, draws: Draws, purpose: str) -> Frame:
 
 
 def _round(count: float) -> int:
-    """Round half up. What a share of a number should be exactly can be a little less: 0.29 * 50 < 14.5."""
+    """Round half up. A product of floats can be a little less than it should be: 0.29 * 50 < 14.5."""
     return math.floor(round(count, 9) + 0.5)

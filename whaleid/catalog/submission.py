@@ -1,4 +1,4 @@
-"""Submission files: `Image,Id`, where `Id` is up to five labels, likeliest first, separated by spaces."""
+"""Submission files: `Image,Id`, where `Id` is up to five labels, most probable first, separated by spaces."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -20,11 +20,11 @@ def write_submission(ranked: Mapping[str, Sequence[str]], path: Path) -> None:
 
 
 def read_submission(path: Path, photos: Collection[str]) -> dict[str, list[str]]:
-    """Return the labels given to each of `photos`, in the order of the file.
+    """Return the labels of each of `photos`, in the order of the file.
 
     Raises:
         WhaleidError: the file is no csv, or lacks a column.
-        InputProblems: empty labels, and photos that are repeated, not asked for or missing; all at once.
+        InputProblems: empty labels, and photos that are repeated, missing or no queries; all at once.
     """
     table = read_table(path, COLUMNS)
     problems = [*_row_problems(path, table), *_mismatches(path, table, photos)]
@@ -53,9 +53,9 @@ def read_solution(path: Path) -> dict[str, str]:
 
 
 def check_ready(path: Path, queries: Collection[str], labels: Collection[str]) -> None:
-    """Check that the file can be handed in: each query once, with one to five distinct, known labels.
+    """Check that the file can be submitted: each query once, with one to five distinct, known labels.
 
-    `queries` are the photos to identify; known are the `labels` of the catalogue and `new_whale`.
+    `queries` are the photos to identify; the `labels` of the catalogue and `new_whale` are known.
 
     Raises:
         WhaleidError: the file is no csv, or lacks a column.
@@ -65,20 +65,20 @@ def check_ready(path: Path, queries: Collection[str], labels: Collection[str]) -
     problems = _row_problems(path, table)
     known = {*labels, NEW_WHALE}
     for line, image, text in table.itertuples():
-        given = text.split()
+        ranked = text.split()
         where = f"{path}, line {line}: {image!r} has"
-        if len(given) > PLACES:
-            problems.append(f"{where} {len(given)} labels, {PLACES} are allowed")
-        if len(set(given)) < len(given):
+        if len(ranked) > PLACES:
+            problems.append(f"{where} {len(ranked)} labels, {PLACES} are allowed")
+        if len(set(ranked)) < len(ranked):
             problems.append(f"{where} a label twice: {text!r}")
-        problems += [f"{where} an unknown label: {label!r}" for label in given if label not in known]
+        problems += [f"{where} an unknown label: {label!r}" for label in ranked if label not in known]
     problems += _mismatches(path, table, queries)
     if problems:
         raise InputProblems("This submission is not ready", problems, "Write it anew with `dvc repro`.")
 
 
 def _row_problems(path: Path, table: pd.DataFrame) -> list[str]:
-    """Say which rows have no label and which repeat a photo."""
+    """Return the rows that have no label or repeat a photo."""
     problems = []
     lines: dict[str, int] = {}
     for line, image, labels in table.itertuples():
@@ -91,7 +91,7 @@ def _row_problems(path: Path, table: pd.DataFrame) -> list[str]:
 
 
 def _mismatches(path: Path, table: pd.DataFrame, photos: Collection[str]) -> list[str]:
-    """Say which rows answer none of `photos`, and which of `photos` have no row."""
+    """Return the rows about none of `photos`, and those of `photos` that have no row."""
     extra = table["Image"][~table["Image"].isin(set(photos))]
     missing = sorted({*photos} - {*table["Image"]})
     return [f"{path}, line {line}: {image!r} is not asked for" for line, image in extra.items()] + [

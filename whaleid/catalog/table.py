@@ -1,4 +1,4 @@
-"""A csv file as a user wrote it: text in every cell, and the line on which each row stands."""
+"""A csv file as a user wrote it: text in every cell, and the line of each row."""
 
 import csv
 import difflib
@@ -12,19 +12,19 @@ from whaleid.core.errors import InputProblems, WhaleidError
 
 
 def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
-    """Read `columns`, and those of `optional` that are there, as text; the index is the line, 1 the header.
+    """Read `columns`, and those of `optional` that exist, as text; the index is the line, the header being line 1.
 
-    Text such as `007`, `nan` or nothing at all stays as it is. A byte-order mark, any kind of line end, empty
-    lines and further columns are accepted.
+    Text such as `007`, `nan` or nothing at all stays as it is. A byte-order mark, any kind of line end, empty lines and
+    other columns are accepted.
 
     Raises:
         WhaleidError: the file is not UTF-8, no csv, or lacks a column.
         InputProblems: rows with more or fewer cells than the header.
     """
-    there, rows = _parse(path)
-    _require(path, there, columns)
+    names, rows = _parse(path)
+    _require(path, names, columns)
     ragged = [
-        f"line {line}: {len(cells)} instead of {len(there)}" for line, cells in rows.items() if len(cells) != len(there)
+        f"line {line}: {len(cells)} instead of {len(names)}" for line, cells in rows.items() if len(cells) != len(names)
     ]
     if ragged:
         raise InputProblems(
@@ -32,14 +32,14 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ())
             ragged,
             "Put quotes around cells that hold a comma.",
         )
-    kept = [*columns, *(name for name in optional if name in there)]
-    places = [there.index(name) for name in kept]
+    kept = [*columns, *(name for name in optional if name in names)]
+    places = [names.index(name) for name in kept]
     cells = [[row[place] for place in places] for row in rows.values()]
     return pd.DataFrame(cells, columns=kept, index=pd.Index(list(rows), name="line"), dtype=str)
 
 
 def header(path: Path) -> list[str]:
-    """Return the names of the columns that are there.
+    """Return the names of the columns.
 
     Raises:
         WhaleidError: the file is not UTF-8 or no csv.
@@ -70,14 +70,14 @@ def _parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
     return rows.pop(next(iter(rows))), rows
 
 
-def _require(path: Path, there: list[str], columns: Sequence[str]) -> None:
-    """Refuse a header, `there`, that lacks one of `columns` or repeats a name."""
-    problems = [f"{name!r} is there {there.count(name)} times" for name in columns if there.count(name) > 1]
-    others = {name.strip().casefold(): name for name in there if name not in columns}
+def _require(path: Path, names: list[str], columns: Sequence[str]) -> None:
+    """Refuse a header with `names` that lacks one of `columns` or repeats it."""
+    problems = [f"{name!r} is there {names.count(name)} times" for name in columns if names.count(name) > 1]
+    others = {name.strip().casefold(): name for name in names if name not in columns}
     for name in columns:
-        if name not in there:
+        if name not in names:
             near = difflib.get_close_matches(name.casefold(), others, n=1, cutoff=0.5)
             problems.append(f"no {name!r}" + (f" (did you mean {others[near[0]]!r}?)" if near else ""))
     if problems:
-        listed = ", ".join(map(repr, there))
+        listed = ", ".join(map(repr, names))
         raise WhaleidError(f"{path}: wrong columns: {'; '.join(problems)}. The columns there are: {listed}.")

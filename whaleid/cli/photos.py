@@ -138,16 +138,16 @@ def duplicates(
         from whaleid.report import duplicates as duplicates_page
 
     rule = Dedup(max_distance=max_distance, max_error=max_error, turned=turned, mirrored=mirrored)
-    found = room.search(folder, against, rule)
-    names = found.manifest["photo"].tolist()
+    search = room.search(folder, against, rule)
+    names = search.manifest["photo"].tolist()
     page = duplicates_page.page(
-        f"Duplicates in {folder}", found.counts, found.groups, found.manifest, names, found.files, rule
+        f"Duplicates in {folder}", search.counts, search.groups, search.manifest, names, search.files, rule
     )
-    room.write(found.tables, page, out)
-    counts = found.counts.items()
+    room.write(search.tables, page, out)
+    counts = search.counts.items()
     print(", ".join(f"{count:,} {name}" for name, count in counts if count or name in ("images", "copies")))
     print(f"{out / 'manifest.csv'} says which to keep and why; look at {out / 'report.html'}")
-    if found.unreadable:
+    if search.unreadable:
         print(f"{out / 'unreadable.csv'} says which images could not be read, and why", file=sys.stderr)
         raise typer.Exit(PARTLY)
 

@@ -1,12 +1,12 @@
-"""What names a whale, how many names count, and what ranks them."""
+"""Labels of photos, and the scores that rank whales."""
 
 from typing import Literal
 
 NEW_WHALE = "new_whale"
-"""The label that names no whale: its photo is of one outside the catalogue."""
+"""The label of photos whose whale is not in the catalogue."""
 PHASH = "phash"
 """The prediction without networks: the labels of duplicates, else `new_whale`."""
 PLACES = 5
-"""How many labels of a ranking count, the likeliest first."""
+"""The number of labels in a ranking, the most probable first."""
 Score = Literal["class", "nearest", "centroid", "duplicates"]
-"""What ranks whales: the classes learnt, a whale's nearest photo, the centroid of its photos, labels of duplicates."""
+"""The similarity to the class of a whale, its nearest photo or the centroid of its photos; the labels of duplicates."""

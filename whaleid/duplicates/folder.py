@@ -65,24 +65,24 @@ def search(folder: Path, against: Path | None, rule: Dedup) -> Search:
     photos = pd.DataFrame(
         {"Image": [written(path) for path in files], "Id": "", "part": [part[path] for path in files]}
     ).join(fingerprint.facts(good))
-    found = groups.find(photos, fingerprint.thumbnails(good), rule)
-    every = manifest.manifest(photos, found.group, found.copies)
+    duplicates = groups.find(photos, fingerprint.thumbnails(good), rule)
+    every = manifest.manifest(photos, duplicates.group, duplicates.copies)
     here = photos["part"] == ("train" if against is None else "test")
     counts = {
         "images": int(here.sum()),
         "groups": int(every.loc[here & (every["group"] >= 0), "group"].nunique()),
         "copies": int((here & ~every["keep"]).sum()),
         "unreadable": len(bad),
-        "too plain": int(found.blank.sum()),
+        "too plain": int(duplicates.blank.sum()),
     }
     tables = {"manifest.csv": every.loc[here, MANIFEST]}
     tables["unreadable.csv"] = pd.DataFrame(bad, columns=["photo", "reason"])
     if against is not None:
-        leaks = manifest.leaks(photos, found.leaks, found.copies)
+        leaks = manifest.leaks(photos, duplicates.leaks, duplicates.copies)
         leaks = leaks.rename(columns={"photo": "known", "query": "photo"})
         tables["leaks.csv"] = leaks[LEAKS]
         counts[f"also in {against}"] = leaks["photo"].nunique()
-    return Search(files, found, every, counts, tables, len(bad))
+    return Search(files, duplicates, every, counts, tables, len(bad))
 
 
 def write(tables: Mapping[str, pd.DataFrame], page: str, out: Path) -> None:

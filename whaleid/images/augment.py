@@ -1,4 +1,4 @@
-"""Other photos of the same fluke: another stance, another light, blurred, partly hidden. On the batch's device."""
+"""Random changes of photos in training: position, light, blur, a hidden part. On the device of the batch."""
 
 import math
 
@@ -17,7 +17,7 @@ SMALLEST, LARGEST = 0.1, 0.4  # sides of that rectangle, as shares of the photo'
 
 
 DRAWS = 14
-"""Numbers that decide what becomes of a photo."""
+"""Random numbers for each photo."""
 
 
 def augment(photos: Tensor, draws: Tensor) -> Tensor:
@@ -25,10 +25,10 @@ def augment(photos: Tensor, draws: Tensor) -> Tensor:
 
     Args:
         photos: (B, C, H, W) float, standardised; on any device.
-        draws: (B, `DRAWS`) float, uniform from 0 to 1, on the same device: each photo's own.
+        draws: (B, `DRAWS`) float, uniform from 0 to 1, on the same device.
 
     Returns:
-        (B, C, H, W) float; what comes into view from outside repeats the border, what is hidden is 0.
+        (B, C, H, W) float; pixels from outside repeat the border, hidden ones are 0.
     """
     move, light, blur, hide = torch.split(draws, [6, 2, 1, 5], dim=1)
     return _hide(_blur(_light(_move(photos, move), light), blur), hide)
@@ -36,7 +36,7 @@ def augment(photos: Tensor, draws: Tensor) -> Tensor:
 
 def _move(photos: Tensor, draws: Tensor) -> Tensor:
     aspect = photos.shape[3] / photos.shape[2]
-    # units of half the width and half the height, in which grid_sample works: a turn must undo the aspect
+    # grid_sample works in units of half the width and half the height, so a rotation must undo the aspect
     spread = torch.tensor([TURN, SHEAR, SCALE, SCALE, 2 * SHIFT, 2 * SHIFT], device=photos.device)
     turn, shear, wider, higher, right, below = ((2 * draws - 1) * spread).unbind(dim=1)  # (B,) each
     across, down, cos, sin = 1 + wider, 1 + higher, turn.cos(), turn.sin()
@@ -48,9 +48,9 @@ def _move(photos: Tensor, draws: Tensor) -> Tensor:
 
 
 def posed(photos: Tensor, radians: float, share: float) -> Tensor:
-    """Return photos (B, C, H, W) turned about their middle, and of them the middle `share` of each side.
+    """Return photos (B, C, H, W) rotated about their middle and cropped to the middle `share` of each side.
 
-    What comes into view from outside repeats the border.
+    Pixels from outside repeat the border.
     """
     batch, _, height, width = photos.shape
     aspect, cos, sin = width / height, share * math.cos(radians), share * math.sin(radians)
@@ -58,7 +58,7 @@ def posed(photos: Tensor, radians: float, share: float) -> Tensor:
 
 
 def _resample(photos: Tensor, matrix: Tensor) -> Tensor:
-    """Return what lies at `matrix` (B, 2, 3) times each place, in units of half the width and half the height."""
+    """Sample photos at `matrix` (B, 2, 3) times each position, in units of half the width and half the height."""
     batch, _, height, width = photos.shape
     grid = F.affine_grid(matrix.to(photos), [batch, 1, height, width], align_corners=False)  # (B, H, W, 2)
     return F.grid_sample(photos, grid, padding_mode="border", align_corners=False)

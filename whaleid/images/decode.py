@@ -1,4 +1,4 @@
-"""Photos from files: upright, in one of two modes, and refused where a file cannot be trusted."""
+"""Photos from files: upright, in one of two modes; files of unknown origin are checked first."""
 
 import io
 import warnings
@@ -12,32 +12,31 @@ from PIL import Image, ImageOps, JpegImagePlugin, TiffImagePlugin, UnidentifiedI
 from whaleid.core.errors import WhaleidError
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
-"""What is read, by Pillow's names."""
+"""Pillow's names of the formats that are read."""
 MAX_PIXELS = 100_000_000
-"""More than any camera in use takes; a decoded photo of this size needs 300 MB."""
+"""More than cameras have; a decoded photo of this size takes 300 MB."""
 MAX_SIDE = 30_000
-"""Pixels: what is longer is a line, which takes as long to go through as a photo of its length squared."""
+"""Pixels: a longer image is a line, which takes as long to resize as a photo of its length squared."""
 MAX_SCANS = 100
-"""Of a JPEG file: each goes over all pixels again, and takes but some bytes. Cameras write one, programs ten."""
+"""Scans of a JPEG file: each takes some bytes and goes over all pixels again. Cameras write one, programs ten."""
 TILE = (322, 323)
-"""Tags of a TIFF file: width and height of its tiles. A tile is unpacked whole, however small the photo is."""
+"""Tags of a TIFF file: width and height of its tiles. A tile is decoded whole, however small the photo is."""
 
 
 @contextmanager
 def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
-    """Open the image file `path`, of which `content` was read already or is None; its pixels are not decoded yet.
+    """Open the image file `path`, whose `content` may have been read already; its pixels are not decoded yet.
 
-    Whatever is wrong with the file, also while the block decodes it, is raised as one kind of error. Of an animation,
-    the first picture is taken.
+    Of an animation, this is the first picture. Errors in the block that decodes it are raised in the same way.
 
     Raises:
-        WhaleidError: the file is of none of `FORMATS`, cannot be read, breaks off, is damaged, or has more than
-            `MAX_PIXELS` pixels, `MAX_SIDE` along a side or asks for more work than that (told before any pixel is
-            decoded).
+        WhaleidError: the file is of none of `FORMATS`, cannot be read, breaks off or is damaged, has more than
+            `MAX_PIXELS` pixels or `MAX_SIDE` along a side, or would take more work than that. The last three are raised
+            before any pixel is decoded.
     """
     try:
         with warnings.catch_warnings():
-            # Pillow warns and then refuses by limits of its own, which lie on both sides of MAX_PIXELS
+            # Pillow's own limits lie on both sides of MAX_PIXELS: it warns at one and raises at the other
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path if content is None else io.BytesIO(content), formats=FORMATS)
         with image:
@@ -47,7 +46,7 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
                 raise WhaleidError(
                     f"{path}: {image.width} x {image.height} pixels, over the {MAX_SIDE:,} allowed a side"
                 )
-            _refuse_work(image, path)
+            _check_work(image, path)
             yield image
     except WhaleidError:
         raise
@@ -60,17 +59,13 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
         raise WhaleidError(f"{path}: damaged or unreadable ({error})") from None
 
 
-def _refuse_work(image: Image.Image, path: Path) -> None:
-    """Refuse a file that asks for far more work or memory than its pixels are worth.
-
-    Raises:
-        WhaleidError: it does.
-    """
+def _check_work(image: Image.Image, path: Path) -> None:
+    """Raise WhaleidError for a file that would take far more work or memory than its number of pixels."""
     if isinstance(image, JpegImagePlugin.JpegImageFile) and image.fp:
         file = image.fp
         at = file.tell()
         file.seek(0)
-        scans = file.read().count(b"\xff\xda")  # among pixels, no other byte than 0 follows 0xff
+        scans = file.read().count(b"\xff\xda")  # within a scan, 0xff is followed by 0
         file.seek(at)
         if scans > MAX_SCANS:
             raise WhaleidError(f"{path}: {scans:,} scans, over the {MAX_SCANS} allowed: save the photo anew")
@@ -81,10 +76,10 @@ def _refuse_work(image: Image.Image, path: Path) -> None:
 
 
 def load(path: Path, least: int | None = None, content: bytes | None = None) -> Image.Image:
-    """Read the image file `path` whole, in the mode it is stored in, upright by its EXIF orientation.
+    """Decode the image file `path` in the mode it is stored in, upright by its EXIF orientation.
 
-    Its `content` may have been read already. With `least`, a photo of which no side need have more pixels than that may
-    come smaller, by 2, 4 or 8: a JPEG file is read so in a fraction of the time.
+    Its `content` may have been read already. With `least`, a JPEG file is decoded at a half, a quarter or an eighth of
+    its size, in a fraction of the time, if both sides still have `least` pixels.
 
     Raises:
         WhaleidError: as `opened`.
@@ -97,7 +92,7 @@ def load(path: Path, least: int | None = None, content: bytes | None = None) -> 
 
 
 def simplify(image: Image.Image) -> Image.Image:
-    """Return `image` in mode L if it is grey, else in RGB; what shows through transparency is white."""
+    """Return `image` in mode L if it is grey, else in RGB; transparent pixels become white."""
     if image.mode in ("L", "RGB"):
         return image
     if image.mode.startswith("I"):  # 16 bits of grey
@@ -110,7 +105,7 @@ def simplify(image: Image.Image) -> Image.Image:
 
 
 def decode(path: Path, least: int | None = None, content: bytes | None = None) -> Image.Image:
-    """Read the photo `path`, upright, in mode L or RGB; `least` and `content` as in `load`.
+    """Decode the photo `path`, upright, in mode L or RGB; `least` and `content` as in `load`.
 
     Raises:
         WhaleidError: as `load`.

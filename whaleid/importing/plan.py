@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from whaleid.catalog.checks import found
+from whaleid.catalog.checks import input_problems
 from whaleid.core.errors import InputProblems, WhaleidError, raise_all
 from whaleid.core.labels import NEW_WHALE
 from whaleid.images.fingerprint import Fingerprint
@@ -94,11 +94,11 @@ def plan(sources: Sequence[Source], prints: Sequence[Fingerprint], existing: Exi
     unfinished = [repr(photo.name) for photo in existing.photos if photo.label is None and photo.name not in labels]
     raise_all(
         [
-            *found("Labels that differ from the catalogue's", relabelled, UNCHANGED.format("train.csv")),
+            *input_problems("Labels that differ from the catalogue's", relabelled, UNCHANGED.format("train.csv")),
             *_conflicts(entries, prints, existing.photos),
             *box_problems,
             *truth_problems,
-            *found(
+            *input_problems(
                 "Photos in train/ without a row in train.csv",
                 unfinished,
                 "Finish the import that brought them here, or take them out.",
@@ -173,12 +173,12 @@ def _plan_boxes(
         elif any(abs(new - old) > TOLERANCE for new, old in zip(corners, known, strict=True)):
             differing.append(entry.where)
     return boxes, [
-        *found(
+        *input_problems(
             "Boxes that are not inside their photo, or hold less than a pixel",
             bad,
             "Boxes are left, top, right, bottom (a bbox: x, y, width, height), of the photo upright.",
         ),
-        *found(
+        *input_problems(
             "Boxes that differ from the one that the same photo has already", differing, UNCHANGED.format("boxes.csv")
         ),
     ]
@@ -202,12 +202,12 @@ def _plan_solution(
         new,
         len(missing),
         [
-            *found(
+            *input_problems(
                 "Truths that differ from the one that the same photo has already",
                 differing,
                 UNCHANGED.format("solution.csv"),
             ),
-            *found(
+            *input_problems(
                 "Photos to identify whose truth is not known, for a catalogue with a solution.csv",
                 [repr(name) for name in missing] if existing else [],
                 "solution.csv holds the truth of all of them: give theirs, or move the file away.",
@@ -232,7 +232,7 @@ def _conflicts(
         labels, known = {label for label, _ in labelled}, {label for label, _ in old[sha256]}
         if len(labels) > 1 or (known and labels - known):
             conflicts.append("; ".join(f"{where} is {label}" for label, where in [*labelled, *old[sha256]]))
-    yield from found(
+    yield from input_problems(
         "The same picture under several labels",
         conflicts,
         "Keep the label that is right. Correct one that the catalogue has in its train.csv by hand: an import changes "

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from whaleid.catalog.checks import SUFFIXES, found
+from whaleid.catalog.checks import SUFFIXES, input_problems
 from whaleid.core.errors import InputProblems
 from whaleid.core.labels import NEW_WHALE
 from whaleid.importing.rectangle import Rectangle
@@ -82,7 +82,7 @@ def outside(root: Path, files: Iterable[tuple[str, Path]], what: str = "Photos")
     """Yield which of `files`, each with its place for messages, lie outside of the folder `root`, links resolved."""
     home = os.path.realpath(root)
     places = [where for where, file in files if not Path(os.path.realpath(file)).is_relative_to(home)]
-    yield from found(f"{what} that lie outside of {root}", places, "Put them into that folder.")
+    yield from input_problems(f"{what} that lie outside of {root}", places, "Put them into that folder.")
 
 
 def require_inside(root: Path, files: Iterable[Path]) -> None:

@@ -1,8 +1,8 @@
 """The default catalogue: drawn whales in Kaggle's layout, with the shape of the real contest.
 
 A long tail of whales with one photo, `new_whale`, copies of every kind, some under another label, and leaks into
-`test/`. What a photo shows follows from the seed, its whale and its number alone, so the same seed gives the same
-bytes on any number of processes.
+`test/`. A photo depends on the seed, its whale and its number alone, so the same seed gives the same
+bytes on any number of cores.
 """
 
 from __future__ import annotations
@@ -95,14 +95,14 @@ def compose(sizes: Sample, seed: int) -> list[Entry]:
     shuffled = [train[at] for at in rng.permutation(len(train))]
     # conflicts are of frequent whales, which keep photos enough when theirs are thrown out
     named = [photo for photo in shuffled if photo.whale in frequent]
-    torn = named[: max(1, round(CONFLICTING * len(train)))]
-    unused = (photo for photo in shuffled if photo not in torn)
+    conflicting = named[: max(1, round(CONFLICTING * len(train)))]
+    unused = (photo for photo in shuffled if photo not in conflicting)
     leaks = list(itertools.islice(unused, leaked))
     doubled = list(itertools.islice(unused, max(2, round(COPIED * len(train)))))
     others = [NEW_WHALE, *(labels[whale] for whale in frequent)]
     copies = [replace(photo, copy=KINDS[n % len(KINDS)]) for n, photo in enumerate(doubled)]
     copies += [replace(photo, part="test", copy=KINDS[n % len(KINDS)]) for n, photo in enumerate(leaks)]
-    for n, photo in enumerate(torn):
+    for n, photo in enumerate(conflicting):
         wrong = rng.choice([label for label in others if label != photo.label])
         copies.append(replace(photo, label=str(wrong), copy=KINDS[n % len(KINDS)]))
 
@@ -119,8 +119,8 @@ def compose(sizes: Sample, seed: int) -> list[Entry]:
 
 def _photos(entries: list[Entry], seed: int) -> Iterator[tuple[Entry, Photo]]:
     """Draw every whale once and yield its photos."""
-    shown = [list(group) for _, group in itertools.groupby(entries, key=lambda entry: entry.whale)]
-    for group, photos in zip(shown, parallel_map(partial(_draw, seed=seed), shown, "whales drawn"), strict=True):
+    whales = [list(group) for _, group in itertools.groupby(entries, key=lambda entry: entry.whale)]
+    for group, photos in zip(whales, parallel_map(partial(_draw, seed=seed), whales, "whales drawn"), strict=True):
         yield from zip(group, photos, strict=True)
 
 

@@ -71,16 +71,16 @@ def copied(photo: Photo, kind: str, rng: np.random.Generator) -> Photo:
     if kind == "exact":
         return photo
     image: Image.Image = Image.open(io.BytesIO(photo.jpeg))
-    changed, seen = CHANGES[kind](image, rng)
+    changed, visible = CHANGES[kind](image, rng)
     file = io.BytesIO()
     changed.save(file, "JPEG", quality=int(rng.integers(40, 95)))
-    return replace(photo, jpeg=file.getvalue(), box=_within(photo.box, seen))
+    return replace(photo, jpeg=file.getvalue(), box=_within(photo.box, visible))
 
 
-def _within(box: Box, seen: Box) -> Box:
-    """Return `box` as it lies in what is `seen` of the photo, whose corners are exchanged where it is turned."""
+def _within(box: Box, visible: Box) -> Box:
+    """Return `box` as it lies in what is `visible` of the photo, whose corners are exchanged where it is turned."""
     (x0, x1), (y0, y1) = (
         sorted(min(max((edge - low) / (high - low), 0.0), 1.0) for edge in edges)
-        for edges, low, high in ((box[::2], seen[0], seen[2]), (box[1::2], seen[1], seen[3]))
+        for edges, low, high in ((box[::2], visible[0], visible[2]), (box[1::2], visible[1], visible[3]))
     )
     return x0, y0, x1, y1

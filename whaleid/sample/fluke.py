@@ -99,8 +99,8 @@ def _cover(outline: Floats, rng: np.random.Generator) -> Floats:
     half = len(outline) // 2
     for _ in range(rng.poisson(0.9)):
         x, y = pixels[rng.integers(15, 140) if rng.random() < 0.5 else 2 * half - rng.integers(15, 140) - 1]
-        wide, deep = rng.uniform(5, 16), rng.uniform(6, 22)
-        draw.ellipse((x - wide, y - deep, x + wide, y + deep), fill=0)
+        half_width, half_height = rng.uniform(5, 16), rng.uniform(6, 22)
+        draw.ellipse((x - half_width, y - half_height, x + half_width, y + half_height), fill=0)
     return np.asarray(fine.reduce(2), np.float32) / 255
 
 
@@ -150,8 +150,8 @@ def _scar(skin: Floats, rng: np.random.Generator) -> Floats:
         bow = np.array([-step[1], step[0]]) * rng.uniform(-0.3, 0.3)
         fill, width = int(rng.choice((15, 230, 230))), int(rng.integers(1, 4))
         for line in range(rng.choice((1, 1, 1, 4))):
-            beside = np.array([-step[1], step[0]]) / length * 10 * line
-            path = [start + beside + at for at in (-step, bow - step / 2, bow * 1.3, bow + step / 2, step)]
+            offset = np.array([-step[1], step[0]]) / length * 10 * line
+            path = [start + offset + at for at in (-step, bow - step / 2, bow * 1.3, bow + step / 2, step)]
             draw.line([(float(a), float(b)) for a, b in path], fill=fill, width=width, joint="curve")
     for _ in range(rng.poisson(2)):
         (x, y), size = place(), rng.uniform(3, 8)

@@ -78,12 +78,12 @@ def photograph(fluke: Fluke, rng: np.random.Generator) -> Photo:
     outline = np.stack(pose.project(*fluke.outline.T))
     low, high = float(outline[1].min()), float(outline[1].max())
     water = low + (high - low) * rng.uniform(0.02, 0.3)
-    seen = outline[:, outline[1] > water]
-    extent = np.ptp(seen, axis=1)
+    visible = outline[:, outline[1] > water]
+    extent = np.ptp(visible, axis=1)
     scale = rng.uniform(0.55, 0.97) * float(min(width / extent[0], 0.92 * height / extent[1]))
     left, top = (np.array([width, height]) - scale * extent) * rng.uniform((0.1, 0.1), (0.9, 0.7))
     row, column = np.mgrid[0:height, 0:width]
-    x = ((column - left) / scale + seen[0].min()).astype(np.float32)
+    x = ((column - left) / scale + visible[0].min()).astype(np.float32)
     y = ((top - row) / scale + high).astype(np.float32)
 
     u, v = pose.unproject(x, y)

@@ -45,7 +45,7 @@ def write(params: Params, name: str, networks: Sequence[str], folder: Path, plac
         split,
         groups,
         shares,
-        partial(arrays.room, folder=folder),
+        partial(arrays.allocate, folder=folder),
     )
     files.write_csv(fit.answers, folder / paths.VALIDATION)
     files.write_csv(fit.curve, folder / paths.CURVE)

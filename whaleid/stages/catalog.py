@@ -11,11 +11,11 @@ import pandas as pd
 from whaleid.catalog import layout
 from whaleid.catalog.checks import tiny_box_problems
 from whaleid.core import paths
-from whaleid.core.errors import InputProblems
+from whaleid.core.errors import InputProblems, raise_all
 from whaleid.core.files import replacing, write_csv
 from whaleid.core.labels import NEW_WHALE
 from whaleid.duplicates.hashing import perceptual_hashes, to_hex
-from whaleid.images import fingerprint
+from whaleid.images.fingerprint import CATALOGUE, Fingerprint, facts, fingerprints, thumbnails
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -25,37 +25,31 @@ def run(params: Params) -> None:
     """Write the catalogue, the thumbnails of its photos, the boxes and the solution.
 
     Raises:
-        WhaleidError: the folder or its csv files are not as they should be.
-        InputProblems: photos that cannot be decoded, or boxes that leave nothing of theirs, all of them.
+        WhaleidError: the folder or its csv files have mistakes.
+        InputProblems: all photos that cannot be decoded, or all boxes that leave nothing of their photo.
     """
     root = Path(params.data.root)
     catalogue = layout.read(root)
     photos = catalogue.photos
     files = [root / part / image for part, image in zip(photos["part"], photos["Image"], strict=True)]
-    found, bad = [], []
-    for read in fingerprint.fingerprints(files, fingerprint.CATALOGUE):
-        if isinstance(read, str):
-            bad.append(read)
-        else:
-            found.append(read)
-    if bad:
-        raise InputProblems(
-            "Photos that cannot be used", bad, "Replace these files, or remove them together with their rows."
-        )
-    thumbnails = fingerprint.thumbnails(found)
-    photos = photos.join(fingerprint.facts(found)).assign(phash=to_hex(perceptual_hashes(thumbnails)))
-    for problems in tiny_box_problems(root / "boxes.csv", catalogue.boxes, photos):
-        raise problems
+    results = fingerprints(files, CATALOGUE)
+    if bad := [result for result in results if isinstance(result, str)]:
+        remedy = "Replace these files, or remove them together with their rows."
+        raise InputProblems("Photos that cannot be used", bad, remedy)
+    prints = [result for result in results if isinstance(result, Fingerprint)]
+    small = thumbnails(prints)
+    photos = photos.join(facts(prints)).assign(phash=to_hex(perceptual_hashes(small)))
+    raise_all([*tiny_box_problems(root / "boxes.csv", catalogue.boxes, photos)])
     write_csv(photos, paths.CATALOG)
     with replacing(paths.THUMBNAILS) as temporary:
-        np.save(temporary, thumbnails)
+        np.save(temporary, small)
     write_csv(_with_aspect(catalogue.boxes, photos), paths.BOXES)
     write_csv(catalogue.solution, paths.SOLUTION)
     print(_report(photos, len(catalogue.boxes), len(catalogue.solution)))
 
 
 def _with_aspect(boxes: pd.DataFrame, photos: pd.DataFrame) -> pd.DataFrame:
-    """Return `boxes` with the aspect of the photo itself where the folder names none."""
+    """Return `boxes` with the aspects of their photos, unless the folder has them."""
     if "aspect" in boxes:
         return boxes
     sizes = photos.set_index("Image").loc[boxes["Image"]]
@@ -69,14 +63,14 @@ def _report(photos: pd.DataFrame, boxes: int, solutions: int) -> str:
     per_whale = per_label.drop(NEW_WHALE, errors="ignore")
     sizes = (photos["width"].astype(str) + "x" + photos["height"].astype(str)).value_counts()
     modes = ", ".join(f"{mode} ({count:,})" for mode, count in photos["mode"].value_counts().items())
-    shown = ", ".join(f"{size} ({count:,})" for size, count in sizes.head(3).items())
+    commonest = ", ".join(f"{size} ({count:,})" for size, count in sizes.head(3).items())
     more = f" and {len(sizes) - 3:,} more" if len(sizes) > 3 else ""
     return "\n".join(
         [
             f"{len(train):,} labelled photos, {len(photos) - len(train):,} to identify",
             f"{len(per_whale):,} whales, {(per_whale == 1).sum():,} of them with one photo; "
             f"{unnamed:,} photos of {NEW_WHALE}",
-            f"sizes: {shown}{more}; modes: {modes}",
+            f"sizes: {commonest}{more}; modes: {modes}",
             f"{boxes:,} boxes, {solutions:,} solutions",
         ]
     )

@@ -26,9 +26,9 @@ def run(params: Params) -> Record:
     photos = read_csv(paths.CATALOG)
     by_name = photos["Image"].argsort()
     photos, thumbnails = photos.iloc[by_name].reset_index(drop=True), np.load(paths.THUMBNAILS)[by_name]
-    found = groups.find(photos, thumbnails, params.dedup)
-    every = manifest.manifest(photos, found.group, found.copies)
-    leaks = manifest.leaks(photos, found.leaks, found.copies)
+    duplicates = groups.find(photos, thumbnails, params.dedup)
+    every = manifest.manifest(photos, duplicates.group, duplicates.copies)
+    leaks = manifest.leaks(photos, duplicates.leaks, duplicates.copies)
     members, conflicts, unique = manifest.members(every), manifest.conflicts(every), manifest.unique(every)
     outputs = [paths.MANIFEST, paths.GROUPS, paths.CONFLICTS, paths.UNIQUE, paths.LEAKS]
     with replacing_folder(paths.DEDUP) as folder:
@@ -39,15 +39,15 @@ def run(params: Params) -> Record:
     figures = {
         "photos": len(photos),
         "groups": members["group"].nunique(),
-        "duplicates": len(found.copies.pairs),
+        "duplicates": len(duplicates.copies.pairs),
         "conflicts": len(conflicts),
         "unique": len(unique),
         "leaks": queries,
-        "plain": int(found.blank.sum()),
+        "plain": int(duplicates.blank.sum()),
     }
     files = [Path(params.data.root, part, image) for part, image in zip(photos["part"], photos["Image"], strict=True)]
     names = [f"{label or 'query'} {image}" for label, image in zip(photos["Id"], photos["Image"], strict=True)]
-    html = duplicates_page.page("whaleid: duplicates", figures, found, every, names, files, params.dedup)
+    html = duplicates_page.page("whaleid: duplicates", figures, duplicates, every, names, files, params.dedup)
     with replacing_folder(paths.DUPLICATES) as folder:
         (folder / "report.html").write_text(html, encoding="utf-8", newline="\n")
     print(
