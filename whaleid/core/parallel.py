@@ -19,6 +19,8 @@ SECONDS = 5
 """To wait for the scheduler, and then for its first worker."""
 BATCH = 16
 """Items that a thread or worker takes at a time by default: small photos take less than a millisecond."""
+FEW = 100
+"""Items for which starting processes takes longer than the work."""
 _FOLDER = threading.Lock()
 
 
@@ -30,22 +32,41 @@ def cores() -> int:
     return count
 
 
-def parallel_map(function: Callable[[T], R], items: Sequence[T], what: str, batch_size: int = BATCH) -> Iterator[R]:
+def parallel_map(
+    function: Callable[[T], R], items: Sequence[T], what: str, batch_size: int = BATCH, processes: bool = False
+) -> Iterator[R]:
     """Yield `function(item)` for each of `items`, in order, and show progress under the name `what`.
 
-    Items are shared between threads: Pillow and numpy, which do most of the work, run in parallel, and threads start at
-    once. Processes took longer for less than some thousand photos and no less time for more. Where `WHALEID_DASK` is
-    set, items go to the workers of that cluster instead; `function` and `items` must then be ones that pickle takes.
-    A thread or worker takes `batch_size` items at a time.
+    Threads share the items, `batch_size` at a time: decoding runs in parallel, and threads start at once. Processes took
+    longer for some thousand photos. Where Python itself does most of the work, `processes` share more than `FEW` items
+    instead. Where `WHALEID_DASK` is set, the workers of that cluster do. For both, `function` and `items` must be ones
+    that pickle takes.
 
     Raises:
-        WhaleidError: the cluster cannot be used, or its workers were killed.
+        WhaleidError: a process was killed, or the cluster cannot be used.
     """
     if address := os.environ.get(DASK):
         results = _map_on_cluster(address, function, items, batch_size)
+    elif processes and len(items) > FEW:
+        results = _map_on_processes(function, items)
     else:
         results = _map_on_threads(function, items, batch_size)
     yield from progress(results, what, len(items))
+
+
+def _map_on_processes(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    with parallel_config("loky", inner_max_num_threads=1):  # there are as many processes as cores already
+        parallel = Parallel(cores(), return_as="generator")
+    try:
+        yield from parallel(delayed(function)(item) for item in items)
+    except TerminatedWorkerError:
+        raise WhaleidError(
+            "A worker process was killed, most often because memory ran out. Give the machine more, or fewer cores to "
+            "this command (taskset -c 0 …)."
+        ) from None
 
 
 def _map_on_threads(function: Callable[[T], R], items: Sequence[T], batch_size: int) -> Iterator[R]:
@@ -66,7 +87,7 @@ def _map_on_cluster(address: str, function: Callable[[T], R], items: Sequence[T]
             f"{DASK} is set, but Dask is not installed: pip install 'whaleid[dask]', or unset {DASK}."
         ) from None
     try:
-        client = Client(address, timeout=SECONDS, set_as_default=False)
+        client = Client(address, timeout=SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise WhaleidError(
             f"{DASK}: no Dask scheduler answers at {address} ({type(error).__name__}). Start it with `dask scheduler`, "
@@ -92,7 +113,7 @@ def _map_on_cluster(address: str, function: Callable[[T], R], items: Sequence[T]
                 raise WhaleidError(
                     f"{DASK}: the scheduler at {address} was lost: run the same command again."
                 ) from None
-            future.release()  # the cluster need not keep what has arrived
+            future.release()  # type: ignore[no-untyped-call] # the cluster need not keep what has arrived
 
 
 def _run_in_folder(folder: Path, function: Callable[[T], R], items: Sequence[T]) -> list[R]:

@@ -1,8 +1,8 @@
 """The default catalogue: drawn whales in Kaggle's layout, with the shape of the real contest.
 
 A long tail of whales with one photo, `new_whale`, copies of every kind, some under another label, and leaks into
-`test/`. A photo depends on the seed, its whale and its number alone, so the same seed gives the same
-bytes on any number of cores.
+`test/`. A photo depends on the seed, its whale and its number alone, so the same seed gives the same bytes on any
+number of cores.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ def compose(sizes: Sample, seed: int) -> list[Entry]:
 def _photos(entries: list[Entry], seed: int) -> Iterator[tuple[Entry, Photo]]:
     """Draw every whale once and yield its photos."""
     whales = [list(group) for _, group in itertools.groupby(entries, key=lambda entry: entry.whale)]
-    for group, photos in zip(whales, parallel_map(partial(_draw, seed=seed), whales, "whales drawn"), strict=True):
+    drawn = parallel_map(partial(_draw, seed=seed), whales, "whales drawn", processes=True)
+    for group, photos in zip(whales, drawn, strict=True):
         yield from zip(group, photos, strict=True)
 
 
