@@ -37,10 +37,10 @@ def parallel_map(
 ) -> Iterator[R]:
     """Yield `function(item)` for each of `items`, in order, and show progress under the name `what`.
 
-    Threads share the items, `batch_size` at a time: decoding runs in parallel, threads start at once, and processes took
-    longer for some thousand photos. Where Python itself does most of the work, `processes` share more than `FEW` items
-    instead. Where `WHALEID_DASK` is set, the workers of that cluster do. For both, `function` and `items` must be ones
-    that pickle takes.
+    Threads share the items, `batch_size` at a time: decoding runs in parallel and threads start at once. Processes took
+    longer for some thousand photos; they share more than `FEW` items with `processes`, for work that is mostly Python's.
+    Where `WHALEID_DASK` is set, the workers of that cluster share them. For processes and workers, `function` and
+    `items` must be ones that pickle takes.
 
     Raises:
         WhaleidError: a process was killed, or the cluster cannot be used.
