@@ -38,7 +38,7 @@ def parallel_map(
     """Yield `function(item)` for each of `items`, in order, and show progress under the name `what`.
 
     Threads share the items, `batch_size` at a time: decoding runs in parallel and threads start at once. Processes took
-    longer for some thousand photos; they share more than `FEW` items with `processes`, for work that is mostly Python's.
+    longer for some thousand photos; with `processes`, they share more than `FEW` items, for Python's own work.
     Where `WHALEID_DASK` is set, the workers of that cluster share them. For processes and workers, `function` and
     `items` must be ones that pickle takes.
 
