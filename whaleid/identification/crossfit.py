@@ -61,12 +61,6 @@ class CrossFit:
     curve: pd.DataFrame
     """Of `threshold_curve`, from these answers, without duplicates."""
 
-    @property
-    def threshold_range(self) -> tuple[float, float]:
-        """The least and the greatest threshold, of all folds and of the decision."""
-        thresholds = [*self.thresholds.tolist(), self.decision.threshold]
-        return min(thresholds), max(thresholds)
-
 
 def cross_fit(names: Sequence[str], scored: ScoredQueries) -> CrossFit:
     """Weight some of the scores, calibrate them and find the threshold: on all of validation, and without each fold.

@@ -48,11 +48,16 @@ def threshold_free(
     counts = metrics.bootstrap_counts(rows["cluster"].to_numpy())
     figures |= metrics.with_intervals(metrics.probability_metrics(rows, counts, shares))
     figures["ece_chance"] = metrics.chance_error(rows["probability1"].to_numpy(), weights[weighted])
-    thresholds = answers["threshold"].to_numpy()
-    return figures | {
-        "threshold_auto_low": min(float(thresholds.min()), threshold_auto),
-        "threshold_auto_high": max(float(thresholds.max()), threshold_auto),
-        "map5_auto": _map5(at_threshold(answers, thresholds)[(answers["role"] != "duplicate").to_numpy()], shares),
+    decided = decide(answers, threshold_auto, by_fold=True)
+    figures["map5_auto"] = _map5(decided[(answers["role"] != "duplicate").to_numpy()], shares)
+    return figures | threshold_range(answers, threshold_auto)
+
+
+def threshold_range(answers: pd.DataFrame, threshold_auto: float) -> dict[str, float]:
+    """Return the least and the greatest threshold that was fitted: without each fold, and on all of validation."""
+    return {
+        "threshold_auto_low": min(float(answers["threshold"].min()), threshold_auto),
+        "threshold_auto_high": max(float(answers["threshold"].max()), threshold_auto),
     }
 
 

@@ -15,6 +15,7 @@ from whaleid.core import arrays, features, files, paths
 from whaleid.core.record import Record
 from whaleid.identification import validation
 from whaleid.identification.crossfit import COMPARED, CrossFit, calibrate
+from whaleid.identification.figures import threshold_range
 from whaleid.identification.validation import Shares
 
 if TYPE_CHECKING:
@@ -53,13 +54,8 @@ def write(params: Params, name: str, networks: Sequence[str], folder: Path, plac
     files.write_csv(scores.rename_axis("score").reset_index(), folder / paths.SCORES)
     decision = fit.decision
     files.write_json(decision.as_json() | {"thresholds": fit.thresholds.tolist()}, folder / paths.DECISION)
-    low, high = fit.threshold_range
-    figures = {
-        "threshold_auto": decision.threshold,
-        "threshold_auto_low": low,
-        "threshold_auto_high": high,
-        "map5_auto": [*compared.values()][-1]["map5_no_duplicates"],
-    }
+    auto = {"threshold_auto": decision.threshold} | threshold_range(fit.answers, decision.threshold)
+    figures = auto | {"map5_auto": [*compared.values()][-1]["map5_no_duplicates"]}
     print(_summary(name, fit, figures))
     return Record(
         params={"variant": name, "unknown_share": shares.unknown, "scores": " ".join(decision.fusion.weights)},

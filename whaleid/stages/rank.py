@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Queries:
     """The queries to come, and the answers to validation by duplicates."""
 
     images: list[str]
@@ -48,7 +48,7 @@ def run(params: Params) -> dict[str, Record]:
     Predictions of several networks are calibrated here: the record of each of them is returned.
     """
     _remove_former(params)
-    inputs = _read(params.split.unknown_share)
+    queries = _read(params.split.unknown_share)
     records = {}
     with files.replacing_folder(paths.RANKINGS) as folder:
         for name, prediction in params.predictions.items():
@@ -59,8 +59,8 @@ def run(params: Params) -> dict[str, Record]:
                 for file in (paths.DECISION, paths.VALIDATION, paths.CURVE):
                     shutil.copyfile(paths.calibration(prediction.networks[0]) / file, folder / name / file)
         for name in params.predictions:
-            _rank(params, name, inputs, folder)
-    print(f"rank: {len(inputs.images):,} queries by {', '.join(params.predictions)}")
+            _rank(params, name, queries, folder)
+    print(f"rank: {len(queries.images):,} queries by {', '.join(params.predictions)}")
     return records
 
 
@@ -79,7 +79,7 @@ def _remove_former(params: Params) -> None:
                 path.unlink()
 
 
-def _read(unknown_share: float) -> Inputs:
+def _read(unknown_share: float) -> Queries:
     catalog, split, groups, leaks = (
         files.read_csv(path) for path in (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS)
     )
@@ -87,50 +87,50 @@ def _read(unknown_share: float) -> Inputs:
     labels = {query: rows.tolist() for query, rows in leaks.groupby("query", sort=False)["Id"]}
     photos = catalog.loc[(catalog["part"] == "train") & (catalog["Id"] != NEW_WHALE), "Id"].value_counts()
     commonest = sorted(photos.index, key=lambda whale: (-photos[whale], whale))[:PLACES]
-    queries = validation.queries(split, [])
-    answers = queries.join(by_duplicates(validation.duplicate_labels(queries, groups), commonest))
-    return Inputs(
+    rows = validation.queries(split, [])
+    answers = rows.join(by_duplicates(validation.duplicate_labels(rows, groups), commonest))
+    return Queries(
         images,
         [labels.get(image, []) for image in images],
         validation.gallery(split, held_out=True),
         commonest,
-        answers.assign(cluster=clusters(queries, groups), uncalibrated=answers["probability1"]),
+        answers.assign(cluster=clusters(rows, groups), uncalibrated=answers["probability1"]),
         Shares(unknown_share, validation.duplicate_share(leaks, catalog)),
     )
 
 
-def _rank(params: Params, name: str, inputs: Inputs, folder: Path) -> None:
+def _rank(params: Params, name: str, queries: Queries, folder: Path) -> None:
     """Write a prediction's rankings, its answers to validation, and the figures that no threshold changes."""
-    fixed: dict[str, float] = {"unknown_share": inputs.shares.unknown, "duplicate_share": inputs.shares.duplicate}
+    fixed: dict[str, float] = {"unknown_share": queries.shares.unknown, "duplicate_share": queries.shares.duplicate}
     answers = None
     if name == PHASH:
-        rankings, answers = by_duplicates(inputs.duplicates, inputs.commonest), inputs.by_duplicates
+        rankings, answers = by_duplicates(queries.duplicates, queries.commonest), queries.by_duplicates
         files.write_csv(answers, folder / name / paths.VALIDATION)
     else:
         path = folder / params.calibration_of(name) / paths.DECISION
         decided = decision.from_json(json.loads(path.read_text(encoding="utf-8")))
         fixed["threshold_auto"] = decided.threshold
-        rankings = _by_networks(params, name, inputs, decided)
+        rankings = _by_networks(params, name, queries, decided)
         if params.predictions[name].calibrated_by is None:
             answers = files.read_csv(folder / name / paths.VALIDATION)
     if answers is not None:
-        fixed |= figures.threshold_free(answers, inputs.by_duplicates, fixed.get("threshold_auto"), inputs.shares)
+        fixed |= figures.threshold_free(answers, queries.by_duplicates, fixed.get("threshold_auto"), queries.shares)
         if "map5_auto" in fixed:
             curve = files.read_csv(folder / name / paths.CURVE)
             fixed["oracle_gain"] = float(curve["map5"].max()) - fixed["map5_auto"]
-    rankings.insert(0, "Image", inputs.images)
-    rankings.insert(1, "leaked", [int(bool(labels)) for labels in inputs.duplicates])
+    rankings.insert(0, "Image", queries.images)
+    rankings.insert(1, "leaked", [int(bool(labels)) for labels in queries.duplicates])
     files.write_csv(rankings, folder / name / paths.QUERIES)
     files.write_json(fixed, folder / name / paths.THRESHOLD_FREE)
 
 
-def _by_networks(params: Params, name: str, inputs: Inputs, decided: Decision) -> pd.DataFrame:
+def _by_networks(params: Params, name: str, queries: Queries, decided: Decision) -> pd.DataFrame:
     """Return the columns of `to_table` for each query."""
-    networks = features.load(params.variants_of(name), [*inputs.gallery["Image"], *inputs.images])
-    scorer = Scorer(networks, inputs.gallery)
-    queries = {network: each.select(inputs.images) for network, each in networks.items()}
+    networks = features.load(params.variants_of(name), [*queries.gallery["Image"], *queries.images])
+    scorer = Scorer(networks, queries.gallery)
+    embeddings = {network: each.select(queries.images) for network, each in networks.items()}
     blocks = [by_duplicates([], [])]  # for the columns, if there are no queries
-    for table in scorer.score([*decided.fusion.weights], queries, inputs.duplicates):
+    for table in scorer.score([*decided.fusion.weights], embeddings, queries.duplicates):
         top = decided.predict(table, scorer.whales)
-        blocks.append(to_table(top.labels, top.values, inputs.commonest))
+        blocks.append(to_table(top.labels, top.values, queries.commonest))
     return pd.concat(blocks, ignore_index=True)
