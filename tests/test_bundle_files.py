@@ -125,7 +125,7 @@ def test_a_folder_without_a_description_is_no_bundle(tmp_path: Path) -> None:
         (FILES[2], lambda data: data[:-4], "is no safetensors file, or not a whole one"),
         (FILES[2], lambda data: data.replace(b"F32", b"I32"), "it lacks embeddings and centres as float32"),
         (FILES[2], lambda data: data.replace(b'\\"w_2\\",', b" " * 8), "other classes than centres"),
-        (FILES[2], lambda data: data.replace(b"embeddings\\", b"thumbnails\\"), "is a checkpoint of another kind"),
+        (FILES[2], lambda data: data.replace(b"bundle\\", b"ladder\\"), "is a checkpoint of another kind"),
         (FILES[3], lambda data: data.replace(b"U16", b"I16"), "no thumbnails of 2 photos"),
     ],
 )

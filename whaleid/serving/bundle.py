@@ -35,17 +35,9 @@ WIDTH = 240
 REMEDY = "Copy the folder again, or make it again by `dvc repro bundle`."
 
 
-class _Embeddings(tensors.Header):
-    kind: Literal["embeddings"] = "embeddings"
-    classes: list[str]
-
-
-class _Thumbnails(tensors.Header):
-    kind: Literal["thumbnails"] = "thumbnails"
-
-
-class _Pictures(tensors.Header):
-    kind: Literal["pictures"] = "pictures"
+class _Arrays(tensors.Header):
+    kind: Literal["bundle"] = "bundle"
+    classes: tuple[str, ...] = ()  # of embeddings
 
 
 @dataclass(frozen=True)
@@ -74,15 +66,15 @@ class Bundle:
 def write(bundle: Bundle, pictures: Mapping[str, bytes], folder: Path) -> None:
     """Write a bundle into an empty folder, with `pictures`, small JPEG files of the photos that are `compared`."""
     write_csv(bundle.photos[COLUMNS], folder / PHOTOS)
-    files = {THUMBNAILS: tensors.save({"thumbnails": torch.from_numpy(bundle.thumbnails)}, _Thumbnails())}
+    files = {THUMBNAILS: tensors.save({"thumbnails": torch.from_numpy(bundle.thumbnails)}, _Arrays())}
     images = bundle.compared["Image"].tolist()
     as_tensors = {image: torch.from_numpy(np.frombuffer(pictures[image], np.uint8).copy()) for image in images}
-    files[PICTURES] = tensors.save(as_tensors, _Pictures())
+    files[PICTURES] = tensors.save(as_tensors, _Arrays())
     files[BOXES] = bundle.boxes
     for network, features in bundle.features.items():
         files[f"{network}.safetensors"] = bundle.networks[network]
         arrays = {"embeddings": features.select(images), "centres": features.centres}
-        header = _Embeddings(classes=features.classes.tolist())
+        header = _Arrays(classes=tuple(features.classes.tolist()))
         content = tensors.save({name: torch.from_numpy(array) for name, array in arrays.items()}, header)
         files[f"{network}.embeddings.safetensors"] = content
     for name, content in files.items():
@@ -114,7 +106,7 @@ def read(folder: Path) -> Bundle:
     for network in about.networks:
         name = f"{network}.embeddings.safetensors"
         features[network] = load_features(_content(folder, about, name), str(folder / name), images)
-    arrays, _ = tensors.load(_content(folder, about, THUMBNAILS), str(folder / THUMBNAILS), _Thumbnails, REMEDY)
+    arrays, _ = tensors.load(_content(folder, about, THUMBNAILS), str(folder / THUMBNAILS), _Arrays, REMEDY)
     thumbnails = arrays["thumbnails"].numpy() if "thumbnails" in arrays else np.empty(0, np.uint16)
     if thumbnails.shape != (len(photos), SIDE, SIDE) or thumbnails.dtype != np.uint16:
         raise _misfit(str(folder / THUMBNAILS), f"no thumbnails of {len(photos)} photos")
@@ -169,7 +161,7 @@ def load_features(content: bytes, name: str, images: Sequence[str]) -> Features:
     Raises:
         WhaleidError: `content` is no such file, or one of other photos.
     """
-    arrays, header = tensors.load(content, name, _Embeddings, REMEDY)
+    arrays, header = tensors.load(content, name, _Arrays, REMEDY)
     if arrays.keys() != {"embeddings", "centres"} or any(each.dtype != torch.float32 for each in arrays.values()):
         raise _misfit(name, "it lacks embeddings and centres as float32")
     rows = {image: row for row, image in enumerate(images)}
@@ -186,7 +178,7 @@ def load_pictures(content: bytes, name: str) -> dict[str, bytes]:
     Raises:
         WhaleidError: `content` is no such file.
     """
-    read, _ = tensors.load(content, name, _Pictures, REMEDY)
+    read, _ = tensors.load(content, name, _Arrays, REMEDY)
     return {image: picture.numpy().tobytes() for image, picture in read.items()}
 
 

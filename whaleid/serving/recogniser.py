@@ -190,7 +190,7 @@ class Recogniser:
             return []
         limit = self.bundle.about.threshold if threshold is None else threshold
         duplicates = self._duplicates(photos.prints)
-        labels = [[each.whale for each in found] for found in duplicates]
+        labels = [[each.whale for each in of_query] for of_query in duplicates]
         answers: list[Answer] = []
         for table in self._scorer.score([*self._decision.fusion.weights], photos.embeddings, labels):
             top = self._decision.predict(table, self._scorer.whales)
