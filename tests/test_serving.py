@@ -112,7 +112,7 @@ def test_a_server_of_mlflow_answers_as_identify_does(here: Path, tmp_path: Path)
     assert (second.number, second.alias) == ("2", "challenger")
     assert second.why.startswith(f"MAP@5 {second.map5:.4f} on validation, where version 1 (final) has")
     third = registered(lower, "champion")
-    assert third.why == f"asked for; by itself it is a challenger: {second.why}"
+    assert third.why == f"chosen by hand; by its figures it is a challenger: {second.why}"
     assert registered(MODEL, "stable").alias == "stable"
 
     assert description.read(registry.download("models:/whaleid@champion")).digest == description.read(lower).digest

@@ -1,4 +1,4 @@
-"""What a command prints beside its answer: summaries of what it did, details, and the progress of long loops.
+"""What a command prints in addition to its answer: summaries of what it did, details, and the progress of long loops.
 
 Summaries go to standard output, all else to standard error. The level of the logger `whaleid` decides what is printed:
 WARNING (`--quiet`), INFO, or DEBUG (`--verbose`).

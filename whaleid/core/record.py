@@ -1,4 +1,4 @@
-"""What a stage hands over to be tracked: values only, so that no stage knows the tracker."""
+"""What a stage returns to be logged: values only, so that no stage knows MLflow."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,24 +6,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 LogEpoch = Callable[[int, Mapping[str, float]], None]
-"""Takes the number of an epoch, from 1, and its figures, while a stage runs."""
+"""Logs the number of an epoch, from 1, and its figures, while a stage runs."""
 
 
 class Report(NamedTuple):
-    """A page on a prediction, which the tracker keeps with the run that wrote a file."""
+    """The page of a prediction; MLflow shows it with the run that calibrated the prediction."""
 
     name: str
-    """Of the page's file."""
+    """The name of the page's file."""
     wrote: Path
-    """The file: what the prediction was calibrated by."""
+    """A file by whose content the run that calibrated is recognised."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What one execution of a stage leaves in the tracker.
+    """What one execution of a stage logs.
 
-    `params` are those of this stage only; `metrics` its figures; `artifacts` files or folders worth a look there.
-    `inputs` and `outputs` are files whose content links this run to the runs that made or use them.
+    `params` and `metrics` are those of this stage only. `artifacts` are files or folders to look at in MLflow.
+    `inputs` and `outputs` are files whose content links this run to the runs that wrote or read them.
     `dataset` is the manifest (`Image,Id`) that the stage learned from or measured on.
     """
 
@@ -40,7 +40,7 @@ class Record:
 class Summary:
     """What the parent of an execution's runs shows.
 
-    `metrics` are added to the parent's; `description` (Markdown) and `pages` (text by file name) replace the last ones.
+    `metrics` are added to the parent's. `description` (Markdown) and `pages` (text by file name) replace its last ones.
     """
 
     metrics: Mapping[str, float]

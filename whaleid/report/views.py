@@ -1,6 +1,6 @@
-"""The experiment as MLflow's pages show it: a description, and saved views of its runs.
+"""The description of MLflow's experiment, and the saved views of its runs.
 
-A view is a tag of the experiment, as the *Views* button of MLflow's UI stores it; a link opens it.
+A view is a tag of the experiment, in the format of the *Views* button of MLflow's UI. A link opens it.
 """
 
 import json
@@ -13,7 +13,7 @@ class View(NamedTuple):
     name: str
     stage: str
     metric: str
-    """To sort by, the highest first."""
+    """The table is sorted by it, the highest value first."""
     params: tuple[str, ...]
     metrics: tuple[str, ...]
 
@@ -40,7 +40,7 @@ VARIANT = 92
 
 
 def leading() -> list[str]:
-    """Return the metrics of the views, those to sort by first. MLflow's pages list metrics in the order logged."""
+    """Return the metrics to log first: MLflow's pages list metrics in the order in which they were logged."""
     names = [*(view.metric for view in VIEWS), *(name for view in VIEWS for name in view.metrics)]
     return [*dict.fromkeys(names)]
 
@@ -54,12 +54,12 @@ def tags() -> dict[str, str]:
 
 
 def link(experiment: str, view: View) -> str:
-    """Return where a view is opened, on any of MLflow's pages."""
+    """Return the link that opens a view, relative to the address of MLflow's UI."""
     return f"#/experiments/{experiment}/runs?viewStateShareKey={_key(view)}&workflowType=machine_learning"
 
 
 def description(experiment: str) -> str:
-    """Return what stands on top of the experiment's pages, as Markdown: five lines on what is where."""
+    """Return the description above the table of runs, as Markdown: what to look for where."""
     lines = [
         f"**[{PREDICTIONS.name}]({link(experiment, PREDICTIONS)})**: every prediction at its threshold, best first.",
         f"**[{TRAININGS.name}]({link(experiment, TRAININGS)})**: every training, with its curves.",
@@ -71,7 +71,7 @@ def description(experiment: str) -> str:
 
 
 def _envelope(view: View, created: int) -> str:
-    """Return a view as MLflow 3.17 stores it; of several, the one `created` last stands first in the menu."""
+    """Return a view as MLflow 3.17 stores it; the menu lists the one that was `created` last first."""
     columns = [f"params.`{name}`" for name in view.params] + [f"metrics.`{name}`" for name in view.metrics]
     least, letter, around, arrow = WIDTHS
     widths = [

@@ -53,7 +53,7 @@ class Version:
 
 
 def choose_alias(about: About, champion: Version | None) -> tuple[str, str]:
-    """Return the alias for the bundle with `about` beside the present `champion`, and why."""
+    """Return the alias for the bundle with `about`, given the present `champion`, and why."""
     if champion is None:
         return CHAMPION, "the first to be registered"
     other, map5 = f"version {champion.number} ({champion.variant})", about.figures.get("map5")
@@ -97,7 +97,7 @@ def register(run_id: str, folder: Path, alias: str | None) -> Version:
         with store.lock(store.address()[1]):
             chosen, why = choose_alias(about, _champion(client))
             if alias not in (None, chosen):
-                why = f"asked for; by itself it is a {chosen}: {why}"
+                why = f"chosen by hand; by its figures it is a {chosen}: {why}"
             tags = {
                 "whaleid.variant": about.variant,
                 "whaleid.digest": about.digest,
