@@ -786,3 +786,11 @@ def test_runs_of_another_folder_or_host_are_left_alone(project: Path, monkeypatc
                 monkeypatch.chdir(project)
                 assert {status for _, status in statuses()} == {"RUNNING"}
                 assert len(statuses()) == 3
+
+
+def test_a_run_that_was_at_work_after_all_is_shown_as_it_ends(project: Path) -> None:
+    with tracking.run("train", ["toy"]) as run:
+        track("train", "toy")
+        assert statuses() == [("train toy", "FINISHED"), ("train toy", "KILLED")]
+        run.log_epoch(1, {"loss": 2.0})
+    assert statuses() == [("train toy", "FINISHED"), ("train toy", "FINISHED")]
