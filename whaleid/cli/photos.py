@@ -147,7 +147,7 @@ def duplicates(
     counts = search.counts.items()
     print(", ".join(f"{count:,} {name}" for name, count in counts if count or name in ("images", "copies")))
     print(f"{out / 'manifest.csv'} says which to keep and why; look at {out / 'report.html'}")
-    if search.unreadable:
+    if search.counts["unreadable"]:
         print(f"{out / 'unreadable.csv'} says which images could not be read, and why", file=sys.stderr)
         raise typer.Exit(PARTLY)
 

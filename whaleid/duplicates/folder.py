@@ -33,7 +33,6 @@ class Search:
     manifest: pd.DataFrame  # N rows, as `manifest.manifest` returns it
     counts: Mapping[str, int]  # by name
     tables: Mapping[str, pd.DataFrame]  # by file name
-    unreadable: int  # number of images
 
 
 def search(folder: Path, against: Path | None, rule: Dedup) -> Search:
@@ -82,7 +81,7 @@ def search(folder: Path, against: Path | None, rule: Dedup) -> Search:
         leaks = leaks.rename(columns={"photo": "known", "query": "photo"})
         tables["leaks.csv"] = leaks[LEAKS]
         counts[f"also in {against}"] = leaks["photo"].nunique()
-    return Search(files, duplicates, every, counts, tables, len(bad))
+    return Search(files, duplicates, every, counts, tables)
 
 
 def write(tables: Mapping[str, pd.DataFrame], page: str, out: Path) -> None:

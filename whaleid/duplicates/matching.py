@@ -55,6 +55,10 @@ class Matches:
         return Matches(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
+def _concatenate(parts: Sequence[Matches]) -> Matches:
+    return Matches(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Matches)))
+
+
 def orientations(rule: Dedup) -> list[Orientation]:
     """Return the orientations in which photos are compared."""
     allowed = [Orientation.UPRIGHT]
@@ -94,29 +98,22 @@ def candidates(left: Descriptors, right: Descriptors, max_distance: int) -> Matc
         if left is right:
             # an orientation is its own inverse: but for rounding, each pair comes from both sides
             pairs = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
-        every.append(_compare(left, right, pairs, [orientation]))
-    matches = Matches(*(np.concatenate([getattr(each, field.name) for each in every]) for field in fields(Matches)))
+        every.append(compare(left, right, pairs, [orientation]))
+    matches = _concatenate(every)
     matches = matches[np.lexsort((matches.error, matches.pairs[:, 1], matches.pairs[:, 0]))]
     _, best = np.unique(matches.pairs, axis=0, return_index=True)
     matches = matches[best]
     return matches[matches.distance <= max_distance]
 
 
-def compare(left: Descriptors, right: Descriptors, pairs: Pairs) -> Matches:
-    """Compare `pairs` (P, 2), a row of `left` and one of `right`, in each orientation of `right`.
+def compare(
+    left: Descriptors, right: Descriptors, pairs: Pairs, allowed: Sequence[Orientation] | None = None
+) -> Matches:
+    """Compare `pairs` (P, 2), a row of `left` and one of `right`, in `allowed` or all orientations of `right`.
 
     Photos whose files are the same have distance and error 0.
     """
-    zeros = np.zeros(len(pairs), np.uint8)
-    matches = Matches(pairs, zeros, zeros.copy(), np.zeros(len(pairs)))
-    differ = left.sha256[pairs[:, 0]] != right.sha256[pairs[:, 1]]
-    compared = _compare(left, right, pairs[differ], [*right.hashes])
-    matches.orientation[differ], matches.distance[differ] = compared.orientation, compared.distance
-    matches.error[differ] = compared.error
-    return matches
-
-
-def _compare(left: Descriptors, right: Descriptors, pairs: Pairs, allowed: Sequence[Orientation]) -> Matches:
+    allowed = [*right.hashes] if allowed is None else allowed
     ones, others = pairs.T
     error = np.empty((len(allowed), len(pairs)))
     distance = np.empty((len(allowed), len(pairs)), dtype=np.uint8)
@@ -127,9 +124,12 @@ def _compare(left: Descriptors, right: Descriptors, pairs: Pairs, allowed: Seque
             block = slice(start, start + BLOCK)
             second = orientation.apply(right.thumbnails[others[block]])
             error[number, block] = errors(left.thumbnails[ones[block]], second)
-    best = error.argmin(axis=0)
-    pair = np.arange(len(pairs))
-    return Matches(pairs, np.array(allowed, dtype=np.uint8)[best], distance[best, pair], error[best, pair])
+    best, pair = error.argmin(axis=0), np.arange(len(pairs))
+    differ = left.sha256[ones] != right.sha256[others]
+    way = np.where(differ, np.array(allowed, dtype=np.uint8)[best], np.uint8(Orientation.UPRIGHT))
+    return Matches(
+        pairs, way, np.where(differ, distance[best, pair], np.uint8(0)), np.where(differ, error[best, pair], 0.0)
+    )
 
 
 def agree(matches: Matches, left: Descriptors, right: Descriptors, max_error: float) -> NDArray[np.bool_]:
@@ -151,7 +151,7 @@ def matches_between(queries: Descriptors, gallery: Descriptors, rule: Dedup) -> 
     same = compare(gallery, queries, files[["photo", "query"]].to_numpy(dtype=np.intp))
     near = near[agree(near, gallery, queries, rule.max_error)]
     near = near[gallery.sha256[near.pairs[:, 0]] != queries.sha256[near.pairs[:, 1]]]
-    both = Matches(*(np.concatenate([getattr(each, field.name) for each in (same, near)]) for field in fields(Matches)))
+    both = _concatenate([same, near])
     photo, query = both.pairs.T
     return both[np.lexsort((photo, both.error, both.distance, query))]
 
