@@ -53,11 +53,11 @@ def values(kind: Mapping[str, Any]) -> str:
     return {"boolean": "true or false", "string": "text"}[kind["type"]]
 
 
-def shown(value: object) -> str:
+def as_yaml(value: object) -> str:
     """Return a value as it stands in the file."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"[{', '.join(map(shown, value))}]" if isinstance(value, list) else str(value)
+    return f"[{', '.join(map(as_yaml, value))}]" if isinstance(value, list) else str(value)
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -74,8 +74,8 @@ def page() -> str:
 
     def value(key: str) -> str:
         now = sets[""].get(key)
-        others = [f"{name}: {shown(of[key])}" for name, of in sets.items() if of.get(key, now) != now]
-        return ("" if now is None else shown(now)) + (f" ({', '.join(others)})" if others else "")
+        others = [f"{name}: {as_yaml(of[key])}" for name, of in sets.items() if of.get(key, now) != now]
+        return ("" if now is None else as_yaml(now)) + (f" ({', '.join(others)})" if others else "")
 
     lines = [
         "# Parameters",
