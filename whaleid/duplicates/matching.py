@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from whaleid.duplicates.hashing import Orientation, perceptual_hashes
+from whaleid.duplicates.hashing import Orientation, from_hex, perceptual_hashes
 from whaleid.duplicates.pixels import detail, errors
 from whaleid.images.fingerprint import Thumbnails
 
@@ -71,16 +71,18 @@ def describe(photos: pd.DataFrame, thumbnails: Thumbnails, allowed: Sequence[Ori
     """Return what photos are compared by.
 
     Args:
-        photos: a row a photo, with the columns sha256, width and height.
+        photos: a row a photo, with the columns sha256, width, height and maybe phash, hashes computed before.
         thumbnails: (N, SIDE, SIDE), of the same photos.
         allowed: the orientations to compute hashes in; only the second photo of a pair needs more than UPRIGHT.
     """
+    upright = from_hex(photos["phash"]) if "phash" in photos else perceptual_hashes(thumbnails)
+    others = [orientation for orientation in allowed if orientation != Orientation.UPRIGHT]
     return Descriptors(
         photos["sha256"].to_numpy(dtype=np.str_),
         (photos["width"] / photos["height"]).to_numpy(),
         thumbnails,
         detail(thumbnails) < LEAST_DETAIL,
-        {orientation: perceptual_hashes(orientation.apply(thumbnails)) for orientation in allowed},
+        {Orientation.UPRIGHT: upright} | {each: perceptual_hashes(each.apply(thumbnails)) for each in others},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar, get_args
@@ -21,7 +21,7 @@ from whaleid.core.labels import NEW_WHALE, Score
 from whaleid.detection import network as box_network
 from whaleid.detection.prediction import CERTAIN, aspects, predict_batch
 from whaleid.duplicates import matching
-from whaleid.duplicates.hashing import Orientation, from_hex, perceptual_hashes, to_hex
+from whaleid.duplicates.hashing import Orientation, perceptual_hashes, to_hex
 from whaleid.identification.decision import from_json
 from whaleid.identification.ranking import rank
 from whaleid.identification.scores import Scorer, nearest_photos, score_name
@@ -219,8 +219,7 @@ class Recogniser:
 
     @cached_property
     def _known(self) -> matching.Descriptors:
-        described = matching.describe(self.bundle.photos, self.bundle.thumbnails, [])
-        return replace(described, hashes={Orientation.UPRIGHT: from_hex(self.bundle.photos["phash"])})
+        return matching.describe(self.bundle.photos, self.bundle.thumbnails, [Orientation.UPRIGHT])
 
     @cached_property
     def _scorer(self) -> Scorer:
