@@ -4,14 +4,17 @@ import copy
 import importlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from whaleid.config import Params, load
@@ -39,6 +42,14 @@ SLIVER = {
     },
 }
 """What makes the default pipeline small enough for a test: all of it runs, on few photos."""
+TOGETHER = {"predictions": {"ensemble": {"networks": ["toy", "threshold", "margin"]}}}
+"""What the default parameters lack: networks that decide together, here three."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the slow tests where several workers share the tests, so that none of those is left for the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def change(document: dict[str, object], changes: dict[str, object]) -> None:
@@ -113,15 +124,49 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     return folder
 
 
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+    """Return the folder `name` that all workers of a run share; the first one that needs it builds it.
+
+    Tests leave it as it is.
+    """
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a base of its own, below that of the run
+        base = base.parent
+    folder, stamp = base / name / "project", base / name / "built"
+    with FileLock(base / f"{name}.lock"):
+        if not stamp.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            build(folder)
+            stamp.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project where all has run that `final` needs, on a sliver of which every photo has a box.
 
     It is shared: tests leave it as it is.
     """
-    folder = tmp_path_factory.mktemp("trained")
-    make_trained(folder)
-    return folder
+    return built_once(tmp_path_factory, "trained", make_trained)
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository where `dvc repro` has run the default pipeline and an ensemble, and all is committed.
+
+    It is shared: tests leave it as it is, and run commands in a copy by `copy_repository`.
+    """
+    return built_once(tmp_path_factory, "reproduced", make_reproduced)
+
+
+def make_reproduced(folder: Path) -> None:
+    """Make a repository of the project at a sliver's size; commit it, reproduce the pipeline and commit again."""
+    make_repository(folder, TOGETHER)
+    for command in ("git add .", "git commit --quiet -m start", "dvc repro"):
+        run(folder, *command.split(), XDG_CACHE_HOME=str(folder.with_name("cache")))
+    for command in ("git add .", "git commit --quiet -m reproduced"):
+        run(folder, *command.split())
 
 
 def make_trained(folder: Path) -> None:
@@ -185,10 +230,30 @@ def copy_project(destination: Path) -> None:
             shutil.copy(source, destination / name)
 
 
-def make_repository(folder: Path) -> None:
+def copy_repository(project: Path, folder: Path) -> Path:
+    """Copy a repository, with its runs and their artifacts, to `folder`, and return that.
+
+    Large files, which are replaced and never written into, are linked: it takes milliseconds.
+    """
+
+    def copied(source: str, target: str) -> None:
+        if Path(source).suffix in (".safetensors", ".npz") or ".dvc/cache" in source:
+            os.link(source, target)
+        else:
+            shutil.copy2(source, target)
+
+    shutil.copytree(project, folder, copy_function=copied)
+    # MLflow's store has the absolute places of its artifacts
+    with closing(sqlite3.connect(folder / "mlflow.db")) as store, store:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            store.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (project.as_uri(), folder.as_uri()))
+    return folder
+
+
+def make_repository(folder: Path, changes: dict[str, object] | None = None) -> None:
     """Make a repository of git and DVC of the project at a sliver's size, where nothing has run."""
     copy_project(folder)
-    write_params(folder, {})
+    write_params(folder, changes or {})
     for command in (
         "git init --quiet",
         "git config user.name tester",

@@ -2,63 +2,42 @@
 
 import json
 import os
-import subprocess
-import sys
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browser import Browser, browse, chromium, picture
-from conftest import ROOT, write_params
-from repository import keep
+from conftest import copy_repository, run
 
+from whaleid.config import load
 from whaleid.core import paths
 from whaleid.report import views
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("browser"),  # one server and one window
     pytest.mark.skipif(
         chromium() is None and os.environ.get("CI") != "true",
         reason="no Chromium: install Debian's package `chromium`",
     ),
 ]
-CALIBRATED = ("toy", "full")
-VARIANTS = (*CALIBRATED, "final")
-PREDICTIONS = ("phash", *VARIANTS)
-RATES = {"toy": 0.002, "full": 0.001, "final": 0.0005}
+CALIBRATED = ("toy", "full", "threshold", "margin", "ensemble")
+DECIDED = (*CALIBRATED[:-1], "final", "ensemble")
+"""The predictions at a threshold."""
+PREDICTIONS = ("phash", *DECIDED)
 RUNS = ("predict full", "predict full at 0.2")
-STAGES = """
-import sys
-from whaleid.cli import stages
-for stage in sys.argv[1:]:
-    stages.run(*stage.split())
-"""
-"""Runs stages in one process: it takes seconds to load what they need."""
-
-
-def execute(folder: Path, threshold: str | float, *stages: str) -> None:
-    """Run stages at a threshold: a pipeline execution of its own to MLflow, for it has parameters of its own."""
-    variants: dict[str, dict[str, object]] = {variant: {"train": {"lr": rate}} for variant, rate in RATES.items()}
-    variants["final"] |= {"init": "full", "scores": ["class"]}  # so that two variants less are needed
-    calibrated = {"final": {"calibrated_by": "full"}}
-    write_params(folder, {"threshold": threshold, "variants": variants, "predictions": calibrated})
-    keep(folder, *PREDICTIONS)
-    ours = ("DVC_", "MLFLOW_", "WHALEID_")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
-    environment |= {"PYTHONPATH": str(ROOT), "GIT_CEILING_DIRECTORIES": str(folder.parent)}
-    command = [sys.executable, "-c", STAGES, *stages]
-    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(reproduced: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder where the pipeline ran with the threshold found, and `predict` once more at 0.2."""
-    folder = tmp_path_factory.mktemp("project")
-    networks = [f"{stage} {variant}" for variant in VARIANTS for stage in ("train", "embed", "calibrate")]
-    shared = ["sample", "catalog", "dedup", "split", "backbone", "boxes", "pack"]
-    execute(folder, "auto", *shared, *networks, "rank", "predict", "report")
-    execute(folder, 0.2, "predict")
+    folder = copy_repository(reproduced, tmp_path_factory.mktemp("browser") / "project")
+    text = (folder / paths.PARAMS).read_text(encoding="utf-8")
+    at, count = re.subn(r"^threshold: auto\b", "threshold: 0.2", text, flags=re.MULTILINE)
+    assert count == 1
+    (folder / paths.PARAMS).write_text(at, encoding="utf-8")
+    run(folder, "python", "-m", "whaleid", "predict")
     return folder
 
 
@@ -98,19 +77,19 @@ def test_all_predictions_are_seen_by_a_link(browser: Browser, project: Path) -> 
     told = ["params.`variant`", "metrics.`threshold`"]
     decisions = {variant: project / paths.calibration(variant) / paths.DECISION for variant in CALIBRATED}
     automatic = {name: f"{json.loads(path.read_text())['threshold_auto']:g}" for name, path in decisions.items()}
-    automatic["final"] = automatic["full"]  # whose calibration it takes
+    automatic["final"] = automatic["margin"]  # whose calibration it takes
     assert sorted(tuple(row[key] for key in told) for row in rows) == sorted(
         [
             *[("phash", "-")] * 2,  # it has no threshold
-            *((variant, automatic[variant]) for variant in VARIANTS),
-            *((variant, "0.2") for variant in VARIANTS),
+            *((name, automatic[name]) for name in DECIDED),
+            *((name, "0.2") for name in DECIDED),
         ]
     )
     # what is not validated says so, and comes last
-    assert [row["params.`validated`"] for row in rows] == ["yes"] * 6 + ["no"] * 2
-    assert [row["params.`variant`"] for row in rows[6:]] == ["final"] * 2
-    assert [row["metrics.`map5`"] for row in rows[6:]] == ["-"] * 2
-    best = [float(row["metrics.`map5`"]) for row in rows[:6]]
+    assert [row["params.`validated`"] for row in rows] == ["yes"] * 12 + ["no"] * 2
+    assert [row["params.`variant`"] for row in rows[12:]] == ["final"] * 2
+    assert [row["metrics.`map5`"] for row in rows[12:]] == ["-"] * 2
+    best = [float(row["metrics.`map5`"]) for row in rows[:12]]
     assert best == sorted(best, reverse=True)
     now = json.loads((project / paths.figures("full")).read_text())
     (row,) = [row for row in rows if [row[key] for key in told] == ["full", "0.2"]]
@@ -129,10 +108,9 @@ def test_all_trainings_are_seen_by_a_link(browser: Browser, project: Path) -> No
         "metrics.`validation_accuracy`",
         "metrics.`seconds`",
     ]
+    variants = load(project / paths.PARAMS).variants.items()
     assert {row["params.`variant`"]: (row["params.`epochs`"], row["params.`lr`"]) for row in rows} == {
-        "toy": ("2", "0.002"),
-        "full": ("2", "0.001"),
-        "final": ("2", "0.0005"),
+        name: (str(each.train.epochs), str(each.train.lr)) for name, each in variants
     }
     assert rows[-1]["params.`variant`"] == "final"  # it learns validation's photos too
     accuracy = [float(row["metrics.`validation_accuracy`"]) for row in rows[:-1]]
@@ -140,7 +118,7 @@ def test_all_trainings_are_seen_by_a_link(browser: Browser, project: Path) -> No
 
 
 def test_the_experiment_is_described_and_leads_to_its_views(browser: Browser) -> None:
-    for view, count in ((views.PREDICTIONS, 8), (views.TRAININGS, 3)):
+    for view, count in ((views.PREDICTIONS, 14), (views.TRAININGS, 5)):
         browser.see(f"experiments/{browser.experiment}/runs")
         browser.page.get_by_text("every prediction at its threshold, best first").first.wait_for()
         browser.page.get_by_text("every training, with its curves").first.wait_for()
@@ -204,7 +182,7 @@ def test_the_parent_sums_up_all_predictions(browser: Browser, project: Path) -> 
         "map5",
         *(f"{key}.{name}" for key in ("map5", "map5_known") for name in ("phash", *CALIBRATED)),
         *(f"solution_map5.{name}" for name in PREDICTIONS),
-        *(f"threshold.{name}" for name in VARIANTS),
+        *(f"threshold.{name}" for name in DECIDED),
     }
     figures = {name: json.loads((project / paths.figures(name)).read_text()) for name in PREDICTIONS}
     assert metrics["map5"] == float(f"{max(each.get('map5', 0) for each in figures.values()):.5g}")

@@ -2,16 +2,14 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import change, make_repository, run, runs
+from conftest import change, copy_repository, run, runs
 from mlflow.entities import Run
 from repository import STARTED, different, digests
 from ruamel.yaml import YAML
@@ -19,7 +17,7 @@ from ruamel.yaml import YAML
 pytestmark = pytest.mark.slow
 VALIDATED = ["toy", "full", "threshold", "margin"]
 VARIANTS = [*VALIDATED, "final"]
-PREDICTIONS = ["phash", *VARIANTS]
+PREDICTIONS = ["phash", *VARIANTS, "ensemble"]
 COLUMNS = 120
 """Of a terminal: as wide as what DVC shows may be."""
 
@@ -45,51 +43,22 @@ def parent_of(found: list[Run]) -> Run:
 
 
 def artifacts(run: Run) -> dict[str, bytes]:
-    """Return the files that a run has, by name. A copy of a project goes on where its original keeps them."""
+    """Return the files that a run has, by name."""
     place = Path(urlsplit(run.info.artifact_uri).path)
     return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
-def duplicate(project: Path, folder: Path) -> Path:
-    """Copy a repository; large files, which are replaced and never written into, are linked."""
-
-    def copied(source: str, target: str) -> None:
-        if Path(source).suffix in (".safetensors", ".npz") or ".dvc/cache" in source:
-            os.link(source, target)
-        else:
-            shutil.copy2(source, target)
-
-    shutil.copytree(project, folder, copy_function=copied)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a repository of the project at a sliver's size, reproduced once; what came of it is not committed."""
-    folder = tmp_path_factory.mktemp("fresh") / "project"
-    folder.mkdir()
-    make_repository(folder)
-    for command in ("git add .", "git commit --quiet -m start", "dvc repro"):
-        run(folder, *command.split())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def committed(fresh: Path) -> Path:
-    """A copy of it, all committed."""
-    folder = duplicate(fresh, fresh.with_name("committed"))
-    for command in ("git add .", "git commit --quiet -m reproduced"):
-        run(folder, *command.split())
-    return folder
+@pytest.fixture
+def project(reproduced: Path, tmp_path: Path) -> Path:
+    """A repository of the test's own where the pipeline has run, all committed."""
+    return copy_repository(reproduced, tmp_path / "project")
 
 
 @pytest.fixture
-def project(committed: Path) -> Iterator[Path]:
-    """The committed repository. What a test leaves of an experiment is undone, as a person does it."""
-    yield committed
-    if run(committed, "git", "status", "--porcelain", "--untracked-files=no"):
-        run(committed, "git", "checkout", "--quiet", ".")
-        run(committed, "dvc", "checkout", "--quiet")
+def uncommitted(project: Path) -> Path:
+    """The same, where what came of the pipeline is not committed."""
+    run(project, "git", "reset", "--quiet", "HEAD~1")
+    return project
 
 
 def test_repro_again_does_nothing(project: Path) -> None:
@@ -107,15 +76,14 @@ def test_a_clean_clone_sees_that_the_lock_fits_the_code(project: Path, tmp_path:
 
 
 def test_stages_are_nested_in_one_parent_and_linked_by_content(project: Path) -> None:
-    # the runs of the experiments of other tests have another parent
-    found = [each for each in runs(project) if "dvc.experiment" not in each.data.tags]
+    found = runs(project)
     parent = parent_of(found)
     children = {stage_of(each): each for each in found if each is not parent}
     assert len(children) == len(found) - 1
     assert children.keys() == {
         *((stage, "") for stage in ("explore", "dedup", "split", "boxes")),
         *((stage, variant) for stage in ("train", "embed") for variant in VARIANTS),
-        *(("calibrate", variant) for variant in VALIDATED),
+        *(("calibrate", prediction) for prediction in (*VALIDATED, "ensemble")),
         *(("predict", prediction) for prediction in PREDICTIONS),
     }
     assert {each.info.status for each in found} == {"FINISHED"}
@@ -123,8 +91,8 @@ def test_stages_are_nested_in_one_parent_and_linked_by_content(project: Path) ->
     assert parent.info.run_name == f"dvc repro {start[:7]}"
     assert parent.data.metrics.keys() == {
         "map5",
-        *(f"{key}.{name}" for key in ("map5", "map5_known") for name in ("phash", *VALIDATED)),
-        *(f"threshold.{variant}" for variant in VARIANTS),
+        *(f"{key}.{name}" for key in ("map5", "map5_known") for name in ("phash", *VALIDATED, "ensemble")),
+        *(f"threshold.{prediction}" for prediction in (*VARIANTS, "ensemble")),
         *(f"solution_map5.{prediction}" for prediction in PREDICTIONS),
     }
     trained = children["train", "full"]
@@ -143,10 +111,10 @@ def test_stages_are_nested_in_one_parent_and_linked_by_content(project: Path) ->
 
 
 def test_the_page_of_a_prediction_is_with_what_calibrated_it(project: Path) -> None:
-    found = {stage_of(each): each for each in runs(project) if "dvc.experiment" not in each.data.tags}
+    found = {stage_of(each): each for each in runs(project)}
     writers = {
         "phash": ("dedup", ""),
-        **{name: ("calibrate", name) for name in VALIDATED},
+        **{name: ("calibrate", name) for name in (*VALIDATED, "ensemble")},
         "final": ("calibrate", "margin"),
     }
     for name, writer in writers.items():
@@ -181,9 +149,9 @@ def test_a_threshold_reruns_predict_alone(project: Path) -> None:
             assert each.data.metrics["threshold"] == 0.2
             assert kept.keys() == {f"{name}.csv", f"{name}.json", f"{name}.png"}
             assert kept[f"{name}.png"].startswith(b"\x89PNG")
-        if name in VALIDATED:
+        if name not in ("phash", "final"):
             assert {"map5", "map5_known", "map5_unknown", "auroc"} <= each.data.metrics.keys()
-    for name in ("phash", *VALIDATED):
+    for name in ("phash", *VALIDATED, "ensemble"):
         assert parent.data.metrics[f"map5.{name}"] == found[name].data.metrics["map5"]
 
     wide = {"COLUMNS": "1000"}  # nothing is cut off
@@ -194,7 +162,7 @@ def test_a_threshold_reruns_predict_alone(project: Path) -> None:
     experiments = run(project, "dvc", "exp", "show", "--only-changed", "--no-pager", **wide)
     assert widest(experiments) <= COLUMNS
     for table in (shown, difference, experiments):
-        assert all(f"{name} 0.200" in table for name in VARIANTS), table
+        assert all(f"{name} 0.200" in table for name in PREDICTIONS[1:]), table
         assert "final unvalidated" in table or table is difference
     assert experiment in experiments
 
@@ -252,8 +220,8 @@ def test_another_loss_runs_the_stages_of_its_variant_alone(project: Path) -> Non
     }
 
 
-def test_the_way_back_from_a_threshold_needs_no_commit(fresh: Path, tmp_path: Path) -> None:
-    project = duplicate(fresh, tmp_path / "project")
+def test_the_way_back_from_a_threshold_needs_no_commit(uncommitted: Path) -> None:
+    project = uncommitted
     before = digests(project)
     assert ran(run(project, "dvc", "exp", "run", "-S", "threshold=0.2")) == ["predict"]
     there = digests(project)
@@ -265,8 +233,8 @@ def test_the_way_back_from_a_threshold_needs_no_commit(fresh: Path, tmp_path: Pa
     assert different(before, digests(project)) == []
 
 
-def test_a_variant_and_a_prediction_are_added_in_the_parameters_alone(fresh: Path, tmp_path: Path) -> None:
-    project = duplicate(fresh, tmp_path / "project")
+def test_a_variant_and_a_prediction_are_added_in_the_parameters_alone(uncommitted: Path) -> None:
+    project = uncommitted
     before = {each.info.run_id for each in runs(project)}
     yaml, path = YAML(), project / "params.yaml"
     document = yaml.load(path.read_text(encoding="utf-8"))
@@ -288,7 +256,7 @@ def test_a_variant_and_a_prediction_are_added_in_the_parameters_alone(fresh: Pat
     parent = parent_of([*new.values()])
     assert re.fullmatch(r"dvc repro \w{7} \d+ parameters", parent.info.run_name)
     assert new.keys() - {parent.info.run_name} == {
-        *("train quick", "embed quick", "calibrate quick", "calibrate trio"),
+        *("train quick", "embed quick", "calibrate quick", "calibrate ensemble", "calibrate trio"),
         *(f"predict {name}" for name in (*PREDICTIONS, "trio", "quick")),
     }
     assert new["predict trio"].data.metrics["map5"] == parent.data.metrics["map5.trio"] > 0
