@@ -157,7 +157,7 @@ def test_the_page_of_a_prediction_opens_in_the_artifact_view(browser: Browser) -
         chosen.fill("0.2")
         assert now.inner_text() == reached["predict full at 0.2"]
         # the pictures are in the page
-        photo = frame.locator(".t:visible").first
+        photo = frame.locator(".photo:visible").first
         assert photo.evaluate("each => getComputedStyle(each).backgroundImage").startswith('url("data:image/jpeg')
 
 
