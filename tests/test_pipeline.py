@@ -199,7 +199,7 @@ def test_a_catalogue_of_labelled_photos_alone(ran: Params) -> None:
         assert 0 < measured["map5_low"] <= measured["map5"] <= measured["map5_high"] <= 1
     assert len(files.read_csv(paths.LEAKS)) == 0
     assert len(files.read_csv(paths.GROUPS)) > 0
-    with pytest.raises(WhaleidError, match="no photos to identify, so there is nothing to hand in"):
+    with pytest.raises(WhaleidError, match="has no photos to identify"):
         submissions.check(Path("submissions/final.csv"))
 
 
