@@ -294,7 +294,9 @@ def test_places_that_are_not_there_are_named(here: Path) -> None:
         identify.run([Path("a"), Path("b")], PLACE, None, None, None, None, None)
 
 
-def test_a_photo_upside_down_is_turned_where_the_bundle_says_so(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_upside_down_is_turned_where_the_bundle_says_so(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read = contents.read(PLACE)
     about = read.about.model_copy(update={"pack": read.about.pack.model_copy(update={"crop": False, "turn": True})})
     turning = Recogniser(replace(read, about=about))
@@ -303,9 +305,9 @@ def test_a_photo_upside_down_is_turned_where_the_bundle_says_so(here: Path, monk
     )
     photo = asked("test", 1)[0]
     with Image.open(Path("data/sample/test", photo.name)) as image:
-        image.transpose(Image.Transpose.ROTATE_180).save(here / "turned.png")
-        image.save(here / "upright.png")
-    turned, upright = (Photo(name, (here / name).read_bytes()) for name in ("turned.png", "upright.png"))
+        image.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "turned.png")
+        image.save(tmp_path / "upright.png")
+    turned, upright = (Photo(name, (tmp_path / name).read_bytes()) for name in ("turned.png", "upright.png"))
     monkeypatch.setattr(recogniser, "CERTAIN", -1.0)  # takes all for upside down
     one, other = turning.embed([turned]), straight.embed([upright])
     down = straight.embed([turned])

@@ -273,7 +273,7 @@ def known_answers(params: Params) -> float:
 
 def test_shuffled_labels_fall_to_chance(project: Callable[..., Params]) -> None:
     """The network sees flukes, not file names or the order of rows: with labels dealt out anew it knows nothing."""
-    train = {"whales": "all", "photos": "all", "augment": True, "epochs": 16, "batch_size": 16, "lr": 0.002}
+    train = {"whales": "all", "photos": "all", "augment": True, "epochs": 10, "batch_size": 16, "lr": 0.003}
     params = project(
         sample={"frequent": 12, "occasional": 1, "single": 1, "queries": 20},
         pack={"width": 64, "height": 32},
@@ -288,6 +288,6 @@ def test_shuffled_labels_fall_to_chance(project: Callable[..., Params]) -> None:
     table.loc[training, "Id"] = np.random.default_rng(0).permutation(table.loc[training, "Id"])
     files.write_csv(table, paths.SPLIT)
     shuffled = known_answers(params)
-    # 36 photos of 13 whales: one in 13 by guessing
+    # 36 photos of 13 whales: one in 13 by guessing, and eight or more of them hardly ever
     assert learnt >= 0.25
-    assert shuffled <= 0.15
+    assert shuffled <= 0.2
