@@ -22,6 +22,7 @@ from whaleid.core import startup
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+    from xdist.scheduler import LoadScopeScheduling
 
     from whaleid.core.record import Record
 
@@ -44,6 +45,24 @@ SLIVER = {
 """What makes the default pipeline small enough for a test: all of it runs, on few photos."""
 TOGETHER = {"predictions": {"ensemble": {"networks": ["toy", "threshold", "margin"]}}}
 """What the default parameters lack: networks that decide together, here three."""
+
+TO_ONE_WORKER = {
+    f"tests/test_{name}.py" for name in ("audit", "browser", "dask", "faults_store", "package", "report_slider", "team")
+}
+"""Files whose tests share servers, a window or an environment, which take seconds to start."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> "LoadScopeScheduling":
+    """Give each worker of pytest-xdist the next test when it has done one, so that none has many left in the end."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file in TO_ONE_WORKER else nodeid
+
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

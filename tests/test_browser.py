@@ -16,7 +16,6 @@ from whaleid.report import views
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("browser"),  # one server and one window
     pytest.mark.skipif(
         chromium() is None and os.environ.get("CI") != "true",
         reason="no Chromium: install Debian's package `chromium`",

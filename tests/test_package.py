@@ -16,7 +16,7 @@ from closure import modules, source
 from conftest import ROOT
 from pictures import picture
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]  # one wheel and one environment
+pytestmark = pytest.mark.slow
 SDIST = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
 HEAVY = ("dvc", "mlflow", "torch")
 """What the commands of an installation without a project do without."""

@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from repository import keep
 from servers import mlflow_server, s3_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("team")]  # servers of their own
+pytestmark = pytest.mark.slow
 LAST = "predict"
 """Up to here the pipeline runs: all that is tracked, with one network."""
 KEY = {"AWS_ACCESS_KEY_ID": "humpback", "AWS_SECRET_ACCESS_KEY": "only-in-the-environment"}
