@@ -29,7 +29,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 SCHEME = "models:/"
 REQUIREMENTS = (
     *("faiss-cpu", "ImageHash", "joblib", "numpy", "pandas", "pillow", "pydantic", "ruamel.yaml", "safetensors"),
-    *("scikit-learn", "scipy", "threadpoolctl", "torch", "tqdm"),
+    *("scikit-learn", "scipy", "threadpoolctl", "torch", "torchvision", "tqdm"),
 )
 """What the served code imports; the code itself is a part of the model."""
 
