@@ -19,6 +19,7 @@ from whaleid.core import parallel, paths
 from whaleid.core.errors import WhaleidError
 from whaleid.core.files import write_csv
 from whaleid.core.parallel import DASK, parallel_map
+from whaleid.images.previews import read_previews
 from whaleid.serving import identify
 from whaleid.stages import catalog, pack
 
@@ -64,7 +65,9 @@ def test_stages_and_duplicates_leave_the_same_bytes(
         catalog.run(whales)
         pack.run(whales)
         photos.duplicates(Path("whales/test"), against=Path("whales/train"), out=Path("duplicates"))
-        outputs.append(contents("data", "duplicates"))
+        images = sorted(Path("whales/test").iterdir())
+        previews = read_previews({image.name: image for image in images})
+        outputs.append(contents("data", "duplicates") | previews)
     assert outputs[0] == outputs[1]
     assert {"data/thumbnails.npy", "data/pack/photos.npy", "duplicates/leaks.csv"} < outputs[0].keys()
     # an error on a worker is the same error
@@ -93,6 +96,14 @@ def test_identify_answers_the_same(
         outputs.append((capsys.readouterr().out, [path.read_bytes() for path in files]))
     assert outputs[0] == outputs[1]
     assert "w_added" in outputs[0][0]
+    # another picture under the same name: the workers forget the former one
+    shutil.copy(max(Path("data/sample/test").iterdir()), catalogue / "train/added.jpg")
+    answers = []
+    for address in (scheduler, ""):
+        monkeypatch.setenv(DASK, address)
+        identify.run([queries], Path("models/final.bundle"), catalogue, None, None, None, None)
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1] != outputs[0][0]
 
 
 def _kill(item: int, at: int) -> int:

@@ -12,7 +12,7 @@ from PIL import Image
 from whaleid.identification import figures as fixed
 from whaleid.identification import threshold, validation
 from whaleid.identification.ranking import LABELS, PROBABILITIES
-from whaleid.images.thumbnails import thumbnail
+from whaleid.images.previews import preview
 from whaleid.report import prediction, tables
 
 HOSTILE = '</style></script><script>alert(1)</script><img src=x onerror="alert(1)">\'&.jpg'
@@ -299,11 +299,11 @@ def test_a_folded_sheet_shows_its_title():
 
 @pytest.mark.parametrize(("size", "small"), [((600, 300), (96, 48)), ((100, 100), (72, 72)), ((50, 40), (50, 40))])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_a_thumbnail_is_whole_and_in_proportion(tmp_path, size, small, mode):
+def test_a_preview_is_whole_and_in_proportion(tmp_path, size, small, mode):
     photo = Image.effect_noise(size, 60).convert(mode)
-    jpeg = thumbnail(photo)
+    jpeg = preview(photo)
     (tmp_path / "a.jpg").write_bytes(jpeg)
     with Image.open(tmp_path / "a.jpg") as opened:
         assert (opened.format, opened.size, opened.mode) == ("JPEG", small, mode)
     assert photo.size == size
-    assert thumbnail(photo) == jpeg
+    assert preview(photo) == jpeg

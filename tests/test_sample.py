@@ -12,7 +12,7 @@ from PIL import Image
 from whaleid.config import Sample, load
 from whaleid.core import parallel
 from whaleid.core.files import read_csv
-from whaleid.images.thumbnails import contact_sheet
+from whaleid.images.previews import contact_sheet
 from whaleid.sample.compose import compose, draw_catalogue
 from whaleid.sample.copies import KINDS
 from whaleid.sample.fluke import draw_fluke

@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from whaleid.images.decode import decode
-from whaleid.images.thumbnails import CELL, contact_sheet
+from whaleid.images.previews import CELL, contact_sheet
 
 SIDES = ["x0", "y0", "x1", "y1"]
 SHOWN, COLUMNS = 24, 6
@@ -41,7 +41,7 @@ def draw_boxes(photos: pd.DataFrame, given: pd.DataFrame, checked: pd.DataFrame,
     for image in sorted(np.random.default_rng(seed).permutation(names)[:SHOWN].tolist()):
         layers = (given, "lime"), (checked, "red")
         boxes = [(table.loc[image], colour) for table, colour in layers if image in table.index]
-        photo = _thumbnail(root / str(photos.at[image, "part"]) / image, boxes[0][0]["aspect"] if boxes else None)
+        photo = _preview(root / str(photos.at[image, "part"]) / image, boxes[0][0]["aspect"] if boxes else None)
         for box, colour in boxes:
             lengths = np.array([photo.width - 1, photo.height - 1] * 2)
             ImageDraw.Draw(photo).rectangle((box[SIDES] * lengths).tolist(), outline=colour, width=2)
@@ -53,11 +53,11 @@ def draw_boxes(photos: pd.DataFrame, given: pd.DataFrame, checked: pd.DataFrame,
 def draw_turned(photos: pd.DataFrame, aspects: pd.Series[float], turned: pd.Series[float], root: Path) -> Image.Image:
     """Draw the first photos of `turned`, as they come, each with its probability of being upside down."""
     shown = turned[:SHOWN]
-    pictures = [_thumbnail(root / str(photos.at[image, "part"]) / image, aspects[image]) for image in shown.index]
+    pictures = [_preview(root / str(photos.at[image, "part"]) / image, aspects[image]) for image in shown.index]
     return contact_sheet(pictures, [f"{image} {probability:.3f}" for image, probability in shown.items()], COLUMNS)
 
 
-def _thumbnail(path: Path, aspect: float | None) -> Image.Image:
+def _preview(path: Path, aspect: float | None) -> Image.Image:
     """Return a photo for a contact sheet, in colour and in the shape `aspect`, or in its own."""
     photo = decode(path).convert("RGB")
     return photo.resize((max(1, round(CELL[1] * (aspect or photo.width / photo.height))), CELL[1]))

@@ -12,7 +12,7 @@ import pandas as pd
 from whaleid.duplicates.groups import Groups
 from whaleid.duplicates.hashing import Orientation
 from whaleid.duplicates.matching import Matches
-from whaleid.images.thumbnails import read_thumbnails
+from whaleid.images.previews import read_previews
 from whaleid.report import pages, sheets
 from whaleid.report.sheets import Cell, Sheet, Strip
 
@@ -89,7 +89,7 @@ def page(
         f"{len(groups.rejected.pairs):,} more have near hashes only."
     ]
     numbers = {COUNTS.get(name, name): f"{count:,}" for name, count in counts.items()}
-    photos = read_thumbnails({name: file_by_name[name] for name in sheets.photos(page_sheets)})
+    photos = read_previews({name: file_by_name[name] for name in sheets.photos(page_sheets)})
     return pages.render_sheets(title, lead, page_sheets, photos, numbers)
 
 

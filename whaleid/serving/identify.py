@@ -21,7 +21,7 @@ from whaleid.core.parallel import DASK, parallel_map
 from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.images.decode import decode
 from whaleid.images.listing import below, written
-from whaleid.images.thumbnails import read_thumbnails, thumbnail
+from whaleid.images.previews import preview, read_previews
 from whaleid.serving import additions, bundle, page
 from whaleid.serving.bundle import WIDTH
 from whaleid.serving.recogniser import BATCH, Answer, Photo, Recogniser, batches
@@ -73,7 +73,7 @@ def run(
         limit = recogniser.bundle.about.threshold if threshold is None else threshold
         nearest = {name.nearest for answer in answers for name in answer.names}
         pictures |= bundle.pictures(model)
-        pictures |= read_thumbnails({image: path for image, path in added.items() if image in nearest}, WIDTH)
+        pictures |= read_previews({image: path for image, path in added.items() if image in nearest}, WIDTH)
         with replacing(html) as temporary:
             temporary.write_text(page.render(answers, limit, pictures), encoding="utf-8", newline="\n")
     return sum(bool(answer.problem) for answer in answers)
@@ -112,9 +112,9 @@ def _answers(
     if not os.environ.get(DASK):
         yield from (_identify(part, recogniser, threshold, pictured) for part in parts)
         return
-    version = recogniser.bundle.about.digest
-    if catalogue:
-        version += hashlib.sha256((catalogue / "train.csv").read_bytes()).hexdigest()
+    # the labels and the SHA-256 of all photos that it knows, those that the catalogue has gained as well
+    photos = recogniser.bundle.photos[["Image", "Id", "sha256"]].to_csv(index=False)
+    version = recogniser.bundle.about.digest + hashlib.sha256(photos.encode()).hexdigest()
     identify = partial(_identify_on_worker, key=(model, catalogue, version), threshold=threshold, pictured=pictured)
     yield from parallel_map(identify, parts, f"batches of {BATCH} photos", batch_size=1)
 
@@ -125,7 +125,7 @@ def _identify(
     """Return the answer to each of `photos` and its picture; empty if it is not `pictured` or could not be read."""
     batch = [Photo(written(path), _content(path)) for path in photos]
     return [
-        (answer, thumbnail(decode(Path(photo.name), 2 * WIDTH, photo.content), WIDTH))
+        (answer, preview(decode(Path(photo.name), 2 * WIDTH, photo.content), WIDTH))
         if pictured and not answer.problem
         else (answer, b"")
         for photo, answer in zip(batch, recogniser.identify(batch, threshold), strict=True)

@@ -12,7 +12,7 @@ import numpy as np
 from whaleid.core import features, files, paths
 from whaleid.duplicates.hashing import perceptual_hashes, to_hex
 from whaleid.identification import figures, validation
-from whaleid.images.thumbnails import read_thumbnails
+from whaleid.images.previews import read_previews
 from whaleid.serving import bundle
 from whaleid.serving.about import About, Decision
 
@@ -72,7 +72,7 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
         paths.BOX_NETWORK.read_bytes(),
     )
     root = Path(params.data.root) / "train"
-    pictures = read_thumbnails({image: root / image for image in sorted(compared)}, bundle.WIDTH)
+    pictures = read_previews({image: root / image for image in sorted(compared)}, bundle.WIDTH)
     with files.replacing_folder(target) as temporary:
         bundle.write(model, pictures, temporary)
     size = sum(path.stat().st_size for path in target.iterdir()) / 2**20

@@ -11,7 +11,7 @@ from whaleid.catalog import explore
 from whaleid.core import files, paths
 from whaleid.core.record import Record
 from whaleid.images.decode import decode
-from whaleid.images.thumbnails import contact_sheet, read_thumbnails
+from whaleid.images.previews import contact_sheet, read_previews
 from whaleid.report import catalogue, plots, sheets
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def run(params: Params) -> Record:
     }
     page_sheets = [*catalogue.whale_sheets(catalog), *catalogue.duplicate_sheets(groups, conflicts)]
     part = dict(zip(catalog["Image"], catalog["part"], strict=True))
-    small = read_thumbnails({image: root / part[image] / image for image in sheets.photos(page_sheets)})
+    small = read_previews({image: root / part[image] / image for image in sheets.photos(page_sheets)})
     html = catalogue.render(str(root), figures, groups, conflicts, page_sheets, small, pictures, tables)
     commonest = explore.commonest(catalog, WHALES, PHOTOS)
     sheet = contact_sheet(

@@ -18,7 +18,7 @@ from whaleid.identification.figures import decide
 from whaleid.identification.ranking import LABELS
 from whaleid.identification.scores import nearest_photos
 from whaleid.identification.validation import Shares
-from whaleid.images.thumbnails import read_thumbnails
+from whaleid.images.previews import read_previews
 from whaleid.report import prediction, tables
 from whaleid.report.names import SHEETS
 from whaleid.report.prediction import Content, QuerySheet
@@ -48,7 +48,7 @@ def run(params: Params) -> dict[str, Record]:
     contents = {name: _content(params, name, inputs) for name in params.predictions}
     part = dict(zip(inputs.catalog["Image"], inputs.catalog["part"], strict=True))
     images = sorted({image for content in contents.values() for image in content.photos})
-    photos = read_thumbnails({image: Path(params.data.root) / part[image] / image for image in images})
+    photos = read_previews({image: Path(params.data.root) / part[image] / image for image in images})
     with files.replacing_folder(paths.PAGES) as pages, files.replacing_folder(paths.TABLES) as folder:
         for name, content in contents.items():
             html = prediction.render(content, {image: photos[image] for image in content.photos})

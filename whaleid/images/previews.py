@@ -1,24 +1,24 @@
-"""Small pictures of photos: JPEG files for pages, and contact sheets."""
+"""Previews of photos: small JPEG files for pages, and contact sheets."""
 
 import io
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.core.parallel import cores
+from whaleid.core.parallel import parallel_map
 from whaleid.images.decode import decode
 
 WIDTH, HEIGHT = 96, 72
-"""Largest size of a thumbnail, in pixels. A photo in the usual shape, twice as wide as high, fills the width."""
+"""Largest size of a preview, in pixels. A photo in the usual shape, twice as wide as high, fills the width."""
 QUALITY = 50
 CELL = (220, 124)
 CAPTION, GAP = 18, 6
 
 
-def thumbnail(photo: Image.Image, width: int = WIDTH) -> bytes:
+def preview(photo: Image.Image, width: int = WIDTH) -> bytes:
     """Return a JPEG file of `photo`, mode L or RGB, whole, in its own proportions, at most as wide as `width`."""
     small = photo.copy()
     small.thumbnail((width, width * HEIGHT // WIDTH))
@@ -27,26 +27,26 @@ def thumbnail(photo: Image.Image, width: int = WIDTH) -> bytes:
     return file.getvalue()
 
 
-def read_thumbnails(files: Mapping[str, Path], width: int = WIDTH) -> dict[str, bytes]:
-    """Return a small JPEG file of each of `files`, by its name, at most as wide as `width`.
+def read_previews(files: Mapping[str, Path], width: int = WIDTH) -> dict[str, bytes]:
+    """Return the preview of each of `files`, by its name, at most as wide as `width`.
 
     Raises:
         InputProblems: photos are missing or damaged.
     """
-
-    def read(path: Path) -> bytes | str:
-        try:
-            # twice a thumbnail's size is enough to shrink it well
-            return thumbnail(decode(path, 2 * width), width)
-        except WhaleidError as error:
-            return str(error)
-
-    with ThreadPoolExecutor(cores()) as pool:
-        results = dict(zip(files, pool.map(read, files.values()), strict=True))
-    if problems := [result for result in results.values() if isinstance(result, str)]:
+    results = [*parallel_map(partial(_read_preview, width=width), [*files.values()], "previews")]
+    if problems := [result for result in results if isinstance(result, str)]:
         remedy = "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
         raise InputProblems("The report cannot show photos", problems, remedy)
-    return {name: small for name, small in results.items() if isinstance(small, bytes)}
+    return {name: result for name, result in zip(files, results, strict=True) if isinstance(result, bytes)}
+
+
+def _read_preview(path: Path, width: int) -> bytes | str:
+    """Return the preview of a photo, or what is wrong with it."""
+    try:
+        # twice a preview's size is enough to shrink it well
+        return preview(decode(path, 2 * width), width)
+    except WhaleidError as error:
+        return str(error)
 
 
 def contact_sheet(photos: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:
