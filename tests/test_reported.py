@@ -16,7 +16,6 @@ from whaleid.training.subset import select
 
 DEFAULTS = config.load(ROOT / "params.yaml")
 CALIBRATED = [name for name, each in DEFAULTS.predictions.items() if each.networks and each.calibrated_by is None]
-VALIDATED = ["phash", *CALIBRATED]
 
 
 def reported(prediction: str) -> dict[str, float]:
@@ -64,20 +63,3 @@ def test_toy_has_56_whales_with_about_equally_many_photos() -> None:
     photos = toy["Id"].value_counts()
     assert len(photos) == 56
     assert photos.max() <= 1.5 * photos.min()
-
-
-@pytest.mark.parametrize("prediction", VALIDATED)
-def test_the_readme_has_the_reported_figures(prediction: str) -> None:
-    figures = reported(prediction)
-    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("**", "").replace("\N{EN DASH}", "-")
-    (row,) = [line for line in text.splitlines() if line.startswith(f"| `{prediction}` | 0.")]
-    rounded = {key: f"{value:.3f}" for key, value in figures.items()}
-    interval = f"{rounded['map5']} ({rounded['map5_low']}-{rounded['map5_high']})"
-    others = [rounded[key] for key in ("map5_no_duplicates", "map5_known", "map5_unknown", "solution_map5")]
-    assert [cell.strip() for cell in row.strip("|").split("|")][1:] == [interval, *others]
-
-
-def test_the_readme_has_what_final_reaches() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (row,) = [line for line in text.splitlines() if line.startswith("| `final`")]
-    assert f"{reported('final')['solution_map5']:.3f}" in row
