@@ -15,6 +15,7 @@ from terminal import WHALEID, environment, whaleid
 from whaleid.cli.app import CODES
 from whaleid.cli.options import PARTLY
 from whaleid.config import Params
+from whaleid.core.parallel import cores
 
 
 def test_each_is_told_in_the_help_and_in_the_documents() -> None:
@@ -60,34 +61,24 @@ def test_photos_that_cannot_be_read_are_told_of(tmp_path: Path) -> None:
     assert done.stderr == "duplicates/unreadable.csv says which images could not be read, and why\n"
 
 
-@pytest.fixture
-def many(tmp_path: Path) -> Path:
-    """Write more photos than one process reads alone, large enough to take seconds."""
-    folder = tmp_path / "many"
-    folder.mkdir()
-    picture(1, (1500, 1000)).save(folder / "0.jpg")
-    for number in range(1, 600):
-        os.link(folder / "0.jpg", folder / f"{number}.jpg")
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.faults  # takes a machine that is not too busy to start workers
 @pytest.mark.parametrize(
     ("stop", "code", "said"), [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")]
 )
-def test_workers_end_without_a_word(many: Path, stop: signal.Signals, code: int, said: str) -> None:
+def test_workers_end_without_a_word(project: Callable[..., Params], stop: signal.Signals, code: int, said: str) -> None:
+    project(sample={"frequent": 64, "occasional": 50, "single": 140, "new_whale": 110, "queries": 1000})
     with subprocess.Popen(
-        [*WHALEID, "duplicates", str(many)],
+        [*WHALEID, "sample"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=many.parent,
         env=environment(),
         start_new_session=True,
     ) as process:
         workers: list[psutil.Process] = []
-        while len(workers) < 3:  # one that others are forked from, and those
+        # until all of them draw: one that is still starting would print why it ended
+        while sum(each.cpu_times().user > 1 for each in workers) < cores():
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
             workers = psutil.Process(process.pid).children(recursive=True)
@@ -100,7 +91,7 @@ def test_workers_end_without_a_word(many: Path, stop: signal.Signals, code: int,
     assert process.returncode in (code, -stop)
     assert (out, err) == ("", said)
     assert not [each for each in workers if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
-    assert not (many.parent / "duplicates").exists()
+    assert not Path("data").exists()
 
 
 @pytest.mark.parametrize("words", ["--help", "compare", "check"])
