@@ -90,8 +90,8 @@ def test_workers_end_without_a_word(project: Callable[..., Params], stop: signal
     # CPython ends by the signal itself where it interrupted an exec(), as imports use: a shell calls that 130, too
     assert process.returncode in (code, -stop)
     assert (out, err) == ("", said)
-    assert not [each for each in workers if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
-    assert not Path("data").exists()
+    assert not psutil.wait_procs(workers, timeout=5)[1]
+    assert [*Path("data").iterdir()] == []
 
 
 @pytest.mark.parametrize("words", ["--help", "compare", "check"])
