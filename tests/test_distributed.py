@@ -64,11 +64,21 @@ def test_synchronised_norms_are_those_that_are_trained_and_keep_their_activation
     norms[still].requires_grad_(False)
     names, photos = list(body.state_dict()), torch.randn(4, 3, 64, 64)
     before = body(photos)
-    synchronise_norms(body)
+    synchronise_norms(body, "timm/test_efficientnet")
     assert list(body.state_dict()) == names
     replaced = {name for name, layer in body.named_modules() if isinstance(layer, nn.SyncBatchNorm)}
     assert replaced == norms.keys() - {still}
     torch.testing.assert_close(body(photos), before)
+
+
+def test_norms_of_torchvision_are_synchronised_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = Backbone("resnet18").body
+    for name in [*sys.modules, "timm"]:
+        if name.split(".")[0] == "timm":
+            monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
+    names = [name for name, layer in body.named_modules() if isinstance(layer, nn.BatchNorm2d)]
+    synchronise_norms(body, "resnet18")
+    assert [name for name, layer in body.named_modules() if isinstance(layer, nn.SyncBatchNorm)] == names
 
 
 def torchrun(processes: int, *command: str) -> subprocess.CompletedProcess[str]:

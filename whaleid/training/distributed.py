@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 from whaleid.core import ranks
 from whaleid.core.errors import WhaleidError
 from whaleid.core.parallel import cores
+from whaleid.model.timm_models import TIMM
+
+if TYPE_CHECKING:
+    from whaleid.model.network import Network
 
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=1)
@@ -44,7 +48,7 @@ class ProcessGroup:
         """Return which of `rows` are this process's; parts differ by one row at most."""
         return slice(rows * self.rank // self.size, rows * (self.rank + 1) // self.size)
 
-    def wrap(self, network: nn.Module) -> nn.Module:
+    def wrap(self, network: Network) -> nn.Module:
         """Return `network` for training: its gradients are the mean over all processes.
 
         On GPUs, the batch norms that are trained take their statistics from all parts of a batch. On a CPU, each
@@ -53,7 +57,7 @@ class ProcessGroup:
         if self.size == 1:
             return network
         if next(network.parameters()).is_cuda:
-            synchronise_norms(network)
+            synchronise_norms(network, network.backbone.name)
         return DistributedDataParallel(network, gradient_as_bucket_view=True)
 
     def broadcast_buffers(self, network: nn.Module) -> None:
@@ -100,13 +104,15 @@ class ProcessGroup:
 ALONE = ProcessGroup()
 
 
-def synchronise_norms(network: nn.Module) -> None:
+def synchronise_norms(network: nn.Module, backbone: str) -> None:
     """Replace the batch norms of `network` that are trained by ones over all processes, which work on GPUs alone."""
-    from timm.layers.norm_act import convert_sync_batchnorm  # torch's own drops the activation in timm's norms
+    convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
+    if backbone.startswith(TIMM):  # torch's own drops the activation in timm's norms
+        from timm.layers.norm_act import convert_sync_batchnorm as convert
 
     for name, layer in list(network.named_modules()):
         if isinstance(layer, _BatchNorm) and any(weight.requires_grad for weight in layer.parameters()):
-            network.set_submodule(name, convert_sync_batchnorm(layer))  # type: ignore[no-untyped-call]
+            network.set_submodule(name, convert(layer))
 
 
 @contextmanager
