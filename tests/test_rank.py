@@ -377,11 +377,18 @@ def test_what_variants_that_are_no_longer_named_left_is_removed(folder):
         "checkpoints/toy.safetensors",
         "features/final.npz",
         "reports/histories/margin.csv",
+        "checkpoints/weights.safetensors",  # the state dict that backbone.weights names
+        "checkpoints/weights.pth",
+        "checkpoints/.toy.123.partial.safetensors",  # of a training still at work
+        "calibrations/.old.123.partial/decision.json",
+        "calibrations/notes.txt",
+        "features/notes.txt",
     ]
     for name in (*gone, *kept):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
-    rank.run(settings(of("toy")))
+    backbone = {"name": "resnet18", "weights": "checkpoints/weights.safetensors", "embedding": 16, "fine": False}
+    rank.run(settings(of("toy"), backbone=backbone))
     assert [name for name in (*gone, *kept) if (folder / name).exists()] == kept
     assert not (folder / "calibrations/old").exists()
     assert (folder / "features/toy.npz").exists()

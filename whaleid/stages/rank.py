@@ -68,14 +68,18 @@ def _remove_former(params: Params) -> None:
     """Remove the files of variants that are no longer named: DVC keeps the outputs of stages that it no longer knows.
 
     They would be hashed with the folders that this and later stages depend on, so that no clone could match them.
+    Files of any other kind, and the state dict that `backbone.weights` names, are kept.
     """
-    for folder in (paths.FEATURES, paths.CALIBRATIONS, paths.CHECKPOINTS, paths.HISTORIES):
-        for path in folder.glob("*"):  # none where there is no such folder
-            if path.stem in params.variants or path.stem == paths.BACKBONE:
+    kept = {*params.variants, paths.BACKBONE}
+    weights = Path(params.backbone.weights).resolve()  # a file of the user's
+    for of_variant in (paths.checkpoint, paths.features, paths.history, paths.calibration):
+        pattern = of_variant("[!.]*")  # a file with a temporary name may be written at this moment
+        for path in pattern.parent.glob(pattern.name):  # none where there is no such folder
+            if path.stem in kept or path.resolve() == weights:
                 continue
             if path.is_dir():
                 shutil.rmtree(path)
-            else:
+            elif of_variant != paths.calibration:
                 path.unlink()
 
 
