@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -288,7 +289,19 @@ def test_with_other_code_a_training_begins_anew(
     assert any(b"def train(" in source for source in sources)
     assert any(b"def augment(" in source for source in sources)
     assert any(b"class Network(" in source for source in sources)
+    assert [source for source in sources if source.startswith(b'"""Stage `')] == [Path(train.__file__).read_bytes()]
     monkeypatch.setattr(train, "_sources", lambda: [*sources[:-1], sources[-1] + b"\n"])
+    assert not goes_on(settings(), capsys)
+
+
+def test_with_another_version_of_torchvision_a_training_begins_anew(
+    settings: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun(settings())
+    versions = {"timm": "another"}  # the backbone is torchvision's
+    monkeypatch.setattr(train, "version", lambda library: versions.get(library) or version(library))
+    assert goes_on(settings(), capsys)
+    versions["torchvision"] = "another"
     assert not goes_on(settings(), capsys)
 
 

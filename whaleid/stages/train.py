@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -10,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
-from pytorch_metric_learning import __version__ as losses_version
 
 from whaleid.core import files, paths
 from whaleid.core.errors import WhaleidError
 from whaleid.core.record import LogEpoch, Record
 from whaleid.images.pack import PackedPhotos, load_pack
 from whaleid.model import checkpoint
+from whaleid.model.timm_models import TIMM
 from whaleid.training import distributed, engine, state, subset
 from whaleid.training.device import describe, pick_device, precision
 from whaleid.training.distributed import ProcessGroup
@@ -71,7 +72,10 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
         flush=True,
     )
 
-    facts = [settings.model_dump(), params.seed, device.type, dtype, torch.__version__, losses_version, photos.images]
+    libraries = ["torch", "torchvision", "pytorch-metric-learning"]
+    libraries += ["timm"] if network.backbone.name.startswith(TIMM) else []
+    versions = [version(library) for library in libraries]
+    facts = [settings.model_dump(), params.seed, device.type, dtype, versions, photos.images]
     tables = [frame.to_csv().encode() for frame in (train_photos, val_photos)]
     digest = _digest(repr(facts).encode(), np.ascontiguousarray(photos.array).data, weights, *tables, *_sources())
     processes.check_same(digest)
@@ -131,8 +135,9 @@ def _digest(*contents: bytes | memoryview) -> str:
 
 def _sources() -> list[bytes]:
     """Return the code that training runs: with other code, a training would not arrive where it was going."""
-    rooms = [PACKAGE / room for room in ("images", "model", "stages", "training")]
-    return [path.read_bytes() for room in rooms for path in sorted(room.glob("*.py"))]
+    rooms = [PACKAGE / room for room in ("images", "model", "training")]
+    sources = [path for room in rooms for path in sorted(room.glob("*.py"))]
+    return [path.read_bytes() for path in (Path(__file__), *sources)]
 
 
 def _load(path: Path, digest: str) -> State | None:
