@@ -755,6 +755,17 @@ def test_the_parent_of_another_execution_is_shown_as_killed(project: Path) -> No
     assert {run.info.run_id == killed: run.info.status for run in parents()} == {True: "KILLED", False: "FINISHED"}
 
 
+def test_a_killed_run_ends_without_its_parent(project: Path) -> None:
+    kill("train", "toy")
+    removed = parent("train toy").info.run_id
+    client().delete_run(removed)
+    command = [sys.executable, "-m", "mlflow", "gc", "--tracking-uri", "sqlite:///mlflow.db"]
+    command += ["--backend-store-uri", "sqlite:///mlflow.db", "--run-ids", removed]
+    subprocess.run(command, check=True, capture_output=True, timeout=100)
+    track("train", "toy")
+    assert statuses() == [("train toy", "FINISHED"), ("train toy", "KILLED")]
+
+
 def test_a_parent_whose_later_stage_has_ended_keeps_that_status(project: Path) -> None:
     kill("train", "toy")
     track("embed", "full")

@@ -226,8 +226,16 @@ def _end_killed(client: MlflowClient, experiment: str, stage: str, items: Sequen
 
 
 def _end_parent(client: MlflowClient, parent: str, status: str, ended: int | None = None) -> None:
-    """End a parent at the time `ended` (milliseconds since 1970), else now, unless a later stage has ended it since."""
-    info = client.get_run(parent).info
+    """End a parent at the time `ended` (milliseconds since 1970), else now, unless a later stage has ended it since.
+
+    A parent that `mlflow gc` removed has no end.
+    """
+    try:
+        info = client.get_run(parent).info
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return
     later = ended is not None and (info.end_time or 0) > ended
     if info.lifecycle_stage == "active" and not later:
         client.set_terminated(parent, status, ended)
