@@ -12,10 +12,12 @@ from stripes import stripes, training
 from torch import Tensor
 
 from whaleid.config import Loss, Training
+from whaleid.core.errors import WhaleidError
 from whaleid.model.embedding import embed
 from whaleid.model.losses import LossFunction, build
 from whaleid.model.network import CosineClassifier, Network, standardise
 from whaleid.training import engine, loader, state
+from whaleid.training.distributed import ProcessGroup
 from whaleid.training.engine import train
 from whaleid.training.loader import LabelledPhotos
 from whaleid.training.state import State
@@ -118,6 +120,22 @@ def test_a_last_layer_that_learns_alone_computes_the_others_once(flip: str, monk
     _, expected = learn(training(epochs=4, layers="last", augment=True, flip=flip), again, check=False)
     assert [epoch["loss"] for epoch in history] == pytest.approx([epoch["loss"] for epoch in expected], rel=1e-4)
     torch.testing.assert_close(network.classifier.weight, again.classifier.weight, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("augment", "refused"), [(False, False), (True, True)])
+def test_small_batches_are_refused_only_where_processes_share_them(augment: bool, refused: bool) -> None:
+    given = training(epochs=1, layers="last", augment=augment, batch_size=4)
+    packed, of = stripes(3, 4)
+
+    class Begun(Exception):
+        """Training goes on after batches are checked."""
+
+    class Processes(ProcessGroup):
+        def part(self, rows: int) -> slice:
+            raise Begun
+
+    with pytest.raises(WhaleidError if refused else Begun):
+        train(new(given), packed, of, NOTHING, given, 0, CPU, lambda *_: None, lambda _: None, None, Processes(0, 3))
 
 
 @pytest.mark.parametrize("layers", ["all", "upper"])

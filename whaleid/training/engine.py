@@ -91,7 +91,10 @@ def train(
     # every epoch has as many batches of the same sizes
     epoch = sample_batches(train_set.classes, settings, np.random.default_rng(seed))
     photos_per_epoch, total_steps = sum(batch.size for batch in epoch), settings.epochs * len(epoch)
-    _check_parts(min(len(batch) for batch in epoch), settings, processes)
+    # where the other layers stand still, they embed each photo once, and every process learns from all embeddings
+    embeds_once = settings.layers == "last" and not settings.augment
+    sharing = ALONE if embeds_once else processes
+    _check_parts(min(len(batch) for batch in epoch), settings, sharing)
     optimiser, schedule = _optimiser(network, settings, total_steps)
     epochs: list[Epoch] = []
     if saved:
@@ -103,11 +106,10 @@ def train(
     else:
         _imprint(network, packed, train_set, device, seed, processes)
 
-    known, sharing = None, processes
-    if settings.layers == "last" and not settings.augment:
-        # the other layers stand still: they embed each photo once, and every process learns from all embeddings
+    known = None
+    if embeds_once:
         views = embed(network, packed, train_set.rows, device, mirrored=settings.flip != "off")
-        known, sharing = torch.from_numpy(views).to(device), ALONE  # (V, N, D)
+        known = torch.from_numpy(views).to(device)  # (V, N, D)
     part = sharing.part(len(val_set.rows))
     val_rows, val_classes = val_set.rows[part], torch.from_numpy(val_set.classes[part]).to(device)
     loader = BatchLoader(packed, train_set, known, settings, network.classifier.classes, device, sharing)
