@@ -91,6 +91,28 @@ def test_a_folder_is_compared_with_another(folder: Path) -> None:
     assert not any(photo.startswith("others") for photo in found)
 
 
+def test_a_search_of_one_folder_leaves_no_comparison_of_an_earlier_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("photos", "--against", "others")
+    before = state(Path("duplicates"))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("whaleid.duplicates.folder.write_csv", full)
+        with pytest.raises(OSError, match="No space left"):
+            call("photos")
+    assert state(Path("duplicates")) == before
+    call("photos")
+    assert sorted(path.name for path in Path("duplicates").iterdir()) == [
+        "manifest.csv",
+        "report.html",
+        "unreadable.csv",
+    ]
+
+
 def test_two_names_of_one_file_are_the_same_file(folder: Path) -> None:
     os.link("photos/c.png", "photos/linked.png")
     Path("photos/pointing.png").symlink_to(Path("photos/c.png").resolve())

@@ -85,12 +85,17 @@ def search(folder: Path, against: Path | None, rule: Dedup) -> Search:
 
 
 def write(tables: Mapping[str, pd.DataFrame], page: str, out: Path) -> None:
-    """Write `tables` and `report.html` to the folder `out`: all of them, or none."""
+    """Write `tables` and `report.html` to the folder `out`: all of them, or none.
+
+    A `leaks.csv` of an earlier search is removed with them, where this one compared with no other folder.
+    """
     with ExitStack() as renamed:  # once all are written
         html = renamed.enter_context(replacing(out / "report.html"))
         html.write_text(page, encoding="utf-8", newline="\n")
         for name, table in tables.items():
             write_csv(table, renamed.enter_context(replacing(out / name)))
+    if "leaks.csv" not in tables:
+        (out / "leaks.csv").unlink(missing_ok=True)
 
 
 def _within(inner: Path, outer: Path) -> bool:
