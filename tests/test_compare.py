@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from whaleid.cli.app import app
 from whaleid.config import Params
 from whaleid.core.errors import WhaleidError
-from whaleid.report.comparison import Figures, as_html, as_markdown, as_text, compare, read, summary
+from whaleid.report.comparison import Figures, as_markdown, as_text, compare, read, summary
 
 CURVE = pd.DataFrame({"threshold": [0.0, 0.1, 0.15, 0.2, 0.3, 0.5], "map5": [0.3, 0.4, 0.45, 0.5, 0.6, 0.2]})
 PHASH = Figures({"map5": 0.384, "map5_known": 0.011, "map5_unknown": 1.0, "map5_no_duplicates": 0.3})
@@ -118,16 +118,11 @@ def test_a_terminal_shows_all_in_120_columns() -> None:
     assert max(map(len, text.splitlines())) <= 120
 
 
-def test_markdown_and_html_show_the_same_figures() -> None:
+def test_markdown_shows_the_same_figures() -> None:
     markdown = as_markdown(FOUND, PREDICTIONS)
     assert "| phash | 0.384 | 0.300 | 0.011 | **1.000** | - | - | - | - |" in markdown
     assert "| full | 0.471 | **0.450** | **0.470** | 0.480 | 0.550 | **0.300** |" in markdown
     assert markdown.endswith("\n\nNot validated, since validation's photos were learnt: final.\n")
-    page = as_html(FOUND, PREDICTIONS)
-    assert '<tr><td>full</td><td>0.471</td><td class="best">0.450</td><td class="best">0.470</td><td>0.480</td>' in page
-    assert "<p>Not validated, since validation&#39;s photos were learnt: final.</p>" in page
-    assert "table { border-collapse: collapse; font-size: 14px }" in page  # the stylesheet of all pages
-    assert "http" not in page  # nothing is fetched
 
 
 def test_figures_are_read_in_the_order_given(reports: None) -> None:
@@ -168,7 +163,6 @@ def test_the_summary_of_a_parent_has_the_headline_figures_of_all(reports: None) 
         "solution_map5.final": 0.6,
     }
     assert drawn.description == as_markdown(FOUND, PREDICTIONS)
-    assert drawn.pages == {"summary.html": as_html(FOUND, PREDICTIONS)}
 
 
 def test_the_summary_of_what_is_not_validated_has_no_best(reports: None) -> None:

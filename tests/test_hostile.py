@@ -528,7 +528,7 @@ def test_markup_in_labels_and_names_is_text_on_every_page() -> None:
 
 
 def test_names_of_variants_and_predictions_hold_no_markup() -> None:
-    """MLflow's summary.html and Markdown, and the comparison, show these names alone."""
+    """The comparison, in a terminal and as Markdown in MLflow, shows these names alone."""
     from ruamel.yaml import YAML
 
     document = YAML(typ="safe").load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))

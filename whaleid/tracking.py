@@ -83,8 +83,6 @@ class Run:
                 return
             description = _unedited(parent.data.tags, {DESCRIPTION: summary.description})
             self._log_batch(self.parent, summary.metrics, {}, description)
-            for name, text in summary.pages.items():
-                self.client.log_text(self.parent, text, name)
 
     def end(self, status: str) -> None:
         """End the runs as FINISHED, FAILED or KILLED, and the parent with them."""

@@ -40,9 +40,8 @@ class Record:
 class Summary:
     """What the parent of an execution's runs shows.
 
-    `metrics` are added to the parent's. `description` (Markdown) and `pages` (text by file name) replace its last ones.
+    `metrics` are added to the parent's. `description` (Markdown) replaces its last one.
     """
 
     metrics: Mapping[str, float]
     description: str
-    pages: Mapping[str, str]

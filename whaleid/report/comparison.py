@@ -158,15 +158,6 @@ def as_markdown(figures: Mapping[str, Figures], predictions: Sequence[str]) -> s
     return "\n\n".join([*blocks, *notes(figures, predictions)]) + "\n"
 
 
-def as_html(figures: Mapping[str, Figures], predictions: Sequence[str]) -> str:
-    """Return the comparison as a page; the best of a column is bold."""
-    from whaleid.report import pages
-
-    title = "whaleid: the predictions compared"
-    lines = notes(figures, predictions)
-    return pages.render("comparison.html", title, {}, lead=[], tables=tables(compare(figures)), notes=lines)
-
-
 def summary(predictions: Sequence[str]) -> Summary:
     """Return the comparison of `predictions` for the parent of their runs."""
     figures = read(predictions)
@@ -175,8 +166,7 @@ def summary(predictions: Sequence[str]) -> Summary:
     }
     if validated := [each.metrics["map5"] for each in figures.values() if "map5" in each.metrics]:
         metrics["map5"] = max(validated)  # executions are sorted by it
-    page = as_html(figures, predictions)
-    return Summary(metrics, as_markdown(figures, predictions), {"summary.html": page})
+    return Summary(metrics, as_markdown(figures, predictions))
 
 
 def _metrics(path: Path) -> dict[str, float]:

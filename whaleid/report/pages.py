@@ -65,7 +65,7 @@ def _table(table: pd.DataFrame) -> Markup:
 
 @cache
 def _templates() -> Environment:
-    # `identify` and `compare` start without it
+    # `identify` starts without it
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(
