@@ -12,7 +12,6 @@ from whaleid.core.labels import NEW_WHALE
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Files with other suffixes, and hidden files, are ignored."""
-CORNERS = ["x0", "y0", "x1", "y1"]
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """First characters of a cell that spreadsheets run as a formula, in some languages also in full width."""
 REORDERING = (*"\u202a\u202b\u202c\u202d\u202e", *"\u2066\u2067\u2068\u2069")

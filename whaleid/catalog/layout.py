@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from whaleid.catalog.checks import CORNERS, SUFFIXES, photo_problems, table_problems
+from whaleid.catalog.checks import SUFFIXES, photo_problems, table_problems
 from whaleid.catalog.table import read_table
 from whaleid.core.errors import InputProblems, WhaleidError, raise_all
+from whaleid.core.labels import CORNERS
 
 LAYOUT = (
     "A catalogue folder holds train.csv (Image,Id) and train/ (the labelled photos), and may hold test/ (photos to "

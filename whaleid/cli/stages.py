@@ -153,18 +153,18 @@ def _work(stage: str, *arguments: object) -> Any:
         return module.run(*arguments)
 
 
-def _of_all(stage: str) -> Callable[[], None]:
+def _command(stage: str) -> Callable[[], None]:
     return lambda: run(stage)
 
 
-def _of_a_variant(stage: str) -> Callable[[str], None]:
+def _variant_command(stage: str) -> Callable[[str], None]:
     def command(variant: VariantArgument) -> None:
         run(stage, variant)
 
     return command
 
 
-def _of_a_prediction(stage: str) -> Callable[[str], None]:
+def _prediction_command(stage: str) -> Callable[[str], None]:
     def command(prediction: PredictionArgument = "final") -> None:
         run(stage, prediction)
 
@@ -179,9 +179,9 @@ def explore(show: Annotated[bool, typer.Option("--open", help="Open the page in 
 
 
 COMMANDS: dict[str, Callable[[str], Callable[..., None]]] = {
-    "": _of_all,
-    "variant": _of_a_variant,
-    "prediction": _of_a_prediction,
+    "": _command,
+    "variant": _variant_command,
+    "prediction": _prediction_command,
 }
 for name, stage in STAGES.items():
     command = COMMANDS[stage.item](name)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from whaleid.core.errors import WhaleidError
+from whaleid.core.errors import WhaleidError, first_line
 
 T = TypeVar("T")
 Array = npt.NDArray[Any]
@@ -82,5 +82,4 @@ def _checked(path: Path, load: Callable[[], T]) -> T:
     except FileNotFoundError:
         raise
     except Exception as error:  # on damaged bytes numpy and zipfile raise nearly anything
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise WhaleidError(f"{path} cannot be used ({reason}). Make or fetch it anew.") from None
+        raise WhaleidError(f"{path} cannot be used ({first_line(error)}). Make or fetch it anew.") from None

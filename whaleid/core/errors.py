@@ -32,3 +32,8 @@ def raise_all(problems: Sequence[WhaleidError]) -> None:
     """Raise `problems` as one error; return if there are none."""
     if problems:
         raise problems[0] if len(problems) == 1 else WhaleidError("\n\n".join(map(str, problems)))
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, or its type if it has no text."""
+    return str(error).strip().split("\n")[0] or type(error).__name__

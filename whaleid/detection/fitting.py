@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from whaleid.core.labels import CORNERS
 from whaleid.detection import network as box_network
 from whaleid.detection import prediction, training
 from whaleid.detection.network import BoxNetwork
-from whaleid.detection.quality import SIDES
 from whaleid.images.crop import WHOLE
 from whaleid.images.pack import Region, Shape, pack
 from whaleid.model.backbone import Backbone
@@ -60,11 +60,11 @@ def fit_predict(
     network, device = BoxNetwork(backbone, settings.size, turns, squeezed), pick_device()
     needed = photos.loc[train_set.index.union(targets)]
     squares = stretch(needed, root, settings.size)
-    boxes = np.column_stack([train_set[SIDES], np.log(train_set["aspect"])]).astype(np.float32)
+    boxes = np.column_stack([train_set[CORNERS], np.log(train_set["aspect"])]).astype(np.float32)
     training.train(network, squares[needed.index.get_indexer(train_set.index)], boxes, settings, seed, device)
     sides, upside_down = prediction.predict(network, squares[needed.index.get_indexer(targets)], device)
 
-    predicted = pd.DataFrame(sides[:, :4], columns=SIDES, index=targets, dtype=float)
+    predicted = pd.DataFrame(sides[:, :4], columns=CORNERS, index=targets, dtype=float)
     predicted["aspect"] = prediction.aspects(network, sides, own[targets].to_numpy())
     predicted["upside_down"], predicted["turned"] = upside_down.astype(float), upside_down > prediction.CERTAIN
     return predicted, box_network.save(network)

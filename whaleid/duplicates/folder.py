@@ -15,7 +15,7 @@ from whaleid.core.errors import WhaleidError
 from whaleid.core.files import replacing, write_csv
 from whaleid.duplicates import groups, manifest
 from whaleid.images import fingerprint
-from whaleid.images.listing import below, written
+from whaleid.images.listing import below, overlap, written
 
 if TYPE_CHECKING:
     from whaleid.config import Dedup
@@ -43,7 +43,7 @@ def search(folder: Path, against: Path | None, rule: Dedup) -> Search:
     Raises:
         WhaleidError: a folder does not exist or holds no image that can be read, or one lies within the other.
     """
-    if against is not None and (_within(folder, against) or _within(against, folder)):
+    if against is not None and overlap(folder, against):
         raise WhaleidError(f"{folder} and {against} overlap: give two folders of which neither holds the other.")
     # an image that is already there represents its copies, as labelled photos represent queries
     parts = {"train": folder} if against is None else {"train": against, "test": folder}
@@ -96,7 +96,3 @@ def write(tables: Mapping[str, pd.DataFrame], page: str, out: Path) -> None:
             write_csv(table, renamed.enter_context(replacing(out / name)))
     if "leaks.csv" not in tables:
         (out / "leaks.csv").unlink(missing_ok=True)
-
-
-def _within(inner: Path, outer: Path) -> bool:
-    return inner.resolve().is_relative_to(outer.resolve())

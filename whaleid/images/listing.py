@@ -1,4 +1,4 @@
-"""The image files below a folder, at any depth."""
+"""Folders of photos: the image files below one, at any depth, and whether two overlap."""
 
 from pathlib import Path
 
@@ -31,3 +31,9 @@ def below(folder: Path) -> list[Path]:
     if not images:
         raise WhaleidError(f"{folder} holds no images: files named {', '.join(SUFFIXES)}, at any depth.")
     return images
+
+
+def overlap(first: Path, second: Path) -> bool:
+    """Return whether two folders are the same, or one lies within the other."""
+    first, second = first.resolve(), second.resolve()
+    return first.is_relative_to(second) or second.is_relative_to(first)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from whaleid.core import arrays, files, paths
 from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.labels import CORNERS
 from whaleid.core.parallel import parallel_map
 from whaleid.images.crop import Box, crop, inside_frame, widen
 from whaleid.images.decode import decode
@@ -45,7 +46,7 @@ def regions(catalog: pd.DataFrame, flukes: pd.DataFrame, boxes: bool = True) -> 
         flukes: `Image,x0,y0,x1,y1,aspect,turned`, of some of these photos; `turned` is 1 for those upside down.
         boxes: whether to crop to the boxes.
     """
-    columns = flukes[["Image", "x0", "y0", "x1", "y1", "aspect", "turned"]]
+    columns = flukes[["Image", *CORNERS, "aspect", "turned"]]
     known = {
         image: Region((x0, y0, x1, y1) if boxes else None, aspect, turned == 1)
         for image, x0, y0, x1, y1, aspect, turned in columns.itertuples(index=False)

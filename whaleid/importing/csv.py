@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from whaleid.catalog.checks import CORNERS, is_file
+from whaleid.catalog.checks import is_file
 from whaleid.catalog.table import header, read_table
 from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.labels import CORNERS
 from whaleid.importing.rectangle import Rectangle, from_bbox
 from whaleid.importing.source import UNNAMED, Entry, Source, label
 

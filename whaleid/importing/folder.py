@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from whaleid.catalog import layout
-from whaleid.catalog.checks import CORNERS
 from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.labels import CORNERS
 from whaleid.importing.rectangle import Rectangle
 from whaleid.importing.source import Entry, Source, images, label, require_inside
 

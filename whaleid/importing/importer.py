@@ -12,6 +12,7 @@ from whaleid.core import paths
 from whaleid.core.errors import InputProblems, WhaleidError, raise_all
 from whaleid.core.labels import NEW_WHALE
 from whaleid.images.fingerprint import CATALOGUE, Fingerprint, fingerprints
+from whaleid.images.listing import overlap
 from whaleid.importing import coco, csv, folder, kaggle, target
 from whaleid.importing.archive import unpack
 from whaleid.importing.checks import entry_problems, is_nameable
@@ -37,7 +38,7 @@ def run(source: str, to: Path, columns: csv.Columns, queries: Path | None, link:
         if not path.exists():
             raise WhaleidError(f"{source} is not there. {SOURCES}")
     for place in (path, queries):
-        if place is not None and place.is_dir() and (_is_within(place, to) or _is_within(to, place)):
+        if place is not None and place.is_dir() and overlap(place, to):
             raise WhaleidError(f"{place} and {to} overlap: the catalogue needs a folder of its own.")
     with target.locked(to):
         shutil.rmtree(to / target.UNPACKED, ignore_errors=True)  # left by an import that was killed
@@ -160,7 +161,3 @@ def _count(labels: Sequence[str], queries: int) -> str:
         f"{len(labels):,} labelled photos ({whales:,} whales, {unnamed:,} photos of {NEW_WHALE}) and {queries:,} to "
         "identify"
     )
-
-
-def _is_within(inner: Path, outer: Path) -> bool:
-    return inner.resolve().is_relative_to(outer.resolve())

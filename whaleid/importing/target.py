@@ -13,12 +13,11 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from whaleid.catalog import layout
-from whaleid.catalog.checks import CORNERS
 from whaleid.catalog.table import header, read_table
 from whaleid.core import paths
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.files import replacing, write_csv
-from whaleid.core.labels import NEW_WHALE
+from whaleid.core.labels import CORNERS, NEW_WHALE
 from whaleid.core.log import progress
 from whaleid.images.fingerprint import Fingerprint, fingerprints
 from whaleid.importing.plan import Existing, Known, Plan

@@ -11,7 +11,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor
 
-from whaleid.core.errors import WhaleidError
+from whaleid.core.errors import WhaleidError, first_line
 from whaleid.model import architectures, timm_models
 from whaleid.model.architectures import models
 from whaleid.model.backbone import Backbone
@@ -80,7 +80,7 @@ def from_file(data: bytes, name: str) -> object:
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # depends on the bytes
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        reason = first_line(error)
         raise WhaleidError(
             f"{source} cannot be read: it is cut off, or no file of tensors and plain values ({reason}). {remedy}"
         ) from None
@@ -116,7 +116,7 @@ def _source(name: str) -> str:
 
 
 def _failure(key: str, source: str, error: Exception) -> WhaleidError:
-    reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+    reason = first_line(error).rstrip(".")
     if not isinstance(error, OSError):
         return WhaleidError(
             f"{key}: timm cannot use {source} ({reason}). Take another model (backbone.name), or set backbone.weights "

@@ -8,7 +8,7 @@ import safetensors.torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
-from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.errors import InputProblems, WhaleidError, first_line
 
 KEY = "whaleid"
 """The key of the description in the file's metadata."""
@@ -62,8 +62,9 @@ def load_tensors(data: bytes, name: str, remedy: str) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load(data)
     except Exception as error:  # depends on the bytes
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise WhaleidError(f"{name} is no safetensors file, or not a whole one ({reason}). {remedy}") from None
+        raise WhaleidError(
+            f"{name} is no safetensors file, or not a whole one ({first_line(error)}). {remedy}"
+        ) from None
 
 
 def is_state_dict(weights: object) -> TypeGuard[Mapping[str, Tensor]]:

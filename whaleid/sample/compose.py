@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from whaleid.core.files import write_csv
-from whaleid.core.labels import NEW_WHALE
+from whaleid.core.labels import CORNERS, NEW_WHALE
 from whaleid.core.parallel import parallel_map
 from whaleid.sample.copies import KINDS, copied
 from whaleid.sample.fluke import draw_fluke
@@ -72,7 +72,7 @@ def draw_catalogue(folder: Path, sizes: Sample, seed: int) -> None:
     # as in real catalogues, nobody has boxed the queries: the pipeline has to find their flukes
     labelled = set(train["Image"])
     corners = [(image, *box) for image, box in sorted(boxes.items()) if image in labelled]
-    write_csv(pd.DataFrame(corners, columns=["Image", "x0", "y0", "x1", "y1"]), folder / "boxes.csv")
+    write_csv(pd.DataFrame(corners, columns=["Image", *CORNERS]), folder / "boxes.csv")
 
 
 def compose(sizes: Sample, seed: int) -> list[Entry]:

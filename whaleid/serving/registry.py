@@ -15,7 +15,7 @@ import platformdirs
 
 import whaleid
 from whaleid.core import files, store
-from whaleid.core.errors import WhaleidError
+from whaleid.core.errors import WhaleidError, first_line
 from whaleid.serving import about as description
 from whaleid.serving.about import ABOUT, About
 
@@ -134,7 +134,7 @@ def download(uri: str) -> Path:
             )
         except MlflowException as error:
             raise WhaleidError(
-                f"There is no model {uri} in {store.address()[0]} ({error.message.splitlines()[0]}). `whaleid "
+                f"There is no model {uri} in {store.address()[0]} ({first_line(error)}). `whaleid "
                 f"register` registers one: {SCHEME}{NAME}@{CHAMPION}, or {SCHEME}{NAME}/1 by its version."
             ) from None
         digest = version.tags.get("whaleid.digest")

@@ -1,4 +1,4 @@
-"""Stage `boxes`: train a network on the boxes that are given, and predict the boxes of the other photos."""
+"""Stage `boxes`: train a network on the boxes of boxes.csv, and predict the boxes of the other photos."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from whaleid.core import files, paths
+from whaleid.core.labels import CORNERS
 from whaleid.core.record import Record
 from whaleid.detection import quality
-from whaleid.detection.quality import SIDES
 from whaleid.images.crop import overlaps
 
 if TYPE_CHECKING:
@@ -21,36 +21,36 @@ FEWEST = 100
 
 
 def run(params: Params) -> Record:
-    """Write the box of each photo, given or predicted, and whether to turn it; the boxes' quality, and examples.
+    """Write the box of each photo, its own or predicted, and whether to turn it; the boxes' quality, and examples.
 
     The network is kept for photos that come later, also where no photo of the catalogue lacks a box.
 
-    Boxes given for photos in `train` are trained on. Where a query has no box, or there is none yet, those given for
-    validation photos only measure the ones predicted there, so that validation is like the queries.
+    Boxes of photos in `train` are trained on. Where a query has no box, or there is none yet, those of validation
+    photos only measure the ones predicted there, so that validation is like the queries.
 
     Raises:
         WhaleidError: a photo can no longer be read, or the backbone's checkpoint cannot be used.
     """
     tables = (files.read_csv(path).set_index("Image") for path in (paths.CATALOG, paths.BOXES, paths.SPLIT))
-    photos, given, split = tables
-    known = given.join(split[["part", "role"]])  # neither, where the split left the photo out
-    train_set, held_out = given[known["part"] == "train"], known["part"] == "validation"
+    photos, labelled, split = tables
+    known = labelled.join(split[["part", "role"]])  # neither, where the split left the photo out
+    train_set, held_out = labelled[known["part"] == "train"], known["part"] == "validation"
     # boxes on copies of training photos would come out too well
-    measured = given[held_out & (known["role"] != "duplicate")]
+    measured = labelled[held_out & (known["role"] != "duplicate")]
     queries = photos.index[photos["part"] == "test"]
-    kept = given if len(queries) and queries.isin(given.index).all() else given[~held_out]
+    kept = labelled if len(queries) and queries.isin(labelled.index).all() else labelled[~held_out]
     missing = photos.index.difference(kept.index)
     root = Path(params.data.root)
 
     network = b""
     if reason := _reason_to_skip(photos.loc[train_set.index], len(missing), params.pack):
-        print(f"boxes: {len(given):,} given, none found: {reason}")
-        predicted = given.iloc[:0].assign(upside_down=0.0, turned=False)
+        print(f"boxes: {len(labelled):,} given, none found: {reason}")
+        predicted = labelled.iloc[:0].assign(upside_down=0.0, turned=False)
     else:
         from whaleid.detection.fitting import fit_predict  # imports torch
         from whaleid.model import checkpoint
 
-        print(f"boxes: {len(given):,} given, {len(train_set):,} to learn from, {len(missing):,} to find", flush=True)
+        print(f"boxes: {len(labelled):,} given, {len(train_set):,} to learn from, {len(missing):,} to find", flush=True)
         targets = photos.index if params.pack.turn else missing.union(measured.index)
         start = paths.checkpoint(paths.BACKBONE)
         backbone = checkpoint.load(start.read_bytes(), str(start))[0].backbone
@@ -59,18 +59,18 @@ def run(params: Params) -> Record:
         )
 
     checked = predicted.loc[measured.index.intersection(predicted.index)]
-    checked = checked.assign(iou=overlaps(checked[SIDES].to_numpy(), measured.loc[checked.index, SIDES].to_numpy()))
+    checked = checked.assign(iou=overlaps(checked[CORNERS].to_numpy(), measured.loc[checked.index, CORNERS].to_numpy()))
     turned = predicted.loc[predicted["turned"], "upside_down"].sort_values(ascending=False, kind="stable")
-    added = predicted.loc[predicted.index.isin(missing), [*SIDES, "aspect"]]
+    added = predicted.loc[predicted.index.isin(missing), [*CORNERS, "aspect"]]
     flukes = pd.concat([kept.assign(source="given"), added.assign(source="found")]).sort_index()
     flukes["turned"] = flukes.index.isin(turned.index).astype(int)
-    figures = {"given": len(given), "found": len(added), "turned": len(turned), **quality.measure(checked, measured)}
+    figures = {"given": len(labelled), "found": len(added), "turned": len(turned), **quality.measure(checked, measured)}
     files.write_csv(flukes.reset_index(), paths.FLUKES)
     with files.replacing(paths.BOX_NETWORK) as temporary:
         temporary.write_bytes(network)
     with files.replacing_folder(paths.BOX_REPORT) as folder:
         files.write_json(figures, folder / "figures.json")
-        quality.draw_boxes(photos, given, checked, root, params.seed).save(folder / "sheet.png")
+        quality.draw_boxes(photos, labelled, checked, root, params.seed).save(folder / "sheet.png")
         quality.draw_turned(photos, flukes["aspect"], turned, root).save(folder / "turned.png")
     if len(checked):
         print(

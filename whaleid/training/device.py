@@ -5,7 +5,7 @@ import os
 import torch
 
 from whaleid.core import ranks
-from whaleid.core.errors import WhaleidError
+from whaleid.core.errors import WhaleidError, first_line
 from whaleid.training.distributed import ProcessGroup
 
 
@@ -37,8 +37,9 @@ def pick_device() -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise WhaleidError(f"WHALEID_DEVICE={name}: not on this machine ({reason}). Unset it, or set cpu.") from None
+        raise WhaleidError(
+            f"WHALEID_DEVICE={name}: not on this machine ({first_line(error)}). Unset it, or set cpu."
+        ) from None
     if device.type == "cuda":
         torch.cuda.set_device(device)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with this alone

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from whaleid.core import ranks
-from whaleid.core.errors import WhaleidError
+from whaleid.core.errors import WhaleidError, first_line
 from whaleid.core.parallel import cores
 from whaleid.model.timm_models import TIMM
 
@@ -137,7 +137,7 @@ def joined(device: torch.device) -> Iterator[ProcessGroup]:
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not any(sign in str(error).lower() for sign in SIGNS):
             raise
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise WhaleidError(
             f"process {processes.rank} of {processes.size} on {socket.gethostname()}: another process ended or does "
             f"not answer ({reason}). Its own error is above, or on its host. All stop. Run the same command again: a "
