@@ -19,10 +19,9 @@ from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.identification import scores
 from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.serving import about as description
-from whaleid.serving import additions, identify, recogniser
+from whaleid.serving import additions, identify, making, recogniser
 from whaleid.serving import bundle as contents
 from whaleid.serving.recogniser import Photo, Recogniser
-from whaleid.stages import bundle
 
 pytestmark = pytest.mark.slow
 PLACE = Path("models/final.bundle")
@@ -149,7 +148,7 @@ def test_a_threshold_of_its_own(ready: Recogniser) -> None:
 
 
 def test_the_same_inputs_give_the_same_bundle(here: Path, tmp_path: Path) -> None:
-    bundle.write(config.load(paths.PARAMS), "final", tmp_path / "again")
+    making.write(config.load(paths.PARAMS), "final", tmp_path / "again")
     for path in sorted(PLACE.iterdir()):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
     assert description.read(PLACE).digest == description.read(tmp_path / "again").digest

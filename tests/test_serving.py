@@ -24,12 +24,11 @@ from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
 from whaleid.serving import about as description
 from whaleid.serving import bundle as contents
-from whaleid.serving import model, registry
+from whaleid.serving import making, model, registry
 from whaleid.serving.about import About
 from whaleid.serving.model import Served
 from whaleid.serving.recogniser import Photo, Recogniser
 from whaleid.serving.registry import Version
-from whaleid.stages import bundle
 
 MODEL = Path("models/final.bundle")
 FIRST = Version("1", "final", 0.7, "photos", "d", "champion", "")
@@ -122,7 +121,7 @@ def test_a_server_of_mlflow_answers_as_identify_does(here: Path, tmp_path: Path)
     assert registered(MODEL) == first  # what is champion already stays the version that it is
 
     lower = tmp_path / "lower.bundle"
-    bundle.write(config.load(paths.PARAMS), "final", lower, threshold=0.0)
+    making.write(config.load(paths.PARAMS), "final", lower, threshold=0.0)
     second = registered(lower)
     assert (second.number, second.alias) == ("2", "challenger")
     assert second.why.startswith(f"MAP@5 {second.map5:.4f} on validation, where version 1 (final) has")

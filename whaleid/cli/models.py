@@ -41,14 +41,13 @@ def register(
         raise WhaleidError("A model is registered with MLflow, but tracking is off: unset WHALEID_TRACKING.")
     with startup.importing():
         from whaleid import tracking
-        from whaleid.serving import registry
-        from whaleid.stages import bundle
+        from whaleid.serving import making, registry
 
     threshold = None if settings.threshold == "auto" else settings.threshold
     with TemporaryDirectory() as folder, tracking.run("register", [prediction]) as run:
         place = Path(folder) / f"{prediction}.bundle"
         with log.summaries():
-            bundle.write(settings, prediction, place, threshold)
+            making.write(settings, prediction, place, threshold)
         version = registry.register(run.ids[prediction], place, alias)
     print(f"models:/{registry.NAME}/{version.number} is {version.alias}: {version.why}")
     print(f"  mlflow models serve --env-manager local --port 5001 -m models:/{registry.NAME}@{version.alias}")

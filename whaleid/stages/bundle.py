@@ -2,81 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from whaleid.core import features, files, paths
-from whaleid.duplicates.hashing import perceptual_hashes, to_hex
-from whaleid.identification import figures, validation
-from whaleid.images.previews import read_previews
-from whaleid.serving import bundle
-from whaleid.serving.about import About, Decision
+from whaleid.core import paths
+from whaleid.serving import making
 
 if TYPE_CHECKING:
     from whaleid.config import Params
 
 
 def run(params: Params, prediction: str) -> None:
-    """Write the bundle of `prediction`, which has networks, with the threshold that was found on validation.
+    """Write the bundle of `prediction`, which has networks, with the threshold of its calibration.
 
     The key `threshold` of the parameters is not used: whoever identifies photos may set one.
     """
-    write(params, prediction, paths.bundle(prediction))
-
-
-def write(params: Params, prediction: str, target: Path, threshold: float | None = None) -> None:
-    """Write the bundle of `prediction` to the folder `target`, with `threshold` instead of the one that was found.
-
-    Raises:
-        InputProblems: photos can no longer be read, or have no embedding.
-    """
-    calibrated_by = params.calibration_of(prediction)
-    networks = params.variants_of(prediction)
-    catalog, split = files.read_csv(paths.CATALOG), files.read_csv(paths.SPLIT)
-    labelled = catalog[catalog["part"] == "train"].sort_values(["Id", "Image"])
-    thumbnails = np.load(paths.THUMBNAILS)[labelled.index]
-    compared = validation.gallery(split, held_out=True)["Image"]
-    photos = labelled.reset_index(drop=True).assign(
-        phash=to_hex(perceptual_hashes(thumbnails)), compared=labelled["Image"].isin(compared).astype(int).to_numpy()
-    )
-    ranking = paths.ranking(calibrated_by)
-    decision, fixed = (
-        json.loads((ranking / name).read_text(encoding="utf-8")) for name in (paths.DECISION, paths.THRESHOLD_FREE)
-    )
-    limit = decision["threshold_auto"] if threshold is None else threshold
-    answers = files.read_csv(ranking / paths.VALIDATION)
-    measured = figures.at(limit, fixed, answers, by_fold=threshold is None)
-    shares = fixed["unknown_share"], fixed["duplicate_share"]
-    about = About(
-        variant=prediction,
-        timm=params.backbone.name.startswith("timm/"),
-        calibrated_by=calibrated_by,
-        threshold=limit,
-        decision=Decision(**{key: decision[key] for key in Decision.model_fields}),
-        dedup=params.dedup,
-        pack=params.pack,
-        networks={name: params.variants[variant].embed for name, variant in networks.items()},
-        validation=hashlib.sha256(paths.SPLIT.read_bytes() + repr(shares).encode()).hexdigest(),
-        figures={key: round(value, 6) for key, value in measured.items() if not np.isnan(value)},
-    )
-    model = bundle.Bundle(
-        about,
-        photos,
-        thumbnails,
-        features.load(networks, compared),
-        {name: paths.checkpoint(variant).read_bytes() for name, variant in networks.items()},
-        paths.BOX_NETWORK.read_bytes(),
-    )
-    root = Path(params.data.root) / "train"
-    pictures = read_previews({image: root / image for image in sorted(compared)}, bundle.WIDTH)
-    with files.replacing_folder(target) as temporary:
-        bundle.write(model, pictures, temporary)
-    size = sum(path.stat().st_size for path in target.iterdir()) / 2**20
-    print(
-        f"{target}: {len(networks)} networks, {len(photos):,} labelled photos, {len(compared):,} of them compared, of "
-        f"{model.compared['Id'].nunique():,} whales; {size:.0f} MiB"
-    )
+    making.write(params, prediction, paths.bundle(prediction))

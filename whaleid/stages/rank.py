@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whaleid.core import features, files, paths
+from whaleid.core import arrays, calibration_files, features, files, paths
 from whaleid.core.labels import NEW_WHALE, PHASH, PLACES
 from whaleid.core.record import Record
-from whaleid.identification import decision, figures, validation
+from whaleid.identification import calibrated, decision, figures, validation
 from whaleid.identification.decision import Decision
 from whaleid.identification.folds import clusters
 from whaleid.identification.ranking import by_duplicates, to_table
 from whaleid.identification.scores import Scorer
 from whaleid.identification.validation import Shares
-from whaleid.stages import calibrate
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -54,7 +55,7 @@ def run(params: Params) -> dict[str, Record]:
         for name, prediction in params.predictions.items():
             (folder / name).mkdir()
             if prediction.calibrated_by is None and len(prediction.networks) > 1:
-                records[name] = calibrate.write(params, name, prediction.networks, folder / name, paths.ranking(name))
+                records[name] = calibrate(params, name, prediction.networks, folder / name)
             elif prediction.calibrated_by is None and prediction.networks:
                 for file in (paths.DECISION, paths.VALIDATION, paths.CURVE):
                     shutil.copyfile(paths.calibration(prediction.networks[0]) / file, folder / name / file)
@@ -62,6 +63,16 @@ def run(params: Params) -> dict[str, Record]:
             _rank(params, name, queries, folder)
     print(f"rank: {len(queries.images):,} queries by {', '.join(params.predictions)}")
     return records
+
+
+def calibrate(params: Params, name: str, networks: Sequence[str], folder: Path) -> Record:
+    """Calibrate `networks` that decide together as `name`; write it to `folder`, as stage `calibrate` does of one."""
+    inputs, allocate = calibration_files.read(networks), partial(arrays.allocate, folder=folder)
+    scores = {network: params.variants[network].scores for network in networks}
+    fit = calibrated.calibrate(name, inputs, scores, params.split.unknown_share, allocate)
+    record = calibration_files.write(fit, networks, folder, paths.ranking(name))
+    print(fit.summary)
+    return record
 
 
 def _remove_former(params: Params) -> None:
