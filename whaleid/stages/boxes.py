@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whaleid.core import files, paths
+from whaleid.core import files, paths, startup
 from whaleid.core.labels import CORNERS
 from whaleid.core.record import Record
 from whaleid.detection import quality
@@ -47,8 +47,9 @@ def run(params: Params) -> Record:
         print(f"boxes: {len(labelled):,} given, none found: {reason}")
         predicted = labelled.iloc[:0].assign(upside_down=0.0, turned=False)
     else:
-        from whaleid.detection.fitting import fit_predict  # imports torch
-        from whaleid.model import checkpoint
+        with startup.importing():  # torch
+            from whaleid.detection.fitting import fit_predict
+            from whaleid.model import checkpoint
 
         print(f"boxes: {len(labelled):,} given, {len(train_set):,} to learn from, {len(missing):,} to find", flush=True)
         targets = photos.index if params.pack.turn else missing.union(measured.index)
