@@ -32,7 +32,7 @@ repro: repository .venv/ready
 	@echo "Keep this run: git add dvc.lock reports && git commit -m 'First run'"
 
 test: .venv/ready-dev
-	$(ON) pytest --numprocesses auto
+	$(ON) pytest --numprocesses auto --dist loadgroup
 
 lint: .venv/ready-dev
 	$(ON) ruff check && ruff format --check && mypy

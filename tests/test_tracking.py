@@ -14,9 +14,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from helpers.servers import mlflow_server
 from mlflow.entities import Run, RunStatus
 from mlflow.tracking import MlflowClient
-from servers import mlflow_server
 
 from whaleid import tracking
 from whaleid.core import store

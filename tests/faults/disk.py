@@ -320,8 +320,8 @@ def tried(name: str, original: Path, place: Path, fault: str) -> Row:
 
 def prepared(folder: Path) -> None:
     """Put what the commands for people read into a project where all has run."""
-    import repository
-    from pictures import picture
+    from helpers import repository
+    from helpers.pictures import picture
 
     repository.keep(folder, "phash", "ensemble", "final")
     for number, (whale, place) in enumerate((("ann", "extra"), ("ann", "extra"), ("bob", "extra"), ("eve", "more"))):
@@ -364,7 +364,7 @@ def main() -> None:
         if asked.trained:
             shutil.copytree(asked.trained, original)
         else:
-            from conftest import make_trained
+            from helpers.project import make_trained
 
             original.mkdir()
             make_trained(original)

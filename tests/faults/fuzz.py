@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from readers import Reader
+    from faults.readers import Reader
 
 ROOT = Path(__file__).parents[2]
 MEMORY = 1536
@@ -60,7 +60,7 @@ def main() -> None:
     if said.child:
         child(said.child, said.cases, said.seed, said.blind)
         return
-    from readers import READERS
+    from faults.readers import READERS
 
     if unknown := sorted({*said.only} - {*READERS}):
         parser.error(f"no such reader: {', '.join(unknown)}; there are: {', '.join(READERS)}")
@@ -124,12 +124,12 @@ def watched(name: str, cases: int, seed: int, blind: bool) -> dict[str, object]:
 def child(name: str, cases: int, seed: int, blind: bool) -> None:
     """Give one reader `cases`; end with an exception where one is a fault."""
     if blind:
-        from readers import READERS
+        from faults.readers import READERS
     else:
         import atheris
 
         with atheris.instrument_imports(include=["whaleid"]):
-            from readers import READERS
+            from faults.readers import READERS
     one, seeds = prepared(name, READERS)
     if blind:
         blindly(one, seeds, cases, seed)
@@ -180,7 +180,7 @@ def prepared(name: str, readers: "dict[str, Reader]") -> tuple[Callable[[bytes],
 
 def together(wanted: dict[str, int], seed: int) -> None:
     """Give the readers their cases one after the other, in this process; end with an exception where one is a fault."""
-    from readers import READERS
+    from faults.readers import READERS
 
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
         os.chdir(folder)
@@ -258,5 +258,5 @@ def _memory() -> str | None:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own modules
     main()

@@ -26,8 +26,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own modules
 
-import repository
-from conftest import make_repository
+from helpers import repository
+from helpers.project import make_repository
 
 REMEDIES = {"Unable to read RWLock-file": ".dvc/tmp/rwlock", "is busy, it is being blocked by": ".dvc/tmp/rwlock"}
 """What DVC says where its lock was left behind, and the file to remove then: docs/troubleshooting.md."""

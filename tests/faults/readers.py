@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from helpers.small_bundle import PICTURES, small_bundle
 from PIL import Image
 from ruamel.yaml import YAML
-from small_bundle import PICTURES, small_bundle
 
 from whaleid import config
 from whaleid.catalog import checks, layout, submission, table

@@ -26,8 +26,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own modules
 
-import repository
-from conftest import make_repository
+from helpers import repository
+from helpers.project import make_repository
 
 SHUFFLED = '''"""Folders are listed in a random order in this process."""
 

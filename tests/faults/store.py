@@ -29,11 +29,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own modules
 
-from disk import Told, call, contents, different, import_all, powerless, prepared, write_protected  # noqa: E402
-from proxy import Fault, Proxy, proxy  # noqa: E402
-from servers import mlflow_server  # noqa: E402
+from faults.disk import Told, call, contents, different, import_all, powerless, prepared, write_protected
+from faults.proxy import Fault, Proxy, proxy
+from helpers.servers import mlflow_server
 
 COMMANDS = {
     "split": "split",
@@ -236,7 +236,7 @@ def main() -> None:
         if asked.trained:
             shutil.copytree(asked.trained, original)
         else:
-            from conftest import make_trained
+            from helpers.project import make_trained
 
             original.mkdir()
             make_trained(original)

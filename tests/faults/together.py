@@ -23,8 +23,8 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own modules
 
-import repository
-from conftest import make_repository
+from helpers import repository
+from helpers.project import make_repository
 
 THRESHOLDS = ("0.1", "0.2", "0.3", "0.4")
 DECIDED = ("phash", "toy", "full", "threshold", "margin", "final")

@@ -1,0 +1,331 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from whaleid import config
+from whaleid.catalog.split import split
+from whaleid.core import files, paths
+from whaleid.core.errors import WhaleidError
+from whaleid.stages import split as stage
+
+UNIQUE = [
+    ("a1", "ann"),
+    ("a2", "ann"),
+    ("a3", "ann"),
+    ("b1", "bob"),
+    ("b2", "bob"),
+    ("c1", "cat"),
+    ("d1", "dan"),
+    ("n1", "new_whale"),
+    ("n2", "new_whale"),
+]
+GROUPS = [
+    (0, "c1", "train", "cat"),
+    (0, "c1-copy", "train", "cat"),
+    (0, "query", "test", ""),
+    (1, "n1", "train", "new_whale"),
+    (1, "n1-copy", "train", "new_whale"),
+    (2, "x1", "train", "ann"),
+    (2, "x2", "train", "dan"),
+]
+
+
+def shares(fold=0, known=0.0, further=0.0, unknown=0.0, several=None, new_whale=0.0):
+    """Return shares; where `several` is not told, as many whales of either kind are held out."""
+    return config.Split(
+        fold=fold,
+        known=known,
+        further=further,
+        unknown=unknown,
+        several=unknown if several is None else several,
+        new_whale=new_whale,
+        unknown_share=0.3,
+    )
+
+
+def unique_of(rows):
+    return pd.DataFrame(rows, columns=["Image", "Id"], dtype=str)
+
+
+def groups_of(rows):
+    return pd.DataFrame(rows, columns=["group", "Image", "part", "Id"]).astype({"Image": str, "Id": str})
+
+
+def draw(seed=0, unique=UNIQUE, groups=GROUPS, **held_out):
+    return split(unique_of(unique), groups_of(groups), shares(**held_out), seed)
+
+
+def images(table, role):
+    return list(table.loc[table["role"] == role, "Image"])
+
+
+def rows(table):
+    return list(table.itertuples(index=False, name=None))
+
+
+def test_without_shares_only_duplicates_are_validated_on():
+    assert rows(draw()) == [
+        ("a1", "ann", "train", "catalogue"),
+        ("a2", "ann", "train", "catalogue"),
+        ("a3", "ann", "train", "catalogue"),
+        ("b1", "bob", "train", "catalogue"),
+        ("b2", "bob", "train", "catalogue"),
+        ("c1", "cat", "train", "catalogue"),
+        ("c1-copy", "cat", "validation", "duplicate"),
+        ("d1", "dan", "train", "catalogue"),
+        ("n1", "new_whale", "train", "catalogue"),
+        ("n1-copy", "new_whale", "validation", "duplicate"),
+        ("n2", "new_whale", "train", "catalogue"),
+        ("x2", "dan", "validation", "duplicate"),  # x1 is left out, as c1 and n1 are not asked about
+    ]
+
+
+def test_copies_of_photos_held_out_are_left_out():
+    table = draw(new_whale=1.0)
+    assert images(table, "new_whale") == ["n1", "n2"]
+    assert images(table, "duplicate") == ["c1-copy", "x2"]  # half of the one conflict is rounded up
+    assert "n1-copy" not in set(table["Image"])
+
+
+@pytest.mark.parametrize("new_whale", [0.0, 0.4])
+def test_duplicates_are_asked_about_as_often_in_conflict_as_they_are(new_whale):
+    unique = [(f"u{number}", "new_whale") for number in range(40)] + [("a1", "ann"), ("a2", "ann"), ("b1", "bob")]
+    agreeing = [(f"u{number}", f"u{number}-copy") for number in range(30)]
+    torn = [(f"x{number}", f"y{number}", f"z{number}") for number in range(10)]
+    groups = [
+        (group, image, "train", label)
+        for group, images in enumerate([*agreeing, *torn])
+        for image, label in zip(images, ["new_whale"] * 2 if len(images) == 2 else ["ann", "bob", "bob"], strict=True)
+    ]
+    asked = images(draw(unique=unique, groups=groups, new_whale=new_whale), "duplicate")
+    copies = {image for image in asked if image.endswith("copy")}
+    by_group = Counter(image[1:] for image in set(asked) - copies)
+    assert len(by_group) == round(len(copies) / 3)  # thirty agree, ten do not
+    assert set(by_group.values()) == {2}  # of three, one is left out
+
+
+def test_a_known_query_is_one_photo_of_a_whale_with_several():
+    table = draw(known=1.0)
+    known = table[table["role"] == "known"]
+    assert sorted(known["Id"]) == ["ann", "bob"]
+    assert len(table[table["role"] == "catalogue"]) == len(UNIQUE) - 2
+
+
+def test_every_photo_of_a_whale_can_be_the_one_given_up():
+    given = Counter(image for seed in range(60) for image in images(draw(seed, known=1.0), "known"))
+    assert sorted(given) == ["a1", "a2", "a3", "b1", "b2"]
+    assert all(10 <= given[image] <= 30 for image in ("a1", "a2", "a3"))
+
+
+def test_a_whale_gives_up_all_photos_but_one_at_most():
+    for seed in range(20):
+        given, known = set(images(draw(seed, known=1.0), "known")), draw(seed, known=1.0, further=1.0)
+        assert given < set(images(known, "known"))
+        assert Counter(known.loc[known["role"] == "known", "Id"]) == {"ann": 2, "bob": 1}
+        assert Counter(known.loc[known["role"] == "catalogue", "Id"]) == {
+            "ann": 1,
+            "bob": 1,
+            "cat": 1,
+            "dan": 1,
+            "new_whale": 2,
+        }
+
+
+def test_every_photo_of_a_whale_can_be_the_one_that_stays():
+    stay = Counter()
+    for seed in range(60):
+        table = draw(seed, known=1.0, further=1.0)
+        stay.update(table.loc[(table["role"] == "catalogue") & (table["Id"] == "ann"), "Image"])
+    assert sorted(stay) == ["a1", "a2", "a3"]
+    assert min(stay.values()) >= 10
+
+
+@pytest.mark.parametrize(
+    ("photos", "whales", "further", "expected"),
+    [
+        (7, 8, 0.1, 8 + 4),  # a tenth of 8 * 5 photos beyond the one given up and the one that stays
+        (3, 15, 0.1, 15 + 2),  # 1.5, rounded half up
+        (3, 4, 0.1, 4 + 1),  # one of four at least
+        (3, 1, 0.1, 1),  # but not of one
+        (2, 9, 1.0, 9),  # nothing is left beyond one
+        (7, 8, 0.0, 8),
+    ],
+)
+def test_further_photos_are_a_share_of_what_is_left_beyond_one(photos, whales, further, expected):
+    rows = [(f"{whale:02}{photo}", f"w{whale:02}") for whale in range(whales) for photo in range(photos)]
+    rows += [(f"s{number}", f"single{number}") for number in range(30)]
+    assert len(images(draw(unique=rows, groups=[], known=1.0, further=further), "known")) == expected
+    # only whales that gave one up give more
+    assert images(draw(unique=rows, groups=[], further=further), "known") == []
+
+
+def test_whales_that_give_nothing_up_keep_all_photos():
+    rows = [(f"{whale:02}{photo}", f"w{whale:02}") for whale in range(10) for photo in range(4)]
+    table = draw(unique=rows, groups=[], known=0.3, unknown=0.2, further=1.0)
+    assert Counter(table.loc[table["role"] == "known", "Id"].value_counts()) == {
+        3: 2
+    }  # three tenths of the 8 that are not unknown
+    assert Counter(table.loc[table["role"] == "catalogue", "Id"].value_counts()) == {1: 2, 4: 6}
+
+
+def test_whales_with_several_photos_can_all_stay():
+    table = draw(unknown=1.0, several=0.0)
+    counts = pd.DataFrame(UNIQUE, columns=["Image", "Id"])["Id"].value_counts()
+    held = set(table.loc[table["role"] == "unknown", "Id"])
+    assert held == {whale for whale, count in counts.items() if count == 1 and whale != "new_whale"}
+
+
+def test_unknown_whales_are_held_out_whole_from_either_stratum():
+    for seed in range(20):
+        table = draw(seed, unknown=0.5)
+        whales = set(table.loc[table["role"] == "unknown", "Id"])
+        assert len(whales & {"ann", "bob"}) == 1
+        assert len(whales & {"cat", "dan"}) == 1
+        assert not whales & set(table.loc[table["part"] == "train", "Id"])
+        assert images(table, "unknown") == [image for image, label in UNIQUE if label in whales]
+
+
+@pytest.mark.parametrize(
+    ("share", "whales", "expected"), [(0.29, 50, 15), (0.1, 14, 1), (0.1, 15, 2), (0.001, 9, 1), (0.0, 9, 0)]
+)
+def test_counts_are_rounded_half_up_and_at_least_one(share, whales, expected):
+    rows = [(f"{number:02}{photo}", f"w{number:02}") for number in range(whales) for photo in "ab"]
+    assert len(images(draw(unique=rows, groups=[], known=share), "known")) == expected
+    assert len(images(draw(unique=rows, groups=[], unknown=share), "unknown")) == 2 * expected
+    rows += [(f"n{number:02}", "new_whale") for number in range(whales)]
+    assert len(images(draw(unique=rows, groups=[], new_whale=share), "new_whale")) == expected
+
+
+def test_a_stratum_of_one_whale_stays_in_the_catalogue():
+    rows = [("a1", "ann"), ("a2", "ann"), *[(f"s{number}", f"single{number}") for number in range(4)]]
+    table = draw(unique=rows, groups=[], known=0.1, unknown=0.1)
+    assert table.loc[table["role"] == "known", "Id"].tolist() == ["ann"]
+    assert len(images(table, "unknown")) == 1
+
+
+def random_catalogue(seed):
+    """Draw whales with a long tail, and groups of copies of which some disagree on the whale."""
+    rng = np.random.default_rng(seed)
+    labels = [f"w{whale}" for whale, photos in enumerate(rng.geometric(0.4, 30)) for _ in range(photos)]
+    labels += ["new_whale"] * 12
+    unique = [(f"u{number:03}", label) for number, label in enumerate(labels)]
+    groups = []
+    for group in range(25):
+        if group < 18:
+            image, label = unique[rng.integers(len(unique))]
+            if any(row[1] == image for row in groups):
+                continue
+            groups.append((group, image, "train", label))
+            copies = [label] * rng.integers(0, 3)
+        else:
+            copies = list(rng.choice(labels, 3))
+        groups += [(group, f"c{group}-{number}", "train", label) for number, label in enumerate(copies)]
+        groups += [(group, f"q{group}", "test", "")]
+    return unique, groups
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_nothing_straddles_in_random_catalogues(seed):
+    unique, groups = random_catalogue(seed)
+    table = draw(seed, unique, groups, known=0.5, further=0.3, unknown=0.2, new_whale=0.3)
+    role = dict(zip(table["Image"], table["role"], strict=True))
+    train = table[table["part"] == "train"]
+
+    assert table["Image"].is_unique
+    assert table["Image"].is_monotonic_increasing
+    assert set(table["role"]) == {"catalogue", "known", "unknown", "new_whale", "duplicate"}
+    assert set(train["role"]) == {"catalogue"}
+    assert {image for image in role if role[image] != "duplicate"} == {image for image, _ in unique}
+    assert all(label in set(train["Id"]) for label in table.loc[table["role"] == "known", "Id"])
+    assert not set(table.loc[table["role"] == "unknown", "Id"]) & set(train["Id"])
+    assert set(table.loc[table["role"] == "new_whale", "Id"]) == {"new_whale"}
+    labels = {**dict(unique), **{image: label for _, image, _, label in groups}}
+    assert all(labels[image] == label for image, label in zip(table["Image"], table["Id"], strict=True))
+
+    for group in {row[0] for row in groups}:
+        members = [image for number, image, part, _ in groups if number == group and part == "train"]
+        uniques = [image for image in members if image in dict(unique)]
+        copies = [image for image in members if image not in dict(unique)]
+        asked = [image for image in copies if role.get(image) == "duplicate"]
+        if not uniques:
+            assert len(asked) in (0, len(copies) - 1)
+        else:
+            assert asked == (copies if role[uniques[0]] == "catalogue" else [])
+
+
+def test_neither_row_order_nor_another_index_changes_the_draw():
+    unique, groups = random_catalogue(1)
+    rng = np.random.default_rng(0)
+    held_out = {"known": 0.5, "further": 0.3, "unknown": 0.2, "new_whale": 0.3}
+    first = draw(3, unique, groups, **held_out)
+    again = draw(3, rng.permutation(unique), [groups[at] for at in rng.permutation(len(groups))], **held_out)
+    pd.testing.assert_frame_equal(first, again)
+    assert not first.equals(draw(4, unique, groups, **held_out))
+
+
+def test_another_fold_is_another_draw_of_every_role_and_of_the_same_counts():
+    unique, groups = random_catalogue(1)
+    held_out = {"known": 0.5, "further": 0.3, "unknown": 0.2, "new_whale": 0.3}
+    folds = [draw(3, unique, groups, fold=fold, **held_out) for fold in range(3)]
+    for role in ("known", "unknown", "new_whale"):
+        assert len({tuple(images(table, role)) for table in folds}) == 3
+    for role in ("unknown", "new_whale"):
+        assert len({table.loc[table["role"] == role, "Id"].nunique() for table in folds}) == 1
+    # nor is a fold the draw of another seed
+    assert not folds[1].equals(draw(1, unique, groups, fold=3, **held_out))
+    pd.testing.assert_frame_equal(folds[1], draw(3, unique, groups, fold=1, **held_out))
+
+
+def test_a_share_adds_to_what_it_held_out_and_leaves_the_others_alone():
+    unique, groups = random_catalogue(2)
+    few = draw(0, unique, groups, known=0.2, unknown=0.1, new_whale=0.2)
+    for role in ("known", "unknown", "new_whale"):
+        more = draw(0, unique, groups, **{"known": 0.2, "unknown": 0.1, "new_whale": 0.2, role: 0.4})
+        assert set(images(few, role)) < set(images(more, role))
+        for other in {"unknown", "new_whale"} - {role}:
+            assert images(few, other) == images(more, other)
+    # further photos come on top of the first ones
+    some, most = (draw(0, unique, groups, known=0.5, further=further) for further in (0.2, 0.8))
+    assert set(images(draw(0, unique, groups, known=0.5), "known")) < set(images(some, "known"))
+    assert set(images(some, "known")) < set(images(most, "known"))
+    # whales that become unknown give nothing up; the rest give up the photo they gave up before
+    all_known = draw(0, unique, groups, known=1.0)
+    fewer = draw(0, unique, groups, known=1.0, unknown=0.4)
+    assert set(images(fewer, "known")) == set(images(all_known, "known")) - set(images(fewer, "unknown"))
+
+
+def test_nothing_left_to_train_on_is_refused():
+    with pytest.raises(WhaleidError, match="No whale is left to train on: 4 have a usable photo"):
+        draw(unknown=1.0)
+    with pytest.raises(WhaleidError, match="No whale is left to train on: 0 have a usable photo"):
+        draw(unique=[("n1", "new_whale")])
+
+
+def test_known_queries_need_a_whale_with_two_photos():
+    singles = [("c1", "cat"), ("d1", "dan")]
+    with pytest.raises(WhaleidError, match=r"split\.known is 0\.5, but no whale has two unique photos"):
+        draw(unique=singles, groups=[], known=0.5)
+    assert len(draw(unique=singles, groups=[])) == 2
+
+
+def test_stage_writes_the_split_and_counts_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    files.write_csv(unique_of([*UNIQUE, ("e1", "007")]), paths.UNIQUE)
+    files.write_csv(groups_of(GROUPS), paths.GROUPS)
+    project = config.load(Path(__file__).parents[2] / "params.yaml")
+    project = project.model_copy(update={"split": shares(known=1.0)})
+
+    record = stage.run(project)
+    assert record.outputs == [paths.SPLIT]
+
+    table = files.read_csv(paths.SPLIT)
+    assert list(table.columns) == ["Image", "Id", "part", "role"]
+    assert ("e1", "007", "train", "catalogue") in rows(table)
+    assert capsys.readouterr().out.splitlines() == [
+        "train, catalogue: 8 photos with 6 labels",
+        "validation, duplicate: 3 photos with 3 labels",
+        "validation, known: 2 photos with 2 labels",
+    ]

@@ -1,0 +1,49 @@
+"""A stage that is killed outright: run again, it leaves the same bytes, and MLflow tells what happened.
+
+The long version, by DVC and of every stage, is tests/faults/kills.py.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from faults.kills import Command
+from helpers import repository
+from helpers.project import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
+
+
+@pytest.mark.parametrize(
+    ("command", "moment", "output", "runs"),
+    [
+        ("train margin", "epoch 2 of 3", "checkpoints/margin.safetensors", 1),
+        ("predict", "predict ensemble", "submissions/ensemble.csv", 2),
+    ],
+)
+def test_a_killed_stage_runs_again_to_the_same_bytes(
+    trained: Path, tmp_path: Path, command: str, moment: str, output: str, runs: int
+) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(trained, folder)
+    repository.keep(folder, "ensemble", "final")
+    expected = repository.digests(folder)
+    (folder / output).unlink()
+    (folder / "reports/.gone.999999999.partial").mkdir()
+    environment = repository.environment(tmp_path / "cache", PYTHONPATH=str(ROOT))
+    called = ("python", "-m", "whaleid", *command.split())
+    killed = Command(folder, environment, *called)
+    while (line := killed.line(timeout=120)) is not None and not line.startswith(moment):
+        pass
+    assert line is not None, killed.said
+    killed.kill()
+    assert repository.statuses(folder).count("RUNNING") == runs  # one for each prediction
+
+    again = Command(folder, environment, *called)
+    assert again.code() == 0, again.said
+    if command == "train margin":
+        assert "training resumes after epoch" in again.said
+    # the parent, the killed runs and the new ones
+    assert sorted(repository.statuses(folder)) == ["FINISHED"] * (1 + runs) + ["KILLED"] * runs
+    assert repository.strays(folder) == []
+    assert repository.different(expected, repository.digests(folder)) == []

@@ -1,0 +1,99 @@
+"""Hand-made answers to validation and to queries, and a prediction's page of them."""
+
+import numpy as np
+import pandas as pd
+
+from whaleid.identification import figures as fixed
+from whaleid.identification import threshold, validation
+from whaleid.identification.ranking import LABELS, PROBABILITIES
+from whaleid.report import prediction, tables
+
+HOSTILE = '</style></script><script>alert(1)</script><img src=x onerror="alert(1)">\'&.jpg'
+SHARES = validation.Shares(0.4, 0.2)
+ANSWERS = [
+    # Image, whale, role, truth, threshold of the fold, labels, probabilities
+    ("k1", "ann", "known", "ann", 0.3, ["ann", "bob", "cat", "dan", "eve"], [0.9, 0.05, 0.02, 0.01, 0.0]),
+    ("k2", "ann", "known", "ann", 0.35, ["bob", "ann", "cat", "dan", "eve"], [0.5, 0.4, 0.1, 0.0, 0.0]),
+    ("k3", "bob", "known", "bob", 0.3, ["cat", "dan", "bob", "ann", "eve"], [0.4, 0.3, 0.2, 0.1, 0.0]),
+    ("k4", "cat", "known", "cat", 0.3, ["ann", "bob", "dan", "eve", "fay"], [0.25, 0.2, 0.2, 0.2, 0.1]),
+    ("k5", "eve", "known", "eve", 0.35, ["ann", "bob", "cat", "dan", "eve"], [0.6, 0.1, 0.1, 0.1, 0.1]),
+    ("u1", "gil", "unknown", "new_whale", 0.3, ["ann", "bob", "cat", "dan", "eve"], [0.32, 0.1, 0.0, 0.0, 0.0]),
+    ("u2", "gil", "unknown", "new_whale", 0.35, ["bob", "ann", "cat", "dan", "eve"], [0.32, 0.31, 0.1, 0.0, 0.0]),
+    ("u3", "hal", "unknown", "new_whale", 0.3, ["bob", "ann", "cat", "dan", "eve"], [0.2, 0.2, 0.2, 0.2, 0.2]),
+    ("n1", "new_whale", "new_whale", "new_whale", 0.3, ["bob", "ann", "", "", ""], [0.95, 0.02, 0.0, 0.0, 0.0]),
+    ("n2", "new_whale", "new_whale", "new_whale", 0.3, ["bob", "ann", "", "", ""], [0.1, 0.02, 0.0, 0.0, 0.0]),
+    ("t1", "new_whale", "new_whale_train", "new_whale", 0.3, ["bob", "ann", "", "", ""], [0.6, 0.5, 0.0, 0.0, 0.0]),
+    ("d1", "ann", "duplicate", "ann", 0.35, ["ann", "bob", "cat", "dan", "eve"], [0.99, 0.0, 0.0, 0.0, 0.0]),
+    ("d2", "bob", "duplicate", "bob", 0.3, ["ann", "bob", "cat", "dan", "eve"], [0.5, 0.31, 0.0, 0.0, 0.0]),
+]
+QUERIES = [
+    # Image, leaked, truth, labels, probabilities
+    ("q1", 1, "ann", ["ann", "bob", "cat", "dan", "eve"], [0.95, 0.01, 0.0, 0.0, 0.0]),
+    ("q2", 0, "new_whale", ["ann", "bob", "cat", "dan", "eve"], [0.31, 0.01, 0.0, 0.0, 0.0]),
+    ("q3", 1, "", ["bob", "ann", "cat", "dan", "eve"], [0.95, 0.01, 0.0, 0.0, 0.0]),
+    ("q4", 1, "bob", ["ann", "bob", "cat", "dan", "eve"], [0.4, 0.35, 0.0, 0.0, 0.0]),
+]
+AUTO = 0.305
+
+
+def frame(rows, columns):
+    """Return hand-made rows, their last two values being labels and probabilities, as a table."""
+    table = pd.DataFrame([row[:-2] for row in rows], columns=columns)
+    table[LABELS] = np.array([row[-2] for row in rows], dtype=object).reshape(-1, 5)
+    table[PROBABILITIES] = np.array([row[-1] for row in rows], dtype=float).reshape(-1, 5)
+    return table
+
+
+def answered(rows=ANSWERS):
+    table = frame(rows, ["Image", "whale", "role", "truth", "threshold"])
+    return table.assign(uncalibrated=table["probability1"] ** 0.5, cluster=np.arange(len(table)) // 2)
+
+
+def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, sheets=None, **changes):
+    """Return what a page shows of hand-made answers, None for a prediction that is not validated."""
+    figures = {"unknown_share": SHARES[0], "duplicate_share": SHARES[1]}
+    if auto is not None:
+        figures |= {"threshold_auto": auto}
+    answers, plots = None, {}
+    if rows is not None:
+        raw = answered(rows)
+        answers = fixed.decide(raw, auto, by_fold=True)
+        figures |= fixed.threshold_free(raw, raw, auto, SHARES)
+        photos = pd.Series({"ann": 4, "bob": 1, "eve": 12})
+        answers = answers.assign(photo_class=tables.photo_classes(answers, photos))
+        plots = {"unknown_share": tables.unknown_share(answers, SHARES[1])}
+        if auto is not None:
+            importance = validation.query_weights(answers["role"], SHARES)
+            plots |= {"reliability": tables.reliability(answers, importance), "scores": tables.scores(answers)}
+            counted = answers[answers["role"].isin(["known", "unknown"])]
+            plots["threshold"] = threshold.threshold_curve(
+                counted[LABELS].to_numpy(dtype=str),
+                counted[PROBABILITIES].to_numpy(),
+                counted["truth"].to_numpy(dtype=str),
+                validation.query_weights(counted["role"], validation.Shares(SHARES[0], 0.0)),
+            )
+        plots |= {"ranks": tables.ranks(answers), "photos": tables.photos(answers, photos)}
+        if sheets is None:
+            sheets = [sheet("Sheet", answers[answers["role"].isin(["known", "unknown"])])]
+    to_come = frame(queries, ["Image", "leaked", "truth"]).assign(threshold=auto)
+    leaks = to_come[to_come["leaked"] == 1]
+    leaks = leaks.assign(whale=leaks["truth"])
+    every = [*(sheets or []), sheet("Leaks", leaks, folded=True)]
+    whole = {"name": "margin", "calibrated_by": None, "figures": figures, "queries": to_come, "answers": answers}
+    return prediction.Content(**(whole | {"tables": plots, "query_sheets": every} | changes))
+
+
+def sheet(title, rows, folded=False):
+    """Return a sheet on which each whale has its photo, named after it; fay has none."""
+    photos = [
+        ["" if label in ("", "fay") else label for label in labels] for labels in rows[LABELS].to_numpy().tolist()
+    ]
+    return prediction.QuerySheet(title, "caption", rows, photos, folded)
+
+
+def jpegs(made):
+    return {image: image.encode() for image in made.photos}
+
+
+def render(made):
+    return prediction.render(made, jpegs(made))

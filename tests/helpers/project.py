@@ -1,0 +1,228 @@
+"""Projects to test: the real parameters at a sliver's size, repositories, and commands run in them."""
+
+import copy
+import importlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from filelock import FileLock
+from ruamel.yaml import YAML
+
+from whaleid.config import Params, load
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from whaleid.core.record import Record
+
+ROOT = Path(__file__).parents[2]
+
+
+SLIVER = {
+    "sample": {"frequent": 6, "occasional": 4, "single": 6, "new_whale": 8, "queries": 30},
+    "boxes": {"size": 32, "steps": 30},
+    "pack": {"width": 48, "height": 24},
+    "backbone": {"embedding": 32},
+    "variants": {
+        "toy": {"train": {"whales": 4, "epochs": 2, "batch_size": 16}},
+        "full": {"train": {"epochs": 2, "batch_size": 16}},
+        "threshold": {"train": {"epochs": 1, "batch_size": 16}},
+        "margin": {"train": {"epochs": 2, "batch_size": 16}},
+        "final": {"train": {"epochs": 2, "batch_size": 16}},
+    },
+}
+"""What makes the default pipeline small enough for a test: all of it runs, on few photos."""
+
+
+TOGETHER = {"predictions": {"ensemble": {"networks": ["toy", "threshold", "margin"]}}}
+"""What the default parameters lack: networks that decide together, here three."""
+
+
+def change(document: dict[str, object], changes: dict[str, object]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict) and key in document:
+            section = document[key]
+            assert isinstance(section, dict)
+            change(section, value)
+        else:
+            document[key] = value
+
+
+def write_params(folder: Path, changes: dict[str, object]) -> None:
+    """Write the real parameters at a sliver's size, with further changes."""
+    yaml = YAML()
+    document = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    change(document, SLIVER)
+    change(document, copy.deepcopy(changes))
+    yaml.dump(document, folder / "params.yaml")
+
+
+def ensemble(**train: object) -> dict[str, object]:
+    """Return what makes an ensemble of `margin` and `pairs`, and a `final` one of both: as the preset `real` has it."""
+    yaml = YAML(typ="safe")
+    margin = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))["variants"]["margin"]
+    margin["train"] |= {"batch_size": 16, **train}
+    pairs = {**margin, "train": {**margin["train"], "min_photos": 2}}
+    return {
+        "variants": {
+            "margin": {**margin, "init": "backbone"},
+            "pairs": {**pairs, "init": "backbone"},
+            "final": {**margin, "init": "margin", "learn": "all"},
+            "final_pairs": {**pairs, "init": "pairs", "learn": "all"},
+        },
+        "predictions": {
+            "ensemble": {"networks": ["margin", "pairs"]},
+            "final": {"networks": ["final", "final_pairs"], "calibrated_by": "ensemble"},
+        },
+    }
+
+
+def runs(folder: Path) -> "list[Run]":
+    """Return every run in the project's MLflow store."""
+    # MLflow keeps a store open for good, even one whose file was replaced: a copy under a new name is read anew
+    with tempfile.NamedTemporaryFile(suffix=".db", delete=False) as copy:
+        copy.write((folder / "mlflow.db").read_bytes())
+    from mlflow.tracking import MlflowClient  # which most tests do without
+
+    client = MlflowClient(f"sqlite:///{copy.name}")
+    experiment = client.get_experiment_by_name("whaleid")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], max_results=1000))
+
+
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+    """Return the folder `name` that all workers of a run share; the first one that needs it builds it.
+
+    Tests leave it as it is.
+    """
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a base of its own, below that of the run
+        base = base.parent
+    folder, stamp = base / name / "project", base / name / "built"
+    with FileLock(base / f"{name}.lock"):
+        if not stamp.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            build(folder)
+            stamp.touch()
+    return folder
+
+
+def make_reproduced(folder: Path) -> None:
+    """Make a repository of the project at a sliver's size; commit it, reproduce the pipeline and commit again."""
+    make_repository(folder, TOGETHER)
+    for command in ("git add .", "git commit --quiet -m start", "dvc repro"):
+        run(folder, *command.split(), XDG_CACHE_HOME=str(folder.with_name("cache")))
+    for command in ("git add .", "git commit --quiet -m reproduced"):
+        run(folder, *command.split())
+
+
+def make_trained(folder: Path) -> None:
+    """Run all that `final`, of two networks, needs in `folder`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        sample = {"frequent": 6, "occasional": 8, "single": 20, "new_whale": 20, "queries": 30}
+        write_params(Path(), {"sample": sample, "boxes": {"size": 64, "steps": 60}, **ensemble(epochs=3)})
+        params = load(Path("params.yaml"))
+        for name in ("sample", "catalog", "dedup", "split", "backbone", "boxes", "pack"):
+            stage(name, params)
+        for name in ("margin", "pairs", "final", "final_pairs"):
+            run_variant(params, name)
+        only = {name: params.predictions[name] for name in ("ensemble", "final")}
+        params = params.model_copy(update={"predictions": only})
+        stage("rank", params)
+        stage("predict", params)
+        stage("bundle", params, "final")
+
+
+def run_variant(params: Params, name: str) -> None:
+    """Train and calibrate a variant here, in this process."""
+    stage("train", params, name, lambda epoch, figures: None)
+    stage("embed", params, name)
+    stage("calibrate", params, name)
+
+
+def stage(name: str, *arguments: object) -> "Record | None":
+    """Run a stage here, in this process."""
+    record: Record | None = importlib.import_module(f"whaleid.stages.{name}").run(*arguments)
+    return record
+
+
+def copy_project(destination: Path) -> None:
+    """Copy what a commit holds: the code, the pipeline and its parameters."""
+    (destination / ".dvc").mkdir()
+    for name in (
+        "whaleid",
+        "dvc.yaml",
+        "params.yaml",
+        ".gitignore",
+        ".dvcignore",
+        ".dvc/config",
+        ".dvc/.gitignore",
+        ".dvc/plots",
+    ):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, destination / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, destination / name)
+
+
+def copy_repository(project: Path, folder: Path) -> Path:
+    """Copy a repository, with its runs and their artifacts, to `folder`, and return that.
+
+    Large files, which are replaced and never written into, are linked: it takes milliseconds.
+    """
+
+    def copied(source: str, target: str) -> None:
+        if Path(source).suffix in (".safetensors", ".npz") or ".dvc/cache" in source:
+            os.link(source, target)
+        else:
+            shutil.copy2(source, target)
+
+    shutil.copytree(project, folder, copy_function=copied)
+    # MLflow's store has the absolute places of its artifacts
+    with closing(sqlite3.connect(folder / "mlflow.db")) as store, store:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            store.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (project.as_uri(), folder.as_uri()))
+    return folder
+
+
+def make_repository(folder: Path, changes: dict[str, object] | None = None) -> None:
+    """Make a repository of git and DVC of the project at a sliver's size, where nothing has run."""
+    copy_project(folder)
+    write_params(folder, changes or {})
+    for command in (
+        "git init --quiet",
+        "git config user.name tester",
+        "git config user.email tester@example.org",
+    ):
+        run(folder, *command.split())
+
+
+def run(folder: Path, *command: str, **environment: str) -> str:
+    """Run a command as in an activated environment, and return all that it said."""
+    known = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for name in ("WHALEID_TRACKING", "MLFLOW_TRACKING_URI", "DVC_ROOT"):
+        known.pop(name, None)
+    ended = subprocess.run(
+        command,
+        cwd=folder,
+        env=known | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    return ended.stdout

@@ -1,0 +1,74 @@
+"""What the tests of faults share: how a project's commands are started, and the bytes of what they leave."""
+
+import hashlib
+import os
+import re
+import sys
+from pathlib import Path
+
+from helpers.project import runs
+from ruamel.yaml import YAML
+
+OUTPUTS = ("data", "checkpoints", "models", "features", "calibrations", "rankings", "reports", "submissions")
+STARTED = re.compile(r"Running stage '(.+)':")
+"""What `dvc repro` says when it comes to a stage."""
+STRAY = re.compile(r"\..+\.\d+\.(partial|before).*|.+\.unfinished\.safetensors")
+"""The temporary names of whaleid: docs/reliability.md."""
+
+
+def environment(home: Path, **further: str) -> dict[str, str]:
+    """Return what every process of these scripts is started with: what is known of photos is kept in `home`."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "WHALEID_"))}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    own = {"PATH": path, "XDG_CACHE_HOME": str(home), "PYTHONUNBUFFERED": "1", "GOMP_SPINCOUNT": "1000"}
+    kept.pop("PYTHONPATH", None)  # a stage runs the code of its own project
+    return kept | own | further
+
+
+def keep(folder: Path, *predictions: str) -> None:
+    """Leave in the parameters of a project only these predictions, and the variants that they need.
+
+    There has to be one named `final`: unless it is among them, it is another one of the last one's networks.
+    """
+    yaml, path = YAML(), folder / "params.yaml"
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    kept = {name: document["predictions"][name] for name in predictions}
+    document["predictions"] = kept | {"final": kept.get("final") or {"networks": [*kept[predictions[-1]]["networks"]]}}
+    needed = [network for each in document["predictions"].values() for network in each["networks"]]
+    for variant in needed:  # grows: what a variant starts from is needed as well
+        if (start := document["variants"][variant]["init"]) not in ("backbone", *needed):
+            needed.append(start)
+    document["variants"] = {name: each for name, each in document["variants"].items() if name in needed}
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(document, file)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file that the pipeline left; what DVC tells git is none of it."""
+    found = [path for top in OUTPUTS for path in (folder / top).rglob("*") if path.is_file()]
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(found)
+        if path.name != ".gitignore"
+    }
+
+
+def different(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    """Return the files that only one has, or that differ."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def strays(folder: Path) -> list[str]:
+    """Return what was left under a temporary name of whaleid."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if STRAY.fullmatch(path.name))
+
+
+def statuses(folder: Path) -> list[str]:
+    """Return how each run in the project's store stands."""
+    return [*by_run(folder).values()]
+
+
+def by_run(folder: Path) -> dict[str, str]:
+    """Return how each run in the project's store stands, by its id."""
+    stored = runs(folder) if (folder / "mlflow.db").exists() else []
+    return {each.info.run_id: each.info.status for each in stored}

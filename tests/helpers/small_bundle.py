@@ -1,0 +1,39 @@
+"""A bundle of two photos whose network is never built: what reads and refuses bundles can be tested with it at once."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from whaleid import config
+from whaleid.core.features import Features
+from whaleid.images.fingerprint import SIDE
+from whaleid.serving.about import About
+from whaleid.serving.bundle import COLUMNS, Bundle
+
+ROOT = Path(__file__).parents[2]
+PICTURES = {"a.jpg": b"a picture", "b.jpg": b""}
+
+
+def small_bundle() -> Bundle:
+    params = config.load(ROOT / "params.yaml")
+    about = About.model_validate(
+        {
+            **{"variant": "margin", "timm": False, "calibrated_by": "margin", "threshold": 0.3},
+            "decision": {
+                **{"weights": {"nearest": 1.5}, "bias": 0.0, "threshold_auto": 0.3},
+                "calibration": {"slope": 1.0, "intercept": 0.0},
+            },
+            **{"dedup": params.dedup.model_dump(), "pack": params.pack.model_dump()},
+            **{"networks": {"margin": {"zoom": 1.0, "tilt": 0.0}}, "figures": {"map5": 0.7}, "validation": "00"},
+        }
+    )
+    rows = [["a.jpg", "w_1", "00", 60, 40, "0" * 16, 1], ["b.jpg", "w_2", "01", 6, 4, "f" * 16, 1]]
+    features = Features(
+        {"b.jpg": 0, "a.jpg": 1},
+        np.arange(8, dtype=np.float32).reshape(2, 2, 2),
+        np.ones((2, 3, 1, 2), dtype=np.float32),
+        np.array(["w_1", "w_2", "new_whale"]),
+    )
+    thumbnails = np.arange(2 * SIDE * SIDE, dtype=np.uint16).reshape(2, SIDE, SIDE)
+    return Bundle(about, pd.DataFrame(rows, columns=COLUMNS), thumbnails, {"margin": features}, {"margin": b"net"}, b"")

@@ -1,0 +1,195 @@
+"""What a photo's file is found to be, of every kind that a folder may hold."""
+
+import hashlib
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.pictures import picture
+from PIL import Image, ImageOps
+from threadpoolctl import threadpool_limits
+
+from whaleid.core.errors import WhaleidError
+from whaleid.duplicates.hashing import perceptual_hashes
+from whaleid.images import fingerprint as module
+from whaleid.images.fingerprint import (
+    CATALOGUE,
+    SIDE,
+    Fingerprint,
+    facts,
+    fingerprint,
+    fingerprints,
+    thumbnail,
+    thumbnails,
+)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(WhaleidError) as caught:
+        fingerprint(path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (100, 33), (32, 32), (7, 3), (1, 1), (320, 45)])
+def test_a_thumbnail_is_the_mean_of_each_cell(size: tuple[int, int]) -> None:
+    pixels = np.asarray(picture(1, size), dtype=float)
+    # as many copies of each pixel as make cells of whole pixels
+    many = pixels.repeat(SIDE, axis=0).repeat(SIDE, axis=1)
+    slow = many.reshape(SIDE, size[1], SIDE, size[0]).mean(axis=(1, 3))
+    small = thumbnail(picture(1, size))
+    assert (small.shape, small.dtype) == ((SIDE, SIDE), np.uint16)
+    np.testing.assert_allclose(small / 256, slow, atol=0.05)
+
+
+def test_a_thumbnail_does_not_depend_on_threads() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1201, 1999), dtype=np.uint8))
+    with threadpool_limits(1):
+        alone = thumbnail(image)
+    assert np.array_equal(thumbnail(image), alone)
+
+
+def test_a_file_is_what_it_says(tmp_path: Path) -> None:
+    picture(1).convert("RGB").save(tmp_path / "a.jpg")
+    read = fingerprint(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    assert (read.format, read.mode, read.width, read.height) == ("JPEG", "RGB", 96, 64)
+    assert (read.size, read.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    # brightness is what the file holds, and not made of colours
+    np.testing.assert_allclose(read.thumbnail / 256, thumbnail(Image.open(tmp_path / "a.jpg")) / 256, atol=0.6)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode", "kind"),
+    [
+        ("jpg", "L", "JPEG"),
+        ("jpg", "CMYK", "JPEG"),
+        ("png", "1", "PNG"),
+        ("png", "P", "PNG"),
+        ("png", "RGBA", "PNG"),
+        ("png", "I;16", "PNG"),
+        ("tif", "RGB", "TIFF"),
+        ("webp", "RGB", "WEBP"),
+        ("bmp", "RGB", "BMP"),
+        ("gif", "P", "GIF"),
+    ],
+)
+def test_every_format_and_mode_shows_the_same_picture(tmp_path: Path, suffix: str, mode: str, kind: str) -> None:
+    image = picture(1)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image, dtype=np.uint16) * 257)
+    else:
+        image = image.convert("RGB").convert(mode)
+    path = tmp_path / f"a.{suffix}"
+    image.save(path)
+    read = fingerprint(path)
+    assert (read.format, read.mode) == (kind, mode)
+    apart = np.abs(read.thumbnail / 256 - thumbnail(picture(1)) / 256)
+    assert np.mean(apart) < (40 if mode == "1" else 5)
+
+
+def test_an_animation_is_its_first_picture(tmp_path: Path) -> None:
+    frames = [picture(seed).convert("P") for seed in (1, 2, 3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert np.mean(np.abs(fingerprint(tmp_path / "a.gif").thumbnail / 256 - thumbnail(picture(1)) / 256)) < 5
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_seen_upright(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture(1, (1040, 640)).save(tmp_path / "a.jpg", exif=exif)
+    read = fingerprint(tmp_path / "a.jpg")
+    upright = ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg"))
+    assert (read.width, read.height) == upright.size
+    assert perceptual_hashes(np.stack([read.thumbnail])) == perceptual_hashes(np.stack([thumbnail(upright)]))
+
+
+def test_one_pixel_is_a_photo(tmp_path: Path) -> None:
+    Image.new("L", (1, 1), 7).save(tmp_path / "a.png")
+    assert (fingerprint(tmp_path / "a.png").width, fingerprint(tmp_path / "a.png").thumbnail.max()) == (1, 7 * 256)
+
+
+def grained(seed: int, size: tuple[int, int] = (1050, 600)) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    image = np.asarray(picture(seed, size), dtype=float) + rng.normal(0, 9, size[::-1])
+    return Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).convert("RGB")
+
+
+@pytest.mark.parametrize(
+    ("size", "decoded"), [((700, 400), (700, 400)), ((1050, 600), (525, 300)), ((2100, 1200), (525, 300))]
+)
+def test_a_large_jpeg_is_decoded_smaller_and_has_the_same_hash(
+    size: tuple[int, int], decoded: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, tuple[int, int]]] = []
+    monkeypatch.setattr(module, "thumbnail", lambda image: (seen.append((image.mode, image.size)), thumbnail(image))[1])
+    apart = []
+    for seed in range(12):
+        path = tmp_path / f"{seed}.jpg"
+        grained(seed, size).save(path, quality=80)
+        read = fingerprint(path)
+        assert (read.mode, (read.width, read.height)) == ("RGB", size)
+        both = perceptual_hashes(np.stack([read.thumbnail, thumbnail(Image.open(path))]))
+        apart.append(int(both[0] ^ both[1]).bit_count())
+    assert seen == [("L", decoded)] * 12
+    # but for rounding, which may exchange two frequencies that lie as high
+    assert apart.count(0) >= 11
+    assert max(apart) <= 2
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "an empty file"),
+        (b"no photo at all", "no image in a format that is known"),
+        (b"\xff\xd8\xff\xe0", "no image in a format that is known"),
+    ],
+)
+def test_what_is_no_image_is_told(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert refusal(tmp_path / "a.jpg") == f"{tmp_path / 'a.jpg'}: {said}"
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_file_that_breaks_off_is_told(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    grained(1).save(path)
+    path.write_bytes(path.read_bytes()[:-9000])
+    assert refusal(path).startswith(f"{path}: damaged or unreadable (")
+
+
+def test_a_hundred_megapixels_are_told_from_the_header(tmp_path: Path) -> None:
+    size = b"IHDR" + struct.pack(">IIBBBBB", 10_001, 10_000, 8, 0, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + size + struct.pack(">I", zlib.crc32(size))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 1000) + b"IDAT")
+    said = f"{tmp_path / 'a.png'}: 10001 x 10000 pixels, over the 100,000,000 allowed"
+    assert refusal(tmp_path / "a.png") == said
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "a.jpg") == f"{tmp_path / 'a.jpg'}: cannot be read (No such file or directory)"
+
+
+def test_photos_are_read_in_their_order_and_errors_are_texts(tmp_path: Path) -> None:
+    files = []
+    for number in range(40):
+        files.append(tmp_path / f"{number:03d}.{'gif' if number == 5 else 'png'}")
+        picture(number % 7, (12 + number % 5, 8)).save(files[-1])
+    files[7].write_bytes(b"no photo")
+    files[9].unlink()
+    read = fingerprints(files, CATALOGUE)
+    assert {row: result for row, result in enumerate(read) if isinstance(result, str)} == {
+        5: f"{files[5]}: a GIF image; photos of a catalogue are JPEG or PNG",
+        7: f"{files[7]}: no image in a format that is known",
+        9: f"{files[9]}: cannot be read (No such file or directory)",
+    }
+    good = [result for result in fingerprints(files) if isinstance(result, Fingerprint)]
+    assert len(good) == 38
+    table = facts(good)
+    assert table.columns.tolist() == ["width", "height", "mode", "bytes", "sha256"]
+    assert table["width"].tolist()[:6] == [12, 13, 14, 15, 16, 12]
+    assert table["bytes"].tolist()[:5] == [path.stat().st_size for path in files[:5]]
+    assert np.array_equal(thumbnails(good)[2], fingerprint(files[2]).thumbnail)
+    assert (thumbnails([]).shape, thumbnails([]).dtype) == ((0, SIDE, SIDE), np.uint16)

@@ -1,0 +1,500 @@
+"""Models of timm are backbones as torchvision's are; where they come from is needed once, and never to rebuild them."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import timm
+import torch
+from helpers.project import ROOT
+from helpers.stripes import write_stripes
+from safetensors.torch import save_file
+from timm.models import save_for_hf
+from torch import Tensor, nn
+
+from whaleid.config import Params
+from whaleid.core import paths
+from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.model import checkpoint
+from whaleid.model.backbone import Backbone
+from whaleid.model.checkpoint import Description
+from whaleid.model.network import GeM, Network
+from whaleid.model.pretrained import load as load_pretrained
+from whaleid.stages import backbone as stage
+from whaleid.stages import train
+
+MEGA = "hf-hub:BVRA/MegaDescriptor-T-224"
+SWIN = "swin_tiny_patch4_window7_224"
+
+
+def whole(name: str, **options: object) -> nn.Module:
+    """Return a classifier of timm with weights unlike those of any other here, its batch norms' statistics as well."""
+    torch.manual_seed(1)
+    model: nn.Module = timm.create_model(name, **options)
+    for buffer in model.buffers():
+        if buffer.is_floating_point() and buffer.ndim == 1:  # means and variances
+            nn.init.uniform_(buffer, 0.5, 1.5)
+    return model.eval()
+
+
+def refusal(run: Callable[[], object]) -> str:
+    with pytest.raises(WhaleidError) as caught:
+        run()
+    return str(caught.value)
+
+
+def read() -> Network:
+    return checkpoint.load(paths.checkpoint("backbone").read_bytes(), "b")[0]
+
+
+def same(body: nn.Module, weights: dict[str, Tensor]) -> bool:
+    return all(torch.equal(weight, weights[name]) for name, weight in body.state_dict().items())
+
+
+@pytest.fixture
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail where anything looks for another machine."""
+
+    def connect(*_: object) -> None:
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the hub's client a cache of its own, and no network: what is in the cache was downloaded earlier."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def downloaded(hub: Path, model: str) -> Path:
+    """Return the folder of the hub's cache where the files of `model` lie, of which none is in safetensors' format."""
+    folder, revision = hub / f"models--{model.replace('/', '--')}", "0" * 40
+    for name in ("refs", f"snapshots/{revision}", f".no_exist/{revision}"):
+        (folder / name).mkdir(parents=True)
+    (folder / "refs/main").write_text(revision)
+    (folder / f".no_exist/{revision}/model.safetensors").touch()
+    return folder / f"snapshots/{revision}"
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "has_map"),
+    [
+        ("resnet18", 512, True),
+        ("resnet18.a1_in1k", 512, True),
+        ("test_resnet", 96, True),
+        ("test_efficientnet", 256, True),
+        ("test_convnext", 64, True),
+        ("test_vit", 64, False),
+        ("mobilenetv3_small_050", 1024, True),
+        ('test_vit {"img_size": 96}', 64, False),
+        (SWIN, 768, False),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                ("convnext_tiny", 768, True),
+                ("efficientnet_b0", 1280, True),
+                ("vit_small_patch16_224", 384, False),
+                ("vit_small_patch14_dinov2", 384, False),
+                ("vit_small_patch16_dinov3", 384, False),
+                ("densenet121", 1024, True),
+                ("regnety_002", 368, True),
+                ("hrnet_w18_small", 2048, True),
+                ("levit_128s", 384, False),
+                ("mobilevit_xxs", 320, True),
+                ("deit_tiny_distilled_patch16_224", 192, False),
+                ("crossvit_tiny_240", 288, False),
+                ("maxvit_rmlp_pico_rw_256", 256, True),
+                ("eva02_tiny_patch14_224", 192, False),
+            )
+        ),
+    ],
+)
+def test_a_model_of_timm_gives_an_embedding_of_each_photo(name: str, features: int, has_map: bool) -> None:
+    torch.manual_seed(0)
+    network = Network(f"timm/{name}", 16, classes=3).train()
+    assert (network.backbone.features, network.backbone.has_map) == (features, has_map)
+    assert isinstance(network.embedder.pool, GeM) == has_map
+    with torch.no_grad():
+        embeddings = network(torch.randn(2, 1, 40, 60))
+    assert embeddings.shape == (2, 16)
+    assert embeddings.isfinite().all()
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
+    assert not torch.allclose(embeddings[0], embeddings[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "taken"),
+    [
+        ("resnet18", (40, 60), (40, 60)),
+        ('test_vit {"img_size": 32}', (40, 60), (40, 60)),
+        ("test_vit", (40, 60), (40, 60)),  # filled up to whole patches by the model itself
+        ("test_convnext", (24, 60), (32, 80)),  # at least 32 x 32, in the photo's proportions
+        ("test_coatnet", (40, 60), (160, 160)),
+        (SWIN, (48, 96), (224, 224)),
+        ("hrnet_w18_small", (48, 96), (224, 224)),  # takes no sizes but multiples of 32
+        ('beit_base_patch16_224 {"img_size": 64}', (48, 96), (64, 64)),
+        ('beit_base_patch16_224 {"img_size": [64, 128]}', (48, 96), (64, 128)),
+    ],
+)
+def test_photos_are_resized_to_what_the_model_takes(name: str, size: tuple[int, int], taken: tuple[int, int]) -> None:
+    backbone = Backbone(f"timm/{name}").eval()
+    seen: list[Tensor] = []
+    backbone.body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        backbone(torch.randn(1, 3, *size))
+    assert seen[0].shape == (1, 3, *taken)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "test_vit", "test_efficientnet", "levit_128s"])
+def test_features_are_what_goes_into_the_last_layer_of_timms_classifier(name: str) -> None:
+    expected = whole(name, num_classes=7)
+    backbone = Backbone(f"timm/{name}").eval()
+    load_pretrained(backbone, expected.state_dict(), "w.pth")
+    size = backbone.smallest if backbone.fixed else (160, 160)
+    photos = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        pooled = expected.forward_head(expected.forward_features(photos), pre_logits=True)
+        assert torch.equal(backbone(photos).mean(dim=(2, 3)) if backbone.has_map else backbone(photos), pooled)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "test_efficientnet", "efficientnet_b0"])
+def test_a_fine_map_has_twice_as_many_places(name: str) -> None:
+    torch.manual_seed(0)
+    plain, fine = Backbone(f"timm/{name}").eval(), Backbone(f"timm/{name}", fine=True).eval()
+    fine.load_state_dict(plain.state_dict())
+    photos = torch.randn(1, 3, 64, 160)
+    with torch.no_grad():
+        for backbone, places in ((plain, (2, 5)), (fine, (4, 10))):
+            found = backbone(photos)
+            assert found.shape == (1, backbone.features, *places)
+
+
+@pytest.mark.parametrize("name", [f"timm/{SWIN}", "timm/test_vit"])
+def test_a_map_that_cannot_be_finer(name: str) -> None:
+    assert refusal(lambda: Backbone(name, fine=True)) == (
+        f"backbone.fine: the last map of {name} has no stride that could be left out. Set it to false, or take another "
+        f"model, such as resnet18."
+    )
+
+
+@pytest.mark.parametrize("name", [f"timm/{SWIN}", "timm/test_vit"])
+def test_transformers_have_no_early_layers(name: str) -> None:
+    assert refusal(Backbone(name).early) == (
+        f"layers: upper keeps the first layers on large maps as they are, and {name} has none. Set it to all or last, "
+        f"or take another model (backbone.name), such as resnet18."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [("resnet18", "conv1", "layer1.1.act2"), ("test_efficientnet", "conv_stem", "blocks.1.0.bn1")],
+)
+def test_frozen_early_layers_stay_bit_for_bit_and_the_others_learn(name: str, first: str, last: str) -> None:
+    torch.manual_seed(0)
+    network = Network(f"timm/{name}", 16, 3)
+    for layer in network.backbone.body.modules():
+        if isinstance(layer, nn.BatchNorm2d):  # timm begins some at zero, which lets nothing before them learn
+            nn.init.ones_(layer.weight)
+    early = network.backbone.early()
+    assert early[0] is network.backbone.body.get_submodule(first)
+    assert network.backbone.body.get_submodule(last) in early
+    network.freeze(early)
+    still = {weight for layer in early for weight in layer.state_dict(keep_vars=True).values()}
+    names = {key for key, weight in network.embedder.state_dict(keep_vars=True).items() if weight in still}
+    before = {key: weight.clone() for key, weight in network.embedder.state_dict().items()}
+    optimiser = torch.optim.SGD([each for each in network.parameters() if each.requires_grad], lr=0.5)
+    network.train()
+    network.classifier(network(torch.randn(4, 1, 64, 64))).pow(2).sum().backward()
+    optimiser.step()
+    changed = {key for key, weight in network.embedder.state_dict().items() if not torch.equal(weight, before[key])}
+    assert not changed & names
+    assert changed == before.keys() - names - {"norm.bias", "neck.bias"}
+
+
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "test_efficientnet", "test_vit", 'test_vit {"img_size": [96, 64]}', "test_convnext", SWIN]
+)
+@pytest.mark.usefixtures("cut_off")
+def test_a_network_comes_back_bit_for_bit_without_a_network(name: str) -> None:
+    torch.manual_seed(0)
+    before = Network(f"timm/{name}", 16, 3).eval()
+    after, _ = checkpoint.load(checkpoint.save(before, Description(("a", "b", "c"), (24, 48, 1))), "m")
+    assert after.backbone.name == f"timm/{name}"
+    photos = torch.randn(2, 1, 24, 48)
+    with torch.no_grad():
+        assert torch.equal(after.eval()(photos), before(photos))
+
+
+@pytest.mark.parametrize("name", ["timm/resnet18", "timm/test_efficientnet", "timm/test_vit"])
+def test_looking_at_the_model_leaves_no_trace(name: str) -> None:
+    torch.manual_seed(1)
+    fresh = timm.create_model(name.removeprefix("timm/"))
+    drawn = torch.rand(3)
+    torch.manual_seed(1)
+    backbone = Backbone(name)
+    assert torch.equal(torch.rand(3), drawn)
+    assert all(layer.training for layer in backbone.modules())
+    assert same(backbone.body, fresh.state_dict())
+
+
+def test_a_checkpoint_is_read_without_what_takes_long_to_import(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(checkpoint.save(Network("squeezenet1_1", 16, 2), Description(("a", "b"), (24, 48, 1))))
+    code = (
+        "import sys; from pathlib import Path; from whaleid.model import checkpoint, embedding; "
+        "checkpoint.load(Path('a').read_bytes(), 'a'); "
+        "print(*({'torch._dynamo', 'timm', 'pytorch_metric_learning', 'scipy.stats', 'sympy'} & sys.modules.keys())); "
+        "import torch._dynamo.utils as real; from torchvision.ops import roi_align; "
+        "assert sys.modules[roi_align.__module__].is_compile_supported('cpu') == real.is_compile_supported('cpu')"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("\n", "")
+
+
+def test_nothing_loads_timm_unless_a_model_is_its() -> None:
+    code = (
+        "import sys; from whaleid.model.network import Network; from whaleid.stages import backbone, train; "
+        "Network('squeezenet1_1', 16, 2); assert 'timm' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_model_of_timm_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert refusal(lambda: Backbone("timm/resnet18")) == (
+        "backbone.name: timm/resnet18 needs timm: pip install 'whaleid[timm]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("timm/ResNet-18", "backbone.name: timm has no model 'ResNet-18'; did you mean resnet18 or "),
+        ("timm/resnet18.a1_in2k", "backbone.name: timm has no model 'resnet18.a1_in2k'; did you mean resnet18.a1_in1k"),
+        (
+            "timm/~",
+            "backbone.name: timm has no model '~'; `python -c 'import timm; print(timm.list_models())'` lists all.",
+        ),
+        # checkpoints come from strangers, too: what they name is built, and nothing fetched
+        ("timm/hf-hub:a/b", "backbone.name: timm has no model 'hf-hub:a/b'; "),
+        ("timm/local-dir:a", "backbone.name: timm has no model 'local-dir:a'; "),
+        (
+            'timm/test_vit {"pretrained": true, "checkpoint_path": "w"}',
+            'backbone.name: timm/test_vit {"pretrained": true, "checkpoint_path": "w"}: checkpoint_path, pretrained '
+            "cannot be set; leave it out.",
+        ),
+        (
+            'timm/test_vit {"in_chans": 1}',
+            'backbone.name: timm/test_vit {"in_chans": 1}: in_chans cannot be set; leave it out.',
+        ),
+        (
+            "timm/test_vit img_size=96",
+            "backbone.name: timm/test_vit img_size=96: the arguments after timm/test_vit have to be a JSON object, "
+            'such as {"img_size": 224}.',
+        ),
+        (
+            'timm/test_resnet {"depth": 3}',
+            'backbone.name: timm cannot build timm/test_resnet {"depth": 3} (ResNet.__init__() got an unexpected '
+            "keyword argument 'depth').",
+        ),
+        (
+            "timm/qwen3_vit_88m_enc",
+            "backbone.name: timm cannot build timm/qwen3_vit_88m_enc ('Qwen3VitEncoder' object has no attribute "
+            "'reset_classifier').",
+        ),
+        (
+            'timm/test_vit {"global_pool": ""}',
+            'backbone.name: timm\'s test_vit {"global_pool": ""} returns neither a map nor features.',
+        ),
+    ],
+)
+@pytest.mark.usefixtures("cut_off")
+def test_models_that_cannot_be_built(name: str, said: str) -> None:
+    assert refusal(lambda: Backbone(name)).startswith(said)
+
+
+def test_names_weights_that_are_missing_and_weights_that_are_of_no_use() -> None:
+    weights = whole("test_vit").state_dict()
+    del weights["blocks.0.attn.qkv.weight"], weights["head.bias"]
+    weights["tail.weight"] = torch.zeros(3)
+    with pytest.raises(InputProblems) as caught:
+        load_pretrained(Backbone("timm/test_vit"), weights, "w.pth")
+    assert caught.value.where == ["blocks.0.attn.qkv.weight: missing", "tail.weight: unknown"]
+    said = refusal(lambda: load_pretrained(Backbone("timm/test_vit"), whole("test_resnet").state_dict(), "w.pth"))
+    assert said.startswith("w.pth does not fit timm/test_vit (")
+    assert said.endswith("Give weights of timm's test_vit, or set backbone.name to the model they are of.")
+
+
+def old(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a Swin by the names that earlier versions of timm had, with what they stored besides."""
+    renamed = {
+        name.replace("layers.1.downsample", "layers.0.downsample")
+        .replace("layers.2.downsample", "layers.1.downsample")
+        .replace("layers.3.downsample", "layers.2.downsample"): weight
+        for name, weight in weights.items()
+    }
+    assert "layers.0.downsample.reduction.weight" in renamed
+    return renamed | {"layers.0.blocks.1.attn_mask": torch.zeros(64, 49, 49)}
+
+
+def test_weights_by_names_of_older_versions_are_understood() -> None:
+    expected = whole(SWIN, num_classes=0)
+    backbone = Backbone(f"timm/{SWIN}")
+    load_pretrained(backbone, old(expected.state_dict()), "w.pth")
+    assert same(backbone.body, expected.state_dict())
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_the_stage_takes_a_file_of_weights(
+    project: Callable[..., Params], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    expected = whole("test_resnet", num_classes=3)
+    if name.endswith("pth"):
+        torch.save(expected.state_dict(), name)
+    else:
+        save_file(expected.state_dict(), name)
+    stage.run(project(backbone={"name": "timm/test_resnet", "weights": name}))
+    assert same(read().backbone.body, expected.state_dict())
+    assert capsys.readouterr().out.endswith(f"96 features, the weights of {name}\n")
+    Path(name).write_bytes(Path(name).read_bytes()[:-100])
+    said = refusal(lambda: stage.run(project(backbone={"name": "timm/test_resnet", "weights": name})))
+    assert said.startswith(f"backbone.weights: {name} ")
+    assert said.endswith("Save a state dict, or fetch the file again.")
+
+
+def test_the_stage_writes_the_same_bytes_for_the_same_seed(
+    project: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for seed in (0, 0, 1):
+        torch.rand(3)  # whatever ran before
+        stage.run(project(seed=seed, backbone={"name": "timm/test_vit", "weights": "none", "embedding": 16}))
+        found.append(paths.checkpoint("backbone").read_bytes())
+    assert found[0] == found[1] != found[2]
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "checkpoints/backbone.safetensors: timm/test_vit, 307,424 parameters, 64 features, random weights (seed 0)"
+    )
+
+
+@pytest.mark.usefixtures("cut_off")
+def test_a_megadescriptor_that_was_downloaded_is_rebuilt_when_its_download_is_gone(
+    project: Callable[..., Params], hub: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = whole(SWIN, num_classes=0)
+    files = downloaded(hub, "BVRA/MegaDescriptor-T-224")
+    description = {"architecture": SWIN, "num_classes": 0, "num_features": 768, "global_pool": "avg"}
+    trained = {"input_size": [3, 224, 224], "fixed_input_size": True, "num_classes": 0, "classifier": "head.fc"}
+    (files / "config.json").write_text(json.dumps(description | {"pretrained_cfg": trained}))
+    torch.save(old(expected.state_dict()), files / "pytorch_model.bin")
+    stage.run(project(backbone={"name": f"timm/{MEGA}", "weights": "DEFAULT"}))
+    assert capsys.readouterr().out == (
+        f"checkpoints/backbone.safetensors: timm/{SWIN}, 27,545,530 parameters, 768 features, timm's pretrained "
+        f"weights ({MEGA})\n"
+    )
+    shutil.rmtree(hub)
+    network = read()
+    assert network.backbone.name == f"timm/{SWIN}"
+    assert same(network.backbone.body, expected.state_dict())
+
+
+@pytest.mark.usefixtures("cut_off", "hub")
+def test_models_that_are_not_on_this_machine_and_cannot_be_fetched(project: Callable[..., Params]) -> None:
+    said = refusal(lambda: stage.run(project(backbone={"name": f"timm/{MEGA}", "weights": "DEFAULT"})))
+    assert said.startswith(f"backbone.name: timm could not fetch {MEGA} (")
+    remedy = (
+        "Fetch the model's config.json and model.safetensors by other means, put both into a folder, and set "
+        "backbone.name to timm/local-dir:FOLDER."
+    )
+    assert said.endswith(remedy)
+    said = refusal(lambda: stage.run(project(backbone={"name": "timm/test_resnet", "weights": "DEFAULT"})))
+    assert said.startswith("backbone.weights: DEFAULT: timm could not fetch test_resnet (")
+    assert said.endswith(remedy)
+    assert not paths.checkpoint("backbone").exists()
+
+
+def test_a_model_that_timm_has_no_weights_of(project: Callable[..., Params]) -> None:
+    assert refusal(lambda: stage.run(project(backbone={"name": "timm/resnet14t {}", "weights": "x"}))).startswith(
+        "backbone.weights: x cannot be read"
+    )
+    without = next(name for name in timm.list_models("*resnet*") if not timm.get_pretrained_cfg(name).has_weights)
+    said = refusal(lambda: stage.run(project(backbone={"name": f"timm/{without}", "weights": "DEFAULT"})))
+    assert said == (
+        f"backbone.weights: DEFAULT: timm cannot use {without} (No pretrained weights exist for {without}. Use "
+        "`pretrained=False` for random init). Take another model (backbone.name), or set backbone.weights to none or "
+        "the path of a state dict."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "built"),
+    [
+        ("test_resnet", {"num_classes": 3}, 'timm/test_resnet {"global_pool": "avg"}'),
+        ("test_vit", {"img_size": 96}, 'timm/test_vit {"global_pool": "token", "img_size": [96, 96]}'),
+    ],
+)
+@pytest.mark.usefixtures("cut_off")
+def test_a_model_in_a_folder(project: Callable[..., Params], name: str, options: dict[str, object], built: str) -> None:
+    expected = whole(name, **options)
+    folder = Path("a folder")
+    save_for_hf(expected, str(folder), safe_serialization=True)
+    settings = project(backbone={"name": f"timm/local-dir:{folder}", "weights": "DEFAULT"})
+    stage.run(settings)
+    weights = expected.state_dict()
+    del weights["conv1.0.weight" if name == "test_resnet" else "pos_embed"]
+    save_file(weights, folder / "model.safetensors")
+    assert refusal(lambda: stage.run(settings)).startswith(
+        f"backbone.weights: DEFAULT: timm cannot use local-dir:{folder} (Error(s) in loading state_dict for "
+    )
+    (folder / "config.json").write_text("{}")
+    assert refusal(lambda: stage.run(settings)).startswith(f"backbone.name: timm cannot use local-dir:{folder} (")
+    shutil.rmtree(folder)
+    assert refusal(lambda: stage.run(settings)).startswith(f"backbone.name: timm could not fetch local-dir:{folder} (")
+    network = read()
+    assert network.backbone.name == built
+    assert same(network.backbone.body, expected.state_dict())
+
+
+def trained(project: Callable[..., Params], name: str, epochs: int = 2) -> tuple[bytes, str]:
+    """Train the variant toy of stripes, and return its checkpoint and its history."""
+    network = {"name": name, "weights": "none", "embedding": 16}
+    toy = {"whales": "all", "photos": "all", "epochs": epochs, "batch_size": 4}
+    params = project(backbone=network, variants={"toy": {"train": toy}})
+    stage.run(params)
+    train.run(params, "toy", lambda *_: None)
+    return paths.checkpoint("toy").read_bytes(), paths.history("toy").read_text()
+
+
+@pytest.mark.parametrize("name", ["timm/test_resnet", "timm/test_vit"])
+def test_a_training_leaves_the_same_bytes(
+    project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("WHALEID_DEVICE", "cpu")
+    write_stripes(whales=3, photos=5)
+    found = trained(project, name)
+    assert found == trained(project, name)
+    network, description = checkpoint.load(found[0], "toy")
+    assert network.backbone.name == name
+    assert description.classes == ("w0", "w1", "w2")
+    assert not same(network.backbone.body, read().backbone.body.state_dict())
+
+
+@pytest.mark.slow
+def test_the_architecture_of_megadescriptor_trains(
+    project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHALEID_DEVICE", "cpu")
+    write_stripes(whales=2, photos=3)
+    _, history = trained(project, f"timm/{SWIN}", epochs=1)
+    assert len(history.splitlines()) == 2
+    assert "nan" not in history

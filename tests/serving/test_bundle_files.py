@@ -1,0 +1,148 @@
+"""The files of a bundle: what is written is read again, the same bytes each time; all else is refused."""
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+from helpers.small_bundle import PICTURES, small_bundle
+
+from whaleid.core.errors import WhaleidError
+from whaleid.serving import about as description
+from whaleid.serving import bundle
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "small.bundle"
+    place.mkdir()
+    bundle.write(small_bundle(), PICTURES, place)
+    return place
+
+
+def test_what_is_written_is_read_again(folder: Path) -> None:
+    written, read = small_bundle(), bundle.read(folder)
+    assert read.photos.equals(written.photos)
+    assert np.array_equal(read.thumbnails, written.thumbnails)
+    assert (read.networks, read.boxes) == (written.networks, written.boxes)
+    before, after = written.features["margin"], read.features["margin"]
+    for images in (["a.jpg"], ["b.jpg", "a.jpg"]):
+        assert np.array_equal(before.select(images), after.select(images))
+    assert np.array_equal(before.centres, after.centres)
+    assert before.classes.tolist() == after.classes.tolist()
+    assert bundle.pictures(folder) == PICTURES
+    assert read.about.decision == written.about.decision
+    assert len(read.about.digest) == 64
+
+
+def test_arrays_are_safetensors_with_a_description_in_the_header(folder: Path) -> None:
+    with safetensors.safe_open(folder / "margin.embeddings.safetensors", "np") as file:
+        assert json.loads(file.metadata()["whaleid"])["classes"] == ["w_1", "w_2", "new_whale"]
+        assert file.get_slice("embeddings").get_shape() == [2, 2, 2]
+    assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".csv", ".json"}
+
+
+def test_the_same_bundle_is_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "again").mkdir()
+    bundle.write(small_bundle(), PICTURES, tmp_path / "again")
+    for path in folder.iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def change(folder: Path, name: str, edit: Callable[[bytes], bytes]) -> None:
+    (folder / name).write_bytes(edit((folder / name).read_bytes()))
+
+
+def refusal(read: Callable[[Path], object], folder: Path) -> str:
+    with pytest.raises(WhaleidError) as caught:
+        read(folder)
+    assert str(folder) in str(caught.value)
+    return str(caught.value)
+
+
+FILES = ["photos.csv", "margin.safetensors", "margin.embeddings.safetensors", "photos.thumbnails.safetensors"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_missing_or_damaged_is_named(folder: Path, name: str) -> None:
+    change(folder, name, lambda data: data[:-1] + b"?")
+    said = f"is not whole: {name} is missing or damaged. Copy the folder again."
+    assert said in refusal(bundle.read, folder)
+    (folder / name).unlink()
+    assert said in refusal(bundle.read, folder)
+
+
+def test_pictures_that_are_damaged_are_named(folder: Path) -> None:
+    change(folder, bundle.PICTURES, lambda data: data[:-1])
+    bundle.read(folder)  # reads none
+    assert "is not whole: photos.pictures.safetensors is missing or damaged." in refusal(bundle.pictures, folder)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda data: b"{", "cannot be used (Expecting property name"),
+        (lambda data: b"\xff\xfe", "cannot be used ("),
+        (lambda data: b"[" * 100_000, "cannot be used ("),
+        (
+            lambda data: b"[]",
+            "is a bundle of format None; this whaleid reads format 2. Make it again by `dvc repro bun",
+        ),
+        (lambda data: data.replace(b'"format": 2', b'"format": 1'), "is a bundle of format 1; this whaleid reads form"),
+        (lambda data: data.replace(b'"format": 2', b'"format": 3'), "is a bundle of format 3; this whaleid reads form"),
+        (lambda data: data.replace(b'"threshold": 0.3', b'"threshold": 7'), "cannot be used (threshold: Input should"),
+        (lambda data: data.replace(b'"threshold": 0.3', b'"threshold": 0.2'), "(it was changed since it was made)"),
+        (lambda data: data.replace(b'"margin": {', b'"../m": {'), "cannot be used (networks."),
+        (lambda data: data.replace(b'"bias": 0.0', b'"bias": NaN'), "cannot be used (decision.bias: Input should be a"),
+    ],
+)
+def test_a_description_of_another_version_or_by_hand_is_refused(
+    folder: Path, edit: Callable[[bytes], bytes], said: str
+) -> None:
+    change(folder, description.ABOUT, edit)
+    assert said in refusal(bundle.read, folder)
+    assert "dvc repro" in refusal(bundle.read, folder)
+
+
+def test_a_folder_without_a_description_is_no_bundle(tmp_path: Path) -> None:
+    assert "is no bundle: it has no bundle.json. In a project, `dvc repro`" in refusal(bundle.read, tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "said"),
+    [
+        ("photos.csv", lambda data: data.replace(b",1\n", b",0\n"), "photos twice, or none to compare with"),
+        ("photos.csv", lambda data: data.replace(b"b.jpg", b"a.jpg"), "photos twice, or none to compare with"),
+        ("photos.csv", lambda data: data.replace(b"w_1", b"=1+1"), "'=1+1'"),
+        ("photos.csv", lambda data: data.replace(b"60", b"wide"), "does not fit the bundle (invalid literal"),
+        ("photos.csv", lambda data: data + b"c.jpg,w_3,02,6,4,0,1\n", "embeddings of 2 photos, not 3"),
+        ("photos.csv", lambda data: data + b"c.jpg,w_3,02,6,4,0,0\n", "no thumbnails of 3 photos"),
+        (FILES[2], lambda data: bytes(len(data)), "is no safetensors file, or not a whole one"),
+        (FILES[2], lambda data: data[:-4], "is no safetensors file, or not a whole one"),
+        (FILES[2], lambda data: data.replace(b"F32", b"I32"), "it lacks embeddings and centres as float32"),
+        (FILES[2], lambda data: data.replace(b'\\"w_2\\",', b" " * 8), "other classes than centres"),
+        (FILES[2], lambda data: data.replace(b"bundle\\", b"ladder\\"), "is a checkpoint of another kind"),
+        (FILES[3], lambda data: data.replace(b"U16", b"I16"), "no thumbnails of 2 photos"),
+    ],
+)
+def test_files_made_by_hand_are_refused(folder: Path, name: str, edit: Callable[[bytes], bytes], said: str) -> None:
+    change(folder, name, edit)
+    bundle.seal(description.read(folder), folder)
+    assert said in refusal(bundle.read, folder)
+
+
+def test_a_pickle_is_never_read(folder: Path, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    for name in (*FILES[2:], bundle.PICTURES):
+        (folder / name).write_bytes(pickle.dumps(Evil()))
+        bundle.seal(description.read(folder), folder)
+    for read in (bundle.read, bundle.pictures):
+        assert "is no safetensors file, or not a whole one" in refusal(read, folder)
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,175 @@
+"""Stage calibrate on a hand-made folder: weights, a threshold, and answers that they were not fitted on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.handmade import LIKELY, LOOKS, NONE, ROLES, of, put_features, put_tables, settings
+
+from whaleid.core import features, files, paths
+from whaleid.core.errors import InputProblems
+from whaleid.core.record import Record
+from whaleid.stages import calibrate, predict, rank
+
+ALL = ["class", "nearest", "centroid", "duplicates"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    put_tables()
+    return tmp_path
+
+
+def predicted(variant: str, threshold: float | str = "auto", scores: tuple[str, ...] = ("class", "duplicates")) -> dict:
+    """Return the figures of a calibrated variant at a threshold."""
+    params = settings(of(variant), threshold, scores)
+    rank.run(params)
+    predict.run(params)
+    return json.loads(paths.figures(variant).read_text())
+
+
+def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(capsys):
+    put_features("threshold")
+    record = calibrate.run(settings(), "threshold")
+    place = Path("calibrations/threshold")
+    assert sorted(path.name for path in place.iterdir()) == [
+        *["decision.json", "scores.csv", "threshold.csv", "validation.csv"]
+    ]
+    found = json.loads((place / "decision.json").read_text())
+    assert list(found) == ["weights", "bias", "calibration", "threshold_auto", "thresholds"]
+    assert list(found["weights"]) == ["class", "duplicates"]
+    assert found["calibration"] == NONE  # of so few queries
+    answers = files.read_csv(place / "validation.csv")
+    labels = [f"label{place}" for place in range(1, 6)]
+    probabilities = [f"probability{place}" for place in range(1, 6)]
+    assert [*answers] == [
+        *["Image", "whale", "role", "truth", "fold", "cluster", "threshold"],
+        *[*labels, *probabilities, "uncalibrated", "centroid"],
+    ]
+    roles = {**ROLES, "n1.jpg": "new_whale_train"}
+    assert answers["Image"].tolist() == sorted(roles)
+    assert dict(zip(answers["Image"], answers["role"], strict=True)) == roles
+    assert answers["whale"].tolist() == ["w_a", "w_b", "w_c", "new_whale", "new_whale", "w_u"]
+    assert answers["truth"].tolist() == ["w_a", "w_b", "w_c", "new_whale", "new_whale", "new_whale"]
+    assert answers[labels].to_numpy()[0].tolist() == ["w_a", "w_b", "w_c", "w_d", "w_e"]
+    assert (np.diff(answers[probabilities].to_numpy(), axis=1) <= 0).all()
+    assert set(answers["threshold"]) <= set(found["thresholds"])
+    # in order of appearance: a whale each; a photo of no whale is a cluster of its own
+    assert answers["cluster"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert answers["uncalibrated"].tolist() == answers["probability1"].tolist()
+    assert answers["centroid"].tolist()[3:] == [0, 0, 0]
+
+    curve = pd.read_csv(place / "threshold.csv")
+    assert list(curve) == ["threshold", "map5", "map5_known", "map5_unknown"]
+    assert len(curve) == 201
+    # whatever the weight: at 0 every whale comes before new_whale, at 1 none
+    first, last = curve.iloc[0], curve.iloc[-1]
+    assert [first["map5_known"], first["map5_unknown"]] == pytest.approx([(1 + 1 / 2) / 2, 0])
+    assert [last["map5_known"], last["map5_unknown"]] == pytest.approx([(1 / 2 + 1 / 3) / 2, 1], rel=1e-5)
+    assert last["map5"] == pytest.approx(0.7 * (1 / 2 + 1 / 3) / 2 + 0.3, rel=1e-5)
+    assert capsys.readouterr().out.startswith("calibrate threshold: class ")
+    assert record.params == {"variant": "threshold", "unknown_share": 0.3, "scores": "class duplicates"}
+    assert record.outputs == [place / "decision.json", place / "validation.csv"]
+    assert record.artifacts == [place / "threshold.csv", place / "scores.csv"]
+    assert record.inputs == [Path("features/threshold.npz"), paths.GROUPS, paths.LEAKS]
+    assert record.dataset == paths.SPLIT
+
+    # predict measures the same: at a number what the curve has there, at auto what each part had of the others
+    for threshold in (0.1, 0.3, 0.55):
+        written = predicted("threshold", threshold)
+        at = curve[np.isclose(curve["threshold"], threshold)].iloc[0]
+        for figure, column in (("map5_no_duplicates", "map5"), *((key, key) for key in ("map5_known", "map5_unknown"))):
+            assert written[figure] == pytest.approx(at[column], rel=1e-5)
+    written = predicted("threshold")
+    assert written["threshold"] == found["threshold_auto"]
+    assert written["map5_no_duplicates"] == pytest.approx(record.metrics["map5_auto"], rel=1e-5)
+    compared = pd.read_csv(place / "scores.csv", index_col="score")
+    assert compared.loc["all"].to_dict() == {key: written[key] for key in compared.columns}
+    assert record.metrics["map5_no_duplicates_all"] == pytest.approx(written["map5_no_duplicates"], rel=1e-5)
+    figures = ("map5", "map5_no_duplicates", "map5_known")
+    assert [*record.metrics] == [
+        *["weight_class", "weight_duplicates", "bias", "calibration_slope", "calibration_intercept"],
+        *["threshold_auto", "threshold_auto_low", "threshold_auto_high", "map5_auto"],
+        *(f"{key}_{score}" for score in ("class", "all") for key in figures),
+    ]
+
+
+def test_what_learns_all_is_not_validated_and_says_so(capsys):
+    assert calibrate.run(settings(), "final") == Record()  # no features: nothing is read
+    assert json.loads(Path("calibrations/final/decision.json").read_text()) == {"validated": False}
+    assert capsys.readouterr().out == (
+        "calibrate final: it learns validation's photos too, so there is nothing to calibrate it on\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("scores", "compared"),
+    [
+        (["class"], ["class"]),
+        (["duplicates"], ["duplicates"]),
+        (["class", "nearest"], ["class", "nearest", "all"]),
+        (["duplicates", "class"], ["class", "all"]),
+        (ALL, ["class", "nearest", "centroid", "without_duplicates", "all"]),
+    ],
+)
+def test_scores_are_compared_alone_and_together(scores, compared):
+    put_features("toy")
+    record = calibrate.run(settings(scores=scores), "toy")
+    table = pd.read_csv("calibrations/toy/scores.csv")
+    assert list(table) == ["score", "map5", "map5_no_duplicates", "map5_known"]
+    assert table["score"].tolist() == compared
+    assert [key for key in record.metrics if key.startswith("weight_")] == [f"weight_{name}" for name in scores]
+    figures = [f"map5_no_duplicates_{name}" for name in compared]
+    assert [record.metrics[figure] for figure in figures] == pytest.approx(
+        table["map5_no_duplicates"].tolist(), rel=1e-5
+    )
+    alone = calibrate.run(settings(scores=compared[:1]), "toy")
+    assert alone.metrics[figures[0]] == record.metrics[figures[0]]
+
+
+@pytest.mark.parametrize(
+    ("likely", "look"),
+    [
+        ([0.2, 0.2, 0.2, 0.2, 0.2], -9.0),
+        ([0.96, 0.01, 0.01, 0.01, 0.01], 0.0),  # so surely w_a that a weight or a threshold would give way
+        ([0.01, 0.96, 0.01, 0.01, 0.01], 9.0),  # and w_b, in the look of the photos held out
+    ],
+)
+def test_new_whale_photos_of_the_training_part_count_for_nothing_else(likely, look):
+    images = [f"n{number}.jpg" for number in (1, *range(3, 9))]
+    split = pd.read_csv(paths.SPLIT)
+    split = split[split["Image"] != "n1.jpg"]
+    more = pd.DataFrame({"Image": images, "Id": "new_whale", "part": "train", "role": "catalogue"})
+    put_features("toy", likely=LIKELY | dict.fromkeys(images, likely), looks=LOOKS | dict.fromkeys(images, look))
+
+    def left(split):
+        """Return what calibrate and predict leave."""
+        split.to_csv(paths.SPLIT, index=False)
+        calibrate.run(settings(scores=ALL), "toy")
+        figures = predicted("toy", scores=ALL)
+        of_calibrate = [paths.calibration("toy") / name for name in (paths.DECISION, paths.CURVE, paths.SCORES)]
+        return figures, [path.read_text() for path in [*of_calibrate, paths.submission("toy")]]
+
+    without, with_more = left(split), left(pd.concat([split, more]))
+    # each photo at the threshold of its part
+    assert with_more[0].pop("map5_new_whale_train") > 0
+    del with_more[0]["map5_new_whale_train_low"], with_more[0]["map5_new_whale_train_high"]
+    assert with_more == without
+
+
+def test_a_variant_that_has_learnt_none_of_the_whales_compares_photos():
+    put_features("toy", ["w_x", "w_y"], {})
+    calibrate.run(settings(scores=["class", "nearest"]), "toy")
+    compared = pd.read_csv("calibrations/toy/scores.csv", index_col="score")
+    assert compared.loc["class"].tolist() == compared.loc["nearest"].tolist()
+
+
+def test_features_that_do_not_cover_the_photos_are_refused():
+    put_features("final")
+    # the network goes by another name, the file by its own
+    with pytest.raises(InputProblems, match=r"(?s)not in features/final\.npz.*`dvc repro embed@final`") as error:
+        features.load({"margin": "final"}, ["t1.jpg", "t9.jpg"])
+    assert error.value.where == ["t9.jpg"]

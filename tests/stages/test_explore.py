@@ -1,0 +1,167 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from whaleid import config
+from whaleid.catalog import explore
+from whaleid.core import files, paths
+from whaleid.core.errors import WhaleidError
+from whaleid.report import catalogue as page
+from whaleid.stages import explore as stage
+
+COLUMNS = ["Image", "Id", "part", "width", "height", "mode"]
+
+
+def catalogue():
+    """Return four whales with 5, 3, 1 and 1 photos, two photos of new_whale, three queries."""
+    labels = ["ann"] * 5 + ["bob"] * 3 + ["007", "cat"] + ["new_whale"] * 2
+    train = [(f"t{n:02}.png", label, "train", 40, 20, "RGB" if n else "L") for n, label in enumerate(labels)]
+    test = [(f"q{n}.png", "", "test", 60, 30, "RGB") for n in range(3)]
+    return pd.DataFrame(test + train, columns=COLUMNS)
+
+
+def rows(table):
+    return list(table.itertuples(index=False, name=None))
+
+
+def test_whales_are_counted_without_new_whale():
+    assert rows(explore.photos_per_whale(catalogue())) == [("ann", 5), ("bob", 3), ("007", 1), ("cat", 1)]
+    assert rows(explore.whales_by_photos(catalogue())) == [(1, 2), (3, 1), (5, 1)]
+
+
+def test_sizes_and_modes_are_counted_by_part():
+    assert rows(explore.sizes(catalogue())) == [("test", 60, 30, 3), ("train", 40, 20, 12)]
+    assert rows(explore.modes(catalogue())) == [("test", "RGB", 3), ("train", "L", 1), ("train", "RGB", 11)]
+
+
+def test_row_order_changes_nothing():
+    shuffled = catalogue().sample(frac=1, random_state=0)
+    for table in (explore.photos_per_whale, explore.whales_by_photos, explore.sizes, explore.modes):
+        pd.testing.assert_frame_equal(table(catalogue()), table(shuffled))
+    assert rows(explore.commonest(shuffled, 2, 2)) == rows(explore.commonest(catalogue(), 2, 2))
+
+
+def test_summary_of_a_worked_out_catalogue():
+    assert explore.summary(catalogue()) == {
+        "labelled": 12,
+        "queries": 3,
+        "whales": 4,
+        "single_photo_share": 0.5,
+        "new_whale_share": pytest.approx(2 / 12),
+        "most_photos": 5,
+        "mean_photos": 2.5,
+        "median_photos": 2.0,
+        "top_tenth_share": 0.5,
+        "gini": pytest.approx(0.35),
+    }
+
+
+def test_a_tenth_of_eleven_whales_is_two():
+    labels = ["ann"] * 6 + ["bob"] * 5 + [f"w{n}" for n in range(9)]
+    catalog = pd.DataFrame({"Id": labels, "part": "train"})
+    assert explore.summary(catalog)["top_tenth_share"] == 11 / 20
+
+
+def test_a_catalogue_that_names_no_whale_is_refused():
+    catalog = catalogue()
+    with pytest.raises(WhaleidError, match="None of the 2 labelled photos names a whale"):
+        explore.summary(catalog[catalog["Id"].isin(["new_whale", ""])])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_gini_is_half_the_relative_mean_difference_of_all_pairs(seed):
+    counts = np.random.default_rng(seed).geometric(0.3, 17)
+    pairs = sum(abs(int(a) - int(b)) for a in counts for b in counts)
+    assert explore.gini(counts) == pytest.approx(pairs / (2 * len(counts) ** 2 * counts.mean()))
+
+
+def test_gini_of_equal_and_of_concentrated_counts():
+    assert explore.gini([4, 4, 4]) == 0
+    assert explore.gini([0, 0, 0, 9]) == 0.75
+
+
+def test_commonest_shows_equally_many_photos_of_each_whale():
+    assert rows(explore.commonest(catalogue(), 2, 4)) == [
+        ("t00.png", "ann"),
+        ("t01.png", "ann"),
+        ("t02.png", "ann"),
+        ("t05.png", "bob"),
+        ("t06.png", "bob"),
+        ("t07.png", "bob"),
+    ]
+
+
+def shown(part):
+    """Return what stands below the photos of a part of the page."""
+    return re.findall(r"<span>(.*?)</span></div>", part)
+
+
+def test_stage_leaves_tables_and_pictures_twice_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    catalog = catalogue()
+    files.write_csv(catalog, paths.CATALOG)
+    (tmp_path / "photos/train").mkdir(parents=True)
+    (tmp_path / "photos/test").mkdir()
+    for row in catalog.itertuples():
+        Image.new(row.mode, (row.width, row.height)).save(tmp_path / "photos" / row.part / row.Image)
+    same = [(0, "q1.png", "test", ""), (0, "t09.png", "train", "cat"), (1, "t02.png", "train", "ann")]
+    same += [(1, "t06.png", "train", "bob")]
+    files.write_csv(pd.DataFrame(same, columns=["group", "Image", "part", "Id"]), paths.GROUPS)
+    torn = [(1, "t02.png", "ann", "ann bob"), (1, "t06.png", "bob", "ann bob")]
+    files.write_csv(pd.DataFrame(torn, columns=["group", "Image", "Id", "labels"]), paths.CONFLICTS)
+    project = config.load(Path(__file__).parents[2] / "params.yaml")
+    project = project.model_copy(update={"data": config.Data(root="photos")})
+
+    record = stage.run(project)
+
+    said = capsys.readouterr().out
+    assert "12 labelled photos (16.7% of them new_whale) and 3 to identify" in said
+    assert "4 whales, 50.0% of them with a single photo" in said
+    assert record.metrics == explore.summary(catalog)
+    assert record.artifacts == [paths.EXPLORE]
+    assert record.inputs == [paths.CATALOG, paths.GROUPS, paths.CONFLICTS]
+    written = {path.name: path.read_bytes() for path in paths.EXPLORE.iterdir()}
+    assert sorted(written) == [
+        "explore.html",
+        "modes.csv",
+        "modes.png",
+        "photos_per_whale.csv",
+        "photos_per_whale.png",
+        "sheet.png",
+        "sizes.csv",
+        "sizes.png",
+        "summary.csv",
+        "whales_by_photos.csv",
+    ]
+    assert written["summary.csv"].startswith(b"figure,value\nlabelled,12\nqueries,3\nwhales,4\n")
+    html = written["explore.html"].decode()
+    assert "http" not in html  # it needs nothing else
+    parts = dict(re.findall(r"<h2>(.*?)</h2>(.*?)(?=<h2>|</body>)", html, re.DOTALL))
+    assert list(parts) == ["Distribution", "Whales", "More whales", "No named whale", "Duplicates", "Conflicts"]
+    assert parts["Distribution"].count("<img alt=") == 3
+    says = re.findall(r"<p>(.*?)</p></div>", parts["Whales"])
+    assert says == ["ann: 5 photos", "bob: 3 photos", "007: 1 photo", "cat: 1 photo"]
+    assert shown(parts["Whales"]) == [f"t{n:02}.png" for n in range(10)]
+    assert "None." in parts["More whales"]
+    assert shown(parts["No named whale"]) == ["t10.png", "t11.png"]
+    assert shown(parts["Duplicates"]) == ["to identify", "cat"]
+    assert shown(parts["Conflicts"]) == ["ann", "bob"]
+    stage.run(project)
+    assert {path.name: path.read_bytes() for path in paths.EXPLORE.iterdir()} == written
+
+
+def test_whales_that_do_not_fit_are_counted(monkeypatch):
+    monkeypatch.setattr(page, "PHOTOS", 2)
+    monkeypatch.setattr(page, "UNFOLDED", 1)
+    monkeypatch.setattr(page, "MAX_PHOTOS", 5)
+    whales, more, unnamed = page.whale_sheets(catalogue())
+    assert [strip.caption for strip in whales.strips] == ["ann: 5 photos"]
+    assert [cell.photo for cell in whales.strips[0].cells] == ["t00.png", "t01.png"]
+    assert [strip.caption for strip in more.strips] == ["bob: 3 photos", "007: 1 photo"]
+    assert more.folded
+    assert whales.caption.endswith("most photos first. Not shown: 1 with the fewest.")
+    assert unnamed.caption.startswith("2 photos are labelled new_whale")

@@ -1,0 +1,425 @@
+"""Stage predict on a hand-made folder: five labels at a threshold, and every figure worked out from the tables."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.handmade import (
+    CLASSES,
+    LIKELY,
+    NINEFOLD,
+    NONE,
+    SOLUTION,
+    of,
+    put,
+    put_calibration,
+    put_features,
+    put_leaks,
+    put_tables,
+    put_validation,
+    settings,
+)
+from helpers.project import ROOT
+from PIL import Image
+
+from whaleid.core import paths
+from whaleid.core.record import Record, Report
+from whaleid.stages import predict, rank
+
+FINAL = {"final": {"networks": ["final"], "calibrated_by": "threshold"}}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    put_tables()
+    return tmp_path
+
+
+def run(variant: str, threshold: float | str = "auto") -> tuple[Record, dict[str, float], list[str]]:
+    """Rank and predict a variant; return its record, its figures and its submission."""
+    params = settings(of(variant), threshold)
+    rank.run(params)
+    return left(predict.run(params), variant)
+
+
+def left(records: dict[str, Record], prediction: str) -> tuple[Record, dict[str, float], list[str]]:
+    record = records[prediction]
+    written = json.loads((Path("reports/figures") / f"{prediction}.json").read_text())
+    assert written == pytest.approx(record.metrics, rel=1e-5)
+    return record, written, (Path("submissions") / f"{prediction}.csv").read_text().splitlines()
+
+
+def put_toy(**validation: object) -> None:
+    put_features("toy")
+    put_calibration("toy")
+    put_validation("toy", **validation)
+
+
+def points(written: dict[str, float]) -> dict[str, float]:
+    """Return the figures without their intervals, each of which holds its figure."""
+    found = {}
+    for key, value in written.items():
+        if key.endswith(("_low", "_high")) and not key.startswith("threshold"):
+            low, high = written[key.removesuffix("_high").removesuffix("_low")], value
+            assert low <= high if key.endswith("_high") else high <= low, key
+        else:
+            found[key] = value
+    return found
+
+
+def test_a_network_and_duplicates(capsys):
+    put_features("threshold")
+    put_calibration("threshold", duplicates=NINEFOLD)  # nine times as likely
+    put_validation("threshold", evidence=["c2.jpg"], thresholds=[0.61, 0.65, 0.7])
+    record, written, submission = run("threshold", 0.22)
+    assert submission == [
+        "Image,Id",
+        "t1.jpg,w_c new_whale w_a w_b w_d",
+        "t2.jpg,w_b w_e new_whale w_a w_c",  # 0.9 and 0.5 of 1.8
+        "t3.jpg,new_whale w_a w_b w_c w_d",
+        "t4.jpg,w_d new_whale w_a w_b w_c",
+    ]
+    no_duplicates = 0.7 * (1 + 1 / 2) / 2 + 0.3 * 1 / 3
+    # at auto, nobody is above the threshold of its part
+    at_auto = 1 / 4 * 1 / 2 + 3 / 4 * (0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1)
+    map5 = 1 / 4 * 1 + 3 / 4 * no_duplicates
+    said = [0.6, 0.4, 0.9 / 1.8, 0.55]  # a3 and c2 are right
+    expected = {
+        "map5": map5,  # one query of four is a leak
+        "map5_known": (1 + 1 / 2) / 2,
+        "map5_unknown": 1 / 3,
+        "map5_duplicates": 1,
+        "map5_no_duplicates": no_duplicates,
+        "top1": 0.5,
+        "top5": 1,
+        "baks": 0.5,
+        "baus": 0,
+        "baks_baus": 0,
+        "map5_new_whale": 1 / 2,
+        "map5_new_whale_train": 1,
+        "auroc": 1 / 2,  # 0.55 is below a3's and above b2's
+        "tpr_at_fpr01": 1 / 2,
+        "tpr_at_fpr05": 1 / 2,
+        "oscr": 1 / 2,
+    }
+    found = points(written)
+    assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-5)
+    weights = [0.75 * 0.7 / 2, 0.75 * 0.7 / 2, 0.25, 0.75 * 0.3]
+    together = weights[0] * (1 - said[0]) + weights[3] * (0 - said[3])  # between 0.5 and 0.6
+    assert found["ece"] == pytest.approx(abs(together) + weights[1] * said[1] + weights[2] * (1 - said[2]), rel=1e-4)
+    rest = {
+        "threshold": 0.22,
+        "threshold_auto": 0.65,
+        "threshold_auto_low": 0.61,
+        "threshold_auto_high": 0.7,
+        "map5_auto": 0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1,
+        "baseline_new_whale": 3 / 4 * 0.3,
+        "baseline_centroid": 1 / 4 * 1 + 3 / 4 * 0.7 * (1 + 1 / 2) / 2,
+        "baseline_duplicates": 1 / 4 * 1 + 3 / 4 * (0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1),
+        "unknown_share": 0.3,
+        "duplicate_share": 1 / 4,
+        "solution_map5": (1 + 1 / 2 + 1 + 1 / 3) / 4,
+        "solution_map5_no_duplicates": (1 + 1 + 1 / 3) / 3,
+    }
+    assert {key: found[key] for key in rest} == pytest.approx(rest, rel=1e-5)
+    assert found["threshold_cost"] == pytest.approx(at_auto - map5, rel=1e-4)
+    others = {"ece", "ece_uncalibrated", "ece_chance", "oracle_gain", "threshold_cost"}
+    assert found.keys() - expected.keys() - rest.keys() == others
+    assert record.params == {"threshold": 0.22, "validated": "yes"}
+    assert record.inputs == [Path("calibrations/threshold/decision.json"), Path("features/threshold.npz")]
+    assert record.outputs == [Path("submissions/threshold.csv")]
+    assert record.artifacts == [
+        *[
+            Path("submissions/threshold.csv"),
+            Path("reports/figures/threshold.json"),
+            Path("reports/curves/threshold.png"),
+        ]
+    ]
+    assert record.dataset == paths.SPLIT
+    # the page goes to the run that calibrated
+    assert record.report == Report("threshold.html", Path("calibrations/threshold/decision.json"))
+    with Image.open("reports/curves/threshold.png") as picture:
+        assert picture.width > 500
+    assert not Path("reports/pages").exists()  # `report` makes them
+    low, high = (f"{written[f'map5_{end}']:.4f}" for end in ("low", "high"))
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"predict threshold: 4 queries at threshold 0.22; MAP@5 {map5:.4f} ({low} to {high}) on validation, 0.7083 on "
+        "the solution"
+    )
+
+
+def test_auto_answers_each_photo_at_the_threshold_found_without_it():
+    put_toy(thresholds=[0.22, 0.65])
+    record, written, submission = run("toy")
+    assert record.params["threshold"] == "auto"
+    assert written["threshold"] == 0.65
+    assert written["threshold_cost"] == 0
+    assert [written["threshold_auto_low"], written["threshold_auto_high"]] == [0.22, 0.65]
+    # a3 at 0.22: w_a first; b2 at 0.65: new_whale, w_a, w_b; u1 at 0.65: new_whale first
+    assert written["map5_known"] == pytest.approx((1 + 1 / 3) / 2, rel=1e-5)
+    assert written["map5_unknown"] == 1
+    assert submission[1] == "t1.jpg,new_whale w_c w_a w_b w_d"  # what is to come: at the threshold of the whole
+
+
+def test_a_number_is_one_threshold_for_all():
+    put_toy(thresholds=[0.22, 0.65])
+    record, written, submission = run("toy", 0.65)
+    # the very number that auto is for what is to come: validation is answered at it as a whole
+    assert record.params["threshold"] == written["threshold"] == written["threshold_auto"] == 0.65
+    assert written["map5_known"] == pytest.approx((1 / 2 + 1 / 3) / 2, rel=1e-5)  # a3, at 0.6, is below it as well
+    assert written["threshold_cost"] > 0
+    assert submission[1] == "t1.jpg,new_whale w_c w_a w_b w_d"
+    _, again, submission = run("toy", 0)
+    assert again["threshold"] == 0
+    assert submission[1] == "t1.jpg,w_c w_a w_b w_d w_e"
+    assert run("toy", 1)[2][1] == "t1.jpg,new_whale w_c w_a w_b w_d"
+    # what does not hang on a threshold stays
+    for key in ("auroc", "ece", "baseline_duplicates", "threshold_auto_low", "map5_auto"):
+        assert again[key] == written[key]
+
+
+def test_another_threshold_needs_no_other_ranking(folder):
+    put_toy()
+    rank.run(settings(of("toy")))
+    for gone in ("features", "calibrations"):
+        (folder / gone).rename(folder / f"{gone}-gone")
+    for gone in (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS):
+        gone.unlink()
+    for threshold, first in ((0.59, "w_c"), (0.61, "new_whale")):
+        _, written, submission = left(predict.run(settings(of("toy"), threshold)), "toy")
+        assert written["threshold"] == threshold
+        assert submission[1].startswith(f"t1.jpg,{first} ")
+
+
+def test_probabilities_to_come_are_calibrated():
+    put_features("toy")
+    # a logit of 0 stays, others are halved: 0.9 becomes 0.75, 0.6 becomes 0.55
+    put_calibration("toy", calibration={"slope": 0.5, "intercept": 0})
+    put_validation("toy")
+    assert run("toy", 0.74)[2][4] == "t4.jpg,w_d new_whale w_a w_b w_c"
+    assert run("toy", 0.76)[2][4] == "t4.jpg,new_whale w_d w_a w_b w_c"
+    assert run("toy", 0.56)[2][1] == "t1.jpg,new_whale w_c w_a w_b w_d"
+    assert run("toy", 0.54)[2][1] == "t1.jpg,w_c new_whale w_a w_b w_d"
+
+
+def test_a_network_on_its_own_does_not_look_at_duplicates():
+    put_toy()
+    _, written, submission = run("toy", 0.22)
+    assert "t2.jpg,w_e w_a new_whale w_b w_c" in submission
+    assert written["map5_duplicates"] == 1 / 4
+
+
+def test_what_has_learnt_validation_is_not_validated_and_says_so(capsys):
+    put_features("threshold", likely={})
+    put_features("final")
+    put_calibration("threshold", threshold_auto=0.22, duplicates=NINEFOLD)
+    put_validation("threshold")
+    params = settings({**of("threshold"), **FINAL})
+    rank.run(params)
+    capsys.readouterr()
+    record, written, submission = left(predict.run(params), "final")
+    assert "t2.jpg,w_b w_e new_whale w_a w_c" in submission
+    assert written == pytest.approx(
+        {
+            "unknown_share": 0.3,
+            "duplicate_share": 1 / 4,
+            "threshold": 0.22,
+            "threshold_auto": 0.22,
+            "solution_map5": (1 + 1 / 2 + 1 + 1 / 3) / 4,
+            "solution_map5_no_duplicates": (1 + 1 + 1 / 3) / 3,
+        },
+        rel=1e-5,
+    )
+    assert record.params == {"threshold": "auto", "validated": "no", "calibrated_by": "threshold"}
+    assert record.inputs == [Path("calibrations/threshold/decision.json"), Path("features/final.npz")]
+    assert record.report == Report("final.html", Path("calibrations/threshold/decision.json"))
+    assert Path("reports/curves/final.png").is_file()  # the curve of the prediction that lends it
+    assert capsys.readouterr().out.splitlines()[1] == (
+        "predict final: 4 queries at threshold 0.22, calibrated by threshold, not validated; MAP@5 0.7083 on the "
+        "solution"
+    )
+    put(paths.SOLUTION, ["Image", "Id"], [])
+    _, written, _ = left(predict.run(params), "final")
+    assert written == {"unknown_share": 0.3, "duplicate_share": 0.25, "threshold_auto": 0.22, "threshold": 0.22}
+    assert capsys.readouterr().out.splitlines()[1] == (
+        "predict final: 4 queries at threshold 0.22, calibrated by threshold, not validated"
+    )
+    # a chosen number is taken by it as well
+    assert left(predict.run(settings({**of("threshold"), **FINAL}, 0.95)), "final")[2][4].startswith(
+        "t4.jpg,new_whale "
+    )
+
+
+def test_the_page_of_an_ensemble_goes_to_the_run_that_calibrated_it():
+    for network in ("toy", "threshold", "margin", "final", "second"):
+        put_features(network)
+    put_calibration("threshold")
+    put_validation("threshold")
+    params = settings(
+        {
+            "ensemble": {"networks": ["toy", "threshold", "margin"]},
+            **of("threshold"),
+            "pair": {"networks": ["toy", "margin"]},
+            "final": {"networks": ["final", "second"], "calibrated_by": "pair"},
+        }
+    )
+    rank.run(params)
+    records = predict.run(params)
+    assert {name: record.report.wrote for name, record in records.items() if record.report} == {
+        "ensemble": Path("rankings/ensemble/decision.json"),
+        "threshold": Path("calibrations/threshold/decision.json"),
+        "pair": Path("rankings/pair/decision.json"),
+        "final": Path("rankings/pair/decision.json"),
+    }
+    assert records["final"].inputs == [
+        *[Path("rankings/pair/decision.json"), Path("features/final.npz"), Path("features/second.npz")]
+    ]
+    assert left(records, "ensemble")[1]["map5"] > 0
+    assert "map5" not in left(records, "final")[1]
+
+
+def test_duplicates_alone(capsys):
+    record, written, submission = run("phash", 0.22)
+    assert submission == [
+        "Image,Id",
+        "t1.jpg,new_whale w_a w_b w_c w_d",
+        "t2.jpg,w_b new_whale w_a w_c w_d",
+        "t3.jpg,new_whale w_a w_b w_c w_d",
+        "t4.jpg,new_whale w_a w_b w_c w_d",
+    ]
+    no_duplicates = 0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1
+    assert points(written) == pytest.approx(
+        {
+            "unknown_share": 0.3,
+            "duplicate_share": 1 / 4,
+            "map5": 1 / 4 * 1 + 3 / 4 * no_duplicates,
+            "map5_known": (1 / 2 + 1 / 3) / 2,
+            "map5_unknown": 1,
+            "map5_duplicates": 1,
+            "map5_no_duplicates": no_duplicates,
+            "top1": 0,
+            "top5": 1,
+            "baks": 0,
+            "baus": 1,
+            "baks_baus": 0,
+            "map5_new_whale": 1,
+            "map5_new_whale_train": 1,
+            "baseline_new_whale": 3 / 4 * 0.3,
+            "baseline_duplicates": 1 / 4 * 1 + 3 / 4 * no_duplicates,
+            "solution_map5": (1 / 4 + 0 + 1 + 1 / 2) / 4,
+            "solution_map5_no_duplicates": (1 / 4 + 1 + 1 / 2) / 3,
+        },
+        rel=1e-5,
+    )
+    # no threshold, whichever is set: nor a curve
+    assert record.artifacts == [Path("submissions/phash.csv"), Path("reports/figures/phash.json")]
+    assert [*Path("reports/curves").iterdir()] == []
+    assert record.inputs == [paths.LEAKS]
+    assert record.report == Report("phash.html", paths.LEAKS)
+    assert "predict phash: 4 queries; MAP@5 " in capsys.readouterr().out
+    assert run("phash", 1)[1:] == (written, submission)
+
+
+def test_duplicates_that_name_no_whale_come_in_their_order():
+    leaks = [("t2.jpg", "n1.jpg", "new_whale", 0, 0.0), ("t2.jpg", "b1.jpg", "w_b", 2, 0.01)]
+    put_leaks(*leaks)
+    assert run("phash")[2][2] == "t2.jpg,new_whale w_b w_a w_c w_d"
+    put_leaks(*leaks[::-1])
+    assert run("phash")[2][2] == "t2.jpg,w_b new_whale w_a w_c w_d"
+
+
+def test_a_new_whale_class_takes_probability_but_the_threshold_decides():
+    likely = {image: [0.3, 0.1, 0.05, 0.03, 0.02, 0.5] for image in LIKELY}
+    put_features("full", [*CLASSES, "new_whale"], likely)
+    put_calibration("full", bias=0.0, calibration=NONE)
+    put_validation("full", learnt=["new_whale_train"])
+    _, _, submission = run("full", 0.4)  # w_a would have 0.6 without that class
+    assert submission[1] == "t1.jpg,new_whale w_a w_b w_c w_d"
+    _, _, submission = run("full", 0.2)  # and the class, at 0.5, does not put itself first
+    assert submission[1] == "t1.jpg,w_a new_whale w_b w_c w_d"
+
+
+def test_without_a_solution_there_is_nothing_to_grade():
+    put_toy()
+    put(paths.SOLUTION, ["Image", "Id"], [])
+    _, written, _ = run("toy")
+    assert not [key for key in written if key.startswith("solution")]
+
+
+def test_queries_that_are_all_leaks_are_graded_all_together():
+    put_toy()
+    put(paths.SOLUTION, ["Image", "Id"], [("t2.jpg", SOLUTION["t2.jpg"])])
+    _, written, _ = run("toy", 0.22)
+    assert {key: value for key, value in written.items() if key.startswith("solution")} == {"solution_map5": 1}
+
+
+def test_all_are_predicted_at_once_and_none_that_is_no_longer_named_stays(capsys):
+    put_features("threshold")
+    put_calibration("threshold", threshold_auto=0.22)
+    put_validation("threshold")
+    put_features("final")
+    params = settings({**of("phash", "threshold"), **FINAL})
+    rank.run(params)
+    assert list(predict.run(params)) == ["phash", "threshold", "final"]
+    folders = ("submissions", "reports/figures", "reports/curves")
+    names = [sorted(path.name for path in Path(folder).iterdir()) for folder in folders]
+    assert names == [
+        ["final.csv", "phash.csv", "threshold.csv"],
+        ["final.json", "phash.json", "threshold.json"],
+        ["final.png", "threshold.png"],
+    ]
+    said = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert said[-3:] == ["predict phash", "predict threshold", "predict final"]
+    predict.run(settings(of("threshold")))
+    names = [sorted(path.name for path in Path(folder).iterdir()) for folder in folders]
+    assert names == [["threshold.csv"], ["threshold.json"], ["threshold.png"]]
+
+
+def test_the_headline_is_a_line_a_prediction():
+    put_features("threshold")
+    put_calibration("threshold", threshold_auto=0.22, duplicates=NINEFOLD)
+    put_validation("threshold", evidence=["c2.jpg"], thresholds=[0.22])
+    put_features("final")
+    params = settings({**of("phash", "threshold"), **FINAL})
+    rank.run(params)
+    predict.run(params)
+    # phash: 1/4 * 1 + 3/4 * (0.7 * (1/2 + 1/3) / 2 + 0.3); threshold: 1/4 * 1 + 3/4 * (0.7 * 3/4 + 0.3 * 1/3)
+    assert json.loads(Path("reports/metrics.json").read_text()) == {
+        "best_map5": pytest.approx(0.71875, abs=1e-4),
+        "map5": "phash 0.694\nthreshold 0.719\nfinal unvalidated",
+        "known": "phash 0.417\nthreshold 0.750",
+        "at": "threshold 0.220\nfinal 0.220",
+    }
+    predict.run(settings({**of("threshold"), **FINAL}, 0.2))
+    assert json.loads(Path("reports/metrics.json").read_text())["at"] == "threshold 0.200\nfinal 0.200"
+
+
+def test_the_same_again_gives_the_same_bytes():
+    put_toy()
+    params = settings(of("phash", "toy"), 0.22)
+    rank.run(params)
+
+    def files() -> dict[Path, bytes]:
+        predict.run(params)
+        written = [path for top in ("submissions", "reports") for path in sorted(Path(top).rglob("*"))]
+        return {path: path.read_bytes() for path in written if path.is_file()}
+
+    assert files() == files()
+
+
+def test_a_picture_marks_the_threshold_chosen_beside_the_one_found():
+    put_toy()
+    run("toy")
+    auto = Path("reports/curves/toy.png").read_bytes()
+    run("toy", 0.3)
+    assert Path("reports/curves/toy.png").read_bytes() != auto
+
+
+def test_predict_starts_without_heavy_libraries():
+    heavy = ["torch", "torchvision", "scipy", "sklearn", "mlflow"]
+    code = f"import sys, whaleid.stages.predict; print([name for name in {heavy} if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"

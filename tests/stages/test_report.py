@@ -1,0 +1,249 @@
+"""The stage `report`: which files it writes, the same bytes each time, and the error on a missing photo."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.answers import ANSWERS, AUTO, QUERIES, SHARES, answered, content, frame
+from helpers.project import ROOT
+from PIL import Image
+
+from whaleid import config
+from whaleid.core import files, paths
+from whaleid.core.errors import InputProblems
+from whaleid.identification.figures import decide, measure
+from whaleid.stages import report
+
+DEFAULTS = config.load(ROOT / "params.yaml")
+NAMES = ["phash", "margin", "final"]
+VALIDATION = [row[0] for row in ANSWERS]
+TRAIN = {"ann1": "ann", "ann2": "ann", "bob1": "bob", "cat1": "cat", "dan1": "dan", "eve1": "eve", "fay1": "fay"}
+TABLES = ["history", "photos", "ranks", "reliability", "scores", "threshold", "unknown_share"]
+PAIRS = [(0, "d1", "ann"), (0, "ann1", "ann"), (1, "k1", "ann"), (1, "ann2", "ann")]
+
+
+def params(root):
+    changes = {
+        "data": DEFAULTS.data.model_copy(update={"root": str(root)}),
+        "variants": {name: DEFAULTS.variants[name] for name in ("margin", "final")},
+        "predictions": {name: DEFAULTS.predictions[name] for name in NAMES},
+    }
+    return DEFAULTS.model_copy(update=changes)
+
+
+def save(table, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_csv(table, path)
+
+
+def write_tables():
+    """Write the tables of the catalogue."""
+    whales = {row[0]: row[1] for row in ANSWERS}
+    labelled = {**TRAIN, **whales}
+    rows = [(image, label, "train") for image, label in labelled.items()] + [(row[0], "", "test") for row in QUERIES]
+    save(pd.DataFrame(rows, columns=["Image", "Id", "part"]), paths.CATALOG)
+    roles = {row[0]: row[2] for row in ANSWERS}
+    split = [(image, whale, "validation", roles[image]) for image, whale in whales.items()]
+    split += [(image, whale, "train", "catalogue") for image, whale in TRAIN.items()]
+    save(pd.DataFrame(split, columns=["Image", "Id", "part", "role"]), paths.SPLIT)
+    groups = [(group, image, "train", label) for group, image, label in PAIRS]
+    save(pd.DataFrame(groups, columns=["group", "Image", "part", "Id"]), paths.GROUPS)
+    leaks = [("q1", "ann2", "ann"), ("q1", "ann1", "ann"), ("q3", "bob1", "bob"), ("q4", "bob1", "bob")]
+    save(pd.DataFrame(leaks, columns=["query", "photo", "Id"]), paths.LEAKS)
+    solution = [(row[0], row[2]) for row in QUERIES if row[2]]
+    save(pd.DataFrame(solution, columns=["Image", "Id"]), paths.SOLUTION)
+
+
+def write_ranking(name):
+    """Write the ranking of a prediction and what its networks make of each photo."""
+    auto = None if name == "phash" else AUTO
+    made = content(None if name == "final" else ANSWERS, auto=auto)
+    folder = paths.ranking(name)
+    save(frame(QUERIES, ["Image", "leaked", "truth"]).drop(columns="truth"), folder / paths.QUERIES)
+    files.write_json(made.figures, folder / paths.THRESHOLD_FREE)
+    if name != "final":
+        answers = answered()
+        save(answers.drop(columns="threshold") if name == "phash" else answers, folder / paths.VALIDATION)
+    if name == "margin":
+        save(made.tables["threshold"], folder / paths.CURVE)
+    if name != "phash":
+        images = [*TRAIN, *VALIDATION, *(row[0] for row in QUERIES)]
+        embeddings = np.random.default_rng(0).normal(size=(1, len(images), 4)).astype(np.float32)
+        embeddings /= np.linalg.norm(embeddings, axis=2, keepdims=True)
+        centres, classes = np.ones((1, 1, 1, 4), dtype=np.float32), np.array(["ann"])
+        paths.features(name).parent.mkdir(exist_ok=True)
+        np.savez(paths.features(name), images=images, embeddings=embeddings, centres=centres, classes=classes)
+        losses = pd.DataFrame({"epoch": [1, 2], "lr": [0.1, 0.05], "loss": [2.0, 1.5], "accuracy": [0.1, 0.2]})
+        save(losses if name == "final" else losses.assign(validation_loss=3.0), paths.history(name))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Make a project in which all stages before `report` have run, on drawn photos; return its parameters."""
+    monkeypatch.chdir(tmp_path)
+    write_tables()
+    for name in NAMES:
+        write_ranking(name)
+    for shade, image in enumerate([*TRAIN, *VALIDATION, *(row[0] for row in QUERIES)]):
+        path = tmp_path / "photos" / ("test" if image.startswith("q") else "train") / image
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (300, 150), (9 * shade, 100, 50)).save(path, "JPEG")
+    paths.FIGURES.mkdir(parents=True)
+    return params(tmp_path / "photos")
+
+
+def written():
+    return {path.name: path.read_bytes() for folder in (paths.PAGES, paths.TABLES) for path in sorted(folder.iterdir())}
+
+
+def embedded(name):
+    html = paths.page(name).read_text(encoding="utf-8")
+    return json.loads(html.split('id="data">')[1].split("</script>")[0])
+
+
+def strips(name):
+    """Return, for each sheet and strip of a page, the names of its photos, empty where there is none."""
+    html = paths.page(name).read_text(encoding="utf-8").split("<script")[0]
+    sheets = [sheet.split("<h3>")[0] for sheet in html.split("data-sheet=")[1:]]
+    cells = r'<i class="(?:photo p\d+" role="img" title="([^"]*)|none)"'
+    return [[re.findall(cells, strip) for strip in sheet.split('"strip"')[1:]] for sheet in sheets]
+
+
+def test_each_prediction_has_a_page_and_all_share_tables(project):
+    records = report.run(project)
+    assert sorted(written()) == sorted([*(f"{name}.html" for name in NAMES), *(f"{name}.csv" for name in TABLES)])
+    assert list(records) == NAMES
+    assert records["final"].artifacts == [paths.page("final")]
+    # the page of final goes to the run that calibrated margin
+    assert records["final"].report == ("final.html", paths.calibration("margin") / paths.DECISION)
+    assert records["phash"].report == ("phash.html", paths.LEAKS)
+
+
+def test_the_tables_have_a_name_first(project):
+    report.run(project)
+    tables = {name: files.read_csv(paths.TABLES / f"{name}.csv") for name in TABLES}
+    assert {name: table.columns[0] for name, table in tables.items()} == dict.fromkeys(TABLES, "name")
+    predictions = {name: list(dict.fromkeys(table["name"])) for name, table in tables.items()}
+    # phash has no threshold, and final is not validated
+    assert predictions == {
+        **{name: ["margin"] for name in ("threshold", "reliability", "scores")},
+        **{name: ["phash", "margin"] for name in ("unknown_share", "ranks", "photos")},
+        "history": ["margin", "final"],
+    }
+    ranks = (paths.TABLES / "ranks.csv").read_text(encoding="utf-8").splitlines()
+    assert ranks[0] == "name,rank,queries,whales_alone"
+    assert ranks[7:] == ["margin,1,1,1", "margin,2,1,1", "margin,3,0,1", "margin,4,1,0", "margin,5,0,1", "margin,0,2,1"]
+    assert (paths.TABLES / "history.csv").read_text(encoding="utf-8").splitlines() == [
+        "name,epoch,lr,loss,accuracy,validation_loss,validation_accuracy",
+        *("margin,1,0.1,2,0.1,3,", "margin,2,0.05,1.5,0.2,3,", "final,1,0.1,2,0.1,,", "final,2,0.05,1.5,0.2,,"),
+    ]
+    assert tables["threshold"].columns.tolist() == ["name", "threshold", "map5", "map5_known", "map5_unknown"]
+    assert len(tables["threshold"]) == 201
+
+
+def test_reliability_has_a_point_for_each_bin_after_calibration(project):
+    report.run(project)
+    table = files.read_csv(paths.TABLES / "reliability.csv")
+    assert table.columns.tolist() == ["name", "least", "most", "queries", "probability", "right"]
+    # (0.1, 0.2], (0.2, 0.3] and so on: u3; k4; k3, u1, u2; k2, d2; k5; k1; d1
+    assert table["queries"].tolist() == [1, 1, 3, 2, 1, 1, 1]
+    assert table["probability"].is_monotonic_increasing
+
+
+def test_tables_of_phash_alone_have_headers(project):
+    only = project.model_copy(update={"predictions": {"phash": project.predictions["phash"]}, "variants": {}})
+    report.run(only)
+    for name in ("threshold", "reliability", "scores", "history"):
+        (header,) = (paths.TABLES / f"{name}.csv").read_text(encoding="utf-8").splitlines()
+        assert header.startswith("name,")
+
+
+def test_the_page_has_the_answers_at_auto(project):
+    report.run(project)
+    page = embedded("margin")
+    assert page["auto"] == AUTO
+    assert page["shares"] == {"unknown": SHARES[0], "duplicate": SHARES[1]}
+    assert page["queries"]["auto"] == [row[4] for row in ANSWERS]
+    assert page["queries"]["probabilities"] == [[value for value in row[-1] if value] for row in ANSWERS]
+    decisions = decide(answered(), AUTO, by_fold=True)
+    figures = measure(decisions, SHARES)
+    assert page["intervals"]["map5"][-1] == pytest.approx([figures["map5_low"], figures["map5_high"]])
+    # of cat one photo is in the training part, of bob one, of ann two, of eve one
+    assert page["curves"]["photos"]["least"] == [1, 2]
+    assert page["curves"]["photos"]["queries"] == [3, 2]
+    # the wrong ones: k5, k2, k3, u1; the right one is k1; each fold has its own threshold
+    assert [[strip[0] for strip in sheet] for sheet in strips("margin")] == [
+        ["k1"],
+        ["k5", "k2", "k3", "u1"],
+        ["u1", "u2", "k4", "u3", "k3", "k2", "k5", "k1"],
+        ["q1", "q3", "q4"],
+    ]
+    assert page["solution"]["place"] == [0, -2, 1]
+
+
+def test_each_whale_has_its_photo_most_like_the_query(project):
+    report.run(project)
+    query, ann, *others, new = strips("margin")[0][0]
+    assert (query, others, new) == ("k1", ["bob1", "cat1", "dan1", "eve1"], "")
+    features = np.load(paths.features("margin"))
+    rows = {image: features["embeddings"][0, row] for row, image in enumerate(features["images"].tolist())}
+    cosine = {image: rows["k1"] @ rows[image] for image in ("ann1", "ann2")}
+    assert ann == max(cosine, key=cosine.get)
+
+
+def test_phash_has_the_photos_of_the_duplicates(project):
+    report.run(project)
+    right, *_, leaks = strips("phash")
+    # the closest duplicate of q1 is ann2; of no other whale there is one
+    assert ["q1", "ann2", "", "", "", "", ""] in leaks
+    assert ["k1", "ann2"] in [strip[:2] for strip in right]
+    assert "close" not in paths.page("phash").read_text(encoding="utf-8").split("<script")[0].lower()
+
+
+def test_final_declares_that_it_is_not_validated(project):
+    report.run(project)
+    html = paths.page("final").read_text(encoding="utf-8")
+    assert "Not validated: final has learnt validation" in html
+    assert "Its weights and threshold come from margin." in html
+    assert re.findall(r'data-plot="(\w+)"', html) == ["threshold"]
+    assert re.findall(r"<h3>([^<]*)</h3>", html) == ["MAP@5 by threshold", "Leaks"]
+    assert "3 queries to identify duplicate a labelled photo." in html
+
+
+def test_a_catalogue_without_queries_has_pages_all_the_same(project):
+    for path in (paths.LEAKS, paths.SOLUTION, *(paths.ranking(name) / paths.QUERIES for name in NAMES)):
+        files.write_csv(files.read_csv(path)[:0], path)
+    report.run(project)
+    for name in NAMES:
+        html = paths.page(name).read_text(encoding="utf-8")
+        assert "There are 0 queries to identify.</p>" in html
+        assert "0 queries to identify duplicate a labelled photo." in html
+        assert embedded(name)["solution"]["place"] == []
+
+
+def test_the_same_bytes_again_and_nothing_of_the_machine(project, tmp_path):
+    report.run(project)
+    first = written()
+    report.run(project)
+    assert written() == first
+    assert str(tmp_path).encode() not in b"".join(first.values())
+
+
+def test_missing_and_damaged_photos_are_named_with_the_remedy(project, tmp_path):
+    report.run(project)
+    whole = written()
+    train = tmp_path / "photos" / "train"
+    (train / "k2").unlink()
+    (train / "bob1").write_bytes(b"no photo")
+    with pytest.raises(InputProblems) as caught:
+        report.run(project)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "The report cannot show photos (2):"
+    assert lines[1] == f"  {train / 'bob1'}: no image in a format that is known"
+    assert lines[2].startswith(f"  {train / 'k2'}: ")
+    assert lines[3] == "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
+    # the last whole report is still there, and nothing beside it
+    assert written() == whole
+    assert sorted(path.name for path in paths.PAGES.parent.iterdir()) == ["figures", "histories", "pages", "tables"]

@@ -1,0 +1,307 @@
+"""Several processes that train together: each learns its part, the curve is that of one, a failure stops all."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+from helpers.project import runs
+from helpers.stripes import write_stripes
+from timm.layers import BatchNormAct2d
+from torch import nn
+
+from whaleid.config import Params
+from whaleid.core import files, paths
+from whaleid.core.parallel import cores
+from whaleid.model.backbone import Backbone
+from whaleid.stages import backbone
+from whaleid.training import launching
+from whaleid.training.distributed import ALONE, ProcessGroup, joined, synchronise_norms
+
+Project = Callable[..., Params]
+CPU = torch.device("cpu")
+TOY = {
+    "whales": "all",
+    "photos": "all",
+    "flip": "identity",
+    "augment": True,
+    "epochs": 3,
+    "batch_size": 15,
+    "lr": 0.002,
+}
+
+
+@pytest.mark.parametrize(("rows", "size"), [(8, 3), (2, 3), (64, 1), (65, 2)])
+def test_parts_are_all_rows_and_differ_by_one_at_most(rows: int, size: int) -> None:
+    parts = [list(range(rows))[ProcessGroup(rank, size).part(rows)] for rank in range(size)]
+    assert [row for part in parts for row in part] == list(range(rows))
+    assert {len(part) for part in parts} <= {rows // size, -(-rows // size)}
+
+
+def test_alone_everything_is_its_own() -> None:
+    network, values = nn.Linear(2, 2), torch.arange(3.0)
+    assert ALONE.wrap(network) is network
+    assert ALONE.sum(values).tolist() == [0, 1, 2]
+    assert ALONE.broadcast("it") == "it"
+    assert ALONE.all_gather("it") == ["it"]
+    with joined(CPU) as processes:
+        assert processes == ALONE
+
+
+def test_synchronised_norms_are_those_that_are_trained_and_keep_their_activation() -> None:
+    torch.manual_seed(0)
+    body = Backbone("timm/test_efficientnet").body.eval()
+    norms = {name: layer for name, layer in body.named_modules() if isinstance(layer, BatchNormAct2d)}
+    (still, _), *_ = norms.items()
+    norms[still].requires_grad_(False)
+    names, photos = list(body.state_dict()), torch.randn(4, 3, 64, 64)
+    before = body(photos)
+    synchronise_norms(body, "timm/test_efficientnet")
+    assert list(body.state_dict()) == names
+    replaced = {name for name, layer in body.named_modules() if isinstance(layer, nn.SyncBatchNorm)}
+    assert replaced == norms.keys() - {still}
+    torch.testing.assert_close(body(photos), before)
+
+
+def test_norms_of_torchvision_are_synchronised_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = Backbone("resnet18").body
+    for name in [*sys.modules, "timm"]:
+        if name.split(".")[0] == "timm":
+            monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
+    names = [name for name, layer in body.named_modules() if isinstance(layer, nn.BatchNorm2d)]
+    synchronise_norms(body, "resnet18")
+    assert [name for name, layer in body.named_modules() if isinstance(layer, nn.SyncBatchNorm)] == names
+
+
+def torchrun(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *command]
+    return subprocess.run(run, capture_output=True, text=True, check=False, timeout=300)
+
+
+GRADIENTS = """
+import copy, sys, torch
+from pathlib import Path
+from torch import nn
+from whaleid.core.errors import WhaleidError
+from whaleid.training.distributed import joined
+
+with joined(torch.device("cpu")) as processes:
+    torch.manual_seed(0)
+    alone = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5).eval(), nn.ReLU(), nn.Flatten(), nn.Linear(180, 4))
+    shared = copy.deepcopy(alone)
+    photos, wanted = torch.randn(7, 3, 8, 8), torch.randn(7, 4)
+
+    nn.functional.mse_loss(alone(photos), wanted).backward()
+    part = processes.part(7)  # of 2 or 3 photos
+    model = processes.wrap(shared)
+    loss = nn.functional.mse_loss(model(photos[part]), wanted[part])
+    (loss * (part.stop - part.start) * processes.size / 7).backward()
+    for one, other in zip(alone.parameters(), shared.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad)
+
+    assert processes.broadcast(processes.rank) == 0
+    assert processes.all_gather(processes.rank) == [0, 1, 2]
+    assert processes.sum(torch.tensor([processes.rank, 1])).tolist() == [3, 3]
+    norm = nn.BatchNorm1d(3)
+    norm.running_mean.fill_(processes.rank + 1)
+    processes.broadcast_buffers(norm)
+    assert norm.running_mean.tolist() == [1, 1, 1]
+
+    processes.check_same("digest")
+    message = ""
+    try:
+        processes.check_same(f"digest {max(processes.rank, 1)}")
+    except WhaleidError as error:
+        message = str(error)
+    assert message.startswith("process 2 of 3 has other photos, parameters, networks or code than process 0"), message
+    (Path(sys.argv[1]) / f"{processes.rank}.agrees").touch()  # lines of several processes may run into one another
+"""
+
+
+@pytest.mark.slow
+def test_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None:
+    script = tmp_path / "gradients.py"
+    script.write_text(GRADIENTS)
+    ended = torchrun(3, str(script), str(tmp_path))
+    assert ended.returncode == 0, ended.stderr
+    assert sorted(path.name for path in tmp_path.glob("*.agrees")) == [f"{rank}.agrees" for rank in range(3)]
+
+
+@pytest.fixture
+def toy(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Write the packed photos of six whales; return what writes `params.yaml` with changes of toy, and a backbone."""
+    monkeypatch.setenv("WHALEID_DEVICE", "cpu")
+    monkeypatch.setenv("WHALEID_TRACKING", "off")
+    write_stripes(whales=6, photos=9)
+
+    def write(**changes: object) -> Params:
+        network = {"name": "resnet18", "weights": "none", "embedding": 16}
+        params = project(backbone=network, variants={"toy": {"train": TOY | changes}})
+        backbone.run(params)
+        return params
+
+    return write
+
+
+def whaleid(*command: str) -> str:
+    """Run a command in one process; return what it printed."""
+    run = [sys.executable, "-m", "whaleid", *command]
+    ended = subprocess.run(run, capture_output=True, text=True, check=False, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("augment", [True, False], ids=["photos", "embeddings"])
+def test_two_processes_learn_the_curve_of_one_where_norms_stand_still(augment: bool, toy: Project) -> None:
+    toy(layers="last", augment=augment)
+    whaleid("train", "toy")
+    alone = files.read_csv(paths.history("toy"))
+    whaleid("embed", "toy")
+    expected = dict(np.load(paths.features("toy")))
+
+    ended = torchrun(2, "-m", "whaleid", "train", "toy")
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    assert sum(line.startswith("epoch 2 of 3: loss") for line in lines) == 1  # one of them prints
+    assert f"on cpu ({max(1, cores() // 2)} threads), 2 processes in float32" in lines[0]
+    pd.testing.assert_frame_equal(files.read_csv(paths.history("toy")), alone, rtol=1e-4)
+    assert sorted(path.stem for path in paths.checkpoint("toy").parent.iterdir()) == ["backbone", "toy"]
+
+    ended = torchrun(2, "-m", "whaleid", "embed", "toy")
+    assert ended.returncode == 0, ended.stderr
+    assert "2 processes" in ended.stdout
+    features = np.load(paths.features("toy"))
+    assert features["images"].tolist() == expected["images"].tolist()
+    assert features["embeddings"] == pytest.approx(expected["embeddings"], abs=1e-5)
+    assert features["centres"] == pytest.approx(expected["centres"], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_two_hosts_learn_with_norms_of_their_own(toy: Project) -> None:
+    """Two agents stand for two hosts that share a folder: neither knows of the other's processes but by the network."""
+    toy(epochs=6, augment=False)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        endpoint = f"localhost:{free.getsockname()[1]}"
+    run = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d"]
+    run += [f"--rdzv-endpoint={endpoint}", "--rdzv-id=whales", "-m", "whaleid", "train", "toy"]
+    hosts = [subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = [host.communicate(timeout=300) for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], printed
+    assert sorted(out.count("epoch 6 of 6: loss") for out, _ in printed) == [0, 1]
+    losses = files.read_csv(paths.history("toy"))["loss"].tolist()
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.slow
+def test_parts_of_a_batch_that_are_too_small_are_refused(toy: Project) -> None:
+    toy(batch_size=4)
+    ended = torchrun(3, "-m", "whaleid", "train", "toy")
+    assert ended.returncode == 1
+    assert "error: 3 processes need 6 photos in a batch, but there are batches of 4: start fewer" in ended.stderr
+
+
+@pytest.mark.slow
+def test_only_some_stages_are_shared(toy: Project) -> None:
+    toy()
+    ended = torchrun(1, "-m", "whaleid", "predict")
+    assert ended.returncode == 1
+    assert "error: Several processes share train and embed; run predict without torchrun." in ended.stderr
+
+
+GPUS = "from whaleid.training import launching; launching.processes = lambda _: 2"
+"""As on a machine with two GPUs, but that processes compute on the CPU."""
+LAUNCH = [sys.executable, "-c", f"{GPUS}; from whaleid.cli.app import main; main()", "train", "toy"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+TORCHRUN += ["-m", "whaleid", "train", "toy"]
+
+
+def start(command: list[str]) -> subprocess.Popen[str]:
+    """Train toy in two processes, and return once the first epoch is saved."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not paths.unfinished("toy").exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (LAUNCH, "error: process 1 of 2 ended (SIGKILL) and all were stopped. Run the same command again"),
+        (TORCHRUN, "Run the same command again: a training resumes."),
+    ],
+    ids=["launch", "torchrun"],
+)
+def test_one_that_is_killed_stops_all_and_training_resumes(
+    command: list[str], message: str, toy: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy(epochs=3, oversample=60)
+    monkeypatch.setenv("WHALEID_TRACKING", "on")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    unfinished = paths.unfinished("toy")
+    with start(command) as process:
+        children = [each for each in psutil.Process(process.pid).children(True) if "whaleid" in each.cmdline()]
+        (last,) = [each for each in children if each.environ().get("RANK") == "1"]
+        last.send_signal(signal.SIGKILL)
+        _, printed = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert message in printed
+    assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in children)
+    assert not paths.checkpoint("toy").exists()
+    (left,) = [each for each in runs(Path()) if each.info.run_name == "train toy"]
+    assert left.info.status in ("FAILED", "KILLED")  # by which of the two the first process learnt of it
+    assert f"{unfinished}: training resumes after epoch 1." in whaleid("train", "toy")  # in one process
+    assert files.read_csv(paths.history("toy"))["epoch"].tolist() == [1, 2, 3]
+    assert not unfinished.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_started_several_stops_them_all(
+    toy: Project, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals, code: int
+) -> None:
+    toy(epochs=100, oversample=60)
+    monkeypatch.setenv("WHALEID_TRACKING", "on")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with start(LAUNCH) as process:
+        process.send_signal(stop)
+        _, printed = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert printed.endswith({130: "interrupted\n", 143: "terminated\n"}[code])
+    assert "Traceback" not in printed
+    assert [each.info.status for each in runs(Path()) if each.info.run_name == "train toy"] == ["KILLED"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "batch", "expected"), [(0, 64, 1), (1, 64, 1), (8, 64, 2), (8, 16, 1), (8, 1024, 8), (8, None, 8)]
+)
+def test_as_many_processes_as_gpus_have_enough_to_do(
+    gpus: int,
+    batch: int | None,
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("WHALEID_DEVICE", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert launching.processes(batch) == expected
+    assert (f"{expected} of {gpus} GPUs: a batch of {batch} takes no less" in capsys.readouterr().out) == (
+        expected < gpus
+    )
+    monkeypatch.setenv("WHALEID_DEVICE", "cuda:3")
+    assert launching.processes(batch) == 1
+    monkeypatch.delenv("WHALEID_DEVICE")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")  # one of several by now
+    assert launching.processes(batch) == 1

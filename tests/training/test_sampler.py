@@ -1,0 +1,107 @@
+"""The batches of an epoch: every photo, each class often enough, none alone."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from helpers.stripes import training
+
+from whaleid.training import sampler
+
+
+@pytest.mark.parametrize("oversample", [1, 2, 5])
+@pytest.mark.parametrize("per_whale", [1, 2, 3, 4])
+def test_an_epoch_shows_every_photo_and_each_class_often_enough(oversample: int, per_whale: int) -> None:
+    classes = np.array([3, 0, 2, 0, 0, 3, 0, 5, 0, 0, 3, 0, 2])  # 7 of 0, 2 of 2, 3 of 3, 1 of 5
+    shown = sampler.oversample(classes, oversample, per_whale, np.random.default_rng(0))
+    assert shown.shape[1] == per_whale
+    assert set(shown.flat) == set(range(len(classes)))
+    assert all(len(set(classes[row])) == 1 for row in shown)
+    times = Counter(shown.flat)
+    for label in (0, 2, 3, 5):
+        photos = np.flatnonzero(classes == label)
+        # as many as are asked for, filled up to whole rows
+        wanted = -(-max(len(photos), oversample) // per_whale) * per_whale
+        assert sum(times[photo] for photo in photos) == wanted
+        assert max(times[photo] for photo in photos) - min(times[photo] for photo in photos) <= 1
+        for row in shown[classes[shown[:, 0]] == label]:  # no photo beside itself, where there are others
+            assert len(set(row)) == min(per_whale, len(photos))
+
+
+def test_oversample_by_hand() -> None:
+    shown = sampler.oversample(np.array([1, 0, 1, 1]), 2, 2, np.random.default_rng(0))
+    assert shown[0].tolist() == [1, 1]  # the only photo of class 0
+    assert sorted(shown[1:].flat) in ([0, 0, 2, 3], [0, 2, 2, 3], [0, 2, 3, 3])
+    plain = sampler.oversample(np.array([1, 0, 1, 1]), 1, 1, np.random.default_rng(0))
+    assert plain.shape == (4, 1)
+    assert plain[0, 0] == 1
+
+
+def test_epochs_differ_in_what_is_together_and_what_is_repeated() -> None:
+    classes = np.repeat(np.arange(3), 7)
+    generator = np.random.default_rng(0)
+    first, second = (sampler.oversample(classes, 8, 4, generator) for _ in range(2))
+    assert first.tolist() != second.tolist()
+    repeated = [
+        {photo for photo, times in Counter(sampler.oversample(classes, 8, 4, generator).flat).items() if times > 1}
+        for _ in range(5)
+    ]
+    assert all(len(photos) == 3 for photos in repeated)
+    assert len(set().union(*repeated)) > 3
+
+
+@pytest.mark.parametrize(("rows", "size", "lengths"), [(10, 4, [4, 3, 3]), (9, 4, [3, 3, 3]), (3, 2, [3]), (2, 8, [2])])
+@pytest.mark.parametrize("per_whale", [1, 3])
+def test_batches_hold_every_row_once_and_never_one_alone(
+    rows: int, size: int, lengths: list[int], per_whale: int
+) -> None:
+    shown = np.arange(rows * per_whale).reshape(rows, per_whale)
+    found = sampler.batches(shown, size, np.random.default_rng(0))
+    assert [batch.shape for batch in found] == [(length, per_whale) for length in lengths]
+    assert sampler._batch_count(rows, size) == len(lengths)
+    assert sorted(np.concatenate(found).tolist()) == shown.tolist()  # rows stay whole
+    if rows > 3:
+        assert np.concatenate(found).tolist() != shown.tolist()
+
+
+def test_the_generator_decides_all() -> None:
+    classes = np.repeat(np.arange(5), 3)
+
+    def epoch(seed: int) -> list[list[list[int]]]:
+        generator = np.random.default_rng(seed)
+        return [batch.tolist() for batch in sampler.batches(sampler.oversample(classes, 4, 2, generator), 4, generator)]
+
+    assert epoch(0) == epoch(0)
+    assert epoch(0) != epoch(1)
+
+
+@pytest.mark.parametrize(("photos", "size"), [(2, 5), (7, 8), (1, 40)])
+def test_rows_are_spread_so_that_no_whale_is_in_a_batch_twice(photos: int, size: int) -> None:
+    classes = np.repeat(np.arange(40), photos)
+    rows = np.random.default_rng(1).permutation(len(classes)).reshape(-1, 1)
+    found = sampler.spread(rows, classes[rows[:, 0]], size, np.random.default_rng(0))
+    assert len(found) == sampler._batch_count(len(rows), size)
+    assert {len(batch) for batch in found} <= {len(rows) // len(found), -(-len(rows) // len(found))}
+    assert sorted(np.concatenate(found)[:, 0].tolist()) == list(range(len(classes)))
+    for batch in found:
+        assert len(set(classes[batch[:, 0]])) == len(batch)
+
+
+def test_spreads_differ_and_a_whale_with_too_many_rows_is_in_a_batch_twice() -> None:
+    classes = np.array([0] * 6 + [1, 1])
+    rows, draws = np.arange(8).reshape(-1, 1), np.random.default_rng(0)
+    first, second = (sampler.spread(rows, classes[rows[:, 0]], 4, draws) for _ in range(2))
+    assert [len(batch) for batch in first] == [4, 4]
+    assert sorted(np.bincount(classes[batch[:, 0]]).tolist() for batch in first) == [[3, 1], [3, 1]]
+    assert [batch.tolist() for batch in first] != [batch.tolist() for batch in second]
+
+
+@pytest.mark.parametrize(("per_whale", "sizes"), [(1, [4, 3, 3]), (2, [4, 4, 4])])
+def test_batches_of_an_epoch(per_whale: int, sizes: list[int]) -> None:
+    classes = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 2])  # two to a row: 2, 1 and 3 rows
+    settings = training(per_whale=per_whale, batch_size=4)
+    for seed in range(3):
+        found = sampler.sample_batches(classes, settings, np.random.default_rng(seed))
+        assert [batch.size for batch in found] == sizes
+        assert set(np.concatenate(found).flat) == set(range(10))
+        assert all(len(set(classes[row])) == 1 for batch in found for row in batch)
