@@ -1,10 +1,12 @@
-# make repro: the whole pipeline · make test: the tests · make lint: ruff and mypy · make venv: only set up
+# make repro: the whole pipeline · make test: the tests · make test-all: those that take long as well
+# make lint: ruff and mypy · make venv: only set up
 PYTHON ?= python3
 ON := . .venv/bin/activate &&
 PIP := python -m pip install -qq --disable-pip-version-check -c constraints.txt
+PYTEST := pytest --quiet --numprocesses auto --dist loadgroup --no-loadscope-reorder
 VIEW := http://127.0.0.1:5000/\#/experiments/1/runs?viewStateShareKey=predictions&workflowType=machine_learning
 
-.PHONY: repro test venv lint repository
+.PHONY: repro test test-all venv lint repository
 venv: .venv/ready
 
 # DVC versions by git: said before anything is installed
@@ -32,7 +34,11 @@ repro: repository .venv/ready
 	@echo "Keep this run: git add dvc.lock reports && git commit -m 'First run'"
 
 test: .venv/ready-dev
-	$(ON) pytest --numprocesses auto --dist loadgroup
+	$(ON) $(PYTEST)
+
+# its result goes into docs/reliability.md
+test-all: .venv/ready-dev
+	$(ON) $(PYTEST) -m "" --record
 
 lint: .venv/ready-dev
 	$(ON) ruff check && ruff format --check && mypy

@@ -1,10 +1,12 @@
-"""Fixtures that several test files need, and how tests are shared among workers."""
+"""Fixtures that several test files need, how tests are shared among workers, and where their result is recorded."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import record
 from helpers.project import ROOT, built_once, make_reproduced, make_trained, write_params
 
 from whaleid.config import Params, load
@@ -14,10 +16,29 @@ from whaleid.core import startup
 startup.shorten_spins()
 
 
+BEGUN = time.monotonic()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record", action="store_true", help="write the result into docs/reliability.md")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the slow tests where several workers share the tests, so that none of those is left for the end."""
+    """Let what is long count as slow, and begin with the slow tests where several workers share the tests."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Record the result of a run where that is wished."""
+    if config.getoption("record"):
+        counts = {name: len(terminalreporter.getreports(name)) for name in ("passed", "failed", "error", "skipped")}
+        counts["failed"] += counts["error"]
+        record.write(counts, time.monotonic() - BEGUN)
 
 
 @pytest.fixture

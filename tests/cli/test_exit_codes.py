@@ -61,8 +61,7 @@ def test_photos_that_cannot_be_read_are_told_of(tmp_path: Path) -> None:
     assert done.stderr == "duplicates/unreadable.csv says which images could not be read, and why\n"
 
 
-@pytest.mark.slow
-@pytest.mark.faults  # takes a machine that is not too busy to start workers
+@pytest.mark.long  # takes a machine that is not too busy to start workers
 @pytest.mark.parametrize(
     ("stop", "code", "said"), [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")]
 )

@@ -13,8 +13,7 @@ READ = ["train.csv", "boxes.csv", "submission", "params.yaml", "params", "image"
 READ += ["bundle.json", "coco", "zip", "request"]
 
 
-@pytest.mark.slow
-@pytest.mark.faults
+@pytest.mark.long
 def test_no_changed_file_makes_a_reader_fail() -> None:
     command = [sys.executable, str(SCRIPT), "--together", "--cases", "15000", "--only", *READ]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -12,7 +12,7 @@ from whaleid.core import arrays, paths
 from whaleid.stages import calibrate, catalog, dedup, rank
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.long
 
 
 def test_scores_in_a_file_change_no_byte(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

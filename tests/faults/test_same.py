@@ -12,7 +12,7 @@ from faults import same
 from helpers import repository
 from helpers.project import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.long
 
 
 def test_what_should_not_matter_does_not(trained: Path, tmp_path: Path) -> None:

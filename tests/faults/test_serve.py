@@ -61,8 +61,7 @@ def test_who_is_at_fault_fails_alone() -> None:
     assert served.predict(table(b"later"))["names"].tolist() == [["later"]]
 
 
-@pytest.mark.slow
-@pytest.mark.faults
+@pytest.mark.long
 def test_many_at_once_are_answered_as_one_by_one(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

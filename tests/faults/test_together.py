@@ -11,7 +11,7 @@ from faults import together
 from helpers import repository
 from helpers.project import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.long
 MODEL = "models/final.bundle"
 
 

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from whaleid.core import paths
 
-pytestmark = [pytest.mark.slow, pytest.mark.real]
+pytestmark = [pytest.mark.long, pytest.mark.real]
 
 
 def test_the_preset_real_runs_to_the_end(real_data: Path, tmp_path: Path) -> None:
