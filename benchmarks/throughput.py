@@ -39,10 +39,10 @@ from torchvision import datasets, transforms
 from whaleid.config import Training, load
 from whaleid.images.crop import WHOLE
 from whaleid.images.pack import Region, Shape, pack
+from whaleid.model.device import pick_device, precision
+from whaleid.model.distributed import ALONE, ProcessGroup, joined
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
-from whaleid.training.device import pick_device, precision
-from whaleid.training.distributed import ALONE, ProcessGroup, joined
 from whaleid.training.engine import train
 from whaleid.training.loader import LabelledPhotos
 

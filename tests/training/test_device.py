@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from whaleid.core.errors import WhaleidError
-from whaleid.training.device import pick_device, precision
+from whaleid.model.device import pick_device, precision
 
 
 def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

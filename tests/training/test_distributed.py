@@ -22,9 +22,9 @@ from whaleid.config import Params
 from whaleid.core import files, paths
 from whaleid.core.parallel import cores
 from whaleid.model.backbone import Backbone
+from whaleid.model.distributed import ALONE, ProcessGroup, joined, synchronise_norms
 from whaleid.stages import backbone
 from whaleid.training import launching
-from whaleid.training.distributed import ALONE, ProcessGroup, joined, synchronise_norms
 
 Project = Callable[..., Params]
 CPU = torch.device("cpu")
@@ -91,7 +91,7 @@ import copy, sys, torch
 from pathlib import Path
 from torch import nn
 from whaleid.core.errors import WhaleidError
-from whaleid.training.distributed import joined
+from whaleid.model.distributed import joined
 
 with joined(torch.device("cpu")) as processes:
     torch.manual_seed(0)

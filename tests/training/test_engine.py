@@ -13,11 +13,11 @@ from torch import Tensor
 
 from whaleid.config import Loss, Training
 from whaleid.core.errors import WhaleidError
+from whaleid.model.distributed import ProcessGroup
 from whaleid.model.embedding import embed
 from whaleid.model.losses import LossFunction, build
 from whaleid.model.network import CosineClassifier, Network, standardise
 from whaleid.training import engine, loader, state
-from whaleid.training.distributed import ProcessGroup
 from whaleid.training.engine import train
 from whaleid.training.loader import LabelledPhotos
 from whaleid.training.state import State

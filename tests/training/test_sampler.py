@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.stripes import training
 
+from whaleid.model.batches import batch_count, shuffled_batches
 from whaleid.training import sampler
 
 
@@ -56,9 +57,9 @@ def test_batches_hold_every_row_once_and_never_one_alone(
     rows: int, size: int, lengths: list[int], per_whale: int
 ) -> None:
     shown = np.arange(rows * per_whale).reshape(rows, per_whale)
-    found = sampler.batches(shown, size, np.random.default_rng(0))
+    found = shuffled_batches(shown, size, np.random.default_rng(0))
     assert [batch.shape for batch in found] == [(length, per_whale) for length in lengths]
-    assert sampler._batch_count(rows, size) == len(lengths)
+    assert batch_count(rows, size) == len(lengths)
     assert sorted(np.concatenate(found).tolist()) == shown.tolist()  # rows stay whole
     if rows > 3:
         assert np.concatenate(found).tolist() != shown.tolist()
@@ -69,7 +70,9 @@ def test_the_generator_decides_all() -> None:
 
     def epoch(seed: int) -> list[list[list[int]]]:
         generator = np.random.default_rng(seed)
-        return [batch.tolist() for batch in sampler.batches(sampler.oversample(classes, 4, 2, generator), 4, generator)]
+        return [
+            batch.tolist() for batch in shuffled_batches(sampler.oversample(classes, 4, 2, generator), 4, generator)
+        ]
 
     assert epoch(0) == epoch(0)
     assert epoch(0) != epoch(1)
@@ -80,7 +83,7 @@ def test_rows_are_spread_so_that_no_whale_is_in_a_batch_twice(photos: int, size:
     classes = np.repeat(np.arange(40), photos)
     rows = np.random.default_rng(1).permutation(len(classes)).reshape(-1, 1)
     found = sampler.spread(rows, classes[rows[:, 0]], size, np.random.default_rng(0))
-    assert len(found) == sampler._batch_count(len(rows), size)
+    assert len(found) == batch_count(len(rows), size)
     assert {len(batch) for batch in found} <= {len(rows) // len(found), -(-len(rows) // len(found))}
     assert sorted(np.concatenate(found)[:, 0].tolist()) == list(range(len(classes)))
     for batch in found:

@@ -17,7 +17,7 @@ from whaleid.detection.network import BoxNetwork
 from whaleid.images.crop import WHOLE
 from whaleid.images.pack import Region, Shape, pack
 from whaleid.model.backbone import Backbone
-from whaleid.training.device import pick_device
+from whaleid.model.device import pick_device
 
 if TYPE_CHECKING:
     from whaleid.config import Boxes

@@ -17,8 +17,8 @@ from torchvision.ops import generalized_box_iou_loss
 from whaleid.core.log import progress
 from whaleid.detection.network import BoxNetwork
 from whaleid.detection.prediction import turn_boxes
+from whaleid.model.batches import shuffled_batches
 from whaleid.model.network import standardise
-from whaleid.training.sampler import batches
 
 if TYPE_CHECKING:
     from whaleid.config import Boxes
@@ -76,7 +76,7 @@ def train(
 
 def _repeat_batches(photos: int, size: int, order: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
     while True:
-        yield from batches(np.arange(photos), size, order)
+        yield from shuffled_batches(np.arange(photos), size, order)
 
 
 def random_crops(photos: Tensor, boxes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

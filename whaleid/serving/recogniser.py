@@ -30,9 +30,9 @@ from whaleid.images.decode import decode
 from whaleid.images.fingerprint import Fingerprint, facts, fingerprint, thumbnails
 from whaleid.images.pack import Region, Shape, cut
 from whaleid.model import checkpoint
+from whaleid.model.device import pick_device
 from whaleid.model.embedding import embed_batch, prepare
 from whaleid.serving.bundle import Bundle, extended
-from whaleid.training.device import pick_device
 
 BATCH = 16
 """Photos to identify at a time: large ones need some 40 MB each."""

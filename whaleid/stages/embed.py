@@ -10,11 +10,10 @@ import numpy as np
 from whaleid.core import files, paths
 from whaleid.core.record import Record
 from whaleid.images.pack import load_pack
-from whaleid.model import checkpoint
+from whaleid.model import checkpoint, distributed
+from whaleid.model.device import describe, pick_device
+from whaleid.model.distributed import ProcessGroup
 from whaleid.model.embedding import embed
-from whaleid.training import distributed
-from whaleid.training.device import describe, pick_device
-from whaleid.training.distributed import ProcessGroup
 
 if TYPE_CHECKING:
     import torch

@@ -16,11 +16,11 @@ from whaleid.core import files, paths
 from whaleid.core.errors import WhaleidError
 from whaleid.core.record import LogEpoch, Record
 from whaleid.images.pack import PackedPhotos, load_pack
-from whaleid.model import checkpoint
+from whaleid.model import checkpoint, distributed
+from whaleid.model.device import describe, pick_device, precision
+from whaleid.model.distributed import ProcessGroup
 from whaleid.model.timm_models import TIMM
-from whaleid.training import distributed, engine, state, subset
-from whaleid.training.device import describe, pick_device, precision
-from whaleid.training.distributed import ProcessGroup
+from whaleid.training import engine, state, subset
 from whaleid.training.loader import LabelledPhotos
 from whaleid.training.state import State
 

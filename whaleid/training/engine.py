@@ -17,13 +17,14 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from whaleid.core.errors import WhaleidError
 from whaleid.core.log import progress
+from whaleid.model.batches import shuffled_batches
+from whaleid.model.device import precision
+from whaleid.model.distributed import ALONE, ProcessGroup
 from whaleid.model.embedding import embed
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
-from whaleid.training.device import precision
-from whaleid.training.distributed import ALONE, ProcessGroup
 from whaleid.training.loader import BatchLoader, LabelledPhotos
-from whaleid.training.sampler import batches, sample_batches
+from whaleid.training.sampler import sample_batches
 from whaleid.training.state import Epoch, State, restore, snapshot
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def _update_bn_stats(
     """Move the running statistics of batch norms from the photos that the weights come from to these."""
     network.train()
     with torch.no_grad():
-        for rows in batches(train_set.rows, BN_BATCH, np.random.default_rng(seed))[:BN_BATCHES]:
+        for rows in shuffled_batches(train_set.rows, BN_BATCH, np.random.default_rng(seed))[:BN_BATCHES]:
             network(standardise(torch.from_numpy(packed[rows]).to(device)))
 
 

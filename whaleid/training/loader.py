@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from whaleid.images.augment import DRAWS, augment
+from whaleid.model.distributed import ProcessGroup
 from whaleid.model.network import standardise
-from whaleid.training.distributed import ProcessGroup
 from whaleid.training.sampler import Rows
 
 if TYPE_CHECKING:

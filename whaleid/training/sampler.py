@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from whaleid.model.batches import batch_count, shuffled_batches
+
 if TYPE_CHECKING:
     from whaleid.config import Training
 
@@ -27,7 +29,7 @@ def sample_batches(classes: npt.NDArray[np.int64], settings: Training, generator
     rows = oversample(classes, settings.oversample, settings.per_whale, generator)
     size = settings.batch_size // settings.per_whale
     if settings.per_whale == 1:
-        return batches(rows, size, generator)
+        return shuffled_batches(rows, size, generator)
     return spread(rows, classes[rows[:, 0]], size, generator)
 
 
@@ -68,15 +70,5 @@ def spread(rows: Rows, classes: npt.NDArray[np.int64], size: int, generator: np.
     turns = generator.permutation(classes.max() + 1)[classes]
     order = generator.permutation(len(rows))
     order = order[np.argsort(turns[order], kind="stable")]
-    count = _batch_count(len(rows), size)
+    count = batch_count(len(rows), size)
     return [rows[order[first::count]] for first in generator.permutation(count)]
-
-
-def batches(rows: npt.NDArray[np.int64], size: int, generator: np.random.Generator) -> list[npt.NDArray[np.int64]]:
-    """Return all of `rows` (R, ...), shuffled, in batches of about `size`: they differ by one row at most."""
-    return np.array_split(generator.permutation(rows), _batch_count(len(rows), size))
-
-
-def _batch_count(rows: int, size: int) -> int:
-    """Return the number of batches of at most `size` rows; none has a single row, which batch norms cannot learn."""
-    return max(1, min(-(-rows // size), rows // 2))

@@ -6,7 +6,7 @@ import torch
 
 from whaleid.core import ranks
 from whaleid.core.errors import WhaleidError, first_line
-from whaleid.training.distributed import ProcessGroup
+from whaleid.model.distributed import ProcessGroup
 
 
 def pick_device() -> torch.device:
