@@ -1,5 +1,6 @@
 """`--quiet` and `--verbose`: what is printed, and where."""
 
+import logging
 import re
 import subprocess
 import sys
@@ -73,9 +74,9 @@ def test_details_go_to_standard_error(small: None) -> None:
     ]
 
 
-def test_processes_that_a_command_starts_get_its_options() -> None:
-    for quiet, verbose, options in [(True, False, ["--quiet"]), (False, True, ["--verbose"]), (False, False, [])]:
-        log.configure(quiet, verbose)
+def test_processes_that_a_command_starts_get_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    for level, options in [("WARNING", ["--quiet"]), ("DEBUG", ["--verbose"]), ("INFO", [])]:
+        monkeypatch.setattr(log.logger, "level", getattr(logging, level))
         assert log.options() == options
 
 

@@ -1,6 +1,7 @@
 """The program `whaleid`: its options, environment variables and exit codes."""
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -11,8 +12,9 @@ from typing import Annotated
 import typer
 
 from whaleid.cli import errors, models, photos, settings, stages, submissions
-from whaleid.core import log, ranks, startup
+from whaleid.core import ranks, startup
 from whaleid.core.errors import WhaleidError
+from whaleid.core.log import logger
 
 ENVIRONMENT = {
     "WHALEID_DASK": "the Dask scheduler that photos are read by",
@@ -59,8 +61,6 @@ def main() -> None:
         from typer import rich_utils
 
         rich_utils.COLOR_SYSTEM = None  # rich itself would keep bold and dim
-    if not ranks.first():  # of several processes, the first prints
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end
     try:
         try:
             app(prog_name="whaleid")
@@ -81,10 +81,10 @@ def main() -> None:
             )
         raise
     except (WhaleidError, OSError) as error:
-        log.logger.debug("traceback", exc_info=True)
+        logger.debug("traceback", exc_info=True)
         sys.exit(f"error: {errors.text(error)}")
     finally:
-        log.detail(f"{time.perf_counter() - start:.2f} s in all")
+        logger.debug(f"{time.perf_counter() - start:.2f} s in all")
         gc.freeze()  # the process ends without a last collection, which takes up to a second
 
 
@@ -110,9 +110,9 @@ def options(
     """Choose how much is printed."""
     if quiet and verbose:
         raise typer.BadParameter("use --quiet or --verbose, not both")
-    log.configure(quiet, verbose)
+    logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     if verbose:
-        log.detail(_versions())
+        logger.debug(_versions())
 
 
 def _versions() -> str:

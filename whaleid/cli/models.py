@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from whaleid.cli.options import NETWORK, PEOPLE, PredictionArgument, check_name, load_params, with_networks
-from whaleid.core import log, startup, store
+from whaleid.core import startup, store
 from whaleid.core.errors import WhaleidError
 
 app = typer.Typer()
@@ -46,8 +46,7 @@ def register(
     threshold = None if settings.threshold == "auto" else settings.threshold
     with TemporaryDirectory() as folder, tracking.run("register", [prediction]) as run:
         place = Path(folder) / f"{prediction}.bundle"
-        with log.summaries():
-            making.write(settings, prediction, place, threshold)
+        making.write(settings, prediction, place, threshold)
         version = registry.register(run.ids[prediction], place, alias)
     print(f"models:/{registry.NAME}/{version.number} is {version.alias}: {version.why}")
     print(f"  mlflow models serve --env-manager local --port 5001 -m models:/{registry.NAME}@{version.alias}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from whaleid.cli.options import MODEL, PARTLY, PEOPLE, CatalogueOption, ModelOption, load_params
-from whaleid.core import log, paths, startup
+from whaleid.core import paths, startup
 from whaleid.core.errors import WhaleidError
 
 app = typer.Typer()
@@ -76,8 +76,7 @@ def import_(
     with startup.importing():
         from whaleid.importing import importer
 
-    with log.summaries():
-        importer.run(source, to, Columns(photo_column, whale_column, box_columns, photos), queries, link)
+    importer.run(source, to, Columns(photo_column, whale_column, box_columns, photos), queries, link)
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -108,8 +107,7 @@ def add(
         raise WhaleidError(
             "The catalogue is unknown: name its folder with --catalogue, or run this in a project that has one."
         )
-    with log.summaries():
-        room.run(reviewed, photos, by, folder, _bundle(model), threshold)
+    room.run(reviewed, photos, by, folder, _bundle(model), threshold)
 
 
 @app.command(rich_help_panel=PEOPLE)

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from whaleid.cli.options import PEOPLE, load_params
-from whaleid.core import log, paths
+from whaleid.core import paths
+from whaleid.core.log import logger
 
 app = typer.Typer()
 
@@ -41,5 +42,4 @@ def preset(
 
     options = {"data.root": root, "backbone.name": backbone, "backbone.weights": weights}
     changes = presets.apply(name, paths.PARAMS, {**options, "split.unknown_share": unknown_share})
-    with log.summaries():
-        print("\n".join(changes) if changes else f"{paths.PARAMS} already agrees with preset {name}.")
+    logger.info("\n".join(changes) if changes else f"{paths.PARAMS} already agrees with preset {name}.")

@@ -149,7 +149,7 @@ def _work(stage: str, *arguments: object) -> Any:
     """Import a stage, which may take longer than its work, and run it; return its records."""
     with log.timed(f"code of {stage} loaded"), startup.importing():
         module = importlib.import_module(f"whaleid.stages.{stage}")
-    with log.timed(f"{stage} done"), log.summaries():
+    with log.timed(f"{stage} done"):
         return module.run(*arguments)
 
 

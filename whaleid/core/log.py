@@ -1,29 +1,35 @@
-"""What a command prints in addition to its answer: summaries of what it did, details, and the progress of long loops.
+"""What a command prints besides its result: summaries of what it did, details, and the progress of long loops.
 
-Summaries go to standard output, all else to standard error. The level of the logger `whaleid` decides what is printed:
-WARNING (`--quiet`), INFO, or DEBUG (`--verbose`).
+Code logs summaries at INFO and details at DEBUG to `logger`. Summaries go to standard output, all else to standard
+error. `--quiet` sets the level WARNING, `--verbose` DEBUG.
 """
 
 import logging
-import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TypeVar
 
 from whaleid.core import ranks
 
 T = TypeVar("T")
 OPTIONS = {logging.WARNING: "--quiet", logging.DEBUG: "--verbose"}
+
+
+class Printer(logging.Handler):
+    """Prints what is logged; of several processes, only the first prints summaries and details."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        if ranks.first() or record.levelno > logging.INFO:
+            stream = sys.stdout if record.levelno == logging.INFO else sys.stderr
+            print(self.format(record), file=stream, flush=True)
+
+
 logger = logging.getLogger("whaleid")
 logger.setLevel(logging.INFO)
-
-
-def configure(quiet: bool, verbose: bool) -> None:
-    """Set the level of the logger `whaleid` from the command line's options."""
-    logging.basicConfig(format="%(message)s")
-    logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+logger.addHandler(Printer())
 
 
 def options() -> list[str]:
@@ -31,33 +37,12 @@ def options() -> list[str]:
     return [option for level, option in OPTIONS.items() if logger.level == level]
 
 
-def quiet() -> bool:
-    """Return whether answers, warnings and errors are all to be printed."""
-    return not logger.isEnabledFor(logging.INFO)
-
-
-def detail(text: str) -> None:
-    """Log `text` for those who want details; of several processes, only the first does."""
-    if ranks.first():
-        logger.debug(text)
-
-
 @contextmanager
 def timed(what: str) -> Iterator[None]:
     """Log as a detail how long the block took; a block that fails is not logged."""
     start = time.perf_counter()
     yield
-    detail(f"{what}: {time.perf_counter() - start:.2f} s")
-
-
-@contextmanager
-def summaries() -> Iterator[None]:
-    """Discard what the block prints to standard output if the command is to be quiet."""
-    if not quiet():
-        yield
-        return
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        yield
+    logger.debug(f"{what}: {time.perf_counter() - start:.2f} s")
 
 
 def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
@@ -67,6 +52,7 @@ def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
     """
     from tqdm import tqdm  # a tenth of the start of a command
 
-    disable = True if quiet() or not ranks.first() else None  # None: unless standard error is a terminal
+    wanted = logger.isEnabledFor(logging.INFO) and ranks.first()
+    disable = None if wanted else True  # None: unless standard error is a terminal
     with timed(f"{what}: {total:,}"):
         yield from tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True, disable=disable)

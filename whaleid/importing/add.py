@@ -11,7 +11,7 @@ from whaleid.catalog.checks import FORMULA, unwritable
 from whaleid.catalog.table import header, read_table
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.labels import NEW_WHALE
-from whaleid.core.log import progress
+from whaleid.core.log import logger, progress
 from whaleid.images.fingerprint import CATALOGUE, Fingerprint, fingerprints
 from whaleid.importing import target
 from whaleid.importing.importer import prepare
@@ -73,8 +73,8 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
         target.write(catalogue, plan, more={RECORD: record.fillna("")})
     for name, label in plan.labels.items():
         new = label not in (NEW_WHALE, *plan.existing.labels)
-        print(f"{name}: {label}{', a new whale' if new else ''}")
-    print(
+        logger.info(f"{name}: {label}{', a new whale' if new else ''}")
+    logger.info(
         f"{len(plan.labels):,} photos added to {catalogue}, {plan.skipped:,} were there already; "
         f"{catalogue / RECORD} records who added them, when, and what the model had answered"
     )

@@ -11,6 +11,7 @@ from whaleid.catalog.checks import SUFFIXES, is_file
 from whaleid.core import paths
 from whaleid.core.errors import InputProblems, WhaleidError, raise_all
 from whaleid.core.labels import NEW_WHALE
+from whaleid.core.log import logger
 from whaleid.images.fingerprint import CATALOGUE, Fingerprint, fingerprints
 from whaleid.images.listing import overlap
 from whaleid.importing import coco, csv, folder, kaggle, target
@@ -47,7 +48,7 @@ def run(source: str, to: Path, columns: csv.Columns, queries: Path | None, link:
             sources.append(folder.queries(queries))
         prepared = prepare(to, sources)
         written = target.write(to, prepared, link)
-    print(_summary(source, to, sources, prepared, written))
+    logger.info(_summary(source, to, sources, prepared, written))
 
 
 def open_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:

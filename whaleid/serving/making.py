@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whaleid.core import features, files, paths
+from whaleid.core.log import logger
 from whaleid.duplicates.hashing import perceptual_hashes, to_hex
 from whaleid.identification import figures, validation
 from whaleid.images.previews import read_previews
@@ -68,7 +69,7 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
     with files.replacing_folder(target) as temporary:
         bundle.write(model, pictures, temporary)
     size = sum(path.stat().st_size for path in target.iterdir()) / 2**20
-    print(
+    logger.info(
         f"{target}: {len(networks)} networks, {len(photos):,} labelled photos, {len(compared):,} of them compared, of "
         f"{model.compared['Id'].nunique():,} whales; {size:.0f} MiB"
     )

@@ -10,6 +10,7 @@ import torch
 from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
 from whaleid.core.files import replacing
+from whaleid.core.log import logger
 from whaleid.model import checkpoint, pretrained
 from whaleid.model.architectures import models
 from whaleid.model.network import Network
@@ -47,7 +48,7 @@ def run(params: Params) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(checkpoint.save(network, checkpoint.Description(classes=(), photos=None)))
     count = sum(weight.numel() for weight in network.embedder.parameters())
-    print(f"{path}: {name}, {count:,} parameters, {network.backbone.features} features, {source}")
+    logger.info(f"{path}: {name}, {count:,} parameters, {network.backbone.features} features, {source}")
 
 
 def _read(path: str) -> bytes:

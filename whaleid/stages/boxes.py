@@ -9,6 +9,7 @@ import pandas as pd
 
 from whaleid.core import files, paths, startup
 from whaleid.core.labels import CORNERS
+from whaleid.core.log import logger
 from whaleid.core.record import Record
 from whaleid.detection import quality
 from whaleid.images.crop import overlaps
@@ -44,14 +45,14 @@ def run(params: Params) -> Record:
 
     network = b""
     if reason := _reason_to_skip(photos.loc[train_set.index], len(missing), params.pack):
-        print(f"boxes: {len(labelled):,} given, none found: {reason}")
+        logger.info(f"boxes: {len(labelled):,} given, none found: {reason}")
         predicted = labelled.iloc[:0].assign(upside_down=0.0, turned=False)
     else:
         with startup.importing():  # torch
             from whaleid.detection.fitting import fit_predict
             from whaleid.model import checkpoint
 
-        print(f"boxes: {len(labelled):,} given, {len(train_set):,} to learn from, {len(missing):,} to find", flush=True)
+        logger.info(f"boxes: {len(labelled):,} given, {len(train_set):,} to learn from, {len(missing):,} to find")
         targets = photos.index if params.pack.turn else missing.union(measured.index)
         start = paths.checkpoint(paths.BACKBONE)
         backbone = checkpoint.load(start.read_bytes(), str(start))[0].backbone
@@ -74,13 +75,13 @@ def run(params: Params) -> Record:
         quality.draw_boxes(photos, labelled, checked, root, params.seed).save(folder / "sheet.png")
         quality.draw_turned(photos, flukes["aspect"], turned, root).save(folder / "turned.png")
     if len(checked):
-        print(
+        logger.info(
             f"boxes: {len(added):,} found; on {len(checked):,} validation photos, intersection over union is "
             f"{figures['iou']:.3f} on average, over 0.5 on {figures['iou_over_50']:.1%} and over 0.75 on "
             f"{figures['iou_over_75']:.1%} of them"
         )
     if params.pack.turn and len(predicted):
-        print(f"boxes: {len(turned):,} of {len(photos):,} photos are upside down and will be turned")
+        logger.info(f"boxes: {len(turned):,} of {len(photos):,} photos are upside down and will be turned")
     return Record(
         params={"seed": params.seed, "crop": params.pack.crop, "turn": params.pack.turn, **params.boxes.model_dump()},
         metrics=figures,

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from whaleid.core import arrays, calibration_files, files, paths
+from whaleid.core.log import logger
 from whaleid.core.record import Record
 from whaleid.identification import calibrated
 
@@ -19,10 +20,12 @@ def run(params: Params, variant: str) -> Record:
     with files.replacing_folder(paths.calibration(variant)) as folder:
         if settings.learn == "all":
             files.write_json({"validated": False}, folder / paths.DECISION)
-            print(f"calibrate {variant}: it learns validation's photos too, so there is nothing to calibrate it on")
+            logger.info(
+                f"calibrate {variant}: it learns validation's photos too, so there is nothing to calibrate it on"
+            )
             return Record()
         inputs, allocate = calibration_files.read([variant]), partial(arrays.allocate, folder=folder)
         fit = calibrated.calibrate(variant, inputs, {variant: settings.scores}, params.split.unknown_share, allocate)
         record = calibration_files.write(fit, [variant], folder, paths.calibration(variant))
-        print(fit.summary)
+        logger.info(fit.summary)
         return record

@@ -14,6 +14,7 @@ from whaleid.core import paths
 from whaleid.core.errors import InputProblems, raise_all
 from whaleid.core.files import replacing, write_csv
 from whaleid.core.labels import NEW_WHALE
+from whaleid.core.log import logger
 from whaleid.duplicates.hashing import perceptual_hashes, to_hex
 from whaleid.images.fingerprint import CATALOGUE, Fingerprint, facts, fingerprints, thumbnails
 
@@ -45,7 +46,7 @@ def run(params: Params) -> None:
         np.save(temporary, small)
     write_csv(_with_aspect(catalogue.boxes, photos), paths.BOXES)
     write_csv(catalogue.solution, paths.SOLUTION)
-    print(_report(photos, len(catalogue.boxes), len(catalogue.solution)))
+    logger.info(_report(photos, len(catalogue.boxes), len(catalogue.solution)))
 
 
 def _with_aspect(boxes: pd.DataFrame, photos: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import numpy as np
 
 from whaleid.core import paths
 from whaleid.core.files import read_csv, replacing_folder, write_csv
+from whaleid.core.log import logger
 from whaleid.core.record import Record
 from whaleid.duplicates import groups, manifest
 from whaleid.report import duplicates as duplicates_page
@@ -50,13 +51,15 @@ def run(params: Params) -> Record:
     html = duplicates_page.page("whaleid: duplicates", figures, duplicates, every, names, files, params.dedup)
     with replacing_folder(paths.DUPLICATES) as folder:
         (folder / "report.html").write_text(html, encoding="utf-8", newline="\n")
-    print(
+    logger.info(
         f"{len(members):,} photos in {figures['groups']:,} groups of duplicates; "
         f"{len(conflicts):,} labelled photos thrown out because the labels of their group differ\n"
         f"{len(unique):,} unique photos to train on; {queries:,} photos to identify duplicate a labelled one"
     )
     if figures["plain"]:
-        print(f"{figures['plain']:,} photos show too little for their hash to tell anything: only the same file counts")
+        logger.info(
+            f"{figures['plain']:,} photos show too little for their hash to tell anything: only the same file counts"
+        )
     return Record(
         params=params.dedup.model_dump(),
         metrics=figures,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whaleid.core import files, paths
+from whaleid.core.log import logger
 from whaleid.core.record import Record
 from whaleid.images.pack import load_pack
 from whaleid.model import checkpoint, distributed
@@ -62,7 +63,7 @@ def _run(params: Params, variant: str, device: torch.device, processes: ProcessG
             centres=centres,  # (V, C, S, D)
             classes=np.array(description.classes),
         )
-    print(
+    logger.info(
         f"embed {variant}: {embeddings.shape[1]} photos in {views} views, {embeddings.shape[2]} numbers each, "
         f"on {describe(device, processes)}"
     )

@@ -9,6 +9,7 @@ import pandas as pd
 
 from whaleid.catalog import explore
 from whaleid.core import files, paths
+from whaleid.core.log import logger
 from whaleid.core.record import Record
 from whaleid.images.decode import decode
 from whaleid.images.previews import contact_sheet, read_previews
@@ -60,7 +61,7 @@ def run(params: Params) -> Record:
             (folder / f"{name}.png").write_bytes(png)
         sheet.save(folder / "sheet.png")
         (folder / paths.EXPLORE_PAGE.name).write_text(html, encoding="utf-8", newline="\n")
-    print(
+    logger.info(
         f"{figures['labelled']} labelled photos ({figures['new_whale_share']:.1%} of them new_whale) "
         f"and {figures['queries']} to identify\n"
         f"{figures['whales']} whales, {figures['single_photo_share']:.1%} of them with a single photo; "

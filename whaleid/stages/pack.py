@@ -9,6 +9,7 @@ import numpy as np
 
 from whaleid.core import paths
 from whaleid.core.files import read_csv, replacing_folder, write_csv
+from whaleid.core.log import logger
 from whaleid.images.pack import Shape, pack, regions
 
 if TYPE_CHECKING:
@@ -39,4 +40,6 @@ def run(params: Params) -> None:
         write_csv(catalog[["Image", "part"]], folder / paths.PACKED.name)
     cropped, turned = sum(part.box is not None for part in parts), sum(part.turned for part in parts)
     size = " x ".join(map(str, shape))
-    print(f"{paths.PHOTOS}: {size} (photos, height, width, channels), {cropped:,} of them cropped, {turned:,} turned")
+    logger.info(
+        f"{paths.PHOTOS}: {size} (photos, height, width, channels), {cropped:,} of them cropped, {turned:,} turned"
+    )

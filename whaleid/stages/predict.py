@@ -11,6 +11,7 @@ import pandas as pd
 
 from whaleid.catalog.submission import write_submission
 from whaleid.core import files, paths
+from whaleid.core.log import logger
 from whaleid.core.record import Record, Report
 from whaleid.identification import figures, metrics
 from whaleid.identification.ranking import from_table, rank
@@ -57,7 +58,7 @@ def _predict(
         picture = plots.threshold_curve(curve, validated, fixed["threshold_auto"], threshold)
         (pictures / paths.curve_picture(name).name).write_bytes(plots.png(picture))
         artifacts.append(paths.curve_picture(name))
-    print(_summary(name, prediction.calibrated_by, measured, len(queries)))
+    logger.info(_summary(name, prediction.calibrated_by, measured, len(queries)))
     borrowed = {"calibrated_by": validated} if prediction.calibrated_by else {}
     return Record(
         params={"threshold": params.threshold, "validated": "no" if borrowed else "yes", **borrowed},

@@ -14,6 +14,7 @@ import pandas as pd
 
 from whaleid.core import arrays, calibration_files, features, files, paths
 from whaleid.core.labels import NEW_WHALE, PHASH, PLACES
+from whaleid.core.log import logger
 from whaleid.core.record import Record
 from whaleid.identification import calibrated, decision, figures, validation
 from whaleid.identification.decision import Decision
@@ -61,7 +62,7 @@ def run(params: Params) -> dict[str, Record]:
                     shutil.copyfile(paths.calibration(prediction.networks[0]) / file, folder / name / file)
         for name in params.predictions:
             _rank(params, name, queries, folder)
-    print(f"rank: {len(queries.images):,} queries by {', '.join(params.predictions)}")
+    logger.info(f"rank: {len(queries.images):,} queries by {', '.join(params.predictions)}")
     return records
 
 
@@ -71,7 +72,7 @@ def calibrate(params: Params, name: str, networks: Sequence[str], folder: Path) 
     scores = {network: params.variants[network].scores for network in networks}
     fit = calibrated.calibrate(name, inputs, scores, params.split.unknown_share, allocate)
     record = calibration_files.write(fit, networks, folder, paths.ranking(name))
-    print(fit.summary)
+    logger.info(fit.summary)
     return record
 
 

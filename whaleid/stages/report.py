@@ -12,6 +12,7 @@ import pandas as pd
 
 from whaleid.core import features, files, paths
 from whaleid.core.features import Features
+from whaleid.core.log import logger
 from whaleid.core.record import Record, Report
 from whaleid.identification import validation
 from whaleid.identification.figures import decide
@@ -63,7 +64,7 @@ def run(params: Params) -> dict[str, Record]:
             if table == "history":
                 frames = {variant: files.read_csv(paths.history(variant)) for variant in params.variants}
             files.write_csv(tables.tidy(table, frames), folder / f"{table}.csv")
-    print(f"report: {', '.join(str(paths.page(name)) for name in contents)}")
+    logger.info(f"report: {', '.join(str(paths.page(name)) for name in contents)}")
     return {
         name: Record(artifacts=[paths.page(name)], report=Report(paths.page(name).name, params.decision_of(name)))
         for name in contents

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from whaleid.core import paths
 from whaleid.core.files import replacing_folder
+from whaleid.core.log import logger
 from whaleid.sample.compose import draw_catalogue
 
 if TYPE_CHECKING:
@@ -17,4 +18,4 @@ def run(params: Params) -> None:
     with replacing_folder(paths.SAMPLE) as folder:
         draw_catalogue(folder, params.sample, params.seed)
         drawn = {part: len(list((folder / part).iterdir())) for part in ("train", "test")}
-    print(f"drew {drawn['train']} labelled photos and {drawn['test']} queries into {paths.SAMPLE}")
+    logger.info(f"drew {drawn['train']} labelled photos and {drawn['test']} queries into {paths.SAMPLE}")

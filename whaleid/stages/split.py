@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from whaleid.catalog.split import split
 from whaleid.core import files, paths
+from whaleid.core.log import logger
 from whaleid.core.record import Record
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def run(params: Params) -> Record:
     table = split(files.read_csv(paths.UNIQUE), files.read_csv(paths.GROUPS), params.split, params.seed)
     files.write_csv(table, paths.SPLIT)
     for (part, role), photos in table.groupby(["part", "role"]):
-        print(f"{part}, {role}: {len(photos)} photos with {photos['Id'].nunique()} labels")
+        logger.info(f"{part}, {role}: {len(photos)} photos with {photos['Id'].nunique()} labels")
     return Record(
         params={"seed": params.seed, **params.split.model_dump(exclude={"unknown_share"})},
         metrics={str(role): count for role, count in table["role"].value_counts().items()},

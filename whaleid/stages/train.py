@@ -14,6 +14,7 @@ import torch
 
 from whaleid.core import files, paths
 from whaleid.core.errors import WhaleidError
+from whaleid.core.log import logger
 from whaleid.core.record import LogEpoch, Record
 from whaleid.images.pack import PackedPhotos, load_pack
 from whaleid.model import checkpoint, distributed
@@ -66,10 +67,9 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
     network.reset_classifier(description.columns, settings.loss.centres)
     dtype = str(precision(device)).removeprefix("torch.")
     where = f"{describe(device, processes)} in {dtype}"
-    print(
+    logger.info(
         f"train {variant}: {len(train_photos)} photos of {len(classes)} classes, {settings.layers} layers of "
-        f"{network.backbone.name} from {init}, on {where}",
-        flush=True,
+        f"{network.backbone.name} from {init}, on {where}"
     )
 
     libraries = ["torch", "torchvision", "pytorch-metric-learning"]
@@ -98,7 +98,7 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, device: torch.device
     history = pd.DataFrame([{"epoch": number, **epoch.learning} for number, epoch in enumerate(epochs, start=1)])
     files.write_csv(history, paths.history(variant))
     pace = median(epoch.speed["photos_per_second"] for epoch in epochs)
-    print(f"train {variant}: {pace:.0f} photos/s on {where}")
+    logger.info(f"train {variant}: {pace:.0f} photos/s on {where}")
     return Record(
         params={
             "variant": variant,
@@ -147,7 +147,7 @@ def _load(path: Path, digest: str) -> State | None:
     try:
         saved = state.load(path.read_bytes(), digest, str(path))
     except WhaleidError as error:
-        print(error)
+        logger.info(str(error))
         return None
-    print(f"{path}: training resumes after epoch {len(saved.epochs)}.")
+    logger.info(f"{path}: training resumes after epoch {len(saved.epochs)}.")
     return saved

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from whaleid.core.errors import WhaleidError
-from whaleid.core.log import progress
+from whaleid.core.log import logger, progress
 from whaleid.model.batches import shuffled_batches
 from whaleid.model.device import precision
 from whaleid.model.distributed import ALONE, ProcessGroup
@@ -160,7 +160,7 @@ def train(
         epochs.append(Epoch(learning, speed))
         log_epoch(number, learning | speed)
         figures = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in learning.items() if name != "lr")
-        print(f"epoch {number} of {settings.epochs}: {figures}, {speed['photos_per_second']:.0f} photos/s", flush=True)
+        logger.info(f"epoch {number} of {settings.epochs}: {figures}, {speed['photos_per_second']:.0f} photos/s")
         if processes.first and number < settings.epochs and time.perf_counter() - last_saved >= SAVE_SECONDS:
             save(State([*epochs], snapshot(network, optimiser)))
             last_saved = time.perf_counter()

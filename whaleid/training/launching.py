@@ -12,6 +12,7 @@ from torch.distributed.run import main as torchrun
 
 from whaleid.core import ranks
 from whaleid.core.errors import WhaleidError
+from whaleid.core.log import logger
 from whaleid.core.parallel import cores
 
 PHOTOS_PER_GPU = 32
@@ -29,7 +30,7 @@ def processes(batch_size: int | None) -> int:
     gpus = torch.cuda.device_count()
     count = max(1, gpus if batch_size is None else min(gpus, batch_size // PHOTOS_PER_GPU))
     if count < gpus:
-        print(
+        logger.info(
             f"{count} of {gpus} GPUs: a batch of {batch_size} takes no less time on more. "
             "Raise batch_size and lr to use them."
         )
