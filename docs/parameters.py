@@ -1,6 +1,6 @@
-"""Print docs/parameters.md, with every key of `params.yaml`, from the types that check the file.
+"""Write every key of `params.yaml` into docs/reference.md, from the types that check the file.
 
-Run in the project's folder: python docs/parameters.py > docs/parameters.md
+Run in the project's folder: python docs/parameters.py
 """
 
 import inspect
@@ -12,6 +12,8 @@ from whaleid import config
 from whaleid.cli import presets
 from whaleid.config import NAMED, Params
 
+REFERENCE = Path("docs/reference.md")
+START, END = "<!-- parameters, by `python docs/parameters.py` -->", "<!-- /parameters -->"
 ENTRY = {section: kind.__name__.upper() for section, kind in NAMED.items()}
 """What stands for the name of an entry: VARIANT, PREDICTION."""
 
@@ -66,8 +68,8 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
 
 
-def page() -> str:
-    """Return the page: a table for each section, and one of what each variant and prediction sets."""
+def tables() -> str:
+    """Return a table for each section, and one of what each variant and prediction sets."""
     document = config.read(Path("params.yaml"))
     assert isinstance(document, dict)
     sets = {"": config.leaves(document)} | {name: config.leaves(part) for name, part in presets.overlays().items()}
@@ -77,18 +79,12 @@ def page() -> str:
         others = [f"{name}: {as_yaml(of[key])}" for name, of in sets.items() if of.get(key, now) != now]
         return ("" if now is None else as_yaml(now)) + (f" ({', '.join(others)})" if others else "")
 
-    lines = [
-        "# Parameters",
-        "",
-        "Every key of `params.yaml`, from the types that check the file (`python docs/parameters.py`).",
-        "A value in brackets is what a preset sets instead. `whaleid check` checks your file, and",
-        "`dvc exp run -S KEY=VALUE` tries a value.",
-    ]
+    lines: list[str] = []
     every = [*keys(Params.model_json_schema())]
     for section in ["", *(name for name in document if isinstance(document[name], dict))]:
         own = [key for key in every if key.name.rpartition(".")[0].partition(".")[0] == section]
         kind = NAMED.get(section, Params.model_fields[section].annotation if section else None)
-        lines += ["", f"## {section or 'At the top'}", "", *([str(inspect.getdoc(kind)), ""] if section else [])]
+        lines += ["", f"### {section or 'At the top'}", "", *([str(inspect.getdoc(kind)), ""] if section else [])]
         if section in NAMED:
             lines += table([["key", "meaning", "takes"], *([f"`{key.name}`", *key[1:]] for key in own)])
             entry, names = ENTRY[section], [*document[section]]
@@ -98,8 +94,15 @@ def page() -> str:
         else:
             rows = [[f"`{key.name}`", *key[1:], value(key.name)] for key in own]
             lines += table([["key", "meaning", "takes", "value"], *rows])
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n\n"
+
+
+def page(reference: str) -> str:
+    """Return the text of docs/reference.md with the tables of now between `START` and `END`."""
+    before, _, rest = reference.partition(START)
+    _, _, after = rest.partition(END)
+    return f"{before}{START}\n{tables()}{END}{after}"
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    REFERENCE.write_text(page(REFERENCE.read_text(encoding="utf-8")), encoding="utf-8")
