@@ -309,7 +309,7 @@ def test_keys_of_a_former_version_are_listed_with_their_new_names(tmp_path: Path
     ]
     assert str(caught.value).startswith(f"{path} has keys of a former version (34):\n")
     assert str(caught.value).endswith(
-        "\nRename them: docs/parameters.md lists every key, and params.yaml as committed has them all."
+        "\nRename them: docs/reference.md lists every key, and params.yaml as committed has them all."
     )
 
 
@@ -354,8 +354,7 @@ def test_one_variant_of_a_former_version_is_enough(project: Callable[..., config
 def test_a_loss_that_is_wrong_is_told_by_its_keys(tmp_path: Path, loss: str, said: list[str]) -> None:
     lines = "\n".join(f"  variants.margin.train.loss.{line}" for line in said)
     assert refusal(tmp_path, (f"loss: {COSFACE}", f"loss: {loss}")).endswith(
-        f"params.yaml has wrong values ({len(said)}):\n{lines}\n"
-        "Fix these keys: docs/parameters.md says what each takes."
+        f"params.yaml has wrong values ({len(said)}):\n{lines}\nFix these keys: docs/reference.md says what each takes."
     )
 
 

@@ -402,15 +402,13 @@ def check(document: object, path: Path) -> Params:
         raise InputProblems(
             f"{path} has keys of a former version",
             former,
-            "Rename them: docs/parameters.md lists every key, and params.yaml as committed has them all.",
+            "Rename them: docs/reference.md lists every key, and params.yaml as committed has them all.",
         )
     try:
         return Params.model_validate(document)
     except ValidationError as error:
         problems = _problems(error, document)
-    raise InputProblems(
-        f"{path} has wrong values", problems, "Fix these keys: docs/parameters.md says what each takes."
-    )
+    raise InputProblems(f"{path} has wrong values", problems, "Fix these keys: docs/reference.md says what each takes.")
 
 
 def _former_keys(document: Mapping[str, object]) -> Iterator[str]:

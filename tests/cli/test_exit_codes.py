@@ -20,7 +20,7 @@ from whaleid.core.parallel import cores
 
 def test_each_is_told_in_the_help_and_in_the_documents() -> None:
     told = whaleid("--help").stdout
-    table = (Path(__file__).parents[2] / "docs/command-line.md").read_text(encoding="utf-8")
+    table = (Path(__file__).parents[2] / "docs/reference.md").read_text(encoding="utf-8")
     assert list(CODES) == [0, 1, 2, 3, 130, 143]
     for code, means in CODES.items():
         assert f"  {code:<20}{means}" in told

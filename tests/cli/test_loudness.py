@@ -86,7 +86,7 @@ def test_the_help_tells_of_each_name_that_is_read() -> None:
         read |= set(re.findall(r'"(WHALEID_[A-Z_]+)"', file.read_text(encoding="utf-8")))
     assert {name for name in ENVIRONMENT if name.startswith("WHALEID_")} == read
     told = whaleid("--help", COLUMNS="80").stdout
-    documents = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
+    documents = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
     for name, asks in ENVIRONMENT.items():
         assert f"  {name:20}{asks} " in told
         assert f"| `{name}` |" in documents

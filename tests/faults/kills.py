@@ -30,7 +30,7 @@ from helpers import repository
 from helpers.project import make_repository
 
 REMEDIES = {"Unable to read RWLock-file": ".dvc/tmp/rwlock", "is busy, it is being blocked by": ".dvc/tmp/rwlock"}
-"""What DVC says where its lock was left behind, and the file to remove then: docs/troubleshooting.md."""
+"""What DVC says where its lock was left behind, and the file to remove then: docs/reference.md."""
 BEFORE = "dvc, before a stage"
 WITHIN = 0.95
 """Of the time that a stage took undisturbed: the part in which it is killed."""

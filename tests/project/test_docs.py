@@ -1,7 +1,9 @@
-"""README and docs tell of what is there: files, headings, commands, options, stages, outputs, keys, variables."""
+"""README and docs name what exists: files, headings, commands, options, stages, outputs, keys, variables, errors."""
 
+import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -212,3 +214,39 @@ def test_printed_keys_variables_and_scripts_are_there() -> None:
 def test_every_page_is_linked_from_the_readme() -> None:
     readme, *others = pages()
     assert {page.name for page in others} <= {link.partition("#")[0] for _, link in readme.links}
+
+
+@cache
+def messages() -> set[str]:
+    """Return every text in the code of whaleid, `…` standing for what is filled in."""
+    nodes = [
+        node for file in ROOT.glob("whaleid/**/*.py") for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    ]
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    for node in nodes:
+        if isinstance(node, ast.JoinedStr):
+            parts = [str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values]
+            texts.add("".join(parts).replace("`", ""))
+    return texts
+
+
+OF_OTHERS = {
+    "you are not inside of a DVC repository",
+    "'…/dvc.yaml' does not exist",
+    "Unable to acquire lock. Most likely another DVC process is running or was terminated abruptly.",
+    "is busy, it is being blocked by:",
+    "Unable to read RWLock-file",
+    "Killed",
+    "No space left on device",
+    "OutOfMemoryError",
+    "No module named whaleid",
+}
+"""Errors of DVC, the system, torch and Python."""
+
+
+def test_explained_errors_are_those_of_the_program() -> None:
+    section = (ROOT / "docs/reference.md").read_text(encoding="utf-8").partition("## Errors")[2]
+    explained = re.findall(r"^\| `(.+?)` \| .{20,} \|$", section, flags=re.MULTILINE)
+    assert len(explained) == len(set(explained)) > 20
+    own = [error for error in explained if error not in OF_OTHERS]
+    assert [error for error in own if not any(error in message for message in messages())] == []
