@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 
 from whaleid import config
+from whaleid.config import Embedding
 from whaleid.core.features import Features
+from whaleid.identification.calibration import Calibration
+from whaleid.identification.decision import Decision
 from whaleid.images.fingerprint import SIDE
 from whaleid.serving.about import About
 from whaleid.serving.bundle import COLUMNS, Bundle
@@ -17,16 +20,17 @@ PICTURES = {"a.jpg": b"a picture", "b.jpg": b""}
 
 def small_bundle() -> Bundle:
     params = config.load(ROOT / "params.yaml")
-    about = About.model_validate(
-        {
-            **{"variant": "margin", "timm": False, "calibrated_by": "margin", "threshold": 0.3},
-            "decision": {
-                **{"weights": {"nearest": 1.5}, "bias": 0.0, "threshold_auto": 0.3},
-                "calibration": {"slope": 1.0, "intercept": 0.0},
-            },
-            **{"dedup": params.dedup.model_dump(), "pack": params.pack.model_dump()},
-            **{"networks": {"margin": {"zoom": 1.0, "tilt": 0.0}}, "figures": {"map5": 0.7}, "validation": "00"},
-        }
+    about = About(
+        variant="margin",
+        timm=False,
+        calibrated_by="margin",
+        threshold=0.3,
+        decision=Decision({"nearest": 1.5}, 0.0, Calibration(), 0.3),
+        dedup=params.dedup,
+        pack=params.pack,
+        networks={"margin": Embedding(zoom=1.0, tilt=0.0)},
+        figures={"map5": 0.7},
+        validation="00",
     )
     rows = [["a.jpg", "w_1", "00", 60, 40, "0" * 16, 1], ["b.jpg", "w_2", "01", 6, 4, "f" * 16, 1]]
     features = Features(

@@ -171,7 +171,7 @@ def test_files_of_other_networks_are_refused(ready: Recogniser) -> None:
     thin = {name: replace(each, embeddings=each.embeddings[:1]) for name, each in ready.bundle.features.items()}
     with pytest.raises(WhaleidError, match=r"do not fit each other \(margin: 1 views of 32 numbers, not 2 of 32"):
         Recogniser(replace(ready.bundle, features=thin))
-    decision = ready.bundle.about.decision.model_copy(update={"weights": {f"{networks[0]}_other": 1.0}})
+    decision = replace(ready.bundle.about.decision, weights={f"{networks[0]}_other": 1.0})
     about = ready.bundle.about.model_copy(update={"decision": decision})
     with pytest.raises(WhaleidError, match="there is no score 'margin_other'"):
         Recogniser(replace(ready.bundle, about=about))

@@ -12,9 +12,11 @@ validation photos of the drawn catalogue (docs/measurements.md#calibration).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, FiniteFloat
 
 from whaleid.identification.fusion import TopWhales
 
@@ -31,8 +33,8 @@ INVERSE_PENALTY = 1e4
 class Calibration:
     """A linear map of the best whale's logit; the default changes nothing."""
 
-    slope: float = 1.0  # above 0
-    intercept: float = 0.0
+    slope: Annotated[FiniteFloat, Field(gt=0)] = 1.0
+    intercept: FiniteFloat = 0.0
 
     def predict(self, best: Floats) -> Floats:
         """Return (Q,) the probability that the best whale is right; `best` (Q,) is the fusion's."""

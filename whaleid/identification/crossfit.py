@@ -82,7 +82,8 @@ def cross_fit(names: Sequence[str], scored: ScoredQueries) -> CrossFit:
     answers = scored.queries[["Image", "whale", "role", "truth", "fold", "cluster"]]
     answers = answers.assign(threshold=[thresholds[number] for number in fold.tolist()])
     answers = answers.join(to_table(labels, values)).assign(uncalibrated=rounded(uncalibrated))
-    return CrossFit(Decision(weights, calibrated, threshold), np.array([*thresholds.values()]), answers, curve)
+    decision = Decision(weights.weights, weights.bias, calibrated, threshold)
+    return CrossFit(decision, np.array([*thresholds.values()]), answers, curve)
 
 
 def _fit(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 from whaleid.identification import fusion
 from whaleid.identification.calibration import Calibration
@@ -15,23 +14,17 @@ from whaleid.identification.fusion import Fusion, Table, TopWhales
 
 
 @dataclass(frozen=True)
-class Decision:
-    """How scores become probabilities, and the threshold that goes with them."""
+class Decision(Fusion):
+    """How scores become probabilities, and the threshold that goes with them: `dataclasses.asdict` is its JSON."""
 
-    fusion: Fusion
     calibration: Calibration
-    threshold: float
+    threshold_auto: float
 
     def predict(self, table: Table, whales: npt.NDArray[np.str_]) -> TopWhales:
         """Return the best of `whales` (W,) with calibrated probabilities; `table` holds K scores, (Q, W + 1) each."""
-        return self.calibration.transform(fusion.predict(self.fusion, table, whales))
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
-        return asdict(self.fusion) | {"calibration": asdict(self.calibration), "threshold_auto": self.threshold}
+        return self.calibration.transform(fusion.predict(self, table, whales))
 
 
-def from_json(content: Mapping[str, Any]) -> Decision:
-    """Return the decision whose `as_json` this is."""
-    weights = Fusion(content["weights"], content["bias"])
-    return Decision(weights, Calibration(**content["calibration"]), content["threshold_auto"])
+def from_json(content: bytes) -> Decision:
+    """Return the decision that JSON describes; further keys are ignored."""
+    return TypeAdapter(Decision).validate_json(content)

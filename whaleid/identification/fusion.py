@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, FiniteFloat
 
 from whaleid.identification.ranking import leading
 
@@ -33,8 +35,8 @@ BLOCK = 2**18
 class Fusion:
     """The weight of each score, by name and in the order of the score table, and the bias of `new_whale`."""
 
-    weights: Mapping[str, float]  # 0 or more
-    bias: float
+    weights: Annotated[Mapping[str, FiniteFloat], Field(min_length=1)]  # 0 or more
+    bias: FiniteFloat
 
 
 @dataclass(frozen=True)

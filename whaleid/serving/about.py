@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError
 
 from whaleid.config import Dedup, Embedding, Pack, Probability, Section
 from whaleid.core.errors import WhaleidError
+from whaleid.identification.decision import Decision
 
 ABOUT = "bundle.json"
-FORMAT: Literal[2] = 2
+FORMAT: Final = 2
 """Version of the files; a bundle of another one has to be made again."""
 
 Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Calibration(Section):
-    """How probabilities are calibrated: `calibration.Calibration`."""
-
-    slope: Annotated[Number, Field(gt=0)]
-    intercept: Number
-
-
-class Decision(Section):
-    """How scores become probabilities, as `decision.from_json` reads it."""
-
-    weights: Annotated[dict[str, Number], Field(min_length=1)]
-    bias: Number
-    calibration: Calibration
-    threshold_auto: Probability
 
 
 class About(Section):
@@ -66,31 +49,26 @@ def read(folder: Path) -> About:
         WhaleidError: it is no bundle, one of another version of whaleid, or its description was changed.
     """
     try:
-        content = json.loads((folder / ABOUT).read_bytes())
-        version = content.get("format") if isinstance(content, dict) else None
-        if version != FORMAT:
-            raise WhaleidError(
-                f"{folder} is a bundle of format {version}; this whaleid reads format {FORMAT}. Make it again by `dvc "
-                "repro bundle`, and a registered model by `whaleid register`."
-            )
-        about = About.model_validate(content)
+        about = About.model_validate_json((folder / ABOUT).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise WhaleidError(
             f"{folder} is no bundle: it has no {ABOUT}. In a project, `dvc repro` makes models/final.bundle; elsewhere "
             "name a bundle by --model, or a registered model: models:/whaleid@champion."
         ) from None
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise _damaged(folder, f"{key}: {problem['msg']}") from None
-    except (ValueError, RecursionError) as error:
-        raise _damaged(folder, str(error)) from None
-    if about.sealed(about.files).digest != about.digest:
-        raise _damaged(folder, "it was changed since it was made")
+        problems = {".".join(map(str, each["loc"])): each for each in error.errors()}
+        if "format" in problems:
+            raise WhaleidError(
+                f"{folder} is a bundle of format {problems['format']['input']}; this whaleid reads format {FORMAT}. "
+                "Make it again by `dvc repro bundle`, and a registered model by `whaleid register`."
+            ) from None
+        key, problem = next(iter(problems.items()))
+        reason = f"{key}: {problem['msg']}" if key else problem["msg"]
+    else:
+        reason = "" if about.sealed(about.files).digest == about.digest else "it was changed since it was made"
+    if reason:
+        raise WhaleidError(
+            f"{folder / ABOUT} cannot be used ({reason}). Copy the folder again, or make it again by `dvc "
+            "repro bundle`."
+        )
     return about
-
-
-def _damaged(folder: Path, reason: str) -> WhaleidError:
-    return WhaleidError(
-        f"{folder / ABOUT} cannot be used ({reason}). Copy the folder again, or make it again by `dvc repro bundle`."
-    )

@@ -13,9 +13,10 @@ from whaleid.core import features, files, paths
 from whaleid.core.log import logger
 from whaleid.duplicates.hashing import perceptual_hashes, to_hex
 from whaleid.identification import figures, validation
+from whaleid.identification.decision import from_json
 from whaleid.images.previews import read_previews
 from whaleid.serving import bundle
-from whaleid.serving.about import About, Decision
+from whaleid.serving.about import About
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -37,10 +38,9 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
         phash=to_hex(perceptual_hashes(thumbnails)), compared=labelled["Image"].isin(compared).astype(int).to_numpy()
     )
     ranking = paths.ranking(calibrated_by)
-    decision, fixed = (
-        json.loads((ranking / name).read_text(encoding="utf-8")) for name in (paths.DECISION, paths.THRESHOLD_FREE)
-    )
-    limit = decision["threshold_auto"] if threshold is None else threshold
+    decision = from_json((ranking / paths.DECISION).read_bytes())
+    fixed = json.loads((ranking / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
+    limit = decision.threshold_auto if threshold is None else threshold
     answers = files.read_csv(ranking / paths.VALIDATION)
     measured = figures.at(limit, fixed, answers, by_fold=threshold is None)
     shares = fixed["unknown_share"], fixed["duplicate_share"]
@@ -49,7 +49,7 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
         timm=params.backbone.name.startswith("timm/"),
         calibrated_by=calibrated_by,
         threshold=limit,
-        decision=Decision(**{key: decision[key] for key in Decision.model_fields}),
+        decision=decision,
         dedup=params.dedup,
         pack=params.pack,
         networks={name: params.variants[variant].embed for name, variant in networks.items()},

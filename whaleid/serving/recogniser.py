@@ -22,7 +22,6 @@ from whaleid.detection import network as box_network
 from whaleid.detection.prediction import CERTAIN, aspects, predict_batch
 from whaleid.duplicates import matching
 from whaleid.duplicates.hashing import Orientation, perceptual_hashes, to_hex
-from whaleid.identification.decision import from_json
 from whaleid.identification.ranking import rank
 from whaleid.identification.scores import Scorer, nearest_photos, score_name
 from whaleid.images.crop import WHOLE, Box
@@ -116,7 +115,7 @@ class Recogniser:
         if bundle.boxes and (settings.crop or settings.turn):
             self._boxes = box_network.load(bundle.boxes, "boxes")
             prepare(self._boxes, self._device)
-        self._decision = from_json(bundle.about.decision.model_dump())
+        self._decision = bundle.about.decision
         self._check_parts()
         self._pool = ThreadPoolExecutor(torch.get_num_threads())
 
@@ -124,7 +123,7 @@ class Recogniser:
         """Refuse embeddings of other networks, and a decision by scores that the bundle does not have."""
         features = self.bundle.features
         scores = {score_name(name, score, len(features)) for name in features for score in get_args(Score)}
-        problems = [f"there is no score {name!r}" for name in self._decision.fusion.weights if name not in scores]
+        problems = [f"there is no score {name!r}" for name in self._decision.weights if name not in scores]
         for name, (network, mirrored) in self._networks.items():
             views, _, dimensions = features[name].embeddings.shape
             expected = 1 + mirrored, network.embedding
@@ -192,7 +191,7 @@ class Recogniser:
         duplicates = self._duplicates(photos.prints)
         labels = [[each.whale for each in of_query] for of_query in duplicates]
         answers: list[Answer] = []
-        for table in self._scorer.score([*self._decision.fusion.weights], photos.embeddings, labels):
+        for table in self._scorer.score([*self._decision.weights], photos.embeddings, labels):
             top = self._decision.predict(table, self._scorer.whales)
             ranked, values = rank(top.labels, top.values, limit)
             for row, whales in enumerate(ranked.tolist()):

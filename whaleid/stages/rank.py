@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,8 +123,8 @@ def _rank(params: Params, name: str, queries: Queries, folder: Path) -> None:
         files.write_csv(answers, folder / name / paths.VALIDATION)
     else:
         path = folder / params.calibration_of(name) / paths.DECISION
-        decided = decision.from_json(json.loads(path.read_text(encoding="utf-8")))
-        fixed["threshold_auto"] = decided.threshold
+        decided = decision.from_json(path.read_bytes())
+        fixed["threshold_auto"] = decided.threshold_auto
         rankings = _by_networks(params, name, queries, decided)
         if params.predictions[name].calibrated_by is None:
             answers = files.read_csv(folder / name / paths.VALIDATION)
@@ -146,7 +145,7 @@ def _by_networks(params: Params, name: str, queries: Queries, decided: Decision)
     scorer = Scorer(networks, queries.gallery)
     embeddings = {network: each.select(queries.images) for network, each in networks.items()}
     blocks = [by_duplicates([], [])]  # for the columns, if there are no queries
-    for table in scorer.score([*decided.fusion.weights], embeddings, queries.duplicates):
+    for table in scorer.score([*decided.weights], embeddings, queries.duplicates):
         top = decided.predict(table, scorer.whales)
         blocks.append(to_table(top.labels, top.values, queries.commonest))
     return pd.concat(blocks, ignore_index=True)
