@@ -50,16 +50,16 @@ class Change:
         `photos` are those that there are to learn of each label, `epochs` those of the recipe.
         """
         named = photos.drop(NEW_WHALE, errors="ignore")
-        shown = named[named >= self.min_photos].clip(lower=self.oversample)
-        views = int((shown + -shown % self.per_whale).sum())
+        counts = named[named >= self.min_photos].clip(lower=self.oversample)
+        photos_per_epoch = int((counts + -counts % self.per_whale).sum())
         if self.new_whale:
-            views += int(photos.get(NEW_WHALE, 0))
+            photos_per_epoch += int(photos.get(NEW_WHALE, 0))
         own = {
             "min_photos": self.min_photos,
             "oversample": self.oversample,
             "per_whale": self.per_whale,
             "new_whale": str(self.new_whale).lower(),
-            "epochs": max(1, round(epochs * named.sum() / views)),
+            "epochs": max(1, round(epochs * named.sum() / photos_per_epoch)),
         }
         return [*self.sets, *(f"variants.{VARIANT}.train.{key}={value}" for key, value in own.items())]
 
@@ -104,8 +104,8 @@ def fewer(catalogue: Path, share: float, destination: Path) -> None:
     at_random = noise.random(len(train)) < share
     train = train[train["Id"].isin(kept) | ((train["Id"] == NEW_WHALE) & at_random)]
     queries = sorted(path.name for path in (catalogue / "test").iterdir())
-    asked = [query for query, drawn in zip(queries, noise.random(len(queries)), strict=True) if drawn < share]
-    chosen: dict[str, list[str]] = {"train": train["Image"].tolist(), "test": asked}
+    selected = [query for query, drawn in zip(queries, noise.random(len(queries)), strict=True) if drawn < share]
+    chosen: dict[str, list[str]] = {"train": train["Image"].tolist(), "test": selected}
     for part, images in chosen.items():
         (destination / part).mkdir(parents=True)
         for image in images:
@@ -118,10 +118,10 @@ def fewer(catalogue: Path, share: float, destination: Path) -> None:
 
 def results(store: Path, experiment: str) -> dict[str, float]:
     """Return the figures that the variant's calibration and prediction left in the MLflow store, if they did."""
-    asked = f"tags.`dvc.experiment` = '{experiment}' and tags.`whaleid.variant` = '{VARIANT}'"
+    filter_string = f"tags.`dvc.experiment` = '{experiment}' and tags.`whaleid.variant` = '{VARIANT}'"
     return {
         key: value
-        for tracked in runs(store, asked)
+        for tracked in runs(store, filter_string)
         for key, value in tracked.data.metrics.items()
         if key.startswith(("map5", "top"))
     }
@@ -132,11 +132,11 @@ def spread(values: list[float]) -> str:
     return f"{mean(values):+.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
-def table(found: dict[str, list[dict[str, float]]]) -> list[str]:
+def table(results: dict[str, list[dict[str, float]]]) -> list[str]:
     """Return the lines of a table: figures of the recipe, and by how much each change differs fold by fold."""
-    recipe = found[RECIPE]
+    recipe = results[RECIPE]
     lines = [f"| MAP@5 on {len(recipe)} folds | " + " | ".join(FIGURES) + " |", "|---" * (1 + len(FIGURES)) + "|"]
-    for name, folds in found.items():
+    for name, folds in results.items():
         cells = []
         for figure in FIGURES:
             if name == RECIPE:
@@ -197,14 +197,14 @@ def main() -> None:
             flags = [flag for each in sets for flag in ("-S", each)]
             run(project, "dvc", "exp", "run", "--queue", "--name", name, *flags, "predict")
         run(project, "dvc", "exp", "run", "--run-all", "--jobs", "1")
-        found = {
+        results = {
             change.name: [results(project / "mlflow.db", experiments[number, fold]) for fold in folds]
             for number, change in enumerate(changes)
         }
-        if not all(figure in fold for fold in found[RECIPE] for figure in FIGURES):
+        if not all(figure in fold for fold in results[RECIPE] for figure in FIGURES):
             sys.exit("the recipe itself failed: see what was printed above")
-        print("\n".join(table(found)))
-        print(json.dumps(found), flush=True)
+        print("\n".join(table(results)))
+        print(json.dumps(results), flush=True)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def main() -> None:
     arguments = parser.parse_args()
     limit_cores(2)
     seconds = dict.fromkeys(("calibrate", "rank", "predict"), 0.0)
-    found: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, float]] = {}
     project = arguments.project.resolve()
 
     def timed(stage: str, work: Callable[[], T]) -> T:
@@ -110,14 +110,14 @@ def main() -> None:
             timed("calibrate", partial(calibrate.run, settings, variant))
         timed("rank", partial(rank.run, settings))
         for name, record in timed("predict", partial(predict.run, settings)).items():
-            found[name] = {key: record.metrics[key] for key in (*SHOWN, *THRESHOLDS) if key in record.metrics}
+            results[name] = {key: record.metrics[key] for key in (*SHOWN, *THRESHOLDS) if key in record.metrics}
             if name != PHASH and settings.predictions[name].calibrated_by is None:
-                found[name] |= losses(name, settings.split.unknown_share)
+                results[name] |= losses(name, settings.split.unknown_share)
         os.chdir(project)
     if {"torch", "torchvision"} & sys.modules.keys():
         raise SystemExit("PyTorch was imported: deciding must not need it.")
     columns = [*SHOWN, "loss", "loss_by_fold", *THRESHOLDS]
-    table = pd.DataFrame.from_dict(found, orient="index").reindex(columns=columns)
+    table = pd.DataFrame.from_dict(results, orient="index").reindex(columns=columns)
     headings = ["ECE before", "after", "chance", "MAP@5", "loss", "by fold", "auto", "low", "high"]
     print(table.set_axis(headings, axis=1).to_string(float_format="{:.4f}".format, na_rep=""))
     print(
@@ -125,7 +125,8 @@ def main() -> None:
         + f"; {sum(seconds.values()):.1f} s in all"
     )
     rounded = {
-        name: {key: round(value, 4) for key, value in row.items() if not np.isnan(value)} for name, row in found.items()
+        name: {key: round(value, 4) for key, value in row.items() if not np.isnan(value)}
+        for name, row in results.items()
     }
     stages = {f"{stage}_seconds": round(took, 2) for stage, took in seconds.items()}
     print(json.dumps({"seconds": round(sum(seconds.values()), 2), **stages, "predictions": rounded}))

@@ -80,7 +80,7 @@ def imagededup() -> object | None:
 
 def seconds(functions: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
     """Return the median time of each of `functions`, called in turn."""
-    taken: dict[str, list[float]] = {name: [] for name in functions}
+    durations: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(runs):
         for name, function in functions.items():
             # what one of them has loaded must not slow another one's garbage collection
@@ -88,9 +88,9 @@ def seconds(functions: dict[str, Callable[[], object]], runs: int) -> dict[str, 
             gc.disable()
             started = time.perf_counter()
             function()
-            taken[name].append(time.perf_counter() - started)
+            durations[name].append(time.perf_counter() - started)
             gc.enable()
-    return {name: median(times) for name, times in taken.items()}
+    return {name: median(times) for name, times in durations.items()}
 
 
 def hashing(name: str, files: Sequence[Path], runs: int) -> dict[str, float]:
@@ -102,14 +102,14 @@ def hashing(name: str, files: Sequence[Path], runs: int) -> dict[str, float]:
     peer = imagededup()
     if peer is not None:
         ways["imagededup"] = lambda: peer.encode_images(image_dir=files[0].parent, num_enc_workers=2)  # type: ignore[attr-defined]
-    taken = seconds(ways, runs)
-    rates = ", ".join(f"{way} {len(files) / each:,.0f}" for way, each in taken.items())
-    found = {"share_of_decoding": taken["whaleid"] / taken["decoding"]}
+    durations = seconds(ways, runs)
+    rates = ", ".join(f"{way} {len(files) / each:,.0f}" for way, each in durations.items())
+    figures = {"share_of_decoding": durations["whaleid"] / durations["decoding"]}
     if peer is not None:
-        found["ratio"] = taken["imagededup"] / taken["whaleid"]
-    said = ", ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in found.items())
-    print(f"{name}, photos a second: {rates}; {said}", flush=True)
-    return {f"hash_{key}": value for key, value in found.items()}
+        figures["ratio"] = durations["imagededup"] / durations["whaleid"]
+    text = ", ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in figures.items())
+    print(f"{name}, photos a second: {rates}; {text}", flush=True)
+    return {f"hash_{key}": value for key, value in figures.items()}
 
 
 def large_photos(folder: Path) -> list[Path]:
@@ -141,8 +141,8 @@ def reduction(files: Sequence[Path]) -> None:
     for path in files:
         with Image.open(path) as image:
             whole.append(thumbnail(image))
-    apart = np.bincount(np.bitwise_count(hashes_of(files) ^ perceptual_hashes(np.stack(whole))))
-    print(f"{len(files)} photos by bits between the hash of the whole and of the half: {apart.tolist()}", flush=True)
+    distances = np.bincount(np.bitwise_count(hashes_of(files) ^ perceptual_hashes(np.stack(whole))))
+    print(f"{len(files)} photos by bits between the hash of the whole and of the half: {distances.tolist()}", flush=True)
 
 
 def searching() -> dict[str, float]:
@@ -150,9 +150,9 @@ def searching() -> dict[str, float]:
     from whaleid.duplicates import matching
 
     rng = np.random.default_rng(0)
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     peer = imagededup()
-    asked = {"scan": True, "imagededup": peer is not None}
+    to_run = {"scan": True, "imagededup": peer is not None}
     for power in (4, 5, 6):
         count = 10**power
         hashes = rng.integers(0, 2**64, count, dtype=np.uint64)
@@ -162,31 +162,31 @@ def searching() -> dict[str, float]:
         started = time.perf_counter()
         pairs = matching.pairs_between(hashes, hashes, BITS)
         pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-        taken = found[f"search_seconds_1e{power}"] = time.perf_counter() - started
+        elapsed = figures[f"search_seconds_1e{power}"] = time.perf_counter() - started
         gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        line = f"search among 1e{power}: {taken:.2f} s, {len(pairs):,} pairs, {gib:.2f} GiB at most so far"
+        line = f"search among 1e{power}: {elapsed:.2f} s, {len(pairs):,} pairs, {gib:.2f} GiB at most so far"
         for name, search in (("scan", scan), ("imagededup", partial(asked_of, peer))):
-            if asked[name]:
+            if to_run[name]:
                 started = time.perf_counter()
                 others = search(hashes)
                 took = time.perf_counter() - started
                 if others != len(pairs):
                     raise SystemExit(f"{name} finds {others:,} pairs, whaleid {len(pairs):,}.")
                 line += f"; {name} {took:.2f} s, the same pairs"
-                asked[name] = took * 100 <= PATIENCE
+                to_run[name] = took * 100 <= PATIENCE
         print(line, flush=True)
-        found["search_gib"] = gib
-    return found
+        figures["search_gib"] = gib
+    return figures
 
 
 def scan(hashes: NDArray[np.uint64]) -> int:
     """Return how many pairs a plain numpy scan finds."""
-    found = 0
+    count = 0
     for row in range(0, len(hashes), 256):
-        apart = np.bitwise_count(hashes[row : row + 256, None] ^ hashes[None, row:])
-        i, j = np.nonzero(apart <= BITS)
-        found += int((i < j).sum())
-    return found
+        distances = np.bitwise_count(hashes[row : row + 256, None] ^ hashes[None, row:])
+        i, j = np.nonzero(distances <= BITS)
+        count += int((i < j).sum())
+    return count
 
 
 def asked_of(peer: object, hashes: NDArray[np.uint64]) -> int:
@@ -198,7 +198,7 @@ def asked_of(peer: object, hashes: NDArray[np.uint64]) -> int:
 
 def stages(folder: Path, runs: int) -> dict[str, float]:
     """Time both stages of the pipeline as commands."""
-    taken: list[float] = []
+    durations: list[float] = []
     for _ in range(runs):
         with tempfile.TemporaryDirectory() as project:
             environment = os.environ | {"WHALEID_TRACKING": "off", "PYTHONPATH": str(ROOT)}
@@ -208,9 +208,9 @@ def stages(folder: Path, runs: int) -> dict[str, float]:
             for stage in ("catalog", "dedup"):
                 command = [sys.executable, "-m", "whaleid", stage]
                 subprocess.run(command, cwd=project, env=environment, check=True, stdout=subprocess.DEVNULL)
-            taken.append(time.perf_counter() - started)
-    print(f"catalog and dedup of {folder.name}: {median(taken):.1f} s", flush=True)
-    return {"stages_seconds": median(taken)}
+            durations.append(time.perf_counter() - started)
+    print(f"catalog and dedup of {folder.name}: {median(durations):.1f} s", flush=True)
+    return {"stages_seconds": median(durations)}
 
 
 def quality(folder: Path, rule: "Dedup") -> dict[str, float]:
@@ -241,8 +241,8 @@ def quality(folder: Path, rule: "Dedup") -> dict[str, float]:
     print(f"{len(copy):,} copies of {len(copy):,} photos of {WHALES} whales: kind, recall, precision")
     for each in KINDS:
         of = kind[copy] == each
-        found = int(right[of].sum())
-        print(f"  {each:12} {found / of.sum():.4f} {found / max(found + wrong[each], 1):.4f}")
+        correct = int(right[of].sum())
+        print(f"  {each:12} {correct / of.sum():.4f} {correct / max(correct + wrong[each], 1):.4f}")
     figures = {"precision": int(right.sum()) / claimed, "recall": float(right.mean())}
     print(f"  {'all':12} {figures['recall']:.4f} {figures['precision']:.4f}", flush=True)
     return figures

@@ -40,12 +40,12 @@ def main() -> None:
     sizes = [int(size) for size in parser.parse_args().sizes.split(",")]
     limit_cores(2)
     with tempfile.TemporaryDirectory() as temporary:
-        found = [measure(Path(temporary) / f"times{size}", size) for size in sizes]
-    photos = [labelled for labelled, _ in found]
+        results = [measure(Path(temporary) / f"times{size}", size) for size in sizes]
+    photos = [labelled for labelled, _ in results]
     print(f"{'labelled photos':10}" + "".join(f"{count:>20,}" for count in photos) + f"{'a million':>20}")
     figures: dict[str, object] = {"photos": [*photos, MILLION]}
     for name in MEASURED:
-        costs = [cost[name] for _, cost in found]
+        costs = [cost[name] for _, cost in results]
         seconds, gib = [cost.seconds for cost in costs], [cost.peak_gib for cost in costs]
         for values, degree in zip((seconds, gib), DEGREES.get(name, (1, 1)), strict=True):
             curve = np.polynomial.Polynomial.fit(photos[-degree - 1 :], values[-degree - 1 :], degree)

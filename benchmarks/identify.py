@@ -40,11 +40,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as temporary:
             project = Path(temporary) / "project"
             make_bundle(project, size)
-            figures[size] = found = measure(project, arguments.runs, arguments.photos)
+            figures[size] = result = measure(project, arguments.runs, arguments.photos)
         print(
-            f"{size:8} first answer {found['first']:.2f} s, then {found['photos_per_second']:.1f} photos/s; of cores "
-            f"{found['first_cores']:.2f} s, then {1000 * found['photo_cores']:.0f} ms a photo; {found['gib']:.2f} GiB; "
-            f"load of the machine {found['load']:.1f}",
+            f"{size:8} first answer {result['first']:.2f} s, then {result['photos_per_second']:.1f} photos/s; of cores "
+            f"{result['first_cores']:.2f} s, then {1000 * result['photo_cores']:.0f} ms a photo; "
+            f"{result['gib']:.2f} GiB; "
+            f"load of the machine {result['load']:.1f}",
             flush=True,
         )
     print(json.dumps(figures))
@@ -86,8 +87,8 @@ def measure(project: Path, runs: int, photos: int) -> dict[str, float]:
     before = os.getloadavg()[0]
     ones = [_identify(project, folder / "00000.jpg") for _ in range(runs)]
     alls = [_identify(project, folder) for _ in range(runs)]
-    first, whole = (median(cost.seconds for cost, _ in found) for found in (ones, alls))
-    first_cores, whole_cores = (median(spent for _, spent in found) for found in (ones, alls))
+    first, whole = (median(cost.seconds for cost, _ in costs) for costs in (ones, alls))
+    first_cores, whole_cores = (median(spent for _, spent in costs) for costs in (ones, alls))
     return {
         "first": round(first, 2),
         "photos_per_second": round((photos - 1) / (whole - first), 1),

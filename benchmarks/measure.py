@@ -107,22 +107,22 @@ def run(folder: Path, *command: str) -> Cost:
     return Cost(seconds, peak[0] / GIB, peak[1] / GIB)
 
 
-def runs(store: Path, asked: str = "") -> "list[Run]":
+def runs(store: Path, filter_string: str = "") -> "list[Run]":
     """Return the runs in an MLflow store, an SQLite file, that a filter asks for."""
     # not above: processes that a benchmark starts need not load it
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{store}")
     experiments = [each.experiment_id for each in client.search_experiments()]
-    return list(client.search_runs(experiments, asked, max_results=1000))
+    return list(client.search_runs(experiments, filter_string, max_results=1000))
 
 
 def _watch(process: psutil.Process, peak: list[int], done: threading.Event) -> None:
     while not done.wait(SECONDS):
         try:
-            found = [each.memory_info() for each in [process, *process.children(recursive=True)]]
+            memory = [each.memory_info() for each in [process, *process.children(recursive=True)]]
         except psutil.NoSuchProcess:
             continue  # it ended while we looked
-        peak[0] = max(peak[0], sum(each.rss for each in found))
+        peak[0] = max(peak[0], sum(each.rss for each in memory))
         # where the system does not tell the two apart, all is its own
-        peak[1] = max(peak[1], sum(each.rss - getattr(each, "shared", 0) for each in found))
+        peak[1] = max(peak[1], sum(each.rss - getattr(each, "shared", 0) for each in memory))

@@ -21,13 +21,13 @@ FIGURES = ("map5", "map5_no_duplicates")
 
 def measured(project: Path, prediction: str) -> dict[str, float]:
     """Return the figures that `prediction` has at its threshold."""
-    found: dict[str, float] = json.loads((project / "reports/figures" / f"{prediction}.json").read_text())
-    return found
+    result: dict[str, float] = json.loads((project / "reports/figures" / f"{prediction}.json").read_text())
+    return result
 
 
-def line(name: str, found: dict[str, float]) -> str:
+def line(name: str, result: dict[str, float]) -> str:
     """Return a line of the table."""
-    return f"{name:16} MAP@5 {found['map5']:.4f}, without duplicates {found['map5_no_duplicates']:.4f}"
+    return f"{name:16} MAP@5 {result['map5']:.4f}, without duplicates {result['map5_no_duplicates']:.4f}"
 
 
 def main() -> None:
@@ -46,10 +46,10 @@ def main() -> None:
         figures: dict[str, float] = {"seconds": round(cost.seconds, 1), "peak_gib": round(cost.peak_gib, 2)}
         print(f"the pipeline: {cost.seconds / 60:.1f} minutes, peak {cost.peak_gib:.2f} GiB")
         for name in PREDICTIONS:
-            found = measured(project, name)
-            figures |= {f"{name}_{key}": value for key, value in found.items() if key.startswith(("map5", "solution"))}
-            print(line(name, found), flush=True)
-        folds = [found]  # of BEST, the last of them
+            result = measured(project, name)
+            figures |= {f"{name}_{key}": value for key, value in result.items() if key.startswith(("map5", "solution"))}
+            print(line(name, result), flush=True)
+        folds = [result]  # of BEST, the last of them
         if further:
             keep_only(project / "params.yaml", BEST)
         for fold in further:
@@ -58,7 +58,7 @@ def main() -> None:
             print(line(f"{BEST}, fold {fold}", folds[-1]), flush=True)
         if further:
             for key in FIGURES:
-                values = [found[key] for found in folds]
+                values = [result[key] for result in folds]
                 figures |= {f"{BEST}_{key}_mean": mean(values), f"{BEST}_{key}_deviation": stdev(values)}
                 print(f"{key}: {mean(values):.4f} ± {stdev(values):.4f}")
     print(json.dumps(figures))

@@ -69,7 +69,7 @@ def whaleid(
     packed: np.ndarray,
     photos: LabelledPhotos,
     backbone: str,
-    given: Training,
+    training: Training,
     device: torch.device,
     processes: ProcessGroup = ALONE,
 ) -> list[dict[str, float]]:
@@ -77,7 +77,7 @@ def whaleid(
     nothing = LabelledPhotos(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
     trained = network(backbone, int(photos.classes.max()) + 1)
     epochs = train(
-        trained, packed, photos, nothing, given, 0, device, lambda *_: None, lambda _: None, processes=processes
+        trained, packed, photos, nothing, training, 0, device, lambda *_: None, lambda _: None, processes=processes
     )
     return [epoch.learning | epoch.speed for epoch in epochs]
 
@@ -102,32 +102,32 @@ def plain(folder: Path, backbone: str, width: int, height: int, batch: int, work
     learner = network(backbone, len(photos.classes)).train()
     optimiser = torch.optim.AdamW(learner.parameters(), lr=0.001)
     for _ in range(2):
-        started, shown = time.perf_counter(), 0
+        started, count = time.perf_counter(), 0
         for inputs, targets in loader:
             loss = torch.nn.functional.cross_entropy(16 * learner.classifier(learner(inputs)), targets)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            shown += len(targets)
+            count += len(targets)
             loss.item()
-    return shown / (time.perf_counter() - started)
+    return count / (time.perf_counter() - started)
 
 
 def ready(
     packed: np.ndarray,
     backbone: str,
     classes: int,
-    given: Training,
+    training: Training,
     device: torch.device,
     steps: int,
 ) -> float:
     """Return the photos a second of training's step on one batch that is standardised on `device` already."""
     learner = network(backbone, classes).to(device).to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(learner.parameters(), lr=0.001, fused=True)
-    loss_of = build(given.loss, learner.classifier)
-    inputs = standardise(torch.from_numpy(np.resize(packed, (given.batch_size, *packed.shape[1:]))).to(device))
-    targets = torch.arange(given.batch_size, device=device) % classes
-    model = torch.compile(learner, dynamic=False) if given.compile else learner
+    loss_of = build(training.loss, learner.classifier)
+    inputs = standardise(torch.from_numpy(np.resize(packed, (training.batch_size, *packed.shape[1:]))).to(device))
+    targets = torch.arange(training.batch_size, device=device) % classes
+    model = torch.compile(learner, dynamic=False) if training.compile else learner
 
     def step() -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision(device) == torch.bfloat16):
@@ -144,7 +144,7 @@ def ready(
     for _ in range(steps):
         loss = step()
     loss.item()
-    return given.batch_size * steps / (time.perf_counter() - started)
+    return training.batch_size * steps / (time.perf_counter() - started)
 
 
 def flops(backbone: str, packed: np.ndarray) -> float:
@@ -173,9 +173,9 @@ def share(folder: Path, backbone: str, batch: int) -> None:
     device = torch.device("cpu")
     with joined(device) as processes:
         # so small a rate that rounding stays rounding
-        given = settings(batch, EPOCHS).model_copy(update={"lr": 1e-6})
+        training = settings(batch, EPOCHS).model_copy(update={"lr": 1e-6})
         photos = LabelledPhotos(np.arange(len(classes)), classes)
-        figures = whaleid(packed, photos, backbone, given, device, processes)
+        figures = whaleid(packed, photos, backbone, training, device, processes)
         if processes.first:
             (folder / EPOCHS_FILE).write_text(json.dumps(figures))
 
@@ -201,10 +201,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken")
     parser.add_argument("--share", type=Path, help=argparse.SUPPRESS)  # of processes that this one starts
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     limit_cores(2)
-    if given.share:
-        share(given.share, given.backbone, given.batch)
+    if arguments.share:
+        share(arguments.share, arguments.backbone, arguments.batch)
         return
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
@@ -218,40 +218,42 @@ def main() -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(catalogue / "train" / image)
         photos = [catalogue / "train" / image for image in rows["Image"]]
-        shape = Shape(given.width, given.height, stretch=True)
+        shape = Shape(arguments.width, arguments.height, stretch=True)
         packed = np.stack(list(pack(photos, [Region(WHOLE)] * len(photos), shape)))
         classes = rows["Id"].astype("category").cat.codes.to_numpy(dtype=np.int64)
         np.save(Path(temporary) / "packed.npy", packed)
         np.save(Path(temporary) / "classes.npy", classes)
-        figures = measure(given, Path(temporary), folder, packed, classes)
+        figures = measure(arguments, Path(temporary), folder, packed, classes)
     for name, value in figures.items():
         print(f"{name:28} {value:12,.4g}")
     print(json.dumps(figures))
 
 
 def measure(
-    given: argparse.Namespace, temporary: Path, folder: Path, packed: np.ndarray, classes: np.ndarray
+    arguments: argparse.Namespace, temporary: Path, folder: Path, packed: np.ndarray, classes: np.ndarray
 ) -> dict[str, float]:
     """Return all figures."""
     cpu, photos = torch.device("cpu"), LabelledPhotos(np.arange(len(classes)), classes)
-    two = settings(given.batch, 2)  # epochs, of which the second counts: the step beside it is warm too
+    two = settings(arguments.batch, 2)  # epochs, of which the second counts: the step beside it is warm too
     several = int(classes.max()) + 1
-    steps = len(classes) // given.batch
+    steps = len(classes) // arguments.batch
     pace: dict[str, list[float]] = {name: [] for name in ("plain", "plain_workers", "whaleid", "ready")}
-    for _ in range(given.rounds):
+    for _ in range(arguments.rounds):
         for workers, name in ((0, "plain"), (2, "plain_workers")):
-            pace[name].append(plain(folder, given.backbone, given.width, given.height, given.batch, workers))
-        epochs = whaleid(packed, photos, given.backbone, two, cpu)
+            pace[name].append(
+                plain(folder, arguments.backbone, arguments.width, arguments.height, arguments.batch, workers)
+            )
+        epochs = whaleid(packed, photos, arguments.backbone, two, cpu)
         pace["whaleid"].append(epochs[1]["photos_per_second"])
-        pace["ready"].append(ready(packed, given.backbone, several, two, cpu, steps))
+        pace["ready"].append(ready(packed, arguments.backbone, several, two, cpu, steps))
     figures = {f"cpu_{name}_photos_per_second": median(values) for name, values in pace.items()}
     best = max(("plain", "plain_workers"), key=lambda name: median(pace[name]))
     figures["cpu_ratio"] = median(a / b for a, b in zip(pace["whaleid"], pace[best], strict=True))
     figures["step_share"] = median(a / b for a, b in zip(pace["whaleid"], pace["ready"], strict=True))
 
-    doubled = argparse.Namespace(**{**vars(given), "batch": 2 * given.batch})
+    doubled = argparse.Namespace(**{**vars(arguments), "batch": 2 * arguments.batch})
     alone, together = [], []
-    for _ in range(given.rounds):
+    for _ in range(arguments.rounds):
         alone.append(shared(temporary, doubled, 1, 2))
         together.append(shared(temporary, doubled, 2, 1))
     ratios = [
@@ -265,31 +267,31 @@ def measure(
     threads = shared(temporary, doubled, 1, 1)["loss"]
     figures["threads_loss_apart"] = float(((threads - losses) / losses).abs().max())
     if torch.cuda.is_available():
-        figures |= on_gpu(given, packed, photos, two, figures["cpu_whaleid_photos_per_second"])
+        figures |= on_gpu(arguments, packed, photos, two, figures["cpu_whaleid_photos_per_second"])
     return {name: float(f"{value:.4g}") for name, value in figures.items()}
 
 
 def on_gpu(
-    given: argparse.Namespace, packed: np.ndarray, photos: LabelledPhotos, two: Training, cpu: float
+    arguments: argparse.Namespace, packed: np.ndarray, photos: LabelledPhotos, two: Training, cpu: float
 ) -> dict[str, float]:
     """Return the figures of a GPU."""
     device = pick_device()
     several, longer = int(photos.classes.max()) + 1, two.model_copy(update={"oversample": 64})
     pace, ceiling, busy = [], [], []
-    for _ in range(given.rounds):
+    for _ in range(arguments.rounds):
         look = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=200"]
         with subprocess.Popen(look, stdout=subprocess.PIPE, text=True) as watcher:
-            epochs = whaleid(packed, photos, given.backbone, longer, device)
+            epochs = whaleid(packed, photos, arguments.backbone, longer, device)
             watcher.terminate()
             busy += [float(line) for line in watcher.communicate()[0].splitlines()]
         pace.append(epochs[1]["photos_per_second"])
-        ceiling.append(ready(packed, given.backbone, several, two, device, 300))
+        ceiling.append(ready(packed, arguments.backbone, several, two, device, 300))
     return {
         "gpu_utilisation_percent": median(busy),
         "gpu_whaleid_photos_per_second": median(pace),
         "gpu_ready_photos_per_second": median(ceiling),
         "gpu_share": median(a / b for a, b in zip(pace, ceiling, strict=True)),
-        "gpu_share_of_bfloat16_rate": median(ceiling) * flops(given.backbone, packed) / bfloat16_rate(device),
+        "gpu_share_of_bfloat16_rate": median(ceiling) * flops(arguments.backbone, packed) / bfloat16_rate(device),
         "gpu_over_cpu": median(pace) / cpu,
     }
 
