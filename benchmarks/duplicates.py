@@ -142,7 +142,9 @@ def reduction(files: Sequence[Path]) -> None:
         with Image.open(path) as image:
             whole.append(thumbnail(image))
     distances = np.bincount(np.bitwise_count(hashes_of(files) ^ perceptual_hashes(np.stack(whole))))
-    print(f"{len(files)} photos by bits between the hash of the whole and of the half: {distances.tolist()}", flush=True)
+    print(
+        f"{len(files)} photos by bits between the hash of the whole and of the half: {distances.tolist()}", flush=True
+    )
 
 
 def searching() -> dict[str, float]:
