@@ -149,7 +149,7 @@ def reduction(files: Sequence[Path]) -> None:
 
 def searching() -> dict[str, float]:
     """Time the search among random hashes, a few of them near each other, beside a plain scan and imagededup."""
-    from whaleid.duplicates import matching
+    from whaleid.duplicates.pairs import near_hashes
 
     rng = np.random.default_rng(0)
     figures: dict[str, float] = {}
@@ -162,7 +162,7 @@ def searching() -> dict[str, float]:
         flips = rng.integers(0, 64, (2, len(near))).astype(np.uint64)
         hashes[: len(near)] = hashes[near] ^ (np.uint64(1) << flips[0]) ^ (np.uint64(1) << flips[1])
         started = time.perf_counter()
-        pairs = matching.pairs_between(hashes, hashes, BITS)
+        pairs = near_hashes(hashes, hashes, BITS)
         pairs = pairs[pairs[:, 0] < pairs[:, 1]]
         elapsed = figures[f"search_seconds_1e{power}"] = time.perf_counter() - started
         gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -219,7 +219,7 @@ def quality(folder: Path, rule: "Dedup") -> dict[str, float]:
     """Measure groups among drawn photos of which each has one copy, of each kind as many."""
     import pandas as pd
 
-    from whaleid.duplicates import groups
+    from whaleid.duplicates.search import find
     from whaleid.sample.copies import KINDS
 
     rows = [
@@ -227,7 +227,7 @@ def quality(folder: Path, rule: "Dedup") -> dict[str, float]:
     ]
     read = [each for each in fingerprints([folder / name for name, _ in rows]) if isinstance(each, Fingerprint)]
     photos = pd.DataFrame({"Image": [name for name, _ in rows], "Id": "", "part": "train"}).join(facts(read))
-    group = groups.find(photos, thumbnails(read), rule).group
+    group = find(photos, thumbnails(read), rule).manifest["group"].to_numpy()
     # an original stands before its copy
     kind = np.array([kind for _, kind in rows])
     copy = np.flatnonzero(kind != "")

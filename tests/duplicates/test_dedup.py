@@ -1,4 +1,4 @@
-"""When two photos are the same picture, and what follows for training and for the queries."""
+"""When two photos are the same picture: the search in memory, and the stage from files to files."""
 
 from pathlib import Path
 
@@ -8,142 +8,60 @@ import pytest
 from helpers.pictures import picture
 from PIL import Image, ImageOps
 
-from whaleid.config import Data, load
+from whaleid.config import Data, Dedup, load
 from whaleid.core import paths
 from whaleid.core.files import read_csv
 from whaleid.core.record import Record
-from whaleid.duplicates import groups, manifest
-from whaleid.duplicates.matching import Matches
-from whaleid.duplicates.pixels import errors
+from whaleid.duplicates.groups import components
+from whaleid.duplicates.search import Duplicates, find
 from whaleid.images.fingerprint import thumbnail
 from whaleid.stages import catalog, dedup
 
-
-def photos(*rows: tuple[str, str, str, int, int, str, str]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["Image", "Id", "part", "width", "height", "mode", "sha256"])
+RULE = Dedup(max_distance=8, max_error=0.1, turned=True, mirrored=False)
 
 
-PHOTOS = photos(
-    ("a", "w1", "train", 10, 10, "L", "1"),
-    ("b", "w1", "train", 10, 10, "RGB", "2"),
-    ("c", "w1", "train", 10, 9, "RGB", "3"),
-    ("d", "w1", "train", 10, 10, "RGB", "2"),
-    ("e", "w2", "train", 9, 9, "RGB", "5"),
-    ("f", "new_whale", "train", 9, 9, "L", "6"),
-    ("g", "", "test", 99, 99, "RGB", "7"),
-    ("h", "w2", "train", 9, 9, "RGB", "8"),
-    ("i", "", "test", 9, 9, "L", "9"),
-    ("j", "", "test", 9, 9, "RGB", "10"),
-    ("k", "new_whale", "train", 5, 5, "L", "11"),
-    ("l", "", "test", 9, 9, "L", "12"),
+def search(*images: Image.Image, **rule: float) -> Duplicates:
+    """Search among labelled photos named 0, 1, …"""
+    photos = pd.DataFrame({"Image": [str(number) for number in range(len(images))], "Id": "w", "part": "train"})
+    photos = photos.assign(width=[image.width for image in images], height=[image.height for image in images])
+    photos = photos.assign(mode="L", sha256=photos["Image"])
+    return find(photos, np.stack([thumbnail(image) for image in images]), RULE.model_copy(update=rule))
+
+
+def test_pixels_must_confirm_an_equal_hash() -> None:
+    # alternating pixels are a frequency that the hash leaves out
+    level = np.asarray(picture(3, (32, 32)), dtype=int) // 4 + 96
+    sign = (np.indices(level.shape).sum(axis=0) % 2) * 2 - 1
+    plain, checked = (Image.fromarray(pixels.astype(np.uint8)) for pixels in (level, level + 60 * sign))
+    found = search(picture(3, (64, 64)), plain, checked)
+    assert found.manifest["group"].tolist() == [0, 0, -1]
+    assert found.confirmed[["left", "right"]].to_numpy().tolist() == [[0, 1]]
+    assert found.rejected[["left", "right", "distance"]].to_numpy().tolist() == [[0, 2, 2], [1, 2, 0]]
+    assert search(picture(3, (64, 64)), plain, checked, max_error=1).manifest["group"].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("turned", "mirrored", "reasons"),
+    [
+        (False, False, ["no duplicate", "no duplicate", "no duplicate", "no duplicate"]),
+        (True, False, ["best of its group", "turned copy", "best of its group", "turned copy"]),
+        (False, True, ["best of its group", "best of its group", "mirrored copy", "mirrored copy"]),
+        (True, True, ["best of its group", "turned copy", "mirrored copy", "flipped copy"]),
+    ],
 )
-GROUP = np.array([0, 0, 0, 0, 1, 1, 1, -1, 2, 2, 3, 3])
+def test_turned_and_mirrored_photos_are_copies_by_the_rule(turned: bool, mirrored: bool, reasons: list[str]) -> None:
+    images = picture(3), picture(3).rotate(180), ImageOps.mirror(picture(3)), ImageOps.flip(picture(3))
+    assert search(*images, turned=turned, mirrored=mirrored).manifest["reason"].tolist() == reasons
 
 
-def compared(*rows: tuple[int, int, int, int, float]) -> Matches:
-    pairs, orientation, distance, error = [row[:2] for row in rows], *zip(*(row[2:] for row in rows), strict=True)
-    return Matches(np.array(pairs), np.array(orientation, np.uint8), np.array(distance, np.uint8), np.array(error))
-
-
-COPIES = compared(
-    (0, 1, 0, 2, 0.01),
-    (2, 1, 1, 4, 0.02),
-    (3, 1, 0, 0, 0.0),
-    (5, 4, 0, 0, 0.0),
-    (6, 4, 3, 6, 0.03),
-    (8, 9, 2, 1, 0.04),
-    (11, 10, 0, 0, 0.05),
-)
-"""Of each photo and the one that stands for it: orientation, bits, error."""
-
-
-def test_the_best_photo_is_labelled_large_and_in_colour() -> None:
-    order = np.argsort(groups.rank(PHOTOS))
-    assert PHOTOS["Image"].iloc[order].tolist() == ["b", "d", "a", "c", "e", "h", "f", "k", "g", "j", "i", "l"]
-
-
-def test_the_manifest_says_of_every_photo_what_becomes_of_it() -> None:
-    found = manifest.manifest(PHOTOS, GROUP, COPIES)
-    assert found[["photo", "group", "representative", "keep", "reason"]].values.tolist() == [
-        ["a", 0, "b", False, "copy"],
-        ["b", 0, "b", True, "best of its group"],
-        ["c", 0, "b", False, "turned copy"],
-        ["d", 0, "b", False, "same file"],
-        ["e", 1, "e", False, "labels of its group differ"],
-        ["f", 1, "e", False, "labels of its group differ"],
-        ["g", 1, "e", False, "flipped copy"],
-        ["h", -1, "h", True, "no duplicate"],
-        ["i", 2, "j", False, "mirrored copy"],
-        ["j", 2, "j", True, "best of its group"],
-        ["k", 3, "k", True, "best of its group"],
-        ["l", 3, "k", False, "copy"],
-    ]
-    assert found["distance"].tolist() == [2, 0, 4, 0, 0, 0, 6, 0, 1, 0, 0, 0]
-    assert found["error"].tolist() == [0.01, 0, 0.02, 0, 0, 0, 0.03, 0, 0.04, 0, 0, 0.05]
-
-
-def test_what_follows_from_the_manifest() -> None:
-    found = manifest.manifest(PHOTOS, GROUP, COPIES)
-    grouped = manifest.members(found)
-    assert grouped.columns.tolist() == ["group", "Image", "part", "Id"]
-    assert grouped["Image"].tolist() == list("abcdefgijkl")
-    # new_whale is a label like any other
-    assert manifest.conflicts(found).values.tolist() == [
-        [1, "e", "w2", "new_whale w2"],
-        [1, "f", "new_whale", "new_whale w2"],
-    ]
-    assert manifest.unique(found).values.tolist() == [["b", "w1"], ["h", "w2"], ["k", "new_whale"]]
-
-
-def test_leaks_include_conflicts_and_come_closest_first() -> None:
-    pairs = groups.leak_pairs(PHOTOS, GROUP)
-    assert [(PHOTOS["Image"][q], PHOTOS["Image"][p]) for q, p in pairs.tolist()] == [("g", "e"), ("g", "f"), ("l", "k")]
-    found = compared((6, 4, 0, 5, 0.04), (6, 5, 0, 1, 0.06), (11, 10, 0, 0, 0.0))
-    leaks = manifest.leaks(PHOTOS, found, COPIES)
-    assert leaks.columns.tolist() == ["query", "photo", "Id", "distance", "error", "confidence"]
-    assert leaks[["query", "photo", "Id", "distance"]].values.tolist() == [
-        ["g", "f", "new_whale", 1],
-        ["g", "e", "w2", 5],
-        ["l", "k", "new_whale", 0],
-    ]
-
-
-def test_confidence_is_what_labelled_duplicates_have_shown() -> None:
-    # labelled copies: at 0.0 one agrees and one does not, at 0.01 and 0.02 one each agrees: no step falls, so 3 of 4,
-    # and by Laplace's rule 4 of 6
-    near, far = (6, 4, 0, 0, 0.0), (11, 10, 0, 0, 0.05)
-    of = manifest.leaks(PHOTOS, compared(near, (6, 5, 0, 0, 0.0), far), COPIES).set_index("photo")["confidence"]
-    assert of["k"] == pytest.approx(4 / 6)
-    # the duplicates of g say two things
-    assert of["e"] == pytest.approx(4 / 6 / 2)
-    # at 0.01 and 0.02 two agree, at 0.03 one does not
-    falling = compared((0, 1, 0, 0, 0.01), (2, 1, 0, 0, 0.02), (5, 4, 0, 0, 0.03))
-    found = [
-        manifest.leaks(PHOTOS, compared((11, 10, 0, 0, error)), falling)["confidence"][0] for error in (0.02, 0.03)
-    ]
-    assert found == pytest.approx([3 / 4, 1 / 3])
-    assert manifest.leaks(PHOTOS, compared(far), COPIES[:0])["confidence"].tolist() == [0.5]
-
-
-def test_no_duplicates_give_empty_tables() -> None:
-    alone, group, none = PHOTOS.iloc[[0, 6]].reset_index(drop=True), np.array([-1, -1]), COPIES[:0]
-    found = manifest.manifest(alone, group, none)
-    assert found["reason"].tolist() == ["no duplicate", "no duplicate"]
-    pairs = groups.leak_pairs(alone, group)
-    assert pairs.shape == (0, 2)
-    assert manifest.leaks(alone, none, none).empty
-    assert manifest.members(found).empty
-    assert manifest.conflicts(found).empty
-    assert manifest.unique(found).values.tolist() == [["a", "w1"]]
-
-
-def run(root: Path, **rule: float) -> Record:
-    settings = load(Path(__file__).parents[2] / "params.yaml")
-    settings = settings.model_copy(
-        update={"data": Data(root=str(root)), "dedup": settings.dedup.model_copy(update=rule)}
-    )
-    catalog.run(settings)
-    return dedup.run(settings)
+def test_a_chain_is_no_group() -> None:
+    # each a little farther to the right than the one before
+    views = [picture(1, (192, 128)).crop((left, 0, left + 150, 128)) for left in range(0, 40, 2)]
+    found = search(*views)
+    assert components(20, found.confirmed[["left", "right"]].to_numpy()).tolist() == [0] * 20
+    assert found.manifest["group"].nunique() > 1
+    # a member may differ from the representative by twice the error of a pair
+    assert 0.1 < found.copies["error"].max() <= 0.2
 
 
 @pytest.fixture
@@ -165,9 +83,18 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def test_stage_finds_duplicates_of_files(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def run(root: Path, **rule: float) -> Record:
+    settings = load(Path(__file__).parents[2] / "params.yaml")
+    dedup_rule = settings.dedup.model_copy(update=rule)
+    settings = settings.model_copy(update={"data": Data(root=str(root)), "dedup": dedup_rule})
+    catalog.run(settings)
+    return dedup.run(settings)
+
+
+def test_the_stage_finds_duplicates_of_files(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = run(root)
-    assert read_csv(paths.GROUPS).values.tolist() == [
+    assert "6 photos in 2 groups of duplicates; 2 labelled photos left out" in capsys.readouterr().out
+    assert read_csv(paths.GROUPS).to_numpy().tolist() == [
         [0, "a.png", "train", "w1"],
         [0, "b.png", "train", "w1"],
         [0, "q.jpg", "test", ""],
@@ -175,23 +102,23 @@ def test_stage_finds_duplicates_of_files(root: Path, capsys: pytest.CaptureFixtu
         [1, "d.png", "train", "w2"],
         [1, "r.png", "test", ""],
     ]
-    assert read_csv(paths.CONFLICTS).values.tolist() == [[1, "c.png", "w1", "w1 w2"], [1, "d.png", "w2", "w1 w2"]]
-    found = read_csv(paths.MANIFEST).set_index("photo")
-    assert found.index.tolist() == ["a.png", "b.png", "c.png", "d.png", "e.png", "q.jpg", "r.png", "s.png"]
-    assert found["reason"].tolist() == [
-        "copy",
-        "best of its group",
-        "labels of its group differ",
-        "labels of its group differ",
-        "no duplicate",
-        "copy",
-        "same file",
-        "no duplicate",
+    assert read_csv(paths.CONFLICTS).to_numpy().tolist() == [
+        [1, "c.png", "w1", "w1 w2"],
+        [1, "d.png", "w2", "w1 w2"],
     ]
-    assert found.index[found["keep"]].tolist() == ["b.png", "e.png", "s.png"]
-    assert read_csv(paths.UNIQUE).values.tolist() == [["b.png", "w1"], ["e.png", "w3"]]
+    assert read_csv(paths.MANIFEST)[["photo", "representative", "keep", "reason"]].to_numpy().tolist() == [
+        ["a.png", "b.png", False, "copy"],
+        ["b.png", "b.png", True, "best of its group"],
+        ["c.png", "c.png", False, "labels of its group differ"],
+        ["d.png", "c.png", False, "labels of its group differ"],
+        ["e.png", "e.png", True, "no duplicate"],
+        ["q.jpg", "b.png", False, "copy"],
+        ["r.png", "c.png", False, "same file"],
+        ["s.png", "s.png", True, "no duplicate"],
+    ]
+    assert read_csv(paths.UNIQUE).to_numpy().tolist() == [["b.png", "w1"], ["e.png", "w3"]]
     leaks = read_csv(paths.LEAKS)
-    assert leaks[["query", "photo", "Id"]].values.tolist() == [
+    assert leaks[["query", "photo", "Id"]].to_numpy().tolist() == [
         ["q.jpg", "a.png", "w1"],
         ["q.jpg", "b.png", "w1"],
         ["r.png", "c.png", "w1"],
@@ -208,90 +135,24 @@ def test_stage_finds_duplicates_of_files(root: Path, capsys: pytest.CaptureFixtu
         "plain": 0,
     }
     assert record.params == {"max_distance": 8, "max_error": 0.1, "turned": True, "mirrored": False}
-    assert "6 photos in 2 groups of duplicates; 2 labelled photos thrown out" in capsys.readouterr().out
+    html = (paths.DUPLICATES / "report.html").read_text(encoding="utf-8")
+    for part in ("The farthest duplicates", "Labels that differ", "w1 c.png", "query q.jpg", "data:image/jpeg"):
+        assert part in html
+    assert "The closest other pairs" not in html  # there are none
 
-
-def test_stage_gives_the_same_bytes_again(root: Path) -> None:
-    outputs = run(root).outputs
-    once = [path.read_bytes() for path in outputs]
+    once = [path.read_bytes() for path in record.outputs]
     assert [path.read_bytes() for path in run(root).outputs] == once
 
 
-def test_pixels_must_confirm_an_equal_hash(root: Path) -> None:
-    # alternating pixels are a frequency that the hash leaves out
-    level = np.asarray(picture(3, (32, 32)), dtype=int) // 4 + 96
-    sign = (np.indices(level.shape).sum(axis=0) % 2) * 2 - 1
-    Image.fromarray(level.astype(np.uint8)).save(root / "test" / "plain.png")
-    Image.fromarray((level + 60 * sign).astype(np.uint8)).save(root / "test" / "checked.png")
-
-    run(root)
-    found = read_csv(paths.CATALOG).set_index("Image")["phash"]
-    assert found["plain.png"] == found["checked.png"]
-    assert "plain.png" in read_csv(paths.GROUPS)["Image"].tolist()
-    assert "checked.png" not in read_csv(paths.GROUPS)["Image"].tolist()
-
-    run(root, max_error=1)
-    assert "checked.png" in read_csv(paths.GROUPS)["Image"].tolist()
-
-
-def test_frames_that_show_nothing_are_no_group(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_photos_with_little_detail_match_the_same_file_only(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number, level in enumerate((0, 80, 80, 90)):
         Image.new("L", (120 + number, 60), level).save(root / "test" / f"haze{number}.png")
     (root / "test" / "again.png").write_bytes((root / "test" / "haze3.png").read_bytes())
-    assert run(root).metrics["plain"] == 5
-    assert "5 photos show too little for their hash to tell anything" in capsys.readouterr().out
-    found = read_csv(paths.MANIFEST).set_index("photo")
-    # the same file is the same picture, whatever it shows
-    assert found.loc["haze3.png", "reason"] == "same file"
-    assert found.loc["haze3.png", "representative"] == "again.png"
-    assert (found.loc[["haze0.png", "haze1.png", "haze2.png"], "group"] == -1).all()
-
-
-@pytest.mark.parametrize(("width", "found"), [(96, True), (104, True), (120, False)])
-def test_a_squeezed_copy_must_agree_twice_as_well(width: int, found: bool) -> None:
-    thumbnails = np.stack([thumbnail(picture(1)), thumbnail(picture(1).crop((6, 0, 96, 64)))])
-    error = float(errors(thumbnails[:1], thumbnails[1:])[0])
-    assert error > 0.001
-    table = photos(("a", "w", "train", 96, 64, "L", "1"), ("b", "w", "train", width, 64, "L", "2"))
-    rule = load(Path("params.yaml")).dedup.model_copy(update={"max_error": error * 1.5})
-    assert groups.find(table, thumbnails, rule).group.tolist() == ([0, 0] if found else [-1, -1])
-
-
-def test_a_chain_is_no_group() -> None:
-    # each a little farther to the right than the one before
-    views = [picture(1, (192, 128)).crop((left, 0, left + 150, 128)) for left in range(0, 40, 2)]
-    thumbnails = np.stack([thumbnail(view) for view in views])
-    table = photos(*((f"{n}", "w", "train", 150, 128, "L", f"{n}") for n in range(20)))
-    rule = load(Path("params.yaml")).dedup
-    found = groups.find(table, thumbnails, rule)
-    assert groups.components(20, found.duplicates.pairs).tolist() == [0] * 20
-    assert len(set(found.group.tolist())) > 1
-    assert found.copies.error.max() <= groups.SPREAD * rule.max_error
-
-
-def test_photos_turned_and_mirrored_are_duplicates_where_that_is_asked_for(root: Path) -> None:
-    picture(3).rotate(180).save(root / "test" / "turned.png")
-    ImageOps.mirror(picture(3)).save(root / "test" / "mirrored.png")
-    for turned, mirrored in ((False, False), (True, False), (False, True), (True, True)):
-        run(root, turned=turned, mirrored=mirrored)
-        found = read_csv(paths.MANIFEST).set_index("photo")["reason"]
-        assert (found["turned.png"] == "turned copy") == turned
-        assert (found["mirrored.png"] == "mirrored copy") == mirrored
-
-
-def test_report_shows_both_sides_of_the_border(root: Path) -> None:
-    run(root)
-    html = (paths.DUPLICATES / "report.html").read_text(encoding="utf-8")
-    for said in (
-        "The farthest duplicates",
-        "Labels that differ",
-        "w1 c.png",
-        "w2 d.png",
-        "query q.jpg",
-        "data:image/jpeg",
-    ):
-        assert said in html
-    assert "The closest other pairs" not in html  # there are none
-    run(root, max_error=0)
-    html = (paths.DUPLICATES / "report.html").read_text(encoding="utf-8")
-    assert "The closest other pairs" in html
+    # and with max_error 0, pairs are rejected
+    assert run(root, max_error=0).metrics["plain"] == 5
+    assert "5 photos have too little detail to compare" in capsys.readouterr().out
+    manifest = read_csv(paths.MANIFEST).set_index("photo")
+    assert manifest.loc["haze3.png", "reason"] == "same file"
+    assert manifest.loc["haze3.png", "representative"] == "again.png"
+    assert (manifest.loc[["haze0.png", "haze1.png", "haze2.png"], "group"] == -1).all()
+    assert "The closest other pairs" in (paths.DUPLICATES / "report.html").read_text(encoding="utf-8")

@@ -136,16 +136,13 @@ def duplicates(
         from whaleid.report import duplicates as duplicates_page
 
     rule = Dedup(max_distance=max_distance, max_error=max_error, turned=turned, mirrored=mirrored)
-    search = room.search(folder, against, rule)
-    names = search.manifest["photo"].tolist()
-    page = duplicates_page.page(
-        f"Duplicates in {folder}", search.counts, search.groups, search.manifest, names, search.files, rule
-    )
-    room.write(search.tables, page, out)
-    counts = search.counts.items()
+    result = room.search(folder, against, rule)
+    page = duplicates_page.page(f"Duplicates in {folder}", result.counts, result.duplicates, result.files, rule)
+    room.write(result.tables, page, out)
+    counts = result.counts.items()
     print(", ".join(f"{count:,} {name}" for name, count in counts if count or name in ("images", "copies")))
     print(f"{out / 'manifest.csv'} says which to keep and why; look at {out / 'report.html'}")
-    if search.counts["unreadable"]:
+    if result.counts["unreadable"]:
         print(f"{out / 'unreadable.csv'} says which images could not be read, and why", file=sys.stderr)
         raise typer.Exit(PARTLY)
 

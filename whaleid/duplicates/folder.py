@@ -1,4 +1,4 @@
-"""The same pictures in any folder of images, outside any pipeline; no image is touched."""
+"""Duplicates in any folder of images, outside any pipeline; no image is touched."""
 
 from __future__ import annotations
 
@@ -13,29 +13,25 @@ import pandas as pd
 from whaleid.catalog.checks import unwritable
 from whaleid.core.errors import WhaleidError
 from whaleid.core.files import replacing, write_csv
-from whaleid.duplicates import groups, manifest
-from whaleid.images import fingerprint
+from whaleid.duplicates.search import Duplicates, find
+from whaleid.images.fingerprint import facts, fingerprints, thumbnails
 from whaleid.images.listing import below, overlap, written
 
 if TYPE_CHECKING:
     from whaleid.config import Dedup
 
-MANIFEST = ["photo", "group", "representative", "keep", "reason", "distance", "error"]
-LEAKS = ["photo", "known", "distance", "error"]
-
 
 @dataclass(frozen=True)
-class Search:
+class Result:
     """The duplicates among the images of a folder, and of another one if there is one."""
 
-    files: list[Path]  # N, of both folders, sorted by name
-    groups: groups.Groups
-    manifest: pd.DataFrame  # N rows, as `manifest.manifest` returns it
+    files: Mapping[str, Path]  # of both folders, by name, sorted
+    duplicates: Duplicates  # among these
     counts: Mapping[str, int]  # by name
     tables: Mapping[str, pd.DataFrame]  # by file name
 
 
-def search(folder: Path, against: Path | None, rule: Dedup) -> Search:
+def search(folder: Path, against: Path | None, rule: Dedup) -> Result:
     """Compare all images below `folder` with each other and with those below `against`.
 
     Photos are named by their paths through `folder` and `against`.
@@ -46,42 +42,39 @@ def search(folder: Path, against: Path | None, rule: Dedup) -> Search:
     if against is not None and overlap(folder, against):
         raise WhaleidError(f"{folder} and {against} overlap: give two folders of which neither holds the other.")
     # an image that is already there represents its copies, as labelled photos represent queries
-    parts = {"train": folder} if against is None else {"train": against, "test": folder}
+    here, parts = ("train", {"train": folder}) if against is None else ("test", {"train": against, "test": folder})
     part = {path: name for name, place in parts.items() for path in below(place)}
-    odd = [path for path in part if unwritable(str(path))]
-    named = sorted(part.keys() - {*odd}, key=written)
-    results = dict(zip(named, fingerprint.fingerprints(named), strict=True))
-    files = [path for path, result in results.items() if not isinstance(result, str)]
-    bad = [
+    unnamed = [path for path in part if unwritable(str(path))]
+    named = sorted(part.keys() - {*unnamed}, key=written)
+    results = dict(zip(named, fingerprints(named), strict=True))
+    prints = {path: result for path, result in results.items() if not isinstance(result, str)}
+    unreadable = [
         (written(path), f"{written(path)}{result.removeprefix(str(path))}")
         for path, result in results.items()
         if isinstance(result, str)
     ]
-    bad += [(ascii(str(path)), "its name cannot be written to a csv file: rename it") for path in odd]
-    if not files:
-        raise WhaleidError(f"None of the {len(bad):,} images below {folder} can be read; the first one: {bad[0][1]}")
-    good = [result for result in results.values() if not isinstance(result, str)]
+    unreadable += [(ascii(str(path)), "its name cannot be written to a csv file: rename it") for path in unnamed]
+    if not prints:
+        reason = unreadable[0][1]
+        raise WhaleidError(f"None of the {len(part):,} images below {folder} can be read; the first one: {reason}")
     photos = pd.DataFrame(
-        {"Image": [written(path) for path in files], "Id": "", "part": [part[path] for path in files]}
-    ).join(fingerprint.facts(good))
-    duplicates = groups.find(photos, fingerprint.thumbnails(good), rule)
-    every = manifest.manifest(photos, duplicates.group, duplicates.copies)
-    here = photos["part"] == ("train" if against is None else "test")
+        {"Image": [written(path) for path in prints], "Id": "", "part": [part[path] for path in prints]}
+    ).join(facts([*prints.values()]))
+    duplicates = find(photos, thumbnails([*prints.values()]), rule)
+    manifest = duplicates.manifest[duplicates.manifest["part"] == here].drop(columns=["part", "Id"])
     counts = {
-        "images": int(here.sum()),
-        "groups": int(every.loc[here & (every["group"] >= 0), "group"].nunique()),
-        "copies": int((here & ~every["keep"]).sum()),
-        "unreadable": len(bad),
-        "too plain": int(duplicates.blank.sum()),
+        "images": len(manifest),
+        "groups": int(manifest.loc[manifest["group"] >= 0, "group"].nunique()),
+        "copies": int((~manifest["keep"]).sum()),
+        "unreadable": len(unreadable),
+        "too plain": duplicates.plain,
     }
-    tables = {"manifest.csv": every.loc[here, MANIFEST]}
-    tables["unreadable.csv"] = pd.DataFrame(bad, columns=["photo", "reason"])
+    tables = {"manifest.csv": manifest, "unreadable.csv": pd.DataFrame(unreadable, columns=["photo", "reason"])}
     if against is not None:
-        leaks = manifest.leaks(photos, duplicates.leaks, duplicates.copies)
-        leaks = leaks.rename(columns={"photo": "known", "query": "photo"})
-        tables["leaks.csv"] = leaks[LEAKS]
+        leaks = duplicates.leaks.rename(columns={"photo": "known", "query": "photo"})
+        tables["leaks.csv"] = leaks[["photo", "known", "distance", "error"]]
         counts[f"also in {against}"] = leaks["photo"].nunique()
-    return Search(files, duplicates, every, counts, tables)
+    return Result(dict(zip(photos["Image"], prints, strict=True)), duplicates, counts, tables)
 
 
 def write(tables: Mapping[str, pd.DataFrame], page: str, out: Path) -> None:

@@ -8,13 +8,13 @@ from whaleid.images.fingerprint import LEVEL, SIDE, Thumbnails
 
 Floats = npt.NDArray[np.float32]
 BLUR = 2.0
-"""Pixels, see `details`: the outlines of flukes are alike, and what is smaller tells them apart."""
+"""Pixels, see `details`: the outlines of flukes are alike, smaller details differ."""
 TRIMMED = 0.05
 """Share of the pixels, those that agree least, that do not count: a date printed onto a copy covers no more."""
 FITS = 3
 """Number of fits, each without the pixels that agreed least in the one before."""
 BLOCK = 512
-"""Thumbnails in memory as floats at a time; changes no result."""
+"""Thumbnails in memory as floats at a time."""
 
 
 def details(thumbnails: Thumbnails) -> Floats:
@@ -26,8 +26,10 @@ def details(thumbnails: Thumbnails) -> Floats:
 
 def detail(thumbnails: Thumbnails) -> Floats:
     """Return the standard deviation (N,) of the `details` of `thumbnails` (N, SIDE, SIDE)."""
-    blocks = [details(thumbnails[start : start + BLOCK]).std(axis=(1, 2)) for start in range(0, len(thumbnails), BLOCK)]
-    return np.concatenate([np.empty(0, np.float32), *blocks])
+    deviations = np.empty(len(thumbnails), np.float32)
+    for start in range(0, len(thumbnails), BLOCK):
+        deviations[start : start + BLOCK] = details(thumbnails[start : start + BLOCK]).std(axis=(1, 2))
+    return deviations
 
 
 def errors(left: Thumbnails, right: Thumbnails) -> npt.NDArray[np.float64]:
@@ -39,11 +41,8 @@ def errors(left: Thumbnails, right: Thumbnails) -> npt.NDArray[np.float64]:
     that fit least are left out (least trimmed squares, Rousseeuw 1984). The worse of both directions counts, so the
     order makes no difference. A picture without any detail has an error of 1 to every other.
     """
-    worse = np.ones(len(left))
-    for start in range(0, len(left), BLOCK):
-        one, other = details(left[start : start + BLOCK]), details(right[start : start + BLOCK])
-        worse[start : start + BLOCK] = np.maximum(_unexplained(one, other), _unexplained(other, one))
-    return worse
+    one, other = details(left), details(right)
+    return np.maximum(_unexplained(one, other), _unexplained(other, one))
 
 
 def _unexplained(pictures: Floats, targets: Floats) -> npt.NDArray[np.float64]:

@@ -20,8 +20,8 @@ from whaleid.core.errors import WhaleidError
 from whaleid.core.labels import NEW_WHALE, Score
 from whaleid.detection import network as box_network
 from whaleid.detection.prediction import CERTAIN, aspects, predict_batch
-from whaleid.duplicates import matching
 from whaleid.duplicates.hashing import Orientation, perceptual_hashes, to_hex
+from whaleid.duplicates.pairs import Descriptors, describe, duplicates_between, orientations
 from whaleid.identification.ranking import rank
 from whaleid.identification.scores import Scorer, nearest_photos, score_name
 from whaleid.images.crop import WHOLE, Box
@@ -208,17 +208,17 @@ class Recogniser:
     def _duplicates(self, prints: Sequence[Fingerprint]) -> list[list[Duplicate]]:
         """Return the labelled photos that duplicate each of the photos with `prints`, the closest first."""
         known, rule = self.bundle.photos, self.bundle.about.dedup
-        queries = matching.describe(facts(prints), thumbnails(prints), matching.orientations(rule))
-        matches = matching.matches_between(queries, self._known, rule)
+        queries = describe(facts(prints), thumbnails(prints), orientations(rule))
+        pairs = duplicates_between(self._known, queries, rule)
         duplicates: list[list[Duplicate]] = [[] for _ in prints]
-        for (row, query), distance, error in zip(matches.pairs.tolist(), matches.distance, matches.error, strict=True):
+        for row, query, _, distance, error in pairs.itertuples(index=False):
             image, whale = str(known.at[row, "Image"]), str(known.at[row, "Id"])
-            duplicates[query].append(Duplicate(image, whale, int(distance), round(float(error), 6)))
+            duplicates[query].append(Duplicate(image, whale, distance, round(error, 6)))
         return duplicates
 
     @cached_property
-    def _known(self) -> matching.Descriptors:
-        return matching.describe(self.bundle.photos, self.bundle.thumbnails, [Orientation.UPRIGHT])
+    def _known(self) -> Descriptors:
+        return describe(self.bundle.photos, self.bundle.thumbnails, [Orientation.UPRIGHT])
 
     @cached_property
     def _scorer(self) -> Scorer:

@@ -11,8 +11,9 @@ from whaleid.core import paths
 from whaleid.core.files import read_csv, replacing_folder, write_csv
 from whaleid.core.log import logger
 from whaleid.core.record import Record
-from whaleid.duplicates import groups, manifest
-from whaleid.report import duplicates as duplicates_page
+from whaleid.duplicates import manifest
+from whaleid.duplicates.search import find
+from whaleid.report import duplicates as page
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -27,44 +28,46 @@ def run(params: Params) -> Record:
     photos = read_csv(paths.CATALOG)
     by_name = photos["Image"].argsort()
     photos, thumbnails = photos.iloc[by_name].reset_index(drop=True), np.load(paths.THUMBNAILS)[by_name]
-    duplicates = groups.find(photos, thumbnails, params.dedup)
-    every = manifest.manifest(photos, duplicates.group, duplicates.copies)
-    leaks = manifest.leaks(photos, duplicates.leaks, duplicates.copies)
-    members, conflicts, unique = manifest.members(every), manifest.conflicts(every), manifest.unique(every)
-    outputs = [paths.MANIFEST, paths.GROUPS, paths.CONFLICTS, paths.UNIQUE, paths.LEAKS]
+    duplicates = find(photos, thumbnails, params.dedup)
+    tables = {
+        paths.MANIFEST: duplicates.manifest,
+        paths.GROUPS: manifest.members(duplicates.manifest),
+        paths.CONFLICTS: manifest.conflicts(duplicates.manifest),
+        paths.UNIQUE: manifest.unique(duplicates.manifest),
+        paths.LEAKS: duplicates.leaks,
+    }
     with replacing_folder(paths.DEDUP) as folder:
-        for table, path in zip([every, members, conflicts, unique, leaks], outputs, strict=True):
+        for path, table in tables.items():
             write_csv(table, folder / path.name)
-
-    queries = leaks["query"].nunique()
     figures = {
         "photos": len(photos),
-        "groups": members["group"].nunique(),
-        "duplicates": len(duplicates.copies.pairs),
-        "conflicts": len(conflicts),
-        "unique": len(unique),
-        "leaks": queries,
-        "plain": int(duplicates.blank.sum()),
+        "groups": tables[paths.GROUPS]["group"].nunique(),
+        "duplicates": len(duplicates.copies),
+        "conflicts": len(tables[paths.CONFLICTS]),
+        "unique": len(tables[paths.UNIQUE]),
+        "leaks": duplicates.leaks["query"].nunique(),
+        "plain": duplicates.plain,
     }
-    files = [Path(params.data.root, part, image) for part, image in zip(photos["part"], photos["Image"], strict=True)]
-    names = [f"{label or 'query'} {image}" for label, image in zip(photos["Id"], photos["Image"], strict=True)]
-    html = duplicates_page.page("whaleid: duplicates", figures, duplicates, every, names, files, params.dedup)
+    files = {
+        f"{label or 'query'} {image}": Path(params.data.root, part, image)
+        for image, label, part in photos[["Image", "Id", "part"]].itertuples(index=False)
+    }
+    html = page.page("whaleid: duplicates", figures, duplicates, files, params.dedup)
     with replacing_folder(paths.DUPLICATES) as folder:
         (folder / "report.html").write_text(html, encoding="utf-8", newline="\n")
     logger.info(
-        f"{len(members):,} photos in {figures['groups']:,} groups of duplicates; "
-        f"{len(conflicts):,} labelled photos thrown out because the labels of their group differ\n"
-        f"{len(unique):,} unique photos to train on; {queries:,} photos to identify duplicate a labelled one"
+        f"{len(tables[paths.GROUPS]):,} photos in {figures['groups']:,} groups of duplicates; "
+        f"{figures['conflicts']:,} labelled photos left out because the labels of their group differ\n"
+        f"{figures['unique']:,} unique photos to train on; "
+        f"{figures['leaks']:,} photos to identify duplicate a labelled one"
     )
-    if figures["plain"]:
-        logger.info(
-            f"{figures['plain']:,} photos show too little for their hash to tell anything: only the same file counts"
-        )
+    if duplicates.plain:
+        logger.info(f"{duplicates.plain:,} photos have too little detail to compare: only the same file is a duplicate")
     return Record(
         params=params.dedup.model_dump(),
         metrics=figures,
-        artifacts=[*outputs, paths.DUPLICATES],
+        artifacts=[*tables, paths.DUPLICATES],
         inputs=[paths.CATALOG],
-        outputs=outputs,
+        outputs=[*tables],
         dataset=paths.UNIQUE,
     )

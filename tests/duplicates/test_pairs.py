@@ -1,0 +1,191 @@
+"""Photos whose hashes are near: all of them, whatever the radius, and how near they are."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.pictures import picture
+from PIL import Image, ImageOps
+
+from whaleid.config import Dedup
+from whaleid.duplicates.hashing import Orientation, perceptual_hashes
+from whaleid.duplicates.pairs import (
+    Descriptors,
+    agree,
+    candidates,
+    choose_bands,
+    compare,
+    describe,
+    duplicates_between,
+    near_hashes,
+    orientations,
+)
+from whaleid.duplicates.pixels import detail
+from whaleid.images.fingerprint import thumbnail
+
+UPRIGHT, TURNED, MIRRORED, FLIPPED = Orientation
+RULE = Dedup(max_distance=8, max_error=0.1, turned=True, mirrored=False)
+
+
+def random_hashes(count: int, seed: int = 0) -> list[int]:
+    rng = np.random.default_rng(seed)
+    hashes = [int(n) for n in rng.integers(0, 2**63, count)]
+    # near ones, equal ones, and ones that differ at both ends
+    hashes += [n ^ (1 << int(k)) for n, k in zip(hashes[:40], rng.integers(0, 64, 40), strict=True)]
+    hashes += [n ^ 0b1011 ^ (1 << 63) for n in hashes[20:50]]
+    return hashes + hashes[5:15] + hashes[5:10]
+
+
+@pytest.mark.parametrize("max_distance", [0, 1, 4, 8, 16])
+def test_pairs_are_those_of_a_slow_loop(max_distance: int) -> None:
+    left, right = random_hashes(60), random_hashes(60)[::2] + random_hashes(50, seed=1)
+    slow = [(i, j) for i, n in enumerate(left) for j, m in enumerate(right) if (n ^ m).bit_count() <= max_distance]
+    pairs = near_hashes(np.array(left, dtype=np.uint64), np.array(right, dtype=np.uint64), max_distance)
+    assert list(map(tuple, pairs.tolist())) == slow
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("max_distance", range(17))
+def test_pairs_at_every_distance_are_those_of_a_slow_loop(max_distance: int) -> None:
+    test_pairs_are_those_of_a_slow_loop(max_distance)
+
+
+@pytest.mark.parametrize(("left", "right"), [(0, 0), (3, 0), (0, 3), (1, 1)])
+def test_few_hashes_have_few_pairs(left: int, right: int) -> None:
+    hashes = np.arange(3, dtype=np.uint64)
+    assert near_hashes(hashes[:left], hashes[:right], 8).tolist() == [[0, 0]] * (left * right)
+
+
+@pytest.mark.parametrize(
+    ("count", "bands"),
+    [
+        (1, [(2, 0), (2, 0), (5, 0), (9, 0), (17, 0)]),
+        (1_000, [(2, 0), (2, 0), (5, 0), (9, 0), (9, 1)]),
+        (10_000, [(2, 0), (2, 0), (5, 0), (5, 1), (6, 2)]),
+        (1_000_000, [(2, 0), (2, 0), (3, 1), (3, 2), (3, 5)]),
+    ],
+)
+def test_the_bands_are_those_of_least_work(count: int, bands: list[tuple[int, int]]) -> None:
+    # such as 3 bands of 21 bits, one flipped: 3 x 22 entries to open, in each of which lie 0.5 of a million hashes
+    assert [choose_bands(count, distance) for distance in (0, 1, 4, 8, 16)] == bands
+
+
+@pytest.mark.long
+def test_many_hashes_are_cut_into_other_bands_and_none_is_missed() -> None:
+    rng = np.random.default_rng(3)
+    hashes = rng.integers(0, 2**64, 60_000, dtype=np.uint64)
+    flipped = np.bitwise_or.reduce(np.uint64(1) << rng.integers(0, 64, (8, 500)).astype(np.uint64), axis=0)
+    hashes[-500:] = hashes[:500] ^ flipped
+    pairs = near_hashes(hashes[:500], hashes, 8)
+    distances = [np.bitwise_count(hashes[row] ^ hashes[row + 1 :]) for row in range(500)]
+    slow = [(row, row + 1 + int(at)) for row, each in enumerate(distances) for at in np.flatnonzero(each <= 8)]
+    assert len(slow) >= 500
+    assert [(i, j) for i, j in pairs.tolist() if i < j] == slow
+
+
+def described(*images: Image.Image, allowed: tuple[Orientation, ...] = (UPRIGHT,), files: str = "a") -> Descriptors:
+    sizes = [(f"{files}{number}", *image.size) for number, image in enumerate(images)]
+    table = pd.DataFrame(sizes, columns=["sha256", "width", "height"])
+    return describe(table, np.stack([thumbnail(image) for image in images]), list(allowed))
+
+
+def rows(pairs: pd.DataFrame) -> list[list[int]]:
+    return pairs[["left", "right"]].to_numpy().tolist()
+
+
+@pytest.mark.parametrize(
+    ("turned", "mirrored", "expected"),
+    [
+        (False, False, [UPRIGHT]),
+        (True, False, [UPRIGHT, TURNED]),
+        (False, True, [UPRIGHT, MIRRORED]),
+        (True, True, [UPRIGHT, TURNED, MIRRORED, FLIPPED]),
+    ],
+)
+def test_the_rule_sets_the_orientations(turned: bool, mirrored: bool, expected: list[Orientation]) -> None:
+    assert orientations(RULE.model_copy(update={"turned": turned, "mirrored": mirrored})) == expected
+
+
+def test_candidates_are_near_in_an_allowed_orientation() -> None:
+    image = picture(1)
+    images = image, image.rotate(180), picture(2), ImageOps.mirror(image), image.resize((60, 40))
+    upright = described(*images)
+    assert rows(candidates(upright, upright, 8)) == [[0, 4]]
+    assert not upright.blank.any()
+    turned = described(*images, allowed=(UPRIGHT, TURNED))
+    pairs = candidates(turned, turned, 8)
+    assert rows(pairs) == [[0, 1], [0, 4], [1, 4]]
+    assert pairs["orientation"].tolist() == [TURNED, UPRIGHT, TURNED]
+    every = described(*images, allowed=tuple(Orientation))
+    pairs = candidates(every, every, 8)
+    assert rows(pairs) == [[0, 1], [0, 3], [0, 4], [1, 3], [1, 4], [3, 4]]
+    assert pairs["orientation"].tolist() == [TURNED, MIRRORED, UPRIGHT, FLIPPED, TURNED, MIRRORED]
+    assert pairs["error"].max() < 0.01
+    assert pairs["distance"].max() <= 8
+
+
+def test_candidates_lie_within_the_distance() -> None:
+    left, right = described(picture(1)), described(picture(1).crop((6, 3, 96, 64)), files="b")
+    (distance,) = compare(left, right, np.array([(0, 0)]))["distance"]
+    assert distance > 0
+    assert rows(candidates(left, right, distance)) == [[0, 0]]
+    assert rows(candidates(left, right, distance - 1)) == []
+
+
+@pytest.mark.parametrize(("level", "blank"), [(1.99, True), (2.01, False)])
+def test_a_photo_with_less_detail_than_two_grey_levels_is_blank_and_no_candidate(level: float, blank: bool) -> None:
+    small = thumbnail(picture(1))[None]
+    faint = np.rint(30_000 + (small - 30_000.0) * (level / detail(small))).astype(np.uint16)
+    table = pd.DataFrame({"sha256": ["1", "2"], "width": 96, "height": 64})
+    photos = describe(table, np.concatenate([small, faint]), [UPRIGHT])
+    assert photos.blank.tolist() == [False, blank]
+    assert rows(candidates(photos, photos, 16)) == ([] if blank else [[0, 1]])
+
+
+def test_pairs_are_compared_in_the_best_orientation() -> None:
+    image = picture(3, (32, 32))
+    images = image, image.rotate(180), picture(4)
+    pairs = np.array([(0, 1), (2, 0)])
+    turned = described(*images, allowed=(UPRIGHT, TURNED))
+    best = compare(turned, turned, pairs).iloc[0]
+    assert (best["orientation"], best["distance"], best["error"] < 1e-6) == (TURNED, 0, True)
+    upright = described(*images)
+    compared = compare(upright, upright, pairs)
+    hashes = perceptual_hashes(upright.thumbnails)
+    assert compared["distance"].tolist() == [int(hashes[i] ^ hashes[j]).bit_count() for i, j in pairs]
+    assert compared["error"][0] > 0.5
+
+
+def test_the_same_file_has_no_error_whatever_it_shows() -> None:
+    plain = described(Image.new("L", (9, 9), 70), Image.new("L", (9, 9), 70))
+    assert compare(plain, plain, np.array([(0, 1)]))["error"].tolist() == [1]
+    same = Descriptors(np.array(["a", "a"]), plain.aspect, plain.thumbnails, plain.blank, plain.hashes)
+    assert compare(same, same, np.array([(0, 1)])).to_numpy().tolist() == [[0, 1, UPRIGHT, 0, 0]]
+    assert rows(duplicates_between(same, same, RULE)) == [[0, 0], [1, 0], [0, 1], [1, 1]]
+
+
+def test_a_squeezed_copy_must_agree_twice_as_well() -> None:
+    left = described(picture(1, (100, 50)))
+    right = described(picture(1, (109, 50)), picture(1, (111, 50)), picture(1, (92, 50)), picture(1, (90, 50)))
+    for error, expected in ((0.05, [True] * 4), (0.051, [True, False, True, False]), (0.1001, [False] * 4)):
+        pairs = pd.DataFrame({"left": 0, "right": range(4), "error": error})
+        assert agree(pairs, left, right, 0.1).tolist() == expected
+    assert agree(pd.DataFrame({"left": [0], "right": [0], "error": [0.1]}), left, right, 0.1).tolist() == [True]
+
+
+def test_duplicates_of_queries_come_closest_first() -> None:
+    gallery = described(picture(2), picture(1).crop((2, 1, 94, 64)).resize((96, 64)), picture(1, (192, 128)))
+    queries = described(picture(5), picture(1).rotate(180), picture(2), allowed=(UPRIGHT, TURNED), files="b")
+    pairs = duplicates_between(gallery, queries, RULE)
+    assert rows(pairs) == [[2, 1], [1, 1], [0, 2]]
+    assert pairs["orientation"].tolist() == [TURNED, TURNED, UPRIGHT]
+    strict = RULE.model_copy(update={"max_error": pairs["error"][1] / 2})
+    assert rows(duplicates_between(gallery, queries, strict)) == [[2, 1], [0, 2]]
+    upright = described(picture(1).rotate(180), files="b")
+    assert rows(duplicates_between(gallery, upright, RULE)) == []
+
+
+def test_a_query_of_the_same_file_is_a_duplicate_though_it_is_blank() -> None:
+    gallery = described(picture(2), Image.new("L", (9, 9), 70))
+    queries = described(picture(2), Image.new("L", (9, 9), 70))
+    pairs = duplicates_between(gallery, queries, RULE)
+    assert pairs[["left", "right", "distance", "error"]].to_numpy().tolist() == [[0, 0, 0, 0], [1, 1, 0, 0]]
