@@ -66,20 +66,12 @@ def network(backbone: str, classes: int) -> Network:
 
 
 def whaleid(
-    packed: np.ndarray,
-    photos: LabelledPhotos,
-    backbone: str,
-    training: Training,
-    device: torch.device,
-    processes: ProcessGroup = ALONE,
+    photos: LabelledPhotos, backbone: str, training: Training, processes: ProcessGroup = ALONE
 ) -> list[dict[str, float]]:
     """Train, and return the figures of each epoch."""
-    nothing = LabelledPhotos(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
     trained = network(backbone, int(photos.classes.max()) + 1)
-    epochs = train(
-        trained, packed, photos, nothing, training, 0, device, lambda *_: None, lambda _: None, processes=processes
-    )
-    return [epoch.learning | epoch.speed for epoch in epochs]
+    *_, last = train(trained, photos, photos.part(slice(0)), training, 0, processes=processes)
+    return [epoch.learning | epoch.speed for epoch in last.epochs]
 
 
 def plain(folder: Path, backbone: str, width: int, height: int, batch: int, workers: int) -> float:
@@ -170,12 +162,11 @@ def bfloat16_rate(device: torch.device) -> float:
 def share(folder: Path, backbone: str, batch: int) -> None:
     """Train as one of the processes that torchrun started, or alone; the first writes its epochs into `folder`."""
     packed, classes = np.load(folder / "packed.npy", mmap_mode="r"), np.load(folder / "classes.npy")
-    device = torch.device("cpu")
-    with joined(device) as processes:
+    with joined() as processes:
         # so small a rate that rounding stays rounding
         training = settings(batch, EPOCHS).model_copy(update={"lr": 1e-6})
-        photos = LabelledPhotos(np.arange(len(classes)), classes)
-        figures = whaleid(packed, photos, backbone, training, device, processes)
+        photos = LabelledPhotos(packed, np.arange(len(classes)), classes)
+        figures = whaleid(photos, backbone, training, processes)
         if processes.first:
             (folder / EPOCHS_FILE).write_text(json.dumps(figures))
 
@@ -186,7 +177,7 @@ def shared(folder: Path, arguments: argparse.Namespace, processes: int, threads:
     start = [sys.executable]
     if processes > 1:
         start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "WHALEID_DEVICE": "cpu"}
     run = [*start, *script, f"--batch={arguments.batch}"]
     subprocess.run(run, env=environment, check=True, stdout=sys.stderr)
     return pd.DataFrame(json.loads((folder / EPOCHS_FILE).read_text()))
@@ -233,7 +224,7 @@ def measure(
     arguments: argparse.Namespace, temporary: Path, folder: Path, packed: np.ndarray, classes: np.ndarray
 ) -> dict[str, float]:
     """Return all figures."""
-    cpu, photos = torch.device("cpu"), LabelledPhotos(np.arange(len(classes)), classes)
+    cpu, photos = torch.device("cpu"), LabelledPhotos(packed, np.arange(len(classes)), classes)
     two = settings(arguments.batch, 2)  # epochs, of which the second counts: the step beside it is warm too
     several = int(classes.max()) + 1
     steps = len(classes) // arguments.batch
@@ -243,7 +234,7 @@ def measure(
             pace[name].append(
                 plain(folder, arguments.backbone, arguments.width, arguments.height, arguments.batch, workers)
             )
-        epochs = whaleid(packed, photos, arguments.backbone, two, cpu)
+        epochs = whaleid(photos, arguments.backbone, two)
         pace["whaleid"].append(epochs[1]["photos_per_second"])
         pace["ready"].append(ready(packed, arguments.backbone, several, two, cpu, steps))
     figures = {f"cpu_{name}_photos_per_second": median(values) for name, values in pace.items()}
@@ -281,7 +272,7 @@ def on_gpu(
     for _ in range(arguments.rounds):
         look = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=200"]
         with subprocess.Popen(look, stdout=subprocess.PIPE, text=True) as watcher:
-            epochs = whaleid(packed, photos, arguments.backbone, longer, device)
+            epochs = whaleid(photos, arguments.backbone, longer, ProcessGroup(device))
             watcher.terminate()
             busy += [float(line) for line in watcher.communicate()[0].splitlines()]
         pace.append(epochs[1]["photos_per_second"])

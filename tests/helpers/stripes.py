@@ -31,8 +31,8 @@ def training(**changes: object) -> Training:
     return Training.model_validate(settings | changes)
 
 
-def stripes(whales: int, photos: int) -> tuple[np.ndarray, LabelledPhotos]:
-    """Return packed photos (N, 24, 48, 1), so many of each whale, under noise."""
+def stripes(whales: int, photos: int) -> LabelledPhotos:
+    """Return photos, packed as (N, 24, 48, 1), so many of each whale, under noise."""
     noise = np.random.default_rng(0)
     classes = np.repeat(np.arange(whales), photos)
     x = np.arange(WIDTH)
@@ -40,22 +40,22 @@ def stripes(whales: int, photos: int) -> tuple[np.ndarray, LabelledPhotos]:
         np.sin(x[None] * 0.25 * (1 + classes[:, None]) + noise.uniform(0, 6, (len(classes), 1)))
     )
     packed = waves[:, None, :, None] + noise.normal(0, 20, (len(classes), HEIGHT, WIDTH, 1))
-    return packed.clip(0, 255).astype(np.uint8), LabelledPhotos(np.arange(len(classes)), classes)
+    return LabelledPhotos(packed.clip(0, 255).astype(np.uint8), np.arange(len(classes)), classes)
 
 
 def write_stripes(whales: int, photos: int) -> None:
     """Write what `pack` and `split` leave of such photos; the last of each whale is held out for validation."""
-    packed, of = stripes(whales, photos)
-    images = [f"{row:03}.jpg" for row in of.rows]
+    labelled = stripes(whales, photos)
+    images = [f"{row:03}.jpg" for row in labelled.rows]
     paths.PACK.mkdir(parents=True)
-    np.save(paths.PHOTOS, packed)
+    np.save(paths.PHOTOS, labelled.packed)
     files.write_csv(pd.DataFrame({"Image": images, "part": "train"}), paths.PACKED)
-    last = of.rows % photos == photos - 1
+    last = labelled.rows % photos == photos - 1
     files.write_csv(
         pd.DataFrame(
             {
                 "Image": images,
-                "Id": [f"w{whale}" for whale in of.classes],
+                "Id": [f"w{whale}" for whale in labelled.classes],
                 "part": np.where(last, "validation", "train"),
                 "role": np.where(last, "known", "catalogue"),
             }

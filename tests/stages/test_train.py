@@ -1,5 +1,6 @@
 """The stage `train`: what it learns from and leaves, and that it resumes where the same training was killed."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 import torch
 from helpers.project import runs
 from helpers.stripes import write_stripes
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from whaleid.config import Params
 from whaleid.core import files, paths
@@ -68,28 +69,27 @@ def settings(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     return write
 
 
-def left() -> list[bytes]:
-    """Return what a training leaves."""
+def outputs() -> list[bytes]:
     return [paths.checkpoint("toy").read_bytes(), paths.history("toy").read_bytes()]
 
 
-def begun(params: Params) -> None:
-    """Train until the second epoch."""
+def begin(params: Params) -> bytes:
+    """Train until the second epoch; return the saved state."""
     with pytest.raises(Killed):
         train.run(params, "toy", kill)
-    assert UNFINISHED.exists()
+    return UNFINISHED.read_bytes()
 
 
-def goes_on(params: Params, capsys: pytest.CaptureFixture[str]) -> bool:
-    """Tell whether a training would go on; it is killed again at once."""
+def resumes(params: Params, saved: bytes, capsys: pytest.CaptureFixture[str]) -> bool:
+    """Return whether a training resumes from `saved`; it is killed again at once."""
+    UNFINISHED.write_bytes(saved)
     capsys.readouterr()
-    with pytest.raises(Killed):
-        train.run(params, "toy", kill)
-    said = capsys.readouterr().out
-    went_on = f"{UNFINISHED}: training resumes after epoch 1.\n" in said
-    anew = f"{UNFINISHED} is of another training (other photos, parameters or code): this one begins anew.\n" in said
-    assert went_on != anew
-    return went_on
+    begin(params)
+    printed = capsys.readouterr().out
+    resumed = f"{UNFINISHED}: training resumes after epoch 1.\n" in printed
+    anew = f"{UNFINISHED} is of another training (other photos, parameters or code): this one begins anew.\n" in printed
+    assert resumed != anew
+    return resumed
 
 
 def read(variant: str) -> tuple[Network, checkpoint.Description]:
@@ -97,7 +97,9 @@ def read(variant: str) -> tuple[Network, checkpoint.Description]:
     return checkpoint.load(path.read_bytes(), str(path))
 
 
-def test_what_a_training_leaves(settings: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_training_leaves_and_that_a_killed_one_resumes_to_the_same_bytes(
+    settings: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     params = settings()
     capsys.readouterr()
     record = train.run(params, "toy", nothing)
@@ -108,8 +110,8 @@ def test_what_a_training_leaves(settings: Project, capsys: pytest.CaptureFixture
     assert list(history) == ["epoch", "lr", "loss", "accuracy", "validation_loss", "validation_accuracy"]
     assert history["epoch"].tolist() == [1, 2, 3]
     assert not UNFINISHED.exists()
-    said = capsys.readouterr().out
-    assert "train toy: 12 photos of 3 classes, all layers of squeezenet1_1 from backbone, on cpu (" in said
+    printed = capsys.readouterr().out
+    assert "train toy: 12 photos of 3 classes, all layers of squeezenet1_1 from backbone, on cpu (" in printed
     expected = {
         "init": "backbone",
         "learn": "train",
@@ -130,26 +132,36 @@ def test_what_a_training_leaves(settings: Project, capsys: pytest.CaptureFixture
     assert not {"loss", "scores"} & record.params.keys()
     assert record.outputs == [paths.checkpoint("toy")]
 
-
-def test_a_killed_training_goes_on_to_the_same_bytes(settings: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    params = settings()
-    train.run(params, "toy", nothing)
-    undisturbed = left()
+    undisturbed = outputs()
     paths.checkpoint("toy").unlink()
     paths.history("toy").unlink()
-
-    begun(params)
+    begin(params)
     assert not paths.checkpoint("toy").exists()
     capsys.readouterr()
     logged: list[tuple[int, Mapping[str, float]]] = []
     train.run(params, "toy", lambda number, figures: logged.append((number, figures)))
     assert f"{UNFINISHED}: training resumes after epoch 1.\n" in capsys.readouterr().out
     assert [number for number, _ in logged] == [1, 2, 3]
-    losses = files.read_csv(paths.history("toy"))["loss"].tolist()
-    assert [figures["loss"] for _, figures in logged] == pytest.approx(losses, rel=1e-5)
-    assert left() == undisturbed
-    assert not UNFINISHED.exists()
-    assert list(UNFINISHED.parent.glob(".*")) == []  # nor a file that was half written
+    assert [figures["loss"] for _, figures in logged] == pytest.approx(history["loss"].tolist(), rel=1e-5)
+    assert outputs() == undisturbed
+    assert list(UNFINISHED.parent.iterdir()) == []  # nor a file that was half written
+
+
+@pytest.mark.parametrize(("seconds", "epoch"), [(0.0, 3), (1000.0, 1)])
+def test_the_state_is_saved_so_many_seconds_apart(
+    seconds: float, epoch: int, settings: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train, "SAVE_SECONDS", seconds)
+    params = settings(epochs=4)
+
+    def kill_last(number: int, _: object) -> None:
+        if number == 4:
+            raise Killed
+
+    for _ in range(2):
+        with pytest.raises(Killed):
+            train.run(params, "toy", kill_last)
+    assert f"{UNFINISHED}: training resumes after epoch {epoch}.\n" in capsys.readouterr().out
 
 
 def start() -> subprocess.Popen[str]:
@@ -159,21 +171,21 @@ def start() -> subprocess.Popen[str]:
 
 
 def run() -> str:
-    """Run the stage to its end in a process of its own; return what it said."""
+    """Run the stage to its end in a process of its own; return what it printed."""
     with start() as process:
-        said, _ = process.communicate()
-    assert process.returncode == 0, said
-    return said
+        printed, _ = process.communicate()
+    assert process.returncode == 0, printed
+    return printed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_killed_in_mid_epoch_goes_on_to_the_same_bytes(
     settings: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WHALEID_TRACKING", "off")
     settings(epochs=2, oversample=100)  # a second epoch long enough to be killed in its midst
     run()
-    undisturbed = left()
+    undisturbed = outputs()
     paths.checkpoint("toy").unlink()
     paths.history("toy").unlink()
 
@@ -189,11 +201,11 @@ def test_a_training_killed_in_mid_epoch_goes_on_to_the_same_bytes(
     stray = UNFINISHED.with_name(".toy.unfinished.999999999.partial.safetensors")  # as of a kill while it was written
     stray.write_bytes(UNFINISHED.read_bytes()[:1000])
     assert f"{UNFINISHED}: training resumes after epoch 1.\n" in run()
-    assert left() == undisturbed
+    assert outputs() == undisturbed
     assert list(UNFINISHED.parent.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("stop", "code", "said"), [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")]
 )
@@ -221,125 +233,93 @@ def test_a_training_that_is_stopped_says_so_and_ends_its_run(
     assert [path for path in Path("models").iterdir() if ".partial" in path.name] == []
 
 
-@pytest.mark.parametrize("changes", [{"lr": 0.001}, {"epochs": 4}, {"augment": False}, {"seed": 1}])
-def test_with_another_parameter_a_training_begins_anew(
-    changes: dict[str, object], settings: Project, capsys: pytest.CaptureFixture[str]
+def test_a_training_resumes_only_where_all_that_it_depends_on_is_the_same(
+    settings: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    begun(settings())
-    assert not goes_on(settings(**changes), capsys)
+    saved = begin(settings())
+    assert resumes(settings(scores=("class", "nearest"), zoom=0.9), saved, capsys)  # which are used after it
+    changes: list[dict[str, object]] = [{"lr": 0.001}, {"epochs": 4}, {"augment": False}, {"seed": 1}]
+    for change in changes:
+        assert not resumes(settings(**change), saved, capsys)
+
+    params = settings()
+    versions = {"timm": "another"}  # the backbone is torchvision's
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "version", lambda library: versions.get(library) or version(library))
+        assert resumes(params, saved, capsys)
+        versions["torchvision"] = "another"
+        assert not resumes(params, saved, capsys)
+
+    copy = tmp_path / "copy"
+    shutil.copytree(train.PACKAGE, copy)
+    monkeypatch.setattr(train, "PACKAGE", copy)
+    assert resumes(params, saved, capsys)
+    for name in ("images/augment.py", "model/network.py", "training/engine.py"):
+        content = (copy / name).read_bytes()
+        (copy / name).write_bytes(content + b"\n")
+        assert not resumes(params, saved, capsys)
+        (copy / name).write_bytes(content)
 
 
-def test_a_training_that_began_anew_is_as_one_that_met_nothing(settings: Project) -> None:
-    changed = settings(lr=0.001)
-    train.run(changed, "toy", nothing)
-    undisturbed = left()
-    begun(settings())
-    train.run(changed, "toy", nothing)
-    assert left() == undisturbed
-    assert not UNFINISHED.exists()
-
-
-def test_what_is_used_after_training_does_not_make_it_another(
-    settings: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
-    begun(settings())
-    assert goes_on(settings(scores=("class", "nearest"), zoom=0.9), capsys)
-
-
-def pack_otherwise() -> None:
+def change_photo() -> None:
     packed = np.load(paths.PHOTOS)
     packed[3, 5, 7] ^= 1
     np.save(paths.PHOTOS, packed)
 
 
-def split_otherwise() -> None:
+def change_split() -> None:
     split = files.read_csv(paths.SPLIT)
     split.loc[0, ["part", "role"]] = ["validation", "known"]
     files.write_csv(split, paths.SPLIT)
 
 
-def name_otherwise() -> None:
+def change_names() -> None:
     index = files.read_csv(paths.PACKED)
     index.loc[[0, 1], "Image"] = index.loc[[1, 0], "Image"].tolist()
     files.write_csv(index, paths.PACKED)
 
 
-def start_otherwise() -> None:
+def change_backbone() -> None:
     network, description = read("backbone")
     with torch.no_grad():
         network.embedder.neck.weight[0] = 2
     paths.checkpoint("backbone").write_bytes(checkpoint.save(network, description))
 
 
-@pytest.mark.parametrize("change", [pack_otherwise, split_otherwise, name_otherwise, start_otherwise])
+@pytest.mark.parametrize("change", [change_photo, change_split, change_names, change_backbone])
 def test_with_other_photos_or_another_start_a_training_begins_anew(
     change: Callable[[], None], settings: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    begun(settings())
+    saved = begin(settings())
     change()
-    assert not goes_on(settings(), capsys)
+    assert not resumes(settings(), saved, capsys)
 
 
-def test_with_other_code_a_training_begins_anew(
-    settings: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    begun(settings())
-    assert goes_on(settings(), capsys)
-    sources = train._sources()
-    assert any(b"def train(" in source for source in sources)
-    assert any(b"def augment(" in source for source in sources)
-    assert any(b"class Network(" in source for source in sources)
-    assert [source for source in sources if source.startswith(b'"""Stage `')] == [Path(train.__file__).read_bytes()]
-    monkeypatch.setattr(train, "_sources", lambda: [*sources[:-1], sources[-1] + b"\n"])
-    assert not goes_on(settings(), capsys)
-
-
-def test_with_another_version_of_torchvision_a_training_begins_anew(
-    settings: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    begun(settings())
-    versions = {"timm": "another"}  # the backbone is torchvision's
-    monkeypatch.setattr(train, "version", lambda library: versions.get(library) or version(library))
-    assert goes_on(settings(), capsys)
-    versions["torchvision"] = "another"
-    assert not goes_on(settings(), capsys)
-
-
-@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda _: b"", lambda _: b"no tensors"])
-def test_a_damaged_file_is_not_used(
-    damage: Callable[[bytes], bytes], settings: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
-    begun(settings())
-    UNFINISHED.write_bytes(damage(UNFINISHED.read_bytes()))
-    capsys.readouterr()
-    logged: list[int] = []
-    train.run(settings(), "toy", lambda number, _: logged.append(number))
-    said = capsys.readouterr().out
-    assert f"{UNFINISHED} is no safetensors file, or not a whole one (" in said
-    assert "Training begins anew.\n" in said
-    assert "training resumes" not in said
-    assert logged == [1, 2, 3]
-    assert not UNFINISHED.exists()
-
-
-@pytest.mark.parametrize(
-    ("header", "message"),
-    [
-        (None, "is no checkpoint of whaleid: its header has no description. Training begins anew."),
-        ({"whaleid": '{"kind": "network"}'}, "is a checkpoint of another kind or version"),
-    ],
-)
-def test_a_file_of_something_else_is_not_used(
-    header: dict[str, str] | None, message: str, settings: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_saved_state_that_cannot_be_used_is_as_none(settings: Project, capsys: pytest.CaptureFixture[str]) -> None:
     params = settings()
-    UNFINISHED.parent.mkdir()
-    save_file({"a": torch.zeros(1)}, UNFINISHED, header)
-    with pytest.raises(Killed):
-        train.run(params, "toy", kill)
-    said = capsys.readouterr().out
-    assert f"{UNFINISHED} {message}" in said
-    assert "resumes" not in said
+    train.run(params, "toy", nothing)
+    undisturbed = outputs()
+    saved = begin(settings(lr=0.001))
+    damaged = "is no safetensors file, or not a whole one ("
+    for content, message in (
+        (saved, "is of another training"),
+        (saved[: len(saved) // 2], damaged),
+        (b"", damaged),
+        (b"no tensors", damaged),
+        (save({"a": torch.zeros(1)}), "is no checkpoint of whaleid: its header has no description. Training begins"),
+        (save({"a": torch.zeros(1)}, {"whaleid": '{"kind": "network"}'}), "is a checkpoint of another kind or version"),
+    ):
+        UNFINISHED.write_bytes(content)
+        capsys.readouterr()
+        logged: list[int] = []
+        train.run(params, "toy", lambda number, _, logged=logged: logged.append(number))
+        printed = capsys.readouterr().out
+        assert f"{UNFINISHED} {message}" in printed
+        assert "anew.\n" in printed
+        assert "resumes" not in printed
+        assert logged == [1, 2, 3]
+        assert outputs() == undisturbed
+        assert not UNFINISHED.exists()
 
 
 def test_a_variant_that_learns_all_learns_from_validation_too(
@@ -352,8 +332,8 @@ def test_a_variant_that_learns_all_learns_from_validation_too(
     train.run(params, "toy", nothing)
     capsys.readouterr()
     record = train.run(params, "final", nothing)
-    said = capsys.readouterr().out
-    assert "train final: 14 photos of 3 classes, all layers of squeezenet1_1 from toy, on cpu (" in said
+    printed = capsys.readouterr().out
+    assert "train final: 14 photos of 3 classes, all layers of squeezenet1_1 from toy, on cpu (" in printed
     expected = {"train_photos": 14, "init": "toy", "learn": "all", "epochs": 2}
     assert {key: record.params[key] for key in expected} == expected
     assert record.outputs == [paths.checkpoint("final")]

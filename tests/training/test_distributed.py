@@ -22,6 +22,7 @@ from whaleid.config import Params
 from whaleid.core import files, paths
 from whaleid.core.parallel import cores
 from whaleid.model.backbone import Backbone
+from whaleid.model.device import pick_device
 from whaleid.model.distributed import ALONE, ProcessGroup, joined, synchronise_norms
 from whaleid.stages import backbone
 from whaleid.training import launching
@@ -41,7 +42,7 @@ TOY = {
 
 @pytest.mark.parametrize(("rows", "size"), [(8, 3), (2, 3), (64, 1), (65, 2)])
 def test_parts_are_all_rows_and_differ_by_one_at_most(rows: int, size: int) -> None:
-    parts = [list(range(rows))[ProcessGroup(rank, size).part(rows)] for rank in range(size)]
+    parts = [list(range(rows))[ProcessGroup(CPU, rank, size).part(rows)] for rank in range(size)]
     assert [row for part in parts for row in part] == list(range(rows))
     assert {len(part) for part in parts} <= {rows // size, -(-rows // size)}
 
@@ -52,8 +53,8 @@ def test_alone_everything_is_its_own() -> None:
     assert ALONE.sum(values).tolist() == [0, 1, 2]
     assert ALONE.broadcast("it") == "it"
     assert ALONE.all_gather("it") == ["it"]
-    with joined(CPU) as processes:
-        assert processes == ALONE
+    with joined() as processes:
+        assert processes == ProcessGroup(pick_device())
 
 
 def test_synchronised_norms_are_those_that_are_trained_and_keep_their_activation() -> None:
@@ -93,7 +94,7 @@ from torch import nn
 from whaleid.core.errors import WhaleidError
 from whaleid.model.distributed import joined
 
-with joined(torch.device("cpu")) as processes:
+with joined() as processes:
     torch.manual_seed(0)
     alone = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5).eval(), nn.ReLU(), nn.Flatten(), nn.Linear(180, 4))
     shared = copy.deepcopy(alone)
@@ -127,9 +128,10 @@ with joined(torch.device("cpu")) as processes:
 
 
 @pytest.mark.slow
-def test_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None:
+def test_gradients_are_those_of_the_whole_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "gradients.py"
     script.write_text(GRADIENTS)
+    monkeypatch.setenv("WHALEID_DEVICE", "cpu")
     ended = torchrun(3, str(script), str(tmp_path))
     assert ended.returncode == 0, ended.stderr
     assert sorted(path.name for path in tmp_path.glob("*.agrees")) == [f"{rank}.agrees" for rank in range(3)]

@@ -6,18 +6,15 @@ import torch
 
 from whaleid.core import ranks
 from whaleid.core.errors import WhaleidError, first_line
-from whaleid.model.distributed import ProcessGroup
 
 
 def pick_device() -> torch.device:
     """Return the device that `WHALEID_DEVICE` names (`cpu`, `cuda`, `cuda:1`), else the first GPU, else the CPU.
 
-    Each process that torchrun started on this host gets its own GPU. On GPUs, torch computes by deterministic
-    algorithms.
+    Each process that torchrun started on this host gets its own GPU. On GPUs, algorithms are deterministic.
 
     Raises:
-        WhaleidError: this machine does not have the device, several processes were started for one device, or there
-            are more processes than GPUs.
+        WhaleidError: this machine lacks the device, or there are fewer devices than processes.
     """
     name = os.environ.get("WHALEID_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     processes, gpus = ranks.local_size(), torch.cuda.device_count()
@@ -51,9 +48,3 @@ def precision(device: torch.device) -> torch.dtype:
     """Return the type that networks are trained in: bfloat16 on GPUs that compute in it, else float32."""
     fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if fast else torch.float32
-
-
-def describe(device: torch.device, processes: ProcessGroup) -> str:
-    """Return the device of the first process and the number of processes, for a log line."""
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    return f"{device} ({kind})" + (f", {processes.size} processes" if processes.size > 1 else "")

@@ -19,12 +19,14 @@ from torch.nn.parallel import DistributedDataParallel
 from whaleid.core import ranks
 from whaleid.core.errors import WhaleidError, first_line
 from whaleid.core.parallel import cores
+from whaleid.model.device import pick_device
 from whaleid.model.timm_models import TIMM
 
 if TYPE_CHECKING:
     from whaleid.model.network import Network
 
 T = TypeVar("T")
+CPU = torch.device("cpu")
 TIMEOUT = timedelta(hours=1)
 """How long a process waits for the others, of which one may write a large file. A process that ended is noticed at
 once."""
@@ -34,8 +36,9 @@ SIGNS = ("gloo", "nccl", "connection closed", "connection reset", "timed out wai
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes of one training and the rank of this one; by default, it is alone."""
+    """The processes that work on one network, and the device and the rank of this one; by default, it is alone."""
 
+    device: torch.device = CPU
     rank: int = 0
     size: int = 1
 
@@ -48,6 +51,12 @@ class ProcessGroup:
         """Return which of `rows` are this process's; parts differ by one row at most."""
         return slice(rows * self.rank // self.size, rows * (self.rank + 1) // self.size)
 
+    def describe(self) -> str:
+        """Return the device of this process and the number of processes, for a log line."""
+        gpu = self.device.type == "cuda"
+        kind = torch.cuda.get_device_name(self.device) if gpu else f"{torch.get_num_threads()} threads"
+        return f"{self.device} ({kind})" + (f", {self.size} processes" if self.size > 1 else "")
+
     def wrap(self, network: Network) -> nn.Module:
         """Return `network` for training: its gradients are the mean over all processes.
 
@@ -56,7 +65,7 @@ class ProcessGroup:
         """
         if self.size == 1:
             return network
-        if next(network.parameters()).is_cuda:
+        if self.device.type == "cuda":
             synchronise_norms(network, network.backbone.name)
         return DistributedDataParallel(network, gradient_as_bucket_view=True)
 
@@ -116,18 +125,19 @@ def synchronise_norms(network: nn.Module, backbone: str) -> None:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[ProcessGroup]:
-    """Join the processes that torchrun started; without it, this process is alone.
+def joined() -> Iterator[ProcessGroup]:
+    """Join the processes that torchrun started, each on the device of `pick_device`; without it, this one is alone.
 
     Raises:
-        WhaleidError: in the block, another process ended or did not answer.
+        WhaleidError: this machine lacks a device; in the block, another process ended or did not answer.
     """
+    device = pick_device()
     if not ranks.launched():
-        yield ALONE
+        yield ProcessGroup(device)
         return
     # torchrun sets one thread each, however many cores there are
     torch.set_num_threads(max(1, cores() // ranks.local_size()))
-    processes = ProcessGroup(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    processes = ProcessGroup(device, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     gpu = device.type == "cuda"
     try:
         # gloo carries what is not on a GPU
@@ -137,10 +147,9 @@ def joined(device: torch.device) -> Iterator[ProcessGroup]:
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not any(sign in str(error).lower() for sign in SIGNS):
             raise
-        reason = first_line(error)
         raise WhaleidError(
             f"process {processes.rank} of {processes.size} on {socket.gethostname()}: another process ended or does "
-            f"not answer ({reason}). Its own error is above, or on its host. All stop. Run the same command again: a "
-            "training resumes."
+            f"not answer ({first_line(error)}). Its own error is above, or on its host. All stop. Run the same command "
+            "again: a training resumes."
         ) from None
     dist.destroy_process_group()

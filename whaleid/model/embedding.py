@@ -19,16 +19,16 @@ def embed(
     network: Network,
     packed: npt.NDArray[np.uint8],
     rows: npt.NDArray[np.int64],
-    device: torch.device,
     mirrored: bool,
     zoom: float = 1.0,
     tilt: float = 0.0,
 ) -> npt.NDArray[np.float32]:
     """Return embeddings (V, P, D), float32 of unit length, of the photos at `rows` (P,) of `packed` (N, H, W, C).
 
-    `mirrored`, `zoom` and `tilt` are those of `embed_batch`. Leaves the network on `device`, in evaluation mode.
+    `mirrored`, `zoom` and `tilt` are those of `embed_batch`. Leaves the network in evaluation mode.
     """
-    prepare(network, device)
+    network.eval()
+    device = network.classifier.weight.device
     embeddings = np.empty((1 + mirrored, len(rows), network.embedding), dtype=np.float32)
     starts = range(0, len(rows), BATCH)
     for start in progress(starts, "embedding", len(starts)):

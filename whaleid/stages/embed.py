@@ -12,13 +12,10 @@ from whaleid.core.log import logger
 from whaleid.core.record import Record
 from whaleid.images.pack import load_pack
 from whaleid.model import checkpoint, distributed
-from whaleid.model.device import describe, pick_device
 from whaleid.model.distributed import ProcessGroup
-from whaleid.model.embedding import embed
+from whaleid.model.embedding import embed, prepare
 
 if TYPE_CHECKING:
-    import torch
-
     from whaleid.config import Params
 
 
@@ -31,12 +28,11 @@ def run(params: Params, variant: str) -> Record:
         WhaleidError: the network was trained on photos of another size, or one of several processes has another
             network than the first, or failed.
     """
-    device = pick_device()
-    with distributed.joined(device) as processes:
-        return _run(params, variant, device, processes)
+    with distributed.joined() as processes:
+        return _run(params, variant, processes)
 
 
-def _run(params: Params, variant: str, device: torch.device, processes: ProcessGroup) -> Record:
+def _run(params: Params, variant: str, processes: ProcessGroup) -> Record:
     path = paths.checkpoint(variant)
     content = path.read_bytes()
     network, description = checkpoint.load(content, str(path))
@@ -47,7 +43,8 @@ def _run(params: Params, variant: str, device: torch.device, processes: ProcessG
     processes.check_same(hashlib.sha256(content + repr(inputs).encode()).hexdigest())
     part = np.arange(len(photos.images))[processes.part(len(photos.images))]
     mirrored = description.flip != "off"
-    own = embed(network, photos.array, part, device, mirrored, settings.zoom, settings.tilt)
+    prepare(network, processes.device)
+    own = embed(network, photos.array, part, mirrored, settings.zoom, settings.tilt)
     embeddings = np.concatenate(processes.all_gather(own), axis=1)  # (V, N, D)
     if not processes.first:
         return Record()
@@ -65,10 +62,15 @@ def _run(params: Params, variant: str, device: torch.device, processes: ProcessG
         )
     logger.info(
         f"embed {variant}: {embeddings.shape[1]} photos in {views} views, {embeddings.shape[2]} numbers each, "
-        f"on {describe(device, processes)}"
+        f"on {processes.describe()}"
     )
     return Record(
-        params={"device": str(device), "processes": processes.size, "zoom": settings.zoom, "tilt": settings.tilt},
+        params={
+            "device": str(processes.device),
+            "processes": processes.size,
+            "zoom": settings.zoom,
+            "tilt": settings.tilt,
+        },
         metrics={"photos": embeddings.shape[1], "views": views, "dimensions": embeddings.shape[2]},
         inputs=[path],
         outputs=[paths.features(variant)],

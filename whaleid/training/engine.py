@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch._dynamo  # AdamW imports it at its first step, when it takes twice as long (core.startup)
 import torch.nn.functional as F
@@ -16,20 +15,19 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from whaleid.core.errors import WhaleidError
-from whaleid.core.log import logger, progress
+from whaleid.core.log import progress
 from whaleid.model.batches import shuffled_batches
 from whaleid.model.device import precision
 from whaleid.model.distributed import ALONE, ProcessGroup
 from whaleid.model.embedding import embed
-from whaleid.model.losses import build
+from whaleid.model.losses import LossFunction, build
 from whaleid.model.network import Network, standardise
 from whaleid.training.loader import BatchLoader, LabelledPhotos
-from whaleid.training.sampler import sample_batches
+from whaleid.training.sampler import Rows, sample_batches
 from whaleid.training.state import Epoch, State, restore, snapshot
 
 if TYPE_CHECKING:
     from whaleid.config import Training
-    from whaleid.core.record import LogEpoch
 
 WARM_UP = 0.21
 """The share of the steps in which the rate rises; at exactly 0.2, torch divides by zero where there are five steps."""
@@ -41,37 +39,26 @@ BN_BATCH, BN_BATCHES = 64, 20
 """Photos and batches that bring the running statistics of batch norms to where they belong."""
 CENTRE_SPREAD = 0.3
 """How far the centres of a class lie from its mean at first, where it has several."""
-SAVE_SECONDS = 5.0
-"""The state is saved after an epoch that ends so long after the last one saved: the 135 MB of a resnet18 take 0.3 s, a
-tenth of an epoch of the drawn catalogue."""
 
 
 def train(
     network: Network,
-    packed: npt.NDArray[np.uint8],
     train_set: LabelledPhotos,
     val_set: LabelledPhotos,
     settings: Training,
     seed: int,
-    device: torch.device,
-    log_epoch: LogEpoch,
-    save: Callable[[State], None],
     saved: State | None = None,
     processes: ProcessGroup = ALONE,
-) -> list[Epoch]:
-    """Train `network` in place.
+) -> Iterator[State]:
+    """Train `network` in place; yield the state after each epoch, whose tensors later epochs change.
 
     Args:
-        network: left on `device`, in evaluation mode. Its last layer has the classes of `train_set` or, where a
-            mirrored fluke is another whale, those and then as many mirrored ones.
-        packed: (N, H, W, C) uint8, of which `train_set` and `val_set` name rows.
+        network: left on the device of `processes`, in evaluation mode. Its last layer has the classes of `train_set`
+            or, where a mirrored fluke is another whale, those and then as many mirrored ones.
         train_set: photos to learn from.
         val_set: photos of the same classes that are measured after each epoch; may be empty.
         settings: which layers are trained, by which loss, on which photos, for how many epochs.
         seed: of the order of photos and of their augmentation.
-        device: where to compute.
-        log_epoch: called after each epoch with its figures; first, for epochs of a training that resumes.
-        save: called by the first process after an epoch, `SAVE_SECONDS` apart, with tensors that later steps change.
         saved: the state from which this training resumes, on the CPU to the same result.
         processes: which train together; all are given, and left, the same.
 
@@ -79,95 +66,99 @@ def train(
         WhaleidError: `layers` is `upper`, and the backbone has no first layers to keep; or the parts of a batch are too
             small for so many processes.
     """
-    network.to(device).to(memory_format=torch.channels_last)
-    frozen: list[nn.Module] = []
-    if settings.layers != "all":
-        frozen = network.backbone.early() if settings.layers == "upper" else [network.embedder]
+    network.to(processes.device).to(memory_format=torch.channels_last)
+    early = network.backbone.early() if settings.layers == "upper" else []
     if settings.layers != "last":
-        _update_bn_stats(network, packed, train_set, seed, device)
-    network.freeze(frozen)
+        _update_bn_stats(network, train_set, seed)
+    network.freeze([network.embedder] if settings.layers == "last" else early)
     classified = settings.loss.kind != "triplet"  # it has no classes before its end
     network.classifier.requires_grad_(classified)
     loss_of = build(settings.loss, network.classifier)
 
-    # every epoch has as many batches of the same sizes
-    epoch = sample_batches(train_set.classes, settings, np.random.default_rng(seed))
-    photos_per_epoch, total_steps = sum(batch.size for batch in epoch), settings.epochs * len(epoch)
     # where the other layers stand still, they embed each photo once, and every process learns from all embeddings
     embeds_once = settings.layers == "last" and not settings.augment
-    sharing = ALONE if embeds_once else processes
-    _check_parts(min(len(batch) for batch in epoch), settings, sharing)
-    optimiser, schedule = _optimiser(network, settings, total_steps)
-    epochs: list[Epoch] = []
+    sharing = ProcessGroup(processes.device) if embeds_once else processes
+    # every epoch has as many batches of the same sizes
+    batches = sample_batches(train_set.classes, settings, np.random.default_rng(seed))
+    _check_parts(min(len(batch) for batch in batches), settings, sharing)
+    optimiser, schedule = _optimiser(network, settings, settings.epochs * len(batches))
+    epochs = list(saved.epochs) if saved else []
     if saved:
-        epochs = list(saved.epochs)
         restore(network, optimiser, saved.tensors)
-        _fast_forward(schedule, len(epochs) * len(epoch))
-        for number, past in enumerate(epochs, start=1):
-            log_epoch(number, past.learning | past.speed)
+        _fast_forward(schedule, len(epochs) * len(batches))
     else:
-        _imprint(network, packed, train_set, device, seed, processes)
+        _imprint(network, train_set, seed, processes)
 
-    known = None
-    if embeds_once:
-        views = embed(network, packed, train_set.rows, device, mirrored=settings.flip != "off")
-        known = torch.from_numpy(views).to(device)  # (V, N, D)
-    part = sharing.part(len(val_set.rows))
-    val_rows, val_classes = val_set.rows[part], torch.from_numpy(val_set.classes[part]).to(device)
-    loader = BatchLoader(packed, train_set, known, settings, network.classifier.classes, device, sharing)
     model: Callable[[Tensor], Tensor] = sharing.wrap(network)
     if settings.compile:
         model = torch.compile(model, dynamic=False)
-    half = precision(device) == torch.bfloat16
-    val_embeddings, last_saved = None, -float("inf")
+    known = None
+    if embeds_once:
+        model, known = nn.Identity(), _embeddings(network, train_set, settings.flip != "off")  # (V, N, D)
+    loader = BatchLoader(train_set, known, settings, sharing)
+    own_val_set, val_embeddings = val_set.part(sharing.part(len(val_set))), None
 
     for number in range(len(epochs) + 1, settings.epochs + 1):
         started = time.perf_counter()
         order, draws = _generators(seed, number, sharing.rank)
-        epoch = sample_batches(train_set.classes, settings, order)
-        lr = float(schedule.get_last_lr()[0])
-        sums = torch.zeros(2, device=device)  # of the loss and of the photos whose class is right
-        network.train()
-        for batch in progress(epoch, f"epoch {number} of {settings.epochs}", len(epoch)):
-            # this process's part: (B, C, H, W), or (B, D) where embeddings are known, and (B,)
-            inputs, columns = loader.load(batch, draws)
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                embeddings = model(inputs) if known is None else inputs  # (B, D)
-            loss = loss_of(embeddings, columns, min(1.0, schedule.last_epoch / (MARGIN_WARM_UP * total_steps)))
-            with torch.no_grad():
-                correct = (network.classifier(embeddings).argmax(dim=1) == columns).sum()
-                sums += torch.stack([loss * len(columns), correct])
-            optimiser.zero_grad(set_to_none=True)
-            # DDP takes the mean over processes, whose parts may differ by a row
-            (loss * (len(columns) * sharing.size / batch.size)).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
+        batches = sample_batches(train_set.classes, settings, order)
+        photos = sum(batch.size for batch in batches)
+        learning = {"lr": float(schedule.get_last_lr()[0])}
+        shown = progress(batches, f"epoch {number} of {settings.epochs}", len(batches))
+        sums = _train_epoch(network, model, loader, shown, draws, loss_of, optimiser, schedule)
         sharing.broadcast_buffers(network)
-        loss_sum, correct_sum = sharing.sum(sums).tolist()  # waits for a GPU
+        loss, correct = sharing.sum(sums).tolist()  # waits for a GPU
         seconds = time.perf_counter() - started
 
-        learning = {"lr": lr, "loss": loss_sum / photos_per_epoch}
+        learning["loss"] = loss / photos
         if classified:
-            learning["accuracy"] = correct_sum / photos_per_epoch
-        if classified and len(val_set.rows):
+            learning["accuracy"] = correct / photos
+        if classified and len(val_set):
             if val_embeddings is None or settings.layers != "last":  # else they stand still
-                val_embeddings = embed(network, packed, val_rows, device, mirrored=False)[0]
-            sums = _validation_sums(network, val_embeddings, val_classes, settings)
-            loss_sum, correct_sum = sharing.sum(sums).tolist()
-            learning["validation_loss"] = loss_sum / len(val_set.rows)
-            learning["validation_accuracy"] = correct_sum / len(val_set.rows)
-        speed = {"epoch_seconds": seconds, "photos_per_second": photos_per_epoch / seconds}
-        epochs.append(Epoch(learning, speed))
-        log_epoch(number, learning | speed)
-        figures = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in learning.items() if name != "lr")
-        logger.info(f"epoch {number} of {settings.epochs}: {figures}, {speed['photos_per_second']:.0f} photos/s")
-        if processes.first and number < settings.epochs and time.perf_counter() - last_saved >= SAVE_SECONDS:
-            save(State([*epochs], snapshot(network, optimiser)))
-            last_saved = time.perf_counter()
+                val_embeddings = _embeddings(network, own_val_set, mirrored=False)[0]
+            loss, correct = sharing.sum(_validate(network, val_embeddings, own_val_set, settings)).tolist()
+            learning["validation_loss"] = loss / len(val_set)
+            learning["validation_accuracy"] = correct / len(val_set)
+        epochs.append(Epoch(learning, {"epoch_seconds": seconds, "photos_per_second": photos / seconds}))
+        yield State([*epochs], snapshot(network, optimiser))
     if not classified:
-        _imprint(network, packed, train_set, device, seed, processes)
+        _imprint(network, train_set, seed, processes)
     network.eval()
-    return epochs
+
+
+def _train_epoch(
+    network: Network,
+    model: Callable[[Tensor], Tensor],
+    loader: BatchLoader,
+    batches: Iterable[Rows],
+    draws: torch.Generator,
+    loss_of: LossFunction,
+    optimiser: torch.optim.Optimizer,
+    schedule: OneCycleLR,
+) -> Tensor:
+    """Train for one epoch; return (2,): this process's sums of the loss and of the photos whose class is right.
+
+    `model` maps what `loader` loads to embeddings: `network` as it is wrapped and compiled, or nothing to compute.
+    """
+    processes = loader.processes
+    device, margin_steps = processes.device, MARGIN_WARM_UP * schedule.total_steps
+    half = precision(device) == torch.bfloat16
+    sums = torch.zeros(2, device=device)
+    network.train()
+    for batch in batches:
+        inputs, columns = loader.load(batch, draws)  # this process's part: (B, C, H, W) or (B, D), and (B,)
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            embeddings = model(inputs)  # (B, D)
+        loss = loss_of(embeddings, columns, min(1.0, schedule.last_epoch / margin_steps))
+        with torch.no_grad():
+            correct = (network.classifier(embeddings).argmax(dim=1) == columns).sum()
+            sums += torch.stack([loss * len(columns), correct])
+        optimiser.zero_grad(set_to_none=True)
+        # DDP takes the mean over processes, whose parts may differ by a row
+        (loss * (len(columns) * processes.size / batch.size)).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+    return sums
 
 
 def _optimiser(network: Network, settings: Training, total_steps: int) -> tuple[torch.optim.Optimizer, OneCycleLR]:
@@ -209,46 +200,42 @@ def _generators(seed: int, epoch: int, rank: int) -> tuple[np.random.Generator, 
     return np.random.default_rng(order), torch.Generator().manual_seed(int(draws.generate_state(1, np.uint64)[0] >> 1))
 
 
+def _embeddings(network: Network, photos: LabelledPhotos, mirrored: bool) -> Tensor:
+    """Return embeddings (V, N, D) of `photos` on the device of `network`."""
+    views = embed(network, photos.packed, photos.rows, mirrored)
+    return torch.from_numpy(views).to(network.classifier.weight.device)
+
+
 @torch.no_grad()
-def _validation_sums(
-    network: Network, embeddings: npt.NDArray[np.float32], classes: Tensor, settings: Training
-) -> Tensor:
-    """Return (2,): the sum of the loss over `embeddings` (N, D), and how many have their class of `classes` (N,)."""
-    cosines = network.classifier(torch.from_numpy(embeddings).to(classes.device))  # (N, C)
+def _validate(network: Network, embeddings: Tensor, photos: LabelledPhotos, settings: Training) -> Tensor:
+    """Return (2,): the sum of the loss over `photos`, by their `embeddings` (N, D), and how many classes are right."""
+    cosines = network.classifier(embeddings)  # (N, C)
     if settings.flip == "identity":  # none of these photos is mirrored
         cosines = cosines[:, : network.classifier.classes // 2]
+    classes = torch.from_numpy(photos.classes).to(cosines.device)
     loss = F.cross_entropy(settings.loss.scale * cosines, classes, reduction="sum")
     return torch.stack([loss, (cosines.argmax(dim=1) == classes).sum()])
 
 
-def _update_bn_stats(
-    network: Network, packed: npt.NDArray[np.uint8], train_set: LabelledPhotos, seed: int, device: torch.device
-) -> None:
+def _update_bn_stats(network: Network, photos: LabelledPhotos, seed: int) -> None:
     """Move the running statistics of batch norms from the photos that the weights come from to these."""
     network.train()
     with torch.no_grad():
-        for rows in shuffled_batches(train_set.rows, BN_BATCH, np.random.default_rng(seed))[:BN_BATCHES]:
-            network(standardise(torch.from_numpy(packed[rows]).to(device)))
+        for rows in shuffled_batches(photos.rows, BN_BATCH, np.random.default_rng(seed))[:BN_BATCHES]:
+            network(standardise(torch.from_numpy(photos.packed[rows]).to(network.classifier.weight.device)))
 
 
-def _imprint(
-    network: Network,
-    packed: npt.NDArray[np.uint8],
-    train_set: LabelledPhotos,
-    device: torch.device,
-    seed: int,
-    processes: ProcessGroup,
-) -> None:
+def _imprint(network: Network, photos: LabelledPhotos, seed: int, processes: ProcessGroup) -> None:
     """Set each class of the last layer to the mean of its photos' embeddings.
 
     Qi et al. 2018, "Low-Shot Learning with Imprinted Weights". Several centres of a class lie around it.
     """
-    last, classes = network.classifier, int(train_set.classes.max()) + 1
-    part = processes.part(len(train_set.rows))
-    views = embed(network, packed, train_set.rows[part], device, last.classes > classes)  # (V, N, D)
+    last, classes = network.classifier, int(photos.classes.max()) + 1
+    own = photos.part(processes.part(len(photos)))
+    views = embed(network, own.packed, own.rows, mirrored=last.classes > classes)  # (V, N, D)
     sums = np.zeros((last.classes, network.embedding), dtype=np.float32)
     for view, embeddings in enumerate(views):
-        np.add.at(sums, train_set.classes[part] + view * classes, embeddings)
+        np.add.at(sums, own.classes + view * classes, embeddings)
     means = F.normalize(processes.sum(torch.from_numpy(sums))).repeat_interleave(last.centres, dim=0)  # (C * S, D)
     if last.centres > 1:
         around = torch.randn(means.shape, generator=torch.Generator().manual_seed(seed))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LabelledPhotos:
-    """Photos and their classes: `rows` (N,) of the packed array, `classes` (N,) of the variant's classes."""
+    """N photos, rows of the packed array, and their classes."""
 
-    rows: npt.NDArray[np.int64]
-    classes: npt.NDArray[np.int64]
+    packed: npt.NDArray[np.uint8]  # (M, H, W, C)
+    rows: npt.NDArray[np.int64]  # (N,)
+    classes: npt.NDArray[np.int64]  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def part(self, photos: slice) -> Self:
+        """Return some of the photos."""
+        return replace(self, rows=self.rows[photos], classes=self.classes[photos])
 
 
 @dataclass(frozen=True)
@@ -32,21 +40,15 @@ class BatchLoader:
     """Loads this process's part of a batch.
 
     Args:
-        packed: (M, H, W, C) uint8.
         train_set: the photos that batches are made of.
         embeddings: (V, N, D) of `train_set`, loaded instead of photos; V is 2 where photos are mirrored, else 1.
         settings: `flip` and `augment`.
-        columns: of the last layer, twice the classes where a mirrored fluke is another whale.
-        device: where tensors are put.
         processes: which share each batch.
     """
 
-    packed: npt.NDArray[np.uint8]
     train_set: LabelledPhotos
     embeddings: Tensor | None
     settings: Training
-    columns: int
-    device: torch.device
     processes: ProcessGroup
 
     def load(self, batch: Rows, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -60,14 +62,15 @@ class BatchLoader:
         if self.settings.flip == "off":
             mirrored = torch.zeros_like(mirrored)
         columns = torch.from_numpy(self.train_set.classes[batch])  # (P, K)
-        if self.settings.flip == "identity":
-            columns = columns + mirrored * (self.columns // 2)
+        if self.settings.flip == "identity":  # mirrored whales come after the others
+            columns = columns + mirrored * (int(self.train_set.classes.max()) + 1)
         own = self.processes.part(len(batch))
         photos = batch[own].reshape(-1)  # (B,)
         mirrored, columns = (self._to_device(values[own].reshape(-1)) for values in (mirrored, columns))
         if self.embeddings is not None:
             return self.embeddings[mirrored.long(), self._to_device(torch.from_numpy(photos))], columns
-        inputs = standardise(self._to_device(torch.from_numpy(self.packed[self.train_set.rows[photos]])))
+        packed = self.train_set.packed[self.train_set.rows[photos]]
+        inputs = standardise(self._to_device(torch.from_numpy(packed)))
         if self.settings.flip != "off":
             inputs = torch.where(mirrored[:, None, None, None], inputs.flip(3), inputs)
         if self.settings.augment:
@@ -75,9 +78,7 @@ class BatchLoader:
         return inputs, columns
 
     def _to_device(self, values: Tensor) -> Tensor:
-        """Copy to a GPU while it computes the last batch."""
-        return (
-            values.pin_memory().to(self.device, non_blocking=True)
-            if self.device.type == "cuda"
-            else values.to(self.device)
-        )
+        device = self.processes.device
+        if device.type == "cuda":  # copied while the GPU computes the last batch
+            return values.pin_memory().to(device, non_blocking=True)
+        return values
