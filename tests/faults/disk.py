@@ -320,10 +320,10 @@ def tried(name: str, original: Path, place: Path, fault: str) -> Row:
 
 def prepared(folder: Path) -> None:
     """Put what the commands for people read into a project where all has run."""
-    from helpers import repository
     from helpers.pictures import picture
+    from helpers.project import keep
 
-    repository.keep(folder, "phash", "ensemble", "final")
+    keep(folder, "phash", "ensemble", "final")
     for number, (whale, place) in enumerate((("ann", "extra"), ("ann", "extra"), ("bob", "extra"), ("eve", "more"))):
         path = folder / place / whale / f"{whale}{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from faults.kills import Command
 from helpers import repository
-from helpers.project import ROOT
+from helpers.project import ROOT, keep
 
 pytestmark = pytest.mark.long
 
@@ -26,7 +26,7 @@ def test_a_killed_stage_runs_again_to_the_same_bytes(
 ) -> None:
     folder = tmp_path / "project"
     shutil.copytree(trained, folder)
-    repository.keep(folder, "ensemble", "final")
+    keep(folder, "ensemble", "final")
     expected = repository.digests(folder)
     (folder / output).unlink()
     (folder / "reports/.gone.999999999.partial").mkdir()

@@ -43,8 +43,17 @@ SLIVER = {
 """What makes the default pipeline small enough for a test: all of it runs, on few photos."""
 
 
-TOGETHER = {"predictions": {"ensemble": {"networks": ["toy", "threshold", "margin"]}}}
-"""What the default parameters lack: networks that decide together, here three."""
+REPRODUCED: dict[str, object] = {
+    "backbone": {"name": "squeezenet1_1"},
+    "variants": {
+        "toy": {"train": {"epochs": 12, "lr": 0.001}},
+        "margin": {"init": "toy", "train": {"epochs": 8, "lr": 0.001}},
+    },
+    "predictions": {"ensemble": {"networks": ["toy", "margin"]}},
+}
+"""What the project of `reproduced` has otherwise: a small network, and two that decide together."""
+PREDICTIONS = ("phash", "toy", "margin", "final", "ensemble")
+"""All that it predicts: without `full` and `threshold`, whose stages are those of the others once more."""
 
 
 def change(document: dict[str, object], changes: dict[str, object]) -> None:
@@ -64,6 +73,24 @@ def write_params(folder: Path, changes: dict[str, object]) -> None:
     change(document, SLIVER)
     change(document, copy.deepcopy(changes))
     yaml.dump(document, folder / "params.yaml")
+
+
+def keep(folder: Path, *predictions: str) -> None:
+    """Leave in the parameters of a project only these predictions, and the variants that they need.
+
+    There has to be one named `final`: unless it is among them, it is another one of the last one's networks.
+    """
+    yaml, path = YAML(), folder / "params.yaml"
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    kept = {name: document["predictions"][name] for name in predictions}
+    document["predictions"] = kept | {"final": kept.get("final") or {"networks": [*kept[predictions[-1]]["networks"]]}}
+    needed = [network for each in document["predictions"].values() for network in each["networks"]]
+    for variant in needed:  # grows: what a variant starts from is needed as well
+        if (start := document["variants"][variant]["init"]) not in ("backbone", *needed):
+            needed.append(start)
+    document["variants"] = {name: each for name, each in document["variants"].items() if name in needed}
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(document, file)
 
 
 def ensemble(**train: object) -> dict[str, object]:
@@ -119,7 +146,8 @@ def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path
 
 def make_reproduced(folder: Path) -> None:
     """Make a repository of the project at a sliver's size; commit it, reproduce the pipeline and commit again."""
-    make_repository(folder, TOGETHER)
+    make_repository(folder, REPRODUCED)
+    keep(folder, *PREDICTIONS)
     for command in ("git add .", "git commit --quiet -m start", "dvc repro"):
         run(folder, *command.split(), XDG_CACHE_HOME=str(folder.with_name("cache")))
     for command in ("git add .", "git commit --quiet -m reproduced"):

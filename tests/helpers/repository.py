@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from helpers.project import runs
-from ruamel.yaml import YAML
 
 OUTPUTS = ("data", "checkpoints", "models", "features", "calibrations", "rankings", "reports", "submissions")
 STARTED = re.compile(r"Running stage '(.+)':")
@@ -23,24 +22,6 @@ def environment(home: Path, **further: str) -> dict[str, str]:
     own = {"PATH": path, "XDG_CACHE_HOME": str(home), "PYTHONUNBUFFERED": "1", "GOMP_SPINCOUNT": "1000"}
     kept.pop("PYTHONPATH", None)  # a stage runs the code of its own project
     return kept | own | further
-
-
-def keep(folder: Path, *predictions: str) -> None:
-    """Leave in the parameters of a project only these predictions, and the variants that they need.
-
-    There has to be one named `final`: unless it is among them, it is another one of the last one's networks.
-    """
-    yaml, path = YAML(), folder / "params.yaml"
-    document = yaml.load(path.read_text(encoding="utf-8"))
-    kept = {name: document["predictions"][name] for name in predictions}
-    document["predictions"] = kept | {"final": kept.get("final") or {"networks": [*kept[predictions[-1]]["networks"]]}}
-    needed = [network for each in document["predictions"].values() for network in each["networks"]]
-    for variant in needed:  # grows: what a variant starts from is needed as well
-        if (start := document["variants"][variant]["init"]) not in ("backbone", *needed):
-            needed.append(start)
-    document["variants"] = {name: each for name, each in document["variants"].items() if name in needed}
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(document, file)
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -9,15 +9,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from helpers.project import change, copy_repository, run, runs
+from helpers.project import PREDICTIONS, change, copy_repository, run, runs
 from helpers.repository import STARTED, different, digests
 from mlflow.entities import Run
 from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
-VALIDATED = ["toy", "full", "threshold", "margin"]
+VALIDATED = ["toy", "margin"]
 VARIANTS = [*VALIDATED, "final"]
-PREDICTIONS = ["phash", *VARIANTS, "ensemble"]
 COLUMNS = 120
 """Of a terminal: as wide as what DVC shows may be."""
 
@@ -61,22 +60,19 @@ def uncommitted(project: Path) -> Path:
     return project
 
 
-def test_repro_again_does_nothing(project: Path) -> None:
+def test_repro_again_does_nothing_nor_in_a_clean_clone(project: Path, tmp_path: Path) -> None:
     before = len(runs(project))
     said = run(project, "dvc", "repro")
     assert "Data and pipelines are up to date." in said
     assert "Running stage" not in said
     assert len(runs(project)) == before
     assert run(project, "git", "status", "--porcelain") == ""
-
-
-def test_a_clean_clone_sees_that_the_lock_fits_the_code(project: Path, tmp_path: Path) -> None:
     run(tmp_path, "git", "clone", "--quiet", str(project), "clone")
     assert "Running stage" not in run(tmp_path / "clone", "dvc", "repro", "--dry", "--allow-missing")
 
 
-def test_stages_are_nested_in_one_parent_and_linked_by_content(project: Path) -> None:
-    found = runs(project)
+def test_stages_are_nested_in_one_parent_and_linked_by_content(reproduced: Path) -> None:
+    found = runs(reproduced)
     parent = parent_of(found)
     children = {stage_of(each): each for each in found if each is not parent}
     assert len(children) == len(found) - 1
@@ -87,7 +83,7 @@ def test_stages_are_nested_in_one_parent_and_linked_by_content(project: Path) ->
         *(("predict", prediction) for prediction in PREDICTIONS),
     }
     assert {each.info.status for each in found} == {"FINISHED"}
-    start = run(project, "git", "rev-parse", "HEAD~1").strip()
+    start = run(reproduced, "git", "rev-parse", "HEAD~1").strip()
     assert parent.info.run_name == f"dvc repro {start[:7]}"
     assert parent.data.metrics.keys() == {
         "map5",
@@ -95,23 +91,23 @@ def test_stages_are_nested_in_one_parent_and_linked_by_content(project: Path) ->
         *(f"threshold.{prediction}" for prediction in (*VARIANTS, "ensemble")),
         *(f"solution_map5.{prediction}" for prediction in PREDICTIONS),
     }
-    trained = children["train", "full"]
+    trained = children["train", "margin"]
     assert trained.data.tags["input.checkpoints/toy.safetensors"] == children["train", "toy"].info.run_id
-    assert children["embed", "full"].data.tags["input.checkpoints/full.safetensors"] == trained.info.run_id
-    calibrated = children["calibrate", "full"]
-    assert calibrated.data.tags["input.features/full.npz"] == children["embed", "full"].info.run_id
-    predicted = children["predict", "full"]
-    assert predicted.data.tags["input.calibrations/full/decision.json"] == calibrated.info.run_id
-    assert predicted.data.tags["input.features/full.npz"] == children["embed", "full"].info.run_id
+    assert children["embed", "margin"].data.tags["input.checkpoints/margin.safetensors"] == trained.info.run_id
+    calibrated = children["calibrate", "margin"]
+    assert calibrated.data.tags["input.features/margin.npz"] == children["embed", "margin"].info.run_id
+    predicted = children["predict", "margin"]
+    assert predicted.data.tags["input.calibrations/margin/decision.json"] == calibrated.info.run_id
+    assert predicted.data.tags["input.features/margin.npz"] == children["embed", "margin"].info.run_id
     final = children["predict", "final"]
     assert final.data.tags["input.calibrations/margin/decision.json"] == children["calibrate", "margin"].info.run_id
     assert trained.data.params["init"] == "toy"
     assert trained.data.metrics["loss"] > 0
-    assert children["predict", "threshold"].data.metrics["map5"] > 0
+    assert children["predict", "toy"].data.metrics["map5"] > 0
 
 
-def test_the_page_of_a_prediction_is_with_what_calibrated_it(project: Path) -> None:
-    found = {stage_of(each): each for each in runs(project)}
+def test_the_page_of_a_prediction_is_with_what_calibrated_it(reproduced: Path) -> None:
+    found = {stage_of(each): each for each in runs(reproduced)}
     writers = {
         "phash": ("dedup", ""),
         **{name: ("calibrate", name) for name in (*VALIDATED, "ensemble")},
@@ -119,7 +115,7 @@ def test_the_page_of_a_prediction_is_with_what_calibrated_it(project: Path) -> N
     }
     for name, writer in writers.items():
         home = found[writer].info
-        assert artifacts(found[writer])[f"{name}.html"] == (project / "reports/pages" / f"{name}.html").read_bytes()
+        assert artifacts(found[writer])[f"{name}.html"] == (reproduced / "reports/pages" / f"{name}.html").read_bytes()
         assert found["predict", name].data.tags["mlflow.note.content"] == (
             "[Its page: any threshold, curves, contact sheets]"
             f"(#/experiments/{home.experiment_id}/runs/{home.run_id}/artifacts/{name}.html)"
@@ -167,6 +163,7 @@ def test_a_threshold_reruns_predict_alone(project: Path) -> None:
     assert experiment in experiments
 
 
+@pytest.mark.long
 def test_a_queue_of_thresholds_leaves_every_run_also_in_a_fresh_store(project: Path) -> None:
     for made in project.glob("mlflow.db*"):
         made.unlink()
@@ -208,6 +205,7 @@ def test_plots_are_drawn(project: Path) -> None:
         assert title in page
 
 
+@pytest.mark.long
 def test_another_loss_runs_the_stages_of_its_variant_alone(project: Path) -> None:
     before = {each.info.run_id for each in runs(project)}
     said = run(project, "dvc", "exp", "run", "-S", "variants.margin.train.loss.kind=arcface", "calibrate@margin")
@@ -220,6 +218,7 @@ def test_another_loss_runs_the_stages_of_its_variant_alone(project: Path) -> Non
     }
 
 
+@pytest.mark.long
 def test_the_way_back_from_a_threshold_needs_no_commit(uncommitted: Path) -> None:
     project = uncommitted
     before = digests(project)
@@ -233,12 +232,15 @@ def test_the_way_back_from_a_threshold_needs_no_commit(uncommitted: Path) -> Non
     assert different(before, digests(project)) == []
 
 
+@pytest.mark.long
 def test_a_variant_and_a_prediction_are_added_in_the_parameters_alone(uncommitted: Path) -> None:
     project = uncommitted
     before = {each.info.run_id for each in runs(project)}
     yaml, path = YAML(), project / "params.yaml"
     document = yaml.load(path.read_text(encoding="utf-8"))
-    change(document["predictions"], {"trio": {"networks": ["toy", "full", "margin"]}, "quick": {"networks": ["quick"]}})
+    change(
+        document["predictions"], {"trio": {"networks": ["toy", "margin", "quick"]}, "quick": {"networks": ["quick"]}}
+    )
     toy = document["variants"]["toy"]
     document["variants"]["quick"] = {**toy, "train": {**toy["train"], "epochs": 1}}
     with path.open("w", encoding="utf-8") as file:

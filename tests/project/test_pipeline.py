@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 from helpers.closure import ROOT
-from helpers.project import TOGETHER, built_once, stage, write_params
+from helpers.project import PREDICTIONS, copy_repository, stage, write_params
 from helpers.repository import different, digests
 from pydantic import BaseModel
 from ruamel.yaml import YAML
@@ -24,8 +23,7 @@ from whaleid.core.errors import WhaleidError
 
 pytestmark = pytest.mark.slow
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-VARIANTS = ("toy", "full", "threshold", "margin", "final")
-PREDICTIONS = ("phash", "toy", "full", "threshold", "margin", "final", "ensemble")
+VARIANTS = ("toy", "margin", "final")
 SHARED = ("sample", "catalog", "dedup", "explore", "split", "backbone", "boxes", "pack")
 TRAINED = (*SHARED, "train", "embed", "calibrate")
 LAST = ("rank", "predict", "report", "bundle")
@@ -100,41 +98,17 @@ def run(params: Params, *names: str) -> list[str]:
     return undeclared
 
 
-class Done(NamedTuple):
-    """A folder where everything has run."""
-
-    folder: Path
-    undeclared: list[str]
-
-
-@pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """Run everything once, in this process."""
-    folder = built_once(tmp_path_factory, "everything", run_everything)
-    return Done(folder, json.loads(folder.with_name("undeclared.json").read_text()))
-
-
-def run_everything(folder: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        write_params(Path(), TOGETHER)
-        undeclared = run(load(paths.PARAMS), *TRAINED, *LAST)
-    folder.with_name("undeclared.json").write_text(json.dumps(undeclared))
-
-
 @pytest.fixture
-def done(everything: Done, monkeypatch: pytest.MonkeyPatch) -> Params:
+def done(reproduced: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """Go where everything has run; it is shared, and stays as it is."""
-    monkeypatch.chdir(everything.folder)
+    monkeypatch.chdir(reproduced)
     return load(paths.PARAMS)
 
 
 @pytest.fixture
-def ran(everything: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+def ran(reproduced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """Go to a folder of the test's own where everything has run."""
-    shutil.copytree(everything.folder, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(copy_repository(reproduced, tmp_path / "project"))
     return load(paths.PARAMS)
 
 
@@ -154,7 +128,7 @@ def test_everything_from_nothing_to_submissions(done: Params) -> None:
         graded = submissions.grade(submission, Path("data/sample/solution.csv"))
         assert figures(prediction)["solution_map5"] == pytest.approx(graded, abs=1e-6)
     assert sorted(path.stem for path in Path("reports/pages").iterdir()) == sorted(PREDICTIONS)
-    assert len(pd.read_csv(paths.history("full"))) == 2
+    assert len(pd.read_csv(paths.history("toy"))) == 12
     assert {path.name for path in paths.EXPLORE.iterdir()} >= {"summary.csv", "photos_per_whale.png", "sheet.png"}
 
 
@@ -163,22 +137,14 @@ def test_what_learns_all_is_not_validated_and_says_so(done: Params) -> None:
     assert figures("final")["threshold"] == figures("margin")["threshold_auto"]
     headline = json.loads(Path("reports/metrics.json").read_text())
     assert headline["map5"].splitlines()[-1] == "final unvalidated"
-    assert [line.split()[0] for line in headline["map5"].splitlines()] == [*PREDICTIONS[:5], "ensemble", "final"]
+    assert [line.split()[0] for line in headline["map5"].splitlines()] == [
+        "phash",
+        "toy",
+        "margin",
+        "ensemble",
+        "final",
+    ]
     assert json.loads(Path("calibrations/final/decision.json").read_text()) == {"validated": False}
-
-
-def test_what_is_written_is_what_dvc_keeps(everything: Done) -> None:
-    outputs = []
-    for block in PIPELINE.values():
-        body = block.get("do", block)
-        for each in [*body.get("outs", []), *body.get("metrics", [])]:
-            (place,) = each if isinstance(each, dict) else [each]
-            outputs += [place.replace("${key}", variant) for variant in VARIANTS]
-    outputs = [everything.folder / place for place in dict.fromkeys(outputs)]
-    assert [place for place in outputs if not place.exists()] == []
-    written = [path for path in everything.folder.rglob("*") if path.is_file()]
-    others = [path for path in written if not any(path.is_relative_to(place) for place in outputs)]
-    assert {path.relative_to(everything.folder).parts[0] for path in others} <= {"cache", "params.yaml"}
 
 
 def test_a_catalogue_of_labelled_photos_alone(ran: Params) -> None:
@@ -203,30 +169,50 @@ def test_a_catalogue_of_labelled_photos_alone(ran: Params) -> None:
         submissions.check(Path("submissions/final.csv"))
 
 
-def test_full_learns_new_whale_as_a_class_and_threshold_does_not(done: Params) -> None:
-    classes = {}
-    for variant in VARIANTS:
-        with np.load(paths.features(variant)) as found:
-            classes[variant] = found["classes"].tolist()
+def test_what_each_way_to_train_learns(ran: Params) -> None:
+    """`full` has a class for new_whale; `threshold` has none, and keeps the hidden layers of `full`."""
+    write_params(Path(), {"backbone": {"name": "squeezenet1_1"}})
+    params = load(paths.PARAMS)  # with all variants that there are
+    found = {}
+    for variant in ("full", "threshold"):
+        stage("train", params, variant, lambda epoch, figures: None)
+        stage("embed", params, variant)
+    for variant in params.variants:
+        with np.load(paths.features(variant)) as features:
+            found[variant] = dict(features)
+    classes = {variant: features["classes"].tolist() for variant, features in found.items()}
     assert "new_whale" in classes["full"]
     assert classes["threshold"] == [label for label in classes["full"] if label != "new_whale"]
     assert len(classes["toy"]) == 4
     # and what learns validation's photos too knows whales that it holds out whole
     assert set(classes["final"]) > set(classes["margin"])
+    assert np.array_equal(found["full"]["embeddings"], found["threshold"]["embeddings"])
+    assert found["full"]["centres"].shape != found["threshold"]["centres"].shape
 
 
-def test_threshold_keeps_the_hidden_layers_of_full(done: Params) -> None:
-    with np.load(paths.features("full")) as full, np.load(paths.features("threshold")) as threshold:
-        assert np.array_equal(full["embeddings"], threshold["embeddings"])
-        assert full["centres"].shape != threshold["centres"].shape
-
-
-def test_the_same_inputs_give_the_same_bytes(everything: Done, reproduced: Path) -> None:
+def test_the_same_inputs_give_the_same_bytes(reproduced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here in one process; there by `dvc repro`, where each stage has a process of its own, and tracked."""
-    assert different(digests(everything.folder), digests(reproduced)) == []
-    for folder in (everything.folder, reproduced):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(reproduced / paths.PARAMS, paths.PARAMS)
+    # a stage reads no parameter that DVC does not watch: where one changed, DVC would take old outputs for fresh
+    assert run(load(paths.PARAMS), *TRAINED, *LAST) == []
+    for name, implied in IMPLIED.items():
+        assert set(implied.values()) <= set(PIPELINE[name]["deps"])
+    assert different(digests(tmp_path), digests(reproduced)) == []
+    for folder in (tmp_path, reproduced):
         place = str(folder).encode()
         assert [name for name in digests(folder) if place in (folder / name).read_bytes()] == []
+    # and what is written is what DVC keeps
+    outputs = []
+    for block in PIPELINE.values():
+        body = block.get("do", block)
+        for each in [*body.get("outs", []), *body.get("metrics", [])]:
+            (place,) = each if isinstance(each, dict) else [each]
+            outputs += [tmp_path / place.replace("${key}", variant) for variant in VARIANTS]
+    assert [place for place in outputs if not place.exists()] == []
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    others = [path for path in written if not any(path.is_relative_to(place) for place in outputs)]
+    assert {path.relative_to(tmp_path).parts[0] for path in others} == {"params.yaml"}
 
 
 def test_a_threshold_moves_new_whale_and_nothing_else(ran: Params) -> None:
@@ -239,17 +225,10 @@ def test_a_threshold_moves_new_whale_and_nothing_else(ran: Params) -> None:
         return found
 
     always, never = answers(1.0), answers(0.0)
-    for name in ("full", "ensemble", "final"):
+    for name in ("toy", "ensemble", "final"):
         assert {labels[0] for labels in always[name]} == {"new_whale"}
         assert [labels[1:] for labels in always[name]] == [labels[:4] for labels in never[name]]
-    assert not any("new_whale" in labels for labels in never["full"])
-
-
-def test_a_stage_reads_no_parameter_that_dvc_does_not_watch(everything: Done) -> None:
-    """Where a stage read more, DVC would take its outputs for fresh after that parameter changed."""
-    assert everything.undeclared == []
-    for name, implied in IMPLIED.items():
-        assert set(implied.values()) <= set(PIPELINE[name]["deps"])
+    assert not any("new_whale" in labels for labels in never["toy"])
 
 
 def test_a_checkpoint_that_does_not_fit_the_photos(ran: Params) -> None:
@@ -271,6 +250,7 @@ def known_answers(params: Params) -> float:
         return float((found["classes"][cosines.argmax(axis=1)] == known["Id"].to_numpy()).mean())
 
 
+@pytest.mark.long
 def test_shuffled_labels_fall_to_chance(project: Callable[..., Params]) -> None:
     """The network sees flukes, not file names or the order of rows: with labels dealt out anew it knows nothing."""
     train = {"whales": "all", "photos": "all", "augment": True, "epochs": 10, "batch_size": 16, "lr": 0.003}

@@ -9,8 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
-from helpers.project import make_repository, run
-from helpers.repository import keep
+from helpers.project import keep, make_repository, run
 from helpers.servers import mlflow_server, s3_server
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
