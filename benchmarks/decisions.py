@@ -35,10 +35,10 @@ from whaleid import config
 from whaleid.config import Params
 from whaleid.core import files, paths
 from whaleid.core.labels import PHASH
-from whaleid.identification.metrics import map5
+from whaleid.identification import figures
+from whaleid.identification.map5 import Shares, kinds
 from whaleid.identification.ranking import at_threshold, from_table
 from whaleid.identification.threshold import threshold_curve
-from whaleid.identification.validation import Shares, kinds, query_weights
 from whaleid.stages import calibrate, predict, rank
 
 SHOWN = ("ece_uncalibrated", "ece", "ece_chance", "map5_no_duplicates")
@@ -75,11 +75,10 @@ def losses(prediction: str, unknown_share: float) -> dict[str, float]:
 
     def hindsight(rows: pd.DataFrame) -> float:
         truth = rows["truth"].to_numpy(dtype=np.str_)
-        return float(threshold_curve(*from_table(rows), truth, query_weights(rows["role"], shares))["map5"].max())
+        return float(threshold_curve(*from_table(rows), truth, kinds(rows["role"]), shares)["map5"].max())
 
     def at_auto(rows: pd.DataFrame) -> float:
-        decided = at_threshold(rows, rows["threshold"].to_numpy())
-        return map5(decided["role"], decided["rank"].to_numpy(), shares)
+        return figures.means(at_threshold(rows), shares)["map5"]
 
     by_fold = [hindsight(rows) - at_auto(rows) for _, rows in answers.groupby("fold")]
     return {"loss": hindsight(answers) - at_auto(answers), "loss_by_fold": float(np.mean(by_fold))}

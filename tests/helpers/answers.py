@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 
 from whaleid.identification import figures as fixed
-from whaleid.identification import threshold, validation
-from whaleid.identification.ranking import LABELS, PROBABILITIES
+from whaleid.identification import threshold
+from whaleid.identification.map5 import Shares, kinds, query_weights
+from whaleid.identification.ranking import LABELS, PROBABILITIES, at_threshold
 from whaleid.report import prediction, tables
 
 HOSTILE = '</style></script><script>alert(1)</script><img src=x onerror="alert(1)">\'&.jpg'
-SHARES = validation.Shares(0.4, 0.2)
+SHARES = Shares(0.4, 0.2)
 ANSWERS = [
     # Image, whale, role, truth, threshold of the fold, labels, probabilities
     ("k1", "ann", "known", "ann", 0.3, ["ann", "bob", "cat", "dan", "eve"], [0.9, 0.05, 0.02, 0.01, 0.0]),
@@ -56,21 +57,22 @@ def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, sheets=None, **changes):
         figures |= {"threshold_auto": auto}
     answers, plots = None, {}
     if rows is not None:
-        raw = answered(rows)
-        answers = fixed.decide(raw, auto, by_fold=True)
+        raw = answered(rows) if auto is not None else answered(rows).drop(columns="threshold")
+        answers = at_threshold(raw)
         figures |= fixed.threshold_free(raw, raw, auto, SHARES)
         photos = pd.Series({"ann": 4, "bob": 1, "eve": 12})
         answers = answers.assign(photo_class=tables.photo_classes(answers, photos))
         plots = {"unknown_share": tables.unknown_share(answers, SHARES[1])}
         if auto is not None:
-            importance = validation.query_weights(answers["role"], SHARES)
+            importance = query_weights(kinds(answers["role"]), SHARES)
             plots |= {"reliability": tables.reliability(answers, importance), "scores": tables.scores(answers)}
             counted = answers[answers["role"].isin(["known", "unknown"])]
             plots["threshold"] = threshold.threshold_curve(
                 counted[LABELS].to_numpy(dtype=str),
                 counted[PROBABILITIES].to_numpy(),
                 counted["truth"].to_numpy(dtype=str),
-                validation.query_weights(counted["role"], validation.Shares(SHARES[0], 0.0)),
+                kinds(counted["role"]),
+                SHARES,
             )
         plots |= {"ranks": tables.ranks(answers), "photos": tables.photos(answers, photos)}
         if sheets is None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from whaleid.identification.calibration import FEWEST, Calibration, fit, logit
+from whaleid.identification.calibration import Calibration, fit, logit
 from whaleid.identification.fusion import TopWhales
 
 HALF = Calibration(0.5, 0.0)
@@ -21,6 +21,11 @@ def drawn(queries, seed=0, slope=0.5, intercept=-0.4):
     logits = generator.normal(0.5, 2, queries)
     right = generator.random(queries) < 1 / (1 + np.exp(-(slope * logits + intercept)))
     return 1 / (1 + np.exp(-logits)), right
+
+
+def test_probabilities_are_logistic_in_the_logit_of_the_best_whale():
+    found = Calibration(2.0, 0.5).predict(np.array([0.5, 0.75]))
+    assert found == pytest.approx([1 / (1 + np.exp(-0.5)), 1 / (1 + np.exp(-(2 * np.log(3) + 0.5)))])
 
 
 def test_the_other_whales_follow_the_best():
@@ -51,24 +56,31 @@ def test_calibrated_probabilities_keep_their_order_and_a_sum_of_one_at_most():
 
 
 def test_no_calibration_changes_nothing():
+    assert Calibration() == Calibration(1.0, 0.0)
     values = [[0.6, 0.3], [1.0, 0.0], [0.0, 0.0]]
     found = Calibration().transform(top(values, [0.9, 1.0, 0.0]))
     assert found.values.tolist() == values
     assert found.known.tolist() == [0.9, 1, 0]
-    assert HALF.transform(top(values, [0.9, 1.0, 0.0])).values[1].tolist() == [pytest.approx(0.999), 0]
 
 
-def test_logits_stay_finite():
+def test_sure_probabilities_stay_finite():
     assert logit(np.array([0.8])) == pytest.approx(np.log(4))
-    assert logit(np.array([0.0, 1.0])) == pytest.approx([-np.log(1e6), np.log(1e6)], abs=1e-5)
+    assert logit(np.array([0.0, 1.0])) == pytest.approx([-np.log(1e6), np.log(1e6)], abs=2e-6)
+    found = HALF.transform(top([[1.0, 0.0], [0.0, 0.0]], [1.0, 0.0]))
+    least = 1 / (1 + 999_999**0.5)  # of odds of a million to one, halved
+    assert found.values == pytest.approx(np.array([[1 - least, 0], [least, 0]]))
+    assert found.known == pytest.approx([1 - least, least])
 
 
 def test_the_fit_is_that_of_scikit_learn():
     best, right = drawn(400)
     sample_weight = np.random.default_rng(1).dirichlet(np.ones(400))
-    model = LogisticRegression(C=1e6, tol=1e-10, max_iter=1000).fit(logit(best)[:, None], right, sample_weight * 400)
-    expected = model.predict_proba(logit(best)[:, None])[:, 1]
-    np.testing.assert_allclose(fit(best, right, sample_weight).predict(best), expected, atol=1e-3)
+    model = LogisticRegression(C=1e4, tol=1e-10, max_iter=1000).fit(logit(best)[:, None], right, sample_weight * 400)
+    fitted = fit(best, right, sample_weight)
+    assert fitted.slope == pytest.approx(model.coef_[0, 0], abs=3e-4)
+    assert fitted.intercept == pytest.approx(model.intercept_[0], abs=3e-4)
+    assert (fitted.slope, fitted.intercept) == (round(fitted.slope, 5), round(fitted.intercept, 5))
+    assert fit(best, right, 7 * sample_weight) == fitted
 
 
 def test_the_map_that_answers_were_drawn_by_is_recovered():
@@ -78,15 +90,22 @@ def test_the_map_that_answers_were_drawn_by_is_recovered():
     assert fitted.intercept == pytest.approx(-0.4, abs=0.05)
 
 
+def test_probabilities_that_are_always_right_have_a_finite_slope():
+    best = np.repeat([0.4, 0.6], 30)
+    fitted = fit(best, best > 0.5, np.ones(60))
+    assert 10 < fitted.slope < 40
+    assert fitted.intercept == pytest.approx(0, abs=1e-3)
+
+
 def test_nothing_is_calibrated_on_too_little():
-    best, right = drawn(FEWEST)
-    weight = np.ones(FEWEST)
+    best, right = drawn(50)
+    weight = np.ones(50)
     assert fit(best, right, weight) != Calibration()
     assert fit(best[1:], right[1:], weight[1:]) == Calibration()
-    assert fit(best, np.ones(FEWEST, dtype=bool), weight) == Calibration()
-    assert fit(best, np.zeros(FEWEST, dtype=bool), weight) == Calibration()
+    assert fit(best, np.ones(50, dtype=bool), weight) == Calibration()
+    assert fit(best, np.zeros(50, dtype=bool), weight) == Calibration()
 
 
-def test_a_map_that_would_reverse_the_order_of_queries_is_not_taken():
+def test_a_map_that_would_reverse_the_order_of_queries_is_not_used():
     best, right = drawn(1000, slope=-1.0)
     assert fit(best, right, np.ones(1000)) == Calibration()

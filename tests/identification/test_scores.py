@@ -1,4 +1,4 @@
-"""Scores and ranking, against worked examples and slow references."""
+"""Scores of whales, against worked examples and slow references."""
 
 import numpy as np
 import pandas as pd
@@ -6,8 +6,6 @@ import pytest
 
 from whaleid.core.features import Features
 from whaleid.identification import scores
-from whaleid.identification.ranking import LABELS as COLUMNS
-from whaleid.identification.ranking import PROBABILITIES, at_threshold, leading, rank, to_table, true_ranks
 from whaleid.identification.scores import (
     Scorer,
     centroids,
@@ -20,21 +18,6 @@ from whaleid.identification.scores import (
     nearest_scores,
     score_name,
 )
-
-
-def drawn(queries, whales, seed=0):
-    """Return probabilities with many ties, and labels."""
-    generator = np.random.default_rng(seed)
-    values = generator.integers(0, 12, (queries, whales)) / 20
-    labels = np.array(sorted(f"w_{number}" for number in range(whales)))
-    return values.astype(np.float32), labels
-
-
-def slow_rank(row, labels, threshold):
-    pairs = sorted(zip(-row.astype(float), labels, strict=True))
-    above = [str(label) for value, label in pairs if -value > threshold]
-    below = [str(label) for value, label in pairs if -value <= threshold]
-    return [*above, "new_whale", *below][:5]
 
 
 def unit(*shape, seed=0):
@@ -104,7 +87,7 @@ def test_whales_that_are_no_class_are_scored_as_if_they_were():
     assert nobody.tolist() == nearest.tolist()
 
 
-def made(photos, centres, classes):
+def described(photos, centres, classes):
     """Return the features of photos (V, N, D) called 0.jpg, 1.jpg, ..."""
     rows = {f"{number}.jpg": number for number in range(photos.shape[1])}
     return Features(rows, photos, centres, np.array(classes))
@@ -120,7 +103,7 @@ def test_a_scorer_has_each_score_for_whales_and_new_whale(monkeypatch):
     queries, centres, photos = unit(2, 5, 4), unit(2, 4, 1, 4, seed=1), unit(2, 7, 4, seed=2)
     duplicates = [["w_2"], [], ["new_whale"], [], []]
     names = ["duplicates", "class", "nearest", "centroid"]
-    scorer = Scorer({"margin": made(photos, centres, ["new_whale", "w_3", "w_gone", "w_1"])}, photos_of(LABELS))
+    scorer = Scorer({"margin": described(photos, centres, ["new_whale", "w_3", "w_gone", "w_1"])}, photos_of(LABELS))
     assert scorer.whales.tolist() == WHALES
     (table,) = scorer.score(names, {"margin": queries}, duplicates)
     assert table.shape == (4, 5, 4)
@@ -142,7 +125,7 @@ def test_scores_of_several_networks_have_names_of_their_own():
     assert score_name("margin", "class", 1) == "class"
     assert score_name("margin", "class", 2) == "margin_class"
     assert score_name("margin", "duplicates", 2) == "duplicates"
-    features = {name: made(unit(1, 7, 4, seed=seed), unit(1, 1, 1, 4), ["w_1"]) for seed, name in enumerate("ab")}
+    features = {name: described(unit(1, 7, 4, seed=seed), unit(1, 1, 1, 4), ["w_1"]) for seed, name in enumerate("ab")}
     queries = {name: unit(1, 3, 4, seed=seed) for seed, name in enumerate("cd", 5)}
     queries = dict(zip("ab", queries.values(), strict=True))
     (table,) = Scorer(features, photos_of(LABELS)).score(["b_nearest", "a_nearest"], queries, [[]] * 3)
@@ -152,77 +135,9 @@ def test_scores_of_several_networks_have_names_of_their_own():
 
 
 def test_the_nearest_photo_of_a_whale_is_that_of_the_mean_over_networks():
-    features = {name: made(unit(2, 7, 4, seed=seed), unit(2, 1, 1, 4), ["w_1"]) for seed, name in enumerate("ab")}
+    features = {name: described(unit(2, 7, 4, seed=seed), unit(2, 1, 1, 4), ["w_1"]) for seed, name in enumerate("ab")}
     queries = {"a": unit(2, 3, 4, seed=8), "b": unit(2, 3, 4, seed=9)}
     photos = {"w_1": ["2.jpg", "0.jpg", "1.jpg"], "w_2": ["3.jpg"]}
     mean = np.mean([cosines(queries[name], each.embeddings) for name, each in features.items()], axis=0)
     expected = max(photos["w_1"], key=lambda image: mean[0, int(image[0])])
     assert nearest_photos(features, queries, ["w_1", "w_2", "new_whale"], photos) == [expected, "3.jpg", ""]
-
-
-def test_leading_breaks_ties_by_label():
-    values = np.array([[0.25, 0.25, 0.5]], dtype=np.float32)
-    labels, best = leading(values, np.array(["w_1", "w_2", "w_3"]))
-    assert labels.tolist() == [["w_3", "w_1", "w_2"]]
-    assert best.tolist() == [[0.5, 0.25, 0.25]]
-    assert values.tolist() == [[0.25, 0.25, 0.5]]  # the input is left as it was
-
-
-@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.25, 0.5, 1.0])
-@pytest.mark.parametrize("whales", [2, 4, 5, 30])
-def test_rank_agrees_with_a_sort(whales, threshold):
-    values, labels = drawn(40, whales)
-    expected = [slow_rank(row, labels, threshold) for row in values]
-    assert rank(*leading(values, labels), threshold)[0].tolist() == expected
-
-
-def test_rank_places_new_whale_at_its_threshold():
-    labels, values = np.array([["w_1", "w_2", "w_3"]] * 3), np.array([[0.6, 0.3, 0.1]] * 3)
-    ranked, likely = rank(labels, values, np.array([0.0, 0.2, 1.0]))  # a query each
-    assert ranked.tolist() == [
-        ["w_1", "w_2", "w_3", "new_whale"],
-        ["w_1", "w_2", "new_whale", "w_3"],
-        ["new_whale", "w_1", "w_2", "w_3"],
-    ]
-    assert likely.tolist() == [[0.6, 0.3, 0.1, 0.0], [0.6, 0.3, 0.2, 0.1], [1.0, 0.6, 0.3, 0.1]]
-    for threshold, expected in zip((0.0, 0.2, 1.0), ranked.tolist(), strict=True):
-        assert rank(labels[:1], values[:1], threshold)[0].tolist() == [expected]
-
-
-@pytest.mark.parametrize("whales", [2, 5])
-def test_true_ranks_are_those_of_the_ranking(whales):
-    values, labels = drawn(60, whales)
-    labels, values = leading(values, labels)
-    truth = np.random.default_rng(1).choice(["new_whale", "w_0", "w_1", "w_other"], 60)
-    thresholds = np.array([[0.0, 0.2, 0.25, 1.0]])
-    found = true_ranks(labels, values, truth, thresholds)
-    for column, threshold in enumerate(thresholds[0]):
-        ranked = [list(row) for row in rank(labels, values, threshold)[0]]
-        expected = [row.index(true) + 1 if true in row else 0 for row, true in zip(ranked, truth, strict=True)]
-        assert found[:, column].tolist() == expected
-    own = np.random.default_rng(2).choice(thresholds[0], (60, 1))  # a threshold of each query
-    places = np.searchsorted(thresholds[0], own[:, 0])
-    assert true_ranks(labels, values, truth, own)[:, 0].tolist() == found[np.arange(60), places].tolist()
-
-
-def test_answers_are_laid_out_and_decided():
-    laid = to_table(np.array([["w_1", "w_2"], ["w_2", "w_1"]]), np.array([[0.6, 0.2], [0.5, 0.3]]))
-    assert laid.to_numpy().tolist() == [
-        ["w_1", "w_2", "", "", "", 0.6, 0.2, 0, 0, 0],
-        ["w_2", "w_1", "", "", "", 0.5, 0.3, 0, 0, 0],
-    ]
-    decided = at_threshold(laid.assign(truth=["w_2", "new_whale"]), np.array([0.4, 0.1]))
-    assert decided[["threshold", "rank"]].to_numpy().tolist() == [[0.4, 3], [0.1, 3]]
-    decided = at_threshold(laid.assign(truth=["w_3", "w_2"]), 0.5)  # above, not at
-    assert decided[["threshold", "rank"]].to_numpy().tolist() == [[0.5, 0], [0.5, 2]]
-
-
-def test_short_rankings_are_filled_and_labels_stay_distinct():
-    labels, values = np.array([["w_9", "w_2"], ["w_1", "w_7"]]), np.array([[0.6, 0.2], [0.3, 0.1]])
-    full = to_table(labels, values, ["w_1", "w_7", "w_8", "w_5", "w_6"])
-    assert full[COLUMNS].to_numpy().tolist() == [
-        ["w_9", "w_2", "w_1", "w_7", "w_8"],
-        ["w_1", "w_7", "w_8", "w_5", "w_6"],
-    ]
-    assert full[PROBABILITIES].to_numpy().tolist() == [[0.6, 0.2, 0, 0, 0], [0.3, 0.1, 0, 0, 0]]
-    assert to_table(labels, values, ["w_2"])[COLUMNS].to_numpy().tolist()[1] == ["w_1", "w_7", "w_2", "", ""]

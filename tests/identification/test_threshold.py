@@ -1,72 +1,84 @@
-"""The curve over thresholds, against ranking at each of them, and the threshold taken from it."""
+"""The curve over thresholds, against ranking at each of them, and the best threshold of a curve."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from whaleid.identification.metrics import reciprocal_ranks
+from whaleid.identification.map5 import Shares, map5
 from whaleid.identification.ranking import leading, rank
 from whaleid.identification.threshold import THRESHOLDS, best_threshold, smoothed, threshold_curve
 
+SHARES = Shares(0.3, 0.2)
 
-def drawn(queries, whales, seed=0):
+
+def drawn(queries, whales):
     """Return the best whales of queries with many ties."""
-    values = np.random.default_rng(seed).integers(0, 12, (queries, whales)) / 20
+    values = np.random.default_rng(2).integers(0, 12, (queries, whales)) / 20
     return leading(values.astype(np.float32), np.array([f"w_{number}" for number in range(whales)]))
 
 
-def even(queries):
-    return np.full(queries, 1 / queries)
-
-
 def test_curve_agrees_with_ranking_at_each_threshold():
-    labels, values = drawn(60, 8, seed=2)
-    generator = np.random.default_rng(3)
-    # whales that some queries show are not among the labels, as where a variant learns a part of the whales
-    truth = generator.choice(["new_whale", "w_0", "w_1", "w_2", "w_3", "w_other"], 60)
-    sample_weight = generator.dirichlet(np.ones(60)) * (generator.random(60) < 0.8)
-    curve = threshold_curve(labels, values, truth, sample_weight)
+    labels, values = drawn(60, 8)
+    # some true whales are not among the labels, as where a variant learns a part of the whales
+    truth = np.random.default_rng(3).choice(["new_whale", "w_0", "w_1", "w_2", "w_3", "w_other"], 60)
+    kind = np.where(truth == "new_whale", "unknown", "known")
+    kind[:10], kind[10:15] = "duplicate", ""  # these count in no column
+    curve = threshold_curve(labels, values, truth, kind, SHARES)
     assert curve["threshold"].tolist() == [step / 200 for step in range(201)]
-    counted = sample_weight > 0
-    for row in curve.itertuples():
-        ranks = reciprocal_ranks(rank(labels, values, row.threshold)[0].tolist(), truth.tolist())
-        assert row.map5_known == pytest.approx(ranks[(truth != "new_whale") & counted].mean())
-        assert row.map5_unknown == pytest.approx(ranks[(truth == "new_whale") & counted].mean())
-        assert row.map5 == pytest.approx(sample_weight @ ranks)
+    for row in curve[::10].itertuples():
+        ranked = rank(labels, values, row.threshold)[0].tolist()
+        ranks = [row.index(true) + 1 if true in row else 0 for row, true in zip(ranked, truth, strict=True)]
+        means = map5(np.array(ranks), kind, SHARES)
+        assert row.map5 == pytest.approx(means["map5_no_duplicates"])
+        assert row.map5_known == pytest.approx(means["map5_known"])
+        assert row.map5_unknown == pytest.approx(means["map5_unknown"])
 
 
 def test_curve_has_no_column_of_a_kind_without_queries():
     labels, values = drawn(10, 6)
-    curve = threshold_curve(labels, values, np.full(10, "w_1"), even(10))
+    curve = threshold_curve(labels, values, np.full(10, "w_1"), np.full(10, "known"), SHARES)
     assert list(curve) == ["threshold", "map5", "map5_known"]
-    assert curve["map5"].tolist() == pytest.approx(curve["map5_known"].tolist())
-    curve = threshold_curve(labels, values, np.full(10, "new_whale"), even(10))
+    assert curve["map5"].tolist() == curve["map5_known"].tolist()
+    curve = threshold_curve(labels, values, np.full(10, "new_whale"), np.full(10, "unknown"), SHARES)
     assert list(curve) == ["threshold", "map5", "map5_unknown"]
     assert curve["map5"].iloc[-1] == pytest.approx(1)
 
 
 def test_smoothing_is_a_weighted_mean():
     values = np.random.default_rng(0).random(201)
-    expected = []
-    for at in THRESHOLDS:
-        weights = [np.exp(-(((at - other) / 0.044) ** 2) / 2) for other in THRESHOLDS]  # 0.44 / the cube root of 1000
-        expected.append(sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights))
-    np.testing.assert_allclose(smoothed(values, 1000), expected)
+    for queries, deviation in ((1000, 0.044), (1, 0.44), (0, 0.44)):  # 0.44 / the cube root of 1000
+        expected = []
+        for at in THRESHOLDS:
+            weights = [np.exp(-(((at - other) / deviation) ** 2) / 2) for other in THRESHOLDS]
+            expected.append(sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights))
+        np.testing.assert_allclose(smoothed(values, queries), expected)
 
 
-def curve(**at):
-    """Return a curve that is 0.5 but in the ranges given."""
+def curve(**ranges):
+    """Return a curve that is 0.5 but in the ranges given: value, first and last step."""
     values = np.full(201, 0.5)
-    for value, first, last in at.values():
+    for value, first, last in ranges.values():
         values[first : last + 1] = value
     return pd.DataFrame({"threshold": THRESHOLDS, "map5": values})
 
 
 def test_best_threshold_is_where_the_curve_is_high_all_around():
     assert best_threshold(curve(plain=(0.6, 80, 120)), 1000) == 0.5
+    assert best_threshold(curve(plain=(0.6, 20, 50)), 1000) == pytest.approx(0.175, abs=0.005)
     # one photo that chance put there does not move it
     assert best_threshold(curve(plain=(0.6, 80, 120), peak=(0.61, 160, 160)), 1000) == pytest.approx(0.5, abs=0.01)
 
 
 def test_best_threshold_of_a_flat_curve_is_its_middle():
     assert best_threshold(curve(), 10) == 0.5
+
+
+def test_of_several_runs_the_longest_wins_and_of_equal_ones_the_first():
+    # so many queries that nothing is smoothed
+    assert best_threshold(curve(short=(0.6, 20, 30), long=(0.6, 100, 140)), 10**9) == 0.6
+    assert best_threshold(curve(first=(0.6, 20, 40), second=(0.6, 100, 120)), 10**9) == 0.15
+    assert best_threshold(curve(even=(0.6, 20, 41)), 10**9) == 0.15
+    assert best_threshold(curve(begin=(0.6, 0, 10), end=(0.6, 190, 200)), 10**9) == 0.025
+    assert best_threshold(curve(begin=(0.6, 0, 10), end=(0.6, 189, 200)), 10**9) == 0.97
+    assert best_threshold(curve(equal=(0.6, 20, 40), but=(0.6 + 1e-13, 30, 30)), 10**9) == 0.15
+    assert best_threshold(curve(lower=(0.6, 20, 40), higher=(0.6 + 1e-11, 35, 35)), 10**9) == 0.175

@@ -1,19 +1,14 @@
-"""Which photos validation asks about, what their duplicates say, and how figures are weighed."""
+"""Which photos are the queries of validation, what they are compared with, and the labels of their duplicates."""
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from whaleid.core.errors import WhaleidError
 from whaleid.identification.validation import (
-    Shares,
     duplicate_labels,
     duplicate_share,
     gallery,
-    kinds,
-    mix,
     queries,
-    query_weights,
 )
 
 SPLIT = pd.DataFrame(
@@ -31,8 +26,8 @@ SPLIT = pd.DataFrame(
 
 
 def test_queries_of_a_variant_that_learns_new_whale():
-    asked = queries(SPLIT.sample(frac=1, random_state=0), ["new_whale", "w_a"])
-    assert asked.to_numpy().tolist() == [
+    found = queries(SPLIT.sample(frac=1, random_state=0), ["new_whale", "w_a"])
+    assert found.to_numpy().tolist() == [
         ["a2.jpg", "w_a", "w_a", "known"],
         ["a3.jpg", "w_a", "w_a", "duplicate"],
         ["n2.jpg", "new_whale", "new_whale", "new_whale"],
@@ -41,9 +36,9 @@ def test_queries_of_a_variant_that_learns_new_whale():
     ]
 
 
-def test_variants_without_that_class_are_asked_about_all_new_whale_photos():
-    asked = queries(SPLIT, ["w_a"])
-    assert asked.to_numpy().tolist() == [
+def test_all_new_whale_photos_are_queries_of_a_variant_without_that_class():
+    found = queries(SPLIT, ["w_a"])
+    assert found.to_numpy().tolist() == [
         ["a2.jpg", "w_a", "w_a", "known"],
         ["a3.jpg", "w_a", "w_a", "duplicate"],
         ["n1.jpg", "new_whale", "new_whale", "new_whale_train"],
@@ -59,7 +54,7 @@ def test_validation_without_queries_that_count_is_refused(classes):
         queries(SPLIT[SPLIT["role"].isin(["catalogue", "duplicate"])], classes)
 
 
-def test_duplicates_do_not_tell_their_own_label():
+def test_a_query_has_the_labels_of_its_duplicates_but_not_its_own():
     groups = pd.DataFrame(
         [
             (0, "a3.jpg", "train", "w_a"),
@@ -73,9 +68,9 @@ def test_duplicates_do_not_tell_their_own_label():
         ],
         columns=["group", "Image", "part", "Id"],
     )
-    asked = queries(SPLIT, ["new_whale", "w_a"])
-    assert duplicate_labels(asked, groups) == [
-        [],  # a2.jpg is not asked about as a duplicate
+    found = queries(SPLIT, ["new_whale", "w_a"])
+    assert duplicate_labels(found, groups) == [
+        [],  # a2.jpg has another role
         ["w_a", "w_z"],  # of a1.jpg and z.jpg
         [],
         ["new_whale"],
@@ -96,42 +91,4 @@ def test_a_query_with_several_duplicates_is_one_leak():
     leaks = pd.DataFrame({"query": ["t1.jpg", "t1.jpg", "t2.jpg"]})
     catalog = pd.DataFrame({"part": ["train"] * 3 + ["test"] * 8})
     assert duplicate_share(leaks, catalog) == 0.25
-
-
-@pytest.mark.parametrize(
-    ("roles", "expected"),
-    [
-        (["known", "unknown", "new_whale", "known", "duplicate"], [0.36, 0.18, 0, 0.36, 0.1]),
-        (["known", "unknown"], [0.8, 0.2]),
-        (["known", "known", "duplicate"], [0.45, 0.45, 0.1]),
-        (["duplicate", "new_whale"], [0.1, 0.9]),
-        (["new_whale", "unknown"], [0, 1]),
-        (["new_whale_train", "known", "new_whale", "new_whale_train", "duplicate"], [0, 0.72, 0.18, 0, 0.1]),
-        (["known", "new_whale_train"], [1, 0]),
-        (["duplicate"], [1]),
-    ],
-)
-def test_queries_count_as_their_kind_is_expected(roles, expected):
-    assert query_weights(pd.Series(roles), Shares(unknown=0.2, duplicate=0.1)) == pytest.approx(expected)
-
-
-def test_kinds_are_certain_and_new_whale_photos_stand_in_where_no_whale_is_held_out():
-    roles = ["known", "unknown", "new_whale", "duplicate", "new_whale_train"]
-    assert kinds(pd.Series(roles)).tolist() == ["known", "unknown", "", "duplicate", ""]
-    del roles[1]
-    assert kinds(pd.Series(roles)).tolist() == ["known", "unknown", "duplicate", ""]
-
-
-def test_queries_outside_of_a_subset_have_no_weight():
-    roles = pd.Series(["known", "known", "unknown", "new_whale", "duplicate"])
-    subset = np.array([True, False, True, True, True])
-    assert query_weights(roles, Shares(0.2, 0.1), subset) == pytest.approx([0.72, 0, 0.18, 0, 0.1])
-    assert query_weights(roles, Shares(0.2, 0.1), ~subset) == pytest.approx([0, 1, 0, 0, 0])
-    assert query_weights(roles, Shares(0.2, 0.1), subset & False).tolist() == [0] * 5
-
-
-def test_kinds_are_mixed_by_their_shares():
-    known, unknown, duplicate = np.array([0.5, 0.5, np.nan, 0.5]), np.array([0.8, np.nan, np.nan, 0.8]), np.full(4, 0.3)
-    duplicate[3] = np.nan
-    expected = [0.9 * (0.8 * 0.5 + 0.2 * 0.8) + 0.1 * 0.3, 0.9 * 0.5 + 0.1 * 0.3, 0.3, 0.8 * 0.5 + 0.2 * 0.8]
-    assert mix(known, unknown, duplicate, Shares(0.2, 0.1)) == pytest.approx(expected)
+    assert duplicate_share(leaks[:0], catalog[:3]) == 0  # no queries

@@ -9,7 +9,8 @@ from helpers.answers import ANSWERS, AUTO, HOSTILE, QUERIES, SHARES, content, fr
 from helpers.browser import chromium
 from playwright.sync_api import sync_playwright
 
-from whaleid.identification import figures, metrics
+from whaleid.identification import figures
+from whaleid.identification.map5 import mean_average_precision
 from whaleid.identification.ranking import LABELS, PROBABILITIES, rank
 
 pytestmark = [
@@ -121,9 +122,8 @@ def view(browser):
 def measured(rows, threshold):
     """Return what `predict` measures at a threshold, and what it grades by the solution."""
     answers = content(rows).answers
-    at_auto = threshold == "auto"
-    fixed = {"unknown_share": SHARES[0], "duplicate_share": SHARES[1]}
-    found = figures.at(AUTO if at_auto else threshold, fixed, answers, by_fold=at_auto)
+    fixed = {"unknown_share": SHARES[0], "duplicate_share": SHARES[1], "threshold_auto": AUTO}
+    found = figures.at(fixed, answers, None if threshold == "auto" else threshold)
     return {key: value for key, value in found.items() if key not in (*fixed, "threshold")}
 
 
@@ -142,8 +142,7 @@ def graded(queries, threshold):
         "solution_map5_no_duplicates": (rows["truth"] != "") & (rows["leaked"] == 0),
     }
     return {
-        key: metrics.mean_average_precision(ranked[of].tolist(), rows.loc[of, "truth"].tolist())
-        for key, of in parts.items()
+        key: mean_average_precision(ranked[of].tolist(), rows.loc[of, "truth"].tolist()) for key, of in parts.items()
     }
 
 

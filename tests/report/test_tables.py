@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from whaleid.identification import figures
+from whaleid.identification.map5 import Shares
+from whaleid.identification.ranking import at_threshold
 from whaleid.identification.threshold import THRESHOLDS
-from whaleid.identification.validation import Shares
 from whaleid.report import tables
 
 COLUMNS = ["Image", "whale", "role", "truth", "threshold", "uncalibrated", "rank"]
@@ -122,11 +123,11 @@ def test_the_place_of_the_truth():
 def test_intervals_are_those_that_predict_measures():
     frame = answers().assign(cluster=np.arange(9) // 2)
     shares = Shares(0.3, 0.2)
-    auto = figures.decide(frame, 0.3, by_fold=True)
+    auto = at_threshold(frame)
     ends = tables.intervals_by_threshold(auto, shares)
     assert {len(each) for each in ends.values()} == {len(THRESHOLDS) + 1}
     for threshold, place in ((0.0, 0), (0.3, 60), (0.4, 80), (1.0, 200), ("auto", -1)):
-        decided = auto if threshold == "auto" else figures.decide(frame, threshold, by_fold=False)
+        decided = auto if threshold == "auto" else at_threshold(frame, threshold)
         measured = figures.measure(decided, shares)
         keys = {key for key in measured if f"{key}_low" in measured}
         assert ends.keys() == keys
@@ -135,7 +136,7 @@ def test_intervals_are_those_that_predict_measures():
 
 
 def test_without_a_threshold_there_is_one_interval():
-    frame = figures.decide(answers().assign(cluster=np.arange(9)), None, by_fold=False)
+    frame = at_threshold(answers().drop(columns="threshold").assign(cluster=np.arange(9)))
     assert {len(each) for each in tables.intervals_by_threshold(frame, Shares(0.3, 0.2)).values()} == {1}
 
 

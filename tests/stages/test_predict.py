@@ -144,9 +144,9 @@ def test_a_network_and_duplicates(capsys):
     with Image.open("reports/curves/threshold.png") as picture:
         assert picture.width > 500
     assert not Path("reports/pages").exists()  # `report` makes them
-    low, high = (f"{written[f'map5_{end}']:.4f}" for end in ("low", "high"))
+    point, low, high = (f"{record.metrics[f'map5{end}']:.4f}" for end in ("", "_low", "_high"))
     assert capsys.readouterr().out.splitlines()[-1] == (
-        f"predict threshold: 4 queries at threshold 0.22; MAP@5 {map5:.4f} ({low} to {high}) on validation, 0.7083 on "
+        f"predict threshold: 4 queries at threshold 0.22; MAP@5 {point} ({low} to {high}) on validation, 0.7083 on "
         "the solution"
     )
 

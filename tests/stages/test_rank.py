@@ -58,10 +58,10 @@ def calibrated_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the ensemble find what was written of it, as if it had been calibrated so."""
     paths.calibration("ensemble").rename("ensemble")  # ranking removes what no variant left
 
-    def write(params, name, networks, folder):
+    def write(params, name, folder):
         shutil.copytree(name, folder, dirs_exist_ok=True)
 
-    monkeypatch.setattr(rank, "calibrate", write)
+    monkeypatch.setattr(rank, "_calibrate", write)
 
 
 def test_the_most_probable_whales_of_each_query(capsys):

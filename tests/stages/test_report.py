@@ -13,7 +13,8 @@ from PIL import Image
 from whaleid import config
 from whaleid.core import files, paths
 from whaleid.core.errors import InputProblems
-from whaleid.identification.figures import decide, measure
+from whaleid.identification.figures import measure
+from whaleid.identification.ranking import at_threshold
 from whaleid.stages import report
 
 DEFAULTS = config.load(ROOT / "params.yaml")
@@ -167,7 +168,7 @@ def test_the_page_has_the_answers_at_auto(project):
     assert page["shares"] == {"unknown": SHARES[0], "duplicate": SHARES[1]}
     assert page["queries"]["auto"] == [row[4] for row in ANSWERS]
     assert page["queries"]["probabilities"] == [[value for value in row[-1] if value] for row in ANSWERS]
-    decisions = decide(answered(), AUTO, by_fold=True)
+    decisions = at_threshold(answered())
     figures = measure(decisions, SHARES)
     assert page["intervals"]["map5"][-1] == pytest.approx([figures["map5_low"], figures["map5_high"]])
     # of cat one photo is in the training part, of bob one, of ann two, of eve one

@@ -42,7 +42,7 @@ def grade(submission: Path, solution: Path) -> float:
         InputProblems: one of the files is wrong, or the submission does not answer each photo once.
     """
     from whaleid.catalog.submission import read_solution, read_submission
-    from whaleid.identification.metrics import mean_average_precision
+    from whaleid.identification.map5 import mean_average_precision
 
     truth = read_solution(solution)
     ranked = read_submission(submission, truth.keys())

@@ -2,54 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
+from itertools import chain
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from whaleid.core.calibration_files import Calibrated, Inputs
 from whaleid.core.labels import Score
-from whaleid.identification import crossfit, validation
-from whaleid.identification.crossfit import COMPARED, Allocate, CrossFit
-from whaleid.identification.figures import threshold_range
-from whaleid.identification.validation import Shares
+from whaleid.identification import figures, validation
+from whaleid.identification.crossfit import CrossFit, ScoredQueries, cross_fit
+from whaleid.identification.folds import assign, clusters
+from whaleid.identification.map5 import Shares, kinds
+from whaleid.identification.ranking import at_threshold, leading
+from whaleid.identification.scores import Scorer, score_name
+
+COMPARED = ["map5", "map5_no_duplicates", "map5_known"]
+"""The metrics by which scores are compared."""
+Allocate = Callable[[int, tuple[int, int]], list[npt.NDArray[np.float32]]]
+"""Takes a number of arrays and their shape; returns them, float32, their values undefined."""
 
 
 def calibrate(
     name: str, inputs: Inputs, scores: Mapping[str, Sequence[Score]], unknown_share: float, allocate: Allocate
 ) -> Calibrated:
-    """Calibrate networks that decide together as `name`; `scores` are those of each network."""
+    """Cross-fit networks that decide together as `name` on validation; compare all their scores with some of them.
+
+    Args:
+        name: the variant or the prediction.
+        inputs: the features of the networks, and the tables of the catalogue.
+        scores: of each network.
+        unknown_share: `split.unknown_share`.
+        allocate: makes room for the scores of all queries, (queries, whales + 1) each.
+    """
     shares = Shares(unknown_share, validation.duplicate_share(inputs.leaks, inputs.catalog))
-    fit, compared = crossfit.calibrate(inputs.features, scores, inputs.split, inputs.groups, shares, allocate)
+    named = {
+        network: [score_name(network, score, len(inputs.features)) for score in scores[network]]
+        for network in inputs.features
+    }
+    scored, centroid = _score(inputs, [*dict.fromkeys(chain.from_iterable(named.values()))], shares, allocate)
+    alternatives = _alternatives(named)
+    with threadpool_limits(1), ThreadPoolExecutor() as pool:  # one thread a fit
+        fits = list(pool.map(partial(cross_fit, scored=scored), alternatives.values()))
+    means = [figures.means(at_threshold(fit.answers), shares) for fit in fits]
+    compared = pd.DataFrame(means, index=pd.Index(alternatives, name="score")).reindex(columns=COMPARED)
+    fit = fits[-1]  # by all scores
     decision = fit.decision
-    auto = {"threshold_auto": decision.threshold_auto} | threshold_range(fit.answers, decision.threshold_auto)
-    figures = auto | {"map5_auto": [*compared.values()][-1]["map5_no_duplicates"]}
-    table = pd.DataFrame.from_dict(compared, orient="index").reindex(columns=COMPARED)
+    auto = {"threshold_auto": decision.threshold_auto} | figures.threshold_range(fit.answers, decision.threshold_auto)
+    auto["map5_auto"] = means[-1]["map5_no_duplicates"]
     return Calibrated(
-        decision=asdict(decision) | {"thresholds": fit.thresholds.tolist()},
-        answers=fit.answers,
+        decision=asdict(decision) | {"thresholds": fit.answers.groupby("fold")["threshold"].first().tolist()},
+        answers=fit.answers.assign(centroid=centroid),
         curve=fit.curve,
-        scores=table.rename_axis("score").reset_index(),
+        scores=compared.reset_index(),
         params={"variant": name, "unknown_share": shares.unknown, "scores": " ".join(decision.weights)},
-        metrics={f"weight_{score}": weight for score, weight in decision.weights.items()}
-        | {"bias": decision.bias}
-        | {f"calibration_{key}": value for key, value in asdict(decision.calibration).items()}
-        | figures
-        | {f"{key}_{score}": value for score, row in compared.items() for key, value in row.items()},
-        summary=_summary(name, fit, figures),
+        metrics={
+            **{f"weight_{score}": weight for score, weight in decision.weights.items()},
+            "bias": decision.bias,
+            **{f"calibration_{key}": value for key, value in asdict(decision.calibration).items()},
+            **auto,
+            **{f"{key}_{score}": value for score, row in compared.iterrows() for key, value in row.dropna().items()},
+        },
+        summary=_summary(name, fit, auto),
     )
 
 
-def _summary(name: str, fit: CrossFit, figures: Mapping[str, float]) -> str:
+def _score(
+    inputs: Inputs, names: Sequence[str], shares: Shares, allocate: Allocate
+) -> tuple[ScoredQueries, npt.NDArray[np.float64]]:
+    """Return the queries of validation with the scores `names`, and (Q,) the gain of the truth by centroids alone."""
+    features = inputs.features
+    queries = validation.queries(inputs.split, {label for each in features.values() for label in each.classes.tolist()})
+    cluster = clusters(queries, inputs.groups)
+    queries = queries.assign(fold=assign(queries["Image"].tolist(), queries["role"].tolist(), cluster), cluster=cluster)
+    scorer = Scorer(features, validation.gallery(inputs.split, held_out=False))
+    embeddings = {name: each.select(queries["Image"]) for name, each in features.items()}
+    duplicates = validation.duplicate_labels(queries, inputs.groups)
+    table = allocate(len(names), (len(queries), len(scorer.whales) + 1))
+    centroids = [score_name(network, "centroid", len(features)) for network in features]
+    labels = []
+    with threadpool_limits(1):  # the last digits of a matrix product depend on the number of threads
+        first = 0
+        for block in scorer.score(names, embeddings, duplicates):  # (K, B, W + 1)
+            for scores, rows in zip(table, block, strict=True):
+                scores[first : first + len(rows)] = rows
+            first += block.shape[1]
+        for block in scorer.score(centroids, embeddings, duplicates):
+            labels.append(leading(block[:, :, :-1].mean(axis=0), scorer.whales)[0])
+    scored = ScoredQueries(queries, scorer.whales, dict(zip(names, table, strict=True)), shares)
+    same = np.concatenate(labels) == scored.truth[:, None]  # (Q, 5)
+    return scored, same @ (1 / np.arange(1, same.shape[1] + 1))
+
+
+def _alternatives(named: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return the sets of scores to compare, by name; the last has all scores of all networks.
+
+    For one network they are its scores one by one, for several those of each network.
+    """
+    names = [*dict.fromkeys(chain.from_iterable(named.values()))]
+    if len(names) == 1:
+        return {names[0]: names}
+    rankers = [name for name in names if name != "duplicates"]  # duplicates alone rank no whales
+    sets = {name: [name] for name in rankers}
+    if len(named) > 1:
+        sets = {network: [name for name in rankers if name in own] for network, own in named.items()}
+    if len(rankers) not in (1, len(names)):
+        sets["without_duplicates"] = rankers
+    return {label: chosen for label, chosen in sets.items() if chosen} | {"all": names}
+
+
+def _summary(name: str, fit: CrossFit, auto: Mapping[str, float]) -> str:
     decision, roles = fit.decision, fit.answers["role"]
     weights = ", ".join(f"{score} {weight:g}" for score, weight in decision.weights.items())
-    counted = np.isin(validation.kinds(roles), ["known", "unknown"]).sum()
+    counted = np.isin(kinds(roles), ["known", "unknown"]).sum()
     text = (
         f"calibrate {name}: {weights}, new_whale {decision.bias:g}, calibration slope "
         f"{decision.calibration.slope:g} and intercept {decision.calibration.intercept:g}, threshold "
-        f"{decision.threshold_auto:g} ({figures['threshold_auto_low']:g} to {figures['threshold_auto_high']:g} by "
-        f"fold): MAP@5 {figures['map5_auto']:.4f} on {counted:,} validation photos without duplicates"
+        f"{decision.threshold_auto:g} ({auto['threshold_auto_low']:g} to {auto['threshold_auto_high']:g} by fold): "
+        f"MAP@5 {auto['map5_auto']:.4f} on {counted:,} validation photos without duplicates"
     )
     if not (roles == "unknown").any() and (roles == "new_whale").any():
         text += "; no whale is held out, so photos labelled new_whale stand for unknown whales"

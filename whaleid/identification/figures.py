@@ -7,23 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
 from whaleid.core.labels import NEW_WHALE
-from whaleid.identification import metrics, validation
+from whaleid.identification import metrics
+from whaleid.identification.map5 import Shares, kinds, map5, query_weights
 from whaleid.identification.ranking import at_threshold
-from whaleid.identification.validation import Shares
-
-
-def decide(answers: pd.DataFrame, threshold: float | None, by_fold: bool) -> pd.DataFrame:
-    """Return `answers` `at_threshold`: the threshold of each row's fold, one for all, or none.
-
-    Without a threshold, every whale of a probability above 0 comes before `new_whale`.
-    """
-    if threshold is None:
-        return at_threshold(answers, 0.0).assign(threshold=np.nan)
-    return at_threshold(answers, answers["threshold"].to_numpy() if by_fold else threshold)
 
 
 def threshold_free(
@@ -34,22 +23,21 @@ def threshold_free(
     `by_duplicates` are validation's queries answered by the labels of their duplicates; `threshold_auto` is None for a
     prediction without probabilities.
     """
-    weights = validation.query_weights(answers["role"], shares)
+    kind = kinds(answers["role"])
+    weights = query_weights(kind, shares)
     figures = {
         "baseline_new_whale": float(weights @ (answers["truth"] == NEW_WHALE).to_numpy()),
-        "baseline_duplicates": _map5(at_threshold(by_duplicates, 0.0), shares),
+        "baseline_duplicates": means(at_threshold(by_duplicates, 0.0), shares)["map5"],
     }
     if "centroid" in answers:
         figures["baseline_centroid"] = float(weights @ answers["centroid"])
     if threshold_auto is None:
         return figures
-    weighted = validation.kinds(answers["role"]) != ""
-    rows = answers[weighted]
+    rows = answers[kind != ""]
     counts = metrics.bootstrap_counts(rows["cluster"].to_numpy())
     figures |= metrics.with_intervals(metrics.probability_metrics(rows, counts, shares))
-    figures["ece_chance"] = metrics.chance_error(rows["probability1"].to_numpy(), weights[weighted])
-    decided = decide(answers, threshold_auto, by_fold=True)
-    figures["map5_auto"] = _map5(decided[(answers["role"] != "duplicate").to_numpy()], shares)
+    figures["ece_chance"] = metrics.chance_error(rows["probability1"].to_numpy(), weights[kind != ""])
+    figures["map5_auto"] = means(at_threshold(answers), shares)["map5_no_duplicates"]
     return figures | threshold_range(answers, threshold_auto)
 
 
@@ -61,21 +49,23 @@ def threshold_range(answers: pd.DataFrame, threshold_auto: float) -> dict[str, f
     }
 
 
-def at(
-    threshold: float | None, fixed: Mapping[str, float], answers: pd.DataFrame | None, by_fold: bool
-) -> dict[str, float]:
-    """Return all figures of a prediction at a threshold: the `fixed` ones, of `threshold_free`, and the others.
+def at(fixed: Mapping[str, float], answers: pd.DataFrame | None, threshold: float | None = None) -> dict[str, float]:
+    """Return all figures of a prediction: the `fixed` ones, of `threshold_free`, and those at a threshold.
 
-    `answers` is None for a prediction that is not validated; with `by_fold`, each has the threshold of its own fold.
+    `threshold` is in [0, 1], or None for `auto`: then each answer has the threshold of its fold. A prediction without
+    probabilities has no threshold. `answers` is None for a prediction that is not validated.
     """
-    figures = dict(fixed) if threshold is None else {**fixed, "threshold": threshold}
+    figures = dict(fixed)
+    if "threshold_auto" in fixed:
+        figures["threshold"] = fixed["threshold_auto"] if threshold is None else threshold
+    else:
+        threshold = None
     if answers is None:
         return figures
     shares = Shares(fixed["unknown_share"], fixed["duplicate_share"])
-    decided = decide(answers, threshold, by_fold)
-    figures |= measure(decided, shares)
-    if threshold is not None:
-        at_auto = _map5(decide(answers, threshold, by_fold=True), shares)
+    figures |= measure(at_threshold(answers, threshold), shares)
+    if "threshold" in figures:
+        at_auto = means(at_threshold(answers), shares)["map5"]
         figures["threshold_cost"] = round(at_auto - figures["map5"], 9) + 0.0  # 0 at `auto`, however sums are rounded
     return figures
 
@@ -85,5 +75,7 @@ def measure(decided: pd.DataFrame, shares: Shares) -> dict[str, float]:
     return metrics.with_intervals(metrics.bootstrap(decided, decided["rank"].to_numpy(), shares))
 
 
-def _map5(decided: pd.DataFrame, shares: Shares) -> float:
-    return metrics.map5(decided["role"], decided["rank"].to_numpy(), shares)
+def means(decided: pd.DataFrame, shares: Shares) -> dict[str, float]:
+    """Return MAP@5 of answers `at_threshold`: the keys of `map5.map5`."""
+    ranks = decided["rank"].to_numpy()
+    return {name: float(mean) for name, mean in map5(ranks, kinds(decided["role"]), shares).items()}

@@ -8,6 +8,8 @@ from hashlib import sha256
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from whaleid.core.labels import NEW_WHALE
 
@@ -19,28 +21,19 @@ ROLES = ["known", "unknown", "duplicate", "new_whale", "new_whale_train"]
 def clusters(queries: pd.DataFrame, groups: pd.DataFrame) -> npt.NDArray[np.int64]:
     """Return (Q,) the number of each query's cluster, in order of first appearance.
 
-    A cluster is a whale with all that duplicate groups tie to it: photos of one whale are alike, and so are those of a
-    group, whatever their labels. A photo of no named whale is a cluster of its own, unless a group ties it to others.
-    `queries` is `Image,whale`, `groups` is `group,Image,part,Id`.
+    A cluster is a whale with all whales and photos that duplicate groups tie to it: photos of one whale are alike, and
+    so are those of a group, whatever their labels. A photo of no named whale is a cluster of its own, unless a group
+    ties it to others. `queries` is `Image,whale`, `groups` is `group,Image,part,Id`.
     """
-    parent: dict[str, str] = {}
-
-    def root(node: str) -> str:
-        parent.setdefault(node, node)
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    def key(image: str, whale: str) -> str:
-        return f"photo {image}" if whale == NEW_WHALE else f"whale {whale}"
-
-    labelled = groups[groups["part"] == "train"]
-    for group, image, whale in zip(labelled["group"], labelled["Image"], labelled["Id"], strict=True):
-        parent[root(key(image, whale))] = root(f"group {group}")
-    number: dict[str, int] = {}
-    pairs = zip(queries["Image"], queries["whale"], strict=True)
-    return np.array([number.setdefault(root(key(*pair)), len(number)) for pair in pairs], dtype=np.int64)
+    labelled = groups[groups["part"] == "train"].rename(columns={"Id": "whale"})
+    photos = pd.concat([queries[["Image", "whale"]], labelled[["Image", "whale"]]], ignore_index=True)
+    new_whale = photos["whale"] == NEW_WHALE
+    node, _ = pd.factorize(("whale " + photos["whale"]).mask(new_whale, "photo " + photos["Image"]))
+    group = node.max() + 1 + labelled["group"].to_numpy(dtype=np.int64)
+    size = max(node.max(), group.max(initial=0)) + 1
+    edges = coo_array((np.ones(len(group)), (node[len(queries) :], group)), (size, size))
+    _, component = connected_components(edges, directed=False)
+    return pd.factorize(component[node[: len(queries)]])[0].astype(np.int64)
 
 
 def assign(images: Sequence[str], roles: Sequence[str], cluster: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -52,18 +45,16 @@ def assign(images: Sequence[str], roles: Sequence[str], cluster: npt.NDArray[np.
     """
     role = np.array([ROLES.index(each) for each in roles])
     total = np.maximum(np.bincount(role, minlength=len(ROLES)), 1)
-    held = np.zeros((FOLDS, len(ROLES)))
+    sizes = np.zeros((FOLDS, len(ROLES)))
     folds = np.empty(len(cluster), dtype=np.int64)
-    order = np.argsort(cluster, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(cluster[order])) + 1) if len(order) else []
 
-    def turn(rows: npt.NDArray[np.int64]) -> tuple[int, int, str]:
+    def order(rows: npt.NDArray[np.int64]) -> tuple[int, int, str]:
         first = min(images[query] for query in rows)
         return int(role[rows].min()), -len(rows), sha256(first.encode()).hexdigest()
 
-    for rows in sorted(members, key=turn):
+    for rows in sorted(pd.Series(cluster).groupby(cluster).indices.values(), key=order):
         counts = np.bincount(role[rows], minlength=len(ROLES))
-        fold = int(np.lexsort((held.sum(axis=1), held @ (counts / total)))[0])
-        held[fold] += counts
+        fold = np.lexsort((sizes.sum(axis=1), sizes @ (counts / total)))[0]
+        sizes[fold] += counts
         folds[rows] = fold
     return folds

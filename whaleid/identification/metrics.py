@@ -1,4 +1,4 @@
-"""How good ranked answers are: MAP@5 and the metrics of open-set identification, with bootstrap intervals.
+"""Metrics of open-set identification and of calibration, and bootstrap intervals of all metrics.
 
 Where a function takes `counts` (B, Q), they say how often each query counts: a row of ones for the metric itself, a row
 for each resampling of its interval. Metrics are then (B,), NaN where a row leaves nothing to measure.
@@ -6,23 +6,22 @@ for each resampling of its interval. Metrics are then (B,), NaN where a row leav
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from whaleid.core.labels import NEW_WHALE, PLACES
-from whaleid.identification import validation
-from whaleid.identification.validation import Shares
+from whaleid.core.labels import NEW_WHALE
+from whaleid.identification.map5 import Shares, average, gains, kinds, map5, query_weights
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ranks = npt.NDArray[np.int64]
 BINS = 10
-"""Of the calibration error, equally wide."""
+"""Bins of the calibration error, equally wide."""
 SIMULATIONS = 1000
+"""Simulated sets of answers, over which `chance_error` is the mean."""
 FALSE_POSITIVE_RATES = {"fpr01": 0.01, "fpr05": 0.05}
 SEPARATE = ("new_whale", "new_whale_train")
 """Roles that are measured separately: their photos may be of known whales that nobody recognised."""
@@ -31,55 +30,23 @@ PERCENTILES = (2.5, 97.5)
 """The ends of an interval."""
 
 
-def gains(ranks: Ranks) -> Floats:
-    """Return what ranks of the true label, from 1, add to MAP@5: 1 / rank; 0 for rank 0, beyond five."""
-    return np.divide(1.0, ranks, out=np.zeros(ranks.shape), where=ranks > 0)
-
-
-def reciprocal_ranks(ranked: Sequence[Sequence[str]], truth: Sequence[str]) -> Floats:
-    """Return (Q,) the gains of the true labels among each query's first five distinct labels."""
-    ranks = np.zeros(len(truth), dtype=np.int64)
-    for query, (labels, true) in enumerate(zip(ranked, truth, strict=True)):
-        distinct = list(dict.fromkeys(labels))[:PLACES]
-        if true in distinct:
-            ranks[query] = distinct.index(true) + 1
-    return gains(ranks)
-
-
-def mean_average_precision(ranked: Sequence[Sequence[str]], truth: Sequence[str]) -> float:
-    """Return MAP@5 of ranked labels: the mean of `reciprocal_ranks`, since each query has one true label."""
-    return float(reciprocal_ranks(ranked, truth).mean())
-
-
-def map5(roles: pd.Series[str], ranks: Ranks, shares: Shares) -> float:
-    """Return MAP@5 of queries of these `roles` (Q,) with these `ranks` (Q,), each kind weighing its share."""
-    return float(validation.query_weights(roles, shares) @ gains(ranks))
-
-
 def ranking_metrics(answers: pd.DataFrame, ranks: Ranks, counts: Floats, shares: Shares) -> dict[str, Floats]:
-    """Return every metric of ranks, (B,) each; from `ranks` (Q, T), at T thresholds, (B, T) each.
+    """Return every metric of ranks: (B,) each for `ranks` (Q,); (B, T) each for `ranks` (Q, T) at T thresholds.
 
     `answers` has `Image`, `whale` and `role`, a row a query; `ranks` are those of the truth, 0 beyond five; `counts` is
-    (B, Q). In `map5` and `map5_no_duplicates` each kind of queries weighs its share. A kind without queries has no key.
+    (B, Q). A kind without queries has no key.
     """
-    kinds = known, unknown, duplicate = _kinds(answers)
-    gained, first = gains(ranks), ranks == 1
-    metrics: dict[str, Floats] = {}
-    if (known | unknown | duplicate).any():
-        metrics["map5"] = expected(gained, counts, kinds, shares)
-    for name, kind in zip(("known", "unknown", "duplicates"), kinds, strict=True):
-        if kind.any():
-            metrics[f"map5_{name}"] = mean(gained, counts, kind)
-    if (known | unknown).any():
-        none = np.zeros(len(answers), dtype=np.bool_)
-        metrics["map5_no_duplicates"] = expected(gained, counts, (known, unknown, none), shares)
+    kind = kinds(answers["role"])
+    metrics = map5(ranks, kind, shares, counts)
+    known, unknown = kind == "known", kind == "unknown"
     if known.any():
-        metrics["top1"], metrics["top5"] = mean(first, counts, known), mean(ranks > 0, counts, known)
+        metrics["top1"] = average(ranks[known] == 1, counts[:, known])
+        metrics["top5"] = average(ranks[known] > 0, counts[:, known])
     # a photo of no named whale stands for a whale of its own
     whales = answers["whale"].where(answers["whale"] != NEW_WHALE, answers["Image"]).to_numpy(dtype=np.str_)
-    for name, kind in (("baks", known), ("baus", unknown)):
-        if kind.any():
-            metrics[name] = balanced_accuracy(first, whales, counts, kind)
+    for name, rows in (("baks", known), ("baus", unknown)):
+        if rows.any():
+            metrics[name] = balanced_accuracy(ranks[rows] == 1, whales[rows], counts[:, rows])
     if {"baks", "baus"} <= metrics.keys():
         metrics["baks_baus"] = np.sqrt(metrics["baks"] * metrics["baus"])
     return metrics
@@ -90,8 +57,9 @@ def probability_metrics(answers: pd.DataFrame, counts: Floats, shares: Shares) -
 
     `answers` has `role`, `truth`, `label1`, `probability1` and `uncalibrated`; `counts` is (B, Q).
     """
-    kinds = known, unknown, _ = _kinds(answers)
-    probability, before = (answers[column].to_numpy(dtype=np.float64) for column in ("probability1", "uncalibrated"))
+    kind = kinds(answers["role"])
+    known, unknown = kind == "known", kind == "unknown"
+    probability, uncalibrated = (answers[name].to_numpy(dtype=np.float64) for name in ("probability1", "uncalibrated"))
     right = (answers["label1"] == answers["truth"]).to_numpy()
     metrics: dict[str, Floats] = {}
     if known.any() and unknown.any():
@@ -100,35 +68,20 @@ def probability_metrics(answers: pd.DataFrame, counts: Floats, shares: Shares) -
         for name, rate in FALSE_POSITIVE_RATES.items():
             metrics[f"tpr_at_{name}"] = true_positive_rate(probability, positive, negative, rate)
         metrics["oscr"] = area(probability, positive, negative, right)
-    for name, values in (("ece", probability), ("ece_uncalibrated", before)):
-        metrics[name] = calibration_error(values, right, counts, kinds, shares)
+    weights = query_weights(kind, shares, counts)
+    metrics["ece"] = calibration_error(probability, right, weights)
+    metrics["ece_uncalibrated"] = calibration_error(uncalibrated, right, weights)
     return metrics
 
 
-def mean(values: Floats | Bools, counts: Floats, rows: Floats | Bools) -> Floats:
-    """Return (B,) or (B, T), the mean of `values` (Q,) or (Q, T) over some of the queries, `rows` (Q,)."""
-    weights = rows.astype(np.float64)
-    return _divide(counts @ (values.T * weights).T, counts @ weights)
+def balanced_accuracy(right: Bools, whales: npt.NDArray[np.str_], counts: Floats) -> Floats:
+    """Return (B,) or (B, T) the mean over whales of the share of a whale's queries that is `right`, (Q,) or (Q, T).
 
-
-def expected(values: Floats, counts: Floats, kinds: Sequence[Bools], shares: Shares) -> Floats:
-    """Return (B,) or (B, T), the mean of `values` (Q,) or (Q, T) where each kind of queries weighs its share.
-
-    `kinds` are the queries that are known, unknown and duplicates, (Q,) each.
+    Over known whales it is BAKS, over unknown ones BAUS (AnimalCLEF 2025). `whales` is (Q,). A whale that is drawn
+    twice counts twice: its queries have the same counts, as clusters have them.
     """
-    known, unknown, duplicate = (mean(values, counts, kind) for kind in kinds)
-    return validation.mix(known, unknown, duplicate, shares)
-
-
-def balanced_accuracy(right: Bools, whales: npt.NDArray[np.str_], counts: Floats, rows: Bools) -> Floats:
-    """Return (B,) the mean over whales of the share of a whale's queries that is `right`, over `rows` (Q,).
-
-    Over known whales it is BAKS, over unknown ones BAUS (AnimalCLEF 2025). A whale that is drawn twice counts twice:
-    its queries have the same counts, as clusters have them.
-    """
-    _, number = np.unique(whales, return_inverse=True)
-    photos = np.bincount(number, weights=rows)[number]
-    return mean(right, counts, rows / np.maximum(photos, 1))
+    _, number, photos = np.unique(whales, return_inverse=True, return_counts=True)
+    return average(right, counts / photos[number])
 
 
 def area(scores: Floats, positive: Floats, negative: Floats, right: Bools | None = None) -> Floats:
@@ -141,25 +94,27 @@ def area(scores: Floats, positive: Floats, negative: Floats, right: Bools | None
     """
     hits, false = _by_score(scores, positive if right is None else positive * right), _by_score(scores, negative)
     before = np.cumsum(hits, axis=1) - hits / 2
-    return _divide((false * before).sum(axis=1), positive.sum(axis=1) * negative.sum(axis=1))
+    with np.errstate(invalid="ignore"):
+        areas: Floats = (false * before).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
+    return areas
 
 
 def true_positive_rate(scores: Floats, positive: Floats, negative: Floats, rate: float) -> Floats:
     """Return (B,) the share of `positive` queries at the lowest score that accepts at most `rate` of the `negative`."""
     hits, false = _by_score(scores, positive), _by_score(scores, negative)
     allowed = np.cumsum(false, axis=1) <= rate * negative.sum(axis=1, keepdims=True) + 1e-9
-    return _divide((hits * allowed).sum(axis=1), np.where(negative.any(axis=1), positive.sum(axis=1), 0.0))
+    with np.errstate(invalid="ignore"):
+        rates = (hits * allowed).sum(axis=1) / positive.sum(axis=1)
+    return np.where(negative.any(axis=1), rates, np.nan)
 
 
-def calibration_error(
-    probability: Floats, right: Bools, counts: Floats, kinds: Sequence[Bools], shares: Shares
-) -> Floats:
+def calibration_error(probability: Floats, right: Bools, weights: Floats) -> Floats:
     """Return (B,) the expected calibration error: how far `probability` (Q,) is from the share that is `right` (Q,).
 
-    Over ten equally wide bins, the first with 0, each weighing as much as its queries (Naeini et al., "Obtaining well
-    calibrated probabilities using Bayesian binning", AAAI 2015). Other arguments are those of `expected`.
+    Over ten equally wide bins, the first with 0, each weighing as much as its queries; `weights` (B, Q) are theirs, 1
+    in sum (Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015).
     """
-    errors = expected((right - probability)[:, None] * np.eye(BINS)[bins(probability)], counts, kinds, shares)
+    errors = weights @ ((right - probability)[:, None] * np.eye(BINS)[bins(probability)])  # (B, BINS)
     total: Floats = np.abs(errors).sum(axis=1)
     return total
 
@@ -175,7 +130,8 @@ def chance_error(probability: Floats, weights: Floats, seed: int = 0) -> float:
     No calibration can be expected to show less on so few queries; `weights` (Q,) are theirs, 1 in sum.
     """
     right = np.random.default_rng(seed).random((SIMULATIONS, len(probability))) < probability
-    return float(np.abs((weights * (right - probability)) @ np.eye(BINS)[bins(probability)]).sum(axis=1).mean())
+    errors = (weights * (right - probability)) @ np.eye(BINS)[bins(probability)]  # (SIMULATIONS, BINS)
+    return float(np.abs(errors).sum(axis=1).mean())
 
 
 def bootstrap_counts(cluster: npt.NDArray[np.int64], times: int = RESAMPLINGS, seed: int = 0) -> Floats:
@@ -198,14 +154,14 @@ def bootstrap(answers: pd.DataFrame, ranks: Ranks, shares: Shares) -> dict[str, 
     Arguments are those of `ranking_metrics`; the first row is the metric itself. Besides, `map5_ROLE` of each role of
     `SEPARATE` that `answers` has.
     """
-    rows = validation.kinds(answers["role"]) != ""
+    rows = kinds(answers["role"]) != ""
     counts = bootstrap_counts(answers.loc[rows, "cluster"].to_numpy())
     metrics = ranking_metrics(answers[rows], ranks[rows], counts, shares)
     for role in SEPARATE:  # drawn separately, so that their number does not change how others are drawn
         rows = (answers["role"] == role).to_numpy()
         if rows.any():
             counts = bootstrap_counts(answers.loc[rows, "cluster"].to_numpy())
-            metrics[f"map5_{role}"] = mean(gains(ranks[rows]), counts, rows[rows])
+            metrics[f"map5_{role}"] = average(gains(ranks[rows]), counts)
     return metrics
 
 
@@ -218,17 +174,10 @@ def with_intervals(metrics: Mapping[str, Floats]) -> dict[str, float]:
     figures = {}
     for name, values in metrics.items():
         figures[name] = float(values[0])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of all-NaN: then the metric is the interval
-            low, high = np.nanpercentile(values[1:], PERCENTILES)
+        low, high = np.nanpercentile(values[1:], PERCENTILES)
         figures[f"{name}_low"] = float(np.fmin(low, values[0]))
         figures[f"{name}_high"] = float(np.fmax(high, values[0]))
     return figures
-
-
-def _kinds(answers: pd.DataFrame) -> tuple[Bools, Bools, Bools]:
-    kind = validation.kinds(answers["role"])
-    return kind == "known", kind == "unknown", kind == "duplicate"
 
 
 def _by_score(scores: Floats, counts: Floats) -> Floats:
@@ -237,10 +186,3 @@ def _by_score(scores: Floats, counts: Floats) -> Floats:
     starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))
     summed: Floats = np.add.reduceat(counts[:, order], starts, axis=1)
     return summed
-
-
-def _divide(sums: Floats, weights: Floats) -> Floats:
-    """Return sums (B,) or (B, T) divided by weights (B,), NaN where there is no weight."""
-    divided: Floats = np.full(sums.T.shape, np.nan)
-    np.divide(sums.T, weights, out=divided, where=weights > 0)
-    return divided.T

@@ -11,11 +11,12 @@ import pandas as pd
 from whaleid.core.labels import NEW_WHALE, PLACES
 
 Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.str_]
 LABELS = [f"label{place}" for place in range(1, PLACES + 1)]
 PROBABILITIES = [f"probability{place}" for place in range(1, PLACES + 1)]
 
 
-def leading(values: npt.NDArray[np.float32], whales: npt.NDArray[np.str_]) -> tuple[npt.NDArray[np.str_], Floats]:
+def leading(values: npt.NDArray[np.float32], whales: Labels) -> tuple[Labels, Floats]:
     """Return the labels and values of the five best whales a query, both (Q, min(5, W)).
 
     `values` is (Q, W), the higher the better, `whales` (W,) their labels, sorted. The best come first, ties by label.
@@ -32,27 +33,21 @@ def leading(values: npt.NDArray[np.float32], whales: npt.NDArray[np.str_]) -> tu
     return whales[columns], best
 
 
-def rank(
-    labels: npt.NDArray[np.str_], values: Floats, thresholds: float | Floats
-) -> tuple[npt.NDArray[np.str_], Floats]:
+def rank(labels: Labels, values: Floats, threshold: float) -> tuple[Labels, Floats]:
     """Rank `new_whale` among the `leading` whales as if its probability were the threshold.
 
-    `labels` and `values` (Q, K) are those of the best whales, in order; `thresholds` is one for all queries, or (Q,).
-
-    Returns labels and probabilities, both (Q, min(5, K + 1)): whales above the threshold, `new_whale`, other whales.
+    `labels` and `values` (Q, K) are those of the best whales, in order. Returns labels and probabilities, both
+    (Q, min(5, K + 1)): whales above the threshold, `new_whale`, other whales.
     """
-    limit = np.broadcast_to(np.asarray(thresholds, dtype=np.float64), (len(values),))[:, None]
-    above = values > limit
+    above = values > threshold
     places = np.column_stack([np.arange(values.shape[1]) + ~above, above.sum(axis=1)]).argsort(axis=1)  # (Q, K + 1)
     candidates = np.column_stack([labels, np.full(len(labels), NEW_WHALE)])
-    chances = np.column_stack([values, limit])
-    ranked, probabilities = (np.take_along_axis(each, places, axis=1)[:, :PLACES] for each in (candidates, chances))
-    return ranked, probabilities
+    probabilities = np.column_stack([values, np.full(len(labels), threshold)])
+    places = places[:, :PLACES]
+    return np.take_along_axis(candidates, places, axis=1), np.take_along_axis(probabilities, places, axis=1)
 
 
-def true_ranks(
-    labels: npt.NDArray[np.str_], values: Floats, truth: npt.NDArray[np.str_], thresholds: Floats
-) -> npt.NDArray[np.int64]:
+def true_ranks(labels: Labels, values: Floats, truth: Labels, thresholds: Floats) -> npt.NDArray[np.int64]:
     """Return (Q, T) the rank of the true label of each query at each threshold, from 1; 0 beyond five.
 
     `labels` and `values` (Q, K) are those of the best whales, in order; `truth` is (Q,); `thresholds` are (Q, T), or
@@ -67,31 +62,35 @@ def true_ranks(
     return np.where(ranks > PLACES, 0, ranks)
 
 
-def to_table(labels: npt.NDArray[np.str_], values: Floats, fill: Sequence[str] = ()) -> pd.DataFrame:
+def to_table(labels: Labels, values: Floats, fill: Sequence[str] = ()) -> pd.DataFrame:
     """Return labels and their values, both (Q, K), K at most 5, in ten columns.
 
     Beyond K there are other labels of `fill` with the value 0, or empty strings where these are too few.
     """
     missing = PLACES - labels.shape[1]
-    rows = [row + [each for each in fill if each not in row][:missing] for row in labels.tolist()]
+    rows = [[*row, *[each for each in fill if each not in row][:missing]] for row in labels.tolist()]
     padded = [row + [""] * (PLACES - len(row)) for row in rows]
     table = pd.DataFrame(padded, columns=LABELS, dtype=object)
     return table.join(pd.DataFrame(np.pad(values, ((0, 0), (0, missing))), columns=PROBABILITIES))
 
 
-def from_table(table: pd.DataFrame) -> tuple[npt.NDArray[np.str_], Floats]:
+def from_table(table: pd.DataFrame) -> tuple[Labels, Floats]:
     """Return the labels and values, both (Q, 5), of a table that `to_table` laid out."""
     return table[LABELS].to_numpy(dtype=np.str_), table[PROBABILITIES].to_numpy(dtype=np.float64)
 
 
-def at_threshold(answers: pd.DataFrame, thresholds: float | Floats) -> pd.DataFrame:
-    """Return `answers` with `threshold`, one for all or (Q,), and `rank`, that of the truth: 0 beyond five.
+def at_threshold(answers: pd.DataFrame, threshold: float | None = None) -> pd.DataFrame:
+    """Return `answers` with `threshold` and `rank`, that of the truth, 0 beyond five.
 
-    `answers` has `truth` and the columns of `to_table`.
+    `answers` has `truth`, the columns of `to_table` and, if a network gave them, `threshold`: that of each row's fold.
+    A `threshold` in [0, 1] replaces it in all rows. Without either, every whale of a probability above 0 comes before
+    `new_whale`, and the column is NaN.
     """
-    limits = np.broadcast_to(np.asarray(thresholds, dtype=np.float64), (len(answers),))[:, None]
+    if threshold is not None or "threshold" not in answers:
+        answers = answers.assign(threshold=np.nan if threshold is None else threshold)
+    limits = answers["threshold"].fillna(0.0).to_numpy(dtype=np.float64)[:, None]
     ranks = true_ranks(*from_table(answers), answers["truth"].to_numpy(dtype=np.str_), limits)
-    return answers.assign(threshold=thresholds, rank=ranks[:, 0])
+    return answers.assign(rank=ranks[:, 0])
 
 
 def by_duplicates(duplicates: Sequence[Sequence[str]], fill: Sequence[str]) -> pd.DataFrame:
@@ -101,10 +100,9 @@ def by_duplicates(duplicates: Sequence[Sequence[str]], fill: Sequence[str]) -> p
     """
     labels, values = [], []
     for names in duplicates:
-        distinct = [*dict.fromkeys(names)]
-        certain = distinct.index(NEW_WHALE) if NEW_WHALE in distinct else len(distinct)
-        whales = [label for label in dict.fromkeys([*distinct, *fill]) if label != NEW_WHALE][:PLACES]
+        certain = names[: names.index(NEW_WHALE)] if NEW_WHALE in names else names
+        whales = [label for label in dict.fromkeys([*names, *fill]) if label != NEW_WHALE][:PLACES]
         labels.append(whales + [""] * (PLACES - len(whales)))
-        values.append([float(place < certain) for place in range(PLACES)])
-    shape = len(labels), PLACES
-    return to_table(np.array(labels, dtype=np.str_).reshape(shape), np.array(values).reshape(shape))
+        values.append([float(label in certain) for label in labels[-1]])
+    table = pd.DataFrame(labels, columns=LABELS, dtype=object)
+    return table.join(pd.DataFrame(values, columns=PROBABILITIES, dtype=np.float64))

@@ -1,42 +1,30 @@
 """MAP@5 at every threshold, and the best threshold."""
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from whaleid.core.labels import NEW_WHALE
-from whaleid.identification.metrics import gains
+from whaleid.identification.map5 import Floats, Labels, Shares, map5
 from whaleid.identification.ranking import true_ranks
 
-THRESHOLDS: npt.NDArray[np.float64] = np.arange(201) / 200
+THRESHOLDS: Floats = np.arange(201) / 200
 """0, 0.005, …, 1."""
 SMOOTHING = 0.44
-"""Deviation of the Gaussian by which a curve of one query is smoothed; 0.04 of 1,300 queries."""
+"""Standard deviation of the Gaussian that smooths a curve of one query; of 1,300 queries it is 0.04."""
 
 
-def threshold_curve(
-    labels: npt.NDArray[np.str_],
-    values: npt.NDArray[np.float64],
-    truth: npt.NDArray[np.str_],
-    sample_weight: npt.NDArray[np.float64],
-) -> pd.DataFrame:
-    """Return MAP@5 at every threshold: `threshold,map5,map5_known,map5_unknown`.
+def threshold_curve(labels: Labels, values: Floats, truth: Labels, kind: Labels, shares: Shares) -> pd.DataFrame:
+    """Return MAP@5 without duplicates at every threshold: `threshold,map5,map5_known,map5_unknown`.
 
     `labels` and `values` (Q, K) are those of the best whales, in order; `truth` (Q,) is a whale, or `new_whale` for an
-    unknown query; `sample_weight` (Q,), 1 in sum, is that of `map5`. A query of weight 0 counts in no column; a kind
-    without queries has no column.
+    unknown query; `kind` (Q,) is that of `map5.kinds`. A kind without queries has no column.
     """
-    rows = sample_weight > 0
-    gained = gains(true_ranks(labels[rows], values[rows], truth[rows], THRESHOLDS[None]))  # (Q, T)
-    unknown = truth[rows] == NEW_WHALE
-    curve = {"threshold": THRESHOLDS, "map5": sample_weight[rows] @ gained}
-    for name, kind in (("map5_known", ~unknown), ("map5_unknown", unknown)):
-        if kind.any():
-            curve[name] = gained[kind].mean(axis=0)
-    return pd.DataFrame(curve)
+    means = map5(true_ranks(labels, values, truth, THRESHOLDS[None]), kind, shares)
+    columns = {"map5": "map5_no_duplicates", "map5_known": "map5_known", "map5_unknown": "map5_unknown"}
+    curves = {column: means[name] for column, name in columns.items() if name in means}
+    return pd.DataFrame({"threshold": THRESHOLDS, **curves})
 
 
-def smoothed(values: npt.NDArray[np.float64], queries: int) -> npt.NDArray[np.float64]:
+def smoothed(values: Floats, queries: int) -> Floats:
     """Return a curve over `THRESHOLDS` averaged with a Gaussian, the wider the fewer `queries` it was measured on.
 
     The maximum of such a curve is known to within the cube root of the number of queries (Kim and Pollard, "Cube root
@@ -44,7 +32,7 @@ def smoothed(values: npt.NDArray[np.float64], queries: int) -> npt.NDArray[np.fl
     """
     deviation = SMOOTHING / max(queries, 1) ** (1 / 3)
     weights = np.exp(-(((THRESHOLDS[:, None] - THRESHOLDS) / deviation) ** 2) / 2)
-    averaged: npt.NDArray[np.float64] = weights @ values / weights.sum(axis=1)
+    averaged: Floats = weights @ values / weights.sum(axis=1)
     return averaged
 
 

@@ -1,28 +1,13 @@
-"""The queries of validation, the photos they are compared with, and the weight of each query."""
+"""The queries of validation, the photos that they are compared with, and the labels of their duplicates."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from whaleid.core.errors import WhaleidError
 from whaleid.core.labels import NEW_WHALE
-
-Floats = npt.NDArray[np.float64]
-KINDS = ("known", "unknown", "duplicate")
-
-
-class Shares(NamedTuple):
-    """The expected mix of the queries to come."""
-
-    unknown: float
-    """Of the queries that are no duplicates, the share of no known whale."""
-    duplicate: float
-    """Of all queries, the share that duplicates a labelled photo."""
 
 
 def queries(split: pd.DataFrame, classes: Collection[str]) -> pd.DataFrame:
@@ -82,39 +67,3 @@ def duplicate_share(leaks: pd.DataFrame, catalog: pd.DataFrame) -> float:
     `leaks` has a row for each pair of a `query` and a photo, `catalog` is `Image,Id,part`.
     """
     return float(leaks["query"].nunique() / max(1, (catalog["part"] == "test").sum()))
-
-
-def kinds(roles: pd.Series[str]) -> npt.NDArray[np.str_]:
-    """Return (Q,) the kind of each query: one of `KINDS`, or an empty string if it has no weight.
-
-    `roles` (Q,) are those of `queries`. Only photos of whales that were held out whole are certain to be unknown. A
-    photo labelled `new_whale` may be of a known whale that nobody recognised, so it is measured separately; but where
-    validation holds out no whale, photos of the role `new_whale` stand in for the unknown.
-    """
-    unknown = "unknown" if (roles == "unknown").any() else "new_whale"
-    kind = {"known": "known", unknown: "unknown", "duplicate": "duplicate"}
-    return np.array([kind.get(role, "") for role in roles], dtype=np.str_)
-
-
-def mix(known: Floats, unknown: Floats, duplicate: Floats, shares: Shares) -> Floats:
-    """Return the mean of the means of the three kinds of queries, each weighted by its share.
-
-    A kind without queries is NaN and leaves its share to the others.
-    """
-    return _mix_two(_mix_two(known, unknown, shares.unknown), duplicate, shares.duplicate)
-
-
-def _mix_two(first: Floats, second: Floats, share: float) -> Floats:
-    both = (1 - share) * first + share * second
-    return np.where(np.isnan(first), second, np.where(np.isnan(second), first, both))
-
-
-def query_weights(roles: pd.Series[str], shares: Shares, subset: npt.NDArray[np.bool_] | None = None) -> Floats:
-    """Return (Q,) the weight of each query, 1 in sum: each kind weighs its share, see `mix`.
-
-    Queries outside of `subset` (Q,) have no weight.
-    """
-    kind = kinds(roles)
-    members = [(kind == name) if subset is None else (kind == name) & subset for name in KINDS]
-    known, unknown, duplicate = (each / each.sum() if each.any() else np.full(len(kind), np.nan) for each in members)
-    return np.nan_to_num(mix(known, unknown, duplicate, shares))

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from whaleid.core.labels import NEW_WHALE
+from whaleid.identification.map5 import Shares, kinds
 from whaleid.identification.ranking import LABELS, PROBABILITIES
-from whaleid.identification.validation import Shares, kinds
 from whaleid.report import pages, sheets, tables
 from whaleid.report.names import BASELINES, NAMES, ROLES, TILES
 from whaleid.report.sheets import Cell, Sheet, Strip

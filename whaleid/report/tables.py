@@ -8,9 +8,9 @@ import pandas as pd
 
 from whaleid.core.labels import NEW_WHALE, PLACES
 from whaleid.identification import metrics
+from whaleid.identification.map5 import Shares, gains, kinds, query_weights
 from whaleid.identification.ranking import LABELS, from_table, true_ranks
 from whaleid.identification.threshold import THRESHOLDS
-from whaleid.identification.validation import Shares, kinds, query_weights
 
 EXAMPLES = 12
 """Queries on each contact sheet of validation."""
@@ -36,7 +36,7 @@ def plotted(answers: pd.DataFrame, shares: Shares, photos_of_whale: "pd.Series[i
     """Return the table of each plot; those of probabilities only if there is a threshold."""
     plots = {"unknown_share": unknown_share(answers, shares.duplicate)}
     if answers["threshold"].notna().any():
-        plots["reliability"] = reliability(answers, query_weights(answers["role"], shares))
+        plots["reliability"] = reliability(answers, query_weights(kinds(answers["role"]), shares))
         plots["scores"] = scores(answers)
     return plots | {"ranks": ranks(answers), "photos": photos(answers, photos_of_whale)}
 
@@ -84,8 +84,9 @@ def unknown_share(answers: pd.DataFrame, duplicate_share: float) -> pd.DataFrame
     MAP@5 is a mean, so mixing the means of the kinds is exact. `duplicate_share` of the queries are duplicates
     throughout; a kind without queries leaves its share to the others. `all_new_whale` is MAP@5 of `new_whale` for all.
     """
-    weights = np.array([query_weights(answers["role"], Shares(share, duplicate_share)) for share in SHARES])  # (21, Q)
-    duplicates = weights * (kinds(answers["role"]) == "duplicate")
+    kind = kinds(answers["role"])
+    weights = np.array([query_weights(kind, Shares(share, duplicate_share)) for share in SHARES])  # (21, Q)
+    duplicates = weights * (kind == "duplicate")
     new = duplicates @ (answers["truth"] == NEW_WHALE).to_numpy() + (1 - duplicates.sum(axis=1)) * SHARES
     return pd.DataFrame({"unknown_share": SHARES, "map5": weights @ _gains(answers), "all_new_whale": new})
 
@@ -186,7 +187,7 @@ def _interval(values: npt.NDArray[np.float64]) -> Sequence[float]:
 
 
 def _gains(answers: pd.DataFrame) -> npt.NDArray[np.float64]:
-    return metrics.gains(answers["rank"].to_numpy())
+    return gains(answers["rank"].to_numpy())
 
 
 def _right(answers: pd.DataFrame) -> npt.NDArray[np.bool_]:

@@ -13,7 +13,8 @@ from whaleid.catalog.submission import write_submission
 from whaleid.core import files, paths
 from whaleid.core.log import logger
 from whaleid.core.record import Record, Report
-from whaleid.identification import figures, metrics
+from whaleid.identification import figures
+from whaleid.identification.map5 import mean_average_precision
 from whaleid.identification.ranking import from_table, rank
 from whaleid.report import headline, plots
 
@@ -41,16 +42,18 @@ def _predict(
     prediction, validated, place = params.predictions[name], params.calibration_of(name), paths.ranking(name)
     fixed = json.loads((place / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
     answers = None if prediction.calibrated_by else files.read_csv(place / paths.VALIDATION)
+    measured = figures.at(fixed, answers, None if params.threshold == "auto" else params.threshold)
+    threshold = measured.get("threshold")
     queries = files.read_csv(place / paths.QUERIES)
-    threshold = fixed.get("threshold_auto")
-    if threshold is not None and params.threshold != "auto":
-        threshold = params.threshold
     labels, _ = rank(*from_table(queries), threshold or 0.0)
     pairs = zip(queries["Image"], labels.tolist(), strict=True)
     ranked = {image: [label for label in row if label] for image, row in pairs}
     write_submission(ranked, submissions / paths.submission(name).name)
-    measured = figures.at(threshold, fixed, answers, by_fold=params.threshold == "auto")
-    measured |= _graded(solution, ranked, set(queries.loc[queries["leaked"] == 1, "Image"]))
+    leaked = queries.loc[queries["leaked"] == 1, "Image"]
+    no_duplicates = solution[~solution["Image"].isin(leaked)]
+    for key, rows in (("solution_map5", solution), ("solution_map5_no_duplicates", no_duplicates)):
+        if len(rows):
+            measured[key] = mean_average_precision([ranked[image] for image in rows["Image"]], rows["Id"].tolist())
     files.write_json(measured, folder / paths.figures(name).name)
     artifacts = [paths.submission(name), paths.figures(name)]
     if threshold is not None:
@@ -69,16 +72,6 @@ def _predict(
         dataset=paths.SPLIT,
         report=Report(paths.page(name).name, params.decision_of(name)),
     )
-
-
-def _graded(solution: pd.DataFrame, ranked: Mapping[str, list[str]], leaked: set[str]) -> dict[str, float]:
-    """Return MAP@5 by the solution, where it has rows: of all queries, and of those that are no leaks."""
-    fresh = solution[~solution["Image"].isin(leaked)]
-    return {
-        key: metrics.mean_average_precision([ranked[image] for image in rows["Image"]], rows["Id"].tolist())
-        for key, rows in (("solution_map5", solution), ("solution_map5_no_duplicates", fresh))
-        if len(rows)
-    }
 
 
 def _summary(name: str, calibrated_by: str | None, figures: Mapping[str, float], queries: int) -> str:

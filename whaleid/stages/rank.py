@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,16 +10,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whaleid.core import arrays, calibration_files, features, files, paths
+from whaleid.core import arrays, calibration_files, features, files, former, paths
 from whaleid.core.labels import NEW_WHALE, PHASH, PLACES
 from whaleid.core.log import logger
 from whaleid.core.record import Record
 from whaleid.identification import calibrated, decision, figures, validation
-from whaleid.identification.decision import Decision
 from whaleid.identification.folds import clusters
-from whaleid.identification.ranking import by_duplicates, to_table
+from whaleid.identification.map5 import Shares
+from whaleid.identification.ranking import by_duplicates
 from whaleid.identification.scores import Scorer
-from whaleid.identification.validation import Shares
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -48,14 +46,14 @@ def run(params: Params) -> dict[str, Record]:
 
     Predictions of several networks are calibrated here: the record of each of them is returned.
     """
-    _remove_former(params)
+    former.remove(params.variants, Path(params.backbone.weights))
     queries = _read(params.split.unknown_share)
     records = {}
     with files.replacing_folder(paths.RANKINGS) as folder:
         for name, prediction in params.predictions.items():
             (folder / name).mkdir()
             if prediction.calibrated_by is None and len(prediction.networks) > 1:
-                records[name] = calibrate(params, name, prediction.networks, folder / name)
+                records[name] = _calibrate(params, name, folder / name)
             elif prediction.calibrated_by is None and prediction.networks:
                 for file in (paths.DECISION, paths.VALIDATION, paths.CURVE):
                     shutil.copyfile(paths.calibration(prediction.networks[0]) / file, folder / name / file)
@@ -65,43 +63,22 @@ def run(params: Params) -> dict[str, Record]:
     return records
 
 
-def calibrate(params: Params, name: str, networks: Sequence[str], folder: Path) -> Record:
-    """Calibrate `networks` that decide together as `name`; write it to `folder`, as stage `calibrate` does of one."""
+def _calibrate(params: Params, name: str, folder: Path) -> Record:
+    """Calibrate the networks of the prediction `name` together; write it to `folder`, as stage `calibrate` of one."""
+    networks = params.predictions[name].networks
     inputs, allocate = calibration_files.read(networks), partial(arrays.allocate, folder=folder)
     scores = {network: params.variants[network].scores for network in networks}
     fit = calibrated.calibrate(name, inputs, scores, params.split.unknown_share, allocate)
-    record = calibration_files.write(fit, networks, folder, paths.ranking(name))
     logger.info(fit.summary)
-    return record
-
-
-def _remove_former(params: Params) -> None:
-    """Remove the files of variants that are no longer named: DVC keeps the outputs of stages that it no longer knows.
-
-    They would be hashed with the folders that this and later stages depend on, so that no clone could match them.
-    Files of any other kind, and the state dict that `backbone.weights` names, are kept.
-    """
-    kept = {*params.variants, paths.BACKBONE}
-    weights = Path(params.backbone.weights).resolve()  # a file of the user's
-    for of_variant in (paths.checkpoint, paths.features, paths.history, paths.calibration):
-        pattern = of_variant("[!.]*")  # a file with a temporary name may be written at this moment
-        for path in pattern.parent.glob(pattern.name):  # none where there is no such folder
-            if path.stem in kept or path.resolve() == weights:
-                continue
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif of_variant != paths.calibration:
-                path.unlink()
+    return calibration_files.write(fit, networks, folder, paths.ranking(name))
 
 
 def _read(unknown_share: float) -> Queries:
-    catalog, split, groups, leaks = (
-        files.read_csv(path) for path in (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS)
-    )
+    catalog, split, groups, leaks = map(files.read_csv, (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS))
     images = sorted(catalog.loc[catalog["part"] == "test", "Image"])
     labels = {query: rows.tolist() for query, rows in leaks.groupby("query", sort=False)["Id"]}
-    photos = catalog.loc[(catalog["part"] == "train") & (catalog["Id"] != NEW_WHALE), "Id"].value_counts()
-    commonest = sorted(photos.index, key=lambda whale: (-photos[whale], whale))[:PLACES]
+    whales = catalog.loc[(catalog["part"] == "train") & (catalog["Id"] != NEW_WHALE), "Id"].value_counts()
+    commonest = whales.sort_index().sort_values(ascending=False, kind="stable").index[:PLACES].tolist()
     rows = validation.queries(split, [])
     answers = rows.join(by_duplicates(validation.duplicate_labels(rows, groups), commonest))
     return Queries(
@@ -125,7 +102,10 @@ def _rank(params: Params, name: str, queries: Queries, folder: Path) -> None:
         path = folder / params.calibration_of(name) / paths.DECISION
         decided = decision.from_json(path.read_bytes())
         fixed["threshold_auto"] = decided.threshold_auto
-        rankings = _by_networks(params, name, queries, decided)
+        networks = features.load(params.variants_of(name), [*queries.gallery["Image"], *queries.images])
+        embeddings = {network: each.select(queries.images) for network, each in networks.items()}
+        scorer = Scorer(networks, queries.gallery)
+        rankings = decided.answers(scorer, embeddings, queries.duplicates, queries.commonest)
         if params.predictions[name].calibrated_by is None:
             answers = files.read_csv(folder / name / paths.VALIDATION)
     if answers is not None:
@@ -137,15 +117,3 @@ def _rank(params: Params, name: str, queries: Queries, folder: Path) -> None:
     rankings.insert(1, "leaked", [int(bool(labels)) for labels in queries.duplicates])
     files.write_csv(rankings, folder / name / paths.QUERIES)
     files.write_json(fixed, folder / name / paths.THRESHOLD_FREE)
-
-
-def _by_networks(params: Params, name: str, queries: Queries, decided: Decision) -> pd.DataFrame:
-    """Return the columns of `to_table` for each query."""
-    networks = features.load(params.variants_of(name), [*queries.gallery["Image"], *queries.images])
-    scorer = Scorer(networks, queries.gallery)
-    embeddings = {network: each.select(queries.images) for network, each in networks.items()}
-    blocks = [by_duplicates([], [])]  # for the columns, if there are no queries
-    for table in scorer.score([*decided.weights], embeddings, queries.duplicates):
-        top = decided.predict(table, scorer.whales)
-        blocks.append(to_table(top.labels, top.values, queries.commonest))
-    return pd.concat(blocks, ignore_index=True)

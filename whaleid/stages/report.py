@@ -15,10 +15,9 @@ from whaleid.core.features import Features
 from whaleid.core.log import logger
 from whaleid.core.record import Record, Report
 from whaleid.identification import validation
-from whaleid.identification.figures import decide
-from whaleid.identification.ranking import LABELS
+from whaleid.identification.map5 import Shares
+from whaleid.identification.ranking import LABELS, at_threshold
 from whaleid.identification.scores import nearest_photos
-from whaleid.identification.validation import Shares
 from whaleid.images.previews import read_previews
 from whaleid.report import prediction, tables
 from whaleid.report.names import SHEETS
@@ -87,7 +86,7 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
     if auto is not None:
         plotted["threshold"] = files.read_csv(paths.ranking(params.calibration_of(name)) / paths.CURVE)
     if (folder / paths.VALIDATION).exists():
-        answers = decide(files.read_csv(folder / paths.VALIDATION), auto, by_fold=True)
+        answers = at_threshold(files.read_csv(folder / paths.VALIDATION))
         gallery = validation.gallery(inputs.split, held_out=False)
         answers = answers.assign(photo_class=tables.photo_classes(answers, gallery["Id"].value_counts()))
         shares = Shares(figures["unknown_share"], figures["duplicate_share"])

@@ -1,0 +1,106 @@
+"""Networks calibrated together on drawn embeddings: what is kept of the fit."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from threadpoolctl import threadpool_limits
+
+from whaleid.core.calibration_files import Inputs
+from whaleid.core.features import Features
+from whaleid.identification.calibrated import calibrate
+
+WHALES, PHOTOS, HELD_OUT = 200, 600, 120
+
+
+def drawn(networks, unknown="unknown"):
+    """Return photos of whales, some of them held out, and their features by some networks."""
+    generator = np.random.default_rng(0)
+    number = np.arange(PHOTOS)
+    labels = np.array([f"w_{each % WHALES:03}" for each in range(PHOTOS)])
+    images = [f"{each:04}.jpg" for each in range(PHOTOS)]
+    centres = generator.normal(size=(WHALES, 16))
+    features = {}
+    for name in networks:
+        embeddings = centres[number % WHALES] + generator.normal(size=(PHOTOS, 16))
+        embeddings = (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32)
+        rows = {image: row for row, image in enumerate(images)}
+        features[name] = Features(rows, embeddings[None], embeddings[None, -9:, None], labels[-9:])
+    role = np.where(number < HELD_OUT, np.where(number % 4 == 0, unknown, "known"), "catalogue")
+    if unknown == "new_whale":
+        labels[role == unknown] = "new_whale"
+    part = np.where(number < HELD_OUT, "validation", "train")
+    split = pd.DataFrame({"Image": images, "Id": labels, "part": part, "role": role})
+    groups = pd.DataFrame(columns=["group", "Image", "part", "Id"])
+    leaks = pd.DataFrame({"query": ["t.jpg"]})
+    return Inputs(features, split, groups, leaks, pd.DataFrame({"part": ["test"] * 4}))
+
+
+def allocate(count, shape):
+    return [np.empty(shape, dtype=np.float32) for _ in range(count)]
+
+
+def fitted(inputs, *scores, threads=1):
+    with threadpool_limits(threads):
+        return calibrate("margin", inputs, dict.fromkeys(inputs.features, scores), 0.3, allocate)
+
+
+def test_what_is_kept_of_a_calibration():
+    found = fitted(drawn(["margin"]), "nearest", "centroid", "duplicates")
+    assert found.params == {"variant": "margin", "unknown_share": 0.3, "scores": "nearest centroid duplicates"}
+    assert found.scores["score"].tolist() == ["nearest", "centroid", "without_duplicates", "all"]
+    assert [*found.scores] == ["score", "map5", "map5_no_duplicates", "map5_known"]
+    weights, metrics = found.decision["weights"], found.metrics
+    assert [*found.decision] == ["weights", "bias", "calibration", "threshold_auto", "thresholds"]
+    assert found.decision["thresholds"] == found.answers.groupby("fold")["threshold"].first().tolist()
+    assert {name: metrics[f"weight_{name}"] for name in weights} == weights
+    assert weights == pytest.approx({"nearest": 0, "centroid": 12.78, "duplicates": 1.019}, abs=0.01)
+    assert metrics["bias"] == found.decision["bias"]
+    assert {key: metrics[f"calibration_{key}"] for key in ("slope", "intercept")} == found.decision["calibration"]
+    assert metrics["threshold_auto_low"] <= metrics["threshold_auto"] <= metrics["threshold_auto_high"]
+    assert metrics["map5_auto"] == metrics["map5_no_duplicates_all"] == found.scores["map5_no_duplicates"].iloc[-1]
+    assert found.summary.endswith(f"MAP@5 {metrics['map5_auto']:.4f} on 120 validation photos without duplicates")
+
+
+def test_the_gain_of_the_truth_by_centroids_alone():
+    inputs = drawn(["margin"])
+    centroid = fitted(inputs, "nearest").answers["centroid"].tolist()
+    embeddings = inputs.features["margin"].embeddings[0].astype(np.float64)
+    whale = np.arange(PHOTOS) % WHALES
+    means = np.array([embeddings[HELD_OUT:][whale[HELD_OUT:] == each].sum(axis=0) for each in range(WHALES)])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    for query in range(HELD_OUT):
+        cosines = embeddings[query] @ means.T
+        rank = 1 + (cosines > cosines[query]).sum()  # the whale of a query has its number
+        expected = 1 / rank if rank <= 5 and query % 4 else 0  # the truth of the others is new_whale
+        assert centroid[query] == expected
+
+
+def test_photos_labelled_new_whale_stand_in_where_no_whale_is_held_out():
+    summary = fitted(drawn(["margin"], unknown="new_whale"), "nearest").summary
+    assert summary.endswith(
+        "on 120 validation photos without duplicates; no whale is held out, so photos labelled new_whale stand for "
+        "unknown whales"
+    )
+
+
+@pytest.mark.parametrize(
+    ("networks", "scores", "compared"),
+    [
+        ("a", ["class"], ["class"]),
+        ("a", ["duplicates"], ["duplicates"]),
+        ("a", ["nearest", "centroid"], ["nearest", "centroid", "all"]),
+        ("a", ["duplicates", "nearest"], ["nearest", "all"]),
+        ("ab", ["nearest"], ["a", "b", "all"]),
+        ("ab", ["nearest", "duplicates"], ["a", "b", "without_duplicates", "all"]),
+        ("ab", ["duplicates"], ["duplicates"]),
+    ],
+)
+def test_all_scores_are_compared_with_some_of_them(networks, scores, compared):
+    assert fitted(drawn(networks), *scores).scores["score"].tolist() == compared
+
+
+def test_the_number_of_threads_changes_no_byte():
+    one, four = (fitted(drawn(["margin"]), "nearest", "centroid", threads=threads) for threads in (1, 4))
+    assert one.decision == four.decision
+    assert one.metrics == four.metrics
+    pd.testing.assert_frame_equal(one.answers, four.answers, check_exact=True)

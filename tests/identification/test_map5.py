@@ -1,0 +1,112 @@
+"""MAP@5 by hand: ranks, the weights of queries, and the means of each kind."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from whaleid.identification.map5 import Shares, average, gains, kinds, map5, mean_average_precision, query_weights
+
+SHARES = Shares(unknown=0.2, duplicate=0.1)
+
+
+def test_average_precision_by_hand():
+    ranked = [
+        ["w_1", "w_2", "w_3", "w_4", "w_5"],  # first: 1
+        ["w_2", "w_1"],  # second: 1/2
+        ["w_2", "w_2", "w_1"],  # second of the distinct ones: 1/2
+        ["w_2", "w_3", "w_4", "w_5", "w_1"],  # fifth: 1/5
+        ["w_2", "w_3", "w_4", "w_5", "w_6", "w_1"],  # sixth: 0
+        ["w_2", "w_2", "w_3", "w_4", "w_5", "w_1"],  # fifth of the distinct ones: 1/5
+        ["new_whale"],  # not there: 0
+        [],
+    ]
+    assert mean_average_precision(ranked, ["w_1"] * 8) == pytest.approx(2.4 / 8)
+    assert mean_average_precision([["new_whale", "w_1"]], ["new_whale"]) == 1
+    with pytest.raises(ValueError, match="longer"):
+        mean_average_precision([["w_1"]], ["w_1", "w_2"])
+
+
+def test_a_rank_gains_its_reciprocal_and_nothing_beyond_five():
+    assert gains(np.array([[1, 2], [5, 0]])).tolist() == [[1, 0.5], [0.2, 0]]
+
+
+def test_new_whale_photos_stand_in_for_unknown_whales_where_none_is_held_out():
+    roles = ["known", "unknown", "new_whale", "duplicate", "new_whale_train"]
+    assert kinds(pd.Series(roles)).tolist() == ["known", "unknown", "", "duplicate", ""]
+    del roles[1]
+    assert kinds(pd.Series(roles)).tolist() == ["known", "unknown", "duplicate", ""]
+
+
+@pytest.mark.parametrize(
+    ("roles", "expected"),
+    [
+        (["known", "unknown", "new_whale", "known", "duplicate"], [0.36, 0.18, 0, 0.36, 0.1]),
+        (["known", "unknown"], [0.8, 0.2]),
+        (["known", "known", "duplicate"], [0.45, 0.45, 0.1]),
+        (["duplicate", "new_whale"], [0.1, 0.9]),
+        (["new_whale", "unknown"], [0, 1]),
+        (["new_whale_train", "known", "new_whale", "new_whale_train", "duplicate"], [0, 0.72, 0.18, 0, 0.1]),
+        (["known", "new_whale_train"], [1, 0]),
+        (["duplicate"], [1]),
+    ],
+)
+def test_each_kind_weighs_its_share(roles, expected):
+    assert query_weights(kinds(pd.Series(roles)), SHARES) == pytest.approx(expected)
+
+
+def test_a_kind_that_no_resampling_has_leaves_its_share_to_the_others():
+    kind = np.array(["known", "known", "unknown", "", "duplicate"])
+    counts = np.array([[1, 1, 1, 1, 1], [2, 1, 0, 1, 1], [0, 0, 2, 1, 1], [0, 0, 0, 1, 3], [1, 0, 1, 0, 0], [0] * 5])
+    assert query_weights(kind, SHARES, counts.astype(float)) == pytest.approx(
+        np.array(
+            [
+                [0.36, 0.36, 0.18, 0, 0.1],
+                [0.6, 0.3, 0, 0, 0.1],
+                [0, 0, 0.9, 0, 0.1],
+                [0, 0, 0, 0, 1],
+                [0.8, 0, 0.2, 0, 0],
+                [0] * 5,
+            ]
+        )
+    )
+
+
+def test_averages_by_hand():
+    values, weights = np.array([1.0, 0.5, 0.25]), np.array([1.0, 2.0, 1.0])
+    assert average(values, weights) == 2.25 / 4
+    assert average(values > 0.3, weights) == 3 / 4
+    assert average(np.column_stack([values, 2 * values]), weights).tolist() == [2.25 / 4, 4.5 / 4]
+    rows = np.stack([weights, 0 * weights])
+    np.testing.assert_equal(average(values, rows), [2.25 / 4, np.nan])
+    np.testing.assert_equal(average(values[:, None], rows), [[2.25 / 4], [np.nan]])
+
+
+def test_map5_by_hand():
+    kind = np.array(["known", "known", "unknown", "duplicate", ""])
+    ranks = np.array([[1, 2], [2, 0], [0, 1], [1, 5], [1, 1]])  # at two thresholds
+    found = map5(ranks, kind, SHARES)
+    expected = {
+        "map5": [0.9 * 0.8 * 0.75 + 0.1, 0.9 * (0.8 * 0.25 + 0.2) + 0.1 * 0.2],
+        "map5_known": [0.75, 0.25],
+        "map5_unknown": [0, 1],
+        "map5_duplicates": [1, 0.2],
+        "map5_no_duplicates": [0.8 * 0.75, 0.8 * 0.25 + 0.2],
+    }
+    assert {name: mean.tolist() for name, mean in found.items()} == {
+        name: pytest.approx(mean) for name, mean in expected.items()
+    }
+    assert [*found] == [*expected]
+    # the first query twice, the second never, in a resampling
+    counts = np.array([[1.0] * 5, [2, 0, 1, 0, 1]])
+    found = map5(ranks[:, 0], kind, SHARES, counts)
+    assert found["map5"] == pytest.approx([0.9 * 0.8 * 0.75 + 0.1, 0.8])
+    assert found["map5_known"] == pytest.approx([0.75, 1])
+    np.testing.assert_equal(found["map5_duplicates"], [1, np.nan])
+
+
+def test_a_kind_without_queries_has_no_figure():
+    ranks = np.array([1, 2])
+    assert [*map5(ranks, np.array(["known", ""]), SHARES)] == ["map5", "map5_known", "map5_no_duplicates"]
+    assert [*map5(ranks, np.array(["duplicate", ""]), SHARES)] == ["map5", "map5_duplicates"]
+    assert [*map5(ranks, np.array(["unknown", ""]), SHARES)] == ["map5", "map5_unknown", "map5_no_duplicates"]
+    assert map5(ranks, np.array(["", ""]), SHARES) == {}
