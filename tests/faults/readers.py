@@ -38,7 +38,8 @@ from whaleid.importing.source import Source, outside
 from whaleid.model import checkpoint
 from whaleid.serving import bundle as contents
 from whaleid.serving import model
-from whaleid.serving.recogniser import Answer, Photo, Recogniser
+from whaleid.serving.embedder import Query
+from whaleid.serving.recogniser import Answer, Recogniser
 
 ROOT = Path(__file__).parents[2]
 Read = Callable[[bytes, Path], object]
@@ -168,7 +169,7 @@ class _Nobody(Recogniser):
     def __init__(self) -> None:
         """Need no bundle."""
 
-    def identify(self, photos: list[Photo], threshold: float | None = None) -> list[Answer]:  # type: ignore[override]
+    def identify(self, photos: list[Query], threshold: float | None = None) -> list[Answer]:  # type: ignore[override]
         """Name nobody."""
         return [Answer(photo.name, problem=f"{len(photo.content)} bytes") for photo in photos]
 

@@ -11,8 +11,9 @@ from typing import cast
 import pandas as pd
 import pytest
 
-from whaleid.serving.model import BATCH, Served
-from whaleid.serving.recogniser import Answer, Candidate, Photo, Recogniser
+from whaleid.serving.embedder import BATCH, Query
+from whaleid.serving.model import Served
+from whaleid.serving.recogniser import Answer, Candidate, Recogniser
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +24,7 @@ class Echo:
     def __init__(self) -> None:
         self.go_on, self.batches = Event(), list[int]()
 
-    def identify(self, photos: Sequence[Photo]) -> list[Answer]:
+    def identify(self, photos: Sequence[Query]) -> list[Answer]:
         self.go_on.wait(10)
         self.batches.append(len(photos))
         if any(photo.content == b"harm" for photo in photos):

@@ -16,7 +16,8 @@ from whaleid.importing.csv import Columns
 from whaleid.serving import about as description
 from whaleid.serving import additions
 from whaleid.serving import bundle as contents
-from whaleid.serving.recogniser import Photo, Recogniser
+from whaleid.serving.embedder import Query
+from whaleid.serving.recogniser import Recogniser
 
 pytestmark = pytest.mark.slow
 MODEL = Path("models/final.bundle")
@@ -35,7 +36,7 @@ def fresh(whales: Path) -> list[str]:
     """Return queries that duplicate no labelled photo, and one, the last, that is a labelled photo."""
     recogniser = Recogniser(contents.read(MODEL))
     photos = sorted(Path("data/sample/test").iterdir())
-    answers = recogniser.identify([Photo(str(path), path.read_bytes()) for path in photos])
+    answers = recogniser.identify([Query(str(path), path.read_bytes()) for path in photos])
     labelled = pd.read_csv("data/sample/train.csv")
     known = labelled.loc[labelled["Id"] != "new_whale", "Image"].iloc[0]
     return [*[answer.photo for answer in answers if not answer.same][:3], f"data/sample/train/{known}"]
@@ -78,14 +79,14 @@ def test_what_is_reviewed_is_in_the_catalogue_and_known_at_once(
     assert record["at"].str.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ").all()
     assert record["model"].tolist() == [f"final {description.read(MODEL).digest[:16]}"] * 3
     recogniser = Recogniser(contents.read(MODEL))
-    answers = recogniser.identify([Photo(path, Path(path).read_bytes()) for path in fresh[:3]])
+    answers = recogniser.identify([Query(path, Path(path).read_bytes()) for path in fresh[:3]])
     assert record["label1"].tolist() == [answer.names[0].whale for answer in answers]
     assert record["probability1"].astype(float).tolist() == pytest.approx(
         [answer.names[0].probability for answer in answers], abs=1e-4
     )
 
     wiser, _ = additions.known(recogniser, whales)
-    again = wiser.identify([Photo(path, Path(path).read_bytes()) for path in fresh[:3]])
+    again = wiser.identify([Query(path, Path(path).read_bytes()) for path in fresh[:3]])
     assert [answer.same[0].whale for answer in again] == [some, new, "Snowy"]
     assert {name.whale for name in again[2].names} >= {"Snowy"}
 

@@ -43,7 +43,8 @@ from whaleid.report import pages, prediction
 from whaleid.report.sheets import Cell, Sheet, Strip
 from whaleid.serving import additions, identify, model
 from whaleid.serving import bundle as contents
-from whaleid.serving.recogniser import Answer, Candidate, Duplicate, Photo
+from whaleid.serving.embedder import Query
+from whaleid.serving.recogniser import Answer, Candidate, Duplicate
 
 FORMULAS = ["=cmd|'/C_calc'!A0", "+1", "-2", "@SUM(A1)", "\uff1d1"]
 MARKUP = '<script>alert(1)</script>"onmouseover="alert(1)\'<img/src=x/onerror=alert(1)>'
@@ -390,7 +391,7 @@ class Fake:
     def __init__(self, bundle: object) -> None:
         """Take anything for a bundle."""
 
-    def identify(self, photos: list[Photo], threshold: float | None) -> list[Answer]:
+    def identify(self, photos: list[Query], threshold: float | None) -> list[Answer]:
         """Answer each alike, but for those that are no photos."""
         names = [Candidate("w_1", 0.75, "a.jpg"), Candidate(NEW_WHALE, 0.25, "")]
         same = [Duplicate("a.jpg", "w_1", 0, 0.0)]

@@ -11,17 +11,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from whaleid import config
 from whaleid.core import files, paths
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.identification import scores
 from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.serving import about as description
-from whaleid.serving import additions, identify, making, recogniser
+from whaleid.serving import additions, embedder, identify, making
 from whaleid.serving import bundle as contents
-from whaleid.serving.recogniser import Photo, Recogniser
+from whaleid.serving.embedder import Embedded, Query
+from whaleid.serving.recogniser import Recogniser
 
 pytestmark = pytest.mark.slow
 PLACE = Path("models/final.bundle")
@@ -38,8 +39,17 @@ def ready(here: Path) -> Recogniser:
     return Recogniser(contents.read(PLACE))
 
 
-def asked(part: str, count: int | None = None) -> list[Photo]:
-    return [Photo(path.name, path.read_bytes()) for path in sorted(Path("data/sample", part).iterdir())[:count]]
+def cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Return the mean over views of the cosine of two photos, (V, D)."""
+    return float((one * other).sum(axis=1).mean())
+
+
+def embed(recogniser: Recogniser, *photos: Query) -> list[Embedded]:
+    return recogniser.embedder.embed([each for each in recogniser.embedder.read(photos) if not isinstance(each, str)])
+
+
+def asked(part: str, count: int | None = None) -> list[Query]:
+    return [Query(path.name, path.read_bytes()) for path in sorted(Path("data/sample", part).iterdir())[:count]]
 
 
 def test_without_crops_its_answers_are_those_of_the_submission(
@@ -87,7 +97,7 @@ def test_an_answer_has_five_names_and_what_they_leave_is_new_whales(ready: Recog
 
 def test_the_nearest_photo_is_that_of_a_slow_search(ready: Recogniser) -> None:
     photos = asked("test", 4)
-    seen = ready.embed(photos)
+    seen = embed(ready, *photos)
     compared = ready.bundle.compared
     for query, answer in enumerate(ready.answer(seen)):
         for name in answer.names:
@@ -97,7 +107,7 @@ def test_the_nearest_photo_is_that_of_a_slow_search(ready: Recogniser) -> None:
             likeness = dict.fromkeys(compared.loc[compared["Id"] == name.whale, "Image"], 0.0)
             for image in likeness:
                 for network, each in ready.bundle.features.items():
-                    for one, other in zip(seen.embeddings[network][:, query], each.select([image])[:, 0], strict=True):
+                    for one, other in zip(seen[query].embeddings[network], each.select([image])[:, 0], strict=True):
                         likeness[image] += float(np.dot(one, other))
             assert likeness[name.nearest] == pytest.approx(max(likeness.values()), abs=1e-6)
 
@@ -111,7 +121,7 @@ def test_a_labelled_photo_is_the_same_picture_as_itself(ready: Recogniser) -> No
 
 
 def test_photos_alone_and_together_get_the_same_answers(ready: Recogniser) -> None:
-    photos = [*asked("test", 5), Photo("bad", b"no photo"), Photo("empty", b"")]
+    photos = [*asked("test", 5), Query("bad", b"no photo"), Query("empty", b"")]
     together = ready.identify(photos)
     assert [answer.photo for answer in together] == [photo.name for photo in photos]
     assert [answer.problem for answer in together[5:]] == [
@@ -132,9 +142,9 @@ def test_photos_alone_and_together_get_the_same_answers(ready: Recogniser) -> No
 
 def test_several_threads_get_the_answers_of_one(ready: Recogniser) -> None:
     photos = asked("test")
-    alone = [ready.embed([photo]).embeddings for photo in photos]
+    alone = [embed(ready, photo)[0].embeddings for photo in photos]
     with ThreadPoolExecutor(6) as pool:
-        together = list(pool.map(lambda photo: ready.embed([photo]).embeddings, photos * 3))
+        together = list(pool.map(lambda photo: embed(ready, photo)[0].embeddings, photos * 3))
     for one, several in zip(alone * 3, together, strict=True):
         for network, embeddings in one.items():
             np.testing.assert_allclose(several[network], embeddings, atol=1e-5)
@@ -169,7 +179,7 @@ def test_a_network_that_is_a_pickle_is_refused(ready: Recogniser, tmp_path: Path
 def test_files_of_other_networks_are_refused(ready: Recogniser) -> None:
     networks = [*ready.bundle.features]
     thin = {name: replace(each, embeddings=each.embeddings[:1]) for name, each in ready.bundle.features.items()}
-    with pytest.raises(WhaleidError, match=r"do not fit each other \(margin: 1 views of 32 numbers, not 2 of 32"):
+    with pytest.raises(WhaleidError, match=r"does not fit the bundle \(1 views of 32 numbers, not 2 of 32"):
         Recogniser(replace(ready.bundle, features=thin))
     decision = replace(ready.bundle.about.decision, weights={f"{networks[0]}_other": 1.0})
     about = ready.bundle.about.model_copy(update={"decision": decision})
@@ -191,15 +201,15 @@ def test_photos_added_since_are_known_at_once(
     new_catalogue(tmp_path / "whales", (unknown[0], "w_added"), (unknown[1], "new_whale"))
     wiser, added = additions.known(ready, tmp_path / "whales")
     assert added == {name: tmp_path / "whales/train" / name for name in unknown}
-    first, second = wiser.identify([Photo(name, Path("data/sample/test", name).read_bytes()) for name in unknown])
+    first, second = wiser.identify([Query(name, Path("data/sample/test", name).read_bytes()) for name in unknown])
     best = max((name for name in first.names if name.whale != "new_whale"), key=lambda name: name.probability)
     assert (best.whale, best.nearest) == ("w_added", unknown[0])
     assert first.same[0].whale == "w_added"
     assert second.same[0].whale == "new_whale"
     # the one that does not know them still answers as before
-    assert not ready.identify([Photo("p", Path("data/sample/test", unknown[0]).read_bytes())])[0].same
+    assert not ready.identify([Query("p", Path("data/sample/test", unknown[0]).read_bytes())])[0].same
     # a second time nothing is computed
-    monkeypatch.setattr(recogniser, "embed_batch", None)
+    monkeypatch.setattr(embedder, "embed_batch", None)
     again, _ = additions.known(ready, tmp_path / "whales")
     for network, features in wiser.bundle.features.items():
         assert np.array_equal(features.embeddings, again.bundle.features[network].embeddings)
@@ -215,8 +225,8 @@ def test_a_label_that_was_corrected_since_holds(here: Path, ready: Recogniser, t
     table.to_csv(tmp_path / "whales/train.csv", index=False)
     wiser, added = additions.known(ready, tmp_path / "whales")
     assert list(added) == [image]
-    (answer,) = wiser.identify([Photo(image, Path("data/sample/train", image).read_bytes())])
-    assert answer.same[0][:2] == (image, "w_corrected")
+    (answer,) = wiser.identify([Query(image, Path("data/sample/train", image).read_bytes())])
+    assert (answer.same[0].photo, answer.same[0].whale) == (image, "w_corrected")
     assert before not in [each.whale for each in answer.same if each.photo == image]
     assert len(wiser.bundle.photos) == len(ready.bundle.photos)
 
@@ -306,12 +316,9 @@ def test_a_photo_upside_down_is_turned_where_the_bundle_says_so(
     with Image.open(Path("data/sample/test", photo.name)) as image:
         image.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "turned.png")
         image.save(tmp_path / "upright.png")
-    turned, upright = (Photo(name, (tmp_path / name).read_bytes()) for name in ("turned.png", "upright.png"))
-    monkeypatch.setattr(recogniser, "CERTAIN", -1.0)  # takes all for upside down
-    one, other = turning.embed([turned]), straight.embed([upright])
-    down = straight.embed([turned])
-    for network in one.embeddings:
-        straightened, left = (
-            float(scores.cosines(other.embeddings[network], seen.embeddings[network])[0, 0]) for seen in (one, down)
-        )
+    turned, upright = (Query(name, (tmp_path / name).read_bytes()) for name in ("turned.png", "upright.png"))
+    monkeypatch.setattr(embedder, "CERTAIN", -1.0)  # takes all for upside down
+    ((one,), (other,), (down,)) = embed(turning, turned), embed(straight, upright), embed(straight, turned)
+    for network, expected in other.embeddings.items():
+        straightened, left = (cosine(expected, each.embeddings[network]) for each in (one, down))
         assert straightened > max(0.97, left)  # but for where a pixel is rounded to

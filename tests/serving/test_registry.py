@@ -26,8 +26,9 @@ from whaleid.serving import about as description
 from whaleid.serving import bundle as contents
 from whaleid.serving import making, model, registry
 from whaleid.serving.about import About
+from whaleid.serving.embedder import Query
 from whaleid.serving.model import Served
-from whaleid.serving.recogniser import Photo, Recogniser
+from whaleid.serving.recogniser import Recogniser
 from whaleid.serving.registry import Version
 
 MODEL = Path("models/final.bundle")
@@ -148,7 +149,7 @@ def test_a_server_of_mlflow_answers_as_identify_does(here: Path, tmp_path: Path)
         request = urllib.request.Request(f"{address}/invocations", asked.encode(), {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as answered:
             rows = json.load(answered)["predictions"]
-    expected = Recogniser(contents.read(MODEL)).identify([Photo(str(path), path.read_bytes()) for path in photos])
+    expected = Recogniser(contents.read(MODEL)).identify([Query(str(path), path.read_bytes()) for path in photos])
     for row, answer in zip([*rows[:3], rows[3], rows[4]], [*expected, expected[0], expected[0]], strict=True):
         assert row["names"] == [name.whale for name in answer.names]
         assert row["probabilities"] == pytest.approx([name.probability for name in answer.names], abs=2e-4)
@@ -184,7 +185,7 @@ def test_a_store_that_is_not_there_is_not_made(here: Path, tmp_path: Path) -> No
 class Nobody:
     """Answers no photo: what is asked for does not come so far."""
 
-    def identify(self, photos: list[Photo]) -> list[object]:
+    def identify(self, photos: list[Query]) -> list[object]:
         assert not photos
         return []
 

@@ -17,8 +17,9 @@ from whaleid.importing import target
 from whaleid.importing.importer import prepare
 from whaleid.importing.source import Entry, Source
 from whaleid.serving import additions, bundle
+from whaleid.serving.embedder import Query, batches
 from whaleid.serving.identify import evidence
-from whaleid.serving.recogniser import Answer, Photo, Recogniser, batches
+from whaleid.serving.recogniser import Answer, Recogniser
 
 RECORD = "additions.csv"
 """In the catalogue's folder, a row per photo added: `Image,Id,by,at,source,model,threshold`, the five labels and
@@ -53,7 +54,7 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
         answers: list[Answer] = []
         parts = batches(files)
         for part in progress(parts, "batches of photos identified", len(parts)):
-            answers += recogniser.identify([Photo(str(file), file.read_bytes()) for file in part], threshold)
+            answers += recogniser.identify([Query(str(file), file.read_bytes()) for file in part], threshold)
         _refuse_conflicts(where, labels, answers)
         entries = [Entry(*each) for each in zip(files, labels, where, strict=True)]
         plan = prepare(catalogue, [Source("reviewed photos", Path(Path.cwd().anchor), entries)])

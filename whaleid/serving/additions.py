@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import platformdirs
 import safetensors.numpy
 
@@ -16,11 +18,15 @@ from whaleid.catalog.layout import photos_in
 from whaleid.catalog.table import read_table
 from whaleid.core.errors import InputProblems
 from whaleid.core.files import replacing
+from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import progress
-from whaleid.images.fingerprint import Fingerprint, fingerprints
-from whaleid.serving.recogniser import Photo, Recogniser, batches
+from whaleid.duplicates.hashing import perceptual_hashes, to_hex
+from whaleid.images.fingerprint import Fingerprint, facts, fingerprints, thumbnails
+from whaleid.serving.bundle import COLUMNS, Bundle
+from whaleid.serving.embedder import Embedder, Query, batches
+from whaleid.serving.recogniser import Recogniser
 
-Embeddings = dict[str, npt.NDArray[np.float32]]
+Embeddings = Mapping[str, npt.NDArray[np.float32]]
 """(V, D) of a photo, by network."""
 
 
@@ -38,45 +44,47 @@ def known(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[str
     names = photos_in(catalogue / "train")
     for problem in (*photo_problems(names, []), *table_problems(catalogue / "train.csv", labelled, names, [], True)):
         raise problem
-    bundled = recogniser.bundle.photos.set_index("Image")
+    bundle = recogniser.bundle
+    bundled = bundle.photos.set_index("Image")
     bundled_labels = labelled["Image"].map(bundled["Id"])
     if len(labelled) and bundled_labels.isna().all():
         print(f"The model was trained on no photo of {catalogue}; its whales are named as well.", file=sys.stderr)
-    photos = labelled[bundled_labels != labelled["Id"]]
+    photos = labelled.loc[bundled_labels != labelled["Id"], ["Image", "Id"]]
+    if photos.empty:
+        return recogniser, {}
     files = {image: catalogue / "train" / image for image in photos["Image"]}
     read = fingerprints([*files.values()])
     if problems := [each for each in read if isinstance(each, str)]:
         remedy = "Put them back, or remove their rows."
         raise InputProblems(f"Photos of {catalogue / 'train.csv'} cannot be used", problems, remedy)
     prints = [each for each in read if isinstance(each, Fingerprint)]
-    others = [
+    bundled_hashes = photos["Image"].map(bundled["sha256"]).fillna("")
+    if others := [
         str(file)
-        for file, each, sha256 in zip(files.values(), prints, photos["Image"].map(bundled["sha256"]), strict=True)
-        if isinstance(sha256, str) and sha256 != each.sha256
-    ]
-    if others:
+        for file, each, sha256 in zip(files.values(), prints, bundled_hashes, strict=True)
+        if sha256 not in ("", each.sha256)
+    ]:
         remedy = "Rename the photos, or make the model anew with `dvc repro`."
         raise InputProblems("Photos by whose names the model knows other pictures, with other labels", others, remedy)
-    if not prints:
-        return recogniser, {}
-    embedded = _embed(recogniser, [*files.values()], prints)
-    embeddings = {name: np.stack([each[name] for each in embedded], axis=1) for name in recogniser.bundle.networks}
-    return recogniser.extended(photos[["Image", "Id"]], prints, embeddings), files
-
-
-def _embed(recogniser: Recogniser, files: Sequence[Path], prints: Sequence[Fingerprint]) -> list[Embeddings]:
-    """Return the embeddings of each of `files`, from the cache or computed and cached."""
-    cache = Path(platformdirs.user_cache_dir("whaleid")) / f"embeddings-{recogniser.bundle.about.digest[:16]}"
+    cache = Path(platformdirs.user_cache_dir("whaleid")) / f"embeddings-{bundle.about.digest[:16]}"
     places = [cache / f"{each.sha256}.safetensors" for each in prints]
-    embeddings = [load(place, [*recogniser.bundle.networks]) for place in places]
+    embeddings = _embed(recogniser.embedder, [*files.values()], places, [*bundle.networks])
+    return Recogniser(_extended(bundle, photos, prints, embeddings), recogniser.embedder), files
+
+
+def _embed(
+    embedder: Embedder, files: Sequence[Path], places: Sequence[Path], networks: Sequence[str]
+) -> list[Embeddings]:
+    """Return the embeddings of each of `files`, from the cache at `places`, or computed and cached."""
+    embeddings = [load(place, networks) for place in places]
     parts = batches([row for row, each in enumerate(embeddings) if each is None])
     writable = True
     for rows in progress(parts, "photos added since, in batches", len(parts)):
-        embedded = recogniser.embed([Photo(str(files[row]), files[row].read_bytes()) for row in rows])
-        for place, row in enumerate(rows):
-            each = {name: np.ascontiguousarray(array[:, place]) for name, array in embedded.embeddings.items()}
-            embeddings[row] = each
-            writable = writable and save(places[row], each)
+        photos = embedder.read([Query(str(files[row]), files[row].read_bytes()) for row in rows])
+        readable = [each for each in photos if not isinstance(each, str)]  # all: their fingerprints were computed
+        for row, photo in zip(rows, embedder.embed(readable), strict=True):
+            embeddings[row] = photo.embeddings
+            writable = writable and save(places[row], photo.embeddings)
     return [each for each in embeddings if each is not None]
 
 
@@ -84,7 +92,8 @@ def save(place: Path, embeddings: Embeddings) -> bool:
     """Cache the embeddings of a photo at `place`; if that fails, print a warning and return False."""
     try:
         with replacing(place) as temporary:
-            temporary.write_bytes(safetensors.numpy.save(embeddings))
+            contiguous = {name: np.ascontiguousarray(each) for name, each in embeddings.items()}
+            temporary.write_bytes(safetensors.numpy.save(contiguous))
     except OSError as error:
         print(f"{place.parent}: embeddings could not be cached ({error.strerror}).", file=sys.stderr)
         return False
@@ -98,3 +107,31 @@ def load(place: Path, networks: Sequence[str]) -> Embeddings | None:
     except (OSError, safetensors.SafetensorError):
         return None
     return embeddings if embeddings.keys() == {*networks} else None
+
+
+def _extended(
+    bundle: Bundle, photos: pd.DataFrame, prints: Sequence[Fingerprint], embeddings: Sequence[Embeddings]
+) -> Bundle:
+    """Return `bundle` with further labelled `photos`, `Image,Id`, which replace photos of the same name.
+
+    Photos of `new_whale` count as duplicates only.
+    """
+    small = thumbnails(prints)
+    rows = photos.reset_index(drop=True).join(facts(prints))
+    rows = rows.assign(phash=to_hex(perceptual_hashes(small)), compared=(rows["Id"] != NEW_WHALE).astype(int))
+    kept = ~bundle.photos["Image"].isin(rows["Image"])
+    merged = pd.concat([bundle.photos[kept], rows[COLUMNS]], ignore_index=True)
+    order = np.lexsort((merged["Image"], merged["Id"]))
+    features = {}
+    for network, each in bundle.features.items():
+        count = each.embeddings.shape[1]
+        new = {image: count + row for row, image in enumerate(rows["Image"])}
+        added = np.stack([one[network] for one in embeddings], axis=1)
+        together = np.concatenate([each.embeddings, added], axis=1)
+        features[network] = replace(each, rows={**each.rows, **new}, embeddings=together)
+    return replace(
+        bundle,
+        photos=merged.iloc[order].reset_index(drop=True),
+        thumbnails=np.concatenate([bundle.thumbnails[kept.to_numpy()], small])[order],
+        features=features,
+    )

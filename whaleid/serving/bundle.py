@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -109,7 +108,7 @@ def read(folder: Path) -> Bundle:
     arrays, _ = tensors.load(_content(folder, about, THUMBNAILS), str(folder / THUMBNAILS), _Arrays, REMEDY)
     thumbnails = arrays["thumbnails"].numpy() if "thumbnails" in arrays else np.empty(0, np.uint16)
     if thumbnails.shape != (len(photos), SIDE, SIDE) or thumbnails.dtype != np.uint16:
-        raise _misfit(str(folder / THUMBNAILS), f"no thumbnails of {len(photos)} photos")
+        raise misfit(str(folder / THUMBNAILS), f"no thumbnails of {len(photos)} photos")
     networks = {network: _content(folder, about, f"{network}.safetensors") for network in about.networks}
     return Bundle(about, photos, thumbnails, features, networks, _content(folder, about, BOXES))
 
@@ -146,12 +145,12 @@ def read_photos(path: Path) -> pd.DataFrame:
         photos = read_csv(path)[COLUMNS]
         photos = photos.astype(dict.fromkeys(("width", "height", "compared"), int))
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise _misfit(str(path), str(error)) from None
+        raise misfit(str(path), str(error)) from None
     names = [*photos["Image"], *photos["Id"]]
     if odd := [ascii(name) for name in names if not name or unwritable(name) or name.startswith(FORMULA)]:
-        raise _misfit(str(path), odd[0])
+        raise misfit(str(path), odd[0])
     if photos["Image"].duplicated().any() or not (photos["compared"] == 1).any():
-        raise _misfit(str(path), "photos twice, or none to compare with")
+        raise misfit(str(path), "photos twice, or none to compare with")
     return photos
 
 
@@ -163,12 +162,12 @@ def load_features(content: bytes, name: str, images: Sequence[str]) -> Features:
     """
     arrays, header = tensors.load(content, name, _Arrays, REMEDY)
     if arrays.keys() != {"embeddings", "centres"} or any(each.dtype != torch.float32 for each in arrays.values()):
-        raise _misfit(name, "it lacks embeddings and centres as float32")
+        raise misfit(name, "it lacks embeddings and centres as float32")
     rows = {image: row for row, image in enumerate(images)}
     classes = np.array(header.classes, dtype=np.str_)
     features = Features(rows, arrays["embeddings"].numpy(), arrays["centres"].numpy(), classes)
     if problem := features.problem(len(images)):
-        raise _misfit(name, problem)
+        raise misfit(name, problem)
     return features
 
 
@@ -182,28 +181,6 @@ def load_pictures(content: bytes, name: str) -> dict[str, bytes]:
     return {image: picture.numpy().tobytes() for image, picture in read.items()}
 
 
-def _misfit(name: str, reason: str) -> WhaleidError:
+def misfit(name: str, reason: str) -> WhaleidError:
+    """Return the error that the file `name` does not fit the other files of a bundle."""
     return WhaleidError(f"{name} does not fit the bundle ({reason}). {REMEDY}")
-
-
-def extended(
-    bundle: Bundle, photos: pd.DataFrame, thumbnails: Thumbnails, embeddings: Mapping[str, npt.NDArray[np.float32]]
-) -> Bundle:
-    """Return `bundle` with further labelled `photos`, as `Bundle.photos`, which replace photos of the same name.
-
-    `thumbnails` are (M, SIDE, SIDE), `embeddings` (V, M, D) by network.
-    """
-    kept = ~bundle.photos["Image"].isin(photos["Image"])
-    rows = pd.concat([bundle.photos[kept], photos[COLUMNS]], ignore_index=True)
-    order = np.lexsort((rows["Image"], rows["Id"]))
-    features = {}
-    for network, known in bundle.features.items():
-        new = {image: known.embeddings.shape[1] + row for row, image in enumerate(photos["Image"])}
-        together = np.concatenate([known.embeddings, embeddings[network]], axis=1)
-        features[network] = replace(known, rows={**known.rows, **new}, embeddings=together)
-    return replace(
-        bundle,
-        photos=rows.iloc[order].reset_index(drop=True),
-        thumbnails=np.concatenate([bundle.thumbnails[kept.to_numpy()], thumbnails])[order],
-        features=features,
-    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -19,12 +19,11 @@ from whaleid.core.files import replacing, write_csv
 from whaleid.core.labels import PLACES
 from whaleid.core.parallel import DASK, parallel_map
 from whaleid.identification.ranking import LABELS, PROBABILITIES
-from whaleid.images.decode import decode
 from whaleid.images.listing import below, written
-from whaleid.images.previews import preview, read_previews
+from whaleid.images.previews import read_previews
 from whaleid.serving import additions, bundle, page
-from whaleid.serving.bundle import WIDTH
-from whaleid.serving.recogniser import BATCH, Answer, Photo, Recogniser, batches
+from whaleid.serving.embedder import BATCH, Query, batches
+from whaleid.serving.recogniser import Answer, Recogniser
 
 
 def run(
@@ -50,19 +49,17 @@ def run(
         _refuse_reviewed(csv)
     photos, odd = _photos(places)
     recogniser, added = _load(model, catalogue)
-    width = max([len(written(photo)) for photo in photos], default=0)
+    width = max([len(written(path)) for path in photos], default=0)
     answers: list[Answer] = []
-    pictures: dict[str, bytes] = {}
 
     def report(batch: Sequence[Answer]) -> None:
         answers.extend(batch)
         for answer in batch:
             print(*_lines(answer, width), sep="\n", flush=True)
 
-    report([Answer(ascii(str(path)), problem="its name cannot be written to a csv file: rename it") for path in odd])
-    for batch in _answers(recogniser, batches(photos), model, catalogue, threshold, pictured=html is not None):
-        report([answer for answer, _ in batch])
-        pictures |= {page.key(answer.photo): picture for answer, picture in batch if picture}
+    report([Answer(name, problem="its name cannot be written to a csv file: rename it") for name in odd])
+    for batch in _answers(recogniser, photos, model, catalogue, threshold):
+        report(batch)
     if csv:
         write_csv(_table(answers), csv)
     if json_file:
@@ -72,21 +69,23 @@ def run(
     if html:
         limit = recogniser.bundle.about.threshold if threshold is None else threshold
         nearest = {name.nearest for answer in answers for name in answer.names}
-        pictures |= bundle.pictures(model)
-        pictures |= read_previews({image: path for image, path in added.items() if image in nearest}, WIDTH)
+        files = {image: path for image, path in added.items() if image in nearest}
+        readable = {answer.photo for answer in answers if not answer.problem}
+        files |= {page.key(written(path)): path for path in photos if written(path) in readable}
+        pictures = bundle.pictures(model) | read_previews(files, bundle.WIDTH)
         with replacing(html) as temporary:
             temporary.write_text(page.render(answers, limit, pictures), encoding="utf-8", newline="\n")
     return sum(bool(answer.problem) for answer in answers)
 
 
-def _photos(places: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Return the files at `places` and the images in folders, each once; apart, those with names no csv can hold."""
+def _photos(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Return the files at `places` and the images in folders, each once; separately, names that no csv can hold."""
     missing = [str(place) for place in places if not place.exists()]
     if missing:
         raise InputProblems("There are no such photos or folders", missing, "Check how they are spelt.")
     paths = dict.fromkeys(path for place in places for path in (below(place) if place.is_dir() else [place]))
     odd = {path for path in paths if unwritable(str(path))}
-    return [path for path in paths if path not in odd], sorted(odd)
+    return [path for path in paths if path not in odd], [ascii(str(path)) for path in sorted(odd)]
 
 
 def _refuse_reviewed(path: Path) -> None:
@@ -101,41 +100,27 @@ def _refuse_reviewed(path: Path) -> None:
 
 
 def _answers(
-    recogniser: Recogniser,
-    parts: Sequence[Sequence[Path]],
-    model: Path,
-    catalogue: Path | None,
-    threshold: float | None,
-    pictured: bool,
-) -> Iterator[list[tuple[Answer, bytes]]]:
-    """Yield what `_identify` returns for each of `parts`, from here or from the workers of a Dask cluster."""
+    recogniser: Recogniser, photos: Sequence[Path], model: Path, catalogue: Path | None, threshold: float | None
+) -> Iterable[list[Answer]]:
+    """Yield the answers to `photos` in batches, from here or from the workers of a Dask cluster."""
+    parts = batches(photos)
     if not os.environ.get(DASK):
-        yield from (_identify(part, recogniser, threshold, pictured) for part in parts)
-        return
+        return map(partial(_identify, recogniser=recogniser, threshold=threshold), parts)
     # the labels and the SHA-256 of all photos that it knows, those that the catalogue has gained as well
-    photos = recogniser.bundle.photos[["Image", "Id", "sha256"]].to_csv(index=False)
-    version = recogniser.bundle.about.digest + hashlib.sha256(photos.encode()).hexdigest()
-    identify = partial(_identify_on_worker, key=(model, catalogue, version), threshold=threshold, pictured=pictured)
-    yield from parallel_map(identify, parts, f"batches of {BATCH} photos", batch_size=1)
+    known = recogniser.bundle.photos[["Image", "Id", "sha256"]].to_csv(index=False)
+    version = recogniser.bundle.about.digest + hashlib.sha256(known.encode()).hexdigest()
+    identify = partial(_identify_on_worker, key=(model, catalogue, version), threshold=threshold)
+    return parallel_map(identify, parts, f"batches of {BATCH} photos", batch_size=1)
 
 
-def _identify(
-    photos: Sequence[Path], recogniser: Recogniser, threshold: float | None, pictured: bool
-) -> list[tuple[Answer, bytes]]:
-    """Return the answer to each of `photos` and its picture; empty if it is not `pictured` or could not be read."""
-    batch = [Photo(written(path), _content(path)) for path in photos]
-    return [
-        (answer, preview(decode(Path(photo.name), 2 * WIDTH, photo.content), WIDTH))
-        if pictured and not answer.problem
-        else (answer, b"")
-        for photo, answer in zip(batch, recogniser.identify(batch, threshold), strict=True)
-    ]
+def _identify(photos: Sequence[Path], recogniser: Recogniser, threshold: float | None) -> list[Answer]:
+    return recogniser.identify([Query(written(path), _content(path)) for path in photos], threshold)
 
 
 def _identify_on_worker(
-    photos: Sequence[Path], key: tuple[Path, Path | None, str], threshold: float | None, pictured: bool
-) -> list[tuple[Answer, bytes]]:
-    return _identify(photos, _recogniser(*key), threshold, pictured)
+    photos: Sequence[Path], key: tuple[Path, Path | None, str], threshold: float | None
+) -> list[Answer]:
+    return _identify(photos, _recogniser(*key), threshold)
 
 
 @lru_cache(maxsize=1)
@@ -157,7 +142,7 @@ def _content(path: Path) -> bytes:
         return b""  # answered as an empty file
 
 
-def _lines(answer: Answer, width: int) -> Iterable[str]:
+def _lines(answer: Answer, width: int) -> list[str]:
     """Return the lines to print for an answer; photos' names are padded to `width` columns."""
     if answer.problem:
         return [f"{answer.photo:<{width}}  not read: {answer.problem}"]
@@ -186,5 +171,5 @@ def evidence(answer: Answer) -> dict[str, str]:
 
 
 def _as_json(answer: Answer) -> dict[str, object]:
-    names = [name._replace(probability=float(f"{name.probability:.4g}"))._asdict() for name in answer.names]
-    return asdict(answer) | {"names": names, "same": [each._asdict() for each in answer.same]}
+    names = [replace(name, probability=float(f"{name.probability:.4g}")) for name in answer.names]
+    return asdict(replace(answer, names=names))

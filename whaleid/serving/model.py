@@ -25,7 +25,8 @@ startup.shorten_spins()  # a server imports this module first of whaleid's
 
 from whaleid.core.errors import WhaleidError  # noqa: E402
 from whaleid.serving.bundle import read  # noqa: E402
-from whaleid.serving.recogniser import BATCH, Answer, Photo, Recogniser, batches  # noqa: E402
+from whaleid.serving.embedder import BATCH, Query, batches  # noqa: E402
+from whaleid.serving.recogniser import Answer, Recogniser  # noqa: E402
 
 PHOTO = "photo"
 """The column of a request: a photo's file in base64, or its address."""
@@ -47,7 +48,7 @@ class Served:
 
     def __init__(self, recogniser: Recogniser) -> None:
         self._recogniser = recogniser
-        self._waiting: SimpleQueue[tuple[Photo, Future[Answer]]] = SimpleQueue()
+        self._waiting: SimpleQueue[tuple[Query, Future[Answer]]] = SimpleQueue()
         Thread(target=self._run, name="whaleid", daemon=True).start()
 
     def predict(self, requests: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -72,7 +73,7 @@ class Served:
             future: Future[Answer] = Future()
             futures.append(future)
             try:
-                self._waiting.put((Photo(f"photo {number}", content(cell)), future))
+                self._waiting.put((Query(f"photo {number}", content(cell)), future))
             except WhaleidError as error:
                 future.set_result(Answer("", problem=str(error)))
         return [future.result() for future in futures]
@@ -86,7 +87,7 @@ class Served:
                     batch.append(self._waiting.get_nowait())
             self._identify(batch)
 
-    def _identify(self, batch: Sequence[tuple[Photo, Future[Answer]]]) -> None:
+    def _identify(self, batch: Sequence[tuple[Query, Future[Answer]]]) -> None:
         try:
             answers = self._recogniser.identify([photo for photo, _ in batch])
         except Exception as error:
