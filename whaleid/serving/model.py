@@ -13,7 +13,6 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, build_opener
 
@@ -144,7 +143,7 @@ def _read(uri: str) -> bytes:
         else:
             with build_opener(_NoRedirect).open(uri, timeout=TIMEOUT) as response:
                 data = response.read(MAX_BYTES + 1)
-    except (OSError, URLError, HTTPException, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         raise WhaleidError(f"{uri} cannot be read ({getattr(error, 'reason', None) or error}).") from None
     if len(data) > MAX_BYTES:
         raise WhaleidError(f"{uri} is larger than {MAX_BYTES:,} bytes.")

@@ -6,12 +6,12 @@ import base64
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
+from pydantic import BaseModel
 
 import whaleid
 from whaleid.core import files, store
@@ -21,12 +21,11 @@ from whaleid.serving.about import ABOUT, About
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
-    from mlflow.models import ModelSignature
     from mlflow.tracking import MlflowClient
 
 NAME = "whaleid"
 CHAMPION, CHALLENGER = "champion", "challenger"
-SCHEME = "models:/"
+TAG = "whaleid."
 REQUIREMENTS = (
     *("faiss-cpu", "ImageHash", "joblib", "numpy", "pandas", "pillow", "pydantic", "ruamel.yaml", "safetensors"),
     *("scikit-learn", "scipy", "threadpoolctl", "torch", "torchvision", "tqdm"),
@@ -34,21 +33,20 @@ REQUIREMENTS = (
 """What the served code imports; the code itself is a part of the model."""
 
 
-@dataclass(frozen=True)
-class Version:
-    """A model in the registry."""
+class Version(BaseModel, frozen=True):
+    """A model in the registry. All but its number are its tags, after the prefix `TAG`."""
 
     number: str
-    variant: str
-    map5: float | None
+    variant: str = ""
+    map5: float | None = None
     """On validation; for `final`, which learnt validation's photos, that of the prediction that calibrates it."""
-    validation: str
+    validation: str = ""
     """A digest of the photos that `map5` was measured on."""
-    digest: str
+    digest: str = ""
     """Of the bundle."""
-    alias: str
+    alias: str = ""
     """The one that it was registered under."""
-    why: str
+    why: str = ""
     """Why it has its alias."""
 
 
@@ -91,27 +89,29 @@ def register(run_id: str, folder: Path, alias: str | None) -> Version:
         first = _champion(client)
         if first is not None and first.digest == about.digest and alias in (None, CHAMPION):
             return first
-        version = _find(client, about)
-        model = _log_model(client, run_id, folder, about) if version is None else None
+        # the newest version of this bundle, such as that of a registration that was interrupted
+        versions = client.search_model_versions(f"name = '{NAME}' and tags.`{TAG}digest` = '{about.digest}'")
+        number = max((int(each.version) for each in versions), default=None)
+        model_id = None if number else _log_model(client, run_id, folder, about)
         # meanwhile others may have registered theirs: only one at a time compares itself with the champion
         with store.lock(store.address()[1]):
             chosen, why = choose_alias(about, _champion(client))
             if alias not in (None, chosen):
                 why = f"chosen by hand; by its figures it is a {chosen}: {why}"
-            tags = {
-                "whaleid.variant": about.variant,
-                "whaleid.digest": about.digest,
-                "whaleid.validation": about.validation,
-                "whaleid.alias": alias or chosen,
-                "whaleid.why": why,
-                **({"whaleid.map5": str(about.figures["map5"])} if "map5" in about.figures else {}),
-            }
-            version = version or _create_version(client, run_id, str(model), about)
-            for key, value in tags.items():
-                client.set_model_version_tag(NAME, version.version, key, value)
-            client.update_model_version(NAME, version.version, f"{about.variant}: {why}")
-            client.set_registered_model_alias(NAME, alias or chosen, version.version)
-            return _read(client.get_model_version(NAME, version.version))
+            version = Version(
+                number=str(number or _create_version(client, run_id, str(model_id), about)),
+                variant=about.variant,
+                map5=about.figures.get("map5"),
+                validation=about.validation,
+                digest=about.digest,
+                alias=alias or chosen,
+                why=why,
+            )
+            for key, value in version.model_dump(exclude={"number"}, exclude_none=True).items():
+                client.set_model_version_tag(NAME, version.number, f"{TAG}{key}", value)
+            client.update_model_version(NAME, version.number, f"{about.variant}: {why}")
+            client.set_registered_model_alias(NAME, version.alias, version.number)
+    return version
 
 
 def download(uri: str) -> Path:
@@ -126,24 +126,24 @@ def download(uri: str) -> Path:
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
-        name, _, alias = uri.removeprefix(SCHEME).partition("@")
-        name, _, number = (name, "", "") if alias else name.partition("/")
+        name, _, alias = uri.removeprefix("models:/").partition("@")
+        name, _, number = name.partition("/")
         try:
             version = (
                 client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
             )
         except MlflowException as error:
             raise WhaleidError(
-                f"There is no model {uri} in {store.address()[0]} ({first_line(error)}). `whaleid "
-                f"register` registers one: {SCHEME}{NAME}@{CHAMPION}, or {SCHEME}{NAME}/1 by its version."
+                f"There is no model {uri} in {store.address()[0]} ({first_line(error)}). `whaleid register` registers "
+                f"one: models:/{NAME}@{CHAMPION}, or models:/{NAME}/1 by its version."
             ) from None
-        digest = version.tags.get("whaleid.digest")
-        if digest is None:
+        digest = _read(version).digest
+        if not digest:
             raise WhaleidError(f"{uri} holds no bundle of whaleid: it was not registered by `whaleid register`.")
         place = Path(platformdirs.user_cache_dir("whaleid")) / "bundles" / digest[:16]
         if not place.exists():
             with files.replacing_folder(place) as temporary:
-                download_artifacts(artifact_uri=f"{SCHEME}{name}/{version.version}", dst_path=str(temporary))
+                download_artifacts(artifact_uri=f"models:/{version.name}/{version.version}", dst_path=str(temporary))
     return next(place.rglob(ABOUT)).parent
 
 
@@ -163,31 +163,18 @@ def _client(patient: bool = False) -> Iterator[MlflowClient]:
 
 
 def _champion(client: MlflowClient) -> Version | None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return _read(client.get_model_version_by_alias(NAME, CHAMPION))
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        return None  # no such model, or none with that alias
-
-
-def _find(client: MlflowClient, about: About) -> ModelVersion | None:
-    """Return the newest version of a bundle, such as that of a registration that was interrupted."""
-    versions = client.search_model_versions(f"name = '{NAME}' and tags.`whaleid.digest` = '{about.digest}'")
-    return max(versions, key=lambda version: int(version.version), default=None)
+    models = client.search_registered_models(f"name = '{NAME}'")
+    number = models[0].aliases.get(CHAMPION) if models else None
+    return _read(client.get_model_version(NAME, number)) if number else None
 
 
 def _read(version: ModelVersion) -> Version:
-    tags = version.tags
-    map5 = float(tags["whaleid.map5"]) if "whaleid.map5" in tags else None
-    texts = [tags.get(f"whaleid.{key}", "") for key in ("validation", "digest", "alias", "why")]
-    return Version(str(version.version), tags.get("whaleid.variant", ""), map5, *texts)
+    tags = {key.removeprefix(TAG): value for key, value in version.tags.items()}
+    return Version.model_validate(tags | {"number": str(version.version)})
 
 
-def _create_version(client: MlflowClient, run_id: str, model_id: str, about: About) -> ModelVersion:
-    """Register a logged model, with the tag by which `_find` knows it."""
+def _create_version(client: MlflowClient, run_id: str, model_id: str, about: About) -> str:
+    """Register a logged model, with the tag by which `register` finds it again; return the version's number."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -195,14 +182,16 @@ def _create_version(client: MlflowClient, run_id: str, model_id: str, about: Abo
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    digest = {"whaleid.digest": about.digest}
-    return client.create_model_version(NAME, f"{SCHEME}{model_id}", run_id, tags=digest, model_id=model_id)
+    tags = {f"{TAG}digest": about.digest}
+    version = client.create_model_version(NAME, f"models:/{model_id}", run_id, tags=tags, model_id=model_id)
+    return str(version.version)
 
 
 def _log_model(client: MlflowClient, run_id: str, folder: Path, about: About) -> str:
     """Log the bundle as a model of a run; return the model's id."""
     import mlflow
     import pandas as pd
+    from mlflow.models import infer_signature
 
     from whaleid.serving import bundle
 
@@ -210,6 +199,8 @@ def _log_model(client: MlflowClient, run_id: str, folder: Path, about: About) ->
     mlflow.set_experiment(experiment_id=client.get_run(run_id).info.experiment_id)
     # MLflow asks the model with this photo of the catalogue, and so checks that it can be served
     photo = base64.b64encode(next(iter(bundle.pictures(folder).values()))).decode("ascii")
+    requests = pd.DataFrame({"photo": [photo]})
+    answer = {"names": ["w"], "probabilities": [0.5], "nearest": ["a.jpg"], "same_as": ["a.jpg"], "problem": ""}
     distributions = [*REQUIREMENTS, *(["timm"] if about.timm else [])]
     with mlflow.start_run(run_id=run_id):
         model = mlflow.pyfunc.log_model(
@@ -217,21 +208,9 @@ def _log_model(client: MlflowClient, run_id: str, folder: Path, about: About) ->
             loader_module="whaleid.serving.model",
             data_path=str(folder),
             code_paths=[str(Path(whaleid.__file__).parent)],
-            signature=_signature(),
-            input_example=pd.DataFrame({"photo": [photo]}),
+            signature=infer_signature(requests, pd.DataFrame([answer])),
+            input_example=requests,
             pip_requirements=[f"{name}=={installed_version(name).partition('+')[0]}" for name in distributions],
             metadata={"variant": about.variant, "digest": about.digest},
         )
     return str(model.model_id)
-
-
-def _signature() -> ModelSignature:
-    from mlflow.models import ModelSignature
-    from mlflow.types.schema import Array, ColSpec, DataType, Schema
-
-    texts, numbers = Array(DataType.string), Array(DataType.double)
-    columns = {"names": texts, "probabilities": numbers, "nearest": texts, "same_as": texts}
-    answers = [ColSpec(kind, name) for name, kind in columns.items()]
-    return ModelSignature(
-        Schema([ColSpec(DataType.string, "photo")]), Schema([*answers, ColSpec(DataType.string, "problem")])
-    )

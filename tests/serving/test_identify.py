@@ -1,0 +1,95 @@
+"""The command `identify`: what it prints and writes, and what it loads before its first answer."""
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from helpers.closure import closure, imports
+from helpers.project import ROOT
+
+from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.identification.ranking import LABELS, PROBABILITIES
+from whaleid.serving import identify, registry
+
+MODEL = Path("models/final.bundle")
+UNNEEDED = {"jinja2", "joblib", "matplotlib", "mlflow", "pytorch_metric_learning", "sklearn", "timm"}
+"""Libraries that an answer does not need."""
+
+
+def test_places_that_do_not_exist_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputProblems, match=r"There are no such photos or folders \(2\):\n  a\n  b"):
+        identify.run([Path("a"), Path("b")], MODEL, None, None, None, None, None)
+
+
+@pytest.mark.slow
+def test_the_command_writes_what_it_prints(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "<b>photos"
+    folder.mkdir()
+    for path in sorted(Path("data/sample/test").iterdir())[:3]:
+        shutil.copy(path, folder)
+    shutil.copy(sorted(Path("data/sample/train").iterdir())[0], folder / "copy.jpg")
+    (folder / "broken.jpg").write_bytes(b"none")
+    table, text, page = (tmp_path / name for name in ("a.csv", "a.json", "a.html"))
+    table.write_text("photo,whale\na.jpg,\n")  # nobody has reviewed it
+    assert identify.run([folder, folder / "copy.jpg"], MODEL, None, None, table, text, page) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if line.startswith(str(folder))]) == 5  # each photo once
+    assert any("not read: " in line and "no image in a format that is known" in line for line in lines)
+    assert any(line.strip().startswith("same picture as ") for line in lines)
+    rows = pd.read_csv(table, keep_default_na=False, dtype=str)
+    assert list(rows) == ["photo", "whale", *LABELS, *PROBABILITIES, "same_as", "same_as_whale", "problem"]
+    assert rows["photo"].tolist() == [str(path) for path in sorted(folder.iterdir())]
+    answers = json.loads(text.read_text())
+    assert [answer["photo"] for answer in answers] == rows["photo"].tolist()
+    for answer, (_, row) in zip(answers, rows.iterrows(), strict=True):
+        assert [name["whale"] for name in answer["names"]] == [row[label] for label in LABELS if row[label]]
+        assert [name["probability"] for name in answer["names"]] == [float(row[p]) for p in PROBABILITIES if row[p]]
+    html = page.read_text()
+    assert "<b>photos" not in html.split("<body>")[1].replace("&lt;b&gt;", "")
+    assert "same picture as" in html
+    assert html.count('class="strip"') == 5
+
+    reviewed = table.read_text().replace(",,", ",new,", 1)
+    table.write_text(reviewed)
+    with pytest.raises(WhaleidError, match=r"a\.csv has 1 reviewed photos: `whaleid add"):
+        identify.run([folder], MODEL, None, None, table, None, None)
+    assert table.read_text() == reviewed
+
+
+CODE = """
+import sys
+from types import ModuleType
+import whaleid.serving.model
+
+loaded = [module for name, module in sys.modules.items() if name.startswith("whaleid")]
+used = {value.__name__ for module in loaded for value in vars(module).values() if isinstance(value, ModuleType)}
+print(*used)
+import whaleid.cli, whaleid.serving.identify
+print(*{name.split(".")[0] for name in sys.modules})
+"""
+"""Prints the modules that whaleid's modules hold once the served model is imported, by whatever way they were imported,
+and the libraries that are loaded for `identify`."""
+
+
+@pytest.mark.slow
+def test_what_is_loaded_is_what_an_answer_needs() -> None:
+    command = [sys.executable, "-c", CODE]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=100)
+    used, loaded = (set(line.split()) for line in done.stdout.splitlines())
+    assert "torch" in loaded
+    assert not loaded & UNNEEDED
+
+    # a served model requires what its code imports, and no more
+    static = {name for module in closure("whaleid.serving.model") for name in imports(module)}
+    libraries = {name.split(".")[0] for name in static | used}
+    libraries -= {"whaleid", "timm", "distributed"}  # timm only for its own models, distributed only with WHALEID_DASK
+    known = packages_distributions()
+    # the shortest of several: ruamel.yaml.clib is a part of ruamel.yaml
+    required = {min(known[name], key=len).lower() for name in libraries if name in known}
+    assert required == {name.lower() for name in registry.REQUIREMENTS}

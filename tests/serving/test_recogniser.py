@@ -1,0 +1,190 @@
+"""A bundle names whales as the pipeline does, without it; and refuses what does not fit."""
+
+import os
+import pickle
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.project import stage
+from helpers.queries import embed, queries
+from numpy.typing import NDArray
+from PIL import Image
+
+from whaleid import config
+from whaleid.core import files, paths
+from whaleid.core.errors import WhaleidError
+from whaleid.serving import about, bundle, embedder, making
+from whaleid.serving.embedder import Query
+from whaleid.serving.recogniser import Recogniser
+
+pytestmark = pytest.mark.slow
+
+
+def link(source: str, target: str) -> None:
+    """Link a file, which stages replace and never write into."""
+    os.link(source, target)
+
+
+def test_without_crops_its_answers_are_those_of_the_submission(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # in the trained project a query may have been packed by another box: packed whole, nothing else differs
+    project = shutil.copytree(trained, tmp_path / "uncropped", copy_function=link)
+    monkeypatch.chdir(project)
+    settings = config.load(paths.PARAMS)
+    only = {name: settings.predictions[name] for name in ("ensemble", "final")}
+    pack = settings.pack.model_copy(update={"crop": False})
+    settings = settings.model_copy(update={"pack": pack, "predictions": only})
+    stage("pack", settings)
+    for name in only["final"].networks:
+        stage("embed", settings, name)
+    for name in ("rank", "predict"):
+        stage(name, settings)
+    stage("bundle", settings, "final")
+    answers = Recogniser(bundle.read(project / "models/final.bundle")).identify(queries("test"))
+    submitted = files.read_csv(paths.submission("final"))
+    assert {answer.photo: [name.whale for name in answer.names] for answer in answers} == {
+        image: labels.split() for image, labels in zip(submitted["Image"], submitted["Id"], strict=True)
+    }
+    leaks = files.read_csv(paths.LEAKS)
+    duplicates = {(answer.photo, each.photo, each.whale) for answer in answers for each in answer.same}
+    assert duplicates == set(leaks[["query", "photo", "Id"]].itertuples(index=False, name=None))
+    assert duplicates
+
+
+def test_an_answer_has_five_names_and_what_they_leave_is_new_whales(recogniser: Recogniser) -> None:
+    for answer in recogniser.identify(queries("test")):
+        whales = [name.whale for name in answer.names]
+        assert len(set(whales)) == 5
+        assert "new_whale" in whales
+        place = whales.index("new_whale")
+        known = [name.probability for name in answer.names if name.whale != "new_whale"]
+        assert known == sorted(known, reverse=True)
+        assert all(value > recogniser.bundle.about.threshold for value in known[:place])
+        assert sum(name.probability for name in answer.names) <= 1 + 1e-6
+        x0, y0, x1, y1 = answer.fluke or (1, 1, 0, 0)
+        assert 0 <= x0 < x1 <= 1
+        assert 0 <= y0 < y1 <= 1
+
+
+def test_the_nearest_photo_is_that_of_a_slow_search(recogniser: Recogniser) -> None:
+    photos = embed(recogniser, *queries("test", 4))
+    compared = recogniser.bundle.compared
+    for photo, answer in zip(photos, recogniser.answer(photos), strict=True):
+        for name in answer.names:
+            if name.whale == "new_whale":
+                assert name.nearest == ""
+                continue
+            likeness = dict.fromkeys(compared.loc[compared["Id"] == name.whale, "Image"], 0.0)
+            for image in likeness:
+                for network, each in recogniser.bundle.features.items():
+                    for one, other in zip(photo.embeddings[network], each.select([image])[:, 0], strict=True):
+                        likeness[image] += float(np.dot(one, other))
+            assert likeness[name.nearest] == pytest.approx(max(likeness.values()), abs=1e-6)
+
+
+def test_a_labelled_photo_is_the_same_picture_as_itself(recogniser: Recogniser) -> None:
+    (photo,) = queries("train", 1)
+    (answer,) = recogniser.identify([photo])
+    assert (answer.same[0].photo, answer.same[0].distance, answer.same[0].error) == (photo.name, 0, 0.0)
+    assert answer.same[0].whale == recogniser.bundle.photos.set_index("Image").at[photo.name, "Id"]
+
+
+def test_photos_alone_and_together_get_the_same_answers(recogniser: Recogniser) -> None:
+    photos = [*queries("test", 5), Query("bad", b"no photo"), Query("empty", b"")]
+    together = recogniser.identify(photos)
+    assert [answer.photo for answer in together] == [photo.name for photo in photos]
+    assert [answer.problem for answer in together[5:]] == [
+        "bad: no image in a format that is known",
+        "empty: an empty file",
+    ]
+    for photo, answer in zip(photos, together, strict=True):
+        (alone,) = recogniser.identify([photo])
+        assert [name.whale for name in alone.names] == [name.whale for name in answer.names]
+        assert [name.probability for name in alone.names] == pytest.approx(
+            [name.probability for name in answer.names], abs=1e-5
+        )
+    same_names = [photos[number]._replace(name="same") for number in (0, 5, 1)]
+    assert [answer.problem for answer in recogniser.identify(same_names)] == [
+        "",
+        "same: no image in a format that is known",
+        "",
+    ]
+    assert recogniser.identify([]) == []
+    assert recogniser.identify(photos[5:])[0].problem
+
+
+def test_several_threads_get_the_answers_of_one(recogniser: Recogniser) -> None:
+    photos = queries("test", 6)
+    alone = [embed(recogniser, photo)[0].embeddings for photo in photos]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda photo: embed(recogniser, photo)[0].embeddings, photos * 3))
+    for one, several in zip(alone * 3, together, strict=True):
+        for network, embeddings in one.items():
+            np.testing.assert_allclose(several[network], embeddings, atol=1e-5)
+
+
+def test_a_threshold_of_its_own(recogniser: Recogniser) -> None:
+    photos = queries("test", 3)
+    assert [answer.names[0].whale for answer in recogniser.identify(photos, threshold=1.0)] == ["new_whale"] * 3
+    last = [answer.names[-1].whale for answer in recogniser.identify(photos, threshold=0.0)]
+    assert "new_whale" not in last  # five whales come before it
+
+
+def cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Return the mean over views of the cosine of two photos, (V, D)."""
+    return float((one * other).sum(axis=1).mean())
+
+
+def test_a_photo_upside_down_is_turned_where_the_bundle_says_so(
+    recogniser: Recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def packed(turn: bool) -> Recogniser:
+        pack = recogniser.bundle.about.pack.model_copy(update={"crop": False, "turn": turn})
+        return Recogniser(replace(recogniser.bundle, about=recogniser.bundle.about.model_copy(update={"pack": pack})))
+
+    (photo,) = queries("test", 1)
+    with Image.open(Path("data/sample/test", photo.name)) as image:
+        image.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "turned.png")
+        image.save(tmp_path / "upright.png")
+    turned, upright = (Query(name, (tmp_path / name).read_bytes()) for name in ("turned.png", "upright.png"))
+    monkeypatch.setattr(embedder, "CERTAIN", -1.0)  # takes all photos for upside down
+    straight = packed(turn=False)
+    (expected, without), (straightened,) = embed(straight, upright, turned), embed(packed(turn=True), turned)
+    for network, each in expected.embeddings.items():
+        likeness = cosine(each, straightened.embeddings[network])
+        assert likeness > max(0.97, cosine(each, without.embeddings[network]))  # but for where a pixel is rounded to
+
+
+def test_the_same_inputs_give_the_same_bundle(here: Path, tmp_path: Path) -> None:
+    making.write(config.load(paths.PARAMS), "final", tmp_path / "again")
+    for path in sorted(Path("models/final.bundle").iterdir()):
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+    assert about.read(tmp_path / "again").digest == about.read(Path("models/final.bundle")).digest
+
+
+def test_a_network_that_is_a_pickle_is_refused(recogniser: Recogniser, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    evil = pickle.dumps(Evil())
+    whole = recogniser.bundle
+    for changed in (replace(whole, boxes=evil), replace(whole, networks=dict.fromkeys(whole.networks, evil))):
+        with pytest.raises(WhaleidError, match="is no safetensors file, or not a whole one"):
+            Recogniser(changed)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_files_of_other_networks_are_refused(recogniser: Recogniser) -> None:
+    whole = recogniser.bundle
+    thin = {name: replace(each, embeddings=each.embeddings[:1]) for name, each in whole.features.items()}
+    with pytest.raises(WhaleidError, match=r"margin\.embeddings does not fit .*1 views of 32 numbers, not 2 of 32"):
+        Recogniser(replace(whole, features=thin))
+    decision = replace(whole.about.decision, weights={"margin_other": 1.0})
+    with pytest.raises(WhaleidError, match=r"bundle\.json does not fit .* \(there is no score 'margin_other'\)"):
+        Recogniser(replace(whole, about=whole.about.model_copy(update={"decision": decision})))
