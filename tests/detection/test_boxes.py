@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 from whaleid.config import Boxes, Params
 from whaleid.core import files, paths
 from whaleid.core.errors import InputProblems
+from whaleid.detection import fitting, training
 from whaleid.detection import network as box_network
-from whaleid.detection import prediction, training
 from whaleid.detection.network import SMALLEST, BoxNetwork
 from whaleid.images.crop import WHOLE, overlaps
 from whaleid.images.pack import Region, Shape, pack
@@ -118,10 +118,10 @@ def lighter_above(count: int) -> npt.NDArray[np.uint8]:
 def test_a_photo_and_its_turned_view_say_together_which_way_is_up() -> None:
     # standardised, the halves are 1 and -1: the logits are 5 - 2 * 2 and, turned, 5 + 2 * 2
     photos = np.concatenate([lighter_above(1), lighter_above(1)[:, ::-1], np.full((1, 8, 8, 1), 9, dtype=np.uint8)])
-    sides, likely = prediction.predict(Lighter(-2, 5), photos, torch.device("cpu"))
+    predictions = fitting.predict(Lighter(-2, 5), photos, torch.device("cpu"))
     # the mean of 0.1 to 0.4 from above and from below
-    assert sides == pytest.approx(np.tile([[0.25, 0.35, 0.75, 0.65, 0.0]], (3, 1)))
-    assert likely.tolist() == pytest.approx([1 / (1 + np.exp(4)), 1 / (1 + np.exp(-4)), 0.5], abs=1e-5)
+    assert predictions[:, :5] == pytest.approx(np.tile([[0.25, 0.35, 0.75, 0.65, 0.0]], (3, 1)))
+    assert predictions[:, 5].tolist() == pytest.approx([1 / (1 + np.exp(4)), 1 / (1 + np.exp(-4)), 0.5], abs=1e-5)
 
 
 def test_half_of_the_views_are_turned_and_known_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,15 +132,15 @@ def test_half_of_the_views_are_turned_and_known_to_be(monkeypatch: pytest.Monkey
     training.train(network, photos, given, Boxes(size=32, steps=40, batch_size=32, lr=0.3), 0, device)
     assert len(turned) == 40 * 32
     assert 0.45 < np.mean(turned) < 0.55
-    assert prediction.predict(network, photos, device)[1].max() < 0.05
-    assert prediction.predict(network, photos[:, ::-1].copy(), device)[1].min() > 0.95
+    assert fitting.predict(network, photos, device)[:, 5].max() < 0.05
+    assert fitting.predict(network, photos[:, ::-1].copy(), device)[:, 5].min() > 0.95
 
 
 def test_a_network_that_does_not_turn_takes_all_for_upright() -> None:
     network = BoxNetwork(Backbone(SMALL), 32, turns=False)
-    sides, likely = prediction.predict(network, np.zeros((3, 32, 32, 1), dtype=np.uint8), torch.device("cpu"))
-    assert sides.shape == (3, 5)
-    assert likely.tolist() == [0, 0, 0]
+    predictions = fitting.predict(network, np.zeros((3, 32, 32, 1), dtype=np.uint8), torch.device("cpu"))
+    assert predictions.shape == (3, 6)
+    assert predictions[:, 5].tolist() == [0, 0, 0]
 
 
 def catalogue(
@@ -360,7 +360,7 @@ def test_where_all_queries_have_a_box_validation_keeps_its_own(
     assert not network.turns
     path = Path("photos/train/0000.png")
     square = np.stack([*pack([path], [Region(WHOLE)], Shape(64, 64, stretch=True))])
-    again, _ = prediction.predict(network, square, torch.device("cpu"))
+    again = fitting.predict(network, square, torch.device("cpu"))
     np.testing.assert_allclose(again[0, :4], flukes.loc[0, COLUMNS[1:5]].to_numpy(dtype=float), atol=1e-4)
 
 
@@ -388,8 +388,8 @@ def test_photos_that_are_surely_upside_down_are_to_be_turned(
     # in the order of the catalogue, the queries first: 0108, 0109, 0000, 0001, …
     likely = np.zeros(110, dtype=np.float32)
     likely[[1, 2, 7, 109]] = 0.96, 0.951, 0.949, 0.999
-    predict = prediction.predict
-    monkeypatch.setattr(prediction, "predict", lambda *each: (predict(*each)[0], likely))
+    predict = fitting.predict
+    monkeypatch.setattr(fitting, "predict", lambda *each: np.column_stack([predict(*each)[:, :5], likely]))
     record = stage.run(params)
     turned = ("0000.png", "0107.png", "0109.png")
     assert paths.FLUKES.read_text().splitlines() == [
@@ -413,11 +413,18 @@ def test_photos_that_are_surely_upside_down_are_to_be_turned(
 
 
 @pytest.mark.slow
+def test_learning_finds_flukes(trained: Path) -> None:
+    figures = json.loads((trained / paths.BOX_REPORT / "figures.json").read_text())
+    assert figures["held_out"] == 35
+    assert figures["iou"] > 0.5
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("turn", [False, True])
 def test_learning_finds_ellipses_and_which_way_is_up(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, turn: bool
 ) -> None:
-    monkeypatch.setattr(prediction, "CERTAIN", 0.8)  # to be surer takes more steps
+    monkeypatch.setattr(box_network, "CERTAIN", 0.8)  # to be surer takes more steps
     params = project(
         data={"root": "photos"}, boxes={"size": 48, "steps": 300, "batch_size": 32, "lr": 0.001}, pack={"turn": turn}
     )

@@ -11,8 +11,9 @@ import pandas as pd
 import torch
 
 from whaleid.core.labels import CORNERS
+from whaleid.core.log import progress
 from whaleid.detection import network as box_network
-from whaleid.detection import prediction, training
+from whaleid.detection import training
 from whaleid.detection.network import BoxNetwork
 from whaleid.images.crop import WHOLE
 from whaleid.images.pack import Region, Shape, pack
@@ -22,6 +23,8 @@ from whaleid.model.device import pick_device
 if TYPE_CHECKING:
     from whaleid.config import Boxes
 
+BATCH = 32
+"""Photos that are predicted together."""
 ROUNDING = 0.01
 """By how much an aspect may differ, relatively, from the photo's own width / height."""
 
@@ -62,11 +65,12 @@ def fit_predict(
     squares = stretch(needed, root, settings.size)
     boxes = np.column_stack([train_set[CORNERS], np.log(train_set["aspect"])]).astype(np.float32)
     training.train(network, squares[needed.index.get_indexer(train_set.index)], boxes, settings, seed, device)
-    sides, upside_down = prediction.predict(network, squares[needed.index.get_indexer(targets)], device)
+    predictions = predict(network, squares[needed.index.get_indexer(targets)], device)
 
-    predicted = pd.DataFrame(sides[:, :4], columns=CORNERS, index=targets, dtype=float)
-    predicted["aspect"] = prediction.aspects(network, sides, own[targets].to_numpy())
-    predicted["upside_down"], predicted["turned"] = upside_down.astype(float), upside_down > prediction.CERTAIN
+    predicted = pd.DataFrame(predictions[:, :4], columns=CORNERS, index=targets, dtype=float)
+    predicted["aspect"] = box_network.aspects(network, predictions, own[targets].to_numpy())
+    predicted["upside_down"] = predictions[:, 5].astype(float)
+    predicted["turned"] = predictions[:, 5] > box_network.CERTAIN
     return predicted, box_network.save(network)
 
 
@@ -74,3 +78,14 @@ def stretch(photos: pd.DataFrame, root: Path, side: int) -> npt.NDArray[np.uint8
     """Return `photos` grey and whole, stretched to squares: (N, `side`, `side`, 1)."""
     paths = [root / part / image for image, part in photos["part"].items()]
     return np.stack(list(pack(paths, [Region(WHOLE)] * len(paths), Shape(side, side, stretch=True))))
+
+
+def predict(network: BoxNetwork, photos: npt.NDArray[np.uint8], device: torch.device) -> npt.NDArray[np.float32]:
+    """Return (N, 6), as `network.predict` does, of `photos` (N, H, W, C); leave the network in evaluation mode."""
+    network.to(device).eval()
+    batches = [np.empty((0, 6), dtype=np.float32)]
+    starts = range(0, len(photos), BATCH)
+    for start in progress(starts, "boxes predicted", len(starts)):
+        batch = torch.from_numpy(photos[start : start + BATCH]).to(device)
+        batches.append(box_network.predict(network, batch).cpu().numpy())
+    return np.concatenate(batches)

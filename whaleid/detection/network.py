@@ -2,13 +2,20 @@
 
 from typing import Annotated, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from whaleid.model import tensors
 from whaleid.model.backbone import Backbone, rebuild
+from whaleid.model.network import standardise
 from whaleid.model.tensors import Header
+
+CERTAIN = 0.95
+"""The probability of being upside down above which a photo is turned: a wrong turn costs more than none."""
 
 SMALLEST = 0.05
 """The smallest width and height of a box, as a share of the photo: no whale can be identified by a smaller fluke."""
@@ -53,6 +60,41 @@ class BoxNetwork(nn.Module):
         size = SMALLEST + (1 - SMALLEST) * size.sigmoid()
         corner = (1 - size) * corner.sigmoid()
         return torch.cat([corner, corner + size, others], dim=1)
+
+
+@torch.inference_mode()
+def predict(network: BoxNetwork, photos: Tensor) -> Tensor:
+    """Return (B, 6): boxes as `BoxNetwork` returns them, and the probability that each photo is upside down.
+
+    A network that turns averages its predictions of the photo and of the photo turned by 180 degrees; one that does not
+    takes all photos for upright.
+
+    Args:
+        network: in evaluation mode.
+        photos: uint8 (B, H, W, C), stretched as those that it was trained on, on its device.
+    """
+    inputs = standardise(photos)  # (B, C, H, W)
+    upright: Tensor = network(inputs)  # (B, 5 or 6)
+    if not network.turns:
+        return F.pad(upright, (0, 1))
+    turned = network(inputs.flip(-2, -1))
+    boxes = (upright[:, :5] + turn_boxes(turned[:, :5])) / 2
+    return torch.cat([boxes, ((upright[:, 5:] - turned[:, 5:]) / 2).sigmoid()], dim=1)
+
+
+def turn_boxes(boxes: Tensor) -> Tensor:
+    """Return where `boxes` (B, 5) lie after their photos are turned by 180 degrees."""
+    return torch.cat([1 - boxes[:, 2:4], 1 - boxes[:, 0:2], boxes[:, 4:]], dim=1)
+
+
+def aspects(
+    network: BoxNetwork, boxes: npt.NDArray[np.float32], own: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return (N,) the width / height of the original photos that `boxes` (N, 5 or more) were predicted on.
+
+    `own` (N,) are those of the photos as they come, which are right unless photos were squeezed.
+    """
+    return np.exp(boxes[:, 4].astype(np.float64)) if network.squeezed else own
 
 
 class _BoxHeader(Header):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +14,8 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from whaleid.core.log import progress
-from whaleid.detection.network import BoxNetwork
-from whaleid.detection.prediction import turn_boxes
+from whaleid.detection.network import BoxNetwork, turn_boxes
+from whaleid.images.augment import resample
 from whaleid.model.batches import shuffled_batches
 from whaleid.model.network import standardise
 
@@ -56,8 +55,9 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=settings.lr, total_steps=settings.steps, pct_start=0.2
     )
-    endless = _repeat_batches(len(photos), settings.batch_size, order)
-    for batch in progress(islice(endless, settings.steps), "steps", settings.steps):
+    epochs = (shuffled_batches(np.arange(len(photos)), settings.batch_size, order) for _ in count())
+    batches = islice(chain.from_iterable(epochs), settings.steps)
+    for batch in progress(batches, "steps", settings.steps):
         inputs = standardise(torch.from_numpy(photos[batch]).to(device))  # (B, C, H, W)
         inputs, targets = random_crops(inputs, torch.from_numpy(boxes[batch]).to(device), generator)
         if network.turns:
@@ -74,21 +74,10 @@ def train(
         schedule.step()
 
 
-def _repeat_batches(photos: int, size: int, order: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    while True:
-        yield from shuffled_batches(np.arange(photos), size, order)
-
-
 def random_crops(photos: Tensor, boxes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Crop each photo at random around its whole box; mirror half of them.
+    """Crop each of `photos` (B, C, H, W) at random around its whole box of `boxes` (B, 5); mirror half of them.
 
-    Args:
-        photos: (B, C, H, W) float; on any device.
-        boxes: (B, 5).
-        generator: on the CPU, so that every device draws the same.
-
-    Returns:
-        The crops, of the photos' shape, and the boxes on them.
+    `generator` is on the CPU, so that every device draws the same.
     """
     draws = torch.rand(2, len(photos), 2, generator=generator).to(photos)
     mirrored = (torch.rand(len(photos), generator=generator) < 0.5).to(photos.device)
@@ -117,25 +106,14 @@ def crop(photos: Tensor, boxes: Tensor, low: Tensor, high: Tensor, mirrored: Ten
         torch.stack([size[:, 0] * sign, zero, shift[:, 0]], dim=1),
         torch.stack([zero, size[:, 1], shift[:, 1]], dim=1),
     ]
-    grid = F.affine_grid(torch.stack(rows, dim=1), list(photos.shape), align_corners=False)  # (B, H, W, 2)
-    crops = F.grid_sample(photos, grid, padding_mode="border", align_corners=False)
     left, top = ((boxes[:, 0:2] - low) / size).unbind(dim=1)
     right, bottom = ((boxes[:, 2:4] - low) / size).unbind(dim=1)
     left, right = torch.where(mirrored, 1 - right, left), torch.where(mirrored, 1 - left, right)
     aspect = boxes[:, 4] + (size[:, 0] / size[:, 1]).log()
-    return crops, torch.stack([left, top, right, bottom, aspect], dim=1)
+    return resample(photos, torch.stack(rows, dim=1)), torch.stack([left, top, right, bottom, aspect], dim=1)
 
 
 def turn(photos: Tensor, boxes: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn some photos by 180 degrees, which mirrors nothing.
-
-    Args:
-        photos: (B, C, H, W).
-        boxes: (B, 5).
-        turned: (B,) bool, which photos to turn.
-
-    Returns:
-        The photos and the boxes on them.
-    """
+    """Turn those of `photos` (B, C, H, W), and of `boxes` (B, 5), by 180 degrees for which `turned` (B,) is true."""
     photos = torch.where(turned[:, None, None, None], photos.flip(-2, -1), photos)
     return photos, torch.where(turned[:, None], turn_boxes(boxes), boxes)

@@ -44,7 +44,7 @@ def _move(photos: Tensor, draws: Tensor) -> Tensor:
         torch.stack([cos * across, (shear * cos - sin) * down / aspect, right], dim=1),
         torch.stack([sin * across * aspect, (shear * sin + cos) * down, below], dim=1),
     ]
-    return _resample(photos, torch.stack(rows, dim=1))
+    return resample(photos, torch.stack(rows, dim=1))
 
 
 def posed(photos: Tensor, radians: float, share: float) -> Tensor:
@@ -54,10 +54,10 @@ def posed(photos: Tensor, radians: float, share: float) -> Tensor:
     """
     batch, _, height, width = photos.shape
     aspect, cos, sin = width / height, share * math.cos(radians), share * math.sin(radians)
-    return _resample(photos, torch.tensor([[cos, -sin / aspect, 0], [sin * aspect, cos, 0]]).expand(batch, 2, 3))
+    return resample(photos, torch.tensor([[cos, -sin / aspect, 0], [sin * aspect, cos, 0]]).expand(batch, 2, 3))
 
 
-def _resample(photos: Tensor, matrix: Tensor) -> Tensor:
+def resample(photos: Tensor, matrix: Tensor) -> Tensor:
     """Sample photos at `matrix` (B, 2, 3) times each position, in units of half the width and half the height."""
     batch, _, height, width = photos.shape
     grid = F.affine_grid(matrix.to(photos), [batch, 1, height, width], align_corners=False)  # (B, H, W, 2)

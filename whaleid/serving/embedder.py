@@ -15,7 +15,7 @@ from PIL import Image
 
 from whaleid.core.errors import WhaleidError
 from whaleid.detection import network as box_network
-from whaleid.detection.prediction import CERTAIN, aspects, predict_batch
+from whaleid.detection.network import CERTAIN, aspects
 from whaleid.images.crop import WHOLE, Box
 from whaleid.images.decode import decode
 from whaleid.images.fingerprint import Fingerprint, fingerprint
@@ -113,7 +113,7 @@ class Embedder:
             return [Region()] * len(images)
         square = Shape(self._boxes.size, self._boxes.size, stretch=True)
         squares = list(self._pool.map(lambda image: cut(image, Region(WHOLE), square), images))
-        boxes = predict_batch(self._boxes, torch.from_numpy(np.stack(squares)).to(self._device)).cpu().numpy()
+        boxes = box_network.predict(self._boxes, torch.from_numpy(np.stack(squares)).to(self._device)).cpu().numpy()
         own = np.array([image.width / image.height for image in images])
         aspect = aspects(self._boxes, boxes[:, :5], own)
         return [
