@@ -23,7 +23,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from whaleid import config
-from whaleid.catalog import checks, layout, submission, table
+from whaleid.catalog import layout, submission, table
 from whaleid.core import arrays
 from whaleid.core.errors import WhaleidError
 from whaleid.detection import network as box_network
@@ -32,9 +32,9 @@ from whaleid.images.fingerprint import SIDE, Fingerprint, fingerprint
 from whaleid.images.pack import Region, Shape, cut
 from whaleid.importing import add, coco, csv
 from whaleid.importing.archive import unpack
-from whaleid.importing.checks import entry_problems
-from whaleid.importing.plan import Existing, plan
-from whaleid.importing.source import Source, outside
+from whaleid.importing.checks import MISSING, photo_problem
+from whaleid.importing.plan import Existing, make_plan
+from whaleid.importing.source import Entry, Source
 from whaleid.model import checkpoint
 from whaleid.serving import bundle as contents
 from whaleid.serving import model
@@ -79,16 +79,13 @@ def _catalogue(content: bytes, folder: Path, name: str) -> object:
 
 def _listed(source: Source) -> object:
     """Do what `import` does with what a source says, but for opening the photos."""
-    problems = [*entry_problems(source.entries)]
-    entries = [entry for entry in source.entries if not checks.unwritable(str(entry.file))]
-    problems += [*outside(source.root, [(entry.where, entry.file) for entry in entries])]
-    there = [checks.is_file(entry.file) for entry in entries]
-    if problems:
-        return there
+    problems = [photo_problem(entry.file, source.root.resolve()) for entry in source.entries]
+    if any(problem not in (None, MISSING) for problem in problems):
+        return problems
     prints = [
-        Fingerprint(f"{number:064x}", 1, "PNG", "L", 60, 40, np.empty(0, np.uint16)) for number in range(len(entries))
+        Fingerprint(f"{number:064x}", 1, "PNG", "L", 60, 40, np.empty(0, np.uint16)) for number in range(len(problems))
     ]
-    return plan([source], prints, Existing())
+    return make_plan([source], prints, Existing())
 
 
 def _listing(content: bytes, folder: Path) -> object:
@@ -208,12 +205,12 @@ def _identify(content: bytes, folder: Path) -> object:
 def _reviewed(content: bytes, folder: Path) -> object:
     """Do what `add` does with a reviewed table, but for the model."""
     said = add.read_reviewed(_file(content, folder, "a.csv"))
-    where = said["photo"].tolist()
+    entries = [Entry(Path(photo), "", photo) for photo in said["photo"]]
     prints = [
         Fingerprint(f"{row:064x}", 1, "JPEG", "L", 1, 1, np.zeros((SIDE, SIDE), np.uint16)) for row in range(len(said))
     ]
     known = pd.DataFrame({"Id": ["w_1", "w_2"], "sha256": ["0" * 64, "1" * 64]})
-    return add.new_labels(said["whale"].str.strip().tolist(), where, prints, known)
+    return add.new_labels(said["whale"].str.strip().tolist(), entries, prints, known)
 
 
 def _photo_seeds() -> list[bytes]:

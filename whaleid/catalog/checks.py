@@ -80,25 +80,26 @@ def table_problems(
     if boxes:
         yield from _box_problems(path, table)
     if "Id" in table:
-        yield from _label_problems(path, table)
+        rows = table[["Image", "Id"]].itertuples()
+        places = [(f"line {line}: {image!r} has {label!r}", label) for line, image, label in rows]
+        yield from label_problems(f"{path}: labels", places)
 
 
 def _rows(table: pd.DataFrame) -> list[str]:
     return [f"line {line}: {image!r}" for line, image in table["Image"].items()]
 
 
-def _label_problems(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
-    rows = [
-        (f"line {line}: {image!r} has {label!r}", label) for line, image, label in table[["Image", "Id"]].itertuples()
-    ]
+def label_problems(what: str, labels: Sequence[tuple[str, str]]) -> Iterator[InputProblems]:
+    """Yield which of `labels`, each after its place for messages, cannot be used; messages begin with `what`."""
     yield from input_problems(
-        f"{path}: labels that are empty or hold white space",
-        [where for where, label in rows if label.split() != [label] or unwritable(label)],
-        f"Give each photo one Id, {NEW_WHALE} if its whale has none; a space separates labels in submissions.",
+        f"{what} that are empty or hold white space",
+        [where for where, label in labels if label.split() != [label] or unwritable(label)],
+        f"Give each photo one label without control characters, {NEW_WHALE} if its whale has none, with _ for a space: "
+        "a space separates labels in submissions.",
     )
     yield from input_problems(
-        f"{path}: labels that a spreadsheet would run as a formula",
-        [where for where, label in rows if label.startswith(FORMULA)],
+        f"{what} that a spreadsheet would run as a formula",
+        [where for where, label in labels if label.startswith(FORMULA)],
         f"Rename these whales: a label begins with none of {' '.join(FORMULA[:4])}.",
     )
 
@@ -106,7 +107,8 @@ def _label_problems(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
 def _box_problems(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
     bad = []
     for line, image, *cells in table.itertuples():
-        x0, y0, x1, y1, *aspect = map(_number, cells)
+        x0, y0, x1, y1 = map(_number, cells[:4])
+        aspect = [_number(cell) for cell in cells[4:] if cell]
         inside = 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
         if not inside or not all(0 < value < math.inf for value in aspect):
             bad.append(f"line {line}: {image!r} has {', '.join(cells)}")

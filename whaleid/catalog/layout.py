@@ -29,7 +29,7 @@ class Catalogue:
 
     `photos` has the columns Image, Id, part, a row a photo, sorted by part and Image; `part` is `train` or `test`, `Id`
     is empty for `test`. `boxes` has Image, x0, y0, x1, y1 as fractions of width and height and maybe aspect, width /
-    height before the photo was squeezed. `solution` has Image, Id. Without their files, these two have no rows.
+    height before the photo was squeezed, or NaN. `solution` has Image, Id. Without their files, these two have no rows.
     """
 
     photos: pd.DataFrame
@@ -66,7 +66,9 @@ def read(root: Path, unfinished: bool = False) -> Catalogue:
     photos = pd.concat([tables["train.csv"].assign(part="train"), queries])
     boxes = tables["boxes.csv"]
     # by float, as the checks read them: pandas takes other texts for numbers
-    boxes = boxes.assign(**{name: np.array([float(cell) for cell in boxes[name]]) for name in boxes.columns[1:]})
+    boxes = boxes.assign(
+        **{name: np.array([float(cell or "nan") for cell in boxes[name]]) for name in boxes.columns[1:]}
+    )
     return Catalogue(
         photos.sort_values(["part", "Image"], ignore_index=True),
         boxes.sort_values("Image", ignore_index=True),

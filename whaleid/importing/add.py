@@ -2,19 +2,21 @@
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 
-from whaleid.catalog.checks import FORMULA, unwritable
+from whaleid.catalog.checks import FORMULA, input_problems, label_problems, unwritable
 from whaleid.catalog.table import header, read_table
-from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.errors import InputProblems, WhaleidError, raise_all
 from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import logger, progress
-from whaleid.images.fingerprint import CATALOGUE, Fingerprint, fingerprints
+from whaleid.images.fingerprint import Fingerprint
 from whaleid.importing import target
-from whaleid.importing.importer import prepare
+from whaleid.importing.checks import check
+from whaleid.importing.plan import make_plan
 from whaleid.importing.source import Entry, Source
 from whaleid.serving import additions, bundle
 from whaleid.serving.embedder import Query, batches
@@ -44,20 +46,24 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
         raise WhaleidError("--by is empty: name who has looked at the photos.")
     if unwritable(by) or by.startswith(FORMULA):
         raise WhaleidError(f"--by {by!r}: a name holds no control characters and begins with none of = + - @.")
-    files = [photos / photo for photo in table["photo"]]
-    where = [f"{reviewed}, line {line}: {photo!r}" for line, photo in table["photo"].items()]
-    prints = _fingerprints(files, where)
+    entries = [
+        Entry(photos / photo, "", f"{reviewed}, line {line}: {photo!r}") for line, photo in table["photo"].items()
+    ]
+    source = Source("reviewed photos", Path(Path.cwd().anchor), entries)
+    prints = check([source])
     # photos that another reviewer has just added count as well, for conflicts and for the answers
     with target.locked(catalogue, WAIT):
         recogniser, _ = additions.known(Recogniser(bundle.read(model)), catalogue)
-        labels = new_labels(table["whale"].str.strip().tolist(), where, prints, recogniser.bundle.photos)
+        labels = new_labels(table["whale"].str.strip().tolist(), entries, prints, recogniser.bundle.photos)
+        entries = [replace(entry, label=label) for entry, label in zip(entries, labels, strict=True)]
         answers: list[Answer] = []
-        parts = batches(files)
+        parts = batches(entries)
         for part in progress(parts, "batches of photos identified", len(parts)):
-            answers += recogniser.identify([Query(str(file), file.read_bytes()) for file in part], threshold)
-        _refuse_conflicts(where, labels, answers)
-        entries = [Entry(*each) for each in zip(files, labels, where, strict=True)]
-        plan = prepare(catalogue, [Source("reviewed photos", Path(Path.cwd().anchor), entries)])
+            batch = [Query(str(entry.file), entry.file.read_bytes()) for entry in part]
+            answers += recogniser.identify(batch, threshold)
+        _refuse_conflicts(entries, answers)
+        existing = target.read(catalogue, {each.size for each in prints})
+        plan = make_plan([replace(source, entries=entries)], prints, existing)
         about = recogniser.bundle.about
         record = pd.DataFrame({"Image": plan.names, "Id": labels}).assign(
             by=by,
@@ -70,10 +76,10 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
         record = record[record["Image"].isin(plan.labels)]
         if (catalogue / RECORD).exists():
             earlier = read_table(catalogue / RECORD, header(catalogue / RECORD))
-            record = pd.concat([earlier, record]).drop_duplicates(["Image", "Id"])
-        target.write(catalogue, plan, more={RECORD: record.fillna("")})
+            record = pd.concat([earlier, record])
+        target.write(catalogue, plan, more={RECORD: record.drop_duplicates(["Image", "Id"]).fillna("")})
     for name, label in plan.labels.items():
-        new = label not in (NEW_WHALE, *plan.existing.labels)
+        new = label not in (NEW_WHALE, *plan.existing.labels.values())
         logger.info(f"{name}: {label}{', a new whale' if new else ''}")
     logger.info(
         f"{len(plan.labels):,} photos added to {catalogue}, {plan.skipped:,} were there already; "
@@ -105,59 +111,47 @@ def read_reviewed(path: Path) -> pd.DataFrame:
     return table
 
 
-def _fingerprints(files: Sequence[Path], where: Sequence[str]) -> list[Fingerprint]:
-    """Return the fingerprint of each of `files`.
-
-    Raises:
-        InputProblems: some cannot be read.
-    """
-    read = fingerprints(files, CATALOGUE)
-    if bad := [f"{place}: {each}" for place, each in zip(where, read, strict=True) if isinstance(each, str)]:
-        remedy = "Correct their paths or files; --photos names their folder."
-        raise InputProblems("Photos that cannot be used", bad, remedy)
-    return [each for each in read if isinstance(each, Fingerprint)]
-
-
 def new_labels(
-    reviewed: Sequence[str], where: Sequence[str], prints: Sequence[Fingerprint], known: pd.DataFrame
+    reviewed: Sequence[str], entries: Sequence[Entry], prints: Sequence[Fingerprint], known: pd.DataFrame
 ) -> list[str]:
     """Return the label of each photo for what the reviewer wrote; `known` is `Id,sha256` of labelled photos.
 
     Raises:
-        InputProblems: labels that no labelled photo has, or new ones that some have.
+        WhaleidError: labels that no labelled photo has, new ones that some have, or ones that cannot be used.
     """
     existing = {*known["Id"], NEW_WHALE}
     label_by_hash = dict(zip(known["sha256"], known["Id"], strict=True))
     labels, unknown, in_use = [], [], []
-    for text, place, each in zip(reviewed, where, prints, strict=True):
-        kind, colon, label = text.partition(":")
-        if text == NEW:
-            label = f"w_{each.sha256[:7]}"  # so that the same photo always makes the same whale
-        elif kind == NEW and colon:
-            label = label.strip()
-        else:
-            label = text
-            if label not in existing:
-                near = difflib.get_close_matches(label, existing, 1)
-                unknown.append(f"{place}: {label!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
-        if kind == NEW and label in existing and label_by_hash.get(each.sha256) != label:
-            in_use.append(f"{place}: {label!r}")
+    for text, entry, photo in zip(reviewed, entries, prints, strict=True):
+        kind, colon, name = text.partition(":")
+        new = kind == NEW and (colon or text == NEW)
+        # a new whale without a name is called by its photo's hash, so that the same photo always makes the same whale
+        label = text if not new else name.strip() if colon else f"w_{photo.sha256[:7]}"
+        if not new and label not in existing:
+            near = difflib.get_close_matches(label, existing, 1)
+            unknown.append(f"{entry.where}: {label!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+        if new and label in existing and label_by_hash.get(photo.sha256) != label:
+            in_use.append(f"{entry.where}: {label!r}")
         labels.append(label)
-    if unknown:
-        remedy = f"Correct the label, or write {NEW}, or {NEW}:LABEL, for a whale that the catalogue has not."
-        raise InputProblems("Whales that the catalogue has not", unknown, remedy)
-    if in_use:
-        raise InputProblems("New whales that the catalogue has already", in_use, f"Write the label without {NEW}:.")
+    remedy = f"Correct the label, or write {NEW}, or {NEW}:LABEL, for a whale that the catalogue has not."
+    places = [(f"{entry.where}: {label!r}", label) for entry, label in zip(entries, labels, strict=True)]
+    raise_all(
+        [
+            *input_problems("Whales that the catalogue has not", unknown, remedy),
+            *input_problems("New whales that the catalogue has already", in_use, f"Write the label without {NEW}:."),
+            *label_problems("Names of whales", places),
+        ]
+    )
     return labels
 
 
-def _refuse_conflicts(where: Sequence[str], labels: Sequence[str], answers: Sequence[Answer]) -> None:
+def _refuse_conflicts(entries: Sequence[Entry], answers: Sequence[Answer]) -> None:
     """Refuse photos that duplicate one with another label: training would leave out both."""
     conflicts = [
-        f"{place} is {label} here; it is the same picture as {each.photo}, which is {each.whale}"
-        for place, label, answer in zip(where, labels, answers, strict=True)
+        f"{entry.where} is {entry.label} here; it is the same picture as {each.photo}, which is {each.whale}"
+        for entry, answer in zip(entries, answers, strict=True)
         for each in answer.same
-        if each.whale != label
+        if each.whale != entry.label
     ]
     if conflicts:
         remedy = "Keep the label that is right: correct the row, or train.csv of the catalogue by hand."

@@ -4,8 +4,7 @@ import shutil
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -25,7 +24,7 @@ class Budget:
     """Bytes and files that may still be unpacked; shared by an archive and the archives within."""
 
     size: int
-    files: int = 0
+    files: int
 
 
 def unpack(archive: Path, folder: Path, named: bool = False) -> int:
@@ -52,47 +51,28 @@ def unpack(archive: Path, folder: Path, named: bool = False) -> int:
 
 def _unpack(archive: Path, title: str, folder: Path, named: bool, budget: Budget) -> tuple[list[Path], int]:
     """Unpack `archive` into `folder`; return the zip files in it and the number of other files."""
-    with _opened(archive, title) as packed:
-        files = [each for each in packed.infolist() if not each.is_dir()]
-        _check_names(title, files)
-        members = [each for each in files if _is_wanted(each.filename)]
-        # of other methods, zipfile unpacks a whole block into memory: a thousand times its size and more
-        if any(each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for each in members):
-            raise WhaleidError(f"{title}: is packed in a way that is not read: pack it anew with deflate, as zip does.")
-        size = sum(each.file_size for each in members)
-        budget.size -= size
-        budget.files -= len(members)
-        if budget.size < 0 or budget.files < 0:
-            raise WhaleidError(
-                f"{title}: would unpack to more than {MAX_RATIO} times its size, or to more than {MAX_FILES:,} files; "
-                "photos never do. If you trust it, unpack it yourself and give the folder."
-            )
-        if named and not all(PurePosixPath(each.filename).parts[0] == archive.stem for each in members):
-            folder = folder / archive.stem
-        folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
-        if size > free:
-            raise WhaleidError(f"{title}: takes {size / 1e9:.1f} GB unpacked, and there are {free / 1e9:.1f} GB free.")
-        for each in progress(members, "files unpacked", len(members)):
-            path = folder / each.filename
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # reads `file_size` bytes at most; if the archive holds more, the checksum fails
-            with packed.open(each) as source, path.open("xb") as target:
-                shutil.copyfileobj(source, target)
-    zips = [folder / each.filename for each in members if each.filename.lower().endswith(".zip")]
-    return zips, len(files) - len(members)
-
-
-@contextmanager
-def _opened(archive: Path, title: str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(archive) as packed:
-            yield packed
+            files = [each for each in packed.infolist() if not each.is_dir()]
+            _check_names(title, files)
+            members = [each for each in files if _is_wanted(each.filename)]
+            if named and not all(PurePosixPath(each.filename).parts[0] == archive.stem for each in members):
+                folder = folder / archive.stem
+            folder.mkdir(parents=True, exist_ok=True)
+            _check_size(title, members, budget, shutil.disk_usage(folder).free)
+            for each in progress(members, "files unpacked", len(members)):
+                path = folder / each.filename
+                path.parent.mkdir(parents=True, exist_ok=True)
+                # reads `file_size` bytes at most; if the archive holds more, the checksum fails
+                with packed.open(each) as source, path.open("xb") as target:
+                    shutil.copyfileobj(source, target)
     except WhaleidError:
         raise
     # damaged files make zipfile raise nearly anything; clashing or overlong names are errors of the system
     except Exception as error:
         raise WhaleidError(f"{title}: cannot be unpacked ({error}).") from None
+    zips = [folder / each.filename for each in members if each.filename.lower().endswith(".zip")]
+    return zips, len(files) - len(members)
 
 
 def _is_wanted(name: str) -> bool:
@@ -105,13 +85,27 @@ def _check_names(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
     names = Counter(each.filename.casefold() for each in members)
     bad = []
     for each in members:
-        path = PurePosixPath(each.filename)
-        leaves = path.is_absolute() or ".." in path.parts or "\\" in each.filename
-        leaves |= bool(PureWindowsPath(each.filename).drive)
-        if leaves or unwritable(each.filename) or names[each.filename.casefold()] > 1:
-            bad.append(repr(each.filename))
-        elif stat.S_ISLNK(each.external_attr >> 16):
-            bad.append(f"{each.filename!r} is a link")
+        name, path = each.filename, PurePosixPath(each.filename)
+        leaves = path.is_absolute() or ".." in path.parts or "\\" in name or PureWindowsPath(name).drive
+        if leaves or unwritable(name) or names[name.casefold()] > 1 or stat.S_ISLNK(each.external_attr >> 16):
+            bad.append(repr(name))
     if bad:
         what = f"{title}: names that lead out of the zip file, are there twice, or are links"
         raise InputProblems(what, bad, "Pack it anew without them.")
+
+
+def _check_size(title: str, members: Sequence[zipfile.ZipInfo], budget: Budget, free: int) -> None:
+    """Refuse what takes more than is left of `budget`, from which it is deducted, or than `free` bytes."""
+    # of other methods, zipfile unpacks a whole block into memory: a thousand times its size and more
+    if any(each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for each in members):
+        raise WhaleidError(f"{title}: is packed in a way that is not read: pack it anew with deflate, as zip does.")
+    size = sum(each.file_size for each in members)
+    budget.size -= size
+    budget.files -= len(members)
+    if budget.size < 0 or budget.files < 0:
+        raise WhaleidError(
+            f"{title}: would unpack to more than {MAX_RATIO} times its size, or to more than {MAX_FILES:,} files; "
+            "photos never do. If you trust it, unpack it yourself and give the folder."
+        )
+    if size > free:
+        raise WhaleidError(f"{title}: takes {size / 1e9:.1f} GB unpacked, and there are {free / 1e9:.1f} GB free.")

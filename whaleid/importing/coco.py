@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.importing.rectangle import Rectangle, from_bbox
-from whaleid.importing.source import Entry, Source, label
+from whaleid.importing.source import Entry, Rectangle, Source, from_bbox, label
 
 IDENTITY = ("identity", "individual_id", "individual_ids", "name")
 """Keys of an annotation that may name its whale; without them, its category does."""
@@ -25,7 +24,7 @@ def images(path: Path, root: Path) -> Source:
     """
     document = _document(path)
     # ids are compared as text: a file may mix numbers and strings
-    category = {repr(each.get("id")): str(each.get("name", "")) for each in document["categories"]}
+    categories = {repr(each.get("id")): str(each.get("name", "")) for each in document["categories"]}
     annotations = defaultdict(list)
     for annotation in document["annotations"]:
         annotations[repr(annotation.get("image_id"))].append(annotation)
@@ -38,14 +37,13 @@ def images(path: Path, root: Path) -> Source:
     entries, several, bad_boxes = [], [], []
     for image in document["images"]:
         name, own = str(image.get("file_name", "")), annotations[repr(image.get("id"))]
-        whales = sorted({whale for each in own for whale in _whales(each, None if identities else category)})
+        whales = sorted({whale for each in own for whale in _whales(each, None if identities else categories)})
+        if len(whales) > 1:
+            several.append(f"{name!r}: {', '.join(map(repr, whales))}")
         try:
             rectangles = [from_bbox(each["bbox"]) for each in own if each.get("bbox") is not None]
         except (TypeError, ValueError, OverflowError):
             bad_boxes.append(repr(name))
-            continue
-        if len(whales) > 1:
-            several.append(f"{name!r}: {', '.join(map(repr, whales))}")
             continue
         whale = label(whales[0]) if whales else ""
         entries.append(Entry(root / name, whale, f"{path}: {name!r}", max(rectangles, key=_area, default=None)))
@@ -73,15 +71,12 @@ def _document(path: Path) -> dict[str, list[dict[str, Any]]]:
     return parts
 
 
-def _whales(annotation: Mapping[str, Any], category: Mapping[str, str] | None) -> list[str]:
-    """Return the names that an annotation gives its whale: by `category` or, without, by the keys `IDENTITY`."""
-    if category is not None:
-        return [category.get(repr(annotation.get("category_id")), "")]
-    for key in IDENTITY:
-        name = annotation.get(key)
-        if name not in (None, "", []):
-            return [str(each) for each in name] if isinstance(name, list) else [str(name)]
-    return [""]
+def _whales(annotation: Mapping[str, Any], categories: Mapping[str, str] | None) -> list[str]:
+    """Return the names that an annotation gives its whale: by its category or, without `categories`, by `IDENTITY`."""
+    if categories is not None:
+        return [categories.get(repr(annotation.get("category_id")), "")]
+    name = next((annotation[key] for key in IDENTITY if annotation.get(key) not in (None, "", [])), "")
+    return [*map(str, name)] if isinstance(name, list) else [str(name)]
 
 
 def _area(rectangle: Rectangle) -> float:

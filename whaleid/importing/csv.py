@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +11,7 @@ from whaleid.catalog.checks import is_file
 from whaleid.catalog.table import header, read_table
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.labels import CORNERS
-from whaleid.importing.rectangle import Rectangle, from_bbox
-from whaleid.importing.source import UNNAMED, Entry, Source, label
+from whaleid.importing.source import UNNAMED, Entry, Rectangle, Source, from_bbox, label
 
 PHOTO_COLUMNS = ("Image", "photo", "image", "filename", "file_name", "file", "path")
 WHALE_COLUMNS = ("Id", "whale", "identity", "individual", "individual_id")
@@ -67,19 +66,16 @@ def _column(
     path: Path, names: Sequence[str], named: str | None, usual: Sequence[str], option: str, content: str
 ) -> str:
     """Return the column that the user `named` or, of the `usual` ones, the only one in the file."""
-    candidates = (
-        [name for name in names if name == named] if named is not None else [name for name in usual if name in names]
-    )
-    if len(candidates) == 1:
-        return candidates[0]
     if named is not None:
+        candidates = [name for name in names if name == named]
         why = f"{'several columns are' if candidates else 'no column is'} named {named!r}"
     else:
+        candidates = [name for name in usual if name in names]
         reason = " or ".join(map(repr, candidates)) or f"none is named {', '.join(usual)}"
-        why = f"which column holds the {content} cannot be told: {reason}"
-    raise WhaleidError(
-        f"{path}: {why}. The columns there are: {', '.join(map(repr, names))}. Say which with {option} NAME."
-    )
+        why = f"which column holds the {content} is not clear: {reason}"
+    if len(candidates) != 1:
+        raise WhaleidError(f"{path}: {why}. Columns: {', '.join(map(repr, names))}. Name it with {option} NAME.")
+    return candidates[0]
 
 
 def _corner_columns(named: str | None, names: Sequence[str]) -> list[str]:
@@ -88,32 +84,27 @@ def _corner_columns(named: str | None, names: Sequence[str]) -> list[str]:
         return CORNERS if set(CORNERS) <= set(names) else []
     columns = [name.strip() for name in named.split(",")]
     if len(columns) != 4:
-        raise WhaleidError(
-            f"--box-columns {named}: takes four names with commas between: those of the left, top, right and bottom."
-        )
+        raise WhaleidError(f"--box-columns {named}: name four, with commas: the left, top, right and bottom edge.")
     return columns
 
 
 def _rectangles(path: Path, table: pd.DataFrame, corners: Sequence[str]) -> list[Rectangle | None]:
     """Return the box of each row, None where cells are empty; corners are pixels if any of them is above 1."""
-    bad, boxes = [], []
+    bad: list[str] = []
+    boxes: list[Rectangle | None] = []
     for line, row in table.iterrows():
-        cells = [row[name] for name in corners]
-        text = "" if corners or BBOX not in table else row[BBOX].strip()
+        cells = [row[name] for name in corners or [BBOX] if name in table]
         try:
-            numbers = [float(cell) for cell in cells] if any(cells) else json.loads(text) if text else None
-            boxes.append(None if numbers is None else _four(numbers))
+            if not any(map(str.strip, cells)):
+                boxes.append(None)
+            elif corners:
+                boxes.append(Rectangle(tuple(map(float, cells))))
+            else:
+                boxes.append(from_bbox(json.loads(cells[0])))
         except (ValueError, TypeError, OverflowError, RecursionError):
-            bad.append(f"line {line}: {', '.join(cells) or text}")
+            bad.append(f"line {line}: {', '.join(cells)}")
     if bad:
         form = "four numbers" if corners else "[x, y, width, height] in pixels"
         raise InputProblems(f"{path}: boxes that cannot be read", bad, f"Write {form}, or nothing for a photo without.")
-    if not corners:
-        return [box and from_bbox(box) for box in boxes]
-    pixels = any(number > 1 for box in boxes if box for number in box)
-    return [box and Rectangle(box, pixels) for box in boxes]
-
-
-def _four(numbers: Sequence[float]) -> tuple[float, float, float, float]:
-    x, y, z, w = map(float, numbers)
-    return x, y, z, w
+    pixels = not corners or any(corner > 1 for box in boxes if box for corner in box.corners)
+    return [box and replace(box, pixels=pixels) for box in boxes]

@@ -1,12 +1,12 @@
 """Sources that are folders: one folder per whale, a catalogue, and photos to identify."""
 
+import os
 from pathlib import Path
 
 from whaleid.catalog import layout
+from whaleid.catalog.checks import SUFFIXES
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.core.labels import CORNERS
-from whaleid.importing.rectangle import Rectangle
-from whaleid.importing.source import Entry, Source, images, label, require_inside
+from whaleid.importing.source import FOREIGN, Entry, Rectangle, Source, is_hidden, label, require_inside
 
 
 def by_whale(root: Path) -> Source:
@@ -16,7 +16,7 @@ def by_whale(root: Path) -> Source:
         WhaleidError: there are no photos.
         InputProblems: photos lie in no whale's folder, or there are links to folders.
     """
-    files, others = images(root)
+    files, others = _images(root)
     if not files:
         raise WhaleidError(
             f"{root} holds no photos. Looked for: train.csv beside train/ or train.zip (a catalogue, or Kaggle's), "
@@ -43,7 +43,7 @@ def queries(root: Path) -> Source:
     """
     if not root.is_dir():
         raise WhaleidError(f"--queries {root}: is no folder.")
-    files, others = images(root)
+    files, others = _images(root)
     if not files:
         raise WhaleidError(f"--queries {root}: holds no photos.")
     return Source("photos to identify", root, [Entry(path, "", repr(str(path))) for path in files], others=others)
@@ -59,8 +59,7 @@ def catalogue(root: Path) -> Source:
     require_inside(root, [root / name for name in layout.COLUMNS])
     read = layout.read(root)
     rectangles = {
-        row["Image"]: Rectangle(tuple(row[corner] for corner in CORNERS), False, row.get("aspect"))
-        for row in read.boxes.to_dict("records")
+        image: Rectangle(tuple(box[:4]), False, *box[4:]) for image, *box in read.boxes.itertuples(index=False)
     }
     truths = dict(zip(read.solution["Image"], read.solution["Id"], strict=True))
     entries = [
@@ -68,3 +67,22 @@ def catalogue(root: Path) -> Source:
         for name, whale, part in read.photos[["Image", "Id", "part"]].itertuples(index=False)
     ]
     return Source("a catalogue", root, entries, submission=(root / "sample_submission.csv").is_file())
+
+
+def _images(folder: Path) -> tuple[list[Path], int]:
+    """List the images of any format below `folder`, sorted, and count the other files; hidden files are left out."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    files, links = [], []
+    for place, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        links += [repr(str(path)) for path in (Path(place, name) for name in folders) if path.is_symlink()]
+        files += [Path(place, name) for name in names if not is_hidden(name)]
+    if links:
+        raise InputProblems(
+            "Links to folders", sorted(links), "Links are not followed: copy the folders, or remove them."
+        )
+    images = sorted(path for path in files if path.suffix.lower() in (*SUFFIXES, *FOREIGN))
+    return images, len(files) - len(images)

@@ -7,18 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from whaleid.catalog import layout
-from whaleid.catalog.checks import SUFFIXES, is_file
 from whaleid.core import paths
-from whaleid.core.errors import InputProblems, WhaleidError, raise_all
+from whaleid.core.errors import WhaleidError
 from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import logger
-from whaleid.images.fingerprint import CATALOGUE, Fingerprint, fingerprints
 from whaleid.images.listing import overlap
 from whaleid.importing import coco, csv, folder, kaggle, target
 from whaleid.importing.archive import unpack
-from whaleid.importing.checks import entry_problems, is_nameable
-from whaleid.importing.plan import Plan, plan
-from whaleid.importing.source import Source, outside, require_inside
+from whaleid.importing.checks import check
+from whaleid.importing.plan import Plan, make_plan
+from whaleid.importing.source import Source, require_inside
 
 SOURCES = (
     "SOURCE is a folder with a folder a whale, a catalogue folder, one with the metadata.csv of wildlife-datasets, a "
@@ -42,13 +40,13 @@ def run(source: str, to: Path, columns: csv.Columns, queries: Path | None, link:
         if place is not None and place.is_dir() and overlap(place, to):
             raise WhaleidError(f"{place} and {to} overlap: the catalogue needs a folder of its own.")
     with target.locked(to):
-        shutil.rmtree(to / target.UNPACKED, ignore_errors=True)  # left by an import that was killed
         sources = [open_source(path, to / target.UNPACKED, columns)]
         if queries is not None:
             sources.append(folder.queries(queries))
-        prepared = prepare(to, sources)
-        written = target.write(to, prepared, link)
-    logger.info(_summary(source, to, sources, prepared, written))
+        prints = check(sources)
+        plan = make_plan(sources, prints, target.read(to, {each.size for each in prints}))
+        written = target.write(to, plan, link)
+    logger.info(_summary(source, to, sources, plan, written))
 
 
 def open_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
@@ -99,66 +97,24 @@ def _content(unpacked: Path) -> Path:
     return unpacked
 
 
-def prepare(to: Path, sources: Sequence[Source]) -> Plan:
-    """Check all photos of `sources` and plan how they come into the catalogue folder `to`, which is `locked`.
-
-    Raises:
-        WhaleidError: photos, names, labels or boxes that cannot be used; names all of them.
-    """
-    prints = _check_photos(sources)
-    return plan(sources, prints, target.read(to, {each.size for each in prints}))
-
-
-def _check_photos(sources: Sequence[Source]) -> list[Fingerprint]:
-    """Return the fingerprint of each photo.
-
-    Raises:
-        WhaleidError: something is wrong with a photo; names all problems.
-    """
-    problems: list[WhaleidError] = []
-    files = []
-    for source in sources:
-        problems += entry_problems(source.entries)
-        entries = [entry for entry in source.entries if is_nameable(entry.file)]
-        leaving = [*outside(source.root, [(entry.where, entry.file) for entry in entries])]
-        problems += leaving
-        if leaving:
-            continue
-        if missing := [entry.where for entry in entries if not is_file(entry.file)]:
-            remedy = f"They are looked for below {source.root}; --photos DIR names another folder."
-            problems.append(InputProblems("Photos that are not there", missing, remedy))
-        files += [entry.file for entry in entries if entry.file.suffix.lower() in SUFFIXES and is_file(entry.file)]
-    read = fingerprints(files, CATALOGUE)
-    if unreadable := [each for each in read if isinstance(each, str)]:
-        remedy = "Replace these files, or take them out of the source."
-        problems.append(InputProblems("Photos that cannot be used", unreadable, remedy))
-    raise_all(problems)
-    return [each for each in read if isinstance(each, Fingerprint)]
-
-
-def _summary(source: str, to: Path, sources: Sequence[Source], prepared: Plan, written: Counter[target.Written]) -> str:
+def _summary(source: str, to: Path, sources: Sequence[Source], plan: Plan, written: Counter[target.Written]) -> str:
     """Return the lines that the command prints."""
-    labels, queries, existing = [*prepared.labels.values()], len(prepared.queries), prepared.existing
-    lines = [
-        f"{source}: {sources[0].kind}",
-        f"added {_count(labels, queries)}; {len(prepared.boxes):,} boxes",
-    ]
+    labels, queries, existing = [*plan.labels.values()], len(plan.queries), plan.existing
+    lines = [f"{source}: {sources[0].kind}", f"added {_count(labels, queries)}; {len(plan.boxes):,} boxes"]
     for number, text in (
-        (prepared.skipped, "photos skipped: they are there already"),
+        (plan.skipped, "photos skipped: they are there already"),
         (sum(each.others for each in sources), "files passed over: they are no images"),
-        (prepared.without_truth, "photos to identify have no truth, so there is no solution.csv"),
+        (plan.without_truth, "photos to identify have no truth, so there is no solution.csv"),
         (written["hard link"], "photos are hard links"),
         (written["symbolic link"], f"photos are symbolic links, since hard ones cannot be made from there to {to}"),
     ):
         lines += [f"{number:,} {text}"] if number else []
-    lines.append(f"{to} holds {_count(labels + existing.labels, queries + len(existing.queries))}")
+    lines.append(f"{to} holds {_count([*labels, *existing.labels.values()], queries + len(existing.queries))}")
     lines += [f"next: whaleid preset real --root {to}"] if paths.PARAMS.exists() else []
     return "\n".join(lines)
 
 
 def _count(labels: Sequence[str], queries: int) -> str:
     unnamed, whales = labels.count(NEW_WHALE), len({*labels} - {NEW_WHALE})
-    return (
-        f"{len(labels):,} labelled photos ({whales:,} whales, {unnamed:,} photos of {NEW_WHALE}) and {queries:,} to "
-        "identify"
-    )
+    photos = f"{len(labels):,} labelled photos ({whales:,} whales, {unnamed:,} photos of {NEW_WHALE})"
+    return f"{photos} and {queries:,} to identify"

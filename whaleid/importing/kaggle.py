@@ -20,19 +20,18 @@ def download(source: str, folder: Path) -> Path:
     if contest not in CONTESTS:
         raise WhaleidError(f"{source}: the contests known are {', '.join(PREFIX + name for name in CONTESTS)}.")
     access = (
-        "Kaggle asks for an account. Sign in by `kaggle auth login`, or make an API token at "
-        "https://www.kaggle.com/settings/api and put it into KAGGLE_API_TOKEN or the file ~/.kaggle/access_token (an "
-        "older key: ~/.kaggle/kaggle.json, or KAGGLE_USERNAME and KAGGLE_KEY).\n"
-        f"It also asks that you accept the contest's rules: https://www.kaggle.com/competitions/{contest}/rules\n"
+        "Kaggle asks for an account: sign in by `kaggle auth login`, or make an API token at "
+        "https://www.kaggle.com/settings/api and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token (an older key: "
+        "~/.kaggle/kaggle.json, or KAGGLE_USERNAME and KAGGLE_KEY).\n"
+        f"Also accept the contest's rules: https://www.kaggle.com/competitions/{contest}/rules\n"
         f"Or download {contest}.zip in a browser and give that file as SOURCE."
     )
     client = shutil.which("kaggle")
     if client is None:
         raise WhaleidError(f"Kaggle's client is not installed: run `pip install kaggle`.\n{access}")
     folder.mkdir(parents=True, exist_ok=True)
-    command = [client, "competitions", "download", "-c", contest, "-p", str(folder)]
-    failed = subprocess.run(command, check=False).returncode != 0
+    done = subprocess.run([client, "competitions", "download", "-c", contest, "-p", str(folder)], check=False)
     archive = folder / f"{contest}.zip"
-    if failed or not archive.is_file():
+    if done.returncode != 0 or not archive.is_file():
         raise WhaleidError(f"Kaggle's client has not downloaded {contest}; its messages stand above.\n{access}")
     return archive

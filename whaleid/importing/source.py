@@ -1,14 +1,13 @@
-"""What a source of photos holds: for each photo its file, its whale and its box."""
+"""What a source of photos holds: for each photo its file, its label and its box."""
 
+import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from whaleid.catalog.checks import SUFFIXES, input_problems
 from whaleid.core.errors import InputProblems
 from whaleid.core.labels import NEW_WHALE
-from whaleid.importing.rectangle import Rectangle
 
 FOREIGN = (
     *(".tif", ".tiff", ".webp", ".bmp", ".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl"),
@@ -17,6 +16,46 @@ FOREIGN = (
 """Suffixes of images that a catalogue does not take."""
 UNNAMED = ("", "unknown")
 """Names that sources give whales without a name, in any case of letters."""
+OVERHANG = 1.5
+"""Pixels by which a box may reach out of its photo: rounding causes as much, and it is cut off."""
+Box = tuple[float, ...]
+"""x0, y0, x1, y1 as fractions of width and height, and maybe the aspect: width / height before a squeeze."""
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """The box of a fluke as a source gives it."""
+
+    corners: tuple[float, ...]  # left, top, right and bottom of the upright photo
+    pixels: bool = True  # whether corners are in pixels; otherwise they are fractions of width and height
+    aspect: float = math.nan  # width / height before the photo was squeezed, where it is known
+
+    def as_fractions(self, width: int, height: int) -> Box:
+        """Return the box as fractions of a photo; what reaches out of it by `OVERHANG` or less is cut off."""
+        fractions = []
+        for corner, side in zip(self.corners, (width, height) * 2, strict=True):
+            fraction = corner / side if self.pixels else corner
+            inside = min(max(fraction, 0.0), 1.0)
+            fraction = inside if abs(inside - fraction) * side <= OVERHANG else fraction
+            fractions.append(float(f"{fraction:.6g}"))  # as it is written
+        return *fractions, width / height if math.isnan(self.aspect) else self.aspect
+
+
+def from_bbox(bbox: Sequence[float]) -> Rectangle:
+    """Return the rectangle of `bbox`: x, y, width and height in pixels.
+
+    Raises:
+        TypeError, ValueError, OverflowError: it is not four numbers.
+    """
+    x, y, width, height = map(float, bbox)
+    return Rectangle((x, y, x + width, y + height))
+
+
+def holds_pixels(box: Box, width: int, height: int) -> bool:
+    """Return whether a box lies inside of its photo and has a pixel's width and height at least."""
+    x0, y0, x1, y1, *_ = box
+    inside = 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
+    return inside and (x1 - x0) * width >= 1 and (y1 - y0) * height >= 1
 
 
 @dataclass(frozen=True)
@@ -53,39 +92,12 @@ def is_hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX"))
 
 
-def images(folder: Path) -> tuple[list[Path], int]:
-    """List the images of any format below `folder`, sorted, and count the other files; hidden files are left out.
-
-    Raises:
-        InputProblems: there are links to folders.
-    """
-    photos, others, links = [], 0, []
-    for place, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        links += [repr(str(path)) for path in (Path(place, name) for name in folders) if path.is_symlink()]
-        visible = [Path(place, name) for name in files if not is_hidden(name)]
-        images_here = [path for path in visible if path.suffix.lower() in (*SUFFIXES, *FOREIGN)]
-        photos += images_here
-        others += len(visible) - len(images_here)
-    if links:
-        raise InputProblems(
-            "Links to folders", sorted(links), "Links are not followed: copy the folders, or remove them."
-        )
-    return sorted(photos), others
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def outside(root: Path, files: Iterable[tuple[str, Path]], what: str = "Photos") -> Iterator[InputProblems]:
-    """Yield which of `files`, each with its place for messages, lie outside of the folder `root`, links resolved."""
-    home = os.path.realpath(root)
-    places = [where for where, file in files if not Path(os.path.realpath(file)).is_relative_to(home)]
-    yield from input_problems(f"{what} that lie outside of {root}", places, "Put them into that folder.")
+def leads_out(file: Path, folder: Path) -> bool:
+    """Return whether `file` lies outside of `folder`, which is resolved, once its links are followed."""
+    return not Path(os.path.realpath(file)).is_relative_to(folder)
 
 
 def require_inside(root: Path, files: Iterable[Path]) -> None:
     """Raise InputProblems if one of `files` of the folder `root` is a link that leads out of it."""
-    for problem in outside(root, ((path.name, path) for path in files), "Files"):
-        raise problem
+    if outside := [path.name for path in files if leads_out(path, root.resolve())]:
+        raise InputProblems(f"Files that lie outside of {root}", outside, "Put them into that folder.")

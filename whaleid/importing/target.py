@@ -19,7 +19,6 @@ from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.files import replacing, write_csv
 from whaleid.core.labels import CORNERS, NEW_WHALE
 from whaleid.core.log import progress
-from whaleid.images.fingerprint import Fingerprint, fingerprints
 from whaleid.importing.plan import Existing, Known, Plan
 
 PARTS = ("train", "test")
@@ -44,6 +43,7 @@ def locked(to: Path, wait: float = 0) -> Iterator[None]:
     to.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(to / LOCK, timeout=wait):
+            shutil.rmtree(to / UNPACKED, ignore_errors=True)  # left by an import that was killed
             try:
                 yield
             finally:
@@ -70,17 +70,12 @@ def read(to: Path, sizes: Collection[int]) -> Existing:
         for path in (to / part).glob(".*.partial*"):
             path.unlink()
     catalogue = layout.read(to, unfinished=True)
-    labels = dict(zip(catalogue.photos["Image"], catalogue.photos["Id"], strict=True))
+    labelled = catalogue.photos[catalogue.photos["part"] == "train"]
     places = [(part, name, to / part / name) for part in PARTS for name in layout.photos_in(to / part)]
     return Existing(
-        [
-            Known(name, part, _sha256(path) if path.stat().st_size in sizes else "", labels.get(name))
-            for part, name, path in places
-        ],
-        {
-            row["Image"]: (*(row[corner] for corner in CORNERS), row.get("aspect", float("nan")))
-            for row in catalogue.boxes.to_dict("records")
-        },
+        [Known(name, part, _sha256(path) if path.stat().st_size in sizes else "") for part, name, path in places],
+        dict(zip(labelled["Image"], labelled["Id"], strict=True)),
+        {image: tuple(box) for image, *box in catalogue.boxes.itertuples(index=False)},
         dict(zip(catalogue.solution["Image"], catalogue.solution["Id"], strict=True)),
         {name: read_table(to / name, header(to / name)) for name in layout.COLUMNS if (to / name).is_file()},
     )
@@ -100,8 +95,8 @@ def write(to: Path, plan: Plan, link: bool = False, more: Mapping[str, pd.DataFr
         WhaleidError: a photo has changed since it was checked.
         OSError: something cannot be read or written.
     """
-    tables = {**(more or {}), **_tables(to, plan)}
-    before = {name: (to / name).read_bytes() if (to / name).is_file() else None for name in tables}
+    tables = {**(more or {}), **_tables(plan)}
+    before = {name: (to / name).read_bytes() for name in tables if (to / name).is_file()}
     written: Counter[Written] = Counter()
     try:
         with ExitStack() as renamed:  # closing it renames the csv files, the last one first
@@ -111,7 +106,16 @@ def write(to: Path, plan: Plan, link: bool = False, more: Mapping[str, pd.DataFr
             for name, table in reversed(tables.items()):
                 write_csv(table, renamed.enter_context(replacing(to / name)))
     except Exception:
-        _undo(to, plan, before)
+        new = [to / part / name for part, name in plan.files] + [to / name for name in tables.keys() - before]
+        for path in new:
+            with suppress(OSError):
+                path.unlink()
+        for name, content in before.items():
+            with suppress(OSError), replacing(to / name) as temporary:
+                temporary.write_bytes(content)
+        for part in PARTS:
+            with suppress(OSError):  # it is not there, or holds other photos
+                (to / part).rmdir()
         raise
     layout.read(to)
     return written
@@ -135,34 +139,15 @@ def _write(file: Path, target: Path, sha256: str, link: bool, unpacked: bool) ->
     return "copy"
 
 
-def _undo(to: Path, plan: Plan, before: Mapping[str, bytes | None]) -> None:
-    """Remove the photos that were written and restore csv files to their content `before`, None for no file."""
-    for name, content in before.items():
-        with suppress(OSError):
-            if content is None:
-                (to / name).unlink()
-            elif (to / name).read_bytes() != content:
-                with replacing(to / name) as temporary:
-                    temporary.write_bytes(content)
-    for part, name in plan.files:
-        with suppress(OSError):
-            (to / part / name).unlink()
-    for part in PARTS:
-        with suppress(OSError):  # it is not there, or holds other photos
-            (to / part).rmdir()
-
-
-def _tables(to: Path, plan: Plan) -> dict[str, pd.DataFrame]:
+def _tables(plan: Plan) -> dict[str, pd.DataFrame]:
     """Return the csv files that get new rows, with those that they have; train.csv last."""
-    tables = dict(plan.existing.tables)
+    tables = plan.existing.tables
     unanswered: set[str] = set()
     if plan.submission or "sample_submission.csv" in tables:
         answered = tables["sample_submission.csv"]["Image"] if "sample_submission.csv" in tables else ()
         unanswered = {*plan.existing.queries, *plan.queries} - {*answered}
-    if plan.boxes and "boxes.csv" in tables and "aspect" not in tables["boxes.csv"]:
-        tables["boxes.csv"] = tables["boxes.csv"].assign(aspect=_aspects(to, plan.existing))
-    columns = ["Image", "Id"]
     boxes = [[name, *(f"{number:.6g}" for number in box)] for name, box in plan.boxes.items()]
+    columns = ["Image", "Id"]
     new = {
         "boxes.csv": pd.DataFrame(boxes, columns=["Image", *CORNERS, "aspect"]),
         "solution.csv": pd.DataFrame(plan.solution.items(), columns=columns),
@@ -174,16 +159,3 @@ def _tables(to: Path, plan: Plan) -> dict[str, pd.DataFrame]:
         for name, rows in new.items()
         if len(rows)
     }
-
-
-def _aspects(to: Path, existing: Existing) -> list[str]:
-    """Return width / height of the photos in boxes.csv.
-
-    Raises:
-        InputProblems: some cannot be read.
-    """
-    part = {photo.name: photo.part for photo in existing.photos}
-    read = fingerprints([to / part[name] / name for name in existing.tables["boxes.csv"]["Image"]])
-    if unreadable := [each for each in read if isinstance(each, str)]:
-        raise InputProblems("Photos of the catalogue that cannot be used", unreadable, "Replace these files.")
-    return [f"{each.width / each.height:.6g}" for each in read if isinstance(each, Fingerprint)]

@@ -50,11 +50,10 @@ def run(params: Params) -> None:
 
 
 def _with_aspect(boxes: pd.DataFrame, photos: pd.DataFrame) -> pd.DataFrame:
-    """Return `boxes` with the aspects of their photos, unless the folder has them."""
-    if "aspect" in boxes:
-        return boxes
-    sizes = photos.set_index("Image").loc[boxes["Image"]]
-    return boxes.assign(aspect=(sizes["width"] / sizes["height"]).to_numpy())
+    """Return `boxes` with the aspects of their photos where the folder has none."""
+    sizes = photos.set_index("Image").loc[boxes["Image"]].reset_index()
+    own = sizes["width"] / sizes["height"]
+    return boxes.assign(aspect=boxes["aspect"].fillna(own) if "aspect" in boxes else own)
 
 
 def _report(photos: pd.DataFrame, boxes: int, solutions: int) -> str:

@@ -1,0 +1,70 @@
+"""The command `import` as users type it, and small files for it; all paths are relative to the working directory."""
+
+import csv
+import shlex
+import zipfile
+from pathlib import Path
+
+import pytest
+from helpers.pictures import picture
+from helpers.project import ROOT
+from typer.testing import CliRunner
+
+from whaleid.cli.app import app
+from whaleid.config import Data, load
+from whaleid.core.errors import WhaleidError
+from whaleid.stages import catalog
+
+
+def save(path: str, seed: int) -> Path:
+    """Save picture `seed` of 96 x 64 pixels as `path`: another seed, other bytes."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    picture(seed).save(path)
+    return Path(path)
+
+
+def write(path: str, *lines: str) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def pack(archive: str, *members: tuple[str, str]) -> None:
+    """Write a zip file of `members`: a file, and its name in the archive."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for source, name in members:
+            file.write(source, name)
+
+
+def call(arguments: str, to: str = "whales") -> str:
+    """Return what `whaleid import ARGUMENTS --to TO` prints."""
+    done = CliRunner().invoke(app, ["import", *shlex.split(arguments), "--to", to], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def refusal(arguments: str, to: str = "whales") -> str:
+    """Return the error of `whaleid import ARGUMENTS --to TO`."""
+    with pytest.raises(WhaleidError) as caught:
+        call(arguments, to)
+    return str(caught.value)
+
+
+def rows(path: str) -> list[list[str]]:
+    """Return the cells of a csv file."""
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def names(folder: str) -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def state(folder: str) -> dict[str, tuple[bytes, int]]:
+    """Return the content and the time of each file below `folder`."""
+    files = [path for path in Path(folder).rglob("*") if path.is_file()]
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def run_catalog(root: str) -> None:
+    """Run the stage that checks every row and photo of the catalogue folder `root`."""
+    catalog.run(load(ROOT / "params.yaml").model_copy(update={"data": Data(root=root)}))

@@ -1,0 +1,169 @@
+"""`whaleid import` of zip files, Kaggle's and those of strangers."""
+
+import os
+import shutil
+import stat
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from helpers.imports import call, names, pack, refusal, rows, run_catalog, save, write
+
+from whaleid.importing import archive
+
+
+@pytest.fixture
+def contest() -> list[tuple[str, str]]:
+    """Files as Kaggle's contests have them, and their names there; one picture has two labels, as in theirs."""
+    for seed, name in enumerate(["train/a.jpg", "train/b.jpg", "test/q.jpg"]):
+        save(f"kag/{name}", seed)
+    shutil.copy("kag/train/a.jpg", "kag/train/c.jpg")
+    write("kag/train.csv", "Image,Id", "a.jpg,w_1", "b.jpg,new_whale", "c.jpg,w_2")
+    write("kag/sample_submission.csv", "Image,Id", "q.jpg,new_whale w_1")
+    return [(str(path), str(path.relative_to("kag"))) for path in sorted(Path("kag").rglob("*")) if path.is_file()]
+
+
+def check_contest(root: str = "whales") -> None:
+    assert rows(f"{root}/train.csv")[1:] == [["a.jpg", "w_1"], ["b.jpg", "new_whale"], ["c.jpg", "w_2"]]
+    assert names(f"{root}/train") == ["a.jpg", "b.jpg", "c.jpg"]
+    assert names(f"{root}/test") == ["q.jpg"]
+    assert rows(f"{root}/sample_submission.csv") == [["Image", "Id"], ["q.jpg", "new_whale"]]
+    assert not list(Path(root).glob(".*"))
+
+
+@pytest.mark.parametrize("folder", ["", "download/"])
+def test_the_newer_zip_of_kaggle(contest: list[tuple[str, str]], folder: str) -> None:
+    pack("humpback-whale-identification.zip", *((path, folder + name) for path, name in contest))
+    call("humpback-whale-identification.zip")
+    check_contest()
+    run_catalog("whales")
+
+
+@pytest.mark.parametrize("prefix", ["train/", ""])
+def test_the_older_zips_of_kaggle(contest: list[tuple[str, str]], prefix: str) -> None:
+    Path("zips").mkdir()
+    pack("zips/train.zip", *((f"kag/train/{name}", f"{prefix}{name}") for name in ("a.jpg", "b.jpg", "c.jpg")))
+    pack("zips/test.zip", ("kag/test/q.jpg", "test/q.jpg"))
+    pack("zips/train.csv.zip", ("kag/train.csv", "train.csv"))
+    shutil.copy("kag/sample_submission.csv", "zips")
+    call("zips", to="loose")
+    check_contest("loose")
+    Path("downloads").mkdir()
+    playground = "downloads/whale-categorization-playground.zip"
+    pack(playground, *((str(path), path.name) for path in sorted(Path("zips").iterdir())))
+    assert "links" not in call(f"{playground} --link")  # unpacked there: they are the only ones
+    check_contest()
+    assert all(path.stat().st_nlink == 1 for path in Path("whales/train").iterdir())
+    call("downloads", to="third")
+    check_contest("third")
+
+
+def test_a_contest_is_downloaded_by_kaggles_client(
+    contest: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack("humpback.zip", *contest)
+    Path("bin").mkdir()
+    client = Path("bin/kaggle")
+    copy = f'cp "{Path("humpback.zip").resolve()}" "$6/$4.zip"'
+    client.write_text(f'#!/bin/sh\n[ "$1 $2 $3 $5" = "competitions download -c -p" ] || exit 2\n{copy}\n')
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{client.parent.resolve()}{os.pathsep}{os.environ['PATH']}")
+    call("kaggle:humpback-whale-identification")
+    check_contest()
+    assert names("whales.download") == ["humpback-whale-identification.zip"]
+
+    client.write_text("#!/bin/sh\necho '403 - Forbidden'\nexit 1\n")
+    error = refusal("kaggle:whale-categorization-playground")
+    assert error.startswith("Kaggle's client has not downloaded whale-categorization-playground; its messages stand")
+    for text in (
+        "kaggle auth login",
+        "https://www.kaggle.com/settings/api",
+        "KAGGLE_API_TOKEN",
+        "~/.kaggle/access_token",
+        "~/.kaggle/kaggle.json",
+        "KAGGLE_USERNAME and KAGGLE_KEY",
+        "https://www.kaggle.com/competitions/whale-categorization-playground/rules",
+    ):
+        assert text in error
+    monkeypatch.setenv("PATH", "")
+    error = refusal("kaggle:whale-categorization-playground")
+    assert error.startswith("Kaggle's client is not installed: run `pip install kaggle`.")
+    error = refusal("kaggle:titanic")
+    assert "the contests known are kaggle:whale-categorization-playground, kaggle:humpback" in error
+
+
+# zips of strangers
+
+
+def write_zip(*members: str | zipfile.ZipInfo, method: int = zipfile.ZIP_STORED, content: bytes = b"x") -> None:
+    with zipfile.ZipFile("bad.zip", "w", method) as file:
+        for member in members:
+            file.writestr(member, content)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil.png", "/evil.png", "a/../../evil.png", "..\\evil.png", "C:/evil.png", "a/../evil.txt"]
+)
+def test_names_that_lead_out_of_a_zip(name: str) -> None:
+    write_zip("ann/a.png", name)
+    error = refusal("bad.zip", to="deep/whales")
+    assert f"bad.zip: names that lead out of the zip file, are there twice, or are links (1):\n  {name!r}\n" in error
+    assert not Path("deep/whales").exists()
+    assert not list(Path().rglob("evil*"))
+
+
+def test_a_colon_is_no_drive() -> None:
+    save("a.png", 1)
+    pack("good.zip", ("a.png", "ann/10:30.png"))
+    call("good.zip")
+    assert names("whales/train") == ["10:30.png"]
+
+
+def test_names_that_are_twice_in_a_zip_and_links() -> None:
+    link = zipfile.ZipInfo("ann/link.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    write_zip("ann/a.png", "Ann/A.png", "ann/b.png", link)
+    assert "(3):\n  'ann/a.png'\n  'Ann/A.png'\n  'ann/link.png'\n" in refusal("bad.zip")
+
+
+def test_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "SLACK", 2**16)
+    write_zip("ann/a.png", method=zipfile.ZIP_DEFLATED, content=bytes(2**17))
+    assert "would unpack to more than 20 times its size" in refusal("bad.zip")
+    # one within another counts as well
+    pack("outer.zip", ("bad.zip", "train.zip"))
+    assert "outer.zip, train.zip: would unpack to more than 20 times its size" in refusal("outer.zip")
+    monkeypatch.setattr(archive, "MAX_FILES", 2)
+    write_zip("ann/a.png", "ann/b.png", "ann/c.png")
+    assert "or to more than 2 files" in refusal("bad.zip")
+    assert not Path("whales").exists()
+
+
+def test_a_zip_that_lies_about_sizes() -> None:
+    write_zip("ann/a.png", method=zipfile.ZIP_DEFLATED, content=bytes(100_000))
+    content = Path("bad.zip").read_bytes()
+    assert content.count((100_000).to_bytes(4, "little")) == 2
+    Path("bad.zip").write_bytes(content.replace((100_000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
+    assert "bad.zip: cannot be unpacked (Bad CRC-32" in refusal("bad.zip")
+
+
+def test_zips_that_are_none_or_packed_in_another_way() -> None:
+    Path("bad.zip").write_bytes(b"no zip")
+    assert "bad.zip: cannot be unpacked (File is not a zip file)" in refusal("bad.zip")
+    write_zip("ann/a.png", content=b"whole")
+    Path("bad.zip").write_bytes(Path("bad.zip").read_bytes().replace(b"whole", b"whose"))
+    assert "bad.zip: cannot be unpacked (Bad CRC-32" in refusal("bad.zip")
+    write_zip("ann/a.png", method=zipfile.ZIP_LZMA)
+    assert "bad.zip: is packed in a way that is not read" in refusal("bad.zip")
+    write_zip("ann/a.png")
+    pack("middle.zip", ("bad.zip", "more.zip"))
+    pack("outer.zip", ("middle.zip", "train.zip"))
+    assert "outer.zip, train.zip: holds zip files again" in refusal("outer.zip")
+    assert not Path("whales").exists()
+
+
+def test_a_disk_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_zip("ann/a.png")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    assert "GB unpacked, and there are 0.0 GB free" in refusal("bad.zip")

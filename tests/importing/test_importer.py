@@ -1,0 +1,331 @@
+"""`whaleid import` of folders: what a catalogue gains, what is refused, and what an interruption leaves."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers.imports import call, names, pack, refusal, rows, run_catalog, save, state, write
+from helpers.pictures import picture
+from helpers.project import ROOT
+
+from whaleid.core import files, paths
+from whaleid.importing import importer, target
+from whaleid.importing.csv import Columns
+
+
+@pytest.fixture
+def catalogue() -> None:
+    """A catalogue folder `cat`."""
+    for seed, name in enumerate(["train/a.jpg", "train/b.jpg", "test/q.jpg"]):
+        save(f"cat/{name}", seed)
+    write("cat/train.csv", "Image,Id", "a.jpg,w_1", "b.jpg,new_whale")
+    write("cat/boxes.csv", "Image,x0,y0,x1,y1,aspect", "a.jpg,0.1,0.2,0.3,0.4,2.5", "q.jpg,0,0,1,1,2")
+    write("cat/solution.csv", "Image,Id", "q.jpg,w_3")
+
+
+def test_a_folder_for_each_whale(by_whale: None) -> None:
+    before = state("photos")
+    assert call("photos") == (
+        "photos: a folder a whale\n"
+        "added 4 labelled photos (2 whales, 1 photos of new_whale) and 0 to identify; 0 boxes\n"
+        "1 files passed over: they are no images\n"
+        "whales holds 4 labelled photos (2 whales, 1 photos of new_whale) and 0 to identify\n"
+    )
+    assert state("photos") == before
+    # of the same name as ann's: digits of its SHA-256 keep them apart
+    second = f"1-{hashlib.sha256(Path('photos/bob/1.png').read_bytes()).hexdigest()[:8]}.png"
+    labels = [[second, "bob"], ["1.png", "ann"], ["2.jpg", "ann"], ["x.JPEG", "new_whale"]]
+    assert rows("whales/train.csv") == [["Image", "Id"], *labels]
+    assert names("whales") == ["train", "train.csv"]
+    assert Path("whales/train", second).read_bytes() == Path("photos/bob/1.png").read_bytes()
+    run_catalog("whales")
+    assert files.read_csv(paths.CATALOG)["Id"].tolist() == ["bob", "ann", "ann", "new_whale"]
+
+
+def test_photos_that_are_there_are_skipped_and_new_ones_are_added(by_whale: None) -> None:
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    assert call("photos").endswith("\nnext: whaleid preset real --root whales\n")
+    before = state("whales")
+    output = call("photos")
+    assert "added 0 labelled photos" in output
+    assert "4 photos skipped: they are there already" in output
+    assert state("whales") == before
+
+    save("photos/eve/3.png", 5)
+    save("coming/deep/1.png", 6)
+    output = call("photos --queries coming")
+    assert "added 1 labelled photos (1 whales, 0 photos of new_whale) and 1 to identify" in output
+    assert "whales holds 5 labelled photos (3 whales, 1 photos of new_whale) and 1 to identify" in output
+    assert rows("whales/train.csv")[-1] == ["3.png", "eve"]
+    assert len(names("whales/test")) == 1
+    after = state("whales")
+    assert {path: after[path] for path in before if not path.endswith(".csv")}.items() <= before.items()
+    assert "6 photos skipped" in call("photos --queries coming")
+
+
+def test_queries_are_the_photos_that_have_no_label() -> None:
+    for seed in range(3):
+        save(f"all/{seed}.png", seed)
+    write("all/birds.csv", "photo,whale", "1.png,ann")
+    output = call("all/birds.csv --queries all")
+    assert "added 1 labelled photos (1 whales, 0 photos of new_whale) and 2 to identify" in output
+    assert "1 photos skipped" in output
+    assert names("whales/test") == ["0.png", "2.png"]
+    save("more/1.png", 1)
+    assert "and 0 to identify" in call("all/birds.csv --queries more").splitlines()[1]
+    assert refusal("all/birds.csv --queries nowhere") == "--queries nowhere: is no folder."
+    Path("empty").mkdir()
+    assert refusal("all/birds.csv --queries empty") == "--queries empty: holds no photos."
+
+
+def test_further_columns_and_the_order_of_a_catalogue_stay(by_whale: None) -> None:
+    save("whales/train/z.png", 20)
+    save("whales/train/b.png", 21)
+    write("whales/train.csv", "Image,Id,when", "z.png,007,2020", "b.png,nan,")
+    call("photos")
+    table = rows("whales/train.csv")
+    assert table[:3] == [["Image", "Id", "when"], ["z.png", "007", "2020"], ["b.png", "nan", ""]]
+    assert table[4] == ["1.png", "ann", ""]
+
+
+def test_names_that_some_systems_take_for_the_same(by_whale: None) -> None:
+    save("photos/bob/X.jpeg", 11)
+    call("photos")
+    assert len({name.casefold() for name in names("whales/train")}) == 5
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_links_instead_of_copies(by_whale: None, across: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    if across:
+        monkeypatch.setattr(os, "link", refuse)
+    assert f"\n4 photos are {'symbolic' if across else 'hard'} links" in call("photos --link")
+    link = Path("whales/train/2.jpg")
+    assert link.is_symlink() == across
+    assert link.samefile("photos/ann/2019/2.jpg")
+    assert "4 photos skipped" in call("photos")
+    run_catalog("whales")
+
+
+def test_a_catalogue_folder(catalogue: None) -> None:
+    write("cat/sample_submission.csv", "Image,Id", "q.jpg,new_whale w_1")
+    assert "added 2 labelled photos (1 whales, 1 photos of new_whale) and 1 to identify; 2 boxes" in call("cat")
+    for name in ("train.csv", "boxes.csv", "solution.csv"):
+        assert rows(f"whales/{name}") == rows(f"cat/{name}")
+    assert rows("whales/sample_submission.csv") == [["Image", "Id"], ["q.jpg", "new_whale"]]
+    run_catalog("whales")
+
+    Path("cat/solution.csv").unlink()
+    save("coming/r.png", 9)
+    output = call("cat --queries coming", to="others")
+    assert rows("others/sample_submission.csv")[1:] == [["q.jpg", "new_whale"], ["r.png", "new_whale"]]
+    assert "and 2 to identify; 2 boxes" in output
+
+
+def test_boxes_join_ones_without_aspects(catalogue: None) -> None:
+    save("whales/train/z.png", 20)
+    write("whales/train.csv", "Image,Id", "z.png,w_1")
+    write("whales/boxes.csv", "Image,x0,y0,x1,y1", "z.png,0,0,1,0.5")
+    call("cat")
+    assert [row[-1] for row in rows("whales/boxes.csv")] == ["aspect", "", "2.5", "2"]
+    run_catalog("whales")
+    assert [row[-1] for row in rows(str(paths.BOXES))] == ["aspect", "2.5", "2", "1.5"]
+    assert "3 photos skipped" in call("cat")
+
+
+# what is refused; then nothing is written
+
+
+def test_all_that_is_wrong_is_listed_at_once(by_whale: None) -> None:
+    Path("photos/ann/broken.jpg").write_bytes(b"no photo")
+    Path("photos/ann/cut.png").write_bytes(Path("photos/ann/1.png").read_bytes()[:200])
+    picture(8).save("photos/bob/3.gif")
+    picture(8).save("photos/bob/4.webp")
+    picture(8).save("photos/bob/gif.jpg", "GIF")
+    save("photos/big cat/5.png", 9)
+    save("photos/two  words/6.png", 10)
+    save("photos/=1/7.png", 11)
+    error = refusal("photos")
+    for text in (
+        "Photos in a format that a catalogue does not take (2):\n  'bob/3.gif'\n  'bob/4.webp'\n",
+        "magick mogrify -format png",
+        "Photos that cannot be used (3):",
+        "photos/ann/broken.jpg: no image in a format that is known",
+        "photos/ann/cut.png: damaged or unreadable",
+        "photos/bob/gif.jpg: a GIF image; photos of a catalogue are JPEG or PNG",
+        "Names of whales that are empty or hold white space (2):\n  'big cat'\n  'two  words'\n",
+        "with _ for a space: a space separates labels in submissions.",
+        "Names of whales that a spreadsheet would run as a formula (1):\n  '=1'\n",
+    ):
+        assert text in error
+    assert not Path("whales").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda: None, "source is not there. SOURCE is a folder with a folder a whale"),
+        (lambda: Path("source").write_text("text"), "source is none of what can be imported. SOURCE is a folder"),
+        (lambda: Path("source").mkdir(), "source holds no photos. Looked for: train.csv beside train/ or train.zip"),
+        (lambda: save("source/loose.png", 9), "Photos that lie directly in source (1):\n  'loose.png'\nPut each into"),
+        (
+            lambda: [save("source/train/a.png", 1), save("source/test/b.png", 2)],
+            "source lacks parts of a catalogue (1):\n  train.csv\n",
+        ),
+    ],
+)
+def test_sources_that_are_none(make: Callable[[], object], error: str) -> None:
+    make()
+    assert error in refusal("source")
+    assert not Path("whales").exists()
+
+
+def test_options_of_a_table_are_refused_for_folders(by_whale: None) -> None:
+    assert "photos is no csv file: options for columns" in refusal("photos --whale-column x")
+
+
+def test_a_catalogue_within_its_source_is_refused(by_whale: None) -> None:
+    for source, to in (("photos", "photos/whales"), (".", "whales"), ("photos/ann", "photos")):
+        assert "overlap: the catalogue needs a folder of its own" in refusal(source, to)
+    assert not Path("photos/whales").exists()
+
+
+def test_a_folder_of_something_else_is_no_catalogue(by_whale: None) -> None:
+    write("whales/thesis.txt", "chapter one")
+    assert refusal("photos").startswith("whales holds other things than a catalogue (1):\n  thesis.txt\n")
+    assert names("whales") == ["thesis.txt"]
+
+
+def test_links_out_of_the_source_are_refused(by_whale: None) -> None:
+    outside = save("elsewhere/secret.png", 12).resolve()
+    link = Path("photos/ann/link.png")
+    for place, leads_to, error in (
+        (link, outside, "Photos that lie outside of their source (1):\n  'ann/link.png'\n"),
+        (Path("photos/eve"), outside.parent, "Links to folders (1):\n  'photos/eve'\n"),
+        (link, Path("link.png"), "Photos that are not there (1):\n  'ann/link.png'\n"),
+    ):
+        place.symlink_to(leads_to)
+        assert refusal("photos").startswith(error)
+        place.unlink()
+    link.symlink_to("1.png")
+    call("photos")
+    assert "link.png" in names("whales/train")
+    assert not Path("whales/train/link.png").is_symlink()
+
+
+def test_the_same_picture_under_two_labels_is_refused(by_whale: None) -> None:
+    save("photos/bob/again.png", 1)
+    first = "The same picture under several labels (1):\n  'ann/1.png' is ann; 'bob/again.png' is bob\nKeep the label"
+    assert refusal("photos").startswith(first)
+    Path("photos/bob/again.png").unlink()
+    call("photos")
+    save("more/bob/again.png", 1)
+    before = state("whales")
+    assert "'1.png' in the catalogue is ann; 'bob/again.png' is bob" in refusal("more")
+    assert state("whales") == before
+
+
+def test_nothing_in_a_catalogue_is_changed(catalogue: None) -> None:
+    call("cat")
+    before = state("whales")
+    write("cat/train.csv", "Image,Id", "a.jpg,w_9", "b.jpg,new_whale")
+    write("cat/boxes.csv", "Image,x0,y0,x1,y1", "a.jpg,0.1,0.2,0.3,0.5")
+    write("cat/solution.csv", "Image,Id", "q.jpg,w_4")
+    save("coming/r.png", 9)
+    error = refusal("cat --queries coming")
+    for text in (
+        "The same picture under several labels (1):\n  'a.jpg' in the catalogue is w_1; 'train/a.jpg' is w_9\n",
+        "Boxes that differ from the one that the same photo has already (1):\n  'train/a.jpg'\n",
+        "Truths that differ from the one that the same photo has already (1):\n  'q.jpg' is w_4 here, and w_3",
+        "whose truth is not known, for a catalogue with a solution.csv (1):\n  'r.png'\n",
+    ):
+        assert text in error
+    assert state("whales") == before
+
+
+def test_a_catalogue_with_mistakes_is_refused(catalogue: None) -> None:
+    write("cat/train.csv", "Image,Id", "a.jpg,w 1", "x.jpg,w_1")
+    error = refusal("cat")
+    assert "rows without a photo in train/ (1)" in error
+    assert "labels that are empty or hold white space (1)" in error
+
+
+def test_tables_that_are_links_out_of_the_source_are_refused(catalogue: None) -> None:
+    Path("cat/train.csv").unlink()
+    Path("cat/train.csv").symlink_to("/etc/hostname")
+    error = "Files that lie outside of cat (1):\n  {}\n"
+    assert refusal("cat").startswith(error.format("train.csv"))
+    pack("cat/train.zip", ("cat/train/a.jpg", "a.jpg"))
+    shutil.rmtree("cat/train")
+    assert refusal("cat").startswith(error.format("train.csv"))
+    shutil.move("cat/train.csv", "cat/metadata.csv")
+    Path("cat/train.zip").unlink()
+    assert refusal("cat").startswith(error.format("metadata.csv"))
+
+
+def test_two_imports_at_once(by_whale: None) -> None:
+    with target.locked(Path("whales")):
+        assert "Another command is writing to whales" in refusal("photos")
+
+
+# interrupted imports
+
+
+def test_an_import_that_was_killed_is_run_again(by_whale: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    save("coming/q.png", 6)
+    write_bytes = Path.write_bytes
+
+    def killed(self: Path, content: bytes) -> int:
+        if self.name.startswith(".2."):
+            Path("whales/train/.2.99.partial.jpg").touch()
+            raise KeyboardInterrupt
+        return write_bytes(self, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", killed)
+        with pytest.raises(KeyboardInterrupt):
+            importer.run("photos", Path("whales"), Columns(), Path("coming"), link=False)
+    assert names("whales") == ["train"]
+    call("photos --queries coming")
+    assert [label for _, label in rows("whales/train.csv")[1:]] == ["bob", "ann", "ann", "new_whale"]
+    assert names("whales/train") == sorted(image for image, _ in rows("whales/train.csv")[1:])
+    run_catalog("whales")
+
+
+def test_an_import_that_was_killed_between_csv_files_is_run_again(
+    catalogue: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if target.name == "train.csv":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            importer.run("cat", Path("whales"), Columns(), None, link=False)
+    assert names("whales") == ["boxes.csv", "solution.csv", "test", "train"]
+    call("cat")
+    assert rows("whales/train.csv") == rows("cat/train.csv")
+    assert len(rows("whales/boxes.csv")) == 3
+
+
+def test_what_a_killed_import_unpacked_is_removed(by_whale: None) -> None:
+    pack("all.zip", ("photos/ann/1.png", "ann/1.png"), ("photos/bob/1.png", "bob/1.png"))
+    save("whales/.unpacked/ann/1.png", 50)
+    call("all.zip")
+    assert Path("whales/train/1.png").read_bytes() == Path("photos/ann/1.png").read_bytes()
+    assert not Path("whales/.unpacked").exists()
+
+
+def test_photos_without_a_row_are_refused(by_whale: None) -> None:
+    save("whales/train/stray.png", 30)
+    assert refusal("photos").startswith("Photos in train/ without a row in train.csv (1):\n  'stray.png'\n")
+    assert names("whales/train") == ["stray.png"]

@@ -1,0 +1,210 @@
+"""`whaleid import` of csv files, tables of wildlife-datasets and COCO files."""
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.imports import call, names, refusal, rows, run_catalog, save, write
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("Image,Id", "photos/a.png,ann"),
+        ("photo,whale", "photos/a.png,ann"),
+        ("path,identity", "photos/a.png,ann"),
+        ("x,whale,file,individual_count", "1,ann,photos/a.png,2"),
+    ],
+)
+def test_columns_are_inferred(header: str, row: str) -> None:
+    save("photos/a.png", 1)
+    write("birds.csv", header, row)
+    call("birds.csv")
+    assert rows("whales/train.csv") == [["Image", "Id"], ["a.png", "ann"]]
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "error"),
+    [
+        (
+            "a,b",
+            "",
+            "which column holds the photo's path is not clear: none is named Image, photo, image, filename, "
+            "file_name, file, path. Columns: 'a', 'b'. Name it with --photo-column NAME.",
+        ),
+        ("photo,path,whale", "", "is not clear: 'photo' or 'path'. Columns: 'photo', 'path', 'whale'. Name it with"),
+        ("photo,who", "", "which column holds the whale is not clear: none is named Id, whale, identity"),
+        ("photo,who", "--whale-column Who", "no column is named 'Who'. Columns: 'photo', 'who'."),
+        ("photo;whale", "", "Columns: 'photo;whale'."),
+        ("photo,whale", "--box-columns a,b,c", "--box-columns a,b,c: name four, with commas: the left, top, right"),
+        ("photo,whale", "--box-columns a,b,c,d", "wrong columns: no 'a'; no 'b'; no 'c'; no 'd'"),
+    ],
+)
+def test_columns_that_are_not_clear(header: str, options: str, error: str) -> None:
+    write("birds.csv", header)
+    assert error in refusal(f"birds.csv {options}")
+
+
+def test_columns_and_a_folder_by_options() -> None:
+    for seed, place in enumerate(["north/a.png", "south/a.png", "south/b.png", "south/c.png", "south/other.png"]):
+        save(f"archive/{place}", seed)
+    write(
+        "tables/birds.csv",
+        "no,picture file,who,left,top,right,bottom",
+        r"1,north\a.png,ann,0,0,48,32",
+        "2,./south/a.png,bob,,,,",
+        "3,south/../south/b.png,,9.6,6.4,97,64",
+        "4,south/c.png,Unknown,1,1,3,3",
+    )
+    output = call(
+        "tables/birds.csv --photos archive --photo-column 'picture file' --whale-column who "
+        "--box-columns left,top,right,bottom"
+    )
+    assert "a csv file: photos by 'picture file', whales by 'who'" in output
+    assert "added 4 labelled photos (2 whales, 2 photos of new_whale) and 0 to identify; 3 boxes" in output
+    assert [label for _, label in rows("whales/train.csv")[1:]] == ["bob", "ann", "new_whale", "new_whale"]
+    # pixels, since some are above 1; what reaches out by a pixel is cut off
+    assert rows("whales/boxes.csv") == [
+        ["Image", "x0", "y0", "x1", "y1", "aspect"],
+        ["a.png", "0", "0", "0.5", "0.5", "1.5"],
+        ["b.png", "0.1", "0.1", "1", "1", "1.5"],
+        ["c.png", "0.0104167", "0.015625", "0.03125", "0.046875", "1.5"],
+    ]
+    run_catalog("whales")
+
+
+def test_boxes_that_are_fractions() -> None:
+    save("a.png", 1)
+    write("birds.csv", "photo,whale,x0,y0,x1,y1", "a.png,ann,0.25,0,1,0.5")
+    call("birds.csv")
+    assert rows("whales/boxes.csv")[1] == ["a.png", "0.25", "0", "1", "0.5", "1.5"]
+
+
+def test_boxes_that_cannot_be() -> None:
+    for seed in range(5):
+        save(f"{seed}.png", seed)
+    header = "photo,whale,x0,y0,x1,y1"
+    write("birds.csv", header, "0.png,ann,1,2,3,much", "1.png,ann,1,2,,")
+    error = "birds.csv: boxes that cannot be read (2):\n  line 2: 1, 2, 3, much\n  line 3: 1, 2, , \n"
+    assert error in refusal("birds.csv")
+    cells = ["90,0,120,60", "50,0,40,60", "0,0,nan,60", "3,3,3.5,60", "0,0,96,64"]
+    write("birds.csv", header, *(f"{seed}.png,ann,{each}" for seed, each in enumerate(cells)))
+    assert refusal("birds.csv") == (
+        "Boxes that are not inside their photo, or hold less than a pixel (4):\n"
+        "  birds.csv, line 2: '0.png' has 90, 0, 120, 60 of 96 x 64 pixels\n"
+        "  birds.csv, line 3: '1.png' has 50, 0, 40, 60 of 96 x 64 pixels\n"
+        "  birds.csv, line 4: '2.png' has 0, 0, nan, 60 of 96 x 64 pixels\n"
+        "  birds.csv, line 5: '3.png' has 3, 3, 3.5, 60 of 96 x 64 pixels\n"
+        "Boxes are left, top, right, bottom (a bbox: x, y, width, height), of the photo upright."
+    )
+    write("birds.csv", header, "0.png,ann,0,0,1,1", "0.png,ann,0,0,1,1", "0.png,ann,0,0,1,0.5")
+    assert "already (1):\n  birds.csv, line 4: '0.png'\n" in refusal("birds.csv")
+
+
+def test_rows_that_lead_nowhere_or_out() -> None:
+    outside = save("secret.png", 1).resolve()
+    save("in/a.png", 2)
+    write("in/birds.csv", "photo,whale", "a.png,ann", "b.png,ann", "notes.txt,ann")
+    error = refusal("in/birds.csv")
+    assert "Photos that are not there (1):\n  in/birds.csv, line 3: 'b.png'\n" in error
+    assert "--photos DIR names the folder that they begin at" in error
+    assert "Files that are no photos (1):\n  in/birds.csv, line 4: 'notes.txt'\n" in error
+    write("in/birds.csv", "photo,whale", "../secret.png,ann", f"{outside},ann", r"..\secret.png,ann")
+    error = refusal("in/birds.csv")
+    assert error.startswith("Photos that lie outside of their source (3):\n  in/birds.csv, line 2: '../secret.png'\n")
+    assert not Path("whales").exists()
+
+
+def test_a_table_of_wildlife_datasets() -> None:
+    for seed, name in enumerate("abcde"):
+        save(f"set/images/{name}.jpg", seed)
+    save("set/images/same.jpg", 0)
+    write(
+        "set/metadata.csv",
+        ",image_id,identity,path,bbox,split",
+        '0,1,w1,images/a.jpg,"[9.6, 6.4, 48, 32]",train',
+        "1,2,w2,images/b.jpg,,train",
+        "2,3,unknown,images/c.jpg,,train",
+        "3,4,w2,images/d.jpg,,test",
+        "4,5,w9,images/e.jpg,,test",
+        "5,6,w1,images/same.jpg,,test",
+    )
+    output = call("set")
+    assert "added 3 labelled photos (2 whales, 1 photos of new_whale) and 2 to identify; 1 boxes" in output
+    assert "1 photos skipped" in output  # its picture has a label
+    assert rows("whales/train.csv")[1:] == [["a.jpg", "w1"], ["b.jpg", "w2"], ["c.jpg", "new_whale"]]
+    # of w9 there is no labelled photo: the right answer is new_whale
+    assert rows("whales/solution.csv")[1:] == [["d.jpg", "w2"], ["e.jpg", "new_whale"]]
+    assert rows("whales/boxes.csv")[1] == ["a.jpg", "0.1", "0.1", "0.6", "0.6", "1.5"]
+    run_catalog("whales")
+
+
+def test_truths_of_some_queries_only_are_left_out() -> None:
+    for seed, name in enumerate("abc"):
+        save(f"set/{name}.jpg", seed)
+    write("set/metadata.csv", "identity,path,split", "w1,a.jpg,database", "w1,b.jpg,query", ",c.jpg,query")
+    assert "1 photos to identify have no truth, so there is no solution.csv" in call("set")
+    assert names("whales") == ["test", "train", "train.csv"]
+
+
+def write_coco(annotations: list[dict[str, object]], **more: object) -> None:
+    images = [{"id": number, "file_name": f"{name}.png"} for number, name in enumerate("abc")]
+    for seed, name in enumerate("abc"):
+        save(f"set/{name}.png", seed)
+    categories = [{"id": 1, "name": "ann"}, {"id": 2, "name": "bob"}]
+    document = {"images": images, "annotations": annotations, "categories": categories} | more
+    Path("set/flukes.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("key", "ann", "bob"),
+    [
+        ("identity", "ann", "bob"),
+        ("individual_id", "ann", "bob"),
+        ("individual_ids", ["ann"], ["bob"]),
+        ("name", "ann", "bob"),
+        ("category_id", 1, 2),
+    ],
+)
+def test_a_coco_file(key: str, ann: object, bob: object) -> None:
+    write_coco(
+        [
+            {"image_id": 0, "bbox": [9.6, 6.4, 48, 32], key: ann},
+            {"image_id": 0, "bbox": [0, 0, 2, 2], key: ann},
+            {"image_id": 1, key: bob},
+        ]
+    )
+    output = call("set/flukes.json")
+    assert "added 2 labelled photos (2 whales, 0 photos of new_whale) and 1 to identify; 1 boxes" in output
+    assert rows("whales/train.csv")[1:] == [["a.png", "ann"], ["b.png", "bob"]]
+    assert rows("whales/boxes.csv")[1] == ["a.png", "0.1", "0.1", "0.6", "0.6", "1.5"]
+    assert names("whales/test") == ["c.png"]
+
+
+X = {"image_id": 0, "identity": "x"}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "more", "error"),
+    [
+        ([{"image_id": 0, "category_id": 1}], {}, "names no individuals: annotations have none of the keys identity"),
+        ([X, X | {"identity": "y"}], {}, "photos of several whales (1):\n  'a.png': 'x', 'y'\n"),
+        ([X | {"bbox": [1, 2]}], {}, "bbox is not [x, y, width, height] (1):\n  'a.png'\n"),
+        ([X], {"images": {}}, "is no COCO file"),
+        ([X], {"categories": [1]}, "is no COCO file"),
+        (
+            [X | {"image_id": 9}],
+            {"images": [{"id": 9, "file_name": "../a\0.png"}, {"id": 8, "file_name": "../../etc/x.png"}]},
+            "Photos with names that a catalogue cannot have (1):\n  set/flukes.json: '../a\\x00.png'\n",
+        ),
+    ],
+)
+def test_coco_files_that_are_refused(annotations: list[dict[str, object]], more: dict[str, object], error: str) -> None:
+    write_coco(annotations, **more)
+    assert error in refusal("set/flukes.json")
+
+
+@pytest.mark.parametrize("text", ["{" * 10, "[" * 100_000])
+def test_json_that_is_none(text: str) -> None:
+    Path("x.json").write_text(text)
+    assert "x.json: is no json" in refusal("x.json")
