@@ -5,7 +5,7 @@ import pandas as pd
 
 from whaleid.identification import figures as fixed
 from whaleid.identification import threshold
-from whaleid.identification.map5 import Shares, kinds, query_weights
+from whaleid.identification.map5 import Shares, kinds
 from whaleid.identification.ranking import LABELS, PROBABILITIES, at_threshold
 from whaleid.report import prediction, tables
 
@@ -60,21 +60,17 @@ def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, sheets=None, **changes):
         raw = answered(rows) if auto is not None else answered(rows).drop(columns="threshold")
         answers = at_threshold(raw)
         figures |= fixed.threshold_free(raw, raw, auto, SHARES)
-        photos = pd.Series({"ann": 4, "bob": 1, "eve": 12})
-        answers = answers.assign(photo_class=tables.photo_classes(answers, photos))
-        plots = {"unknown_share": tables.unknown_share(answers, SHARES[1])}
+        plots = tables.plotted(answers, SHARES, pd.Series({"ann": 4, "bob": 1, "eve": 12}))
         if auto is not None:
-            importance = query_weights(kinds(answers["role"]), SHARES)
-            plots |= {"reliability": tables.reliability(answers, importance), "scores": tables.scores(answers)}
             counted = answers[answers["role"].isin(["known", "unknown"])]
-            plots["threshold"] = threshold.threshold_curve(
+            curve = threshold.threshold_curve(
                 counted[LABELS].to_numpy(dtype=str),
                 counted[PROBABILITIES].to_numpy(),
                 counted["truth"].to_numpy(dtype=str),
                 kinds(counted["role"]),
                 SHARES,
             )
-        plots |= {"ranks": tables.ranks(answers), "photos": tables.photos(answers, photos)}
+            plots = {"threshold": tables.columns(curve), **plots}
         if sheets is None:
             sheets = [sheet("Sheet", answers[answers["role"].isin(["known", "unknown"])])]
     to_come = frame(queries, ["Image", "leaked", "truth"]).assign(threshold=auto)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -12,63 +11,36 @@ from typer.testing import CliRunner
 from whaleid.cli.app import app
 from whaleid.config import Params
 from whaleid.core.errors import WhaleidError
-from whaleid.report.comparison import Figures, as_markdown, as_text, compare, read, summary
+from whaleid.report.comparison import as_markdown, as_text, read, summary
 
 CURVE = pd.DataFrame({"threshold": [0.0, 0.1, 0.15, 0.2, 0.3, 0.5], "map5": [0.3, 0.4, 0.45, 0.5, 0.6, 0.2]})
-PHASH = Figures({"map5": 0.384, "map5_known": 0.011, "map5_unknown": 1.0, "map5_no_duplicates": 0.3})
-TOY = Figures(
-    {
-        "map5": 0.53294,
-        "map5_low": 0.5,
-        "map5_high": 0.56,
-        "map5_no_duplicates": 0.48,
-        "map5_known": 0.335,
-        "map5_unknown": 0.89,
-        "auroc": 0.8,
-        "ece": 0.031,
-        "threshold": 0.3,
-        "threshold_auto": 0.3,
-        "map5_auto": 0.593,
-        "baseline_new_whale": 0.3,
-        "baseline_duplicates": 0.384,
-        "baseline_centroid": 0.41,
-    },
-    CURVE,
-)
-FULL = Figures(
-    {
-        "map5": 0.53306,
-        "map5_low": 0.51,
-        "map5_high": 0.57,
-        "map5_no_duplicates": 0.49,
-        "map5_known": 0.401,
-        "map5_unknown": 0.89,
-        "auroc": 0.81,
-        "ece": 0.024,
-        "threshold": 0.15,
-        "threshold_auto": 0.2,
-        "map5_auto": 0.471,
-        "baseline_new_whale": 0.3,
-        "baseline_duplicates": 0.384,
-        "baseline_centroid": 0.45,
-    },
-    CURVE.assign(map5=[0.3, 0.45, 0.47, 0.48, 0.55, 0.3]),
-)
-FINAL = Figures({"threshold": 0.15, "threshold_auto": 0.2, "solution_map5": 0.6})
-FOUND = {"phash": PHASH, "toy": TOY, "full": FULL, "final": FINAL}
+PHASH = {"map5": 0.384, "map5_known": 0.011, "map5_unknown": 1.0, "map5_no_duplicates": 0.3}
+TOY = {
+    **{"map5": 0.53294, "map5_low": 0.5, "map5_high": 0.56, "map5_no_duplicates": 0.48, "map5_known": 0.335},
+    **{"map5_unknown": 0.89, "auroc": 0.8, "ece": 0.031, "threshold": 0.3, "threshold_auto": 0.3, "map5_auto": 0.593},
+    **{"baseline_new_whale": 0.3, "baseline_duplicates": 0.384, "baseline_centroid": 0.41},
+}
+FULL = {
+    **{"map5": 0.53306, "map5_low": 0.51, "map5_high": 0.57, "map5_no_duplicates": 0.49, "map5_known": 0.401},
+    **{"map5_unknown": 0.89, "auroc": 0.81, "ece": 0.024, "threshold": 0.15, "threshold_auto": 0.2, "map5_auto": 0.471},
+    **{"baseline_new_whale": 0.3, "baseline_duplicates": 0.384, "baseline_centroid": 0.45},
+}
+FINAL = {"threshold": 0.15, "threshold_auto": 0.2, "solution_map5": 0.6}
+FIGURES = {"phash": PHASH, "toy": TOY, "full": FULL, "final": FINAL}
+CURVES = {"toy": CURVE, "full": CURVE.assign(map5=[0.3, 0.45, 0.47, 0.48, 0.55, 0.3])}
 PREDICTIONS = ["phash", "toy", "full", "pairs", "final"]
 TEXT = """\
 On validation, each prediction at its threshold
-  prediction  MAP@5 (95 % interval)  no duplicates  known  unknown  AUROC    ECE  solution        threshold
-  phash                       0.384          0.300  0.011    1.000*     -      -         -                -
-  toy           0.533 (0.500-0.560)*         0.480  0.335    0.890  0.800  0.031         -         auto 0.3
-  full          0.533 (0.510-0.570)*         0.490* 0.401*   0.890  0.810* 0.024*        -  0.15 (auto 0.2)
-  final                           -              -      -        -      -      -     0.600  0.15 (auto 0.2)
+  prediction MAP@5 (95 % interval)  no duplicates   known  unknown   AUROC     ECE  solution         threshold
+  phash                      0.384          0.300   0.011    1.000*      -       -         -                 -
+  toy          0.533 (0.500-0.560)*         0.480   0.335    0.890   0.800   0.031         -          auto 0.3
+  full         0.533 (0.510-0.570)*         0.490*  0.401*   0.890   0.810*  0.024*        -   0.15 (auto 0.2)
+  final                          -              -       -        -       -       -     0.600   0.15 (auto 0.2)
 
 MAP@5 without duplicates, at auto and at one threshold for all
-  prediction   auto    0.1   0.15    0.2    0.3    0.5
-  toy         0.593* 0.400  0.450  0.500* 0.600* 0.200
-  full        0.471  0.450* 0.470* 0.480  0.550  0.300*
+  prediction   auto     0.1    0.15     0.2     0.3     0.5
+  toy         0.593*  0.400   0.450   0.500*  0.600*  0.200
+  full        0.471   0.450*  0.470*  0.480   0.550   0.300*
 
 * the best of its column
 Baselines: new_whale for all 0.300; duplicates, else new_whale 0.384; nearest centroid, no threshold 0.450.
@@ -78,82 +50,75 @@ Not validated, since validation's photos were learnt: final."""
 """MAP@5 of toy and full look alike: both are best. Alone in its column, final is the best of nothing."""
 
 
-def leave(prediction: str, figures: Figures) -> None:
-    """Write what `predict` and `rank` leave."""
-    written, ranked = Path("reports/figures") / f"{prediction}.json", Path("rankings") / prediction
-    written.parent.mkdir(parents=True, exist_ok=True)
-    ranked.mkdir(parents=True)
-    written.write_text(json.dumps(figures.metrics), encoding="utf-8")
-    if figures.curve is not None:
-        figures.curve.to_csv(ranked / "threshold.csv", index=False)
-
-
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write what `predict` and `rank` leave."""
     monkeypatch.chdir(tmp_path)
-    for prediction, figures in FOUND.items():
-        leave(prediction, figures)
+    Path("reports/figures").mkdir(parents=True)
+    for name, figures in FIGURES.items():
+        Path(f"reports/figures/{name}.json").write_text(json.dumps(figures), encoding="utf-8")
+    for name, curve in CURVES.items():
+        Path("rankings", name).mkdir(parents=True)
+        curve.to_csv(Path("rankings", name, "threshold.csv"), index=False)
 
 
-def test_the_frame_has_a_row_a_prediction_and_a_column_a_threshold() -> None:
-    frame = compare(FOUND)
-    assert frame.index.tolist() == ["phash", "toy", "full", "final"]
-    at = frame[["at_auto", "at_0.1", "at_0.15", "at_0.2", "at_0.3", "at_0.5"]]
-    assert at.loc["toy"].tolist() == [0.593, 0.4, 0.45, 0.5, 0.6, 0.2]
-    assert at.loc["full"].tolist() == [0.471, 0.45, 0.47, 0.48, 0.55, 0.3]
-    assert at.loc[["phash", "final"]].isna().all(axis=None)
-    assert frame.loc["final", "solution_map5"] == 0.6
-    assert np.isnan(frame.loc["final", "map5"])
+def test_a_row_a_prediction_and_a_column_a_threshold() -> None:
+    comparison = read(["full", "toy", "pairs", "phash"])
+    assert comparison.index.tolist() == ["full", "toy", "pairs", "phash"]
+    assert comparison.loc["toy", TOY.keys()].to_dict() == TOY
+    at = comparison.filter(like="at_")
+    assert at.columns.tolist() == ["at_0.1", "at_0.15", "at_0.2", "at_0.3", "at_0.5"]
+    assert at.loc["full"].tolist() == [0.45, 0.47, 0.48, 0.55, 0.3]
+    assert at.loc["phash"].isna().all()
+    assert comparison.loc["pairs"].isna().all()
 
 
 def test_a_chosen_number_between_the_thresholds_of_a_curve_has_no_column() -> None:
-    frame = compare({"toy": Figures({**TOY.metrics, "threshold": 0.123}, CURVE)})
-    assert [name for name in frame if name.startswith("at_")] == ["at_auto", "at_0.1", "at_0.2", "at_0.3", "at_0.5"]
-    assert frame.loc["toy", "threshold"] == 0.123
+    Path("reports/figures/toy.json").write_text(json.dumps(TOY | {"threshold": 0.123}), encoding="utf-8")
+    comparison = read(["toy"])
+    assert comparison.filter(like="at_").columns.tolist() == ["at_0.1", "at_0.2", "at_0.3", "at_0.5"]
+    assert "0.123 (auto 0.3)" in as_text(comparison)
 
 
 def test_a_terminal_shows_all_in_120_columns() -> None:
-    text = as_text(FOUND, PREDICTIONS)
+    text = as_text(read(PREDICTIONS))
     assert text == TEXT
     assert max(map(len, text.splitlines())) <= 120
 
 
 def test_markdown_shows_the_same_figures() -> None:
-    markdown = as_markdown(FOUND, PREDICTIONS)
+    markdown = as_markdown(read(PREDICTIONS))
     assert "| phash | 0.384 | 0.300 | 0.011 | **1.000** | - | - | - | - |" in markdown
     assert "| full | 0.471 | **0.450** | **0.470** | 0.480 | 0.550 | **0.300** |" in markdown
     assert markdown.endswith("\n\nNot validated, since validation's photos were learnt: final.\n")
 
 
-def test_figures_are_read_in_the_order_given(reports: None) -> None:
-    # nothing measures final where the catalogue has no solution
+def test_a_prediction_without_validation_and_solution_has_no_row() -> None:
     Path("reports/figures/final.json").write_text('{"threshold": 0.2}', encoding="utf-8")
-    found = read(["full", "toy", "pairs", "final", "phash"])
-    assert list(found) == ["full", "toy", "phash"]
-    assert found["toy"].metrics == TOY.metrics
-    assert as_text(found, ["full"]) == as_text({"full": FULL, "toy": TOY, "phash": PHASH}, ["full"])
+    assert "Without figures so far: pairs, final." in as_text(read(PREDICTIONS))
 
 
-def test_figures_that_are_none_are_refused(reports: None) -> None:
+def test_files_without_figures_are_refused() -> None:
+    for junk in ("<<<<<<< HEAD\n", "[]", '{"map5": "high"}'):
+        Path("reports/figures/full.json").write_text(junk, encoding="utf-8")
+        with pytest.raises(
+            WhaleidError, match=r"reports/figures/full\.json does not hold .* `dvc repro --force predict`"
+        ):
+            read(["full"])
     Path("rankings/toy/threshold.csv").write_text("<<<<<<< HEAD\n", encoding="utf-8")
     with pytest.raises(WhaleidError, match=r"rankings/toy/threshold\.csv does not hold .* `dvc checkout`"):
         read(["toy"])
-    for junk in ("<<<<<<< HEAD\n", "[]", '{"map5": "high"}'):
-        Path("reports/figures/toy.json").write_text(junk, encoding="utf-8")
-        with pytest.raises(
-            WhaleidError, match=r"reports/figures/toy\.json does not hold .* `dvc repro --force predict`"
-        ):
-            read(["toy"])
 
 
 def test_nothing_to_compare_says_what_to_run() -> None:
     with pytest.raises(
-        WhaleidError, match=r"none of toy, full has figures in reports/figures/PREDICTION\.json\. `dvc repro` predicts"
+        WhaleidError,
+        match=r"none of pairs, other has figures in reports/figures/PREDICTION\.json\. `dvc repro` predicts",
     ):
-        as_text({}, ["toy", "full"])
+        as_text(read(["pairs", "other"]))
 
 
-def test_the_summary_of_a_parent_has_the_headline_figures_of_all(reports: None) -> None:
+def test_the_summary_of_a_parent_has_the_headline_figures_of_all() -> None:
     drawn = summary(PREDICTIONS)
     assert drawn.metrics == {
         "map5": 0.53306,  # the highest, by which executions are sorted
@@ -162,27 +127,17 @@ def test_the_summary_of_a_parent_has_the_headline_figures_of_all(reports: None) 
         **{"threshold.toy": 0.3, "threshold.full": 0.15, "threshold.final": 0.15},
         "solution_map5.final": 0.6,
     }
-    assert drawn.description == as_markdown(FOUND, PREDICTIONS)
-
-
-def test_the_summary_of_what_is_not_validated_has_no_best(reports: None) -> None:
+    assert drawn.description == as_markdown(read(PREDICTIONS))
+    # what is not validated has no best
     assert summary(["final"]).metrics == {"solution_map5.final": 0.6, "threshold.final": 0.15}
-
-
-def test_a_summary_without_any_figures_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # final without a solution, say
-    drawn = summary(["phash", "final"])
-    assert drawn.metrics == {}
-    assert "Without figures so far: phash, final." in drawn.description
+    none = summary(["pairs"])
+    assert (none.metrics, none.description) == ({}, "Without figures so far: pairs.\n")
 
 
 def test_the_order_is_that_of_the_parameters(project: Callable[..., Params]) -> None:
-    names = ["phash", "toy", "full", "threshold", "margin", "final"]
-    assert list(project().predictions) == names
-    for name in ("full", "final", "phash"):
-        leave(name, FOUND[name])
+    assert [*project().predictions] == ["phash", "toy", "full", "threshold", "margin", "final"]
     ended = CliRunner().invoke(app, ["compare"])
     assert ended.exit_code == 0
     lines = ended.stdout.splitlines()
-    assert [line.split()[0] for line in lines[2:5]] == ["phash", "full", "final"]
-    assert "Without figures so far: toy, threshold, margin." in lines
+    assert [line.split()[0] for line in lines[2:6]] == ["phash", "toy", "full", "final"]
+    assert "Without figures so far: threshold, margin." in lines

@@ -11,6 +11,10 @@ from PIL import Image
 from whaleid.images.previews import preview
 from whaleid.report import prediction
 
+FIXED = [*("unknown_share", "duplicate_share", "threshold_auto", "map5_auto", "auroc", "tpr_at_fpr01", "tpr_at_fpr05")]
+FIXED += [*("oscr", "ece", "ece_uncalibrated", "ece_chance", "baseline_new_whale", "baseline_duplicates")]
+"""The figures that no threshold changes."""
+
 
 def values(made):
     return json.loads(json.dumps(prediction.values(made), allow_nan=False))
@@ -81,7 +85,7 @@ def test_each_photo_is_embedded_once():
         "",
         "",
     ]  # none of fay
-    assert '<i class="photo p0" role="img" title="ann"></i><b></b><span>ann</span>' in html
+    assert '<i class="photo p0" role="img" title="ann"></i><b>0.900</b><span>ann</span>' in html
 
 
 def test_nothing_is_fetched():
@@ -92,44 +96,36 @@ def test_nothing_is_fetched():
     assert re.findall(r"https?://[\w./]*", html) == ["http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"]
 
 
-def test_the_values_of_each_query():
-    queries = values(content())["queries"]
-    assert queries["kind"] == ["known"] * 5 + ["unknown"] * 3 + [""] * 3 + ["duplicate"] * 2
-    assert queries["role"][8:11] == ["new_whale", "new_whale", "new_whale_train"]
-    assert queries["place"] == [0, 1, 2, -1, 4, -2, -2, -2, -2, -2, -2, 0, 1]
-    assert queries["probabilities"][1] == [0.5, 0.4, 0.1]  # those of 0 are above no threshold
-    assert queries["auto"] == [row[4] for row in ANSWERS]
-    # ann and gil have two queries of their kind; photos labelled new_whale are of a whale each
-    assert queries["queries_of_whale"] == [2, 2, 1, 1, 1, 2, 2, 1, 1, 1, 1, 1, 1]
-    # no photo of cat, one of bob, four of ann, twelve of eve
-    assert queries["photo_class"] == [2, 2, 1, 0, 3, *[-1] * 8]
-
-
-def test_the_values_of_queries_in_the_solution():
+def test_the_values_of_a_page():
     made = values(content())
-    assert made["solution"] == {
-        "place": [0, -2, 1],
-        "probabilities": [[0.95, 0.01], [0.31, 0.01], [0.4, 0.35]],
-        "auto": [AUTO] * 3,
-        "leaked": [1, 0, 1],
-    }
-    assert (made["auto"], made["shares"]) == (AUTO, {"unknown": 0.4, "duplicate": 0.2})
+    assert (made["auto"], made["unknown_share"]) == (AUTO, 0.4)
+    assert {key: len(rows) for key, rows in made["figures"].items() if len(rows) == 1} == dict.fromkeys(FIXED, 1)
+    assert {len(rows) for key, rows in made["figures"].items() if key not in FIXED} == {202}
+    assert made["figures"]["unknown_share"] == [["0.400"]]
+    assert made["figures"]["threshold_auto"] == [["0.305", "0.3", "0.35"]]
+    # of q1, q2 and q4 the ranks are 1, 2, 2 at 0.3 and at 1 they are 2, 1, 3; q2 is no leak
+    solution = [made["figures"][key] for key in ("solution_map5", "solution_map5_no_duplicates")]
+    assert [column[60] + column[-2] for column in solution] == [["0.667", "0.611"], ["0.500", "1.000"]]
+    assert [made["leaks"][place] for place in (60, -2)] == ["1 of 2", "0 of 2"]
+    # no photo of cat, one of bob, four of ann, twelve of eve
+    photos = made["tables"]["photos"]
+    assert (photos["least"], photos["queries"]) == ([0, 1, 4, 10], [1, 1, 2, 1])
+    assert photos["map5"][10] == [0, 0.333333, 0.75, 0.2]
 
 
 def test_a_strip_has_the_whales_of_its_query():
     made = content()
-    drawn = values(made)["sheets"][0]
-    assert {key: column[5] for key, column in drawn.items()} == {
-        **{"place": -2, "auto": 0.3, "graded": True, "probabilities": [0.32, 0.1, 0.0, 0.0, 0.0]},
-    }
+    strips = values(made)["strips"]
+    assert len(strips) == 8 + 3
+    assert strips[5] == {"truth": "new_whale", "auto": 0.3, "probabilities": [0.32, 0.1, 0.0, 0.0, 0.0]}
+    assert [strip["truth"] for strip in strips[8:]] == ["ann", "", "bob"]  # that of q3 is not known
     query, *whales = made.sheets[0].strips[5].cells
     assert (query.photo, query.text, query.title) == ("u1", "new_whale", "gil, held out")
     assert [cell.text for cell in whales] == ["ann", "bob", "cat", "dan", "eve", "new_whale"]
+    assert [cell.bold for cell in whales[:2]] == ["0.320", "0.100"]
     (few,) = content(sheets=[sheet("Few", answered(ANSWERS[8:9]))]).sheets[0].strips
     assert [cell.text for cell in few.cells] == ["new_whale", "bob", "ann", "new_whale"]
-    # the truth of q3 is not known
     assert [strip.cells[0].text for strip in made.sheets[1].strips] == ["ann", "q3", "bob"]
-    assert values(made)["sheets"][1]["graded"] == [True, False, True]
 
 
 def test_a_page_opens_with_what_validation_asks():
@@ -151,24 +147,20 @@ def test_a_page_opens_with_what_validation_asks():
 def test_photos_of_new_whale_that_stand_for_unknowns_are_declared():
     html = render(content([row for row in ANSWERS if row[2] != "unknown"]))
     assert "Validation holds out no whale, so photos labelled new_whale stand for unknown whales." in html
-    kinds = values(content([row for row in ANSWERS if row[2] != "unknown"]))["queries"]
-    assert kinds["kind"][5:8] == ["unknown", "unknown", ""]
-    assert kinds["role"][5:8] == ["new_whale", "new_whale", "new_whale_train"]
 
 
 def test_a_prediction_that_is_not_validated_is_declared():
-    curve = content().tables["threshold"]
-    made = content(None, name="final", calibrated_by="margin", tables={"threshold": curve})
+    made = content(None, calibrated_by="margin", name="final", tables={"threshold": content().tables["threshold"]})
     text = Reader(render(made)).text
     assert text[2] == (
         "Not validated: final has learnt validation's photos. Its weights and threshold come from margin."
     )
     assert "MAP@5 and baselines" not in text
     assert any(line.startswith("On the validation queries of margin.") for line in text)
-    embedded = values(made)
-    assert embedded["queries"]["place"] == []
-    assert embedded["intervals"] == {}
-    assert len(embedded["solution"]["place"]) == 3
+    embedded = values(made)["figures"]
+    assert embedded.keys() == {
+        *("unknown_share", "duplicate_share", "threshold_auto", "solution_map5", "solution_map5_no_duplicates"),
+    }
 
 
 def test_without_a_threshold_there_is_no_control():
@@ -178,29 +170,29 @@ def test_without_a_threshold_there_is_no_control():
     assert re.findall(r'data-plot="(\w+)"', html) == ["unknown_share", "ranks", "photos"]
     embedded = values(content(auto=None))
     assert embedded["auto"] is None
-    assert embedded["queries"]["auto"] == [None] * 13
-    assert {len(ends) for ends in embedded["intervals"].values()} == {1}
+    assert {len(rows) for rows in embedded["figures"].values()} == {1}
+    assert {strip["auto"] for strip in embedded["strips"]} == {0}
 
 
 def test_figures_without_a_name_are_kept():
     figures = content().figures | {"new_one": 0.25, "new_one_low": 0.1, "new_one_high": 0.3}
-    names = dict(values(content(figures=figures))["names"])
-    assert names["More"] == [["new_one", "new_one", ""]]
-    assert names["Baselines, MAP@5"][0] == ["baseline_new_whale", "new_whale for all", ""]
-    named = {key for rows in names.values() for key, *_ in rows}
-    ends = {f"{key}_{end}" for key in figures for end in ("low", "high")}
-    assert figures.keys() - named - ends == set()
+    embedded = values(content(figures=figures))["figures"]
+    assert embedded["new_one"] == [["0.250", "0.100", "0.300"]]
+    groups = prediction.groups([*embedded])
+    assert groups["More"] == {"new_one": ("new_one", "")}
+    assert {key for group in groups.values() for key in group} == embedded.keys()
+    assert prediction.groups(["map5"]).keys() == {"MAP@5"}
 
 
 def test_a_sheet_without_queries_says_so():
     made = content(queries=[], sheets=[])
     html = render(made)
-    assert '<h3>Leaks</h3>\n<p>caption <span id="leaks"></span></p>\n<p>None.</p>' in html
+    assert "<h3>Leaks</h3>\n<p>caption</p>\n<p>None.</p>" in html
 
 
 def test_a_folded_sheet_shows_its_title():
     html = render(content())
-    assert '<p>caption <span id="leaks"></span></p>\n<details><summary>Show all</summary>' in html
+    assert '<span id="leaks"></span>.</p>\n<details><summary>Show all</summary>' in html
 
 
 @pytest.mark.parametrize(("size", "small"), [((600, 300), (96, 48)), ((100, 100), (72, 72)), ((50, 40), (50, 40))])

@@ -1,4 +1,4 @@
-"""The page of a prediction in Chromium: at every threshold it shows what `predict` measures there."""
+"""The page of a prediction in Chromium: at every threshold of the slider it shows what `predict` measures there."""
 
 import os
 
@@ -21,8 +21,6 @@ pytestmark = [
         reason="no Chromium: install Debian's package `chromium`",
     ),
 ]
-THRESHOLDS = [0.0, 0.1, 0.31, 0.4, 1.0, "auto"]
-TILES = ["map5", "map5_known", "map5_unknown", "map5_duplicates", "top1"]
 WHALES = ["ann", "bob", "cat", "dan", "eve", "fay", "gil", "hal"]
 
 
@@ -49,20 +47,18 @@ TO_COME = [
 
 
 class View:
-    """A page of a prediction in a browser."""
+    """A window on a page of a prediction."""
 
-    def __init__(self, page):
-        self.page = page
+    def __init__(self, page, folder):
+        self.page, self.folder = page, folder
         self.requests, self.errors = [], []
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
-    def open(self, html, folder):
-        path = folder / "page.html"
-        path.write_text(html, encoding="utf-8", newline="\n")
+    def open(self, content):
+        path = self.folder / "page.html"
+        path.write_text(render(content), encoding="utf-8", newline="\n")
         self.page.goto(path.as_uri())
-        self.page.wait_for_function("document.getElementById('tiles').childElementCount > 0")
-        return self
 
     def choose(self, threshold):
         """Choose a threshold as a person does: by the button, or in the field."""
@@ -71,22 +67,27 @@ class View:
         else:
             self.page.locator("#value").fill(str(threshold))
 
-    def tile(self, key):
-        return self.page.locator(f"#tiles [data-key={key}]").inner_text().split("\n")[1:]
+    def figures(self, place="table:not(.bars)"):
+        """Return the number and the interval of every figure, as they are written in one place of the page."""
+        number, interval = (f"{place} [data-{kind}]" for kind in ("value", "interval"))
+        key = "(cells, kind) => cells.map(cell => [cell.dataset[kind], cell.textContent])"
+        intervals = dict(self.page.locator(interval).evaluate_all(key, "interval"))
+        return {
+            name: (text, intervals.get(name)) for name, text in self.page.locator(number).evaluate_all(key, "value")
+        }
 
-    def figures(self):
-        """Return the number and the interval of every figure, as they are written."""
-        rows = self.page.locator("#figures tr[data-key]").evaluate_all(
-            "rows => rows.map(row => [row.dataset.key, row.cells[1].textContent, row.cells[2].textContent])"
+    def strip(self, place):
+        """Return the cells of a strip in order: its label, the text above it, and how it is marked."""
+        script = (
+            "c => [c.querySelector('span').textContent, c.querySelector('b').textContent, c.className.slice(5).trim()]"
         )
-        return {key: (number, interval) for key, number, interval in rows}
+        cells = self.page.locator(".cells").nth(place).locator(".cell")
+        return [tuple(cell) for cell in cells.evaluate_all(f"cells => cells.map({script})")]
 
-    def strip(self, sheet, place):
-        """Return the labels of a strip in order, and what is written above each."""
-        cells = self.page.locator(f"[data-sheet='{sheet}'] .cells").nth(place).locator(".cell")
-        return cells.evaluate_all(
-            "cells => cells.map(c => [c.querySelector('span').textContent, c.querySelector('b').textContent])"
-        )
+    def photos(self, place):
+        """Return the photos of a strip in order, or the texts in their places."""
+        photos = self.page.locator(".cells").nth(place).locator(".photo, .none")
+        return photos.evaluate_all("all => all.map(each => each.title || each.textContent)")
 
     def legend(self, plot):
         return self.page.locator(f"[data-plot={plot}] .legend span").all_inner_texts()
@@ -94,33 +95,41 @@ class View:
     def texts(self, plot):
         return self.page.locator(f"[data-plot={plot}] .plot > svg text").all_text_contents()
 
-    def rows(self, plot):
+    def numbers(self, plot, shapes, attribute):
+        """Return the numbers of an attribute of some shapes of a plot."""
+        script = "(all, name) => all.map(each => Number(each.getAttribute(name)))"
+        return self.page.locator(f"[data-plot={plot}] {shapes}").evaluate_all(script, attribute)
+
+    def columns(self, plot):
         """Return the table behind a plot."""
         fold = self.page.locator(f"[data-plot={plot}] details")
         fold.evaluate("fold => { fold.open = true }")
         fold.locator("table").wait_for()
-        return fold.locator("tr").evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.textContent))")
+        rows = "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+        names, *values = fold.locator("tr").evaluate_all(rows)
+        return {
+            name: [float(value) for value in column]
+            for name, column in zip(names, zip(*values, strict=True), strict=True)
+        }
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium()) as opened:
-        yield opened
+def window(tmp_path_factory):
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium()) as browser:
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.set_default_timeout(10_000)
+        yield View(page, tmp_path_factory.mktemp("slider"))
 
 
 @pytest.fixture
-def view(browser):
-    page = browser.new_page(viewport={"width": 1400, "height": 900})
-    page.set_default_timeout(10_000)
-    opened = View(page)
-    yield opened
-    assert opened.errors == []
-    assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
-    page.close()
+def view(window):
+    yield window
+    assert window.errors == []
+    assert [url for url in window.requests if not url.startswith(("file:", "data:"))] == []
 
 
 def measured(rows, threshold):
-    """Return what `predict` measures at a threshold, and what it grades by the solution."""
+    """Return what `predict` measures at a threshold."""
     answers = content(rows).answers
     fixed = {"unknown_share": SHARES[0], "duplicate_share": SHARES[1], "threshold_auto": AUTO}
     found = figures.at(fixed, answers, None if threshold == "auto" else threshold)
@@ -133,6 +142,7 @@ def digits(figure):
 
 
 def graded(queries, threshold):
+    """Return what `predict` grades by the solution at a threshold."""
     rows = frame(queries, ["Image", "leaked", "truth"])
     limit = AUTO if threshold == "auto" else threshold
     labels, _ = rank(rows[LABELS].to_numpy(dtype=str), rows[PROBABILITIES].to_numpy(), limit)
@@ -147,9 +157,9 @@ def graded(queries, threshold):
 
 
 @pytest.mark.parametrize(("rows", "queries"), [(ANSWERS, QUERIES), (ROWS, TO_COME)], ids=["by hand", "drawn"])
-def test_the_page_shows_what_predict_measures(view, tmp_path, rows, queries):
-    view.open(render(content(rows, queries)), tmp_path)
-    for threshold in THRESHOLDS:
+def test_the_page_shows_what_predict_measures(view, rows, queries):
+    view.open(content(rows, queries))
+    for threshold in (0.0, 0.31, 0.4, 1.0, "auto"):
         view.choose(threshold)
         figures = measured(rows, threshold)
         expected = {
@@ -159,247 +169,182 @@ def test_the_page_shows_what_predict_measures(view, tmp_path, rows, queries):
         }
         expected |= {key: (digits(value), "") for key, value in graded(queries, threshold).items()}
         written = view.figures()
-        assert {key: written[key] for key in expected} == expected, threshold
+        assert written | expected == written, threshold
         assert float(written["threshold_cost"][0]) == pytest.approx(figures["threshold_cost"], abs=1e-4)
-        for key in TILES:
-            assert view.tile(key) == list(expected[key])
-        assert view.tile("solution_map5")[0] == expected["solution_map5"][0]
-        assert view.page.locator("#bars tr[data-key=map5]").inner_text().split("\t")[-2:] == list(expected["map5"])
-        assert view.page.locator("#now").inner_text() == f"MAP@5 {expected['map5'][0]}"
+        tiles = view.figures(".tiles")
+        assert tiles.items() <= written.items()
+        assert {"map5", "map5_known", "map5_unknown", "map5_duplicates", "top1", "solution_map5"} <= tiles.keys()
+        assert view.figures(".bars")["map5"] == expected["map5"]
+        assert view.page.locator("output").inner_text() == f"MAP@5 {expected['map5'][0]}"
+        bar, interval = view.page.locator("[data-bar=map5] i").evaluate_all(
+            "all => all.map(each => parseFloat(each.style.width))"
+        )
+        assert bar == pytest.approx(100 * figures["map5"], abs=0.06)
+        assert interval == pytest.approx(100 * (figures["map5_high"] - figures["map5_low"]), abs=0.11)
 
 
-def test_the_page_opens_at_auto(view, tmp_path):
-    view.open(render(content()), tmp_path)
-    assert view.page.locator("#auto").get_attribute("aria-pressed") == "true"
-    assert view.page.locator("#value").input_value() == "0.305"
-    assert view.page.locator("#slider").input_value() == "0.305"
-
-
-def test_the_slider_and_the_field_follow_each_other(view, tmp_path):
-    view.open(render(content()), tmp_path)
-    slider, field = view.page.locator("#slider"), view.page.locator("#value")
+def test_the_slider_and_the_field_follow_each_other(view):
+    view.open(content())
+    slider, field, auto = (view.page.locator(f"#{name}") for name in ("slider", "value", "auto"))
+    assert (slider.input_value(), field.input_value(), auto.get_attribute("aria-pressed")) == ("0.305", "0.305", "true")
     slider.press("ArrowRight")
-    assert (slider.input_value(), field.input_value()) == ("0.31", "0.31")
-    assert view.page.locator("#auto").get_attribute("aria-pressed") == "false"
+    assert (slider.input_value(), field.input_value(), auto.get_attribute("aria-pressed")) == ("0.31", "0.31", "false")
     field.fill("0.6")
     assert slider.input_value() == "0.6"
     before = view.figures()
-    for wrong in ("1.5", "-1", ""):
+    for wrong in ("1.5", "-1", "0.3199", ""):
         field.fill(wrong)
         assert view.figures() == before
     view.choose("auto")
-    assert (slider.input_value(), field.input_value()) == ("0.305", "0.305")
+    assert (slider.input_value(), field.input_value(), auto.get_attribute("aria-pressed")) == ("0.305", "0.305", "true")
 
 
-def test_a_value_off_the_grid_is_exact_and_has_no_interval(view, tmp_path):
-    view.open(render(content()), tmp_path)
-    view.choose(0.3199)
-    assert view.tile("map5_unknown") == [f"{measured(ANSWERS, 0.3199)['map5_unknown']:.3f}", "\N{NO-BREAK SPACE}"]
-    assert view.figures()["map5"][1] == ""
-    view.choose(0.32)  # the best whale of u1 and of u2 has that probability: it is no longer above
-    assert view.tile("map5_unknown")[0] == "1.000"
-
-
-def test_halves_round_to_even_as_in_python(view, tmp_path):
-    rows = [*ANSWERS[:1], *([ANSWERS[3]] * 15)]  # 1 of 16 queries is right: 0.0625
-    view.open(render(content(rows, sheets=[])), tmp_path)
-    assert view.tile("map5_known")[0] == f"{1 / 16:.3f}" == "0.062"
-
-
-def test_new_whale_has_its_place_in_every_strip(view, tmp_path):
-    view.open(render(content()), tmp_path)
+def test_new_whale_has_its_place_in_every_strip(view):
+    view.open(content())
     # the sheet holds k1 to k5, u1 to u3
     view.choose(0.3)
-    assert view.strip(0, 2) == [
-        *(["bob", "rank 4"], ["cat", "✗ 0.400"], ["new_whale", "✗ 0.300"], ["dan", "✗ 0.300"]),
-        *(["bob", "✓ 0.200"], ["ann", "✗ 0.100"]),
+    assert view.strip(2) == [
+        *(("bob", "rank 4", "query"), ("cat", "0.400", "wrong"), ("new_whale", "0.300", "wrong")),
+        *(("dan", "0.300", "wrong"), ("bob", "0.200", "right"), ("ann", "0.100", "after")),
     ]
-    assert view.strip(0, 0)[:3] == [["ann", "✓ rank 1"], ["ann", "✓ 0.900"], ["new_whale", "✗ 0.300"]]
+    assert view.strip(0)[:3] == [
+        *(("ann", "rank 1", "query right"), ("ann", "0.900", "right"), ("new_whale", "0.300", "after")),
+    ]
+    marks = "all => all.slice(1, 3).map(each => getComputedStyle(each, '::before').content)"
+    assert view.page.locator(".cells").nth(0).locator("b").evaluate_all(marks) == ['"✓ "', '"✗ "']
+    assert view.photos(3) == ["k4", "new", "ann", "bob", "dan", "eve"]
+    titles = "all => all.map(each => each.querySelector('span').title)"
+    assert view.page.locator(".query").evaluate_all(titles)[:6] == [
+        *("ann", "ann", "bob", "cat", "eve"),
+        "gil, held out",
+    ]
     view.choose(0.29)
-    assert [label for label, _ in view.strip(0, 2)[1:]] == ["cat", "dan", "new_whale", "bob", "ann"]
-    view.choose(0.0)  # of u3 five whales are above: no place is left
-    assert view.strip(0, 7) == [
-        ["new_whale", "✗ missed"],
-        *([whale, "✗ 0.200"] for whale in ("bob", "ann", "cat", "dan", "eve")),
-    ]
-    view.choose(1.0)
-    assert view.strip(0, 4)[:2] == [["eve", "✗ missed"], ["new_whale", "✗ 1.000"]]  # eve is fifth without new_whale
-    view.choose("auto")  # each query at the threshold of its fold
-    assert view.strip(0, 5)[1:3] == [["ann", "✗ 0.320"], ["new_whale", "✓ 0.300"]]
-    assert view.strip(0, 6)[1:3] == [["new_whale", "✓ 0.350"], ["bob", "✗ 0.320"]]
-
-
-def test_a_strip_has_colours_titles_and_photos(view, tmp_path):
-    view.open(render(content()), tmp_path)
-    view.choose(0.3)
-    strips = view.page.locator("[data-sheet='0'] .cells")
-    pictures = "all => all.map(each => each.title || each.textContent)"
-    kinds = "cells => cells.map(cell => cell.className.replace('cell', '').trim())"
-    assert strips.nth(2).locator(".cell").evaluate_all(kinds) == [
-        "query",
-        "wrong",
-        "wrong",
-        "wrong",
-        "right",
-        "after",
-    ]
-    assert strips.nth(5).locator("span").first.get_attribute("title") == "gil, held out"
-    assert strips.nth(0).locator("span").first.get_attribute("title") == "ann"
-    pictures = (
-        strips.nth(3).locator(".photo, .none").evaluate_all("all => all.map(each => each.title || each.textContent)")
-    )
-    assert pictures == ["k4", "new", "ann", "bob", "dan", "eve"]
+    assert [label for label, *_ in view.strip(2)[1:]] == ["cat", "dan", "new_whale", "bob", "ann"]
     view.choose(0.05)
-    pictures = (
-        strips.nth(3).locator(".photo, .none").evaluate_all("all => all.map(each => each.title || each.textContent)")
-    )
-    assert pictures == ["k4", "ann", "bob", "dan", "eve", "no photo"]  # of fay
-
-
-def test_leaks_unfold_and_move(view, tmp_path):
-    view.open(render(content()), tmp_path)
-    assert not view.page.locator("[data-sheet='1'] .cells").first.is_visible()
-    view.page.locator("summary", has_text="Show all").click()
-    view.page.locator("[data-sheet='1'] b", has_text="rank").first.wait_for()
-    assert view.strip(1, 0)[:3] == [["ann", "✓ rank 1"], ["ann", "✓ 0.950"], ["new_whale", "✗ 0.305"]]
-    # the truth of q3 is not known
-    assert view.strip(1, 1)[:3] == [["q3", "query"], ["bob", "0.950"], ["new_whale", "0.305"]]
-    assert view.strip(1, 2)[0] == ["bob", "rank 2"]
-    assert view.page.locator("#leaks").inner_text() == "The truth, where it is known, ranks first in 1 of 2."
-    view.choose(0.96)
-    assert view.strip(1, 0)[0] == ["ann", "rank 2"]
-    assert view.page.locator("#leaks").inner_text() == "The truth, where it is known, ranks first in 0 of 2."
-
-
-def test_few_whales(view, tmp_path):
-    view.open(render(content(sheets=[sheet("Few", content().answers[8:9])])), tmp_path)
-    assert view.strip(0, 0)[1:] == [["bob", "✗ 0.950"], ["new_whale", "✓ 0.300"], ["ann", "✗ 0.020"]]
-
-
-def test_without_a_threshold_new_whale_comes_after_what_is_probable(view, tmp_path):
-    view.open(render(content(auto=None)), tmp_path)
-    assert view.page.locator("#slider").count() == 0
-    assert view.strip(0, 5)[1:4] == [["ann", "✗ 0.320"], ["bob", "✗ 0.100"], ["new_whale", "✓ –"]]  # noqa: RUF001
-    answers = content(auto=None).answers
-    found = figures.measure(answers, SHARES)
-    assert view.tile("map5") == [
-        f"{found['map5']:.3f}",
-        f"{found['map5_low']:.3f} to {found['map5_high']:.3f}",
+    assert view.photos(3) == ["k4", "ann", "bob", "dan", "eve", "no photo"]  # of fay
+    view.choose(0.0)  # of u3 five whales are above: no place is left
+    assert view.strip(7) == [
+        ("new_whale", "missed", "query wrong"),
+        *((whale, "0.200", "wrong") for whale in ("bob", "ann", "cat", "dan", "eve")),
     ]
+    view.choose(1.0)  # eve is fifth without new_whale
+    assert view.strip(4)[:2] == [("eve", "missed", "query wrong"), ("new_whale", "1.000", "wrong")]
+    view.choose("auto")  # each query at the threshold of its fold
+    assert view.strip(5)[1:3] == [("ann", "0.320", "wrong"), ("new_whale", "0.300", "right")]
+    assert view.strip(6)[1:3] == [("new_whale", "0.350", "right"), ("bob", "0.320", "after")]
 
 
-def test_a_prediction_that_is_not_validated_has_the_solution(view, tmp_path):
+def test_leaks_unfold_and_move(view):
+    view.open(content(sheets=[sheet("Few", content().answers[8:9])]))
+    assert view.strip(0)[1:] == [("bob", "0.950", "wrong"), ("new_whale", "0.300", "right"), ("ann", "0.020", "after")]
+    assert not view.page.locator(".cells").nth(1).is_visible()
+    view.page.locator("summary", has_text="Show all").click()
+    view.page.locator("details .query b", has_text="rank").first.wait_for()
+    leaks = view.page.locator("p", has_text="The truth, where it is known")
+    assert leaks.inner_text() == "caption The truth, where it is known, ranks first in 1 of 2."
+    assert [view.strip(place)[0] for place in (1, 2, 3)] == [
+        *(("ann", "rank 1", "query right"), ("q3", "query", "query"), ("bob", "rank 2", "query")),
+    ]
+    # the truth of q3 is not known
+    assert view.strip(2)[1:3] == [("bob", "0.950", ""), ("new_whale", "0.305", "")]
+    view.choose(0.96)
+    assert view.strip(1)[0] == ("ann", "rank 2", "query")
+    assert leaks.inner_text() == "caption The truth, where it is known, ranks first in 0 of 2."
+
+
+def test_without_a_threshold_new_whale_comes_after_what_is_probable(view):
+    view.open(content(auto=None))
+    assert view.page.locator("#slider").count() == 0
+    assert view.strip(5)[1:4] == [
+        *(("ann", "0.320", "wrong"), ("bob", "0.100", "wrong"), ("new_whale", "\N{EN DASH}", "right")),
+    ]
+    found = figures.measure(content(auto=None).answers, SHARES)
+    assert view.figures()["map5"] == (digits(found["map5"]), f"{found['map5_low']:.3f} to {found['map5_high']:.3f}")
+
+
+def test_a_prediction_that_is_not_validated_has_the_solution(view):
     curve = content().tables["threshold"]
-    made = content(None, name="final", calibrated_by="margin", tables={"threshold": curve})
-    view.open(render(made), tmp_path)
+    view.open(content(None, name="final", calibrated_by="margin", tables={"threshold": curve}))
+    assert view.page.locator(".tile").count() == 2
     # at 0 the ranks are 1, 3 and 2; at 0.3 they are 1, 2, 2; at 0.31 they are 1, 1, 2; at 1 they are 2, 1, 3
     for threshold, solution in ((0.0, "0.611"), (0.3, "0.667"), (0.31, "0.833"), (1.0, "0.611")):
         view.choose(threshold)
-        assert view.tile("solution_map5")[0] == f"{graded(QUERIES, threshold)['solution_map5']:.3f}" == solution
-    assert view.page.locator("#tiles .tile").count() == 2
+        assert view.figures(".tiles")["solution_map5"][0] == solution
+        assert view.page.locator("output").inner_text() == f"MAP@5 {solution}"
 
 
-def test_the_mark_of_the_threshold_moves(view, tmp_path):
-    view.open(render(content()), tmp_path)
-    marks = view.page.locator("[data-plot=threshold] .chosen")
-    assert marks.count() == 0
-    curve = content().tables["threshold"]
-    at_auto = curve.set_index("threshold").loc[AUTO]
-    assert view.legend("threshold") == ["known", "unknown", "overall", "auto 0.305"]
-    places = {}
-    for threshold in (0.0, 0.25, 0.5, 1.0):
-        view.choose(threshold)
-        places[threshold] = float(marks.get_attribute("cx"))
-        there = curve.set_index("threshold").loc[threshold, "map5"]
-        assert view.legend("threshold")[-1] == f"threshold {threshold:g}: {there:.3f}"
-        assert float(marks.get_attribute("cy")) == pytest.approx(282 - there * 270)
-    assert places == pytest.approx({0.0: 56, 0.25: 56 + 490 / 4, 0.5: 56 + 490 / 2, 1.0: 546})
-    auto = view.page.locator("[data-plot=threshold] .dot.auto")
-    assert float(auto.get_attribute("cx")) == pytest.approx(56 + 490 * AUTO)
-    assert float(auto.get_attribute("cy")) == pytest.approx(282 - at_auto["map5"] * 270)
-    uprights = view.page.locator("[data-plot=scores] .at")
-    assert [float(each.get_attribute("x1")) for each in uprights.all()] == [546] * 3
-
-
-def test_the_plots_have_the_numbers_of_their_tables(view, tmp_path):
+def test_the_plots_have_the_numbers_of_their_tables(view):
     made = content()
-    view.open(render(made), tmp_path)
-    assert view.legend("unknown_share")[:2] == ["this prediction", "new_whale for all"]
-    known, unknown, duplicates = (
-        measured(ANSWERS, "auto")[f"map5_{kind}"] for kind in ("known", "unknown", "duplicates")
-    )
-    declared = 0.8 * (0.6 * known + 0.4 * unknown) + 0.2 * duplicates
-    assert view.legend("unknown_share")[2] == f"declared 0.4: {declared:.3f}"
-    for name in ("unknown_share", "ranks", "photos"):
-        rows = view.rows(name)
-        expected = made.tables[name]
-        assert len(rows) == len(expected) + 1
-        column = "queries" if name == "ranks" else "map5"
-        numbers = [float(row[rows[0].index(column)]) for row in rows[1:]]
-        assert numbers == pytest.approx(expected[column].tolist(), abs=1e-4)
+    view.open(made)
+    for name, table in made.tables.items():
+        columns = view.columns(name)
+        assert columns.keys() == table.keys()
+        for key, column in table.items():
+            assert columns[key] == pytest.approx(column if column.ndim == 1 else column[:, -1], abs=1e-4)
+    map5 = digits(measured(ANSWERS, "auto")["map5"])
+    assert view.legend("unknown_share") == ["this prediction", "new_whale for all", f"declared 0.4: {map5}"]
     assert view.legend("reliability") == ["perfect", "before calibration", "after"]
-    bars = view.page.locator("[data-plot=reliability] .bar").count()
-    assert bars == len(made.tables["reliability"]) == len(view.rows("reliability")) - 1
+    assert view.page.locator("[data-plot=reliability] .bar").count() == len(made.tables["reliability"]["least"])
     assert [text for text in view.texts("scores") if ":" in text] == [
         *("known, best whale right: 1", "known, best whale wrong: 4", "unknown: 3"),
     ]
-
-
-def test_ranks_and_photos_move(view, tmp_path):
-    view.open(render(content()), tmp_path)
     view.choose(0.3)
     # k1 is first, k2 second, k3 fourth, k4 beyond, k5 fifth of the whales and sixth behind new_whale
-    assert view.rows("ranks") == [
-        ["rank", "queries", "whales_alone"],
-        *(["1", "1", "1"], ["2", "1", "1"], ["3", "0", "1"], ["4", "1", "0"], ["5", "0", "1"], ["0", "2", "1"]),
-    ]
+    assert view.columns("ranks") == {
+        **{"rank": [1, 2, 3, 4, 5, 0], "queries": [1, 1, 0, 1, 0, 2], "whales_alone": [1, 1, 1, 0, 1, 1]},
+    }
     percents = [text for text in view.texts("ranks") if text.endswith("%")]
     assert percents == ["20%", "20%", "0%", "20%", "0%", "40%", "20%", "20%", "20%", "0%", "20%", "20%"]
     assert "beyond" in view.texts("ranks")
+    assert "10\N{EN DASH}19" in view.texts("photos")
     # no photo of cat (k4), one of bob (k3), four of ann (k1, k2), twelve of eve (k5)
-    assert view.rows("photos") == [
-        ["photos", "queries", "map5"],
-        *(["0", "1", "0"], ["1", "1", "0.25"], ["4", "2", "0.75"], ["10–19", "1", "0"]),  # noqa: RUF001
-    ]
+    assert view.columns("photos")["map5"] == [0, 0.25, 0.75, 0]
     view.choose(0.05)
-    assert [row[2] for row in view.rows("photos")[1:]] == ["0", "0.3333", "0.75", "0.2"]
+    assert view.columns("photos")["map5"] == [0, 0.3333, 0.75, 0.2]
 
 
-def test_what_comes_from_outside_does_nothing(view, tmp_path):
-    whales = [
-        HOSTILE,
-        "<img src=x onerror=alert(1)>",
-        "</script><script>alert(1)</script>",
-        "javascript:alert(1)",
-        "&lt;",
-    ]
+def test_the_marks_of_thresholds_move(view):
+    view.open(content())
+    assert view.page.locator("[data-plot=threshold] .chosen").count() == 0
+    assert view.legend("threshold") == ["known", "unknown", "overall", "auto 0.305"]
+    curve = pd.DataFrame(content().tables["threshold"]).set_index("threshold")["map5"]
+    for threshold, x in ((0.0, 56), (0.25, 56 + 490 / 4), (1.0, 546)):
+        view.choose(threshold)
+        assert view.legend("threshold")[-1] == f"threshold {threshold:g}: {curve[threshold]:.3f}"
+        (place,) = zip(*(view.numbers("threshold", ".chosen", name) for name in ("cx", "cy")), strict=True)
+        assert place == pytest.approx((x, 282 - curve[threshold] * 270), abs=1e-3)
+    (place,) = zip(*(view.numbers("threshold", ".dot.auto", name) for name in ("cx", "cy")), strict=True)
+    assert place == pytest.approx((56 + 490 * AUTO, 282 - curve[AUTO] * 270), abs=1e-3)
+    assert view.numbers("scores", ".at", "x1") == [546] * 3
+
+
+def test_what_comes_from_outside_does_nothing(view):
+    whales = [HOSTILE, "<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>"]
+    whales += ["javascript:alert(1)", "&lt;"]
     rows = [(HOSTILE, HOSTILE, "known", HOSTILE, 0.3, whales, [0.9, 0.5, 0.1, 0.0, 0.0])]
     rows.append(("u", whales[1], "unknown", "new_whale", 0.3, whales, [0.9, 0.5, 0.1, 0.0, 0.0]))
     dialogs = []
     view.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    view.open(render(content(rows, [(HOSTILE, 1, HOSTILE, *rows[0][-2:])])), tmp_path)
+    view.open(content(rows, [(HOSTILE, 1, HOSTILE, *rows[0][-2:])]))
     view.page.locator("summary", has_text="Show all").click()
-    view.page.locator("[data-sheet='1'] b", has_text="rank").first.wait_for()
+    view.page.locator("details .query b", has_text="rank").first.wait_for()
     for threshold in (0.0, 0.7, 1.0):
         view.choose(threshold)
-    view.page.wait_for_timeout(100)
     assert dialogs == []
     assert view.page.locator("img").count() == 0
     assert view.page.locator("script").count() == 2
-    assert [label for label, _ in view.strip(0, 0)] == [HOSTILE, "new_whale", *whales[:4]]
-    assert (
-        view.page.locator("[data-sheet='0'] .cells").nth(1).locator("span").first.get_attribute("title")
-        == f"{whales[1]}, held out"
-    )
+    assert [label for label, *_ in view.strip(0)] == [HOSTILE, "new_whale", *whales[:4]]
+    assert view.strip(0)[0][1:] == ("rank 2", "query")
+    title = view.page.locator(".cells").nth(1).locator("span").first.get_attribute("title")
+    assert title == f"{whales[1]}, held out"
 
 
-@pytest.mark.parametrize("width", [1400, 500])
-def test_the_control_stays_in_view_and_nothing_is_cut(view, tmp_path, width):
-    view.page.set_viewport_size({"width": width, "height": 700})
-    view.open(render(content()), tmp_path)
-    assert view.page.evaluate("document.documentElement.scrollWidth") == width
-    view.page.locator("h2", has_text="All figures").scroll_into_view_if_needed()
-    view.page.mouse.wheel(0, 10_000)
-    box = view.page.locator(".control").bounding_box()
-    assert box["y"] == 0
-    assert view.page.locator("#slider").is_visible()
+def test_the_control_stays_in_view_and_nothing_is_cut(view):
+    view.open(content())
+    for width in (1400, 500):
+        view.page.set_viewport_size({"width": width, "height": 700})
+        assert view.page.evaluate("document.documentElement.scrollWidth") == width
+        view.page.locator("h2", has_text="All figures").scroll_into_view_if_needed()
+        view.page.mouse.wheel(0, 10_000)
+        assert view.page.locator(".control").bounding_box()["y"] == 0
+        assert view.page.locator("#slider").is_visible()

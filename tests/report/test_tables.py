@@ -33,40 +33,35 @@ def answers(rows=ROWS):
     return frame
 
 
+RANKS = answers()[["rank"]].to_numpy()
+PHOTOS_OF_WHALE = pd.Series({"ann": 7, "bob": 1, "zoe": 30})  # of cat there is none left
+
+
 def lines(table):
-    return list(table.itertuples(index=False, name=None))
-
-
-def test_photos_of_new_whale_count_only_where_no_whale_was_held_out():
-    roles = pd.Series(["known", "unknown", "new_whale", "duplicate", "new_whale_train"])
-    assert tables.kinds(roles).tolist() == ["known", "unknown", "", "duplicate", ""]
-    assert tables.kinds(roles[roles != "unknown"]).tolist() == ["known", "unknown", "duplicate", ""]
+    """Return the rows of a table, whose moving columns have one threshold."""
+    return list(zip(*(np.round(column.ravel(), 6).tolist() for column in table.values()), strict=True))
 
 
 def test_share_of_unknowns_mixes_the_means_of_the_kinds():
-    table = tables.unknown_share(answers(), duplicate_share=0.2)
+    table = tables.unknown_share(answers(), RANKS, duplicate_share=0.2)
     known, unknown, duplicates = (1 + 1 / 2 + 1 / 2 + 0) / 4, (1 + 1 / 2) / 2, (1 + 1 / 2) / 2
-    assert len(table) == 21
-    by_share = table.set_index("unknown_share")
-    for share in (0.0, 0.3, 1.0):
-        expected = 0.8 * ((1 - share) * known + share * unknown) + 0.2 * duplicates
-        assert by_share.loc[share, "map5"] == pytest.approx(expected)
-        # one of the two duplicates is of new_whale
-        assert by_share.loc[share, "all_new_whale"] == pytest.approx(0.8 * share + 0.2 / 2)
+    share = table["unknown_share"]
+    assert share.tolist() == [number / 20 for number in range(21)]
+    assert table["map5"][:, 0] == pytest.approx(0.8 * ((1 - share) * known + share * unknown) + 0.2 * duplicates)
+    assert table["all_new_whale"] == pytest.approx(0.8 * share + 0.2 / 2)  # one of the two duplicates is of new_whale
 
 
 def test_share_of_unknowns_without_duplicates_or_unknowns():
-    frame = answers()
-    table = tables.unknown_share(frame[frame["role"] == "known"], duplicate_share=0.2)
-    assert table["map5"].tolist() == pytest.approx([0.5] * 21)
-    assert table["all_new_whale"].tolist() == pytest.approx([number / 20 for number in range(21)])
+    known = (answers()["role"] == "known").to_numpy()
+    table = tables.unknown_share(answers()[known], RANKS[known], duplicate_share=0.2)
+    assert table["map5"][:, 0] == pytest.approx(0.5)
+    assert table["all_new_whale"] == pytest.approx(table["unknown_share"])
 
 
 def test_reliability_of_weighed_queries():
-    importance = np.array([0.2, 0.2, 0.1, 0.1, 0.1, 0.1, 0, 0.1, 0.1])
-    table = tables.reliability(answers(), importance)
-    after = table[table["calibrated"] == 1].drop(columns="calibrated")
-    assert lines(after.round(6)) == [
+    table = tables.reliability(answers(), np.array([0.2, 0.2, 0.1, 0.1, 0.1, 0.1, 0, 0.1, 0.1]))
+    rows = lines(table)
+    assert [row[1:] for row in rows if row[0] == 1] == [
         (0.0, 0.1, 1, 0.1, 0.0),  # u1: 0.1 is in the bin it ends
         (0.1, 0.2, 1, 0.2, 1.0),  # k3
         (0.2, 0.3, 1, 0.25, 0.0),  # k4
@@ -76,79 +71,74 @@ def test_reliability_of_weighed_queries():
         (0.8, 0.9, 1, 0.9, 1.0),  # k1
         (0.9, 1.0, 1, 1.0, 1.0),  # d1
     ]
-    before = table[table["calibrated"] == 0]
-    assert before["queries"].sum() == 8
+    before = [row[1:] for row in rows if row[0] == 0]
+    assert sum(row[2] for row in before) == 8
     # k2 counts twice as much as u2, and neither is right; k1 twice as much as d1, and both are
-    assert lines(before[before["least"] >= 0.8][["queries", "probability", "right"]].round(6)) == [
-        (2, round((2 * 0.85 + 0.9) / 3, 6), 0.0),
-        (2, round((2 * 0.95 + 1.0) / 3, 6), 1.0),
+    assert before[-2:] == [
+        (0.8, 0.9, 2, round((2 * 0.85 + 0.9) / 3, 6), 0.0),
+        (0.9, 1.0, 2, round((2 * 0.95 + 1.0) / 3, 6), 1.0),
     ]
 
 
 def test_scores_are_counted_by_kind():
-    table = tables.scores(answers()).set_index("least")
-    assert table.loc[0.9, ["known_right", "known_wrong", "unknown"]].tolist() == [1, 0, 0]
-    assert table.loc[0.5, ["known_right", "known_wrong", "unknown"]].tolist() == [0, 1, 0]
-    assert table.loc[0.6, ["known_right", "known_wrong", "unknown"]].tolist() == [0, 0, 1]
-    assert table[["known_right", "known_wrong", "unknown"]].sum().tolist() == [2, 2, 2]
+    table = tables.scores(answers())
+    counts = pd.DataFrame(table).set_index("least")[["known_right", "known_wrong", "unknown"]]
+    assert counts.loc[[0.9, 0.5, 0.6]].to_numpy().tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert counts.sum().tolist() == [2, 2, 2]
 
 
 def test_ranks_with_new_whale_and_without():
-    assert lines(tables.ranks(answers())) == [(1, 1, 2), (2, 2, 1), (3, 0, 0), (4, 0, 0), (5, 0, 0), (0, 1, 1)]
-
-
-def test_photos_of_a_whale_against_its_score():
-    photos = pd.Series({"ann": 7, "bob": 1, "zoe": 30})  # of cat there is none left
-    assert lines(tables.photos(answers(), photos)) == [(0, 0, 1, 0.0), (1, 1, 1, 0.5), (6, 9, 2, 0.75)]
-    # the last class ends with the most photos there are
-    assert lines(tables.photos(answers(), photos.replace({7: 34}))) == [
-        (0, 0, 1, 0.0),
-        (1, 1, 1, 0.5),
-        (20, 34, 2, 0.75),
+    assert lines(tables.ranks(answers(), RANKS)) == [
+        *((1, 1, 2), (2, 2, 1), (3, 0, 0), (4, 0, 0), (5, 0, 0), (0, 1, 1)),
     ]
 
 
-def test_the_class_of_a_query_is_the_row_that_counts_it():
-    photos = pd.Series({"ann": 7, "bob": 1, "zoe": 30})
-    # of known whales ann has the third row, bob the second, cat the first
-    assert tables.photo_classes(answers(), photos) == [2, 2, 1, 0, -1, -1, -1, -1, -1]
+def test_photos_of_a_whale_against_its_score():
+    first = [(0, 0, 1, 0.0), (1, 1, 1, 0.5)]
+    assert lines(tables.photos(answers(), RANKS, PHOTOS_OF_WHALE)) == [*first, (6, 9, 2, 0.75)]
+    # the last class ends with the most photos there are
+    more = tables.photos(answers(), RANKS, PHOTOS_OF_WHALE.replace({7: 34}))
+    assert lines(more) == [*first, (20, 34, 2, 0.75)]
 
 
-def test_the_place_of_the_truth():
-    assert tables.places(answers()).tolist() == [0, 1, 0, -1, -2, -2, -2, 0, -2]
-    unknown = answers()[:2].assign(truth="")
-    assert tables.places(unknown).tolist() == [-1, -1]
-
-
-def test_intervals_are_those_that_predict_measures():
-    frame = answers().assign(cluster=np.arange(9) // 2)
-    shares = Shares(0.3, 0.2)
+def test_columns_and_figures_that_move_are_those_that_predict_measures():
+    frame, shares = answers().assign(cluster=np.arange(9) // 2), Shares(0.3, 0.2)
     auto = at_threshold(frame)
-    ends = tables.intervals_by_threshold(auto, shares)
-    assert {len(each) for each in ends.values()} == {len(THRESHOLDS) + 1}
+    plots, written = tables.plotted(auto, shares, PHOTOS_OF_WHALE), tables.figures(auto, shares)
+    moving = {name: [key for key, column in table.items() if column.ndim == 2] for name, table in plots.items()}
+    assert moving == {
+        **{"unknown_share": ["map5"], "reliability": [], "scores": []},
+        **{"ranks": ["queries"], "photos": ["map5"]},
+    }
+    assert {len(rows) for rows in written.values()} == {len(THRESHOLDS) + 1}
     for threshold, place in ((0.0, 0), (0.3, 60), (0.4, 80), (1.0, 200), ("auto", -1)):
         decided = auto if threshold == "auto" else at_threshold(frame, threshold)
         measured = figures.measure(decided, shares)
-        keys = {key for key in measured if f"{key}_low" in measured}
-        assert ends.keys() == keys
-        for key in keys:
-            assert ends[key][place] == pytest.approx([measured[f"{key}_low"], measured[f"{key}_high"]], abs=1e-6)
+        assert written.keys() == {key for key in measured if f"{key}_low" in measured}
+        for key, rows in written.items():
+            assert rows[place] == pytest.approx([measured[f"{key}{end}"] for end in ("", "_low", "_high")])
+        for table, key in (("unknown_share", "map5"), ("ranks", "queries"), ("photos", "map5")):
+            alone = getattr(tables, table)
+            arguments = {"unknown_share": [shares.duplicate], "ranks": [], "photos": [PHOTOS_OF_WHALE]}[table]
+            expected = alone(decided, decided[["rank"]].to_numpy(), *arguments)[key][:, 0]
+            assert plots[table][key][:, place] == pytest.approx(expected)
 
 
-def test_without_a_threshold_there_is_one_interval():
+def test_without_a_threshold_nothing_moves():
     frame = at_threshold(answers().drop(columns="threshold").assign(cluster=np.arange(9)))
-    assert {len(each) for each in tables.intervals_by_threshold(frame, Shares(0.3, 0.2)).values()} == {1}
+    assert {len(rows) for rows in tables.figures(frame, Shares(0.3, 0.2)).values()} == {1}
+    plots = tables.plotted(frame, Shares(0.3, 0.2), PHOTOS_OF_WHALE)
+    assert [*plots] == ["unknown_share", "ranks", "photos"]
+    assert plots["ranks"]["queries"].shape == (6, 1)
 
 
 def test_tables_without_queries_are_empty():
-    none = answers([(*ROWS[4][:2], "new_whale_train", *ROWS[4][3:])])
-    photos = pd.Series({"ann": 7})
-    assert tables.ranks(none)["queries"].sum() == 0
-    assert tables.photos(none, photos).empty
-    assert tables.photo_classes(none, photos) == [-1]
+    none, ranks = answers([(*ROWS[4][:2], "new_whale_train", *ROWS[4][3:])]), RANKS[:1]
+    assert tables.ranks(none, ranks)["queries"].sum() == 0
+    assert lines(tables.photos(none, ranks, PHOTOS_OF_WHALE)) == []
     assert tables.scores(none)["unknown"].sum() == 0
-    assert tables.reliability(none, np.zeros(1)).empty
-    assert tables.unknown_share(none, 0.1)["map5"].tolist() == [0.0] * 21
+    assert lines(tables.reliability(none, np.zeros(1))) == []
+    assert tables.unknown_share(none, ranks, 0.1)["map5"].tolist() == [[0.0]] * 21
 
 
 def row(image, best, rank, role="known", threshold=0.3):

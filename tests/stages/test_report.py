@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,13 +27,13 @@ TABLES = ["history", "photos", "ranks", "reliability", "scores", "threshold", "u
 PAIRS = [(0, "d1", "ann"), (0, "ann1", "ann"), (1, "k1", "ann"), (1, "ann2", "ann")]
 
 
-def params(root):
-    changes = {
-        "data": DEFAULTS.data.model_copy(update={"root": str(root)}),
+PARAMS = DEFAULTS.model_copy(
+    update={
+        "data": DEFAULTS.data.model_copy(update={"root": "photos"}),
         "variants": {name: DEFAULTS.variants[name] for name in ("margin", "final")},
         "predictions": {name: DEFAULTS.predictions[name] for name in NAMES},
     }
-    return DEFAULTS.model_copy(update=changes)
+)
 
 
 def save(table, path):
@@ -68,7 +70,7 @@ def write_ranking(name):
         answers = answered()
         save(answers.drop(columns="threshold") if name == "phash" else answers, folder / paths.VALIDATION)
     if name == "margin":
-        save(made.tables["threshold"], folder / paths.CURVE)
+        save(pd.DataFrame(made.tables["threshold"]), folder / paths.CURVE)
     if name != "phash":
         images = [*TRAIN, *VALIDATION, *(row[0] for row in QUERIES)]
         embeddings = np.random.default_rng(0).normal(size=(1, len(images), 4)).astype(np.float32)
@@ -80,19 +82,34 @@ def write_ranking(name):
         save(losses if name == "final" else losses.assign(validation_loss=3.0), paths.history(name))
 
 
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """Make a project in which all stages up to `report` have run, on drawn photos; return it and its records."""
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_tables()
+        for name in NAMES:
+            write_ranking(name)
+        for shade, image in enumerate([*TRAIN, *VALIDATION, *(row[0] for row in QUERIES)]):
+            path = Path("photos", "test" if image.startswith("q") else "train", image)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (300, 150), (9 * shade, 100, 50)).save(path, "JPEG")
+        return folder, report.run(PARAMS)
+
+
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    """Make a project in which all stages before `report` have run, on drawn photos; return its parameters."""
-    monkeypatch.chdir(tmp_path)
-    write_tables()
-    for name in NAMES:
-        write_ranking(name)
-    for shade, image in enumerate([*TRAIN, *VALIDATION, *(row[0] for row in QUERIES)]):
-        path = tmp_path / "photos" / ("test" if image.startswith("q") else "train") / image
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (300, 150), (9 * shade, 100, 50)).save(path, "JPEG")
-    paths.FIGURES.mkdir(parents=True)
-    return params(tmp_path / "photos")
+def records(reported, monkeypatch):
+    """Go to the project, which tests leave as it is; return the records of `report`."""
+    monkeypatch.chdir(reported[0])
+    return reported[1]
+
+
+@pytest.fixture
+def project(reported, tmp_path, monkeypatch):
+    """Go to a copy of the project."""
+    shutil.copytree(reported[0], tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
 
 
 def written():
@@ -107,23 +124,22 @@ def embedded(name):
 def strips(name):
     """Return, for each sheet and strip of a page, the names of its photos, empty where there is none."""
     html = paths.page(name).read_text(encoding="utf-8").split("<script")[0]
-    sheets = [sheet.split("<h3>")[0] for sheet in html.split("data-sheet=")[1:]]
+    sheets = [sheet.split("<h3>")[0] for sheet in html.split('class="ranked"')[1:]]
     cells = r'<i class="(?:photo p\d+" role="img" title="([^"]*)|none)"'
     return [[re.findall(cells, strip) for strip in sheet.split('"strip"')[1:]] for sheet in sheets]
 
 
-def test_each_prediction_has_a_page_and_all_share_tables(project):
-    records = report.run(project)
+def test_each_prediction_has_a_page_and_all_share_tables(records, reported):
     assert sorted(written()) == sorted([*(f"{name}.html" for name in NAMES), *(f"{name}.csv" for name in TABLES)])
     assert list(records) == NAMES
     assert records["final"].artifacts == [paths.page("final")]
     # the page of final goes to the run that calibrated margin
     assert records["final"].report == ("final.html", paths.calibration("margin") / paths.DECISION)
     assert records["phash"].report == ("phash.html", paths.LEAKS)
+    assert str(reported[0]).encode() not in b"".join(written().values())
 
 
-def test_the_tables_have_a_name_first(project):
-    report.run(project)
+def test_the_tables_have_a_name_first(records):
     tables = {name: files.read_csv(paths.TABLES / f"{name}.csv") for name in TABLES}
     assert {name: table.columns[0] for name, table in tables.items()} == dict.fromkeys(TABLES, "name")
     predictions = {name: list(dict.fromkeys(table["name"])) for name, table in tables.items()}
@@ -142,38 +158,21 @@ def test_the_tables_have_a_name_first(project):
     ]
     assert tables["threshold"].columns.tolist() == ["name", "threshold", "map5", "map5_known", "map5_unknown"]
     assert len(tables["threshold"]) == 201
+    # after calibration, (0.1, 0.2], (0.2, 0.3] and so on: u3; k4; k3, u1, u2; k2, d2; k5; k1; d1
+    reliability = tables["reliability"]
+    assert reliability.columns.tolist() == ["name", "least", "most", "queries", "probability", "right"]
+    assert reliability["queries"].tolist() == [1, 1, 3, 2, 1, 1, 1]
+    assert reliability["probability"].is_monotonic_increasing
 
 
-def test_reliability_has_a_point_for_each_bin_after_calibration(project):
-    report.run(project)
-    table = files.read_csv(paths.TABLES / "reliability.csv")
-    assert table.columns.tolist() == ["name", "least", "most", "queries", "probability", "right"]
-    # (0.1, 0.2], (0.2, 0.3] and so on: u3; k4; k3, u1, u2; k2, d2; k5; k1; d1
-    assert table["queries"].tolist() == [1, 1, 3, 2, 1, 1, 1]
-    assert table["probability"].is_monotonic_increasing
-
-
-def test_tables_of_phash_alone_have_headers(project):
-    only = project.model_copy(update={"predictions": {"phash": project.predictions["phash"]}, "variants": {}})
-    report.run(only)
-    for name in ("threshold", "reliability", "scores", "history"):
-        (header,) = (paths.TABLES / f"{name}.csv").read_text(encoding="utf-8").splitlines()
-        assert header.startswith("name,")
-
-
-def test_the_page_has_the_answers_at_auto(project):
-    report.run(project)
+def test_the_page_has_the_answers_at_auto(records):
     page = embedded("margin")
-    assert page["auto"] == AUTO
-    assert page["shares"] == {"unknown": SHARES[0], "duplicate": SHARES[1]}
-    assert page["queries"]["auto"] == [row[4] for row in ANSWERS]
-    assert page["queries"]["probabilities"] == [[value for value in row[-1] if value] for row in ANSWERS]
-    decisions = at_threshold(answered())
-    figures = measure(decisions, SHARES)
-    assert page["intervals"]["map5"][-1] == pytest.approx([figures["map5_low"], figures["map5_high"]])
+    assert (page["auto"], page["unknown_share"]) == (AUTO, SHARES.unknown)
+    figures = measure(at_threshold(answered()), SHARES)
+    assert page["figures"]["map5"][-1] == [f"{figures[key]:.3f}" for key in ("map5", "map5_low", "map5_high")]
     # of cat one photo is in the training part, of bob one, of ann two, of eve one
-    assert page["curves"]["photos"]["least"] == [1, 2]
-    assert page["curves"]["photos"]["queries"] == [3, 2]
+    assert page["tables"]["photos"]["least"] == [1, 2]
+    assert page["tables"]["photos"]["queries"] == [3, 2]
     # the wrong ones: k5, k2, k3, u1; the right one is k1; each fold has its own threshold
     assert [[strip[0] for strip in sheet] for sheet in strips("margin")] == [
         ["k1"],
@@ -181,11 +180,11 @@ def test_the_page_has_the_answers_at_auto(project):
         ["u1", "u2", "k4", "u3", "k3", "k2", "k5", "k1"],
         ["q1", "q3", "q4"],
     ]
-    assert page["solution"]["place"] == [0, -2, 1]
+    assert page["strips"][1] == {"truth": "eve", "auto": 0.35, "probabilities": [0.6, 0.1, 0.1, 0.1, 0.1]}
+    assert [strip["truth"] for strip in page["strips"][-3:]] == ["ann", "", "bob"]
 
 
-def test_each_whale_has_its_photo_most_like_the_query(project):
-    report.run(project)
+def test_each_whale_has_its_photo_most_like_the_query(records):
     query, ann, *others, new = strips("margin")[0][0]
     assert (query, others, new) == ("k1", ["bob1", "cat1", "dan1", "eve1"], "")
     features = np.load(paths.features("margin"))
@@ -194,8 +193,7 @@ def test_each_whale_has_its_photo_most_like_the_query(project):
     assert ann == max(cosine, key=cosine.get)
 
 
-def test_phash_has_the_photos_of_the_duplicates(project):
-    report.run(project)
+def test_phash_has_the_photos_of_the_duplicates(records):
     right, *_, leaks = strips("phash")
     # the closest duplicate of q1 is ann2; of no other whale there is one
     assert ["q1", "ann2", "", "", "", "", ""] in leaks
@@ -203,8 +201,7 @@ def test_phash_has_the_photos_of_the_duplicates(project):
     assert "close" not in paths.page("phash").read_text(encoding="utf-8").split("<script")[0].lower()
 
 
-def test_final_declares_that_it_is_not_validated(project):
-    report.run(project)
+def test_final_declares_that_it_is_not_validated(records):
     html = paths.page("final").read_text(encoding="utf-8")
     assert "Not validated: final has learnt validation" in html
     assert "Its weights and threshold come from margin." in html
@@ -213,38 +210,33 @@ def test_final_declares_that_it_is_not_validated(project):
     assert "3 queries to identify duplicate a labelled photo." in html
 
 
-def test_a_catalogue_without_queries_has_pages_all_the_same(project):
+def test_without_queries_and_networks_there_are_pages_and_tables_all_the_same(project):
     for path in (paths.LEAKS, paths.SOLUTION, *(paths.ranking(name) / paths.QUERIES for name in NAMES)):
         files.write_csv(files.read_csv(path)[:0], path)
-    report.run(project)
+    report.run(PARAMS)
     for name in NAMES:
         html = paths.page(name).read_text(encoding="utf-8")
         assert "There are 0 queries to identify.</p>" in html
         assert "0 queries to identify duplicate a labelled photo." in html
-        assert embedded(name)["solution"]["place"] == []
+        assert not [key for key in embedded(name)["figures"] if key.startswith("solution")]
+    report.run(PARAMS.model_copy(update={"predictions": {"phash": PARAMS.predictions["phash"]}, "variants": {}}))
+    for name in ("threshold", "reliability", "scores", "history"):
+        (header,) = (paths.TABLES / f"{name}.csv").read_text(encoding="utf-8").splitlines()
+        assert header.startswith("name,")
 
 
-def test_the_same_bytes_again_and_nothing_of_the_machine(project, tmp_path):
-    report.run(project)
-    first = written()
-    report.run(project)
-    assert written() == first
-    assert str(tmp_path).encode() not in b"".join(first.values())
-
-
-def test_missing_and_damaged_photos_are_named_with_the_remedy(project, tmp_path):
-    report.run(project)
+def test_the_same_bytes_again_or_the_last_whole_report(project):
     whole = written()
-    train = tmp_path / "photos" / "train"
-    (train / "k2").unlink()
-    (train / "bob1").write_bytes(b"no photo")
+    report.run(PARAMS)
+    assert written() == whole
+    Path("photos/train/k2").unlink()
+    Path("photos/train/bob1").write_bytes(b"no photo")
     with pytest.raises(InputProblems) as caught:
-        report.run(project)
+        report.run(PARAMS)
     lines = str(caught.value).splitlines()
     assert lines[0] == "The report cannot show photos (2):"
-    assert lines[1] == f"  {train / 'bob1'}: no image in a format that is known"
-    assert lines[2].startswith(f"  {train / 'k2'}: ")
+    assert lines[1] == "  photos/train/bob1: no image in a format that is known"
+    assert lines[2].startswith("  photos/train/k2: ")
     assert lines[3] == "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
-    # the last whole report is still there, and nothing beside it
     assert written() == whole
-    assert sorted(path.name for path in paths.PAGES.parent.iterdir()) == ["figures", "histories", "pages", "tables"]
+    assert sorted(path.name for path in paths.PAGES.parent.iterdir()) == ["histories", "pages", "tables"]

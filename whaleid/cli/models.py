@@ -19,8 +19,7 @@ def compare() -> None:
     from whaleid.report import comparison
     from whaleid.serving import registry
 
-    predictions = [*load_params().predictions]
-    print(comparison.as_text(comparison.read(predictions), predictions))
+    print(comparison.as_text(comparison.read([*load_params().predictions])))
     if (first := registry.champion()) is not None:
         why = first.why if first.alias == registry.CHAMPION else "made champion in MLflow"
         print(f"\nChampion: version {first.number} of models:/{registry.NAME}, {first.variant}: {why}")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -28,172 +26,120 @@ MEASURES = {
 }
 """Figures to compare, and their names in the tables."""
 LOWER_IS_BETTER = ["ece"]
-SUMMARY = ("map5", "map5_known", "threshold", "solution_map5")
+COLUMNS = [*MEASURES, *BASELINES, "map5_low", "map5_high", "threshold", "threshold_auto", "map5_auto"]
+SUMMARY = ["map5", "map5_known", "threshold", "solution_map5"]
 """Figures of each prediction that the summary has."""
 NONE = "-"
 
 
-@dataclass(frozen=True)
-class Figures:
-    """The figures of a prediction, and its threshold curve if it has one."""
+def read(predictions: Sequence[str]) -> pd.DataFrame:
+    """Return a row for each of `predictions`: `COLUMNS`, and MAP@5 without duplicates at thresholds, as `at_0.1`.
 
-    metrics: Mapping[str, float]
-    curve: pd.DataFrame | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table for people: each row has cells, a text and whether it is the best of its column."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[tuple[str, bool]]]
-
-
-def read(predictions: Sequence[str]) -> dict[str, Figures]:
-    """Return the figures of each of `predictions`, in their order; those without figures are left out.
+    NaN where a prediction has no such figure. A chosen threshold that is on no curve has no column.
 
     Raises:
         WhaleidError: a file does not hold figures.
     """
-    figures = {}
-    for prediction in predictions:
-        path, curve = paths.figures(prediction), paths.ranking(prediction) / paths.CURVE
-        # without validation and without a solution, nothing was measured
-        if path.exists() and {"map5", "solution_map5"} & (metrics := _metrics(path)).keys():
-            figures[prediction] = Figures(metrics, _curve(curve) if curve.exists() else None)
-    return figures
+    figures = pd.DataFrame([_figures(name) for name in predictions], index=[*predictions], columns=COLUMNS, dtype=float)
+    chosen = figures.loc[figures["threshold"] != figures["threshold_auto"], "threshold"]
+    curves = pd.DataFrame({name: _curve(name) for name in predictions}).T
+    compared = curves[curves.columns.intersection(pd.Index([*THRESHOLDS, *chosen]))]
+    return figures.join(compared.rename(columns="at_{:g}".format))
 
 
-def compare(figures: Mapping[str, Figures]) -> pd.DataFrame:
-    """Return a row for each prediction: MEASURES, the interval, thresholds, and MAP@5 without duplicates by threshold.
-
-    The latter are the columns `at_auto`, `at_0.1`, …; NaN where a prediction has no such figure. A threshold of a
-    prediction that is on no curve has no column.
-    """
-    columns = [*MEASURES, "map5_low", "map5_high", "threshold", "threshold_auto", "map5_auto"]
-    frame = pd.DataFrame(
-        [[each.metrics.get(key, np.nan) for key in columns] for each in figures.values()],
-        index=pd.Index(figures, name="prediction"),
-        columns=pd.Index(columns),
-        dtype=float,
-    ).rename(columns={"map5_auto": "at_auto"})  # cross-validated; the columns below have one threshold for all folds
-    chosen = frame.loc[frame["threshold"] != frame["threshold_auto"], "threshold"].dropna()
-    for threshold in sorted({*THRESHOLDS, *chosen}):
-        map5 = [_map5_at(each.curve, threshold) for each in figures.values()]
-        if threshold in THRESHOLDS or not np.isnan(map5).all():
-            frame[f"at_{threshold:g}"] = map5
-    return frame
-
-
-def tables(frame: pd.DataFrame) -> list[Table]:
-    """Return the result of `compare` as tables: figures at the threshold of each prediction, and MAP@5 by threshold.
-
-    Values that round to the same digits are equally good.
-    """
-    measures = frame[list(MEASURES)].dropna(axis=1, how="all")
-    texts, best = _texts(measures).rename(columns=MEASURES), _best(measures).rename(columns=MEASURES)
-    if MEASURES["map5"] in texts:
-        ends = _texts(frame[["map5_low", "map5_high"]]).itertuples(index=False)
-        texts[MEASURES["map5"]] += [f" ({low}-{high})" if NONE not in (low, high) else "" for low, high in ends]
-    thresholds = zip(frame["threshold"], frame["threshold_auto"], strict=True)
-    texts["threshold"] = [_threshold(*pair) for pair in thresholds]
-    tables = [_table("On validation, each prediction at its threshold", texts, best)]
-    at = frame.filter(like="at_").rename(columns=lambda name: name.removeprefix("at_"))
-    drawn = at.notna().any(axis=1)
-    if drawn.any():
-        title = "MAP@5 without duplicates, at auto and at one threshold for all"
-        tables.append(_table(title, _texts(at)[drawn], _best(at)[drawn]))
-    return tables
-
-
-def notes(figures: Mapping[str, Figures], predictions: Sequence[str]) -> list[str]:
-    """Return the lines below the tables: baselines, and which predictions lack what."""
-    lines = []
-    baselines = [
-        f"{name} {max(values):.3f}"
-        for key, name in BASELINES.items()
-        if (values := [each.metrics[key] for each in figures.values() if key in each.metrics])
-    ]
-    if baselines:
-        lines.append(f"Baselines: {'; '.join(baselines)}.")
-    if any("solution_map5" in each.metrics for each in figures.values()):
-        lines.append("solution: MAP@5 on the queries, whose truth is known.")
-    if missing := [prediction for prediction in predictions if prediction not in figures]:
-        lines.append(f"Without figures so far: {', '.join(missing)}.")
-    if unvalidated := [prediction for prediction, each in figures.items() if "map5" not in each.metrics]:
-        lines.append(f"Not validated, since validation's photos were learnt: {', '.join(unvalidated)}.")
-    return lines
-
-
-def as_text(figures: Mapping[str, Figures], predictions: Sequence[str]) -> str:
-    """Return the comparison for a terminal of 120 columns; the best of a column is followed by `*`.
+def as_text(comparison: pd.DataFrame) -> str:
+    """Return the result of `read` for a terminal of 120 columns; the best of a column is followed by `*`.
 
     Raises:
         WhaleidError: there is nothing to compare.
     """
-    if not figures:
+    if not (tables := _tables(comparison)):
         raise WhaleidError(
-            f"There is nothing to compare: none of {', '.join(predictions)} has figures in "
+            f"There is nothing to compare: none of {', '.join(comparison.index)} has figures in "
             f"{paths.figures('PREDICTION')}. `dvc repro` predicts them all."
         )
     blocks = []
-    for table in tables(compare(figures)):
+    for title, texts, best in tables:
         # a mark stands behind its number, so that numbers stay aligned
-        lines = [[f"{name} " for name in table.header]]
-        lines += [[f"{text}{'*' if best else ' '}" for text, best in row] for row in table.rows]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        aligned = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
-        blocks.append("\n".join([table.title, *(f"  {' '.join(cells)}".rstrip() for cells in aligned)]))
-    return "\n\n".join([*blocks, "\n".join(["* the best of its column", *notes(figures, predictions)])])
+        marked = (
+            (texts + np.where(best, "*", " ")).rename(columns="{} ".format).rename_axis("prediction", axis="columns")
+        )
+        lines = [title, *marked.to_string().splitlines()]
+        blocks.append("\n  ".join(line.rstrip() for line in lines))
+    return "\n\n".join([*blocks, "\n".join(["* the best of its column", *_notes(comparison)])])
 
 
-def as_markdown(figures: Mapping[str, Figures], predictions: Sequence[str]) -> str:
-    """Return the comparison as Markdown; the best of a column is bold."""
+def as_markdown(comparison: pd.DataFrame) -> str:
+    """Return the result of `read` as Markdown; the best of a column is bold."""
     blocks = []
-    for table in tables(compare(figures)):
-        rows = [[f"**{text}**" if best else text for text, best in row] for row in table.rows]
-        rule = ["---", *["--:"] * (len(table.header) - 1)]
-        blocks += [table.title, "\n".join(f"| {' | '.join(cells)} |" for cells in (table.header, rule, *rows))]
-    return "\n\n".join([*blocks, *notes(figures, predictions)]) + "\n"
+    for title, texts, best in _tables(comparison):
+        marked = texts.mask(best, "**" + texts + "**").reset_index(names="prediction")
+        rows = [[*marked.columns], ["---", *["--:"] * len(texts.columns)], *marked.to_numpy().tolist()]
+        blocks += [title, "\n".join(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n\n".join([*blocks, *_notes(comparison)]) + "\n"
 
 
 def summary(predictions: Sequence[str]) -> Summary:
     """Return the comparison of `predictions` for the parent of their runs."""
-    figures = read(predictions)
-    metrics = {
-        f"{key}.{name}": each.metrics[key] for name, each in figures.items() for key in SUMMARY if key in each.metrics
-    }
-    if validated := [each.metrics["map5"] for each in figures.values() if "map5" in each.metrics]:
-        metrics["map5"] = max(validated)  # executions are sorted by it
-    return Summary(metrics, as_markdown(figures, predictions))
+    comparison = read(predictions)
+    rows = _measured(comparison)[SUMMARY].to_dict("index")
+    metrics = {f"{key}.{name}": value for name, row in rows.items() for key, value in row.items() if value == value}
+    if comparison["map5"].notna().any():
+        metrics["map5"] = comparison["map5"].max()  # executions are sorted by it
+    return Summary(metrics, as_markdown(comparison))
 
 
-def _metrics(path: Path) -> dict[str, float]:
+def _figures(prediction: str) -> dict[str, float]:
+    path = paths.figures(prediction)
+    if not path.exists():
+        return {}
     try:
         figures = json.loads(path.read_text(encoding="utf-8"))
-        return {str(key): float(value) for key, value in figures.items() if value is not None}
+        return {key: float(value) for key, value in figures.items() if value is not None}
     except (ValueError, TypeError, AttributeError) as error:
         raise WhaleidError(
             f"{path} does not hold a prediction's figures ({error}): `dvc repro --force predict` makes it anew."
         ) from error
 
 
-def _curve(path: Path) -> pd.DataFrame:
+def _curve(prediction: str) -> pd.Series[float]:
+    """Return MAP@5 by threshold; it is empty for a prediction without a curve."""
+    path = paths.ranking(prediction) / paths.CURVE
+    if not path.exists():
+        return pd.Series(dtype=float)
     try:
-        return files.read_csv(path)[["threshold", "map5"]].astype(float)
+        return files.read_csv(path).astype(float).set_index("threshold")["map5"]
     except (ValueError, KeyError) as error:
         raise WhaleidError(
             f"{path} does not hold MAP@5 by threshold ({error}): `dvc checkout` brings back what `rank` left."
         ) from error
 
 
-def _map5_at(curve: pd.DataFrame | None, threshold: float) -> float:
-    """Return MAP@5 at `threshold`, NaN if the curve has no such threshold."""
-    if curve is None:
-        return np.nan
-    map5 = curve.loc[np.isclose(curve["threshold"], threshold), "map5"]
-    return float(map5.iloc[0]) if len(map5) else np.nan
+def _measured(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Return the predictions with figures: without validation and without a solution, nothing was measured."""
+    return comparison.dropna(subset=["map5", "solution_map5"], how="all")
+
+
+def _tables(comparison: pd.DataFrame) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """Return for each table its title, its texts, and which of them are the best of their column."""
+    measured = _measured(comparison)
+    if measured.empty:
+        return []
+    measures = measured[[*MEASURES]].dropna(axis=1, how="all")
+    texts, best = _texts(measures), _best(measures)
+    if "map5" in texts:
+        ends = _texts(measured[["map5_low", "map5_high"]]).itertuples(index=False)
+        texts["map5"] += [f" ({low}-{high})" if NONE not in (low, high) else "" for low, high in ends]
+    texts["threshold"] = [*map(_threshold, measured["threshold"], measured["threshold_auto"])]
+    best = best.assign(threshold=False)
+    title = "On validation, each prediction at its threshold"
+    tables = [(title, texts.rename(columns=MEASURES), best.rename(columns=MEASURES))]
+    # cross-validated at auto; at the others, there is one threshold for all folds
+    at = measured[["map5_auto", *measured.filter(like="at_")]].dropna(how="all")
+    if len(at):
+        at = at.rename(columns=lambda name: name.removeprefix("map5_").removeprefix("at_"))
+        tables.append(("MAP@5 without duplicates, at auto and at one threshold for all", _texts(at), _best(at)))
+    return tables
 
 
 def _texts(frame: pd.DataFrame) -> pd.DataFrame:
@@ -201,21 +147,12 @@ def _texts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _best(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return which values are the best of their column; a single value is not the best of anything."""
+    """Return which values are the best of their column, to the digits in its text; a single value is not."""
     rounded = frame.round(3)
     best = rounded.eq(rounded.max())
     for column in frame.columns.intersection(LOWER_IS_BETTER):
         best[column] = rounded[column].eq(rounded[column].min())
     return best & (frame.notna().sum() > 1)
-
-
-def _table(title: str, texts: pd.DataFrame, best: pd.DataFrame) -> Table:
-    marks = best.reindex(columns=texts.columns, fill_value=False)
-    rows = [
-        [(str(name), False), *zip(cells, best_cells, strict=True)]
-        for name, cells, best_cells in zip(texts.index, texts.to_numpy(), marks.to_numpy(), strict=True)
-    ]
-    return Table(title, ["prediction", *texts.columns], rows)
 
 
 def _threshold(threshold: float, auto: float) -> str:
@@ -224,3 +161,19 @@ def _threshold(threshold: float, auto: float) -> str:
     if threshold == auto:
         return f"auto {threshold:g}"
     return f"{threshold:g}" if np.isnan(auto) else f"{threshold:g} (auto {auto:g})"
+
+
+def _notes(comparison: pd.DataFrame) -> list[str]:
+    """Return the lines below the tables: baselines, and which predictions lack what."""
+    measured, lines = _measured(comparison), []
+    if baselines := [
+        f"{BASELINES[str(key)]} {value:.3f}" for key, value in measured[[*BASELINES]].max().dropna().items()
+    ]:
+        lines.append(f"Baselines: {'; '.join(baselines)}.")
+    if measured["solution_map5"].notna().any():
+        lines.append("solution: MAP@5 on the queries, whose truth is known.")
+    if missing := [*comparison.index.difference(measured.index, sort=False)]:
+        lines.append(f"Without figures so far: {', '.join(missing)}.")
+    if unvalidated := [*measured.index[measured["map5"].isna()]]:
+        lines.append(f"Not validated, since validation's photos were learnt: {', '.join(unvalidated)}.")
+    return lines

@@ -1,23 +1,23 @@
-"""The page of a prediction: its values as JSON, and a script that shows them at any threshold."""
+"""The page of a prediction: its values as JSON, and a script that shows them at any threshold of the slider."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from whaleid.core.labels import NEW_WHALE
-from whaleid.identification.map5 import Shares, kinds
+from whaleid.identification.map5 import Shares
 from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.report import pages, sheets, tables
 from whaleid.report.names import BASELINES, NAMES, ROLES, TILES
 from whaleid.report.sheets import Cell, Sheet, Strip
+from whaleid.report.tables import Table
 
-NO_ANSWERS = pd.DataFrame(
-    columns=["Image", "whale", "role", "truth", "threshold", "photo_class", *LABELS, *PROBABILITIES]
-)
+BARS = {"map5": "this prediction", "solution_map5": "by the solution", **BASELINES}
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Content:
     figures: Mapping[str, float]
     """Those of `paths.THRESHOLD_FREE`."""
     queries: pd.DataFrame
-    """The queries to identify: `Image,leaked`, labels, probabilities, and `truth`, empty where it is not known."""
+    """The queries to identify: `Image,leaked,threshold`, labels, probabilities, and `truth`, empty if not known."""
     answers: pd.DataFrame | None
-    """The rows of `paths.VALIDATION` decided at `auto`, with `photo_class`; None if the prediction is not validated."""
-    tables: Mapping[str, pd.DataFrame]
+    """The rows of `paths.VALIDATION` decided at `auto`; None if the prediction is not validated."""
+    tables: Mapping[str, Table]
     """Those of the plots to draw, by the names in `templates/prediction.html`."""
     query_sheets: Sequence[QuerySheet]
 
@@ -64,84 +64,94 @@ class Content:
 
 def render(content: Content, photos: Mapping[str, bytes]) -> str:
     """Return the page; `photos` holds the JPEG file of each of `content.photos`."""
+    data = values(content)
     return pages.render(
         "prediction.html",
         f"whaleid: {content.name}",
         photos,
         lead=_lead(content),
-        auto=content.figures.get("threshold_auto"),
-        validated=content.answers is not None,
-        calibrated_by=content.calibrated_by,
-        figures=content.figures,
-        tables=content.tables.keys(),
-        sheets=content.sheets,
-        values=values(content),
+        content=content,
+        data=data,
+        tiles=TILES,
+        bars=BARS,
+        groups=groups([*data["figures"]]),
     )
 
 
-def values(content: Content) -> dict[str, object]:
-    """Return the values that the script reads."""
-    answers, figures = NO_ANSWERS if content.answers is None else content.answers, content.figures
-    shares = Shares(figures["unknown_share"], figures["duplicate_share"])
-    kind = kinds(answers["role"])
-    whales = answers["whale"].where(answers["whale"] != NEW_WHALE, answers["Image"])
-    graded = content.queries[content.queries["truth"] != ""].assign(threshold=figures.get("threshold_auto"))
-    curves = ("threshold", "unknown_share", "reliability", "scores", "photos")
-    return {
-        "auto": figures.get("threshold_auto"),
-        "shares": {"unknown": shares[0], "duplicate": shares[1]},
-        "figures": figures,
-        "queries": _ranked(answers)
-        | {
-            "kind": kind.tolist(),
-            "role": answers["role"].tolist(),
-            "queries_of_whale": whales.groupby([kind, whales]).transform("size").tolist(),
-            "photo_class": answers["photo_class"].tolist(),
-        },
-        "solution": _ranked(graded) | {"leaked": graded["leaked"].tolist()},
-        "intervals": {} if content.answers is None else tables.intervals_by_threshold(content.answers, shares),
-        "curves": {name: content.tables[name].to_dict("list") for name in curves if name in content.tables},
-        "sheets": [
-            _ranked(sheet.queries, zeros=True) | {"graded": (sheet.queries["truth"] != "").tolist()}
-            for sheet in content.query_sheets
-        ],
-        "tiles": list(TILES.items()),
-        "bars": [("map5", "this prediction"), ("solution_map5", "by the solution"), *BASELINES.items()],
-        "names": _names(figures),
-    }
+def values(content: Content) -> dict[str, Any]:
+    """Return the values that the script reads.
 
-
-def _names(figures: Mapping[str, float]) -> list[tuple[str, list[tuple[str, str, str]]]]:
-    """Return headings, and below each the key, name and meaning of its figures; every one of `figures` has a row."""
-    groups = NAMES | {"Baselines, MAP@5": {key: (name, "") for key, name in BASELINES.items()}}
-    named = {key for group in groups.values() for key in group}
-    groups["More"] = {key: (key, "") for key in figures if key not in named and not key.endswith(("_low", "_high"))}
-    return [(heading, [(key, *text) for key, text in group.items()]) for heading, group in groups.items()]
-
-
-def _ranked(queries: pd.DataFrame, zeros: bool = False) -> dict[str, list[object]]:
-    """Return what the rank of each query's truth depends on; `auto` is the threshold of the query, or None.
-
-    Probabilities of 0 are left out unless `zeros` are to be shown: they are above no threshold.
+    What moves with the threshold is a list, with a value for each of `tables.ranks_by_threshold`.
     """
-    probabilities = queries[PROBABILITIES].to_numpy(dtype=np.float64).tolist()
+    leaks = content.queries[(content.queries["truth"] != "") & (content.queries["leaked"] == 1)]
+    first = (tables.ranks_by_threshold(leaks) == 1).sum(axis=0)
     return {
-        "place": tables.places(queries).tolist(),
-        "probabilities": [[value for value in row if value > 0 or zeros] for row in probabilities],
-        "auto": queries["threshold"].astype(object).where(queries["threshold"].notna(), None).tolist(),
+        "auto": content.figures.get("threshold_auto"),
+        "unknown_share": content.figures["unknown_share"],
+        "figures": figure_texts(content),
+        "leaks": [f"{number:,} of {len(leaks):,}" for number in first] if len(leaks) else [],
+        "tables": {
+            name: {key: np.round(column.T, 6).tolist() for key, column in table.items()}
+            for name, table in content.tables.items()
+        },
+        "strips": [
+            {
+                "truth": query["truth"],
+                "auto": query["threshold"],
+                "probabilities": [query[key] for key in PROBABILITIES],
+            }
+            for sheet in content.query_sheets
+            for query in sheet.queries.fillna({"threshold": 0.0}).to_dict("records")
+        ],
     }
+
+
+def figure_texts(content: Content) -> dict[str, list[list[str]]]:
+    """Return the texts of every figure: its value and, where it has one, the ends of its 95 % interval.
+
+    They are a list for each of `tables.ranks_by_threshold`, or a single one where no threshold changes the figure.
+    """
+    fixed = content.figures
+    rows: dict[str, Sequence[Sequence[float]]] = {
+        key: [[fixed[name] for name in (key, f"{key}_low", f"{key}_high") if name in fixed]]
+        for key in fixed
+        if not key.endswith(("_low", "_high"))
+    }
+    if content.answers is not None:
+        rows |= tables.figures(content.answers, Shares(fixed["unknown_share"], fixed["duplicate_share"]))
+        if "threshold_auto" in fixed:
+            map5 = [value for value, *_ in rows["map5"]]
+            rows["threshold_cost"] = [[round(map5[-1] - value, 9) + 0.0] for value in map5]
+    rows |= tables.solution_figures(content.queries[content.queries["truth"] != ""])
+    return {key: [[_text(key, value) for value in row] for row in column] for key, column in rows.items()}
+
+
+def groups(figures: Sequence[str]) -> dict[str, dict[str, tuple[str, str]]]:
+    """Return headings, and below each the name and meaning of its `figures`; each of them is below a heading."""
+    groups = {title: {key: text for key, text in group.items() if key in figures} for title, group in NAMES.items()}
+    named = {key for group in groups.values() for key in group}
+    groups["More"] = {key: (key, "") for key in figures if key not in named}
+    return {title: group for title, group in groups.items() if group}
+
+
+def _text(key: str, value: float) -> str:
+    """Return a figure as a person reads it in its JSON file, which has six digits: rounded to three."""
+    value = float(f"{value:.6g}")
+    return f"{value:.4g}" if key.startswith("threshold") else f"{value:.3f}"
 
 
 def _strips(sheet: QuerySheet) -> list[Strip]:
-    """Return for each query: itself, its whales and `new_whale`; the script writes the bold lines."""
+    """Return for each query: itself, its whales with their probabilities, and `new_whale`."""
     strips = []
     for query, photos in zip(sheet.queries.to_dict("records"), sheet.photos, strict=True):
         title = query["truth"] if query["whale"] == query["truth"] else f"{query['whale']}, held out"
-        cells = [Cell(query["Image"], query["truth"] or query["Image"], bold="", title=title, kind="query")]
-        cells += [
-            Cell(photo, query[label], bold="") for label, photo in zip(LABELS, photos, strict=True) if query[label]
+        whales = [
+            Cell(photo, query[label], bold=f"{query[probability]:.3f}")
+            for label, probability, photo in zip(LABELS, PROBABILITIES, photos, strict=True)
+            if query[label]
         ]
-        strips.append(Strip([*cells, Cell("", NEW_WHALE, bold="", none="new")]))
+        query_cell = Cell(query["Image"], query["truth"] or query["Image"], bold="query", title=title, kind="query")
+        strips.append(Strip([query_cell, *whales, Cell("", NEW_WHALE, bold="\N{EN DASH}", none="new")]))
     return strips
 
 

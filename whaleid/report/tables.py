@@ -1,6 +1,11 @@
-"""Tables behind the page of a prediction. Each takes answers: rows of `paths.VALIDATION` decided at `auto`."""
+"""Tables behind the page of a prediction.
 
-from collections.abc import Mapping, Sequence
+A table has columns by name. A column that moves with the threshold is (rows, T), a column for each of
+`ranks_by_threshold`; any other is (rows,). `answers` are rows of `paths.VALIDATION` decided at `auto`, `ranks` (Q, T)
+those of their truths.
+"""
+
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -9,17 +14,19 @@ import pandas as pd
 from whaleid.core.labels import NEW_WHALE, PLACES
 from whaleid.identification import metrics
 from whaleid.identification.map5 import Shares, gains, kinds, query_weights
-from whaleid.identification.ranking import LABELS, from_table, true_ranks
+from whaleid.identification.ranking import from_table, true_ranks
 from whaleid.identification.threshold import THRESHOLDS
 
+Ranks = npt.NDArray[np.int64]
+Column = npt.NDArray[np.float64] | npt.NDArray[np.int64]
+Table = Mapping[str, Column]
 EXAMPLES = 12
 """Queries on each contact sheet of validation."""
 SCORE_BINS = 20
 PHOTOS = (1, 2, 3, 4, 5, 6, 10, 20)
 """The least number of photos of each class of whales."""
 SHARES: npt.NDArray[np.float64] = np.arange(21) / 20
-BEYOND, NEW = -1, -2
-"""Places of a truth that is beyond the five whales, and of a truth that is `new_whale`."""
+RANKS = np.array([*range(1, PLACES + 1), 0])
 TIDY = {
     "threshold": ["threshold", "map5", "map5_known", "map5_unknown"],
     "unknown_share": ["unknown_share", "map5", "all_new_whale"],
@@ -32,22 +39,49 @@ TIDY = {
 """The tables of `paths.TABLES`: their columns after `name`."""
 
 
-def plotted(answers: pd.DataFrame, shares: Shares, photos_of_whale: "pd.Series[int]") -> dict[str, pd.DataFrame]:
-    """Return the table of each plot; those of probabilities only if there is a threshold."""
-    plots = {"unknown_share": unknown_share(answers, shares.duplicate)}
+def ranks_by_threshold(answers: pd.DataFrame) -> Ranks:
+    """Return (Q, T) the rank of each truth at each of `THRESHOLDS` and, last, at the query's own: `auto`.
+
+    Without thresholds T is 1.
+    """
+    auto = answers[["threshold"]].to_numpy(dtype=np.float64)
+    grid = np.broadcast_to(THRESHOLDS, (len(auto), len(THRESHOLDS)))
+    thresholds = np.zeros_like(auto) if np.isnan(auto).all() else np.hstack([grid, auto])
+    return _true_ranks(answers, thresholds)
+
+
+def plotted(answers: pd.DataFrame, shares: Shares, photos_of_whale: "pd.Series[int]") -> dict[str, Table]:
+    """Return the table of each plot but the threshold curve; those of probabilities only if there is a threshold."""
+    ranked = ranks_by_threshold(answers)
+    plots: dict[str, Table] = {"unknown_share": unknown_share(answers, ranked, shares.duplicate)}
     if answers["threshold"].notna().any():
         plots["reliability"] = reliability(answers, query_weights(kinds(answers["role"]), shares))
         plots["scores"] = scores(answers)
-    return plots | {"ranks": ranks(answers), "photos": photos(answers, photos_of_whale)}
+    return plots | {"ranks": ranks(answers, ranked), "photos": photos(answers, ranked, photos_of_whale)}
 
 
-def tidy(name: str, frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the table `name` of `TIDY`: `frames`, by prediction, below each other, only after calibration."""
-    rows = [
-        (frame[frame["calibrated"] == 1] if "calibrated" in frame else frame).assign(name=prediction)
-        for prediction, frame in frames.items()
-    ]
-    return pd.concat([pd.DataFrame(columns=["name"]), *rows]).reindex(columns=["name", *TIDY[name]])
+def tidy(plots: Mapping[str, Mapping[str, Table]], histories: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return the tables of `TIDY`: those of all predictions, or variants, below each other.
+
+    They are at `auto` and after calibration.
+    """
+    frames = {key: {name: _at_auto(each[key]) for name, each in plots.items() if key in each} for key in TIDY}
+    return {
+        key: pd.concat(
+            [pd.DataFrame(columns=["name"]), *(table.assign(name=name) for name, table in rows.items())]
+        ).reindex(columns=["name", *TIDY[key]])
+        for key, rows in (frames | {"history": histories}).items()
+    }
+
+
+def columns(frame: pd.DataFrame) -> Table:
+    """Return a table that does not move."""
+    return {str(name): column.to_numpy() for name, column in frame.items()}
+
+
+def _at_auto(table: Table) -> pd.DataFrame:
+    frame = pd.DataFrame({key: column if column.ndim == 1 else column[:, -1] for key, column in table.items()})
+    return frame[frame["calibrated"] == 1] if "calibrated" in frame else frame
 
 
 def examples(answers: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -70,15 +104,7 @@ def examples(answers: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {name: rows.head(EXAMPLES) for name, rows in sheets.items()}
 
 
-def places(answers: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Return (Q,) the place of the truth among the five whales, from 0; else `BEYOND` or `NEW`."""
-    truth = answers["truth"].to_numpy(dtype=np.str_)
-    same = answers[LABELS].to_numpy(dtype=np.str_) == truth[:, None]
-    whales = np.where(same.any(axis=1) & (truth != ""), same.argmax(axis=1), BEYOND)
-    return np.where(truth == NEW_WHALE, NEW, whales)
-
-
-def unknown_share(answers: pd.DataFrame, duplicate_share: float) -> pd.DataFrame:
+def unknown_share(answers: pd.DataFrame, ranked: Ranks, duplicate_share: float) -> Table:
     """Return MAP@5 by the share of unknown queries: `unknown_share,map5,all_new_whale`, in steps of 0.05.
 
     MAP@5 is a mean, so mixing the means of the kinds is exact. `duplicate_share` of the queries are duplicates
@@ -88,10 +114,10 @@ def unknown_share(answers: pd.DataFrame, duplicate_share: float) -> pd.DataFrame
     weights = np.array([query_weights(kind, Shares(share, duplicate_share)) for share in SHARES])  # (21, Q)
     duplicates = weights * (kind == "duplicate")
     new = duplicates @ (answers["truth"] == NEW_WHALE).to_numpy() + (1 - duplicates.sum(axis=1)) * SHARES
-    return pd.DataFrame({"unknown_share": SHARES, "map5": weights @ _gains(answers), "all_new_whale": new})
+    return {"unknown_share": SHARES, "map5": weights @ gains(ranked), "all_new_whale": new}
 
 
-def reliability(answers: pd.DataFrame, weights: npt.NDArray[np.float64]) -> pd.DataFrame:
+def reliability(answers: pd.DataFrame, weights: npt.NDArray[np.float64]) -> Table:
     """Return how often the best whale is right by its probability: `calibrated,least,most,queries,probability,right`.
 
     `weights` (Q,) is how much each query counts; those of 0 are left out. Bins (`least`, `most`] are equally wide,
@@ -99,21 +125,22 @@ def reliability(answers: pd.DataFrame, weights: npt.NDArray[np.float64]) -> pd.D
     right. Rows of `calibrated` 0 are before calibration.
     """
     answers, weights = answers[weights > 0], weights[weights > 0]
-    right = _right(answers)
     rows = []
-    for calibrated, column in enumerate(("uncalibrated", "probability1")):
-        values = answers[column].to_numpy(dtype=np.float64)
+    for calibrated, name in enumerate(("uncalibrated", "probability1")):
+        values = answers[name].to_numpy(dtype=np.float64)
         bins = metrics.bins(values)
         for number in np.unique(bins):
-            held = bins == number
-            probability, share = (float(np.average(x[held], weights=weights[held])) for x in (values, right))
-            rows.append(
-                (calibrated, number / metrics.BINS, (number + 1) / metrics.BINS, int(held.sum()), probability, share)
+            inside = bins == number
+            probability, right = (
+                np.average(each[inside], weights=weights[inside]) for each in (values, _right(answers))
             )
-    return pd.DataFrame(rows, columns=["calibrated", "least", "most", "queries", "probability", "right"])
+            least, most = number / metrics.BINS, (number + 1) / metrics.BINS
+            rows.append((calibrated, least, most, inside.sum(), probability, right))
+    names = ["calibrated", "least", "most", "queries", "probability", "right"]
+    return dict(zip(names, np.array(rows).reshape(-1, len(names)).T, strict=True))
 
 
-def scores(answers: pd.DataFrame) -> pd.DataFrame:
+def scores(answers: pd.DataFrame) -> Table:
     """Count queries by the best whale's probability: `least,most,known_right,known_wrong,unknown`.
 
     Bins [`least`, `most`) are equally wide, the last with 1.
@@ -125,75 +152,60 @@ def scores(answers: pd.DataFrame) -> pd.DataFrame:
         "known_wrong": (kind == "known") & ~right,
         "unknown": kind == "unknown",
     }
-    counts = {name: np.histogram(values[held], edges)[0] for name, held in groups.items()}
-    return pd.DataFrame({"least": edges[:-1], "most": edges[1:], **counts})
+    counts = {name: np.histogram(values[rows], edges)[0] for name, rows in groups.items()}
+    return {"least": edges[:-1], "most": edges[1:], **counts}
 
 
-def ranks(answers: pd.DataFrame) -> pd.DataFrame:
+def ranks(answers: pd.DataFrame, ranked: Ranks) -> Table:
     """Count queries of known whales by the rank of the truth: `rank,queries,whales_alone`; rank 0 is beyond five.
 
     `queries` has `new_whale` ranked at the threshold, `whales_alone` leaves it out.
     """
-    known = answers[kinds(answers["role"]) == "known"]
-    order = [*range(1, PLACES + 1), 0]
-    counts = [
-        np.bincount(rank.astype(int), minlength=PLACES + 1)[order]
-        for rank in (known["rank"].to_numpy(), places(known) + 1)
-    ]
-    return pd.DataFrame({"rank": order, "queries": counts[0], "whales_alone": counts[1]})
+    known = kinds(answers["role"]) == "known"
+    # below every probability, new_whale comes after all whales
+    alone = _true_ranks(answers[known], np.array([[-1.0]]))
+    queries, whales_alone = (
+        np.array([(each == rank).sum(axis=0) for rank in RANKS]) for each in (ranked[known], alone)
+    )
+    return {"rank": RANKS, "queries": queries, "whales_alone": whales_alone[:, 0]}
 
 
-def photos(answers: pd.DataFrame, photos_of_whale: "pd.Series[int]") -> pd.DataFrame:
+def photos(answers: pd.DataFrame, ranked: Ranks, photos_of_whale: "pd.Series[int]") -> Table:
     """Return MAP@5 of the queries of known whales by their whale's photos: `least,most,queries,map5`.
 
     `photos_of_whale` is the number of photos that validation is compared with, by whale. Classes without queries have
     no row.
     """
-    known = answers[kinds(answers["role"]) == "known"]
-    number, gained = _photos_compared(known, photos_of_whale), _gains(known)
-    classes = np.searchsorted(PHOTOS, number, side="right")  # 0: whales without a photo to compare with
-    rows = []
-    for place in np.unique(classes):
-        held = classes == place
-        least = PHOTOS[place - 1] if place else 0
-        most = PHOTOS[place] - 1 if place < len(PHOTOS) else int(number.max())
-        rows.append((least, most, int(held.sum()), float(gained[held].mean())))
-    return pd.DataFrame(rows, columns=["least", "most", "queries", "map5"])
+    known = kinds(answers["role"]) == "known"
+    number = answers.loc[known, "whale"].map(photos_of_whale).fillna(0).to_numpy(dtype=np.int64)
+    limits = np.array([0, *PHOTOS, number.max(initial=PHOTOS[-1]) + 1])
+    classes = np.digitize(number, PHOTOS)  # 0: whales without a photo to compare with
+    present, queries = np.unique(classes, return_counts=True)
+    gained = gains(ranked[known])
+    map5 = np.array([gained[classes == each].mean(axis=0) for each in present]).reshape(len(present), ranked.shape[1])
+    return {"least": limits[present], "most": limits[present + 1] - 1, "queries": queries, "map5": map5}
 
 
-def photo_classes(answers: pd.DataFrame, photos_of_whale: "pd.Series[int]") -> list[int]:
-    """Return, for each query, the row of `photos` that counts it; -1 where its whale is not known."""
-    least = photos(answers, photos_of_whale)["least"].to_numpy()
-    rows = np.searchsorted(least, _photos_compared(answers, photos_of_whale), side="right") - 1
-    return [int(row) for row in np.where(kinds(answers["role"]) == "known", rows, -1)]
+def figures(answers: pd.DataFrame, shares: Shares) -> dict[str, list[list[float]]]:
+    """Return each figure of `metrics.bootstrap` and the ends of its interval, for each of `ranks_by_threshold`."""
+    sampled = metrics.bootstrap(answers, ranks_by_threshold(answers), shares)
+    return {
+        key: [[*metrics.with_intervals({"": values}).values()] for values in columns.T]
+        for key, columns in sampled.items()
+    }
 
 
-def intervals_by_threshold(answers: pd.DataFrame, shares: Shares) -> dict[str, list[Sequence[float]]]:
-    """Return the 95 % interval of each figure of `metrics.bootstrap`, at each of `THRESHOLDS` and, last, at `auto`.
-
-    Without a threshold there is one interval.
-    """
-    auto = answers["threshold"].to_numpy(dtype=np.float64)[:, None]
-    grid = np.broadcast_to(THRESHOLDS, (len(auto), len(THRESHOLDS)))
-    thresholds = np.zeros_like(auto) if np.isnan(auto).all() else np.hstack([grid, auto])
-    ranks = true_ranks(*from_table(answers), answers["truth"].to_numpy(dtype=np.str_), thresholds)
-    figures = metrics.bootstrap(answers, ranks, shares)
-    return {key: [_interval(values) for values in columns.T] for key, columns in figures.items()}
+def solution_figures(queries: pd.DataFrame) -> dict[str, list[list[float]]]:
+    """Return MAP@5 of `queries` and of those that are no leaks, for each of `ranks_by_threshold`."""
+    gained = gains(ranks_by_threshold(queries))
+    parts = {"solution_map5": gained, "solution_map5_no_duplicates": gained[queries["leaked"] == 0]}
+    return {key: part.mean(axis=0)[:, None].tolist() for key, part in parts.items() if len(part)}
 
 
-def _interval(values: npt.NDArray[np.float64]) -> Sequence[float]:
-    figures = metrics.with_intervals({"figure": values})
-    return [float(f"{figures[key]:.6g}") for key in ("figure_low", "figure_high")]  # as in the figures' JSON files
-
-
-def _gains(answers: pd.DataFrame) -> npt.NDArray[np.float64]:
-    return gains(answers["rank"].to_numpy())
+def _true_ranks(answers: pd.DataFrame, thresholds: npt.NDArray[np.float64]) -> Ranks:
+    return true_ranks(*from_table(answers), answers["truth"].to_numpy(dtype=np.str_), thresholds)
 
 
 def _right(answers: pd.DataFrame) -> npt.NDArray[np.bool_]:
     """Return (Q,) whether the best whale is the true one."""
     return (answers["label1"] == answers["truth"]).to_numpy()
-
-
-def _photos_compared(answers: pd.DataFrame, photos_of_whale: "pd.Series[int]") -> npt.NDArray[np.int64]:
-    return answers["whale"].map(photos_of_whale).fillna(0).to_numpy().astype(np.int64)

@@ -46,23 +46,18 @@ def run(params: Params) -> dict[str, Record]:
     """
     inputs = Inputs(*map(files.read_csv, (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS, paths.SOLUTION)))
     contents = {name: _content(params, name, inputs) for name in params.predictions}
-    part = dict(zip(inputs.catalog["Image"], inputs.catalog["part"], strict=True))
+    part = inputs.catalog.set_index("Image")["part"]
     images = sorted({image for content in contents.values() for image in content.photos})
-    photos = read_previews({image: Path(params.data.root) / part[image] / image for image in images})
-    with files.replacing_folder(paths.PAGES) as pages, files.replacing_folder(paths.TABLES) as folder:
+    photos = read_previews({image: Path(params.data.root, part[image], image) for image in images})
+    with files.replacing_folder(paths.PAGES) as pages:
         for name, content in contents.items():
             html = prediction.render(content, {image: photos[image] for image in content.photos})
             (pages / paths.page(name).name).write_text(html, encoding="utf-8", newline="\n")
-        for table in tables.TIDY:
-            # without validation, the threshold curve is that of another prediction
-            frames = {
-                name: content.tables[table]
-                for name, content in contents.items()
-                if table in content.tables and content.answers is not None
-            }
-            if table == "history":
-                frames = {variant: files.read_csv(paths.history(variant)) for variant in params.variants}
-            files.write_csv(tables.tidy(table, frames), folder / f"{table}.csv")
+    plots = {name: content.tables for name, content in contents.items() if content.answers is not None}
+    histories = {name: files.read_csv(paths.history(name)) for name in params.variants}
+    with files.replacing_folder(paths.TABLES) as folder:
+        for name, table in tables.tidy(plots, histories).items():
+            files.write_csv(table, folder / f"{name}.csv")
     logger.info(f"report: {', '.join(str(paths.page(name)) for name in contents)}")
     return {
         name: Record(artifacts=[paths.page(name)], report=Report(paths.page(name).name, params.decision_of(name)))
@@ -75,26 +70,23 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
     folder, member = paths.ranking(name), params.predictions[name]
     figures = json.loads((folder / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
     auto = figures.get("threshold_auto")
-    queries = files.read_csv(folder / paths.QUERIES)
-    truth = dict(zip(inputs.solution["Image"], inputs.solution["Id"], strict=True))
-    queries = queries.assign(truth=queries["Image"].map(truth).fillna(""), threshold=auto)
-    leaked = queries[queries["leaked"] == 1].assign(whale=lambda rows: rows["truth"])
-    answers = None
-    plotted: dict[str, pd.DataFrame] = {}
-    sheets = []
     networks = features.load({each: each for each in member.networks}, inputs.catalog["Image"])
+    answers, plotted, sheets = None, {}, []
     if auto is not None:
-        plotted["threshold"] = files.read_csv(paths.ranking(params.calibration_of(name)) / paths.CURVE)
+        plotted["threshold"] = tables.columns(files.read_csv(paths.ranking(params.calibration_of(name)) / paths.CURVE))
     if (folder / paths.VALIDATION).exists():
         answers = at_threshold(files.read_csv(folder / paths.VALIDATION))
         gallery = validation.gallery(inputs.split, held_out=False)
-        answers = answers.assign(photo_class=tables.photo_classes(answers, gallery["Id"].value_counts()))
         shares = Shares(figures["unknown_share"], figures["duplicate_share"])
         plotted |= tables.plotted(answers, shares, gallery["Id"].value_counts())
         for key, rows in tables.examples(answers).items():
             if auto is not None or len(rows):
                 photos = _nearest(rows, networks, gallery, _copies(inputs.groups))
                 sheets.append(QuerySheet(*SHEETS[key], rows, photos))
+    truth = inputs.solution.set_index("Image")["Id"]
+    queries = files.read_csv(folder / paths.QUERIES)
+    queries = queries.assign(truth=queries["Image"].map(truth).fillna(""), threshold=auto)
+    leaked = queries[queries["leaked"] == 1].assign(whale=lambda rows: rows["truth"])
     photos = _nearest(leaked, networks, validation.gallery(inputs.split, held_out=True), inputs.leaks)
     caption = f"{len(leaked):,} queries to identify duplicate a labelled photo."
     sheets.append(QuerySheet("Leaks", caption, leaked, photos, folded=True))

@@ -1,10 +1,12 @@
-// Draws the plots of a prediction's page as SVG. Each function `draw…` takes the figures at a threshold; it returns the
-// legend (names and looks), the shapes, and the header and rows of the table behind the plot. The values and their
-// arithmetic are those of prediction.js, which runs after this file.
+// Draws the plots of a prediction's page as SVG. Each function `draw…` takes the columns of the plot's table and the
+// threshold; it returns the legend (names and looks) and the shapes. `data` and `at` are those of prediction.js.
 "use strict";
 const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [560, 330, 56, 14, 12, 48];
 const TENTHS = [0, 0.2, 0.4, 0.6, 0.8, 1].map(x => [x, x.toFixed(1)]);
 const SHAPES = new Set(["svg", "line", "polyline", "rect", "circle", "text"]);
+const short = x => String(+x.toPrecision(4));
+const thousands = x => x.toLocaleString("en");
+const sum = xs => xs.reduce((a, b) => a + b, 0);
 
 function element(name, attributes = {}, ...children) {
   const space = SHAPES.has(name) ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml";
@@ -62,57 +64,40 @@ function wholeTicks(most) {
   return Array.from({ length: Math.floor(most / step) + 1 }, (_, i) => [i * step, thousands(i * step)]);
 }
 
-function interpolated(x, xs, ys) {
-  const right = Math.max(1, xs.findIndex(each => each >= x));
-  const share = (x - xs[right - 1]) / (xs[right] - xs[right - 1]);
-  return (1 - share) * ys[right - 1] + share * ys[right];
-}
-
-/** The header and the rows of a table that is stored by column. */
-function byRow(columns) {
-  const names = Object.keys(columns);
-  return [names, columns[names[0]].map((_, i) => names.map(name => columns[name][i]))];
-}
-
-function drawThreshold(now, threshold) {
+function drawThreshold({ threshold: xs, ...curves }, threshold) {
   const area = axes({ xname: "threshold", yname: "MAP@5" });
-  const curve = data.curves.threshold;
-  const { threshold: xs, map5 } = curve;
   const looks = { map5_known: ["known", "blue dashdot"], map5_unknown: ["unknown", "orange dash"],
     map5: ["overall", "ink thick"] };
-  const kinds = Object.keys(looks).filter(key => key in curve);
+  const kinds = Object.keys(looks).filter(key => key in curves);
   const legend = [...kinds.map(key => looks[key]), [`auto ${short(data.auto)}`, "ink dot"]];
-  const shapes = kinds.map(key => line(area, xs, curve[key], looks[key][1]));
-  shapes.push(upright(area, data.auto, "ink"), dot(area, data.auto, interpolated(data.auto, xs, map5), "ink auto"));
+  const shapes = kinds.map(key => line(area, xs, curves[key], looks[key][1]));
+  shapes.push(upright(area, data.auto, "ink"), dot(area, data.auto, at(curves.map5, data.auto), "ink auto"));
   if (threshold !== null) {
-    const value = interpolated(threshold, xs, map5);
+    const value = at(curves.map5, threshold);
     shapes.push(upright(area, threshold, "orange"), dot(area, threshold, value, "orange chosen"));
-    legend.push([`threshold ${short(threshold)}: ${digits(value)}`, "orange dot"]);
+    legend.push([`threshold ${short(threshold)}: ${value.toFixed(3)}`, "orange dot"]);
   }
-  return [legend, [...area.shapes, ...shapes], ...byRow(curve)];
+  return [legend, [...area.shapes, ...shapes]];
 }
 
-function drawUnknownShare(now) {
+function drawUnknownShare({ unknown_share: xs, map5, all_new_whale }, threshold) {
   const area = axes({ xname: "share of queries of no known whale", yname: "MAP@5" });
-  const { unknown_share: xs, all_new_whale } = data.curves.unknown_share;
-  const at = share => mixed(mixed(now.map5_known, now.map5_unknown, share), now.map5_duplicates, data.shares.duplicate);
-  const [declared, map5] = [data.shares.unknown, xs.map(at)];
+  const [declared, value] = [data.unknown_share, at(data.figures.map5, threshold)[0]];
   const shapes = [line(area, xs, all_new_whale, "orange dash"), line(area, xs, map5, "ink thick"),
-    upright(area, declared, "ink"), dot(area, declared, at(declared), "ink")];
+    upright(area, declared, "ink"), dot(area, declared, value, "ink")];
   const legend = [["this prediction", "ink thick"], ["new_whale for all", "orange dash"],
-    [`declared ${short(declared)}: ${digits(at(declared))}`, "ink dot"]];
-  return [legend, [...area.shapes, ...shapes], ...byRow({ unknown_share: xs, map5, all_new_whale })];
+    [`declared ${short(declared)}: ${value}`, "ink dot"]];
+  return [legend, [...area.shapes, ...shapes]];
 }
 
-function drawReliability() {
-  const rows = data.curves.reliability;
+function drawReliability(rows) {
   const most = Math.max(1, ...rows.queries);
   const area = axes({ yname: "share that is right", bottom: 200 });
   const below = axes({ y: [0, most], yticks: [[0, 0], [most, thousands(most)]], xticks: [], yname: "queries",
     xname: "probability of the best whale", top: 232, bottom: 300 });
   const shapes = [...area.shapes, ...below.shapes, line(area, [0, 1], [0, 1], "grey dots")];
   ["orange dash", "blue"].forEach((look, calibrated) => {
-    const held = rowsWhere(rows.calibrated, calibrated);
+    const held = [...rows.calibrated.keys()].filter(i => rows.calibrated[i] === calibrated);
     shapes.push(line(area, held.map(i => rows.probability[i]), held.map(i => rows.right[i]), look));
     for (const i of held) {
       const left = (rows.least[i] + rows.most[i]) / 2 + 0.045 * (calibrated - 1);
@@ -120,12 +105,11 @@ function drawReliability() {
       shapes.push(...bar(below, left, left + 0.045, rows.queries[i], look));
     }
   });
-  return [[["perfect", "grey dots"], ["before calibration", "orange dash"], ["after", "blue"]], shapes, ...byRow(rows)];
+  return [[["perfect", "grey dots"], ["before calibration", "orange dash"], ["after", "blue"]], shapes];
 }
 
-function drawScores(now, threshold) {
-  const rows = data.curves.scores;
-  const at = threshold ?? data.auto;
+function drawScores(rows, threshold) {
+  const limit = threshold ?? data.auto;
   const groups = [["known_right", "known, best whale right", "blue"],
     ["known_wrong", "known, best whale wrong", "orange"], ["unknown", "unknown", "grey"]];
   const shapes = groups.flatMap(([key, name, look], i) => {
@@ -133,39 +117,32 @@ function drawScores(now, threshold) {
     const last = i === 2 ? { xname: "probability of the best whale" } : { xticks: [] };
     const area = axes({ y: [0, most], yticks: wholeTicks(most), yname: "queries", top: 24 + 92 * i,
       bottom: 98 + 92 * i, ...last });
-    const total = thousands(rows[key].reduce((a, b) => a + b, 0));
-    const title = text(WIDTH - RIGHT, area.top - 7, `${name}: ${total}`, { class: look, "text-anchor": "end" });
+    const title = text(WIDTH - RIGHT, area.top - 7, `${name}: ${thousands(sum(rows[key]))}`,
+      { class: look, "text-anchor": "end" });
     const bins = rows[key].flatMap((n, bin) => bar(area, rows.least[bin], rows.most[bin], n, look));
-    return [...area.shapes, title, ...bins, upright(area, at, "ink at")];
+    return [...area.shapes, title, ...bins, upright(area, limit, "ink at")];
   });
-  return [[[`threshold ${short(at)}`, "ink dots"]], shapes, ...byRow(rows)];
+  return [[[`threshold ${short(limit)}`, "ink dots"]], shapes];
 }
 
-function drawRanks(now) {
-  const order = [1, 2, 3, 4, 5, 0];
-  const counted = ranks => order.map(rank => ranks.filter(each => each === rank).length);
-  const answered = counted(known.map(row => now.ranks[row]));
-  const alone = counted(known.map(row => queries.place[row] + 1)); // -1, beyond five, becomes 0
-  const most = Math.max(1, ...answered, ...alone);
-  const area = axes({ x: [-0.5, 5.5], y: [0, 1.1 * most], xticks: order.map((of, i) => [i, of || "beyond"]),
+function drawRanks({ rank, queries, whales_alone }) {
+  const most = Math.max(1, ...queries, ...whales_alone);
+  const area = axes({ x: [-0.5, 5.5], y: [0, 1.1 * most], xticks: rank.map((of, i) => [i, of || "beyond"]),
     yticks: wholeTicks(most), xname: "rank of the truth", yname: "queries" });
-  const percent = n => `${Math.round((100 * n) / Math.max(1, known.length))}%`;
+  const percent = n => `${Math.round((100 * n) / Math.max(1, sum(queries)))}%`;
   const bars = (counts, side, look) =>
     counts.flatMap((n, i) => bar(area, i + side, i + side + 0.38, n, look, percent(n)));
-  const shapes = [...area.shapes, ...bars(answered, -0.39, "blue"), ...bars(alone, 0.01, "grey")];
   const legend = [["with new_whale", "blue bar"], ["whales alone", "grey bar"]];
-  return [legend, shapes, ...byRow({ rank: order, queries: answered, whales_alone: alone })];
+  return [legend, [...area.shapes, ...bars(queries, -0.39, "blue"), ...bars(whales_alone, 0.01, "grey")]];
 }
 
-function drawPhotos(now) {
-  const { least, most, queries: numbers } = data.curves.photos;
-  const names = least.map((n, i) => (n === most[i] ? String(n) : `${n}–${most[i]}`));
-  const map5 = least.map((_, i) => mean(now.gains, rowsWhere(queries.photo_class, i)));
+function drawPhotos({ least, most, queries, map5 }) {
+  const names = least.map((n, i) => (n === most[i] ? n : `${n}–${most[i]}`));
   const area = axes({ x: [-0.5, Math.max(1, names.length) - 0.5], y: [0, 1.08], yname: "MAP@5", bottom: HEIGHT - 58,
-    xticks: names.map((name, i) => [i, name, thousands(numbers[i])]),
+    xticks: names.map((name, i) => [i, name, thousands(queries[i])]),
     xname: "photos of the whale to compare with; below, queries" });
   const bars = map5.flatMap((value, i) => bar(area, i - 0.35, i + 0.35, value, "blue", value.toFixed(2)));
-  return [[], [...area.shapes, ...bars], ...byRow({ photos: names, queries: numbers, map5 })];
+  return [[], [...area.shapes, ...bars]];
 }
 
 const DRAW = { threshold: drawThreshold, unknown_share: drawUnknownShare, reliability: drawReliability,
@@ -182,17 +159,19 @@ function entry([name, look]) {
   return element("span", {}, element("svg", { viewBox: "0 0 26 12", class: "swatch" }, shape), name);
 }
 
-function table(header, rows) {
-  const cell = value => element("td", { class: "n" }, typeof value === "number" ? short(value) : value);
-  const head = element("thead", {}, element("tr", {}, ...header.map(name => element("th", {}, name))));
-  return element("table", {}, head, element("tbody", {}, ...rows.map(row => element("tr", {}, ...row.map(cell)))));
+/** A table of columns by name. */
+function table(columns) {
+  const [names, values] = [Object.keys(columns), Object.values(columns)];
+  const row = i => element("tr", {}, ...values.map(column => element("td", {}, short(column[i]))));
+  return element("table", {}, element("thead", {}, element("tr", {}, ...names.map(name => element("th", {}, name)))),
+    element("tbody", {}, ...values[0].map((_, i) => row(i))));
 }
 
-function drawPlot(figure, now, threshold) {
-  const [legend, shapes, header, rows] = DRAW[figure.dataset.plot](now, threshold);
+function drawPlot(figure, columns, threshold) {
+  const [legend, shapes] = DRAW[figure.dataset.plot](columns, threshold);
   const title = figure.querySelector("h3").textContent;
   const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title }, ...shapes);
   figure.querySelector(".plot").replaceChildren(element("div", { class: "legend" }, ...legend.map(entry)), svg);
   const fold = figure.querySelector("details");
-  if (fold.open) fold.querySelector("div").replaceChildren(table(header, rows));
+  if (fold.open) fold.querySelector("div").replaceChildren(table(columns));
 }
