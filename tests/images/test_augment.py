@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from whaleid.images import augment as augmenting
-from whaleid.images.augment import DRAWS, augment, posed
+from whaleid.images.augment import DRAWS, augment, rotate_and_zoom
 
 PARTS = ("TURN", "SHEAR", "SCALE", "SHIFT", "GRADIENT", "BLUR", "HIDDEN")
 
@@ -153,9 +153,9 @@ def test_it_stays_on_the_device_of_the_photos() -> None:
 
 def test_turned_turns_about_the_middle_whatever_the_aspect() -> None:
     square, wide = torch.rand(1, 1, 24, 24), torch.rand(1, 1, 24, 48)
-    torch.testing.assert_close(posed(square, np.pi / 2, 1), square.rot90(1, (2, 3)), atol=1e-4, rtol=0)
-    torch.testing.assert_close(posed(wide, np.pi, 1), wide.flip(2, 3), atol=1e-4, rtol=0)
-    (x, y), (across, down) = centre(posed(spot(64, 32), np.pi / 6, 1)), centre(spot(64, 32))
+    torch.testing.assert_close(rotate_and_zoom(square, np.pi / 2, 1), square.rot90(1, (2, 3)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(rotate_and_zoom(wide, np.pi, 1), wide.flip(2, 3), atol=1e-4, rtol=0)
+    (x, y), (across, down) = centre(rotate_and_zoom(spot(64, 32), np.pi / 6, 1)), centre(spot(64, 32))
     cos, sin = np.cos(np.pi / 6), np.sin(np.pi / 6)
     # against the clock, as far from the middle as before
     assert (x, y) == pytest.approx((cos * across + sin * down, cos * down - sin * across), abs=0.2)
@@ -163,7 +163,7 @@ def test_turned_turns_about_the_middle_whatever_the_aspect() -> None:
 
 def test_posed_shows_the_middle_of_a_photo() -> None:
     x = torch.arange(48.0).expand(1, 1, 24, 48)
-    found = posed(x, 0, 0.5)
+    found = rotate_and_zoom(x, 0, 0.5)
     # pixel 0 lies at 0.5, half as far from the middle: at 12.25, between the centres of pixels 11 and 12
     assert found[0, 0, 5, :3].tolist() == pytest.approx([11.75, 12.25, 12.75])
     assert found[0, 0, 5, -1] == pytest.approx(35.25)

@@ -1,8 +1,6 @@
-"""What a photo's file is found to be, of every kind that a folder may hold."""
+"""Fingerprints of files of every kind that a folder may hold."""
 
 import hashlib
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,6 @@ from helpers.pictures import picture
 from PIL import Image, ImageOps
 from threadpoolctl import threadpool_limits
 
-from whaleid.core.errors import WhaleidError
 from whaleid.duplicates.hashing import perceptual_hashes
 from whaleid.images import fingerprint as module
 from whaleid.images.fingerprint import (
@@ -24,12 +21,6 @@ from whaleid.images.fingerprint import (
     thumbnail,
     thumbnails,
 )
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(WhaleidError) as caught:
-        fingerprint(path)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (100, 33), (32, 32), (7, 3), (1, 1), (320, 45)])
@@ -50,7 +41,7 @@ def test_a_thumbnail_does_not_depend_on_threads() -> None:
     assert np.array_equal(thumbnail(image), alone)
 
 
-def test_a_file_is_what_it_says(tmp_path: Path) -> None:
+def test_a_fingerprint_holds_the_facts_of_the_file(tmp_path: Path) -> None:
     picture(1).convert("RGB").save(tmp_path / "a.jpg")
     read = fingerprint(tmp_path / "a.jpg")
     content = (tmp_path / "a.jpg").read_bytes()
@@ -85,8 +76,8 @@ def test_every_format_and_mode_shows_the_same_picture(tmp_path: Path, suffix: st
     image.save(path)
     read = fingerprint(path)
     assert (read.format, read.mode) == (kind, mode)
-    apart = np.abs(read.thumbnail / 256 - thumbnail(picture(1)) / 256)
-    assert np.mean(apart) < (40 if mode == "1" else 5)
+    difference = np.abs(read.thumbnail / 256 - thumbnail(picture(1)) / 256)
+    assert np.mean(difference) < (40 if mode == "1" else 5)
 
 
 def test_an_animation_is_its_first_picture(tmp_path: Path) -> None:
@@ -96,7 +87,7 @@ def test_an_animation_is_its_first_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photos_are_seen_upright(tmp_path: Path, orientation: int) -> None:
+def test_fingerprints_are_upright(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     picture(1, (1040, 640)).save(tmp_path / "a.jpg", exif=exif)
@@ -123,58 +114,27 @@ def grained(seed: int, size: tuple[int, int] = (1050, 600)) -> Image.Image:
 def test_a_large_jpeg_is_decoded_smaller_and_has_the_same_hash(
     size: tuple[int, int], decoded: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[str, tuple[int, int]]] = []
-    monkeypatch.setattr(module, "thumbnail", lambda image: (seen.append((image.mode, image.size)), thumbnail(image))[1])
-    apart = []
-    for seed in range(12):
+    shrunk: list[tuple[str, tuple[int, int]]] = []
+    monkeypatch.setattr(
+        module, "thumbnail", lambda image: (shrunk.append((image.mode, image.size)), thumbnail(image))[1]
+    )
+    distances = []
+    for seed in range(6):
         path = tmp_path / f"{seed}.jpg"
         grained(seed, size).save(path, quality=80)
         read = fingerprint(path)
         assert (read.mode, (read.width, read.height)) == ("RGB", size)
         both = perceptual_hashes(np.stack([read.thumbnail, thumbnail(Image.open(path))]))
-        apart.append(int(both[0] ^ both[1]).bit_count())
-    assert seen == [("L", decoded)] * 12
+        distances.append(int(both[0] ^ both[1]).bit_count())
+    assert shrunk == [("L", decoded)] * 6
     # but for rounding, which may exchange two frequencies that lie as high
-    assert apart.count(0) >= 11
-    assert max(apart) <= 2
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", "an empty file"),
-        (b"no photo at all", "no image in a format that is known"),
-        (b"\xff\xd8\xff\xe0", "no image in a format that is known"),
-    ],
-)
-def test_what_is_no_image_is_told(tmp_path: Path, content: bytes, said: str) -> None:
-    (tmp_path / "a.jpg").write_bytes(content)
-    assert refusal(tmp_path / "a.jpg") == f"{tmp_path / 'a.jpg'}: {said}"
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_a_file_that_breaks_off_is_told(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"a.{suffix}"
-    grained(1).save(path)
-    path.write_bytes(path.read_bytes()[:-9000])
-    assert refusal(path).startswith(f"{path}: damaged or unreadable (")
-
-
-def test_a_hundred_megapixels_are_told_from_the_header(tmp_path: Path) -> None:
-    size = b"IHDR" + struct.pack(">IIBBBBB", 10_001, 10_000, 8, 0, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + size + struct.pack(">I", zlib.crc32(size))
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 1000) + b"IDAT")
-    said = f"{tmp_path / 'a.png'}: 10001 x 10000 pixels, over the 100,000,000 allowed"
-    assert refusal(tmp_path / "a.png") == said
-
-
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "a.jpg") == f"{tmp_path / 'a.jpg'}: cannot be read (No such file or directory)"
+    assert distances.count(0) >= 5
+    assert max(distances) <= 2
 
 
 def test_photos_are_read_in_their_order_and_errors_are_texts(tmp_path: Path) -> None:
     files = []
-    for number in range(40):
+    for number in range(40):  # more than a thread takes at a time
         files.append(tmp_path / f"{number:03d}.{'gif' if number == 5 else 'png'}")
         picture(number % 7, (12 + number % 5, 8)).save(files[-1])
     files[7].write_bytes(b"no photo")

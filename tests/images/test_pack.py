@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from whaleid.config import Params
 from whaleid.core import files, parallel, paths
 from whaleid.core.errors import WhaleidError
-from whaleid.images.crop import WHOLE, crop, inside_frame, widen
+from whaleid.images.crop import WHOLE, add_margin, crop, inside_frame
 from whaleid.images.pack import Region, Shape, pack, regions
 from whaleid.stages import pack as stage
 
@@ -31,9 +31,9 @@ def noise(size: tuple[int, int], mode: str, seed: int) -> Image.Image:
 
 
 def test_a_margin_is_a_share_of_the_box_and_ends_at_the_photo() -> None:
-    assert widen((0.25, 0.5, 0.75, 0.75), 0.25) == (0.125, 0.4375, 0.875, 0.8125)
-    assert widen((0.125, 0.0, 0.875, 0.5), 0.5) == (0.0, 0.0, 1.0, 0.75)
-    assert widen((0.1, 0.2, 0.3, 0.4), 0.0) == (0.1, 0.2, 0.3, 0.4)
+    assert add_margin((0.25, 0.5, 0.75, 0.75), 0.25) == (0.125, 0.4375, 0.875, 0.8125)
+    assert add_margin((0.125, 0.0, 0.875, 0.5), 0.5) == (0.0, 0.0, 1.0, 0.75)
+    assert add_margin((0.1, 0.2, 0.3, 0.4), 0.0) == (0.1, 0.2, 0.3, 0.4)
 
 
 def test_a_squeezed_circle_is_round_again() -> None:

@@ -10,7 +10,7 @@ from helpers.stripes import stripes, write_stripes
 from whaleid.config import Params
 from whaleid.core import files, paths
 from whaleid.core.errors import WhaleidError
-from whaleid.images.augment import posed
+from whaleid.images.augment import rotate_and_zoom
 from whaleid.model import checkpoint
 from whaleid.model.embedding import embed, prepare
 from whaleid.model.network import Network, standardise
@@ -47,7 +47,7 @@ def test_a_tilt_is_the_mean_of_both_sides() -> None:
     photos = standardise(torch.from_numpy(packed))
     with torch.no_grad():
         left, right, mirrored = (
-            trained(posed(view, radians, 0.9)).numpy()
+            trained(rotate_and_zoom(view, radians, 0.9)).numpy()
             for view, radians in ((photos, 0.10472), (photos, -0.10472), (photos.flip(3), 0.10472))
         )
     mean = left + right

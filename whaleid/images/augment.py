@@ -7,15 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TURN = math.radians(8)  # a fluke is photographed level, give or take a wave
-SHEAR = 0.15  # seen from the side
+SHEAR = 0.15  # photographed from the side
 SCALE = 0.15  # the crop's margin differs
 SHIFT = 0.08  # of the width and the height: a box is drawn by hand
 GRADIENT = 0.5  # light from one side, in deviations of the photo
 BLUR = 0.7  # how much of a photo at most is replaced by its blurred self
 HIDDEN = 0.4  # the share of photos of which a rectangle is hidden: splash, glare, printed text
 SMALLEST, LARGEST = 0.1, 0.4  # sides of that rectangle, as shares of the photo's
-
-
 DRAWS = 14
 """Random numbers for each photo."""
 
@@ -37,23 +35,23 @@ def augment(photos: Tensor, draws: Tensor) -> Tensor:
 def _move(photos: Tensor, draws: Tensor) -> Tensor:
     aspect = photos.shape[3] / photos.shape[2]
     # grid_sample works in units of half the width and half the height, so a rotation must undo the aspect
-    spread = torch.tensor([TURN, SHEAR, SCALE, SCALE, 2 * SHIFT, 2 * SHIFT], device=photos.device)
-    turn, shear, wider, higher, right, below = ((2 * draws - 1) * spread).unbind(dim=1)  # (B,) each
-    across, down, cos, sin = 1 + wider, 1 + higher, turn.cos(), turn.sin()
+    limits = torch.tensor([TURN, SHEAR, SCALE, SCALE, 2 * SHIFT, 2 * SHIFT], device=photos.device)
+    turn, shear, scale_x, scale_y, shift_x, shift_y = ((2 * draws - 1) * limits).unbind(dim=1)  # (B,) each
+    scale_x, scale_y, cos, sin = 1 + scale_x, 1 + scale_y, turn.cos(), turn.sin()
     rows = [
-        torch.stack([cos * across, (shear * cos - sin) * down / aspect, right], dim=1),
-        torch.stack([sin * across * aspect, (shear * sin + cos) * down, below], dim=1),
+        torch.stack([cos * scale_x, (shear * cos - sin) * scale_y / aspect, shift_x], dim=1),
+        torch.stack([sin * scale_x * aspect, (shear * sin + cos) * scale_y, shift_y], dim=1),
     ]
     return resample(photos, torch.stack(rows, dim=1))
 
 
-def posed(photos: Tensor, radians: float, share: float) -> Tensor:
-    """Return photos (B, C, H, W) rotated about their middle and cropped to the middle `share` of each side.
+def rotate_and_zoom(photos: Tensor, radians: float, zoom: float) -> Tensor:
+    """Return photos (B, C, H, W) rotated about their middle and cropped to the middle `zoom` of each side, 0 to 1.
 
     Pixels from outside repeat the border.
     """
     batch, _, height, width = photos.shape
-    aspect, cos, sin = width / height, share * math.cos(radians), share * math.sin(radians)
+    aspect, cos, sin = width / height, zoom * math.cos(radians), zoom * math.sin(radians)
     return resample(photos, torch.tensor([[cos, -sin / aspect, 0], [sin * aspect, cos, 0]]).expand(batch, 2, 3))
 
 
@@ -66,10 +64,10 @@ def resample(photos: Tensor, matrix: Tensor) -> Tensor:
 
 def _light(photos: Tensor, draws: Tensor) -> Tensor:
     height, width = photos.shape[2:]
-    across, down = ((2 * draws - 1) * GRADIENT).view(-1, 2, 1, 1, 1).unbind(dim=1)
+    slope_x, slope_y = ((2 * draws - 1) * GRADIENT).view(-1, 2, 1, 1, 1).unbind(dim=1)
     x = torch.linspace(-1, 1, width, device=photos.device)
     y = torch.linspace(-1, 1, height, device=photos.device).view(height, 1)
-    return photos + across * x + down * y
+    return photos + slope_x * x + slope_y * y
 
 
 def _blur(photos: Tensor, draws: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Photos from files: upright, in one of two modes; files of unknown origin are checked first."""
+"""Photos from files: checked, upright, in one of two modes."""
 
 import io
 import warnings
@@ -19,76 +19,82 @@ MAX_SIDE = 30_000
 """Pixels: a longer image is a line, which takes as long to resize as a photo of its length squared."""
 MAX_SCANS = 100
 """Scans of a JPEG file: each takes some bytes and goes over all pixels again. Cameras write one, programs ten."""
+MAX_TILE = 25_000_000
+"""Pixels of a tile of a TIFF file, which is decoded whole, however small the photo is."""
 TILE = (322, 323)
-"""Tags of a TIFF file: width and height of its tiles. A tile is decoded whole, however small the photo is."""
+"""Tags of a TIFF file: width and height of its tiles."""
+
+# Pillow's own limits lie on both sides of MAX_PIXELS: it warns at one and raises at the other
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+def read(path: Path) -> bytes:
+    """Return the content of the file `path`.
+
+    Raises:
+        WhaleidError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WhaleidError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 @contextmanager
-def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
-    """Open the image file `path`, whose `content` may have been read already; its pixels are not decoded yet.
+def opened(path: Path, content: bytes) -> Iterator[Image.Image]:
+    """Open the image file `path` by its `content`; its pixels are not decoded yet.
 
     Of an animation, this is the first picture. Errors in the block that decodes it are raised in the same way.
 
     Raises:
-        WhaleidError: the file is of none of `FORMATS`, cannot be read, breaks off or is damaged, has more than
-            `MAX_PIXELS` pixels or `MAX_SIDE` along a side, or would take more work than that. The last three are raised
-            before any pixel is decoded.
+        WhaleidError: the file is of none of `FORMATS` or damaged, has more than `MAX_PIXELS` pixels or `MAX_SIDE` along
+            a side, or would take more work than that. The last three are raised before any pixel is decoded.
     """
     try:
-        with warnings.catch_warnings():
-            # Pillow's own limits lie on both sides of MAX_PIXELS: it warns at one and raises at the other
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path if content is None else io.BytesIO(content), formats=FORMATS)
-        with image:
-            if image.width * image.height > MAX_PIXELS:
-                raise WhaleidError(f"{path}: {image.width} x {image.height} pixels, over the {MAX_PIXELS:,} allowed")
-            if max(image.size) > MAX_SIDE:
-                raise WhaleidError(
-                    f"{path}: {image.width} x {image.height} pixels, over the {MAX_SIDE:,} allowed a side"
-                )
-            _check_work(image, path)
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if excess := _excess(image, content):
+                raise WhaleidError(f"{path}: {excess}")
             yield image
     except WhaleidError:
         raise
     except Image.DecompressionBombError:
         raise WhaleidError(f"{path}: over the {MAX_PIXELS:,} pixels allowed") from None
     except UnidentifiedImageError:
-        empty = content == b"" or (content is None and path.stat().st_size == 0)
-        raise WhaleidError(f"{path}: {'an empty file' if empty else 'no image in a format that is known'}") from None
+        raise WhaleidError(f"{path}: {'no image in a format that is known' if content else 'an empty file'}") from None
     except Exception as error:  # on damaged bytes Pillow raises OSError, SyntaxError, ValueError and more
         raise WhaleidError(f"{path}: damaged or unreadable ({error})") from None
 
 
-def _check_work(image: Image.Image, path: Path) -> None:
-    """Raise WhaleidError for a file that would take far more work or memory than its number of pixels."""
-    if isinstance(image, JpegImagePlugin.JpegImageFile) and image.fp:
-        file = image.fp
-        at = file.tell()
-        file.seek(0)
-        scans = file.read().count(b"\xff\xda")  # within a scan, 0xff is followed by 0
-        file.seek(at)
-        if scans > MAX_SCANS:
-            raise WhaleidError(f"{path}: {scans:,} scans, over the {MAX_SCANS} allowed: save the photo anew")
-    elif isinstance(image, TiffImagePlugin.TiffImageFile):
+def _excess(image: Image.Image, content: bytes) -> str:
+    """Return why `image` would take too much work or memory, `''` if it does not."""
+    size = f"{image.width} x {image.height} pixels"
+    if image.width * image.height > MAX_PIXELS:
+        return f"{size}, over the {MAX_PIXELS:,} allowed"
+    if max(image.size) > MAX_SIDE:
+        return f"{size}, over the {MAX_SIDE:,} allowed a side"
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        scans = content.count(b"\xff\xda")  # within a scan, 0xff is followed by 0
+        return f"{scans:,} scans, over the {MAX_SCANS} allowed: save the photo anew" if scans > MAX_SCANS else ""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         width, height = (image.tag_v2.get(tag, 0) for tag in TILE)
-        if width * height > MAX_PIXELS // 4:
-            raise WhaleidError(f"{path}: tiles of {width} x {height} pixels, over the {MAX_PIXELS // 4:,} allowed")
+        if width * height > MAX_TILE:
+            return f"tiles of {width} x {height} pixels, over the {MAX_TILE:,} allowed"
+    return ""
 
 
-def load(path: Path, least: int | None = None, content: bytes | None = None) -> Image.Image:
-    """Decode the image file `path` in the mode it is stored in, upright by its EXIF orientation.
+def decode(path: Path, least: int | None = None, content: bytes | None = None) -> Image.Image:
+    """Decode the photo `path`, upright by its EXIF orientation, in mode L or RGB.
 
     Its `content` may have been read already. With `least`, a JPEG file is decoded at a half, a quarter or an eighth of
     its size, in a fraction of the time, if both sides still have `least` pixels.
 
     Raises:
-        WhaleidError: as `opened`.
+        WhaleidError: as `read` and `opened`.
     """
-    with opened(path, content) as image:
+    with opened(path, read(path) if content is None else content) as image:
         if least is not None:
             image.draft(None, (least, least))
-        image.load()
-        return ImageOps.exif_transpose(image)
+        return simplify(ImageOps.exif_transpose(image))
 
 
 def simplify(image: Image.Image) -> Image.Image:
@@ -102,12 +108,3 @@ def simplify(image: Image.Image) -> Image.Image:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     return image.convert("L" if grey else "RGB")
-
-
-def decode(path: Path, least: int | None = None, content: bytes | None = None) -> Image.Image:
-    """Decode the photo `path`, upright, in mode L or RGB; `least` and `content` as in `load`.
-
-    Raises:
-        WhaleidError: as `load`.
-    """
-    return simplify(load(path, least, content))

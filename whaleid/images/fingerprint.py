@@ -1,4 +1,4 @@
-"""What is known of a photo's file from reading and decoding it once: facts, and a thumbnail of 32 x 32 pixels."""
+"""Fingerprints of photos: facts about the file and a thumbnail of 32 x 32 pixels, from reading and decoding it once."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from PIL import ExifTags, Image, ImageOps
 
 from whaleid.core.errors import WhaleidError
 from whaleid.core.parallel import parallel_map
-from whaleid.images.decode import FORMATS, opened, simplify
+from whaleid.images.decode import FORMATS, opened, read, simplify
 
 Thumbnails = NDArray[np.uint16]
 SIDE = 32
-"""Width and height of a thumbnail, in pixels: the size from which a perceptual hash is computed."""
+"""Width and height of a thumbnail, in pixels: what a perceptual hash is computed from."""
 LEVEL = 256
 """Units of a thumbnail in one grey level. Rounding to whole levels would change bits of some hashes."""
 UNIT = 4096
@@ -48,12 +48,9 @@ def fingerprint(path: Path, content: bytes | None = None) -> Fingerprint:
     """Compute the fingerprint of the photo `path`, whose file holds `content` if that is already read.
 
     Raises:
-        WhaleidError: as `opened`, and where the file cannot be read.
+        WhaleidError: as `read` and `opened`.
     """
-    try:
-        content = path.read_bytes() if content is None else content
-    except OSError as error:
-        raise WhaleidError(f"{path}: cannot be read ({error.strerror})") from None
+    content = read(path) if content is None else content
     with opened(path, content) as image:
         # cameras that store a preview as well write MPO: a JPEG file with more behind it
         kind = "JPEG" if image.format == "MPO" else str(image.format)
@@ -62,7 +59,6 @@ def fingerprint(path: Path, content: bytes | None = None) -> Fingerprint:
             width, height = height, width
         # of a JPEG file, only the brightness is decoded, at the smallest size that is large enough
         image.draft("L", (REDUCED, REDUCED))
-        image.load()
         ImageOps.exif_transpose(image, in_place=True)
         small = thumbnail(simplify(image))
     return Fingerprint(hashlib.sha256(content).hexdigest(), len(content), kind, mode, width, height, small)

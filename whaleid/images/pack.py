@@ -14,7 +14,7 @@ from whaleid.core import arrays, files, paths
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.labels import CORNERS
 from whaleid.core.parallel import parallel_map
-from whaleid.images.crop import Box, crop, inside_frame, widen
+from whaleid.images.crop import Box, add_margin, crop, inside_frame
 from whaleid.images.decode import decode
 
 
@@ -46,10 +46,9 @@ def regions(catalog: pd.DataFrame, flukes: pd.DataFrame, boxes: bool = True) -> 
         flukes: `Image,x0,y0,x1,y1,aspect,turned`, of some of these photos; `turned` is 1 for those upside down.
         boxes: whether to crop to the boxes.
     """
-    columns = flukes[["Image", *CORNERS, "aspect", "turned"]]
+    columns = flukes[["Image", *CORNERS, "aspect", "turned"]].itertuples(index=False)
     known = {
-        image: Region((x0, y0, x1, y1) if boxes else None, aspect, turned == 1)
-        for image, x0, y0, x1, y1, aspect, turned in columns.itertuples(index=False)
+        image: Region(tuple(box) if boxes else None, aspect, turned == 1) for image, *box, aspect, turned in columns
     }
     return [known.get(image, Region()) for image in catalog["Image"]]
 
@@ -75,7 +74,7 @@ def cut(photo: Image.Image, region: Region, shape: Shape) -> npt.NDArray[np.uint
     Without a box, the frame of the photo is cut off, if it has one. A photo that is upside down is turned.
     """
     photo = photo.convert(shape.mode)
-    box = widen(region.box, shape.margin) if region.box else inside_frame(np.asarray(photo.convert("L")))
+    box = add_margin(region.box, shape.margin) if region.box else inside_frame(np.asarray(photo.convert("L")))
     sheet = crop(photo, box, region.aspect, shape.width, shape.height, shape.stretch)
     if region.turned:
         sheet = sheet.transpose(Image.Transpose.ROTATE_180)
@@ -102,8 +101,7 @@ class PackedPhotos:
             InputProblems: photos are not packed.
         """
         names, row = list(images), {image: number for number, image in enumerate(self.images)}
-        missing = sorted(set(names) - row.keys())
-        if missing:
+        if missing := sorted({*names} - row.keys()):
             raise InputProblems(f"Photos are not in {paths.PACKED}", missing, "Rerun `dvc repro pack`.")
         return np.array([row[image] for image in names], dtype=np.int64)
 
@@ -114,13 +112,7 @@ def load_pack() -> PackedPhotos:
     Raises:
         WhaleidError: a file is not whole, or they do not fit each other.
     """
-    array = arrays.mapped(paths.PHOTOS, np.uint8, 4)
-    try:
-        images = files.read_csv(paths.PACKED)["Image"].tolist()
-    except (ValueError, KeyError) as error:
-        raise WhaleidError(f"{paths.PACKED} cannot be used ({error}): rerun `dvc repro pack`.") from None
+    array, images = arrays.mapped(paths.PHOTOS, np.uint8, 4), files.read_csv(paths.PACKED)["Image"].tolist()
     if len(images) != len(array):
-        raise WhaleidError(
-            f"{paths.PHOTOS} holds {len(array)} photos, {paths.PACKED} {len(images)}: rerun `dvc repro pack`."
-        )
+        raise WhaleidError(f"{paths.PHOTOS} and {paths.PACKED} do not fit each other: rerun `dvc repro pack`.")
     return PackedPhotos(images, array)

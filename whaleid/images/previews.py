@@ -1,4 +1,8 @@
-"""Previews of photos: small JPEG files for pages, and contact sheets."""
+"""Previews of photos: small JPEG files for pages, and contact sheets.
+
+A page decodes the photos that it shows: if the stage `catalog` kept previews of all photos, it would take twice as long
+(1.1 s more for 2,240 photos), and the pages of `explore`, `dedup` and `report` together 0.9 s less.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -18,12 +22,18 @@ CELL = (220, 124)
 CAPTION, GAP = 18, 6
 
 
-def preview(photo: Image.Image, width: int = WIDTH) -> bytes:
-    """Return a JPEG file of `photo`, mode L or RGB, whole, in its own proportions, at most as wide as `width`."""
-    small = photo.copy()
-    small.thumbnail((width, width * HEIGHT // WIDTH))
+def preview(path: Path, width: int = WIDTH, content: bytes | None = None) -> bytes:
+    """Return a JPEG file of the photo `path`, whole, in its own proportions, at most as wide as `width`.
+
+    Its `content` may have been read already.
+
+    Raises:
+        WhaleidError: as `decode`.
+    """
+    photo = decode(path, 2 * width, content)  # twice a preview's size is enough to shrink it well
+    photo.thumbnail((width, width * HEIGHT // WIDTH))
     file = io.BytesIO()
-    small.save(file, "JPEG", quality=QUALITY, optimize=True)
+    photo.save(file, "JPEG", quality=QUALITY, optimize=True)
     return file.getvalue()
 
 
@@ -33,18 +43,17 @@ def read_previews(files: Mapping[str, Path], width: int = WIDTH) -> dict[str, by
     Raises:
         InputProblems: photos are missing or damaged.
     """
-    results = [*parallel_map(partial(_read_preview, width=width), [*files.values()], "previews")]
+    results = [*parallel_map(partial(_try_preview, width=width), [*files.values()], "previews")]
     if problems := [result for result in results if isinstance(result, str)]:
         remedy = "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
         raise InputProblems("The report cannot show photos", problems, remedy)
     return {name: result for name, result in zip(files, results, strict=True) if isinstance(result, bytes)}
 
 
-def _read_preview(path: Path, width: int) -> bytes | str:
+def _try_preview(path: Path, width: int) -> bytes | str:
     """Return the preview of a photo, or what is wrong with it."""
     try:
-        # twice a preview's size is enough to shrink it well
-        return preview(decode(path, 2 * width), width)
+        return preview(path, width)
     except WhaleidError as error:
         return str(error)
 

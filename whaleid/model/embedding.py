@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from whaleid.core.log import progress
-from whaleid.images.augment import posed
+from whaleid.images.augment import rotate_and_zoom
 from whaleid.model.network import Network, standardise
 
 BATCH = 64
@@ -57,6 +57,6 @@ def embed_batch(network: Network, packed: Tensor, mirrored: bool, zoom: float = 
     photos = standardise(packed)  # (B, C, H, W)
     views = []
     for view in (photos, photos.flip(3))[: 1 + mirrored]:
-        poses = [posed(view, angle, zoom) if angle or zoom != 1 else view for angle in angles]
+        poses = [rotate_and_zoom(view, angle, zoom) if angle or zoom != 1 else view for angle in angles]
         views.append(F.normalize(torch.stack([network(pose) for pose in poses]).sum(dim=0)))
     return torch.stack(views)
