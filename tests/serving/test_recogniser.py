@@ -17,7 +17,7 @@ from PIL import Image
 from whaleid import config
 from whaleid.core import files, paths
 from whaleid.core.errors import WhaleidError
-from whaleid.serving import about, bundle, embedder, making
+from whaleid.serving import about, bundle, embedder, export
 from whaleid.serving.embedder import Query
 from whaleid.serving.recogniser import Recogniser
 
@@ -161,7 +161,7 @@ def test_a_photo_upside_down_is_turned_where_the_bundle_says_so(
 
 
 def test_the_same_inputs_give_the_same_bundle(here: Path, tmp_path: Path) -> None:
-    making.write(config.load(paths.PARAMS), "final", tmp_path / "again")
+    export.write(config.load(paths.PARAMS), "final", tmp_path / "again")
     for path in sorted(Path("models/final.bundle").iterdir()):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
     assert about.read(tmp_path / "again").digest == about.read(Path("models/final.bundle")).digest

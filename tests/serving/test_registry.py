@@ -16,7 +16,7 @@ from whaleid.cli import models
 from whaleid.config import Params
 from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
-from whaleid.serving import about, making, registry
+from whaleid.serving import about, export, registry
 from whaleid.serving.recogniser import Recogniser
 from whaleid.serving.registry import Version
 
@@ -67,7 +67,7 @@ def test_a_server_of_mlflow_answers_as_identify_does(store: Path, recogniser: Re
     assert register(MODEL) == first  # the champion stays the version that it is
 
     lower = tmp_path / "lower.bundle"
-    making.write(config.load(paths.PARAMS), "final", lower, threshold=0.0)
+    export.write(config.load(paths.PARAMS), "final", lower, threshold=0.0)
     second = register(lower)
     assert (second.number, second.alias) == ("2", "challenger")
     assert second.why.startswith(f"MAP@5 {second.map5:.4f} on validation, where version 1 (final) has")

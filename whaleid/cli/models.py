@@ -40,12 +40,12 @@ def register(
         raise WhaleidError("A model is registered with MLflow, but tracking is off: unset WHALEID_TRACKING.")
     with startup.importing():
         from whaleid import tracking
-        from whaleid.serving import making, registry
+        from whaleid.serving import export, registry
 
     threshold = None if settings.threshold == "auto" else settings.threshold
     with TemporaryDirectory() as folder, tracking.run("register", [prediction]) as run:
         place = Path(folder) / f"{prediction}.bundle"
-        making.write(settings, prediction, place, threshold)
+        export.write(settings, prediction, place, threshold)
         version = registry.register(run.ids[prediction], place, alias)
     print(f"models:/{registry.NAME}/{version.number} is {version.alias}: {version.why}")
     print(f"  mlflow models serve --env-manager local --port 5001 -m models:/{registry.NAME}@{version.alias}")

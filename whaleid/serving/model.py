@@ -27,8 +27,6 @@ from whaleid.serving.bundle import read  # noqa: E402
 from whaleid.serving.embedder import BATCH, Query, batches  # noqa: E402
 from whaleid.serving.recogniser import Answer, Recogniser  # noqa: E402
 
-PHOTO = "photo"
-"""The column of a request: a photo's file in base64, or its address."""
 ALLOWED = "WHALEID_PHOTOS"
 """Environment variable: prefixes of the addresses that the server may read photos from, separated by spaces. Without
 it the server reads none: clients could otherwise read every file that the server can."""
@@ -61,10 +59,17 @@ class Served:
             labelled photo most like the query), `same_as` (labelled photos that are duplicates) and `problem`, what is
             wrong with a photo that could not be read; then the others are empty.
         """
-        rows: list[dict[str, object]] = []
-        for cells in batches(requests[PHOTO].tolist()):  # so that few downloaded photos are held at once
-            rows += map(_row, self._answers(cells))
-        return pd.DataFrame(rows, columns=["names", "probabilities", "nearest", "same_as", "problem"])
+        answers: list[Answer] = []
+        for cells in batches(requests["photo"].tolist()):  # so that few downloaded photos are held at once
+            answers += self._answers(cells)
+        columns = {
+            "names": [[name.whale for name in answer.names] for answer in answers],
+            "probabilities": [[round(name.probability, 4) for name in answer.names] for answer in answers],
+            "nearest": [[name.nearest for name in answer.names] for answer in answers],
+            "same_as": [[each.photo for each in answer.same] for answer in answers],
+            "problem": [answer.problem for answer in answers],
+        }
+        return pd.DataFrame(columns)
 
     def _answers(self, cells: Sequence[object]) -> list[Answer]:
         futures: list[Future[Answer]] = []
@@ -98,16 +103,6 @@ class Served:
         else:
             for (_, future), answer in zip(batch, answers, strict=True):
                 future.set_result(answer)
-
-
-def _row(answer: Answer) -> dict[str, object]:
-    return {
-        "names": [name.whale for name in answer.names],
-        "probabilities": [round(name.probability, 4) for name in answer.names],
-        "nearest": [name.nearest for name in answer.names],
-        "same_as": [each.photo for each in answer.same],
-        "problem": answer.problem,
-    }
 
 
 def content(cell: object) -> bytes:

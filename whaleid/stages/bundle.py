@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from whaleid.core import paths
-from whaleid.serving import making
+from whaleid.serving import export
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -16,4 +16,4 @@ def run(params: Params, prediction: str) -> None:
 
     The key `threshold` of the parameters is not used: whoever identifies photos may set one.
     """
-    making.write(params, prediction, paths.bundle(prediction))
+    export.write(params, prediction, paths.bundle(prediction))
