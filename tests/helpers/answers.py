@@ -7,7 +7,7 @@ from whaleid.identification import figures as fixed
 from whaleid.identification import threshold
 from whaleid.identification.map5 import Shares, kinds
 from whaleid.identification.ranking import LABELS, PROBABILITIES, at_threshold
-from whaleid.report import prediction, tables
+from whaleid.report import prediction, sheets, tables
 
 HOSTILE = '</style></script><script>alert(1)</script><img src=x onerror="alert(1)">\'&.jpg'
 SHARES = Shares(0.4, 0.2)
@@ -50,7 +50,7 @@ def answered(rows=ANSWERS):
     return table.assign(uncalibrated=table["probability1"] ** 0.5, cluster=np.arange(len(table)) // 2)
 
 
-def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, sheets=None, **changes):
+def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, own=None, **changes):
     """Return what a page shows of hand-made answers, None for a prediction that is not validated."""
     figures = {"unknown_share": SHARES[0], "duplicate_share": SHARES[1]}
     if auto is not None:
@@ -71,14 +71,14 @@ def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, sheets=None, **changes):
                 SHARES,
             )
             plots = {"threshold": tables.columns(curve), **plots}
-        if sheets is None:
-            sheets = [sheet("Sheet", answers[answers["role"].isin(["known", "unknown"])])]
+        if own is None:
+            own = [sheet("Sheet", answers[answers["role"].isin(["known", "unknown"])])]
     to_come = frame(queries, ["Image", "leaked", "truth"]).assign(threshold=auto)
     leaks = to_come[to_come["leaked"] == 1]
     leaks = leaks.assign(whale=leaks["truth"])
-    every = [*(sheets or []), sheet("Leaks", leaks, folded=True)]
+    every = [*(own or []), sheet("Leaks", leaks, folded=True)]
     whole = {"name": "margin", "calibrated_by": None, "figures": figures, "queries": to_come, "answers": answers}
-    return prediction.Content(**(whole | {"tables": plots, "query_sheets": every} | changes))
+    return prediction.Content(**(whole | {"tables": plots, "sheets": every} | changes))
 
 
 def sheet(title, rows, folded=False):
@@ -86,12 +86,8 @@ def sheet(title, rows, folded=False):
     photos = [
         ["" if label in ("", "fay") else label for label in labels] for labels in rows[LABELS].to_numpy().tolist()
     ]
-    return prediction.QuerySheet(title, "caption", rows, photos, folded)
-
-
-def jpegs(made):
-    return {image: image.encode() for image in made.photos}
+    return prediction.sheet(title, "caption", rows, photos, folded)
 
 
 def render(made):
-    return prediction.render(made, jpegs(made))
+    return prediction.render(made, {image: image.encode() for image in sheets.photos(made.sheets)})

@@ -522,7 +522,7 @@ def test_markup_in_labels_and_names_is_text_on_every_page() -> None:
     harmless(pages.render_sheets(MARKUP, [MARKUP], [sheet], small, {MARKUP: MARKUP}, [plot]))
     query = dict.fromkeys(["Image", "whale", "truth", *LABELS], MARKUP) | dict.fromkeys(PROBABILITIES, 0.1)
     queries = pd.DataFrame([query | {"leaked": 1, "threshold": 0.5}])
-    leaks = prediction.QuerySheet(MARKUP, MARKUP, queries, [[MARKUP] * len(LABELS)])
+    leaks = prediction.sheet(MARKUP, MARKUP, queries, [[MARKUP] * len(LABELS)])
     figures = {"unknown_share": 0.3, "duplicate_share": 0.1, "threshold_auto": 0.5, MARKUP: 0.1}
     content = prediction.Content(MARKUP, MARKUP, figures, queries, None, {}, [leaks])
     harmless_with_its_script(prediction.render(content, small))

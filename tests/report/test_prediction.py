@@ -9,7 +9,7 @@ from helpers.answers import ANSWERS, AUTO, HOSTILE, QUERIES, answered, content, 
 from PIL import Image
 
 from whaleid.images.previews import preview
-from whaleid.report import prediction
+from whaleid.report import prediction, sheets
 
 FIXED = [*("unknown_share", "duplicate_share", "threshold_auto", "map5_auto", "auroc", "tpr_at_fpr01", "tpr_at_fpr05")]
 FIXED += [*("oscr", "ece", "ece_uncalibrated", "ece_chance", "baseline_new_whale", "baseline_duplicates")]
@@ -70,7 +70,7 @@ def test_the_values_are_plain_ascii():
 def test_each_photo_is_embedded_once():
     made = content()
     whales, queries = ["ann", "bob", "cat", "dan", "eve"], ["k1", "k2", "k3", "k4", "k5", "q1", "q3", "q4"]
-    assert made.photos == [*whales, *queries, "u1", "u2", "u3"]
+    assert sheets.photos(made.sheets) == [*whales, *queries, "u1", "u2", "u3"]
     html = render(made)
     assert html.count("data:image/jpeg;base64,") == 16
     assert ".p0{background-image:url(data:image/jpeg;base64,YW5u)}" in html  # ann
@@ -115,15 +115,14 @@ def test_the_values_of_a_page():
 
 def test_a_strip_has_the_whales_of_its_query():
     made = content()
-    strips = values(made)["strips"]
-    assert len(strips) == 8 + 3
-    assert strips[5] == {"truth": "new_whale", "auto": 0.3, "probabilities": [0.32, 0.1, 0.0, 0.0, 0.0]}
-    assert [strip["truth"] for strip in strips[8:]] == ["ann", "", "bob"]  # that of q3 is not known
+    strip = made.sheets[0].strips[5]
+    assert strip.values == {"truth": "new_whale", "auto": 0.3, "probabilities": [0.32, 0.1, 0.0, 0.0, 0.0]}
+    assert [strip.values["truth"] for strip in made.sheets[1].strips] == ["ann", "", "bob"]  # that of q3 is not known
     query, *whales = made.sheets[0].strips[5].cells
     assert (query.photo, query.text, query.title) == ("u1", "new_whale", "gil, held out")
     assert [cell.text for cell in whales] == ["ann", "bob", "cat", "dan", "eve", "new_whale"]
     assert [cell.bold for cell in whales[:2]] == ["0.320", "0.100"]
-    (few,) = content(sheets=[sheet("Few", answered(ANSWERS[8:9]))]).sheets[0].strips
+    (few,) = content(own=[sheet("Few", answered(ANSWERS[8:9]))]).sheets[0].strips
     assert [cell.text for cell in few.cells] == ["new_whale", "bob", "ann", "new_whale"]
     assert [strip.cells[0].text for strip in made.sheets[1].strips] == ["ann", "q3", "bob"]
 
@@ -171,7 +170,7 @@ def test_without_a_threshold_there_is_no_control():
     embedded = values(content(auto=None))
     assert embedded["auto"] is None
     assert {len(rows) for rows in embedded["figures"].values()} == {1}
-    assert {strip["auto"] for strip in embedded["strips"]} == {0}
+    assert {strip.values["auto"] for strip in content(auto=None).sheets[0].strips} == {0}
 
 
 def test_figures_without_a_name_are_kept():
@@ -185,7 +184,7 @@ def test_figures_without_a_name_are_kept():
 
 
 def test_a_sheet_without_queries_says_so():
-    made = content(queries=[], sheets=[])
+    made = content(queries=[], own=[])
     html = render(made)
     assert "<h3>Leaks</h3>\n<p>caption</p>\n<p>None.</p>" in html
 

@@ -1,6 +1,6 @@
 """What a catalogue is like: how its photos spread over whales, sizes and modes.
 
-Every function takes the catalogue, a row a photo with the columns of `paths.CATALOG`, in any order.
+A catalogue has a row a photo with the columns of `paths.CATALOG`, in any order.
 """
 
 import numpy as np
@@ -14,23 +14,21 @@ from whaleid.core.labels import NEW_WHALE
 def photos_per_whale(catalog: pd.DataFrame) -> pd.DataFrame:
     """Return `Id,photos`, a row a whale, most photos first, then by `Id`. `new_whale` is no whale."""
     named = catalog[(catalog["part"] == "train") & (catalog["Id"] != NEW_WHALE)]
-    counts = _count(named, ["Id"])
-    return counts.sort_values(["photos", "Id"], ascending=[False, True], ignore_index=True)
+    return _count(named, ["Id"]).sort_values(["photos", "Id"], ascending=[False, True], ignore_index=True)
 
 
-def whales_by_photos(catalog: pd.DataFrame) -> pd.DataFrame:
-    """Return `photos,whales`: how many whales have that number of photos, fewest photos first."""
-    return photos_per_whale(catalog).groupby("photos").size().reset_index(name="whales")
+def tables(catalog: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return counts, sorted: `photos_per_whale`; whales by their photos; photos by `sizes` and `modes` of each part.
 
-
-def sizes(catalog: pd.DataFrame) -> pd.DataFrame:
-    """Return `part,width,height,photos`, sizes in pixels, sorted."""
-    return _count(catalog, ["part", "width", "height"])
-
-
-def modes(catalog: pd.DataFrame) -> pd.DataFrame:
-    """Return `part,mode,photos`, modes as Pillow names them (`L` is grey), sorted."""
-    return _count(catalog, ["part", "mode"])
+    Sizes are in pixels, modes as Pillow names them (`L` is grey).
+    """
+    whales = photos_per_whale(catalog)
+    return {
+        "photos_per_whale": whales,
+        "whales_by_photos": whales.groupby("photos").size().reset_index(name="whales"),
+        "sizes": _count(catalog, ["part", "width", "height"]),
+        "modes": _count(catalog, ["part", "mode"]),
+    }
 
 
 def commonest(catalog: pd.DataFrame, whales: int, photos: int) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from whaleid.catalog import explore
 from whaleid.core.labels import NEW_WHALE
-from whaleid.report import pages
+from whaleid.report import pages, plots
 from whaleid.report.pages import Plot
 from whaleid.report.sheets import Cell, Sheet, Strip
 
@@ -19,16 +19,21 @@ UNFOLDED = 40
 """Whales, or photos of `new_whale`, that are not folded away."""
 GROUPS = 60
 """Groups of duplicates, and of conflicts."""
-PLOTS = {
-    "photos_per_whale": (
-        "Photos per whale",
-        "Few whales have many photos, many have a single one.",
-        "whales_by_photos",
-    ),
-    "sizes": ("Sizes", "Photos by their size in pixels.", "sizes"),
-    "modes": ("Modes", "Photos in colour and in grey.", "modes"),
-}
-"""Title, caption and table of each plot."""
+
+
+def draw(tables: Mapping[str, pd.DataFrame]) -> dict[str, Plot]:
+    """Return the plots of `explore.tables`."""
+    per_whale, sizes, modes = (tables[name] for name in ("photos_per_whale", "sizes", "modes"))
+    return {
+        "photos_per_whale": Plot(
+            "Photos per whale",
+            "Few whales have many photos, many have a single one.",
+            plots.png(plots.photos_per_whale(per_whale["photos"])),
+            tables["whales_by_photos"],
+        ),
+        "sizes": Plot("Sizes", "Photos by their size in pixels.", plots.png(plots.sizes(sizes)), sizes),
+        "modes": Plot("Modes", "Photos in colour and in grey.", plots.png(plots.modes(modes)), modes),
+    }
 
 
 def render(
@@ -38,13 +43,9 @@ def render(
     conflicts: pd.DataFrame,
     sheets: Sequence[Sheet],
     photos: Mapping[str, bytes],
-    pictures: Mapping[str, bytes],
-    tables: Mapping[str, pd.DataFrame],
+    plots: Sequence[Plot],
 ) -> str:
-    """Return the page on the catalogue in the folder `root`.
-
-    `figures` are those of `catalog.explore.summary`; `pictures` (PNG files) and `tables` are by the names in `PLOTS`.
-    """
+    """Return the page on the catalogue in the folder `root`; `figures` are those of `explore.summary`."""
     counts = {
         "labelled photos": f"{figures['labelled']:,}",
         "to identify": f"{figures['queries']:,}",
@@ -59,7 +60,6 @@ def render(
         f"A whale has {figures['mean_photos']:.2f} photos on average (median {figures['median_photos']:g}). The tenth "
         f"of the whales with most photos has {figures['top_tenth_share']:.1%} of them."
     )
-    plots = [Plot(title, caption, pictures[name], tables[table]) for name, (title, caption, table) in PLOTS.items()]
     return pages.render_sheets(f"whaleid: the catalogue {root}", [lead], sheets, photos, counts, plots)
 
 

@@ -37,14 +37,9 @@ def page(
     files: Mapping[str, Path],
     rule: Dedup,
 ) -> str:
-    """Return the page.
+    """Return the page of the `duplicates` that `rule` found among photos.
 
-    Args:
-        title: heading of the page.
-        counts: numbers by name.
-        duplicates: those among N photos.
-        files: of the photos, in the same order, by the name that the page shows.
-        rule: the rule that duplicates were found by.
+    `files` are those of the photos, in the order of `duplicates`, by the names that the page shows.
 
     Raises:
         InputProblems: photos on the page are missing or damaged.

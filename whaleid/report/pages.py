@@ -14,7 +14,6 @@ from whaleid.report.sheets import Sheet
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 
 @dataclass(frozen=True)
@@ -44,29 +43,18 @@ def render_sheets(
     counts: Mapping[str, str] | None = None,
     plots: Sequence[Plot] = (),
 ) -> str:
-    """Return a page of contact sheets.
+    """Return a page of contact sheets, below paragraphs (`lead`), numbers (`counts`, by their names) and plots.
 
-    Args:
-        title: heading of the page.
-        lead: paragraphs below the heading.
-        sheets: in order; one without a title has no heading.
-        photos: the JPEG file of every photo of `sheets`, by name.
-        counts: formatted numbers, by name.
-        plots: shown above the sheets.
+    `photos` has the JPEG file of every photo of `sheets`, by name. A sheet without a title has no heading.
     """
     return render("sheets.html", title, photos, lead=lead, sheets=sheets, counts=counts, plots=plots)
-
-
-def _table(table: pd.DataFrame) -> Markup:
-    from markupsafe import Markup
-
-    return Markup(table.to_html(index=False, border=0, float_format="{:.4g}".format))
 
 
 @cache
 def _templates() -> Environment:
     # `identify` starts without it
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
 
     templates = Environment(
         loader=PackageLoader("whaleid.report"),
@@ -78,5 +66,7 @@ def _templates() -> Environment:
     )
     templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     templates.filters["address"] = lambda file, kind: f"data:image/{kind};base64,{b64encode(file).decode('ascii')}"
-    templates.filters["table"] = _table
+    templates.filters["table"] = lambda table: Markup(
+        table.to_html(index=False, border=0, float_format="{:.4g}".format)
+    )
     return templates

@@ -12,25 +12,12 @@ import pandas as pd
 from whaleid.core.labels import NEW_WHALE
 from whaleid.identification.map5 import Shares
 from whaleid.identification.ranking import LABELS, PROBABILITIES
-from whaleid.report import pages, sheets, tables
+from whaleid.report import pages, tables
 from whaleid.report.names import BASELINES, NAMES, ROLES, TILES
 from whaleid.report.sheets import Cell, Sheet, Strip
 from whaleid.report.tables import Table
 
 BARS = {"map5": "this prediction", "solution_map5": "by the solution", **BASELINES}
-
-
-@dataclass(frozen=True)
-class QuerySheet:
-    """Queries with their whales."""
-
-    title: str
-    caption: str
-    queries: pd.DataFrame
-    """`Image,truth,whale,threshold`, labels and probabilities; `truth` is empty where it is not known."""
-    photos: Sequence[Sequence[str]]
-    """For each query and each of its five labels, the Image of a photo of that whale, or an empty string."""
-    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,23 +34,35 @@ class Content:
     """The rows of `paths.VALIDATION` decided at `auto`; None if the prediction is not validated."""
     tables: Mapping[str, Table]
     """Those of the plots to draw, by the names in `templates/prediction.html`."""
-    query_sheets: Sequence[QuerySheet]
+    sheets: Sequence[Sheet]
 
-    @property
-    def sheets(self) -> list[Sheet]:
-        """The contact sheets, `new_whale` last in each strip: the script moves it to its rank."""
-        return [
-            Sheet(sheet.title, sheet.caption, _strips(sheet), sheet.folded, "ranked") for sheet in self.query_sheets
+
+def sheet(
+    title: str, caption: str, queries: pd.DataFrame, photos: Sequence[Sequence[str]], folded: bool = False
+) -> Sheet:
+    """Return a contact sheet: each query with its whales and, last, `new_whale`, which the script moves to its rank.
+
+    `queries` has `Image,truth,whale,threshold`, labels and probabilities; `truth` is empty where it is not known.
+    `photos` are, for each query and each of its five labels, the Image of a photo of that whale, or an empty string.
+    """
+    strips = []
+    for query, images in zip(queries.fillna({"threshold": 0.0}).to_dict("records"), photos, strict=True):
+        truth, probabilities = query["truth"], [query[key] for key in PROBABILITIES]
+        held_out = "" if query["whale"] == truth else f"{query['whale']}, held out"
+        whales = [
+            Cell(image, query[label], bold=f"{probability:.3f}")
+            for image, label, probability in zip(images, LABELS, probabilities, strict=True)
+            if query[label]
         ]
-
-    @property
-    def photos(self) -> list[str]:
-        """The Image of each photo on the page."""
-        return sheets.photos(self.sheets)
+        first = Cell(query["Image"], truth or query["Image"], bold="query", title=held_out or truth, kind="query")
+        last = Cell("", NEW_WHALE, bold="\N{EN DASH}", none="new")
+        values = {"truth": truth, "auto": query["threshold"], "probabilities": probabilities}
+        strips.append(Strip([first, *whales, last], values=values))
+    return Sheet(title, caption, strips, folded, "ranked")
 
 
 def render(content: Content, photos: Mapping[str, bytes]) -> str:
-    """Return the page; `photos` holds the JPEG file of each of `content.photos`."""
+    """Return the page; `photos` has the JPEG file of each photo of `content.sheets`."""
     data = values(content)
     return pages.render(
         "prediction.html",
@@ -94,15 +93,6 @@ def values(content: Content) -> dict[str, Any]:
             name: {key: np.round(column.T, 6).tolist() for key, column in table.items()}
             for name, table in content.tables.items()
         },
-        "strips": [
-            {
-                "truth": query["truth"],
-                "auto": query["threshold"],
-                "probabilities": [query[key] for key in PROBABILITIES],
-            }
-            for sheet in content.query_sheets
-            for query in sheet.queries.fillna({"threshold": 0.0}).to_dict("records")
-        ],
     }
 
 
@@ -138,21 +128,6 @@ def _text(key: str, value: float) -> str:
     """Return a figure as a person reads it in its JSON file, which has six digits: rounded to three."""
     value = float(f"{value:.6g}")
     return f"{value:.4g}" if key.startswith("threshold") else f"{value:.3f}"
-
-
-def _strips(sheet: QuerySheet) -> list[Strip]:
-    """Return for each query: itself, its whales with their probabilities, and `new_whale`."""
-    strips = []
-    for query, photos in zip(sheet.queries.to_dict("records"), sheet.photos, strict=True):
-        title = query["truth"] if query["whale"] == query["truth"] else f"{query['whale']}, held out"
-        whales = [
-            Cell(photo, query[label], bold=f"{query[probability]:.3f}")
-            for label, probability, photo in zip(LABELS, PROBABILITIES, photos, strict=True)
-            if query[label]
-        ]
-        query_cell = Cell(query["Image"], query["truth"] or query["Image"], bold="query", title=title, kind="query")
-        strips.append(Strip([query_cell, *whales, Cell("", NEW_WHALE, bold="\N{EN DASH}", none="new")]))
-    return strips
 
 
 def _lead(content: Content) -> list[str]:

@@ -1,6 +1,6 @@
 """Contact sheets: what stands on them. `templates/macros.html` has how they look."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +28,8 @@ class Strip:
 
     cells: Sequence[Cell]
     caption: str = ""
+    values: Mapping[str, object] | None = None
+    """What a script of the page needs."""
 
 
 @dataclass(frozen=True)

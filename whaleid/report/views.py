@@ -1,9 +1,10 @@
 """The description of MLflow's experiment, and the saved views of its runs.
 
-A view is a tag of the experiment, in the format of the *Views* button of MLflow's UI. A link opens it.
+A view is a tag of the experiment, in the format of the *Views* button of MLflow 3.17's UI. A link opens it.
 """
 
 import json
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -14,42 +15,41 @@ class View(NamedTuple):
     stage: str
     metric: str
     """The table is sorted by it, the highest value first."""
-    params: tuple[str, ...]
-    metrics: tuple[str, ...]
+    params: Mapping[str, int]
+    """The columns of parameters, and their widths in pixels: room for their headings."""
+    metrics: Mapping[str, int]
+    """Those of metrics; `metric` has an arrow beside its heading."""
 
 
 PREDICTIONS = View(
     "Predictions",
     "predict",
     "map5",
-    ("variant", "validated"),
-    ("threshold", "map5", "map5_known", "map5_unknown", "auroc"),
+    {"variant": 92, "validated": 93},
+    {"threshold": 93, "map5": 76, "map5_known": 102, "map5_unknown": 120, "auroc": 76},
 )
 TRAININGS = View(
     "Trainings",
     "train",
     "validation_accuracy",
-    ("variant", "epochs", "lr"),
-    ("loss", "validation_accuracy", "seconds"),
+    {"variant": 92, "epochs": 76, "lr": 76},
+    {"loss": 76, "validation_accuracy": 207, "seconds": 76},
 )
 VIEWS = (PREDICTIONS, TRAININGS)
-WIDTHS = 76, 9, 12, 24
-"""Pixels: of the narrowest column, of a letter of its name, around the name, and of the arrow where it is sorted."""
-VARIANT = 92
-"""Pixels of the column whose values are names."""
 
 
 def leading() -> list[str]:
     """Return the metrics to log first: MLflow's pages list metrics in the order in which they were logged."""
-    names = [*(view.metric for view in VIEWS), *(name for view in VIEWS for name in view.metrics)]
-    return [*dict.fromkeys(names)]
+    return [*(view.metric for view in VIEWS), *(name for view in VIEWS for name in view.metrics)]
 
 
 def tags() -> dict[str, str]:
-    """Return the tags of the experiment that hold its views."""
+    """Return the tags of the experiment that hold its views; MLflow's menu lists the one created last first."""
     return {
-        f"mlflow.sharedViewState.{_key(view)}": _envelope(view, created=len(VIEWS) - order)
-        for order, view in enumerate(VIEWS)
+        f"mlflow.sharedViewState.{_key(view)}": json.dumps(
+            {"name": view.name, "createdAt": len(VIEWS) - number, "state": _state(view)}
+        )
+        for number, view in enumerate(VIEWS)
     }
 
 
@@ -70,23 +70,18 @@ def description(experiment: str) -> str:
     return "  \n".join(lines)
 
 
-def _envelope(view: View, created: int) -> str:
-    """Return a view as MLflow 3.17 stores it; the menu lists the one that was `created` last first."""
-    columns = [f"params.`{name}`" for name in view.params] + [f"metrics.`{name}`" for name in view.metrics]
-    least, letter, around, arrow = WIDTHS
-    widths = [
-        VARIANT if name == "variant" else max(least, letter * len(name) + around + arrow * (name == view.metric))
-        for name in (*view.params, *view.metrics)
-    ]
+def _state(view: View) -> str:
+    widths = {f"params.`{name}`": width for name, width in view.params.items()}
+    widths |= {f"metrics.`{name}`": width for name, width in view.metrics.items()}
     state = {
         "searchFilter": f"tags.`whaleid.stage` = '{view.stage}'",
         "orderByKey": f"metrics.`{view.metric}`",  # by anything but time, runs are not folded into their parents
         "orderByAsc": False,
-        "selectedColumns": columns,
-        "columnOrder": columns,
-        "columnWidths": dict(zip(columns, widths, strict=True)),
+        "selectedColumns": [*widths],
+        "columnOrder": [*widths],
+        "columnWidths": widths,
     }
-    return json.dumps({"name": view.name, "createdAt": created, "state": json.dumps(state)})
+    return json.dumps(state)
 
 
 def _key(view: View) -> str:

@@ -13,11 +13,12 @@ from whaleid.core.log import logger
 from whaleid.core.record import Record
 from whaleid.images.decode import decode
 from whaleid.images.previews import contact_sheet, read_previews
-from whaleid.report import catalogue, plots, sheets
+from whaleid.report import catalogue, sheets
 
 if TYPE_CHECKING:
     from whaleid.config import Params
 
+INPUTS = [paths.CATALOG, paths.GROUPS, paths.CONFLICTS]
 WHALES, PHOTOS = 6, 4
 """Rows and columns of the picture `sheet.png`."""
 
@@ -29,25 +30,14 @@ def run(params: Params) -> Record:
         InputProblems: photos on the page are missing or damaged.
         WhaleidError: no photo shows a whale that has a name.
     """
-    catalog, groups, conflicts = (files.read_csv(path) for path in (paths.CATALOG, paths.GROUPS, paths.CONFLICTS))
+    catalog, groups, conflicts = (files.read_csv(path) for path in INPUTS)
     root = Path(params.data.root)
-    figures = explore.summary(catalog)
-    tables = {
-        "summary": pd.DataFrame({"figure": list(figures), "value": list(figures.values())}),
-        "photos_per_whale": explore.photos_per_whale(catalog),
-        "whales_by_photos": explore.whales_by_photos(catalog),
-        "sizes": explore.sizes(catalog),
-        "modes": explore.modes(catalog),
-    }
-    pictures = {
-        "photos_per_whale": plots.png(plots.photos_per_whale(tables["photos_per_whale"]["photos"])),
-        "sizes": plots.png(plots.sizes(tables["sizes"])),
-        "modes": plots.png(plots.modes(tables["modes"])),
-    }
+    figures, tables = explore.summary(catalog), explore.tables(catalog)
+    plots = catalogue.draw(tables)
     page_sheets = [*catalogue.whale_sheets(catalog), *catalogue.duplicate_sheets(groups, conflicts)]
-    part = dict(zip(catalog["Image"], catalog["part"], strict=True))
+    part = catalog.set_index("Image")["part"]
     small = read_previews({image: root / part[image] / image for image in sheets.photos(page_sheets)})
-    html = catalogue.render(str(root), figures, groups, conflicts, page_sheets, small, pictures, tables)
+    html = catalogue.render(str(root), figures, groups, conflicts, page_sheets, small, [*plots.values()])
     commonest = explore.commonest(catalog, WHALES, PHOTOS)
     sheet = contact_sheet(
         [decode(root / "train" / image) for image in commonest["Image"]],
@@ -55,10 +45,11 @@ def run(params: Params) -> Record:
         columns=len(commonest) // commonest["Id"].nunique(),
     )
     with files.replacing_folder(paths.EXPLORE) as folder:
+        files.write_csv(pd.Series(figures, name="value").rename_axis("figure").reset_index(), folder / "summary.csv")
         for name, table in tables.items():
             files.write_csv(table, folder / f"{name}.csv")
-        for name, png in pictures.items():
-            (folder / f"{name}.png").write_bytes(png)
+        for name, plot in plots.items():
+            (folder / f"{name}.png").write_bytes(plot.png)
         sheet.save(folder / "sheet.png")
         (folder / paths.EXPLORE_PAGE.name).write_text(html, encoding="utf-8", newline="\n")
     logger.info(
@@ -70,5 +61,4 @@ def run(params: Params) -> Record:
         f"(Gini coefficient {figures['gini']:.2f})\n"
         f"{paths.EXPLORE_PAGE} shows it"
     )
-    inputs = [paths.CATALOG, paths.GROUPS, paths.CONFLICTS]
-    return Record(metrics=figures, artifacts=[paths.EXPLORE], inputs=inputs)
+    return Record(metrics=figures, artifacts=[paths.EXPLORE], inputs=INPUTS)

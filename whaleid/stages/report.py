@@ -19,9 +19,9 @@ from whaleid.identification.map5 import Shares
 from whaleid.identification.ranking import LABELS, at_threshold
 from whaleid.identification.scores import nearest_photos
 from whaleid.images.previews import read_previews
-from whaleid.report import prediction, tables
+from whaleid.report import prediction, sheets, tables
 from whaleid.report.names import SHEETS
-from whaleid.report.prediction import Content, QuerySheet
+from whaleid.report.prediction import Content
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -47,11 +47,12 @@ def run(params: Params) -> dict[str, Record]:
     inputs = Inputs(*map(files.read_csv, (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS, paths.SOLUTION)))
     contents = {name: _content(params, name, inputs) for name in params.predictions}
     part = inputs.catalog.set_index("Image")["part"]
-    images = sorted({image for content in contents.values() for image in content.photos})
+    on_page = {name: sheets.photos(content.sheets) for name, content in contents.items()}
+    images = sorted(set().union(*on_page.values()))
     photos = read_previews({image: Path(params.data.root, part[image], image) for image in images})
     with files.replacing_folder(paths.PAGES) as pages:
         for name, content in contents.items():
-            html = prediction.render(content, {image: photos[image] for image in content.photos})
+            html = prediction.render(content, {image: photos[image] for image in on_page[name]})
             (pages / paths.page(name).name).write_text(html, encoding="utf-8", newline="\n")
     plots = {name: content.tables for name, content in contents.items() if content.answers is not None}
     histories = {name: files.read_csv(paths.history(name)) for name in params.variants}
@@ -71,7 +72,7 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
     figures = json.loads((folder / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
     auto = figures.get("threshold_auto")
     networks = features.load({each: each for each in member.networks}, inputs.catalog["Image"])
-    answers, plotted, sheets = None, {}, []
+    answers, plotted, page_sheets = None, {}, []
     if auto is not None:
         plotted["threshold"] = tables.columns(files.read_csv(paths.ranking(params.calibration_of(name)) / paths.CURVE))
     if (folder / paths.VALIDATION).exists():
@@ -82,15 +83,15 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
         for key, rows in tables.examples(answers).items():
             if auto is not None or len(rows):
                 photos = _nearest(rows, networks, gallery, _copies(inputs.groups))
-                sheets.append(QuerySheet(*SHEETS[key], rows, photos))
+                page_sheets.append(prediction.sheet(*SHEETS[key], rows, photos))
     truth = inputs.solution.set_index("Image")["Id"]
     queries = files.read_csv(folder / paths.QUERIES)
     queries = queries.assign(truth=queries["Image"].map(truth).fillna(""), threshold=auto)
     leaked = queries[queries["leaked"] == 1].assign(whale=lambda rows: rows["truth"])
     photos = _nearest(leaked, networks, validation.gallery(inputs.split, held_out=True), inputs.leaks)
     caption = f"{len(leaked):,} queries to identify duplicate a labelled photo."
-    sheets.append(QuerySheet("Leaks", caption, leaked, photos, folded=True))
-    return Content(name, member.calibrated_by, figures, queries, answers, plotted, sheets)
+    page_sheets.append(prediction.sheet("Leaks", caption, leaked, photos, folded=True))
+    return Content(name, member.calibrated_by, figures, queries, answers, plotted, page_sheets)
 
 
 def _nearest(

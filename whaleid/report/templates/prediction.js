@@ -39,9 +39,10 @@ function drawStrip({ cells, query, whales, newWhale, truth, auto, probabilities 
   });
 }
 
-const strips = [...document.querySelectorAll(".ranked .cells")].map((cells, i) => {
+const strips = [...document.querySelectorAll("[data-values]")].map(cells => {
   const [query, ...whales] = cells.children;
-  return { cells, query, newWhale: whales.pop(), whales, fold: cells.closest("details"), ...data.strips[i] };
+  const fold = cells.closest("details");
+  return { cells, query, newWhale: whales.pop(), whales, fold, ...JSON.parse(cells.dataset.values) };
 });
 const [slider, value, auto] = ["slider", "value", "auto"].map(id => document.getElementById(id));
 const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
