@@ -98,10 +98,10 @@ def downloaded(hub: Path, model: str) -> Path:
         ("test_vit", 64, False),
         ("mobilenetv3_small_050", 1024, True),
         ('test_vit {"img_size": 96}', 64, False),
-        (SWIN, 768, False),
         *(
-            pytest.param(*each, marks=pytest.mark.slow)
+            pytest.param(*each, marks=pytest.mark.long)
             for each in (
+                (SWIN, 768, False),
                 ("convnext_tiny", 768, True),
                 ("efficientnet_b0", 1280, True),
                 ("vit_small_patch16_224", 384, False),
@@ -141,10 +141,15 @@ def test_a_model_of_timm_gives_an_embedding_of_each_photo(name: str, features: i
         ("test_vit", (40, 60), (40, 60)),  # filled up to whole patches by the model itself
         ("test_convnext", (24, 60), (32, 80)),  # at least 32 x 32, in the photo's proportions
         ("test_coatnet", (40, 60), (160, 160)),
-        (SWIN, (48, 96), (224, 224)),
-        ("hrnet_w18_small", (48, 96), (224, 224)),  # takes no sizes but multiples of 32
-        ('beit_base_patch16_224 {"img_size": 64}', (48, 96), (64, 64)),
         ('beit_base_patch16_224 {"img_size": [64, 128]}', (48, 96), (64, 128)),
+        *(
+            pytest.param(*each, marks=pytest.mark.long)
+            for each in (
+                (SWIN, (48, 96), (224, 224)),
+                ("hrnet_w18_small", (48, 96), (224, 224)),  # takes no sizes but multiples of 32
+                ('beit_base_patch16_224 {"img_size": 64}', (48, 96), (64, 64)),
+            )
+        ),
     ],
 )
 def test_photos_are_resized_to_what_the_model_takes(name: str, size: tuple[int, int], taken: tuple[int, int]) -> None:
@@ -180,7 +185,7 @@ def test_a_fine_map_has_twice_as_many_places(name: str) -> None:
             assert found.shape == (1, backbone.features, *places)
 
 
-@pytest.mark.parametrize("name", [f"timm/{SWIN}", "timm/test_vit"])
+@pytest.mark.parametrize("name", ["timm/test_vit", pytest.param(f"timm/{SWIN}", marks=pytest.mark.long)])
 def test_a_map_that_cannot_be_finer(name: str) -> None:
     assert refusal(lambda: Backbone(name, fine=True)) == (
         f"backbone.fine: the last map of {name} has no stride that could be left out. Set it to false, or take another "
@@ -188,7 +193,7 @@ def test_a_map_that_cannot_be_finer(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", [f"timm/{SWIN}", "timm/test_vit"])
+@pytest.mark.parametrize("name", ["timm/test_vit", pytest.param(f"timm/{SWIN}", marks=pytest.mark.long)])
 def test_transformers_have_no_early_layers(name: str) -> None:
     assert refusal(Backbone(name).early) == (
         f"layers: upper keeps the first layers on large maps as they are, and {name} has none. Set it to all or last, "
@@ -223,7 +228,15 @@ def test_frozen_early_layers_stay_bit_for_bit_and_the_others_learn(name: str, fi
 
 
 @pytest.mark.parametrize(
-    "name", ["test_resnet", "test_efficientnet", "test_vit", 'test_vit {"img_size": [96, 64]}', "test_convnext", SWIN]
+    "name",
+    [
+        "test_resnet",
+        "test_efficientnet",
+        "test_vit",
+        'test_vit {"img_size": [96, 64]}',
+        "test_convnext",
+        pytest.param(SWIN, marks=pytest.mark.long),
+    ],
 )
 @pytest.mark.usefixtures("cut_off")
 def test_a_network_comes_back_bit_for_bit_without_a_network(name: str) -> None:
@@ -248,6 +261,7 @@ def test_looking_at_the_model_leaves_no_trace(name: str) -> None:
     assert same(backbone.body, fresh.state_dict())
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_read_without_what_takes_long_to_import(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(checkpoint.save(Network("squeezenet1_1", 16, 2), Description(("a", "b"), (24, 48, 1))))
     code = (
@@ -255,19 +269,12 @@ def test_a_checkpoint_is_read_without_what_takes_long_to_import(tmp_path: Path) 
         "checkpoint.load(Path('a').read_bytes(), 'a'); "
         "print(*({'torch._dynamo', 'timm', 'pytorch_metric_learning', 'scipy.stats', 'sympy'} & sys.modules.keys())); "
         "import torch._dynamo.utils as real; from torchvision.ops import roi_align; "
-        "assert sys.modules[roi_align.__module__].is_compile_supported('cpu') == real.is_compile_supported('cpu')"
+        "assert sys.modules[roi_align.__module__].is_compile_supported('cpu') == real.is_compile_supported('cpu'); "
+        "from whaleid.stages import backbone, train; assert 'timm' not in sys.modules"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (ran.stdout, ran.stderr) == ("\n", "")
-
-
-def test_nothing_loads_timm_unless_a_model_is_its() -> None:
-    code = (
-        "import sys; from whaleid.model.network import Network; from whaleid.stages import backbone, train; "
-        "Network('squeezenet1_1', 16, 2); assert 'timm' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_model_of_timm_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,14 +315,15 @@ def test_a_model_of_timm_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
             'backbone.name: timm cannot build timm/test_resnet {"depth": 3} (ResNet.__init__() got an unexpected '
             "keyword argument 'depth').",
         ),
-        (
+        pytest.param(
             "timm/qwen3_vit_88m_enc",
             "backbone.name: timm cannot build timm/qwen3_vit_88m_enc ('Qwen3VitEncoder' object has no attribute "
             "'reset_classifier').",
+            marks=pytest.mark.long,
         ),
         (
             'timm/test_vit {"global_pool": ""}',
-            'backbone.name: timm\'s test_vit {"global_pool": ""} returns neither a map nor features.',
+            'backbone.name: timm/test_vit {"global_pool": ""} returns neither a map nor features.',
         ),
     ],
 )
@@ -333,7 +341,7 @@ def test_names_weights_that_are_missing_and_weights_that_are_of_no_use() -> None
     assert caught.value.where == ["blocks.0.attn.qkv.weight: missing", "tail.weight: unknown"]
     said = refusal(lambda: load_pretrained(Backbone("timm/test_vit"), whole("test_resnet").state_dict(), "w.pth"))
     assert said.startswith("w.pth does not fit timm/test_vit (")
-    assert said.endswith("Give weights of timm's test_vit, or set backbone.name to the model they are of.")
+    assert said.endswith("Give weights of timm/test_vit, or set backbone.name to the model they are of.")
 
 
 def old(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -387,6 +395,7 @@ def test_the_stage_writes_the_same_bytes_for_the_same_seed(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cut_off")
 def test_a_megadescriptor_that_was_downloaded_is_rebuilt_when_its_download_is_gone(
     project: Callable[..., Params], hub: Path, capsys: pytest.CaptureFixture[str]
@@ -475,7 +484,7 @@ def trained(project: Callable[..., Params], name: str, epochs: int = 2) -> tuple
     return paths.checkpoint("toy").read_bytes(), paths.history("toy").read_text()
 
 
-@pytest.mark.parametrize("name", ["timm/test_resnet", "timm/test_vit"])
+@pytest.mark.parametrize("name", ["timm/test_vit", pytest.param("timm/test_resnet", marks=pytest.mark.long)])
 def test_a_training_leaves_the_same_bytes(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -489,7 +498,7 @@ def test_a_training_leaves_the_same_bytes(
     assert not same(network.backbone.body, read().backbone.body.state_dict())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_architecture_of_megadescriptor_trains(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:

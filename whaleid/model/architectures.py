@@ -3,6 +3,7 @@
 import importlib
 import re
 import sys
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from types import ModuleType
@@ -66,16 +67,9 @@ def build(name: str) -> Architecture:
     options = {"aux_logits": False, "init_weights": True} if family in ("googlenet", "inception") else {}
     layers = list(models.get_model(name, weights=None, **options).named_children())
     end = [layer for layer, _ in layers].index(LAST_MAP[family]) + 1
-    body = nn.Sequential()
-    for layer, module in layers[:end]:
-        body.add_module(layer, module)
+    body = nn.Sequential(OrderedDict(layers[:end]))
     unused = (*(f"{layer}." for layer, _ in layers[end:]), *AUXILIARY)
     return Architecture(body, unused, models.get_model_weights(name).DEFAULT.meta["min_size"], fixed=False)
-
-
-def title(name: str) -> str:
-    """Return the library and its name of the model: "torchvision's resnet18"."""
-    return f"timm's {name.removeprefix(TIMM)}" if name.startswith(TIMM) else f"torchvision's {name}"
 
 
 def count_parameters(name: str) -> int:

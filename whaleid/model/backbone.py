@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from itertools import takewhile
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -44,17 +44,13 @@ class Backbone(nn.Module):
         self.smallest, self.fixed = architecture.smallest, architecture.fixed
         trace, output = self._trace()
         if output.ndim not in (2, 4):
-            raise WhaleidError(f"backbone.name: {architectures.title(name)} returns neither a map nor features.")
+            raise WhaleidError(f"backbone.name: {name} returns neither a map nor features.")
         self.features = output.shape[1]
         self.has_map = output.ndim == 4
         if fine:
-            strided = [
-                layer
-                for layer, before, after in trace
-                if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)
-                and self.has_map
-                and after == output.shape[2] == before // 2
-            ]
+            height = output.shape[2] if self.has_map else None
+            halving = [layer for layer, before, after in trace if after == height == before // 2]
+            strided = [layer for layer in halving if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)]
             if not strided:
                 raise WhaleidError(
                     f"backbone.fine: the last map of {name} has no stride that could be left out. Set it to false, or "
@@ -86,8 +82,7 @@ class Backbone(nn.Module):
         Raises:
             WhaleidError: there are none, as in a transformer, which begins with small maps.
         """
-        trace, _ = self._trace()
-        early = takewhile(lambda step: step[2] * EARLY >= trace[0][1], trace)
+        early = takewhile(lambda step: step[2] * EARLY >= TRACED, self._trace()[0])
         if not self.has_map or not (layers := [layer for layer, *_ in early]):
             raise WhaleidError(
                 f"layers: upper keeps the first layers on large maps as they are, and {self.name} has none. Set it to "
@@ -100,9 +95,10 @@ class Backbone(nn.Module):
         """Return each module with the heights of its input and output map, as they complete, and the last output."""
         trace: list[tuple[nn.Module, int, int]] = []
 
-        def record(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
-            if all(isinstance(each, Tensor) and each.ndim == 4 for each in (*inputs[:1], output)):
-                trace.append((module, *(each.shape[2] for each in (inputs[0], output))))  # type: ignore[attr-defined]
+        def record(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            maps = [*inputs[:1], output]
+            if all(isinstance(each, Tensor) and each.ndim == 4 for each in maps):
+                trace.append((module, maps[0].shape[2], output.shape[2]))
 
         hooks = [module.register_forward_hook(record) for module in self.body.modules()]
         training = self.training

@@ -52,24 +52,18 @@ def from_timm(name: str) -> Mapping[str, Tensor]:
         WhaleidError: there is none, it cannot be fetched, or it does not fit.
     """
     timm = timm_models.load_timm(name)
-    model, arguments = _source(name), dict[str, object]()
-    if not model:
-        model, arguments = timm_models.parse(name)
+    source = _source(name)
+    model, arguments = (source, {}) if source else timm_models.parse(name)
     try:
         # the whole classifier: timm ignores missing weights if the number of classes differs from the file's
-        whole = timm.create_model(model, pretrained=True, **arguments)
+        weights: Mapping[str, Tensor] = timm.create_model(model, pretrained=True, **arguments).state_dict()
     except Exception as error:  # the hub, its client and timm raise nearly anything
         raise _failure("backbone.weights: DEFAULT", model, error) from None
-    weights: Mapping[str, Tensor] = whole.state_dict()
     return weights
 
 
 def from_file(data: bytes, name: str) -> object:
-    """Return the content of a file of weights: safetensors by its suffix, else torch's format, tensors only.
-
-    Args:
-        data: the bytes of the file.
-        name: its path.
+    """Return the content of the file `name` of weights: safetensors by its suffix, else torch's format, tensors only.
 
     Raises:
         WhaleidError: the file is damaged, or holds more than tensors and plain values.
@@ -80,10 +74,8 @@ def from_file(data: bytes, name: str) -> object:
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # depends on the bytes
-        reason = first_line(error)
-        raise WhaleidError(
-            f"{source} cannot be read: it is cut off, or no file of tensors and plain values ({reason}). {remedy}"
-        ) from None
+        reason = f"it is cut off, or no file of tensors and plain values ({first_line(error)})"
+        raise WhaleidError(f"{source} cannot be read: {reason}. {remedy}") from None
 
 
 def resolve(name: str) -> str:
@@ -100,12 +92,11 @@ def resolve(name: str) -> str:
         model, config = described["model_name"], described["pretrained_cfg"]
         arguments = {"img_size": list(config["input_size"][1:])} if config["fixed_input_size"] else {}
         arguments |= described.get("pretrained_model_args", {})
-        defaults = {"in_chans": 3, "img_size": list(timm.get_pretrained_cfg(model).input_size[1:])}
+        size = list(timm.get_pretrained_cfg(model).input_size[1:])
     except Exception as error:  # as above; and the description may lack anything
         raise _failure("backbone.name", source, error) from None
-    others = {
-        key: value for key, value in arguments.items() if key != "num_classes" and (key, value) not in defaults.items()
-    }
+    defaults = [("in_chans", 3), ("img_size", size), ("num_classes", arguments.get("num_classes"))]
+    others = {key: value for key, value in arguments.items() if (key, value) not in defaults}
     return f"{TIMM}{model} {json.dumps(others, sort_keys=True)}" if others else TIMM + model
 
 
@@ -129,12 +120,7 @@ def _failure(key: str, source: str, error: Exception) -> WhaleidError:
 
 
 def load(backbone: Backbone, state: object, source: str) -> None:
-    """Set the weights of `backbone` in place from the state dict of the whole classifier, whatever its classes.
-
-    Args:
-        backbone: the model to set the weights of.
-        state: the content of a file of weights; those of the classifier are not used.
-        source: names the file in errors.
+    """Set the weights of `backbone` in place from `state`, the state dict of a whole classifier; `source` names it.
 
     Raises:
         WhaleidError: `state` is no state dict.
@@ -142,5 +128,5 @@ def load(backbone: Backbone, state: object, source: str) -> None:
     """
     if is_state_dict(state):
         state = architectures.rename_weights(backbone.name, backbone.body, state)
-    remedy = f"Give weights of {architectures.title(backbone.name)}, or set backbone.name to the model they are of."
+    remedy = f"Give weights of {backbone.name}, or set backbone.name to the model they are of."
     load_weights(backbone.body, state, f"{source} does not fit {backbone.name}", remedy, backbone.unused)

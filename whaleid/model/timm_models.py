@@ -8,6 +8,7 @@ import inspect
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -102,10 +103,8 @@ def _parse_known(name: str) -> tuple[ModuleType, str, dict[str, object]]:
 def _create(timm: ModuleType, model: str, arguments: Mapping[str, object], fixed: bool) -> tuple[Any, bool]:
     """Build a whole classifier of timm; return it and whether it takes photos of one size alone."""
     if fixed:
-        try:
+        with suppress(TypeError):  # only vision transformers have these options
             return timm.create_model(model, dynamic_img_size=True, dynamic_img_pad=True, **arguments), False
-        except TypeError:  # only vision transformers have these options
-            pass
     return timm.create_model(model, **arguments), fixed
 
 
@@ -114,11 +113,9 @@ def _try_sizes(body: Any, own_size: tuple[int, int], fixed: bool) -> tuple[objec
     """Return the output of `forward_features`, the smallest size (height, width), and whether it is the only one."""
     body.eval()
     for side in () if fixed else SIDES:
-        try:
+        with suppress(AssertionError, RuntimeError):
             # odd numbers: a model that takes these takes any size
             return body.forward_features(torch.zeros(1, 3, side + 1, 2 * side - 3)), (side, side), False
-        except (AssertionError, RuntimeError):
-            continue
     return body.forward_features(torch.zeros(1, 3, *own_size)), own_size, True
 
 
@@ -142,10 +139,9 @@ def parse(name: str) -> tuple[str, dict[str, object]]:
         WhaleidError: the arguments are no JSON object.
     """
     model, _, text = name.removeprefix(TIMM).partition(" ")
-    try:
+    arguments = None
+    with suppress(ValueError):
         arguments = json.loads(text or "{}")
-    except ValueError:
-        arguments = None
     if not isinstance(arguments, dict):
         raise WhaleidError(
             f"backbone.name: {name}: the arguments after timm/{model} have to be a JSON object, such as "
