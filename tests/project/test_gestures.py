@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from helpers.project import PREDICTIONS, change, copy_repository, run, runs
+from helpers.project import PREDICTIONS, copy_repository, run, runs
 from helpers.repository import STARTED, different, digests
 from mlflow.entities import Run
 from ruamel.yaml import YAML
@@ -238,9 +238,7 @@ def test_a_variant_and_a_prediction_are_added_in_the_parameters_alone(uncommitte
     before = {each.info.run_id for each in runs(project)}
     yaml, path = YAML(), project / "params.yaml"
     document = yaml.load(path.read_text(encoding="utf-8"))
-    change(
-        document["predictions"], {"trio": {"networks": ["toy", "margin", "quick"]}, "quick": {"networks": ["quick"]}}
-    )
+    document["predictions"] |= {"trio": {"networks": ["toy", "margin", "quick"]}, "quick": {"networks": ["quick"]}}
     toy = document["variants"]["toy"]
     document["variants"]["quick"] = {**toy, "train": {**toy["train"], "epochs": 1}}
     with path.open("w", encoding="utf-8") as file:
