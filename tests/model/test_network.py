@@ -234,14 +234,3 @@ def test_frozen_early_layers_stay_bit_for_bit_and_the_others_learn() -> None:
         name for name in hidden if name.startswith(("backbone.body.conv1", "backbone.body.bn1", "backbone.body.layer1"))
     }
     assert changed == hidden.keys() - early - {"norm.bias", "neck.bias"}
-
-
-def test_a_new_last_layer_leaves_the_hidden_ones() -> None:
-    network = small(classes=0).eval()
-    hidden = state(network, "embedder")
-    embeddings = network(torch.randn(2, 1, 32, 64))
-    assert network.classifier(embeddings).shape == (2, 0)
-    network.reset_classifier(5, 2)
-    assert network.classifier.weight.shape == (16, 10)
-    assert network.classifier(embeddings).shape == (2, 5)
-    assert same(hidden, state(network, "embedder"))

@@ -39,7 +39,7 @@ def fit_predict(
     turns: bool,
     seed: int,
 ) -> tuple[pd.DataFrame, bytes]:
-    """Train a network and return its predictions and its checkpoint.
+    """Train a network, and return what it predicts and its checkpoint.
 
     Args:
         backbone: the network to start from.
@@ -49,7 +49,7 @@ def fit_predict(
         root: the catalogue folder.
         settings: of training.
         turns: whether to predict which photos are upside down.
-        seed: of the order of photos and of their crops.
+        seed: of the network, of the order of photos and of their crops.
 
     Returns:
         `x0,y0,x1,y1,aspect,upside_down,turned` of `targets`, and the checkpoint. `upside_down` is a probability.

@@ -42,7 +42,7 @@ def train(
     themselves are wrong examples; few of them do no harm, since training is too short to memorise them.
 
     Args:
-        network: on any device; left on `device`.
+        network: left on `device`.
         photos: (N, H, W, C), whole photos stretched to one size; two or more.
         boxes: (N, 5), the targets of the network.
         settings: the number of steps, the batch size and the learning rate.

@@ -111,13 +111,7 @@ class Backbone(nn.Module):
 
 
 def rebuild(build: Callable[[], M], backbone: str, weights: Mapping[str, Tensor], name: str) -> M:
-    """Build a network around a model and set its weights.
-
-    Args:
-        build: returns the network with random weights.
-        backbone: the name of the model.
-        weights: the network's, from a file.
-        name: names the file in errors.
+    """Build a network around the model `backbone` and set its `weights`; `name` names their file in errors.
 
     Raises:
         WhaleidError: there is no such model, or it is much larger than the file, in which case it is not built.

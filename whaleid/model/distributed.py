@@ -60,8 +60,8 @@ class ProcessGroup:
     def wrap(self, network: Network) -> nn.Module:
         """Return `network` for training: its gradients are the mean over all processes.
 
-        On GPUs, the batch norms that are trained take their statistics from all parts of a batch. On a CPU, each
-        process takes them from its own part, and the running statistics are those of the first process.
+        On GPUs, batch norms that are trained take their statistics from all parts of a batch. On a CPU, each process
+        takes them from its own part, and the running statistics are those of the first process.
         """
         if self.size == 1:
             return network

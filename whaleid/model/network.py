@@ -43,29 +43,23 @@ class Embedder(nn.Module):
     The neck is a batch norm without shift (Luo et al. 2019, "Bag of Tricks and a Strong Baseline for Deep Person
     Re-identification"). A backbone without a map, such as a transformer, keeps its own pooling.
 
-    Args:
-        backbone: from photos to features.
-        embedding: D, the dimensions of the embedding.
+    `embedding` is D, its dimensions.
     """
 
     def __init__(self, backbone: Backbone, embedding: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.pool = GeM() if backbone.has_map else nn.Identity()
-        self.norm = _norm(backbone.features)
+        self.norm = nn.BatchNorm1d(backbone.features)
         self.reduce = nn.Linear(backbone.features, embedding, bias=False)
-        self.neck = _norm(embedding)
+        self.neck = nn.BatchNorm1d(embedding)
+        self.norm.bias.requires_grad_(False)
+        self.neck.bias.requires_grad_(False)
 
     def forward(self, photos: Tensor) -> Tensor:
         """Return (B, D) from `photos` (B, 3, H, W)."""
         reduced: Tensor = self.neck(self.reduce(self.norm(self.pool(self.backbone(photos)))))
         return reduced
-
-
-def _norm(features: int) -> nn.BatchNorm1d:
-    norm = nn.BatchNorm1d(features)
-    norm.bias.requires_grad_(False)
-    return norm
 
 
 class CosineClassifier(nn.Module):
@@ -125,10 +119,6 @@ class Network(nn.Module):
         `photos` is (B, C, H, W) float, standardised; C is 1 (grey) or 3.
         """
         return F.normalize(self.embedder(photos.expand(-1, 3, -1, -1)).float())
-
-    def reset_classifier(self, classes: int, centres: int) -> None:
-        """Replace the classifier by a new one with random weights from torch's global generator."""
-        self.classifier = CosineClassifier(self.embedding, classes, centres).to(self.classifier.weight.device)
 
     def freeze(self, layers: list[nn.Module]) -> None:
         """Exclude `layers` from training from now on, and the statistics of their batch norms."""

@@ -34,11 +34,7 @@ def save(tensors: Mapping[str, Tensor], header: Header) -> bytes:
 def load(data: bytes, name: str, header: type[H], remedy: str = REMEDY) -> tuple[dict[str, Tensor], H]:
     """Return the tensors, on the CPU, and the description of a file that `save` made.
 
-    Args:
-        data: the content of the file.
-        name: names the file in errors.
-        header: the kind of file.
-        remedy: says in errors what to do.
+    `header` is the kind of file; in errors, `name` names the file and `remedy` says what to do.
 
     Raises:
         WhaleidError: `data` is no whole safetensors file, or its description is missing or of another kind or version.
@@ -73,14 +69,9 @@ def is_state_dict(weights: object) -> TypeGuard[Mapping[str, Tensor]]:
 
 
 def load_weights(module: nn.Module, weights: object, wrong: str, remedy: str, unused: tuple[str, ...] = ()) -> None:
-    """Set all weights of `module` in place from its state dict.
+    """Set all weights of `module` in place from its state dict; names that begin with one of `unused` are ignored.
 
-    Args:
-        module: the module to set the weights of.
-        weights: tensors by their name.
-        wrong: says in errors what does not fit.
-        remedy: says in errors what to do.
-        unused: prefixes of names that are ignored.
+    In errors, `wrong` says what does not fit and `remedy` what to do.
 
     Raises:
         WhaleidError: `weights` is no state dict.

@@ -22,6 +22,7 @@ from whaleid.images.pack import PackedPhotos, load_pack
 from whaleid.model import checkpoint, distributed
 from whaleid.model.device import precision
 from whaleid.model.distributed import ProcessGroup
+from whaleid.model.network import CosineClassifier
 from whaleid.model.timm_models import TIMM
 from whaleid.training import engine, state, subset
 from whaleid.training.loader import LabelledPhotos
@@ -68,7 +69,7 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, processes: ProcessGr
     if before.photos is not None:
         before.check_photos(photos.shape, str(start))
     description = checkpoint.Description(classes, photos.shape, settings.flip)
-    network.reset_classifier(description.columns, settings.loss.centres)
+    network.classifier = CosineClassifier(network.embedding, description.columns, settings.loss.centres)
     dtype = str(precision(processes.device)).removeprefix("torch.")
     where = f"{processes.describe()} in {dtype}"
     logger.info(

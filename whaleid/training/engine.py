@@ -92,10 +92,10 @@ def train(
     model: Callable[[Tensor], Tensor] = sharing.wrap(network)
     if settings.compile:
         model = torch.compile(model, dynamic=False)
-    known = None
+    train_embeddings = None
     if embeds_once:
-        model, known = nn.Identity(), _embeddings(network, train_set, settings.flip != "off")  # (V, N, D)
-    loader = BatchLoader(train_set, known, settings, sharing)
+        model, train_embeddings = nn.Identity(), _embeddings(network, train_set, settings.flip != "off")
+    loader = BatchLoader(train_set, train_embeddings, settings, sharing)
     own_val_set, val_embeddings = val_set.part(sharing.part(len(val_set))), None
 
     for number in range(len(epochs) + 1, settings.epochs + 1):

@@ -37,17 +37,10 @@ class LabelledPhotos:
 
 @dataclass(frozen=True)
 class BatchLoader:
-    """Loads this process's part of a batch.
-
-    Args:
-        train_set: the photos that batches are made of.
-        embeddings: (V, N, D) of `train_set`, loaded instead of photos; V is 2 where photos are mirrored, else 1.
-        settings: `flip` and `augment`.
-        processes: which share each batch.
-    """
+    """Loads this process's part of a batch."""
 
     train_set: LabelledPhotos
-    embeddings: Tensor | None
+    embeddings: Tensor | None  # (V, N, D) of `train_set`, loaded instead of photos; V is 2 where photos are mirrored
     settings: Training
     processes: ProcessGroup
 

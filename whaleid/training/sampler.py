@@ -19,12 +19,7 @@ Rows = npt.NDArray[np.int64]
 def sample_batches(classes: npt.NDArray[np.int64], settings: Training, generator: np.random.Generator) -> list[Rows]:
     """Return the batches of one epoch, (P, K) each: `batch_size` photos at most, K = `per_whale` of a class together.
 
-    The number of batches and their sizes are the same in every epoch.
-
-    Args:
-        classes: (N,) of the photos.
-        settings: `oversample`, `per_whale` and `batch_size`.
-        generator: draws the order of photos, and which are together and which repeated.
+    The number of batches and their sizes are the same in every epoch. `classes` is (N,).
     """
     rows = oversample(classes, settings.oversample, settings.per_whale, generator)
     size = settings.batch_size // settings.per_whale
@@ -34,16 +29,10 @@ def sample_batches(classes: npt.NDArray[np.int64], settings: Training, generator
 
 
 def oversample(classes: npt.NDArray[np.int64], minimum: int, per_whale: int, generator: np.random.Generator) -> Rows:
-    """Return every photo in rows (R, K) of one class, sorted by class.
+    """Return every photo in rows (R, K) of one class, sorted by class; `classes` is (N,), K is `per_whale`.
 
     Photos of a class with fewer than `minimum` are repeated, and so are those that fill its last row: all equally
     often, give or take one.
-
-    Args:
-        classes: (N,) of the photos.
-        minimum: photos of each class.
-        per_whale: K.
-        generator: draws which photos are together and which are repeated.
     """
     order = generator.permutation(len(classes))
     order = order[np.argsort(classes[order], kind="stable")]  # by class, in random order within each
@@ -56,16 +45,10 @@ def oversample(classes: npt.NDArray[np.int64], minimum: int, per_whale: int, gen
 
 
 def spread(rows: Rows, classes: npt.NDArray[np.int64], size: int, generator: np.random.Generator) -> list[Rows]:
-    """Return all of `rows` (R, K) in batches of about `size`, each class spread over as many batches as possible.
+    """Return all of `rows` (R, K) in batches of at most `size`, each class spread over as many batches as possible.
 
-    Classes in random order are dealt out like cards, so batches differ by one row at most. Only a class with more rows
-    than there are batches is in one of them twice.
-
-    Args:
-        rows: indices of photos.
-        classes: (R,) of the rows.
-        size: rows of a batch, at most.
-        generator: draws which classes meet.
+    `classes` (R,), in random order, are dealt out like cards, so batches differ by one row at most. Only a class with
+    more rows than there are batches is in one of them twice.
     """
     turns = generator.permutation(classes.max() + 1)[classes]
     order = generator.permutation(len(rows))
