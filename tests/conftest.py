@@ -13,7 +13,7 @@ from whaleid.config import Params, load
 from whaleid.core import startup
 
 # as the command line does, before torch is loaded: else tests beside other work take ten times as long
-startup.shorten_spins()
+startup.prepare()
 
 
 BEGUN = time.monotonic()

@@ -117,7 +117,8 @@ def python_path() -> dict[str, str]:
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:
     """Run `code` in a Python process of its own, in the working directory."""
     head = (
-        "import sys\nfrom pathlib import Path\nfrom whaleid import tracking\nfrom whaleid.core.record import Record\n"
+        "import sys\nfrom pathlib import Path\nfrom whaleid.core import startup\nstartup.prepare()\n"
+        "from whaleid import tracking\nfrom whaleid.core.record import Record\n"
     )
     command = [sys.executable, "-c", head + code, *arguments]
     return subprocess.Popen(command, env=python_path(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -672,7 +673,7 @@ with tracking.run("predict", [own]) as run:
 
 @pytest.mark.slow
 def test_a_kill_while_the_store_is_made_leaves_nothing_behind(bare: Path) -> None:
-    for name in (".mlflow.999999999.partial.db", ".mlflow.999999999.partial.db-journal"):
+    for name in (".mlflow.partial.db", ".mlflow.partial.db-journal"):
         (bare / name).touch()
     track("dedup")
     assert [path.name for path in bare.iterdir() if "partial" in path.name] == []

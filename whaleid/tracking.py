@@ -15,15 +15,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from whaleid.core import execution, files, startup, store
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from whaleid.core import execution, files, store
 from whaleid.core.errors import WhaleidError
 from whaleid.core.record import Record, Report, Summary
 from whaleid.report import views
-
-with store.importing_mlflow():
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-    from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "whaleid"
 PARENT = "pipeline"
@@ -190,8 +189,7 @@ def _begin(stage: str, items: Sequence[str | None], setting: str) -> Run:
         with store.lock(database):
             if database:
                 _make_or_check(database)
-            with startup.importing():  # MLflow imports what a store of this kind needs
-                client = MlflowClient(uri)
+            client = MlflowClient(uri)
             experiment = _experiment(client, database)
             parent = _parent(client, experiment, shared)
         _end_killed(client, experiment, stage, items, place)
@@ -244,7 +242,7 @@ def _make_or_check(database: Path) -> None:
     if not database.exists():
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        for leftover in database.parent.glob(f".{database.stem}.*.partial{database.suffix}*"):  # the lock is ours
+        for leftover in database.parent.glob(f".{database.stem}.partial{database.suffix}*"):  # of a kill
             leftover.unlink()
         with files.replacing(database) as new:
             SqlAlchemyStore(f"sqlite:///{new}", _artifacts(database)).engine.dispose()  # type: ignore[no-untyped-call]

@@ -1,6 +1,7 @@
 """The commands as people type them."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -106,14 +107,10 @@ def test_compare(project: Callable[..., Params]) -> None:
     Path("reports/figures").mkdir(parents=True)
     for name, map5 in (("full", 0.7), ("phash", 0.4)):
         Path("reports/figures", f"{name}.json").write_text(f'{{"map5": {map5}}}', encoding="utf-8")
-    assert whaleid("compare").stdout == (
-        "On validation, each prediction at its threshold\n"
-        "  prediction  MAP@5 (95 % interval)  threshold\n"
-        "  phash                       0.400          -\n"
-        "  full                        0.700*         -\n\n"
-        "* the best of its column\n"
-        "Without figures so far: toy, threshold, margin, final.\n"
-    )
+    printed = whaleid("compare").stdout
+    assert re.search(r"^ *phash +0\.400 +-$", printed, re.MULTILINE)
+    assert re.search(r"^ *full +0\.700\* +-$", printed, re.MULTILINE)
+    assert "Without figures so far: toy, threshold, margin, final.\n" in printed
 
 
 def test_a_disk_that_fills_up_leaves_the_last_whole_output(project: Callable[..., Params]) -> None:

@@ -38,6 +38,21 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [p.name for p in folder.iterdir()] == ["b"]
 
 
+def test_what_a_kill_left_is_replaced_by_the_next_run(tmp_path: Path) -> None:
+    file, folder = tmp_path / "toy.npz", tmp_path / "toy"
+    for name in (".toy.partial", ".toy.before"):
+        (tmp_path / name / "ha").mkdir(parents=True)
+    (tmp_path / ".toy.partial.npz").write_text("half a file, longer than the whole")
+    with files.replacing(file) as one, files.replacing_folder(folder) as several:
+        one.write_text("whole")
+        (several / "whole").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy", "toy.npz"]
+    assert ([path.name for path in folder.iterdir()], file.read_text()) == (["whole"], "whole")
+    one.touch()
+    files.remove(file)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 def test_csv_bytes(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     files.write_csv(pd.DataFrame({"Image": ["é.jpg"], "Id": ["007"], "error": [1 / 3], "n": [2]}), path)

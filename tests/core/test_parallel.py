@@ -1,11 +1,9 @@
 """One function over many items: in order, with the first error, on all cores."""
 
-import os
 import threading
 
 import pytest
 
-from whaleid.core import parallel
 from whaleid.core.errors import WhaleidError
 from whaleid.core.parallel import cores, parallel_map
 
@@ -29,16 +27,3 @@ def test_an_error_is_raised_as_it_is() -> None:
 
     with pytest.raises(WhaleidError, match="40 is too much"):
         list(parallel_map(refuse, range(100), "numbers"))
-
-
-def _kill(item: int) -> int:
-    if item == 150:
-        os._exit(1)
-    return item
-
-
-def test_processes_keep_the_order_and_a_killed_one_is_a_plain_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "cores", lambda: 2)
-    assert list(parallel_map(abs, range(-120, 0), "numbers", processes=True)) == list(range(120, 0, -1))
-    with pytest.raises(WhaleidError, match="A worker process was killed"):
-        list(parallel_map(_kill, range(200), "numbers", processes=True))

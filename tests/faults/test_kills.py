@@ -29,7 +29,6 @@ def test_a_killed_stage_runs_again_to_the_same_bytes(
     keep(folder, "ensemble", "final")
     expected = repository.digests(folder)
     (folder / output).unlink()
-    (folder / "reports/.gone.999999999.partial").mkdir()
     environment = repository.environment(tmp_path / "cache", PYTHONPATH=str(ROOT))
     called = ("python", "-m", "whaleid", *command.split())
     killed = Command(folder, environment, *called)

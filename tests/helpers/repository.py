@@ -11,7 +11,7 @@ from helpers.project import runs
 OUTPUTS = ("data", "checkpoints", "models", "features", "calibrations", "rankings", "reports", "submissions")
 STARTED = re.compile(r"Running stage '(.+)':")
 """What `dvc repro` says when it comes to a stage."""
-STRAY = re.compile(r"\..+\.\d+\.(partial|before).*|.+\.unfinished\.safetensors")
+STRAY = re.compile(r"\..+\.(partial|before).*|.+\.unfinished\.safetensors")
 """The temporary names of whaleid: docs/reliability.md."""
 
 

@@ -198,7 +198,7 @@ def test_a_training_killed_in_mid_epoch_goes_on_to_the_same_bytes(
     assert process.returncode == -signal.SIGKILL
     assert UNFINISHED.exists()
     assert not paths.checkpoint("toy").exists()
-    stray = UNFINISHED.with_name(".toy.unfinished.999999999.partial.safetensors")  # as of a kill while it was written
+    stray = UNFINISHED.with_name(".toy.unfinished.partial.safetensors")  # as of a kill while it was written
     stray.write_bytes(UNFINISHED.read_bytes()[:1000])
     assert f"{UNFINISHED}: training resumes after epoch 1.\n" in run()
     assert outputs() == undisturbed

@@ -54,7 +54,7 @@ for commands in (stages, photos, models, submissions, settings):
 def main() -> None:
     """Run a command. An error that a user can fix is printed as text, with a traceback only if verbose."""
     start = time.perf_counter()
-    startup.shorten_spins()
+    startup.prepare()
     # as Ctrl-C: a command that is terminated closes its MLflow runs and leaves no file half written
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if os.environ.get("NO_COLOR"):

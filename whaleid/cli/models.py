@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from whaleid.cli.options import NETWORK, PEOPLE, PredictionArgument, check_name, load_params, with_networks
-from whaleid.core import startup, store
+from whaleid.core import store
 from whaleid.core.errors import WhaleidError
 
 app = typer.Typer()
@@ -38,9 +38,8 @@ def register(
     check_name(prediction, NETWORK, with_networks(settings))
     if not store.enabled():
         raise WhaleidError("A model is registered with MLflow, but tracking is off: unset WHALEID_TRACKING.")
-    with startup.importing():
-        from whaleid import tracking
-        from whaleid.serving import export, registry
+    from whaleid import tracking
+    from whaleid.serving import export, registry
 
     threshold = None if settings.threshold == "auto" else settings.threshold
     with TemporaryDirectory() as folder, tracking.run("register", [prediction]) as run:

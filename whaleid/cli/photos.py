@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from whaleid.cli.options import MODEL, PARTLY, PEOPLE, CatalogueOption, ModelOption, load_params
-from whaleid.core import paths, startup
+from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
 
 app = typer.Typer()
@@ -33,8 +33,7 @@ def identify(
     ] = None,
 ) -> None:
     """Identify the whale in each photo: five labels with probabilities, and the photos that it duplicates."""
-    with startup.importing():
-        from whaleid.serving import identify as room
+    from whaleid.serving import identify as room
 
     catalogue, threshold = _defaults(model, catalogue, threshold)
     if unread := room.run(photos, _bundle(model), catalogue, threshold, csv, json, html):
@@ -71,10 +70,8 @@ def import_(
     link: Annotated[bool, typer.Option("--link", help="Link photos instead of copying them.")] = False,
 ) -> None:
     """Import photos into a new or existing catalogue folder. No photo is moved or changed."""
+    from whaleid.importing import importer
     from whaleid.importing.csv import Columns
-
-    with startup.importing():
-        from whaleid.importing import importer
 
     importer.run(source, to, Columns(photo_column, whale_column, box_columns, photos), queries, link)
 
@@ -99,8 +96,7 @@ def add(
 
     whale is a label of the catalogue, new for a new whale, or new:LABEL to name the new whale yourself.
     """
-    with startup.importing():
-        from whaleid.importing import add as room
+    from whaleid.importing import add as room
 
     folder, threshold = _defaults(model, catalogue)
     if folder is None:
@@ -130,10 +126,8 @@ def duplicates(
 ) -> None:
     """Find duplicate images in any folder, without a pipeline. No image is changed."""
     from whaleid.config import Dedup
-
-    with startup.importing():
-        from whaleid.duplicates import folder as room
-        from whaleid.report import duplicates as duplicates_page
+    from whaleid.duplicates import folder as room
+    from whaleid.report import duplicates as duplicates_page
 
     rule = Dedup(max_distance=max_distance, max_error=max_error, turned=turned, mirrored=mirrored)
     result = room.search(folder, against, rule)

@@ -2,7 +2,6 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
@@ -16,7 +15,7 @@ from whaleid.cli.options import (
     variants,
     with_networks,
 )
-from whaleid.core import log, paths, ranks, startup, store
+from whaleid.core import log, paths, ranks, store
 from whaleid.core.errors import WhaleidError
 
 if TYPE_CHECKING:
@@ -68,7 +67,10 @@ def run(stage: str, item: str | None = None) -> None:
     Raises:
         WhaleidError: there is no such item, or an input is missing or wrong.
     """
-    settings = _settings(stage)
+    settings = load_params()
+    if ranks.launched() and not STAGES[stage].shared:
+        shared = " and ".join(name for name, each in STAGES.items() if each.shared)
+        raise WhaleidError(f"Several processes share {shared}; run {stage} without torchrun.")
     if item is not None:
         kind, known = ("variant", variants) if STAGES[stage].item == "variant" else (NETWORK, with_networks)
         check_name(item, kind, known(settings))
@@ -79,7 +81,7 @@ def run(stage: str, item: str | None = None) -> None:
     if items is None or not store.enabled():
         _work(stage, *arguments, *([_no_log] if stage == "train" else []))
         return
-    with log.timed("MLflow imported"), startup.importing():
+    with log.timed("MLflow imported"):
         from whaleid import tracking
 
     setting = f"at {settings.threshold:g}" if stage == "predict" and settings.threshold != "auto" else ""
@@ -106,23 +108,9 @@ def _no_log(epoch: int, figures: Mapping[str, float]) -> None:
     """Take the figures of an epoch where nothing is tracked."""
 
 
-def _settings(stage: str) -> "Params":
-    """Return the parameters for a stage, once leftovers of killed stages are removed."""
-    from whaleid.core import files
-
-    settings = load_params()
-    if ranks.launched() and not STAGES[stage].shared:
-        shared = " and ".join(name for name, each in STAGES.items() if each.shared)
-        raise WhaleidError(f"Several processes share {shared}; run {stage} without torchrun.")
-    if ranks.first():
-        files.sweep(Path(settings.data.root))
-    return settings
-
-
 def _launched(stage: str, variant: str, settings: "Params") -> bool:
     """Run a stage in several processes where that is wanted; return whether it was."""
-    with startup.importing():
-        from whaleid.training import launching
+    from whaleid.training import launching
 
     # a small batch is no faster on many GPUs than on one
     batch_size = settings.variants[variant].train.batch_size
@@ -147,7 +135,7 @@ def _tracked(stage: str, item: str | None, settings: "Params") -> list[str | Non
 
 def _work(stage: str, *arguments: object) -> Any:
     """Import a stage, which may take longer than its work, and run it; return its records."""
-    with log.timed(f"code of {stage} loaded"), startup.importing():
+    with log.timed(f"code of {stage} loaded"):
         module = importlib.import_module(f"whaleid.stages.{stage}")
     with log.timed(f"{stage} done"):
         return module.run(*arguments)

@@ -1,13 +1,12 @@
-"""Outputs are written to a temporary name, then renamed.
+"""Outputs are written under a temporary name, then renamed.
 
-A kill or a full disk in mid-write leaves the last whole output where it was, and a file with a temporary name, which
-the next stage removes.
+A full disk or a kill in mid-write leaves the last whole output where it was. The next run of the same stage overwrites
+what a kill left under the temporary name. One process at a time may write an output: DVC never runs a stage twice at
+once in a folder; other code takes a lock.
 """
 
 import errno
 import json
-import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,17 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 
-FOLDERS = ("data", "checkpoints", "features", "calibrations", "rankings", "models", "reports", "submissions")
-"""The folders of outputs; some are one output as a whole, whose temporary name stands beside it."""
-TEMPORARY = re.compile(r"\.(?P<output>.+)\.(?P<process>\d+)\.(partial|before)(\..*)?")
-"""The names that `replacing` and `replacing_folder` use."""
-
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` if the block succeeds, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    temporary = _temporary(path)
     try:
         with _named(path, temporary):
             yield temporary
@@ -39,9 +33,10 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `folder`; put it in its place if the block succeeds."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    before = folder.with_name(f".{folder.name}.{os.getpid()}.before")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = folder.with_name(f".{folder.name}.partial")
+    before = folder.with_name(f".{folder.name}.before")
+    for left in (temporary, before):
+        shutil.rmtree(left, ignore_errors=True)
     try:
         with _named(folder, temporary):
             temporary.mkdir()
@@ -57,6 +52,16 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(before, ignore_errors=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, and what a killed process left under its temporary name."""
+    for each in (path, _temporary(path)):
+        each.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 
 @contextmanager
@@ -91,34 +96,3 @@ def write_json(value: Mapping[str, object], path: Path) -> None:
     rounded = {key: float(f"{x:.6g}") if isinstance(x, float) else x for key, x in value.items()}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")
-
-
-def sweep(catalogue: Path) -> None:
-    """Remove the temporary files and folders of processes that have ended, but not in the folder `catalogue`.
-
-    Like DVC's own locks, this assumes that one machine at a time works in a project folder.
-    """
-    for path in [*Path().iterdir()]:
-        if (match := TEMPORARY.fullmatch(path.name)) and match["output"] in FOLDERS:
-            _remove(path, int(match["process"]))
-    for top in FOLDERS:
-        for folder, inner, names in os.walk(top):
-            for name in [*inner, *names]:
-                if match := TEMPORARY.fullmatch(name):
-                    _remove(Path(folder, name), int(match["process"]))
-            inner[:] = [name for name in inner if Path(folder, name) != catalogue and not TEMPORARY.fullmatch(name)]
-
-
-def _remove(path: Path, process: int) -> None:
-    if process != os.getpid():  # else of an earlier process with the same number: this one has just begun
-        try:
-            os.kill(process, 0)
-            return
-        except ProcessLookupError:
-            pass
-        except (PermissionError, OverflowError):  # another user's process; no process has such a number
-            return
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

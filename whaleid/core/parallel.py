@@ -2,8 +2,9 @@
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -16,11 +17,9 @@ R = TypeVar("R")
 DASK = "WHALEID_DASK"
 """The environment variable with the address of a Dask scheduler."""
 SECONDS = 5
-"""To wait for the scheduler, and then for its first worker."""
+"""Timeout for the scheduler, and then for its first worker."""
 BATCH = 16
-"""Items that a thread or worker takes at a time by default: small photos take less than a millisecond."""
-FEW = 100
-"""Items for which starting processes takes longer than the work."""
+"""Items that a thread or worker takes at a time by default: a small photo takes less than a millisecond."""
 _FOLDER = threading.Lock()
 
 
@@ -32,54 +31,39 @@ def cores() -> int:
     return count
 
 
-def parallel_map(
-    function: Callable[[T], R], items: Sequence[T], what: str, batch_size: int = BATCH, processes: bool = False
-) -> Iterator[R]:
+def parallel_map(function: Callable[[T], R], items: Sequence[T], what: str, batch_size: int = BATCH) -> Iterator[R]:
     """Yield `function(item)` for each of `items`, in order, and show progress under the name `what`.
 
-    Threads share the items, `batch_size` at a time: decoding runs in parallel and threads start at once. Processes took
-    longer for some thousand photos; with `processes`, they share more than `FEW` items, for Python's own work.
-    Where `WHALEID_DASK` is set, the workers of that cluster share them. For processes and workers, `function` and
-    `items` must be ones that pickle takes.
+    Threads share the items, `batch_size` at a time: decoding runs in parallel, and processes take longer to start. If
+    `WHALEID_DASK` is set, the workers of that cluster share them; then `function` and `items` must be picklable.
 
     Raises:
-        WhaleidError: a process was killed, or the cluster cannot be used.
+        WhaleidError: the cluster cannot be used.
     """
-    if address := os.environ.get(DASK):
-        results = _map_on_cluster(address, function, items, batch_size)
-    elif processes and len(items) > FEW:
-        results = _map_on_processes(function, items)
-    else:
-        results = _map_on_threads(function, items, batch_size)
+    batches = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
+    address = os.environ.get(DASK)
+    results = _map_on_cluster(address, function, batches) if address else _map_on_threads(function, batches)
     yield from progress(results, what, len(items))
 
 
-def _map_on_processes(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    from joblib import Parallel, delayed, parallel_config
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    with parallel_config("loky", inner_max_num_threads=1):  # there are as many processes as cores already
-        parallel = Parallel(cores(), return_as="generator")
-    try:
-        yield from parallel(delayed(function)(item) for item in items)
-    except TerminatedWorkerError:
-        raise WhaleidError(
-            "A worker process was killed, most often because memory ran out. Give the machine more, or fewer cores to "
-            "this command (taskset -c 0 …)."
-        ) from None
-
-
-def _map_on_threads(function: Callable[[T], R], items: Sequence[T], batch_size: int) -> Iterator[R]:
-    from joblib import Parallel, delayed
+def _map_on_threads(function: Callable[[T], R], batches: Sequence[Sequence[T]]) -> Iterator[R]:
     from threadpoolctl import threadpool_limits
 
+    threads = cores()
+    pool, pending = ThreadPoolExecutor(threads), deque[Future[list[R]]]()
     with threadpool_limits(1):  # there are as many threads as cores already
-        parallel = Parallel(cores(), backend="threading", batch_size=batch_size, return_as="generator")
-        yield from parallel(delayed(function)(item) for item in items)
+        try:
+            for batch in batches:
+                pending.append(pool.submit(list, map(function, batch)))
+                if len(pending) > 2 * threads:  # few results wait in memory
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _map_on_cluster(address: str, function: Callable[[T], R], items: Sequence[T], batch_size: int) -> Iterator[R]:
-    """Map on the Dask cluster of the scheduler `address`, not by way of joblib 1.6, which waits for killed workers."""
+def _map_on_cluster(address: str, function: Callable[[T], R], batches: Sequence[Sequence[T]]) -> Iterator[R]:
     try:
         from distributed import Client, KilledWorker
     except ImportError:
@@ -99,7 +83,6 @@ def _map_on_cluster(address: str, function: Callable[[T], R], items: Sequence[T]
         except TimeoutError:
             remedy = f"Start some with `dask worker {address}`."
             raise WhaleidError(f"{DASK}: the scheduler at {address} has no workers. {remedy}") from None
-        batches = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
         run = partial(_run_in_folder, Path.cwd(), function)
         for future in client.map(run, batches, pure=False):
             try:

@@ -1,6 +1,5 @@
-"""What all that uses the MLflow store shares: its address, a lock, a quiet import of MLflow, errors with a remedy."""
+"""The MLflow store: whether it is used, its address, a lock, and errors with a remedy."""
 
-import logging
 import os
 import re
 import sqlite3
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from whaleid.core import ranks, startup
+from whaleid.core import ranks
 from whaleid.core.errors import WhaleidError
 
 REMEDY = "Fix that, name another store in MLFLOW_TRACKING_URI, or run without: WHALEID_TRACKING=off."
@@ -48,18 +47,6 @@ def lock(database: Path | None) -> FileLock | nullcontext[None]:
         return nullcontext()
     database.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(database.with_name(f"{database.name}.lock"), timeout=LOCK_SECONDS)
-
-
-@contextmanager
-def importing_mlflow() -> Iterator[None]:
-    """Let the block import MLflow fast, without its messages and without its telemetry."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # their errors are raised as well
-    with startup.importing():
-        yield
 
 
 @contextmanager

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import Tensor
 
-from whaleid.core import startup
-
 if TYPE_CHECKING:
     from pytorch_metric_learning.losses import LargeMarginSoftmaxLoss
 
@@ -40,8 +38,7 @@ def build(settings: Loss, classifier: CosineClassifier) -> LossFunction:
         return lambda embeddings, classes, _: F.cross_entropy(settings.scale * classifier(embeddings), classes)
     if settings.kind == "triplet":
         return _triplet(settings.margin)
-    with startup.importing():
-        from pytorch_metric_learning import losses  # takes 0.4 s
+    from pytorch_metric_learning import losses  # takes 0.4 s
 
     columns = {"num_classes": classifier.classes, "embedding_size": classifier.weight.shape[0], "scale": settings.scale}
     margin: LargeMarginSoftmaxLoss

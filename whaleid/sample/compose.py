@@ -120,7 +120,7 @@ def compose(sizes: Sample, seed: int) -> list[Entry]:
 def _photos(entries: list[Entry], seed: int) -> Iterator[tuple[Entry, Photo]]:
     """Draw every whale once and yield its photos."""
     whales = [list(group) for _, group in itertools.groupby(entries, key=lambda entry: entry.whale)]
-    drawn = parallel_map(partial(_draw, seed=seed), whales, "whales drawn", processes=True)
+    drawn = parallel_map(partial(_draw, seed=seed), whales, "whales drawn")
     for group, photos in zip(whales, drawn, strict=True):
         yield from zip(group, photos, strict=True)
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import platformdirs
 import safetensors.numpy
+from filelock import FileLock
 
 from whaleid.catalog.checks import photo_problems, table_problems
 from whaleid.catalog.layout import photos_in
@@ -91,7 +92,7 @@ def _embed(
 def save(place: Path, embeddings: Embeddings) -> bool:
     """Cache the embeddings of a photo at `place`; if that fails, print a warning and return False."""
     try:
-        with replacing(place) as temporary:
+        with FileLock(place.with_name("lock")), replacing(place) as temporary:
             contiguous = {name: np.ascontiguousarray(each) for name, each in embeddings.items()}
             temporary.write_bytes(safetensors.numpy.save(contiguous))
     except OSError as error:

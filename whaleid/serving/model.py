@@ -20,7 +20,7 @@ import pandas as pd
 
 from whaleid.core import startup
 
-startup.shorten_spins()  # a server imports this module first of whaleid's
+startup.prepare()  # a server imports this module first of whaleid's
 
 from whaleid.core.errors import WhaleidError  # noqa: E402
 from whaleid.serving.bundle import read  # noqa: E402

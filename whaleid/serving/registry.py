@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
+from filelock import FileLock
 from pydantic import BaseModel
 
 import whaleid
@@ -141,9 +142,12 @@ def download(uri: str) -> Path:
         if not digest:
             raise WhaleidError(f"{uri} holds no bundle of whaleid: it was not registered by `whaleid register`.")
         place = Path(platformdirs.user_cache_dir("whaleid")) / "bundles" / digest[:16]
-        if not place.exists():
-            with files.replacing_folder(place) as temporary:
-                download_artifacts(artifact_uri=f"models:/{version.name}/{version.version}", dst_path=str(temporary))
+        with FileLock(place.with_suffix(".lock")):
+            if not place.exists():
+                with files.replacing_folder(place) as temporary:
+                    download_artifacts(
+                        artifact_uri=f"models:/{version.name}/{version.version}", dst_path=str(temporary)
+                    )
     return next(place.rglob(ABOUT)).parent
 
 
@@ -153,10 +157,10 @@ def _client(patient: bool = False) -> Iterator[MlflowClient]:
     uri, database = store.address()
     if database is not None and not database.exists():
         raise WhaleidError(f"There is no MLflow store {database} yet: `dvc repro` and `whaleid register` make it.")
-    with store.importing_mlflow():
-        import mlflow
-        from mlflow.exceptions import MlflowException
-        from mlflow.tracking import MlflowClient
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
     mlflow.set_tracking_uri(uri)
     with store.translate_errors(uri, MlflowException), nullcontext() if patient else store.brief_retries():
         yield MlflowClient(uri)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whaleid.core import files, paths, startup
+from whaleid.core import files, paths
 from whaleid.core.labels import CORNERS
 from whaleid.core.log import logger
 from whaleid.core.record import Record
@@ -48,9 +48,8 @@ def run(params: Params) -> Record:
         logger.info(f"boxes: {len(labelled):,} given, none found: {reason}")
         predicted = labelled.iloc[:0].assign(upside_down=0.0, turned=False)
     else:
-        with startup.importing():  # torch
-            from whaleid.detection.fitting import fit_predict
-            from whaleid.model import checkpoint
+        from whaleid.detection.fitting import fit_predict
+        from whaleid.model import checkpoint
 
         logger.info(f"boxes: {len(labelled):,} given, {len(train_set):,} to learn from, {len(missing):,} to find")
         targets = photos.index if params.pack.turn else missing.union(measured.index)

@@ -103,7 +103,7 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, processes: ProcessGr
 
     with files.replacing(paths.checkpoint(variant)) as temporary:
         temporary.write_bytes(checkpoint.save(network, description))
-    path.unlink(missing_ok=True)
+    files.remove(path)
     history = pd.DataFrame([{"epoch": number, **epoch.learning} for number, epoch in enumerate(epochs, start=1)])
     files.write_csv(history, paths.history(variant))
     pace = median(epoch.speed["photos_per_second"] for epoch in epochs)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch._dynamo  # AdamW imports it at its first step, when it takes twice as long (core.startup)
+import torch._dynamo  # AdamW imports it at its first step, whose time is measured
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
