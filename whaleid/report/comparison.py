@@ -61,10 +61,8 @@ def as_text(comparison: pd.DataFrame) -> str:
     blocks = []
     for title, texts, best in tables:
         # a mark stands behind its number, so that numbers stay aligned
-        marked = (
-            (texts + np.where(best, "*", " ")).rename(columns="{} ".format).rename_axis("prediction", axis="columns")
-        )
-        lines = [title, *marked.to_string().splitlines()]
+        marked = (texts + np.where(best, "*", " ")).rename(columns="{} ".format)
+        lines = [title, *marked.rename_axis("prediction", axis="columns").to_string().splitlines()]
         blocks.append("\n  ".join(line.rstrip() for line in lines))
     return "\n\n".join([*blocks, "\n".join(["* the best of its column", *_notes(comparison)])])
 
@@ -82,8 +80,11 @@ def as_markdown(comparison: pd.DataFrame) -> str:
 def summary(predictions: Sequence[str]) -> Summary:
     """Return the comparison of `predictions` for the parent of their runs."""
     comparison = read(predictions)
-    rows = _measured(comparison)[SUMMARY].to_dict("index")
-    metrics = {f"{key}.{name}": value for name, row in rows.items() for key, value in row.items() if value == value}
+    metrics = {
+        f"{key}.{name}": value
+        for key, column in _measured(comparison)[SUMMARY].items()
+        for name, value in column.dropna().items()
+    }
     if comparison["map5"].notna().any():
         metrics["map5"] = comparison["map5"].max()  # executions are sorted by it
     return Summary(metrics, as_markdown(comparison))
