@@ -43,7 +43,7 @@ def render(
     conflicts: pd.DataFrame,
     sheets: Sequence[Sheet],
     photos: Mapping[str, bytes],
-    plots: Sequence[Plot],
+    drawn: Sequence[Plot],
 ) -> str:
     """Return the page on the catalogue in the folder `root`; `figures` are those of `explore.summary`."""
     counts = {
@@ -60,7 +60,7 @@ def render(
         f"A whale has {figures['mean_photos']:.2f} photos on average (median {figures['median_photos']:g}). The tenth "
         f"of the whales with most photos has {figures['top_tenth_share']:.1%} of them."
     )
-    return pages.render_sheets(f"whaleid: the catalogue {root}", [lead], sheets, photos, counts, plots)
+    return pages.render_sheets(f"whaleid: the catalogue {root}", [lead], sheets, photos, counts, drawn)
 
 
 def whale_sheets(catalog: pd.DataFrame) -> list[Sheet]:
@@ -70,7 +70,7 @@ def whale_sheets(catalog: pd.DataFrame) -> list[Sheet]:
     whales = explore.photos_per_whale(catalog)
     first = whales[whales["photos"].clip(upper=PHOTOS).cumsum() <= MAX_PHOTOS]
     strips = [
-        Strip([Cell(image, image) for image in images[whale][:PHOTOS]], f"{whale}: {count:,} photo{'s'[: count > 1]}")
+        Strip([Cell(image, image) for image in images[whale][:PHOTOS]], f"{whale}: {count:,} photo{'s' * (count > 1)}")
         for whale, count in first.itertuples(index=False, name=None)
     ]
     caption = f"Up to {PHOTOS} photos of each, whales with most photos first."

@@ -61,17 +61,13 @@ def plotted(answers: pd.DataFrame, shares: Shares, photos_of_whale: "pd.Series[i
 
 
 def tidy(plots: Mapping[str, Mapping[str, Table]], histories: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Return the tables of `TIDY`: those of all predictions, or variants, below each other.
-
-    They are at `auto` and after calibration.
-    """
-    frames = {key: {name: _at_auto(each[key]) for name, each in plots.items() if key in each} for key in TIDY}
-    return {
-        key: pd.concat(
-            [pd.DataFrame(columns=["name"]), *(table.assign(name=name) for name, table in rows.items())]
-        ).reindex(columns=["name", *TIDY[key]])
-        for key, rows in (frames | {"history": histories}).items()
-    }
+    """Return the tables of `TIDY`, with the rows of all predictions, or variants: at `auto` and after calibration."""
+    tables = {}
+    for key, names in TIDY.items():
+        frames = {name: _at_auto(each[key]) for name, each in plots.items() if key in each}
+        named = [frame.assign(name=name) for name, frame in (histories if key == "history" else frames).items()]
+        tables[key] = pd.concat([pd.DataFrame(columns=["name"]), *named]).reindex(columns=["name", *names])
+    return tables
 
 
 def columns(frame: pd.DataFrame) -> Table:
@@ -190,7 +186,7 @@ def figures(answers: pd.DataFrame, shares: Shares) -> dict[str, list[list[float]
     """Return each figure of `metrics.bootstrap` and the ends of its interval, for each of `ranks_by_threshold`."""
     sampled = metrics.bootstrap(answers, ranks_by_threshold(answers), shares)
     return {
-        key: [[*metrics.with_intervals({"": values}).values()] for values in columns.T]
+        key: [[*metrics.with_intervals({"figure": values}).values()] for values in columns.T]
         for key, columns in sampled.items()
     }
 
