@@ -149,9 +149,9 @@ def test_the_page_of_a_prediction_opens_in_the_artifact_view(browser: Browser) -
         assert browser.page.url.endswith(f"/runs/{calibrated}/artifacts/full.html")
         for said in ("whaleid: full", "MAP@5 and baselines", "Curves", "Contact sheets", "All figures"):
             assert said in told
-        # it computes: at a threshold of one's own as well
+        # its script runs
         frame = browser.page.frame_locator("iframe")
-        now, chosen = frame.locator("#now"), frame.get_by_label("threshold, any value")
+        now, chosen = frame.locator("output"), frame.locator("#value")
         reached = {name: f"MAP@5 {browser.run(name).data.metrics['map5']:.3f}" for name in RUNS}
         assert now.inner_text() == reached["predict full"]
         chosen.fill("0")

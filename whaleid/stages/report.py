@@ -68,10 +68,10 @@ def run(params: Params) -> dict[str, Record]:
 
 def _content(params: Params, name: str, inputs: Inputs) -> Content:
     """Return what the page of a prediction shows."""
-    folder, member = paths.ranking(name), params.predictions[name]
+    folder = paths.ranking(name)
     figures = json.loads((folder / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
     auto = figures.get("threshold_auto")
-    networks = features.load({each: each for each in member.networks}, inputs.catalog["Image"])
+    networks = features.load(params.variants_of(name), inputs.catalog["Image"])
     answers, plotted, page_sheets = None, {}, []
     if auto is not None:
         plotted["threshold"] = tables.columns(files.read_csv(paths.ranking(params.calibration_of(name)) / paths.CURVE))
@@ -91,7 +91,7 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
     photos = _nearest(leaked, networks, validation.gallery(inputs.split, held_out=True), inputs.leaks)
     caption = f"{len(leaked):,} queries to identify duplicate a labelled photo."
     page_sheets.append(prediction.sheet("Leaks", caption, leaked, photos, folded=True))
-    return Content(name, member.calibrated_by, figures, queries, answers, plotted, page_sheets)
+    return Content(name, params.predictions[name].calibrated_by, figures, queries, answers, plotted, page_sheets)
 
 
 def _nearest(

@@ -127,7 +127,7 @@ function drawScores(rows, threshold) {
 
 function drawRanks({ rank, queries, whales_alone }) {
   const most = Math.max(1, ...queries, ...whales_alone);
-  const area = axes({ x: [-0.5, 5.5], y: [0, 1.1 * most], xticks: rank.map((of, i) => [i, of || "beyond"]),
+  const area = axes({ x: [-0.5, 5.5], y: [0, 1.1 * most], xticks: rank.map((number, i) => [i, number || "beyond"]),
     yticks: wholeTicks(most), xname: "rank of the truth", yname: "queries" });
   const percent = n => `${Math.round((100 * n) / Math.max(1, sum(queries)))}%`;
   const bars = (counts, side, look) =>
