@@ -83,6 +83,11 @@ def test_photos_labelled_new_whale_stand_in_where_no_whale_is_held_out():
     )
 
 
+def test_a_score_is_compared_as_if_it_were_alone():
+    both, alone = fitted(drawn(["margin"]), "nearest", "centroid"), fitted(drawn(["margin"]), "nearest")
+    assert both.scores.loc[0].tolist() == alone.scores.loc[0].tolist()
+
+
 @pytest.mark.parametrize(
     ("networks", "scores", "compared"),
     [

@@ -1,13 +1,12 @@
 """Cross-fitting on drawn scores: nothing that answers a fold has its labels, and probabilities come true."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from whaleid.identification import decision, figures, metrics
+from whaleid.identification import figures, metrics
 from whaleid.identification.calibration import Calibration
 from whaleid.identification.crossfit import ScoredQueries, cross_fit, rounded
 from whaleid.identification.map5 import Shares
@@ -103,13 +102,6 @@ def test_calibrated_probabilities_come_true_on_folds_they_were_not_fitted_on():
     assert metrics.probability_metrics(fitted.answers, once, scored.shares)["ece"][0] < 0.03
     auto = figures.means(at_threshold(fitted.answers), scored.shares)["map5_no_duplicates"]
     assert 0 <= fitted.curve["map5"].max() - auto < 0.005
-
-
-def test_a_decision_is_read_as_it_was_written():
-    whole = decision.Decision({"class": 2.0}, 1.0, Calibration(0.5, 0.1), 0.3)
-    content = {"weights": {"class": 2.0}, "bias": 1.0, "calibration": {"slope": 0.5, "intercept": 0.1}}
-    assert asdict(whole) == content | {"threshold_auto": 0.3}
-    assert decision.from_json(json.dumps(asdict(whole) | {"thresholds": [0.1]}).encode()) == whole
 
 
 def test_duplicates_have_no_part_in_the_curve_but_in_the_weights(scored, fitted):

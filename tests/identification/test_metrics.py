@@ -164,8 +164,17 @@ def test_true_positive_rate_by_hand():
     # before the first of four unknown come 2 of 7 known, before the second 4, all equals counting as accepted
     rates = [metrics.true_positive_rate(scores, positive, negative, rate)[0] for rate in (0.0, 0.2, 0.25, 0.5, 1.0)]
     assert rates == pytest.approx([2 / 7, 2 / 7, 4 / 7, 6 / 7, 1])
-    assert np.isnan(metrics.true_positive_rate(scores, positive, 0 * negative, 0.05)[0])
+    rows = metrics.true_positive_rate(scores, np.vstack([positive] * 2), np.vstack([0 * negative, negative]), 0.05)
+    np.testing.assert_equal(rows, [np.nan, 2 / 7])
     assert np.isnan(metrics.true_positive_rate(scores, 0 * positive, negative, 0.05)[0])
+
+
+def test_one_unknown_query_of_a_hundred_and_five_of_them_may_be_accepted():
+    # a known query after each unknown one
+    answers = pd.DataFrame({"role": ["unknown", "known"] * 100, "truth": "w", "label1": "w"})
+    answers = answers.assign(probability1=np.linspace(1, 0, 200), uncalibrated=0.5)
+    found = metrics.probability_metrics(answers, np.ones((1, 200)), SHARES)
+    assert (found["tpr_at_fpr01"], found["tpr_at_fpr05"]) == (0.01, 0.05)
 
 
 def test_calibration_error_by_hand():

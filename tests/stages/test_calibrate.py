@@ -106,35 +106,11 @@ def test_what_learns_all_is_not_validated_and_says_so(capsys):
 
 
 @pytest.mark.parametrize(
-    ("scores", "compared"),
-    [
-        (["class"], ["class"]),
-        (["duplicates"], ["duplicates"]),
-        (["class", "nearest"], ["class", "nearest", "all"]),
-        (["duplicates", "class"], ["class", "all"]),
-        (ALL, ["class", "nearest", "centroid", "without_duplicates", "all"]),
-    ],
-)
-def test_scores_are_compared_alone_and_together(scores, compared):
-    put_features("toy")
-    record = calibrate.run(settings(scores=scores), "toy")
-    table = pd.read_csv("calibrations/toy/scores.csv")
-    assert list(table) == ["score", "map5", "map5_no_duplicates", "map5_known"]
-    assert table["score"].tolist() == compared
-    assert [key for key in record.metrics if key.startswith("weight_")] == [f"weight_{name}" for name in scores]
-    figures = [f"map5_no_duplicates_{name}" for name in compared]
-    assert [record.metrics[figure] for figure in figures] == pytest.approx(
-        table["map5_no_duplicates"].tolist(), rel=1e-5
-    )
-    alone = calibrate.run(settings(scores=compared[:1]), "toy")
-    assert alone.metrics[figures[0]] == record.metrics[figures[0]]
-
-
-@pytest.mark.parametrize(
     ("likely", "look"),
     [
-        ([0.2, 0.2, 0.2, 0.2, 0.2], -9.0),
-        ([0.96, 0.01, 0.01, 0.01, 0.01], 0.0),  # so surely w_a that a weight or a threshold would give way
+        pytest.param([0.2, 0.2, 0.2, 0.2, 0.2], -9.0, marks=pytest.mark.long),
+        # so surely w_a that a weight or a threshold would give way
+        pytest.param([0.96, 0.01, 0.01, 0.01, 0.01], 0.0, marks=pytest.mark.long),
         ([0.01, 0.96, 0.01, 0.01, 0.01], 9.0),  # and w_b, in the look of the photos held out
     ],
 )
@@ -158,13 +134,6 @@ def test_new_whale_photos_of_the_training_part_count_for_nothing_else(likely, lo
     assert with_more[0].pop("map5_new_whale_train") > 0
     del with_more[0]["map5_new_whale_train_low"], with_more[0]["map5_new_whale_train_high"]
     assert with_more == without
-
-
-def test_a_variant_that_has_learnt_none_of_the_whales_compares_photos():
-    put_features("toy", ["w_x", "w_y"], {})
-    calibrate.run(settings(scores=["class", "nearest"]), "toy")
-    compared = pd.read_csv("calibrations/toy/scores.csv", index_col="score")
-    assert compared.loc["class"].tolist() == compared.loc["nearest"].tolist()
 
 
 def test_features_that_do_not_cover_the_photos_are_refused():

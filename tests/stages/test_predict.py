@@ -29,33 +29,51 @@ from whaleid.core.record import Record, Report
 from whaleid.stages import predict, rank
 
 FINAL = {"final": {"networks": ["final"], "calibrated_by": "threshold"}}
+FOLDERS = ("submissions", "reports/figures", "reports/curves")
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the rankings of `phash`, `toy`, `threshold` and `final`, but without their inputs."""
+    folder = tmp_path_factory.mktemp("ranked")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        put_tables()
+        for network in ("toy", "threshold", "final"):
+            put_features(network)
+        put_calibration("toy")
+        put_validation("toy", thresholds=[0.22, 0.65])
+        put_calibration("threshold", duplicates=NINEFOLD)  # nine times as likely
+        put_validation("threshold", evidence=["c2.jpg"], thresholds=[0.61, 0.65, 0.7])
+        rank.run(settings({**of("phash", "toy", "threshold"), **FINAL}))
+        for name in ("features", "calibrations", "data/catalog.csv", "data/split.csv", "data/dedup"):
+            (folder / name).rename(folder / f"{Path(name).name}-gone")
+    return folder
+
+
+@pytest.fixture
+def here(ranked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ranked)
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with tables alone."""
     monkeypatch.chdir(tmp_path)
     put_tables()
-    return tmp_path
 
 
-def run(variant: str, threshold: float | str = "auto") -> tuple[Record, dict[str, float], list[str]]:
-    """Rank and predict a variant; return its record, its figures and its submission."""
-    params = settings(of(variant), threshold)
-    rank.run(params)
-    return left(predict.run(params), variant)
+def run(prediction: str, threshold: float | str = "auto") -> tuple[Record, dict, list[str]]:
+    """Predict; return the record, the figures and the submission."""
+    predictions = {**of("threshold"), **FINAL} if prediction == "final" else of(prediction)
+    return left(predict.run(settings(predictions, threshold)), prediction)
 
 
-def left(records: dict[str, Record], prediction: str) -> tuple[Record, dict[str, float], list[str]]:
+def left(records: dict[str, Record], prediction: str) -> tuple[Record, dict, list[str]]:
     record = records[prediction]
     written = json.loads((Path("reports/figures") / f"{prediction}.json").read_text())
     assert written == pytest.approx(record.metrics, rel=1e-5)
     return record, written, (Path("submissions") / f"{prediction}.csv").read_text().splitlines()
-
-
-def put_toy(**validation: object) -> None:
-    put_features("toy")
-    put_calibration("toy")
-    put_validation("toy", **validation)
 
 
 def points(written: dict[str, float]) -> dict[str, float]:
@@ -70,10 +88,7 @@ def points(written: dict[str, float]) -> dict[str, float]:
     return found
 
 
-def test_a_network_and_duplicates(capsys):
-    put_features("threshold")
-    put_calibration("threshold", duplicates=NINEFOLD)  # nine times as likely
-    put_validation("threshold", evidence=["c2.jpg"], thresholds=[0.61, 0.65, 0.7])
+def test_a_network_and_duplicates(here, capsys):
     record, written, submission = run("threshold", 0.22)
     assert submission == [
         "Image,Id",
@@ -86,7 +101,7 @@ def test_a_network_and_duplicates(capsys):
     # at auto, nobody is above the threshold of its part
     at_auto = 1 / 4 * 1 / 2 + 3 / 4 * (0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1)
     map5 = 1 / 4 * 1 + 3 / 4 * no_duplicates
-    said = [0.6, 0.4, 0.9 / 1.8, 0.55]  # a3 and c2 are right
+    best = [0.6, 0.4, 0.9 / 1.8, 0.55]  # a3 and c2 are right
     expected = {
         "map5": map5,  # one query of four is a leak
         "map5_known": (1 + 1 / 2) / 2,
@@ -108,14 +123,15 @@ def test_a_network_and_duplicates(capsys):
     found = points(written)
     assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-5)
     weights = [0.75 * 0.7 / 2, 0.75 * 0.7 / 2, 0.25, 0.75 * 0.3]
-    together = weights[0] * (1 - said[0]) + weights[3] * (0 - said[3])  # between 0.5 and 0.6
-    assert found["ece"] == pytest.approx(abs(together) + weights[1] * said[1] + weights[2] * (1 - said[2]), rel=1e-4)
+    together = weights[0] * (1 - best[0]) + weights[3] * (0 - best[3])  # between 0.5 and 0.6
+    assert found["ece"] == pytest.approx(abs(together) + weights[1] * best[1] + weights[2] * (1 - best[2]), rel=1e-4)
     rest = {
         "threshold": 0.22,
         "threshold_auto": 0.65,
         "threshold_auto_low": 0.61,
         "threshold_auto_high": 0.7,
         "map5_auto": 0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1,
+        "oracle_gain": 0.6 - (0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1),  # the curve's highest point
         "baseline_new_whale": 3 / 4 * 0.3,
         "baseline_centroid": 1 / 4 * 1 + 3 / 4 * 0.7 * (1 + 1 / 2) / 2,
         "baseline_duplicates": 1 / 4 * 1 + 3 / 4 * (0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1),
@@ -126,7 +142,7 @@ def test_a_network_and_duplicates(capsys):
     }
     assert {key: found[key] for key in rest} == pytest.approx(rest, rel=1e-5)
     assert found["threshold_cost"] == pytest.approx(at_auto - map5, rel=1e-4)
-    others = {"ece", "ece_uncalibrated", "ece_chance", "oracle_gain", "threshold_cost"}
+    others = {"ece", "ece_uncalibrated", "ece_chance", "threshold_cost"}
     assert found.keys() - expected.keys() - rest.keys() == others
     assert record.params == {"threshold": 0.22, "validated": "yes"}
     assert record.inputs == [Path("calibrations/threshold/decision.json"), Path("features/threshold.npz")]
@@ -151,8 +167,7 @@ def test_a_network_and_duplicates(capsys):
     )
 
 
-def test_auto_answers_each_photo_at_the_threshold_found_without_it():
-    put_toy(thresholds=[0.22, 0.65])
+def test_auto_answers_each_photo_at_the_threshold_found_without_it(here):
     record, written, submission = run("toy")
     assert record.params["threshold"] == "auto"
     assert written["threshold"] == 0.65
@@ -164,8 +179,7 @@ def test_auto_answers_each_photo_at_the_threshold_found_without_it():
     assert submission[1] == "t1.jpg,new_whale w_c w_a w_b w_d"  # what is to come: at the threshold of the whole
 
 
-def test_a_number_is_one_threshold_for_all():
-    put_toy(thresholds=[0.22, 0.65])
+def test_a_number_is_one_threshold_for_all(here):
     record, written, submission = run("toy", 0.65)
     # the very number that auto is for what is to come: validation is answered at it as a whole
     assert record.params["threshold"] == written["threshold"] == written["threshold_auto"] == 0.65
@@ -176,60 +190,28 @@ def test_a_number_is_one_threshold_for_all():
     assert again["threshold"] == 0
     assert submission[1] == "t1.jpg,w_c w_a w_b w_d w_e"
     assert run("toy", 1)[2][1] == "t1.jpg,new_whale w_c w_a w_b w_d"
-    # what does not hang on a threshold stays
+    # what depends on no threshold stays
     for key in ("auroc", "ece", "baseline_duplicates", "threshold_auto_low", "map5_auto"):
         assert again[key] == written[key]
 
 
-def test_another_threshold_needs_no_other_ranking(folder):
-    put_toy()
-    rank.run(settings(of("toy")))
-    for gone in ("features", "calibrations"):
-        (folder / gone).rename(folder / f"{gone}-gone")
-    for gone in (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS):
-        gone.unlink()
-    for threshold, first in ((0.59, "w_c"), (0.61, "new_whale")):
-        _, written, submission = left(predict.run(settings(of("toy"), threshold)), "toy")
-        assert written["threshold"] == threshold
-        assert submission[1].startswith(f"t1.jpg,{first} ")
-
-
-def test_probabilities_to_come_are_calibrated():
-    put_features("toy")
-    # a logit of 0 stays, others are halved: 0.9 becomes 0.75, 0.6 becomes 0.55
-    put_calibration("toy", calibration={"slope": 0.5, "intercept": 0})
-    put_validation("toy")
-    assert run("toy", 0.74)[2][4] == "t4.jpg,w_d new_whale w_a w_b w_c"
-    assert run("toy", 0.76)[2][4] == "t4.jpg,new_whale w_d w_a w_b w_c"
-    assert run("toy", 0.56)[2][1] == "t1.jpg,new_whale w_c w_a w_b w_d"
-    assert run("toy", 0.54)[2][1] == "t1.jpg,w_c new_whale w_a w_b w_d"
-
-
-def test_a_network_on_its_own_does_not_look_at_duplicates():
-    put_toy()
+def test_a_network_on_its_own_does_not_look_at_duplicates(here):
     _, written, submission = run("toy", 0.22)
     assert "t2.jpg,w_e w_a new_whale w_b w_c" in submission
     assert written["map5_duplicates"] == 1 / 4
 
 
-def test_what_has_learnt_validation_is_not_validated_and_says_so(capsys):
-    put_features("threshold", likely={})
-    put_features("final")
-    put_calibration("threshold", threshold_auto=0.22, duplicates=NINEFOLD)
-    put_validation("threshold")
-    params = settings({**of("threshold"), **FINAL})
-    rank.run(params)
-    capsys.readouterr()
-    record, written, submission = left(predict.run(params), "final")
-    assert "t2.jpg,w_b w_e new_whale w_a w_c" in submission
+def test_what_has_learnt_validation_is_not_validated_and_says_so(here, capsys):
+    record, written, submission = run("final")
+    assert "t2.jpg,new_whale w_b w_e w_a w_c" in submission
     assert written == pytest.approx(
         {
             "unknown_share": 0.3,
             "duplicate_share": 1 / 4,
-            "threshold": 0.22,
-            "threshold_auto": 0.22,
-            "solution_map5": (1 + 1 / 2 + 1 + 1 / 3) / 4,
-            "solution_map5_no_duplicates": (1 + 1 + 1 / 3) / 3,
+            "threshold": 0.65,
+            "threshold_auto": 0.65,
+            "solution_map5": (1 / 2 + 1 / 3 + 1 + 1 / 3) / 4,
+            "solution_map5_no_duplicates": (1 / 2 + 1 + 1 / 3) / 3,
         },
         rel=1e-5,
     )
@@ -238,50 +220,34 @@ def test_what_has_learnt_validation_is_not_validated_and_says_so(capsys):
     assert record.report == Report("final.html", Path("calibrations/threshold/decision.json"))
     assert Path("reports/curves/final.png").is_file()  # the curve of the prediction that lends it
     assert capsys.readouterr().out.splitlines()[1] == (
-        "predict final: 4 queries at threshold 0.22, calibrated by threshold, not validated; MAP@5 0.7083 on the "
+        "predict final: 4 queries at threshold 0.65, calibrated by threshold, not validated; MAP@5 0.5417 on the "
         "solution"
     )
-    put(paths.SOLUTION, ["Image", "Id"], [])
-    _, written, _ = left(predict.run(params), "final")
-    assert written == {"unknown_share": 0.3, "duplicate_share": 0.25, "threshold_auto": 0.22, "threshold": 0.22}
-    assert capsys.readouterr().out.splitlines()[1] == (
-        "predict final: 4 queries at threshold 0.22, calibrated by threshold, not validated"
-    )
     # a chosen number is taken by it as well
-    assert left(predict.run(settings({**of("threshold"), **FINAL}, 0.95)), "final")[2][4].startswith(
-        "t4.jpg,new_whale "
-    )
+    assert run("final", 0.95)[2][4].startswith("t4.jpg,new_whale ")
 
 
-def test_the_page_of_an_ensemble_goes_to_the_run_that_calibrated_it():
-    for network in ("toy", "threshold", "margin", "final", "second"):
+def test_the_page_of_an_ensemble_goes_to_the_run_that_calibrated_it(own):
+    for network in ("toy", "threshold", "final", "second"):
         put_features(network)
-    put_calibration("threshold")
-    put_validation("threshold")
     params = settings(
         {
-            "ensemble": {"networks": ["toy", "threshold", "margin"]},
-            **of("threshold"),
-            "pair": {"networks": ["toy", "margin"]},
-            "final": {"networks": ["final", "second"], "calibrated_by": "pair"},
+            "ensemble": {"networks": ["toy", "threshold"]},
+            "final": {"networks": ["final", "second"], "calibrated_by": "ensemble"},
         }
     )
     rank.run(params)
     records = predict.run(params)
-    assert {name: record.report.wrote for name, record in records.items() if record.report} == {
-        "ensemble": Path("rankings/ensemble/decision.json"),
-        "threshold": Path("calibrations/threshold/decision.json"),
-        "pair": Path("rankings/pair/decision.json"),
-        "final": Path("rankings/pair/decision.json"),
-    }
+    for name in ("ensemble", "final"):
+        assert records[name].report == Report(f"{name}.html", Path("rankings/ensemble/decision.json"))
     assert records["final"].inputs == [
-        *[Path("rankings/pair/decision.json"), Path("features/final.npz"), Path("features/second.npz")]
+        *[Path("rankings/ensemble/decision.json"), Path("features/final.npz"), Path("features/second.npz")]
     ]
     assert left(records, "ensemble")[1]["map5"] > 0
     assert "map5" not in left(records, "final")[1]
 
 
-def test_duplicates_alone(capsys):
+def test_duplicates_alone(here, capsys):
     record, written, submission = run("phash", 0.22)
     assert submission == [
         "Image,Id",
@@ -323,69 +289,50 @@ def test_duplicates_alone(capsys):
     assert run("phash", 1)[1:] == (written, submission)
 
 
-def test_duplicates_that_name_no_whale_come_in_their_order():
+def test_duplicates_that_name_no_whale_come_in_their_order(own):
     leaks = [("t2.jpg", "n1.jpg", "new_whale", 0, 0.0), ("t2.jpg", "b1.jpg", "w_b", 2, 0.01)]
-    put_leaks(*leaks)
-    assert run("phash")[2][2] == "t2.jpg,new_whale w_b w_a w_c w_d"
-    put_leaks(*leaks[::-1])
-    assert run("phash")[2][2] == "t2.jpg,w_b new_whale w_a w_c w_d"
+    for rows, expected in ((leaks, "new_whale w_b w_a w_c w_d"), (leaks[::-1], "w_b new_whale w_a w_c w_d")):
+        put_leaks(*rows)
+        rank.run(settings(of("phash")))
+        assert run("phash")[2][2] == f"t2.jpg,{expected}"
 
 
-def test_a_new_whale_class_takes_probability_but_the_threshold_decides():
-    likely = {image: [0.3, 0.1, 0.05, 0.03, 0.02, 0.5] for image in LIKELY}
-    put_features("full", [*CLASSES, "new_whale"], likely)
+def test_a_new_whale_class_takes_probability_but_the_threshold_decides(own):
+    put_features("full", [*CLASSES, "new_whale"], {image: [0.3, 0.1, 0.05, 0.03, 0.02, 0.5] for image in LIKELY})
     put_calibration("full", bias=0.0, calibration=NONE)
     put_validation("full", learnt=["new_whale_train"])
-    _, _, submission = run("full", 0.4)  # w_a would have 0.6 without that class
-    assert submission[1] == "t1.jpg,new_whale w_a w_b w_c w_d"
-    _, _, submission = run("full", 0.2)  # and the class, at 0.5, does not put itself first
-    assert submission[1] == "t1.jpg,w_a new_whale w_b w_c w_d"
+    rank.run(settings(of("full")))
+    assert run("full", 0.4)[2][1] == "t1.jpg,new_whale w_a w_b w_c w_d"  # w_a would have 0.6 without that class
+    assert run("full", 0.2)[2][1] == "t1.jpg,w_a new_whale w_b w_c w_d"  # the class, at 0.5, does not put itself first
 
 
-def test_without_a_solution_there_is_nothing_to_grade():
-    put_toy()
-    put(paths.SOLUTION, ["Image", "Id"], [])
-    _, written, _ = run("toy")
-    assert not [key for key in written if key.startswith("solution")]
+def test_without_a_solution_there_is_nothing_to_grade(here):
+    try:
+        put(paths.SOLUTION, ["Image", "Id"], [])
+        _, written, _ = run("toy")
+        assert not [key for key in written if key.startswith("solution")]
+        put(paths.SOLUTION, ["Image", "Id"], [("t2.jpg", SOLUTION["t2.jpg"])])  # a leak alone
+        _, written, _ = run("toy", 0.22)
+        assert {key: value for key, value in written.items() if key.startswith("solution")} == {"solution_map5": 1}
+    finally:
+        put(paths.SOLUTION, ["Image", "Id"], [*SOLUTION.items()])
 
 
-def test_queries_that_are_all_leaks_are_graded_all_together():
-    put_toy()
-    put(paths.SOLUTION, ["Image", "Id"], [("t2.jpg", SOLUTION["t2.jpg"])])
-    _, written, _ = run("toy", 0.22)
-    assert {key: value for key, value in written.items() if key.startswith("solution")} == {"solution_map5": 1}
+def test_all_are_predicted_at_once_and_none_that_is_no_longer_named_stays(here, capsys):
+    params = settings({**of("phash", "threshold"), **FINAL}, 0.22)
 
+    def written() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for top in FOLDERS for path in sorted(Path(top).iterdir())}
 
-def test_all_are_predicted_at_once_and_none_that_is_no_longer_named_stays(capsys):
-    put_features("threshold")
-    put_calibration("threshold", threshold_auto=0.22)
-    put_validation("threshold")
-    put_features("final")
-    params = settings({**of("phash", "threshold"), **FINAL})
-    rank.run(params)
     assert list(predict.run(params)) == ["phash", "threshold", "final"]
-    folders = ("submissions", "reports/figures", "reports/curves")
-    names = [sorted(path.name for path in Path(folder).iterdir()) for folder in folders]
-    assert names == [
-        ["final.csv", "phash.csv", "threshold.csv"],
-        ["final.json", "phash.json", "threshold.json"],
-        ["final.png", "threshold.png"],
+    lines = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines[-3:] == ["predict phash", "predict threshold", "predict final"]
+    first = written()
+    assert [*first] == [
+        *[f"submissions/{name}.csv" for name in ("final", "phash", "threshold")],
+        *[f"reports/figures/{name}.json" for name in ("final", "phash", "threshold")],
+        *["reports/curves/final.png", "reports/curves/threshold.png"],
     ]
-    said = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
-    assert said[-3:] == ["predict phash", "predict threshold", "predict final"]
-    predict.run(settings(of("threshold")))
-    names = [sorted(path.name for path in Path(folder).iterdir()) for folder in folders]
-    assert names == [["threshold.csv"], ["threshold.json"], ["threshold.png"]]
-
-
-def test_the_headline_is_a_line_a_prediction():
-    put_features("threshold")
-    put_calibration("threshold", threshold_auto=0.22, duplicates=NINEFOLD)
-    put_validation("threshold", evidence=["c2.jpg"], thresholds=[0.22])
-    put_features("final")
-    params = settings({**of("phash", "threshold"), **FINAL})
-    rank.run(params)
-    predict.run(params)
     # phash: 1/4 * 1 + 3/4 * (0.7 * (1/2 + 1/3) / 2 + 0.3); threshold: 1/4 * 1 + 3/4 * (0.7 * 3/4 + 0.3 * 1/3)
     assert json.loads(Path("reports/metrics.json").read_text()) == {
         "best_map5": pytest.approx(0.71875, abs=1e-4),
@@ -393,33 +340,18 @@ def test_the_headline_is_a_line_a_prediction():
         "known": "phash 0.417\nthreshold 0.750",
         "at": "threshold 0.220\nfinal 0.220",
     }
-    predict.run(settings({**of("threshold"), **FINAL}, 0.2))
-    assert json.loads(Path("reports/metrics.json").read_text())["at"] == "threshold 0.200\nfinal 0.200"
-
-
-def test_the_same_again_gives_the_same_bytes():
-    put_toy()
-    params = settings(of("phash", "toy"), 0.22)
-    rank.run(params)
-
-    def files() -> dict[Path, bytes]:
-        predict.run(params)
-        written = [path for top in ("submissions", "reports") for path in sorted(Path(top).rglob("*"))]
-        return {path: path.read_bytes() for path in written if path.is_file()}
-
-    assert files() == files()
-
-
-def test_a_picture_marks_the_threshold_chosen_beside_the_one_found():
-    put_toy()
-    run("toy")
-    auto = Path("reports/curves/toy.png").read_bytes()
-    run("toy", 0.3)
-    assert Path("reports/curves/toy.png").read_bytes() != auto
+    predict.run(params)
+    assert written() == first
+    predict.run(settings(of("threshold")))
+    assert json.loads(Path("reports/metrics.json").read_text())["at"] == "threshold 0.650"
+    again = written()
+    assert [*again] == ["submissions/threshold.csv", "reports/figures/threshold.json", "reports/curves/threshold.png"]
+    # the picture marks a chosen threshold and the one of auto
+    assert again["reports/curves/threshold.png"] != first["reports/curves/threshold.png"]
 
 
 def test_predict_starts_without_heavy_libraries():
     heavy = ["torch", "torchvision", "scipy", "sklearn", "mlflow"]
     code = f"import sys, whaleid.stages.predict; print([name for name in {heavy} if name in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "[]"

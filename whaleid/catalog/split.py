@@ -7,6 +7,7 @@ are drawn from the unique photos; copies follow them, so that no picture is in b
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -19,8 +20,23 @@ if TYPE_CHECKING:
     from whaleid.config import Split
 
 Frame = TypeVar("Frame", pd.DataFrame, "pd.Series[str]")
-Draws = tuple[int, int]
-"""The seed and the fold, on which every draw depends."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random draws by seed, fold and purpose: each is independent of the others."""
+
+    seed: int
+    fold: int
+
+    def shuffled(self, items: Frame, purpose: str) -> Frame:
+        """Return `items` in a random order that depends on their number."""
+        order = np.random.default_rng([self.seed, self.fold, *purpose.encode()]).permutation(len(items))
+        return items.iloc[order]
+
+    def sample(self, items: pd.Series[str], share: float, purpose: str) -> pd.Series[str]:
+        """Return a share of `items`, whose order does not matter."""
+        return self.shuffled(items.sort_values(), purpose).iloc[: _count(share, len(items))]
 
 
 def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) -> pd.DataFrame:
@@ -49,28 +65,24 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     Raises:
         WhaleidError: no whale is left to train on, or no photo can be held out as `known`.
     """
-    draws = (seed, shares.fold)
+    draws = Draws(seed, shares.fold)
     unique = unique[["Image", "Id"]].sort_values("Image", ignore_index=True)
     new_whale = unique.loc[unique["Id"] == NEW_WHALE, "Image"]
     named = unique[unique["Id"] != NEW_WHALE]
-    alone = ~named["Id"].duplicated(keep=False)
+    single = ~named["Id"].duplicated(keep=False)
 
-    whales = pd.concat(
-        [
-            _draw(named.loc[alone, "Id"], shares.unknown, draws, "unknown single"),
-            _draw(named.loc[~alone, "Id"].drop_duplicates(), shares.several, draws, "unknown several"),
-        ]
-    )
-    unknown = named["Id"].isin(whales)
+    singles = draws.sample(named.loc[single, "Id"], shares.unknown, "unknown single")
+    several = draws.sample(named.loc[~single, "Id"].drop_duplicates(), shares.several, "unknown several")
+    unknown = named["Id"].isin([*singles, *several])
     if unknown.all():
         raise WhaleidError(
-            f"No whale is left to train on: {len(whales)} have a usable photo and all of these are held out. "
+            f"No whale is left to train on: {named['Id'].nunique()} have a usable photo and all of these are held out. "
             "Lower split.unknown or split.several, or add labelled photos."
         )
     roles = {
-        "known": _known(named[~alone], whales, shares, draws),
+        "known": _known(named[~single], several, shares, draws),
         "unknown": named.loc[unknown, "Image"],
-        "new_whale": _draw(new_whale, shares.new_whale, draws, "new_whale"),
+        "new_whale": draws.sample(new_whale, shares.new_whale, "new_whale"),
     }
     table = unique.assign(part="train", role="catalogue")
     for role, images in roles.items():
@@ -79,62 +91,51 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     return pd.concat([table, _duplicates(unique, groups, held_out, draws)]).sort_values("Image", ignore_index=True)
 
 
-def _known(several: pd.DataFrame, unknown: pd.Series[str], shares: Split, draws: Draws) -> pd.Series[str]:
-    """Draw the `known` photos, of the whales in `several` that are not `unknown`: one of each, and further ones."""
+def _known(photos: pd.DataFrame, unknown: pd.Series[str], shares: Split, draws: Draws) -> pd.Series[str]:
+    """Draw the `known` photos from whales with several `photos` that are not `unknown`: one each, and further ones."""
     if shares.known == 0:
-        return several["Image"].iloc[:0]
-    photos = _shuffled(several, draws, "known photo")
+        return photos["Image"].iloc[:0]
+    photos = draws.shuffled(photos, "known photo")
     place = photos.groupby("Id").cumcount()  # the first photo of a whale is held out, its second one stays
     # all are shuffled before some are left out, so that other shares do not change the order
-    left = _shuffled(photos[place == 0].sort_values("Id"), draws, "known whale")
-    left = left[~left["Id"].isin(unknown)]
-    if left.empty:
+    first = draws.shuffled(photos[place == 0].sort_values("Id"), "known whale")
+    first = first[~first["Id"].isin(unknown)]
+    if first.empty:
         raise WhaleidError(
             f"split.known is {shares.known:g}, but no whale has two unique photos, one of them to give up (whales "
             "that are held out whole do not count). Set split.known to 0, lower split.several, or add labelled photos."
         )
-    first = left.iloc[: max(_round(shares.known * len(left)), 1)]
-    beyond = _shuffled(photos[place > 1].sort_values("Image"), draws, "further photo")
-    beyond = beyond[beyond["Id"].isin(first["Id"])]
-    known: pd.Series[str] = pd.concat([first, beyond.iloc[: _count(shares.further, len(beyond))]])["Image"]
+    first = first.iloc[: max(_round(shares.known * len(first)), 1)]
+    further = draws.shuffled(photos[place > 1].sort_values("Image"), "further photo")
+    further = further[further["Id"].isin(first["Id"])]
+    known: pd.Series[str] = pd.concat([first, further.iloc[: _count(shares.further, len(further))]])["Image"]
     return known
 
 
 def _duplicates(unique: pd.DataFrame, groups: pd.DataFrame, held_out: pd.Series[str], draws: Draws) -> pd.DataFrame:
     """Return the labelled photos that are not unique, without the copies of photos held out.
 
-    Agreeing groups and conflicts keep their proportion. An agreeing group has one photo in `train`, so a conflict
-    leaves one out as well; agreeing groups whose photo is held out are left out, and as large a share of the conflicts.
+    A group whose labels agree has one photo in `train`, so a conflict leaves one out as well. Groups whose photo is
+    held out are left out, and as large a share of the conflicts, so that both keep their proportion.
     """
     labelled = groups[groups["part"] == "train"].sort_values("Image")
     labelled = labelled[labelled["group"].duplicated(keep=False)]
     agreeing = labelled.loc[labelled["Image"].isin(unique["Image"]), "group"]
-    straddling = labelled.loc[labelled["Image"].isin(held_out), "group"]
-    copies = labelled[~labelled["Image"].isin(unique["Image"]) & ~labelled["group"].isin(straddling)]
+    without = labelled.loc[labelled["Image"].isin(held_out), "group"]
+    copies = labelled[~labelled["Image"].isin(unique["Image"]) & ~labelled["group"].isin(without)]
 
-    conflicting = _shuffled(copies[~copies["group"].isin(agreeing)], draws, "conflict photo")
+    conflicting = draws.shuffled(copies[~copies["group"].isin(agreeing)], "conflict photo")
     conflicting = conflicting[conflicting["group"].duplicated()]
-    conflicts = _shuffled(conflicting["group"].drop_duplicates().sort_values(), draws, "conflict")
-    share = 1 - len(straddling) / len(agreeing) if len(agreeing) else 1.0
+    conflicts = draws.shuffled(conflicting["group"].drop_duplicates().sort_values(), "conflict")
+    share = 1 - len(without) / len(agreeing) if len(agreeing) else 1.0
     kept = conflicts.iloc[: _round(share * len(conflicts))]
     copies = pd.concat([copies[copies["group"].isin(agreeing)], conflicting[conflicting["group"].isin(kept)]])
     return copies[["Image", "Id"]].assign(part="validation", role="duplicate")
 
 
-def _draw(items: pd.Series[str], share: float, draws: Draws, purpose: str) -> pd.Series[str]:
-    """Draw a share of `items`."""
-    return _shuffled(items.sort_values(), draws, purpose).iloc[: _count(share, len(items))]
-
-
 def _count(share: float, number: int) -> int:
     """Return `share` of `number`, rounded: at least one of several if it is above 0."""
     return max(_round(share * number), 1 if share > 0 and number > 1 else 0)
-
-
-def _shuffled(items: Frame, draws: Draws, purpose: str) -> Frame:
-    """Return `items` in an order that depends on their number, `draws` and `purpose`."""
-    order = np.random.default_rng([*draws, *purpose.encode()]).permutation(len(items))
-    return items.iloc[order]
 
 
 def _round(count: float) -> int:

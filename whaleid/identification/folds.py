@@ -52,7 +52,8 @@ def assign(images: Sequence[str], roles: Sequence[str], cluster: npt.NDArray[np.
         first = min(images[query] for query in rows)
         return int(role[rows].min()), -len(rows), sha256(first.encode()).hexdigest()
 
-    for rows in sorted(pd.Series(cluster).groupby(cluster).indices.values(), key=order):
+    members: list[npt.NDArray[np.int64]] = [np.flatnonzero(cluster == number) for number in np.unique(cluster)]
+    for rows in sorted(members, key=order):
         counts = np.bincount(role[rows], minlength=len(ROLES))
         fold = np.lexsort((sizes.sum(axis=1), sizes @ (counts / total)))[0]
         sizes[fold] += counts

@@ -1,7 +1,8 @@
 """Several scores into one probability a candidate: a conditional logit over the whales and `new_whale`.
 
 McFadden, "Conditional logit analysis of qualitative choice behavior", in Zarembka (ed.), *Frontiers in Econometrics*,
-1974: of candidates with attributes, one is chosen with a probability that is the softmax of their weighted sums.
+1974: of candidates with attributes, one is chosen with a probability that is the softmax of their weighted sums. Here
+p(c) = exp(z_c) / sum_c' exp(z_c') with z_c = sum_k weight_k * score_k(c), to which `new_whale` adds its bias.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ Floats = npt.NDArray[np.float64]
 Table = npt.NDArray[np.float32] | Sequence[npt.NDArray[np.float32]]
 """Scores of every query for every candidate, (K, Q, W + 1), or K of (Q, W + 1): some of the scores without a copy."""
 START = 10.0
-"""Of every weight: where it stays if validation says nothing of its score, such as duplicates if it has none."""
+"""The weight of a score of which validation says nothing, such as duplicates where there are none."""
 LIMIT = 99.0
-"""Of weights and bias: scores that are always right have no best weight."""
+"""The largest weight and bias: scores that are always right have no best weight."""
 RIDGE = 1e-6
-"""The penalty of a weight's squared distance from its start: far less than what validation says."""
-FEWEST = np.float32(-60)
-"""The least logit: exponentials below it are denormal soon, which processors are slow with."""
+"""The penalty on the squared distance of weights from `START` and of the bias from 0."""
+MIN_LOGIT = np.float32(-60)
+"""Exponentials of much smaller logits are denormal numbers, which processors are slow with."""
 BLOCK = 2**18
 """Scores that are weighted together: as many stay in a core's cache from one operation to the next."""
 
@@ -68,24 +69,23 @@ def predict(fusion: Fusion, table: Table, whales: npt.NDArray[np.str_]) -> TopWh
 def fit(
     names: Sequence[str],
     table: Table,
-    truth: npt.NDArray[np.int64],
+    y: npt.NDArray[np.int64],
     sample_weight: Floats,
     start: Fusion | None = None,
 ) -> Fusion:
     """Return the weights of the scores `names` and the bias that have the least log loss, by L-BFGS-B.
 
-    `table` holds the scores, K of (Q, W + 1); `truth` (Q,) is the column of each query's true candidate;
-    `sample_weight` (Q,) its weight, 1 in sum. Weights are 0 or more. The loss is convex: a search from `start` ends
-    where one from the beginning does. All values are rounded to four decimals, so that a file holds those that were
-    used.
+    `table` holds the scores, K of (Q, W + 1); `y` (Q,) is the column of each query's true candidate; `sample_weight`
+    (Q,) is 1 in sum. The loss is convex: a search from `start` ends where any other does. Values are rounded to four
+    decimals, so that a file holds those that were used.
     """
-    from scipy.optimize import minimize  # not at the start: `identify` needs no fit
+    from scipy.optimize import minimize  # here, since `identify` needs no fit
 
     point = np.append(np.ones(len(names)), 0.0) if start is None else np.array([*start.weights.values(), start.bias])
     result = minimize(
         log_loss,
         point,
-        args=(table, truth, sample_weight),
+        args=(table, y, sample_weight),
         method="L-BFGS-B",
         jac=True,
         bounds=[*[(0.0, LIMIT)] * len(names), (-LIMIT, LIMIT)],
@@ -95,7 +95,7 @@ def fit(
     return Fusion(dict(zip(names, weights, strict=True)), bias)
 
 
-def log_loss(point: Floats, table: Table, truth: npt.NDArray[np.int64], sample_weight: Floats) -> tuple[float, Floats]:
+def log_loss(point: Floats, table: Table, y: npt.NDArray[np.int64], sample_weight: Floats) -> tuple[float, Floats]:
     """Return the log loss at weights and bias (K + 1,), with a ridge penalty, and its gradient (K + 1,).
 
     Other arguments are those of `fit`.
@@ -104,7 +104,7 @@ def log_loss(point: Floats, table: Table, truth: npt.NDArray[np.int64], sample_w
     loss, gradient = RIDGE * float(distance @ distance), 2 * RIDGE * distance
     for rows in _blocks(table, np.flatnonzero(sample_weight)):
         block = np.stack([scores[rows] for scores in table])  # (K, B, W + 1)
-        queries, true, weight = np.arange(len(rows)), truth[rows], sample_weight[rows]
+        queries, true, weight = np.arange(len(rows)), y[rows], sample_weight[rows]
         logits = _logits(point, block)
         true_logits = logits[queries, true].astype(np.float64)
         probabilities = _exponentials(logits)
@@ -134,5 +134,5 @@ def _logits(point: Floats, block: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
 
 def _exponentials(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the exponentials of `logits` in their place."""
-    np.maximum(logits, FEWEST, out=logits)
+    np.maximum(logits, MIN_LOGIT, out=logits)
     return np.exp(logits, out=logits)

@@ -121,7 +121,7 @@ def calibration_error(probability: Floats, right: Bools, weights: Floats) -> Flo
 
 def bins(probability: Floats) -> npt.NDArray[np.int64]:
     """Return (Q,) the number of each query's bin of the calibration error: each ends with its upper bound."""
-    return np.clip(np.ceil(probability * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    return np.maximum(np.ceil(probability * BINS).astype(np.int64) - 1, 0)
 
 
 def chance_error(probability: Floats, weights: Floats, seed: int = 0) -> float:

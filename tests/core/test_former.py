@@ -1,0 +1,38 @@
+"""What stages of former variants left is removed, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from whaleid.core import former
+
+
+def test_files_of_variants_that_are_no_longer_named_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gone = [
+        "features/old.npz",
+        "calibrations/old/decision.json",
+        "checkpoints/old.safetensors",
+        "reports/histories/old.csv",
+    ]
+    kept = [
+        "checkpoints/backbone.safetensors",
+        "checkpoints/toy.safetensors",
+        "features/toy.npz",
+        "calibrations/toy/decision.json",
+        "reports/histories/margin.csv",
+        "checkpoints/weights.safetensors",  # the state dict of the user
+        "checkpoints/weights.pth",
+        "checkpoints/.toy.partial.safetensors",  # of a training still at work
+        "calibrations/.old.partial/decision.json",
+        "calibrations/notes.txt",
+        "features/notes.txt",
+    ]
+    for name in (*gone, *kept):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    former.remove(["toy", "margin"], Path("checkpoints/weights.safetensors"))
+    assert [name for name in (*gone, *kept) if Path(name).exists()] == kept
+    assert not Path("calibrations/old").exists()
