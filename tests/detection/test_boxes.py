@@ -39,43 +39,43 @@ def test_a_view_moves_the_box_with_the_photo() -> None:
     box = torch.tensor([[0.5, 0.25, 0.75, 0.5, 0.0]])
     low, high = torch.tensor([[0.25, 0.0]]), torch.tensor([[1.25, 0.5]])
     for mirrored, sides, columns in ((False, [0.25, 0.5], [2, 3]), (True, [0.5, 0.75], [4, 5])):
-        views, found = training.crop(photo, box, low, high, torch.tensor([mirrored]))
+        views, result = training.crop(photo, box, low, high, torch.tensor([mirrored]))
         assert views.shape == photo.shape
         # as wide as before, twice as high: in a photo of aspect 1, such a window has aspect 2
-        assert found[0].tolist() == pytest.approx([sides[0], 0.5, sides[1], 1.0, np.log(2)])
-        rows, seen = np.nonzero(views[0, 0].numpy() > 0.5)
-        assert sorted(set(seen.tolist())) == columns
+        assert result[0].tolist() == pytest.approx([sides[0], 0.5, sides[1], 1.0, np.log(2)])
+        rows, lit = np.nonzero(views[0, 0].numpy() > 0.5)
+        assert sorted(set(lit.tolist())) == columns
         assert sorted(set(rows.tolist())) == [4, 5, 6, 7]
 
 
 def test_a_random_view_holds_the_whole_box() -> None:
     rng = np.random.default_rng(0)
     sides = np.sort(rng.uniform(0, 1, (200, 2, 2)), axis=1).reshape(200, 4)
-    given = torch.from_numpy(np.column_stack([sides, rng.normal(size=200)])).float()
-    _, found = training.random_crops(torch.zeros(200, 1, 8, 8), given, torch.Generator().manual_seed(0))
-    assert found[:, :4].min() > -1e-5
-    assert found[:, :4].max() < 1 + 1e-5
-    assert (found[:, 2:4] > found[:, :2]).all()
-    assert not torch.allclose(found, given, atol=0.01)
-    _, again = training.random_crops(torch.zeros(200, 1, 8, 8), given, torch.Generator().manual_seed(0))
-    assert torch.equal(found, again)
+    labelled = torch.from_numpy(np.column_stack([sides, rng.normal(size=200)])).float()
+    _, result = training.random_crops(torch.zeros(200, 1, 8, 8), labelled, torch.Generator().manual_seed(0))
+    assert result[:, :4].min() > -1e-5
+    assert result[:, :4].max() < 1 + 1e-5
+    assert (result[:, 2:4] > result[:, :2]).all()
+    assert not torch.allclose(result, labelled, atol=0.01)
+    _, again = training.random_crops(torch.zeros(200, 1, 8, 8), labelled, torch.Generator().manual_seed(0))
+    assert torch.equal(result, again)
 
 
 def test_turning_swaps_both_ends_of_both_sides_and_mirrors_nothing() -> None:
     photo = torch.arange(6.0).reshape(1, 1, 2, 3)
-    views, found = training.turn(
+    views, result = training.turn(
         photo.repeat(2, 1, 1, 1), torch.tensor([[0.1, 0.2, 0.4, 0.9, 7.0]] * 2), torch.tensor([True, False])
     )
     assert views[:, 0].tolist() == [[[5, 4, 3], [2, 1, 0]], [[0, 1, 2], [3, 4, 5]]]
-    assert found[0].tolist() == pytest.approx([0.6, 0.1, 0.9, 0.8, 7.0])
-    assert found[1].tolist() == pytest.approx([0.1, 0.2, 0.4, 0.9, 7.0])
+    assert result[0].tolist() == pytest.approx([0.6, 0.1, 0.9, 0.8, 7.0])
+    assert result[1].tolist() == pytest.approx([0.1, 0.2, 0.4, 0.9, 7.0])
 
 
 def test_overlaps() -> None:
-    found = np.array([[0, 0, 1, 1], [0, 0, 0.5, 0.5], [0.2, 0.2, 0.4, 0.6], [0, 0, 0.2, 0.2]])
-    given = np.array([[0, 0, 0.5, 1], [0.5, 0.5, 1, 1], [0.3, 0.4, 0.5, 0.8], [0.5, 0.5, 1, 1]])
+    result = np.array([[0, 0, 1, 1], [0, 0, 0.5, 0.5], [0.2, 0.2, 0.4, 0.6], [0, 0, 0.2, 0.2]])
+    labelled = np.array([[0, 0, 0.5, 1], [0.5, 0.5, 1, 1], [0.3, 0.4, 0.5, 0.8], [0.5, 0.5, 1, 1]])
     # a half; a corner in common; 0.02 of 0.08 + 0.08 - 0.02; apart both ways
-    assert overlaps(found, given).tolist() == pytest.approx([0.5, 0, 1 / 7, 0])
+    assert overlaps(result, labelled).tolist() == pytest.approx([0.5, 0, 1 / 7, 0])
 
 
 @pytest.mark.parametrize("turns", [False, True])
@@ -85,11 +85,11 @@ def test_every_box_is_inside_the_photo_and_has_a_size(bias: float, turns: bool) 
     network = BoxNetwork(Backbone(SMALL), 32, turns).eval()
     torch.nn.init.constant_(network.head.bias, bias)
     with torch.no_grad():
-        found = network(torch.randn(2, 1, 32, 32))
-    assert found.shape == (2, 6 if turns else 5)
-    assert found[:, :4].min() >= 0
-    assert found[:, :4].max() <= 1
-    assert (found[:, 2:4] - found[:, :2]).min() >= SMALLEST - 1e-6
+        result = network(torch.randn(2, 1, 32, 32))
+    assert result.shape == (2, 6 if turns else 5)
+    assert result[:, :4].min() >= 0
+    assert result[:, :4].max() <= 1
+    assert (result[:, 2:4] - result[:, :2]).min() >= SMALLEST - 1e-6
 
 
 class Lighter(torch.nn.Module):
@@ -128,8 +128,8 @@ def test_half_of_the_views_are_turned_and_known_to_be(monkeypatch: pytest.Monkey
     turn, turned = training.turn, []
     monkeypatch.setattr(training, "turn", lambda *each: (turned.extend(each[2].tolist()), turn(*each))[1])
     photos, network, device = lighter_above(64), Lighter(0, 0), torch.device("cpu")
-    given = np.tile(np.array([[0.25, 0.1, 0.75, 0.4, 0.0]], np.float32), (64, 1))
-    training.train(network, photos, given, Boxes(size=32, steps=40, batch_size=32, lr=0.3), 0, device)
+    labelled = np.tile(np.array([[0.25, 0.1, 0.75, 0.4, 0.0]], np.float32), (64, 1))
+    training.train(network, photos, labelled, Boxes(size=32, steps=40, batch_size=32, lr=0.3), 0, device)
     assert len(turned) == 40 * 32
     assert 0.45 < np.mean(turned) < 0.55
     assert fitting.predict(network, photos, device)[:, 5].max() < 0.05
@@ -248,14 +248,14 @@ def test_the_stage_keeps_what_is_given_where_nothing_is_learnt(
     params = project(data={"root": "photos"}, pack=settings)
     catalogue(*photos, boxed)
     record = stage.run(params)
-    given = len(given_rows())
-    assert capsys.readouterr().out == f"boxes: {given} given, none found: {reason}\n"
+    labelled = len(given_rows())
+    assert capsys.readouterr().out == f"boxes: {labelled} given, none found: {reason}\n"
     # where queries lack a box, validation photos are to lack one as well
     assert paths.FLUKES.read_text().splitlines() == [HEADER, *given_rows()[:kept]]
-    assert json.loads(FIGURES.read_text()) == record.metrics == {"given": given, "found": 0, "turned": 0}
+    assert json.loads(FIGURES.read_text()) == record.metrics == {"given": labelled, "found": 0, "turned": 0}
     with Image.open(SHEET) as sheet:
         green = (np.asarray(sheet) == (0, 255, 0)).all(axis=2).any()
-    assert green == (given > 0)
+    assert green == (labelled > 0)
     assert paths.BOX_NETWORK.read_bytes() == b""
     with Image.open(TURNED) as sheet:
         assert sheet.height == 6  # no row
@@ -315,13 +315,13 @@ def test_validation_gets_its_boxes_as_the_queries_do(
     assert (flukes["aspect"][105:] == 1.6).all() == (not squeezed)
     metrics = json.loads(FIGURES.read_text())
     assert (metrics["given"], metrics["found"], metrics["held_out"], metrics["turned"]) == (113, 23, 6, 0)
-    given = files.read_csv(paths.BOXES)
-    sides = [table.loc[107:112, COLUMNS[1:5]].to_numpy() for table in (flukes, given)]
+    labelled = files.read_csv(paths.BOXES)
+    sides = [table.loc[107:112, COLUMNS[1:5]].to_numpy() for table in (flukes, labelled)]
     assert metrics["iou"] == pytest.approx(overlaps(sides[0], sides[1]).mean(), abs=1e-4)
     assert reddest(SHEET)
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == "boxes: 113 given, 103 to learn from, 23 to find"
-    assert said[1].startswith("boxes: 23 found; on 6 validation photos, intersection over union is 0.")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "boxes: 113 given, 103 to learn from, 23 to find"
+    assert printed[1].startswith("boxes: 23 found; on 6 validation photos, intersection over union is 0.")
     first = outputs()
     stage.run(params)
     assert outputs() == first
@@ -344,8 +344,8 @@ def test_where_all_queries_have_a_box_validation_keeps_its_own(
     params = project(data={"root": "photos"}, boxes=BRIEF)
     catalogue(105, 8, 5, boxed=True)
     write_backbone()
-    given = files.read_csv(paths.BOXES)
-    files.write_csv(given.drop(index=[0, 106]), paths.BOXES)  # one photo in training, one in validation
+    labelled = files.read_csv(paths.BOXES)
+    files.write_csv(labelled.drop(index=[0, 106]), paths.BOXES)  # one photo in training, one in validation
     stage.run(params)
     flukes = files.read_csv(paths.FLUKES)
     assert flukes.index[flukes["source"] == "found"].tolist() == [0, 106]
@@ -404,12 +404,12 @@ def test_photos_that_are_surely_upside_down_are_to_be_turned(
     # one row; the first is the likeliest, and as it comes
     assert page.size == (6 * 226 + 6, 154)
     with Image.open("photos/train/0107.png") as photo:
-        shown = np.asarray(photo.resize((198, 124)), dtype=int)
+        pixels = np.asarray(photo.resize((198, 124)), dtype=int)
     left = 6 + (220 - 198) // 2
-    assert np.abs(np.asarray(page, dtype=int)[6:130, left : left + 198] - shown).max() <= 1
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == "boxes: 110 given, 105 to learn from, 0 to find"
-    assert said[-1] == "boxes: 3 of 110 photos are upside down and will be turned"
+    assert np.abs(np.asarray(page, dtype=int)[6:130, left : left + 198] - pixels).max() <= 1
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "boxes: 110 given, 105 to learn from, 0 to find"
+    assert printed[-1] == "boxes: 3 of 110 photos are upside down and will be turned"
 
 
 @pytest.mark.slow
@@ -437,8 +437,8 @@ def test_learning_finds_ellipses_and_which_way_is_up(
     least = 0.5 if turn else 0.6
     assert record.metrics["iou"] > least
     flukes = files.read_csv(paths.FLUKES).set_index("Image")
-    found = flukes[flukes["source"] == "found"]
-    assert len(found) == 94
-    assert overlaps(found[COLUMNS[1:5]].to_numpy(), truth.loc[found.index, COLUMNS[1:5]].to_numpy()).mean() > least
-    turned = {number for number, said in enumerate(flukes["turned"]) if said}
+    result = flukes[flukes["source"] == "found"]
+    assert len(result) == 94
+    assert overlaps(result[COLUMNS[1:5]].to_numpy(), truth.loc[result.index, COLUMNS[1:5]].to_numpy()).mean() > least
+    turned = {number for number, printed in enumerate(flukes["turned"]) if printed}
     assert turned == (down if turn else set())

@@ -40,11 +40,11 @@ def classifier(name: str, seed: int = 1, **options: object) -> nn.Module:
 
 def into(module: nn.Module, run: Callable[[], object]) -> Tensor:
     """Return what goes into `module` while `run` runs."""
-    seen: list[Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    recorded: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _, inputs: recorded.append(inputs[0]))
     run()
     handle.remove()
-    return seen[0]
+    return recorded[0]
 
 
 def refusal(backbone: Backbone, weights: object) -> str:
@@ -67,7 +67,7 @@ def test_any_backbone_gives_an_embedding_of_each_photo(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "taken"),
+    ("name", "size", "resized"),
     [
         ("resnet18", (40, 60), (40, 60)),
         ("alexnet", (42, 80), (63, 120)),  # at least 63 x 63, in the photo's proportions
@@ -76,23 +76,23 @@ def test_any_backbone_gives_an_embedding_of_each_photo(name: str) -> None:
         pytest.param("swin_t", (112, 160), (224, 320), marks=pytest.mark.long),
     ],
 )
-def test_photos_are_resized_to_what_the_model_takes(name: str, size: tuple[int, int], taken: tuple[int, int]) -> None:
+def test_photos_are_resized_to_what_the_model_takes(name: str, size: tuple[int, int], resized: tuple[int, int]) -> None:
     backbone = Backbone(name).eval()
     with torch.no_grad():
-        seen = into(backbone.body, lambda: backbone(torch.zeros(1, 3, *size)))
-    assert seen.shape == (1, 3, *taken)
+        recorded = into(backbone.body, lambda: backbone(torch.zeros(1, 3, *size)))
+    assert recorded.shape == (1, 3, *resized)
 
 
 def test_resizing_is_bilinear() -> None:
     torch.manual_seed(0)
     backbone = Backbone("squeezenet1_1").eval()  # takes 17 x 17 and more
     row = torch.tensor([0.0, 1.0]).repeat_interleave(4)
-    seen = into(backbone.body, lambda: backbone(row.expand(1, 3, 8, 8)))
-    assert seen.shape == (1, 3, 17, 17)
+    recorded = into(backbone.body, lambda: backbone(row.expand(1, 3, 8, 8)))
+    assert recorded.shape == (1, 3, 17, 17)
     # the middle of pixel 8 of 17 lies at 8.5 * 8 / 17 = 4, on the edge between the two halves
-    assert seen[0, 0, 0, 8].item() == pytest.approx(0.5)
-    assert seen[0, 0, 0, 0].item() == 0.0
-    assert seen[0, 0, 0, 16].item() == 1.0
+    assert recorded[0, 0, 0, 8].item() == pytest.approx(0.5)
+    assert recorded[0, 0, 0, 0].item() == 0.0
+    assert recorded[0, 0, 0, 16].item() == 1.0
 
 
 def test_a_map_has_as_many_places_as_the_photo_gives() -> None:
@@ -107,10 +107,10 @@ def test_a_fine_map_has_twice_as_many_places_along_each_side(name: str) -> None:
     fine.load_state_dict(plain.state_dict())  # the same weights
     photos = torch.randn(1, 3, 64, 160)
     with torch.no_grad():
-        coarse, found = plain(photos), fine(photos)
+        coarse, result = plain(photos), fine(photos)
     assert coarse.shape[2:] == (2, 5)
-    assert found.shape[2:] == (4, 10)
-    assert not torch.equal(found[:, :, ::2, ::2], coarse)  # later layers see finer surroundings
+    assert result.shape[2:] == (4, 10)
+    assert not torch.equal(result[:, :, ::2, ::2], coarse)  # later layers see finer surroundings
 
 
 def test_leaving_out_the_last_stride_looks_between_the_places() -> None:
@@ -260,10 +260,10 @@ def test_the_names_of_torchvisions_own_densenet_files_are_understood() -> None:
 
 def test_refuses_weights_of_another_model() -> None:
     other = classifier("squeezenet1_1").state_dict()
-    said = refusal(Backbone("resnet18"), other)
-    assert said.startswith("w.pth does not fit resnet18 (")
-    assert "\n  conv1.weight: missing\n" in said
-    assert said.endswith("Give weights of resnet18, or set backbone.name to the model they are of.")
+    message = refusal(Backbone("resnet18"), other)
+    assert message.startswith("w.pth does not fit resnet18 (")
+    assert "\n  conv1.weight: missing\n" in message
+    assert message.endswith("Give weights of resnet18, or set backbone.name to the model they are of.")
     # the same names, but other shapes
     with pytest.raises(InputProblems) as caught:
         load_pretrained(Backbone("wide_resnet50_2"), classifier("resnet50").state_dict(), "w.pth")
@@ -294,12 +294,12 @@ def read() -> Network:
 def test_the_stage_writes_the_same_bytes_for_the_same_seed(
     project: Callable[..., Params], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = []
+    result = []
     for seed in (0, 0, 1):
         torch.rand(3)  # whatever ran before
         stage.run(project(seed=seed, backbone={"name": "squeezenet1_1", "weights": "none", "embedding": 16}))
-        found.append(paths.checkpoint("backbone").read_bytes())
-    assert found[0] == found[1] != found[2]
+        result.append(paths.checkpoint("backbone").read_bytes())
+    assert result[0] == result[1] != result[2]
     assert capsys.readouterr().out.splitlines()[0] == (
         "checkpoints/backbone.safetensors: squeezenet1_1, 731,745 parameters, 512 features, random weights (seed 0)"
     )

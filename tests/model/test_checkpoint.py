@@ -25,10 +25,10 @@ REMEDY = "Run `dvc repro` to make it again."
 def network(backbone: str = "squeezenet1_1", columns: int = 3, centres: int = 1, fine: bool = False) -> Network:
     """Return a network that has processed photos, so that its statistics are no longer the initial ones."""
     torch.manual_seed(0)
-    made = Network(backbone, 16, columns, centres, fine)
+    trained = Network(backbone, 16, columns, centres, fine)
     with torch.no_grad():
-        made(torch.randn(4, 1, 32, 64))
-    return made.eval()
+        trained(torch.randn(4, 1, 32, 64))
+    return trained.eval()
 
 
 def parts(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
@@ -122,9 +122,9 @@ def test_refuses_a_pickle_without_running_it(tmp_path: Path, monkeypatch: pytest
 
 def test_refuses_tensors_without_a_description() -> None:
     weights = network().state_dict()
-    said = f"{NAME} is no checkpoint of whaleid: its header has no description. {REMEDY}"
-    assert refusal(safetensors.torch.save(weights)) == said
-    assert refusal(safetensors.torch.save(weights, {"format": "pt"})) == said
+    message = f"{NAME} is no checkpoint of whaleid: its header has no description. {REMEDY}"
+    assert refusal(safetensors.torch.save(weights)) == message
+    assert refusal(safetensors.torch.save(weights, {"format": "pt"})) == message
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_refuses_tensors_without_a_description() -> None:
     ],
 )
 def test_refuses_another_kind_or_version_of_description(header: dict[str, object], reason: str) -> None:
-    said = refusal(changed(**header))
-    assert said.startswith(f"{NAME} is a checkpoint of another kind or version ({reason}")
-    assert said.endswith(REMEDY)
+    message = refusal(changed(**header))
+    assert message.startswith(f"{NAME} is a checkpoint of another kind or version ({reason}")
+    assert message.endswith(REMEDY)
 
 
 def test_refuses_a_description_that_is_no_json() -> None:
@@ -194,8 +194,8 @@ def test_names_weights_that_are_missing_unknown_or_of_another_shape() -> None:
 
 def test_refuses_a_backbone_that_has_other_weights_or_does_not_exist() -> None:
     assert refusal(changed(backbone="resnet18")).startswith(f"{NAME} does not fit its backbone, resnet18 (")
-    said = refusal(changed(backbone="resnet19"))
-    assert said.startswith(f"{NAME}: backbone.name: torchvision has no classification model 'resnet19'")
+    message = refusal(changed(backbone="resnet19"))
+    assert message.startswith(f"{NAME}: backbone.name: torchvision has no classification model 'resnet19'")
 
 
 @pytest.mark.parametrize("backbone", ["regnet_y_128gf", "timm/eva_giant_patch14_224"])
@@ -227,7 +227,7 @@ def test_a_box_network_comes_back_bit_for_bit(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "message"),
     [
         ({"turns": None}, r"another kind or version \(turns: "),
         ({"size": 31}, r"another kind or version \(size: Input should be greater than or equal to 32\)"),
@@ -238,7 +238,7 @@ def test_a_box_network_comes_back_bit_for_bit(size: int) -> None:
         ({"turns": True}, "boxes does not fit its backbone, shufflenet_v2_x0_5"),
     ],
 )
-def test_another_box_network_is_refused(header: dict[str, object], said: str) -> None:
+def test_another_box_network_is_refused(header: dict[str, object], message: str) -> None:
     tensors, described = parts(boxes.save(BoxNetwork(Backbone("shufflenet_v2_x0_5"), 32, turns=False)))
-    with pytest.raises(WhaleidError, match=said):
+    with pytest.raises(WhaleidError, match=message):
         boxes.load(safetensors.torch.save(tensors, {"whaleid": json.dumps(described | header)}), "boxes")

@@ -89,9 +89,9 @@ def slow_triplet(margin: float, embeddings: Tensor, classes: list[int]) -> float
 @pytest.mark.parametrize("settings", TRAIN_LAST, ids=lambda settings: settings["kind"])
 def test_losses_that_train_the_last_layer(settings: dict[str, Any], share: float) -> None:
     last, embeddings = last_layer(settings), photos()
-    found = build(loss(settings), last)(embeddings, torch.tensor(CLASSES), share)
-    assert found.shape == ()
-    assert found.item() == pytest.approx(slow(settings, last, embeddings, CLASSES, share), rel=1e-4)
+    result = build(loss(settings), last)(embeddings, torch.tensor(CLASSES), share)
+    assert result.shape == ()
+    assert result.item() == pytest.approx(slow(settings, last, embeddings, CLASSES, share), rel=1e-4)
 
 
 @pytest.mark.parametrize("settings", [COSFACE, ARCFACE, SUBCENTRE], ids=lambda settings: settings["kind"])
@@ -104,8 +104,8 @@ def test_a_share_of_the_margin_is_asked_for_whatever_was_asked_before(settings: 
 def test_softmax_and_triplet_know_no_share() -> None:
     for settings in (SOFTMAX, TRIPLET):
         function = build(loss(settings), last_layer(settings))
-        found = {function(photos(), torch.tensor(CLASSES), share).item() for share in (0.0, 0.5, 1.0)}
-        assert len(found) == 1
+        result = {function(photos(), torch.tensor(CLASSES), share).item() for share in (0.0, 0.5, 1.0)}
+        assert len(result) == 1
 
 
 def test_margins_by_hand() -> None:
@@ -127,8 +127,8 @@ def test_arcface_where_a_photo_is_opposite_to_its_class() -> None:
     last = CosineClassifier(2, 2, 1)
     with torch.no_grad():
         last.weight.copy_(torch.eye(2))
-    found = build(loss(ARCFACE), last)(embeddings, torch.tensor([0, 1]), 1.0)
-    assert found.item() == pytest.approx(slow(ARCFACE, last, embeddings, [0, 1], 1.0), rel=1e-4)
+    result = build(loss(ARCFACE), last)(embeddings, torch.tensor([0, 1]), 1.0)
+    assert result.item() == pytest.approx(slow(ARCFACE, last, embeddings, [0, 1], 1.0), rel=1e-4)
 
 
 @pytest.mark.parametrize("settings", [ARCFACE, SUBCENTRE], ids=lambda settings: settings["kind"])
@@ -138,9 +138,9 @@ def test_a_photo_right_on_its_class_gives_numbers(settings: dict[str, Any], shar
     last = last_layer(settings, embedding=2, classes=2)
     with torch.no_grad():
         last.weight.copy_(torch.tensor([[1.0], [0.0]]).expand_as(last.weight))
-    found = build(loss(settings), last)(embeddings, torch.tensor([0, 0]), share)
-    found.backward()
-    for value in (found, embeddings.grad, last.weight.grad):
+    result = build(loss(settings), last)(embeddings, torch.tensor([0, 0]), share)
+    result.backward()
+    for value in (result, embeddings.grad, last.weight.grad):
         assert value is not None
         assert value.isfinite().all()
 
@@ -150,8 +150,8 @@ def test_gradients_arrive_at_the_embeddings_and_at_the_last_layer_itself(setting
     last, embeddings = last_layer(settings), photos()
     weight = last.weight
     function = build(loss(settings), last)
-    found = function(embeddings, torch.tensor(CLASSES), 1.0)
-    found.backward()
+    result = function(embeddings, torch.tensor(CLASSES), 1.0)
+    result.backward()
     assert last.weight is weight
     assert weight.grad is not None
     assert embeddings.grad is not None
@@ -162,7 +162,7 @@ def test_gradients_arrive_at_the_embeddings_and_at_the_last_layer_itself(setting
     with torch.no_grad():
         weight -= 1e-3 * weight.grad
     promised = 1e-3 * weight.grad.square().sum().item()
-    assert found.item() - function(embeddings, torch.tensor(CLASSES), 1.0).item() == pytest.approx(promised, rel=0.05)
+    assert result.item() - function(embeddings, torch.tensor(CLASSES), 1.0).item() == pytest.approx(promised, rel=0.05)
 
 
 def test_only_the_closest_centre_of_a_class_is_trained() -> None:
@@ -177,8 +177,8 @@ def test_only_the_closest_centre_of_a_class_is_trained() -> None:
 @pytest.mark.parametrize("classes", [CLASSES, [0, 0, 1, 1, 2, 2, 2], [0, 1, 2, 3, 4, 5, 5]])
 def test_triplet_takes_the_hardest_pair_of_each_photo(classes: list[int]) -> None:
     embeddings = photos()
-    found = build(loss(TRIPLET), last_layer(TRIPLET))(embeddings, torch.tensor(classes), 1.0)
-    assert found.item() == pytest.approx(slow_triplet(0.3, embeddings, classes), rel=1e-4)
+    result = build(loss(TRIPLET), last_layer(TRIPLET))(embeddings, torch.tensor(classes), 1.0)
+    assert result.item() == pytest.approx(slow_triplet(0.3, embeddings, classes), rel=1e-4)
 
 
 def test_triplet_by_hand() -> None:
@@ -194,38 +194,38 @@ def test_triplet_by_hand() -> None:
         short = [chord(far) - chord(near) + margin for far, near in pairs]
         short = [value for value in short if value > 0]
         settings = TRIPLET | {"margin": margin}
-        found = build(loss(settings), last_layer(settings))(embeddings, torch.tensor([0, 0, 0, 1, 1]), 1.0)
-        assert found.item() == pytest.approx(sum(short) / len(short), rel=1e-4)
+        result = build(loss(settings), last_layer(settings))(embeddings, torch.tensor([0, 0, 0, 1, 1]), 1.0)
+        assert result.item() == pytest.approx(sum(short) / len(short), rel=1e-4)
 
 
 def test_a_photo_without_a_partner_adds_nothing_to_triplet() -> None:
     embeddings = photos(5)
     function = build(loss(TRIPLET), last_layer(TRIPLET))
     # whale 2 has one photo: it is a negative of others, but not compared itself
-    found = function(embeddings, torch.tensor([0, 0, 1, 1, 2]), 1.0)
+    result = function(embeddings, torch.tensor([0, 0, 1, 1, 2]), 1.0)
     rows = embeddings.tolist()
     short = []
     for place, partner in ((0, 1), (1, 0), (2, 3), (3, 2)):
         others = [math.dist(rows[place], rows[i]) for i in range(5) if i not in (place, partner)]
         short.append(max(0.0, math.dist(rows[place], rows[partner]) - min(others) + 0.3))
     short = [value for value in short if value > 0]
-    assert found.item() == pytest.approx(sum(short) / len(short), rel=1e-4)
+    assert result.item() == pytest.approx(sum(short) / len(short), rel=1e-4)
 
 
 @pytest.mark.parametrize("classes", [[0, 1, 2], [1, 1, 1]])
 def test_a_batch_with_nothing_to_compare_is_no_loss_to_triplet(classes: list[int]) -> None:
     embeddings = photos(3)
-    found = build(loss(TRIPLET), last_layer(TRIPLET))(embeddings, torch.tensor(classes), 1.0)
-    found.backward()
-    assert found.item() == 0
+    result = build(loss(TRIPLET), last_layer(TRIPLET))(embeddings, torch.tensor(classes), 1.0)
+    result.backward()
+    assert result.item() == 0
     assert embeddings.grad is not None
     assert embeddings.grad.abs().max() == 0
 
 
 def test_triplet_of_a_photo_that_is_shown_twice_gives_numbers() -> None:
     embeddings = unit([1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.6, 0.8])
-    found = build(loss(TRIPLET | {"margin": 2}), last_layer(TRIPLET))(embeddings, torch.tensor([0, 0, 1, 1]), 1.0)
-    found.backward()
+    result = build(loss(TRIPLET | {"margin": 2}), last_layer(TRIPLET))(embeddings, torch.tensor([0, 0, 1, 1]), 1.0)
+    result.backward()
     assert embeddings.grad is not None
     assert embeddings.grad.isfinite().all()
 
@@ -245,11 +245,11 @@ def test_embeddings_of_half_precision_give_numbers(settings: dict[str, Any]) -> 
     function = build(loss(settings), network.classifier)
     with torch.autocast("cpu", torch.bfloat16):
         embeddings = network(torch.randn(4, 1, 24, 48))
-    found = function(embeddings, torch.tensor([0, 0, 1, 1]), 1.0)
-    found.backward()
-    assert found.dtype == embeddings.dtype == network.classifier.weight.dtype == torch.float32
-    assert found.isfinite()
-    assert found > 0
+    result = function(embeddings, torch.tensor([0, 0, 1, 1]), 1.0)
+    result.backward()
+    assert result.dtype == embeddings.dtype == network.classifier.weight.dtype == torch.float32
+    assert result.isfinite()
+    assert result > 0
     trained = [weight for weight in network.embedder.parameters() if weight.requires_grad]
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in trained)
     last = network.classifier.weight.grad

@@ -34,13 +34,13 @@ def step(network: Network) -> None:
 def test_pooling_is_the_generalised_mean_of_what_is_above_zero(exponent: float) -> None:
     torch.manual_seed(0)
     maps = torch.randn(2, 3, 4, 5)
-    found = GeM(exponent)(maps)
-    assert found.shape == (2, 3)
+    result = GeM(exponent)(maps)
+    assert result.shape == (2, 3)
     for photo in range(2):
         for channel in range(3):
             values = [max(value, GeM.LEAST) for value in maps[photo, channel].flatten().tolist()]
             expected = (sum(value**exponent for value in values) / 20) ** (1 / exponent)
-            assert found[photo, channel].item() == pytest.approx(expected, rel=1e-5)
+            assert result[photo, channel].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_pooling_lies_between_the_mean_and_the_maximum() -> None:
@@ -78,9 +78,9 @@ def test_the_exponent_of_pooling_is_learnt() -> None:
 def test_pooling_keeps_its_precision_where_the_rest_is_halved() -> None:
     maps = torch.rand(2, 3, 4, 5) * 100
     with torch.autocast("cpu", torch.bfloat16):
-        found = GeM()(maps.bfloat16())
-    assert found.dtype == torch.float32
-    assert torch.equal(found, GeM()(maps.bfloat16().float()))
+        result = GeM()(maps.bfloat16())
+    assert result.dtype == torch.float32
+    assert torch.equal(result, GeM()(maps.bfloat16().float()))
 
 
 @pytest.mark.parametrize("centres", [1, 3])
@@ -88,8 +88,8 @@ def test_cosines_are_those_of_the_closest_centre_of_each_class(centres: int) -> 
     torch.manual_seed(0)
     last = CosineClassifier(5, 4, centres)
     embeddings = F.normalize(torch.randn(3, 5))
-    found = last(embeddings)
-    assert found.shape == (3, 4)
+    result = last(embeddings)
+    assert result.shape == (3, 4)
     columns = last.weight.T.tolist()  # those of a class lie side by side
     for photo in range(3):
         for label in range(4):
@@ -97,15 +97,15 @@ def test_cosines_are_those_of_the_closest_centre_of_each_class(centres: int) -> 
                 sum(a * b for a, b in zip(embeddings[photo].tolist(), column, strict=True)) / math.hypot(*column)
                 for column in columns[label * centres : (label + 1) * centres]
             ]
-            assert found[photo, label].item() == pytest.approx(max(cosines), abs=1e-6)
+            assert result[photo, label].item() == pytest.approx(max(cosines), abs=1e-6)
 
 
 def test_the_closest_centre_by_hand() -> None:
     last = CosineClassifier(2, 2, 2)
     with torch.no_grad():  # class 0 looks right and left, class 1 up and down
         last.weight.copy_(torch.tensor([[2.0, -3.0, 0.0, 0.0], [0.0, 0.0, 1.0, -4.0]]))
-    found = last(torch.tensor([[-0.8, 0.6], [0.6, -0.8]]))
-    torch.testing.assert_close(found, torch.tensor([[0.8, 0.6], [0.6, 0.8]]))
+    result = last(torch.tensor([[-0.8, 0.6], [0.6, -0.8]]))
+    torch.testing.assert_close(result, torch.tensor([[0.8, 0.6], [0.6, 0.8]]))
     assert last.directions().tolist() == [[[1, 0], [-1, 0]], [[0, 1], [0, -1]]]
 
 
@@ -115,12 +115,12 @@ def test_cosines_are_those_of_the_directions(centres: int) -> None:
     with torch.no_grad():
         embeddings = network(torch.randn(2, 3, 32, 64))
         directions = network.classifier.directions()
-        found = network.classifier(embeddings)
+        result = network.classifier(embeddings)
     assert embeddings.shape == (2, 16)
     assert directions.shape == (3, centres, 16)
     torch.testing.assert_close(directions.norm(dim=2), torch.ones(3, centres))
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
-    torch.testing.assert_close(found, torch.einsum("bd,csd->bcs", embeddings, directions).amax(dim=2))
+    torch.testing.assert_close(result, torch.einsum("bd,csd->bcs", embeddings, directions).amax(dim=2))
 
 
 @pytest.mark.parametrize("centres", [1, 3])
@@ -128,11 +128,11 @@ def test_cosines_keep_their_precision_where_the_rest_is_halved(centres: int) -> 
     network = small(centres=centres).eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         embeddings = network(torch.randn(2, 1, 32, 64))
-        found = network.classifier(embeddings)
+        result = network.classifier(embeddings)
         centre = network.classifier.directions().double()
     expected = torch.einsum("bd,csd->bcs", embeddings.double(), centre).amax(dim=2)
-    assert embeddings.dtype == found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    assert embeddings.dtype == result.dtype == torch.float32
+    torch.testing.assert_close(result.double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_backbone_without_a_map_keeps_its_own_pooling() -> None:
@@ -177,15 +177,15 @@ def test_each_photo_is_standardised_by_its_own_mean_and_deviation(channels: int)
     torch.manual_seed(0)
     packed = torch.randint(0, 256, (3, 6, 8, channels), dtype=torch.uint8)
     packed[1] //= 4
-    found = standardise(packed)
-    assert found.dtype == torch.float32
-    assert found.shape == (3, channels, 6, 8)
+    result = standardise(packed)
+    assert result.dtype == torch.float32
+    assert result.shape == (3, channels, 6, 8)
     for photo in range(3):
         levels = packed[photo].flatten().tolist()
         mean = sum(levels) / len(levels)
         deviation = math.sqrt(sum((level - mean) ** 2 for level in levels) / len(levels))
         expected = (packed[photo, 2, 5, channels - 1].item() - mean) / deviation
-        assert found[photo, channels - 1, 2, 5].item() == pytest.approx(expected, rel=1e-5)
+        assert result[photo, channels - 1, 2, 5].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_blank_photo_stays_blank() -> None:

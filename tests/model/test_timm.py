@@ -134,7 +134,7 @@ def test_a_model_of_timm_gives_an_embedding_of_each_photo(name: str, features: i
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "taken"),
+    ("name", "size", "resized"),
     [
         ("resnet18", (40, 60), (40, 60)),
         ('test_vit {"img_size": 32}', (40, 60), (40, 60)),
@@ -152,13 +152,13 @@ def test_a_model_of_timm_gives_an_embedding_of_each_photo(name: str, features: i
         ),
     ],
 )
-def test_photos_are_resized_to_what_the_model_takes(name: str, size: tuple[int, int], taken: tuple[int, int]) -> None:
+def test_photos_are_resized_to_what_the_model_takes(name: str, size: tuple[int, int], resized: tuple[int, int]) -> None:
     backbone = Backbone(f"timm/{name}").eval()
-    seen: list[Tensor] = []
-    backbone.body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    recorded: list[Tensor] = []
+    backbone.body.register_forward_pre_hook(lambda _, inputs: recorded.append(inputs[0]))
     with torch.no_grad():
         backbone(torch.randn(1, 3, *size))
-    assert seen[0].shape == (1, 3, *taken)
+    assert recorded[0].shape == (1, 3, *resized)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "test_vit", "test_efficientnet", "levit_128s"])
@@ -181,8 +181,8 @@ def test_a_fine_map_has_twice_as_many_places(name: str) -> None:
     photos = torch.randn(1, 3, 64, 160)
     with torch.no_grad():
         for backbone, places in ((plain, (2, 5)), (fine, (4, 10))):
-            found = backbone(photos)
-            assert found.shape == (1, backbone.features, *places)
+            result = backbone(photos)
+            assert result.shape == (1, backbone.features, *places)
 
 
 @pytest.mark.parametrize("name", ["timm/test_vit", pytest.param(f"timm/{SWIN}", marks=pytest.mark.long)])
@@ -285,7 +285,7 @@ def test_a_model_of_timm_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("timm/ResNet-18", "backbone.name: timm has no model 'ResNet-18'; did you mean resnet18 or "),
         ("timm/resnet18.a1_in2k", "backbone.name: timm has no model 'resnet18.a1_in2k'; did you mean resnet18.a1_in1k"),
@@ -328,8 +328,8 @@ def test_a_model_of_timm_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.usefixtures("cut_off")
-def test_models_that_cannot_be_built(name: str, said: str) -> None:
-    assert refusal(lambda: Backbone(name)).startswith(said)
+def test_models_that_cannot_be_built(name: str, message: str) -> None:
+    assert refusal(lambda: Backbone(name)).startswith(message)
 
 
 def test_names_weights_that_are_missing_and_weights_that_are_of_no_use() -> None:
@@ -339,9 +339,9 @@ def test_names_weights_that_are_missing_and_weights_that_are_of_no_use() -> None
     with pytest.raises(InputProblems) as caught:
         load_pretrained(Backbone("timm/test_vit"), weights, "w.pth")
     assert caught.value.where == ["blocks.0.attn.qkv.weight: missing", "tail.weight: unknown"]
-    said = refusal(lambda: load_pretrained(Backbone("timm/test_vit"), whole("test_resnet").state_dict(), "w.pth"))
-    assert said.startswith("w.pth does not fit timm/test_vit (")
-    assert said.endswith("Give weights of timm/test_vit, or set backbone.name to the model they are of.")
+    message = refusal(lambda: load_pretrained(Backbone("timm/test_vit"), whole("test_resnet").state_dict(), "w.pth"))
+    assert message.startswith("w.pth does not fit timm/test_vit (")
+    assert message.endswith("Give weights of timm/test_vit, or set backbone.name to the model they are of.")
 
 
 def old(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -376,20 +376,20 @@ def test_the_stage_takes_a_file_of_weights(
     assert same(read().backbone.body, expected.state_dict())
     assert capsys.readouterr().out.endswith(f"96 features, the weights of {name}\n")
     Path(name).write_bytes(Path(name).read_bytes()[:-100])
-    said = refusal(lambda: stage.run(project(backbone={"name": "timm/test_resnet", "weights": name})))
-    assert said.startswith(f"backbone.weights: {name} ")
-    assert said.endswith("Save a state dict, or fetch the file again.")
+    message = refusal(lambda: stage.run(project(backbone={"name": "timm/test_resnet", "weights": name})))
+    assert message.startswith(f"backbone.weights: {name} ")
+    assert message.endswith("Save a state dict, or fetch the file again.")
 
 
 def test_the_stage_writes_the_same_bytes_for_the_same_seed(
     project: Callable[..., Params], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = []
+    result = []
     for seed in (0, 0, 1):
         torch.rand(3)  # whatever ran before
         stage.run(project(seed=seed, backbone={"name": "timm/test_vit", "weights": "none", "embedding": 16}))
-        found.append(paths.checkpoint("backbone").read_bytes())
-    assert found[0] == found[1] != found[2]
+        result.append(paths.checkpoint("backbone").read_bytes())
+    assert result[0] == result[1] != result[2]
     assert capsys.readouterr().out.splitlines()[0] == (
         "checkpoints/backbone.safetensors: timm/test_vit, 307,424 parameters, 64 features, random weights (seed 0)"
     )
@@ -419,16 +419,16 @@ def test_a_megadescriptor_that_was_downloaded_is_rebuilt_when_its_download_is_go
 
 @pytest.mark.usefixtures("cut_off", "hub")
 def test_models_that_are_not_on_this_machine_and_cannot_be_fetched(project: Callable[..., Params]) -> None:
-    said = refusal(lambda: stage.run(project(backbone={"name": f"timm/{MEGA}", "weights": "DEFAULT"})))
-    assert said.startswith(f"backbone.name: timm could not fetch {MEGA} (")
+    message = refusal(lambda: stage.run(project(backbone={"name": f"timm/{MEGA}", "weights": "DEFAULT"})))
+    assert message.startswith(f"backbone.name: timm could not fetch {MEGA} (")
     remedy = (
         "Fetch the model's config.json and model.safetensors by other means, put both into a folder, and set "
         "backbone.name to timm/local-dir:FOLDER."
     )
-    assert said.endswith(remedy)
-    said = refusal(lambda: stage.run(project(backbone={"name": "timm/test_resnet", "weights": "DEFAULT"})))
-    assert said.startswith("backbone.weights: DEFAULT: timm could not fetch test_resnet (")
-    assert said.endswith(remedy)
+    assert message.endswith(remedy)
+    message = refusal(lambda: stage.run(project(backbone={"name": "timm/test_resnet", "weights": "DEFAULT"})))
+    assert message.startswith("backbone.weights: DEFAULT: timm could not fetch test_resnet (")
+    assert message.endswith(remedy)
     assert not paths.checkpoint("backbone").exists()
 
 
@@ -437,8 +437,8 @@ def test_a_model_that_timm_has_no_weights_of(project: Callable[..., Params]) -> 
         "backbone.weights: x cannot be read"
     )
     without = next(name for name in timm.list_models("*resnet*") if not timm.get_pretrained_cfg(name).has_weights)
-    said = refusal(lambda: stage.run(project(backbone={"name": f"timm/{without}", "weights": "DEFAULT"})))
-    assert said == (
+    message = refusal(lambda: stage.run(project(backbone={"name": f"timm/{without}", "weights": "DEFAULT"})))
+    assert message == (
         f"backbone.weights: DEFAULT: timm cannot use {without} (No pretrained weights exist for {without}. Use "
         "`pretrained=False` for random init). Take another model (backbone.name), or set backbone.weights to none or "
         "the path of a state dict."
@@ -490,9 +490,9 @@ def test_a_training_leaves_the_same_bytes(
 ) -> None:
     monkeypatch.setenv("WHALEID_DEVICE", "cpu")
     write_stripes(whales=3, photos=5)
-    found = trained(project, name)
-    assert found == trained(project, name)
-    network, description = checkpoint.load(found[0], "toy")
+    result = trained(project, name)
+    assert result == trained(project, name)
+    network, description = checkpoint.load(result[0], "toy")
     assert network.backbone.name == name
     assert description.classes == ("w0", "w1", "w2")
     assert not same(network.backbone.body, read().backbone.body.state_dict())

@@ -207,10 +207,10 @@ def test_a_training_killed_in_mid_epoch_goes_on_to_the_same_bytes(
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("stop", "code", "said"), [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")]
+    ("stop", "code", "printed"), [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")]
 )
 def test_a_training_that_is_stopped_says_so_and_ends_its_run(
-    settings: Project, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals, code: int, said: str
+    settings: Project, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals, code: int, printed: str
 ) -> None:
     monkeypatch.setenv("WHALEID_TRACKING", "on")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -226,7 +226,7 @@ def test_a_training_that_is_stopped_says_so_and_ends_its_run(
         process.send_signal(stop)
         out, err = process.communicate()
     assert process.returncode == code
-    assert err == said
+    assert err == printed
     assert "epoch 1 of 100" in out
     assert [run.info.status for run in runs(Path()) if run.info.run_name == "train toy"] == ["KILLED"]
     assert UNFINISHED.exists()

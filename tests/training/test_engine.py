@@ -170,7 +170,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, settings: Training, photos: LabelledP
 
     monkeypatch.setattr(engine, "build", watched)
     network = new(settings, int(photos.classes.max()) + 1)
-    network.register_forward_pre_hook(lambda _, given: inputs.append(given[0].clone()))
+    network.register_forward_pre_hook(lambda _, args: inputs.append(args[0].clone()))
     learn(settings, network, photos, check=False)
     return batches
 

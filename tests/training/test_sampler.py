@@ -14,25 +14,25 @@ from whaleid.training import sampler
 @pytest.mark.parametrize("per_whale", [1, 2, 3, 4])
 def test_an_epoch_shows_every_photo_and_each_class_often_enough(oversample: int, per_whale: int) -> None:
     classes = np.array([3, 0, 2, 0, 0, 3, 0, 5, 0, 0, 3, 0, 2])  # 7 of 0, 2 of 2, 3 of 3, 1 of 5
-    shown = sampler.oversample(classes, oversample, per_whale, np.random.default_rng(0))
-    assert shown.shape[1] == per_whale
-    assert set(shown.flat) == set(range(len(classes)))
-    assert all(len(set(classes[row])) == 1 for row in shown)
-    times = Counter(shown.flat)
+    sampled = sampler.oversample(classes, oversample, per_whale, np.random.default_rng(0))
+    assert sampled.shape[1] == per_whale
+    assert set(sampled.flat) == set(range(len(classes)))
+    assert all(len(set(classes[row])) == 1 for row in sampled)
+    times = Counter(sampled.flat)
     for label in (0, 2, 3, 5):
         photos = np.flatnonzero(classes == label)
         # as many as are asked for, filled up to whole rows
-        wanted = -(-max(len(photos), oversample) // per_whale) * per_whale
-        assert sum(times[photo] for photo in photos) == wanted
+        expected = -(-max(len(photos), oversample) // per_whale) * per_whale
+        assert sum(times[photo] for photo in photos) == expected
         assert max(times[photo] for photo in photos) - min(times[photo] for photo in photos) <= 1
-        for row in shown[classes[shown[:, 0]] == label]:  # no photo beside itself, where there are others
+        for row in sampled[classes[sampled[:, 0]] == label]:  # no photo beside itself, where there are others
             assert len(set(row)) == min(per_whale, len(photos))
 
 
 def test_oversample_by_hand() -> None:
-    shown = sampler.oversample(np.array([1, 0, 1, 1]), 2, 2, np.random.default_rng(0))
-    assert shown[0].tolist() == [1, 1]  # the only photo of class 0
-    assert sorted(shown[1:].flat) in ([0, 0, 2, 3], [0, 2, 2, 3], [0, 2, 3, 3])
+    sampled = sampler.oversample(np.array([1, 0, 1, 1]), 2, 2, np.random.default_rng(0))
+    assert sampled[0].tolist() == [1, 1]  # the only photo of class 0
+    assert sorted(sampled[1:].flat) in ([0, 0, 2, 3], [0, 2, 2, 3], [0, 2, 3, 3])
     plain = sampler.oversample(np.array([1, 0, 1, 1]), 1, 1, np.random.default_rng(0))
     assert plain.shape == (4, 1)
     assert plain[0, 0] == 1
@@ -56,13 +56,13 @@ def test_epochs_differ_in_what_is_together_and_what_is_repeated() -> None:
 def test_batches_hold_every_row_once_and_never_one_alone(
     rows: int, size: int, lengths: list[int], per_whale: int
 ) -> None:
-    shown = np.arange(rows * per_whale).reshape(rows, per_whale)
-    found = shuffled_batches(shown, size, np.random.default_rng(0))
-    assert [batch.shape for batch in found] == [(length, per_whale) for length in lengths]
+    sampled = np.arange(rows * per_whale).reshape(rows, per_whale)
+    result = shuffled_batches(sampled, size, np.random.default_rng(0))
+    assert [batch.shape for batch in result] == [(length, per_whale) for length in lengths]
     assert batch_count(rows, size) == len(lengths)
-    assert sorted(np.concatenate(found).tolist()) == shown.tolist()  # rows stay whole
+    assert sorted(np.concatenate(result).tolist()) == sampled.tolist()  # rows stay whole
     if rows > 3:
-        assert np.concatenate(found).tolist() != shown.tolist()
+        assert np.concatenate(result).tolist() != sampled.tolist()
 
 
 def test_the_generator_decides_all() -> None:
@@ -82,11 +82,11 @@ def test_the_generator_decides_all() -> None:
 def test_rows_are_spread_so_that_no_whale_is_in_a_batch_twice(photos: int, size: int) -> None:
     classes = np.repeat(np.arange(40), photos)
     rows = np.random.default_rng(1).permutation(len(classes)).reshape(-1, 1)
-    found = sampler.spread(rows, classes[rows[:, 0]], size, np.random.default_rng(0))
-    assert len(found) == batch_count(len(rows), size)
-    assert {len(batch) for batch in found} <= {len(rows) // len(found), -(-len(rows) // len(found))}
-    assert sorted(np.concatenate(found)[:, 0].tolist()) == list(range(len(classes)))
-    for batch in found:
+    result = sampler.spread(rows, classes[rows[:, 0]], size, np.random.default_rng(0))
+    assert len(result) == batch_count(len(rows), size)
+    assert {len(batch) for batch in result} <= {len(rows) // len(result), -(-len(rows) // len(result))}
+    assert sorted(np.concatenate(result)[:, 0].tolist()) == list(range(len(classes)))
+    for batch in result:
         assert len(set(classes[batch[:, 0]])) == len(batch)
 
 
@@ -104,7 +104,7 @@ def test_batches_of_an_epoch(per_whale: int, sizes: list[int]) -> None:
     classes = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 2])  # two to a row: 2, 1 and 3 rows
     settings = training(per_whale=per_whale, batch_size=4)
     for seed in range(3):
-        found = sampler.sample_batches(classes, settings, np.random.default_rng(seed))
-        assert [batch.size for batch in found] == sizes
-        assert set(np.concatenate(found).flat) == set(range(10))
-        assert all(len(set(classes[row])) == 1 for batch in found for row in batch)
+        result = sampler.sample_batches(classes, settings, np.random.default_rng(seed))
+        assert [batch.size for batch in result] == sizes
+        assert set(np.concatenate(result).flat) == set(range(10))
+        assert all(len(set(classes[row])) == 1 for batch in result for row in batch)

@@ -57,10 +57,12 @@ def test_new_whale_is_a_class_however_few_its_photos() -> None:
 
 
 def test_a_toy_that_asks_for_more_whales_than_there_are() -> None:
-    said = refusal(labelled(a=3, b=2, new_whale=9), whales=56)
-    assert said.startswith("variants.v.train.whales asks for 56 whales, but only 2 have 1 or more photos to train on")
-    said = refusal(labelled(a=3, b=2, c=1), whales=3, min_photos=2)
-    assert said.startswith("variants.v.train.whales asks for 3 whales, but only 2 have ")
+    message = refusal(labelled(a=3, b=2, new_whale=9), whales=56)
+    assert message.startswith(
+        "variants.v.train.whales asks for 56 whales, but only 2 have 1 or more photos to train on"
+    )
+    message = refusal(labelled(a=3, b=2, c=1), whales=3, min_photos=2)
+    assert message.startswith("variants.v.train.whales asks for 3 whales, but only 2 have ")
 
 
 def test_one_class_is_nothing_to_tell_apart() -> None:

@@ -104,8 +104,8 @@ def train(
         batches = sample_batches(train_set.classes, settings, order)
         photos = sum(batch.size for batch in batches)
         learning = {"lr": float(schedule.get_last_lr()[0])}
-        shown = progress(batches, f"epoch {number} of {settings.epochs}", len(batches))
-        sums = _train_epoch(network, model, loader, shown, draws, loss_of, optimiser, schedule)
+        watched = progress(batches, f"epoch {number} of {settings.epochs}", len(batches))
+        sums = _train_epoch(network, model, loader, watched, draws, loss_of, optimiser, schedule)
         sharing.broadcast_buffers(network)
         loss, correct = sharing.sum(sums).tolist()  # waits for a GPU
         seconds = time.perf_counter() - started
@@ -116,7 +116,7 @@ def train(
         if classified and len(val_set):
             if val_embeddings is None or settings.layers != "last":  # else they stand still
                 val_embeddings = _embeddings(network, own_val_set, mirrored=False)[0]
-            loss, correct = sharing.sum(_validate(network, val_embeddings, own_val_set, settings)).tolist()
+            loss, correct = sharing.sum(_validation_sums(network, val_embeddings, own_val_set, settings)).tolist()
             learning["validation_loss"] = loss / len(val_set)
             learning["validation_accuracy"] = correct / len(val_set)
         epochs.append(Epoch(learning, {"epoch_seconds": seconds, "photos_per_second": photos / seconds}))
@@ -207,7 +207,7 @@ def _embeddings(network: Network, photos: LabelledPhotos, mirrored: bool) -> Ten
 
 
 @torch.no_grad()
-def _validate(network: Network, embeddings: Tensor, photos: LabelledPhotos, settings: Training) -> Tensor:
+def _validation_sums(network: Network, embeddings: Tensor, photos: LabelledPhotos, settings: Training) -> Tensor:
     """Return (2,): the sum of the loss over `photos`, by their `embeddings` (N, D), and how many classes are right."""
     cosines = network.classifier(embeddings)  # (N, C)
     if settings.flip == "identity":  # none of these photos is mirrored
