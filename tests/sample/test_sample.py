@@ -12,7 +12,6 @@ from PIL import Image
 from whaleid.config import Sample, load
 from whaleid.core import parallel
 from whaleid.core.files import read_csv
-from whaleid.images.previews import contact_sheet
 from whaleid.sample.compose import compose, draw_catalogue
 from whaleid.sample.copies import KINDS
 from whaleid.sample.fluke import draw_fluke
@@ -206,15 +205,3 @@ def test_pose_is_undone_by_its_inverse() -> None:
     assert seen[0][0] == pytest.approx(right * np.cos(0.3) - up * np.sin(0.3))
     assert seen[1][0] == pytest.approx(right * np.sin(0.3) + up * np.cos(0.3))
     assert np.allclose(pose.unproject(*seen), (x, y))
-
-
-def test_contact_sheet_keeps_every_photo_whole_and_captions_each() -> None:
-    wide, high = Image.new("RGB", (400, 100), "red"), Image.new("L", (50, 200), 0)
-    page = contact_sheet([wide, high, wide], ["one", "two", "three"], columns=2)
-    alone = contact_sheet([wide], ["one"], columns=1)
-    assert page.mode == "RGB"
-    assert (page.width, page.height) > (alone.width, alone.height)
-    pixels = np.asarray(page)
-    red = (pixels == (255, 0, 0)).all(axis=2)
-    assert red.any(axis=0).sum() == 220
-    assert red.sum() == 2 * 220 * 55
