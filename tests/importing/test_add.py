@@ -156,7 +156,7 @@ def test_refused_rows_are_listed_and_nothing_is_written(
 
 def test_no_reviewer_and_the_drawn_catalogue_are_refused(imported: Path, fresh: list[str], tmp_path: Path) -> None:
     table = review(tmp_path / "r.csv", (fresh[0], "new"))
-    for by, error in ((" ", "--by is empty"), ("=1", "begins with none of = [+] - @")):
+    for by, error in ((" ", "--by ' ': name the reviewer"), ("=1", "none of = [+] - @ in front")):
         with pytest.raises(WhaleidError, match=error):
             add.run(table, Path(), by, imported, MODEL)
     with pytest.raises(WhaleidError, match="whaleid import data/sample --to data/whales"):

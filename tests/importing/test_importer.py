@@ -240,8 +240,8 @@ def test_nothing_in_a_catalogue_is_changed(catalogue: None) -> None:
     error = refusal("cat --queries coming")
     for text in (
         "The same picture under several labels (1):\n  'a.jpg' in the catalogue is w_1; 'train/a.jpg' is w_9\n",
-        "Boxes that differ from the one that the same photo has already (1):\n  'train/a.jpg'\n",
-        "Truths that differ from the one that the same photo has already (1):\n  'q.jpg' is w_4 here, and w_3",
+        "Boxes that differ from another one of their photo (1):\n  'train/a.jpg'\n",
+        "Truths that differ from another one of their photo (1):\n  'q.jpg' is w_4 here, and w_3",
         "whose truth is not known, for a catalogue with a solution.csv (1):\n  'r.png'\n",
     ):
         assert text in error

@@ -98,7 +98,7 @@ def test_boxes_that_cannot_be() -> None:
         "Boxes are left, top, right, bottom (a bbox: x, y, width, height), of the photo upright."
     )
     write("birds.csv", header, "0.png,ann,0,0,1,1", "0.png,ann,0,0,1,1", "0.png,ann,0,0,1,0.5")
-    assert "already (1):\n  birds.csv, line 4: '0.png'\n" in refusal("birds.csv")
+    assert "another one of their photo (1):\n  birds.csv, line 4: '0.png'\n" in refusal("birds.csv")
 
 
 def test_rows_that_lead_nowhere_or_out() -> None:

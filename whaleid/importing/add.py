@@ -42,10 +42,8 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
         WhaleidError: rows, photos or whales that cannot be used; names all of them, and nothing is written.
     """
     table = read_reviewed(reviewed)
-    if not by.strip():
-        raise WhaleidError("--by is empty: name who has looked at the photos.")
-    if unwritable(by) or by.startswith(FORMULA):
-        raise WhaleidError(f"--by {by!r}: a name holds no control characters and begins with none of = + - @.")
+    if not by.strip() or unwritable(by) or by.startswith(FORMULA):
+        raise WhaleidError(f"--by {by!r}: name the reviewer, without control characters and none of = + - @ in front.")
     entries = [
         Entry(photos / photo, "", f"{reviewed}, line {line}: {photo!r}") for line, photo in table["photo"].items()
     ]
@@ -123,15 +121,17 @@ def new_labels(
     label_by_hash = dict(zip(known["sha256"], known["Id"], strict=True))
     labels, unknown, in_use = [], [], []
     for text, entry, photo in zip(reviewed, entries, prints, strict=True):
-        kind, colon, name = text.partition(":")
-        new = kind == NEW and (colon or text == NEW)
-        # a new whale without a name is called by its photo's hash, so that the same photo always makes the same whale
-        label = text if not new else name.strip() if colon else f"w_{photo.sha256[:7]}"
-        if not new and label not in existing:
-            near = difflib.get_close_matches(label, existing, 1)
-            unknown.append(f"{entry.where}: {label!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
-        if new and label in existing and label_by_hash.get(photo.sha256) != label:
-            in_use.append(f"{entry.where}: {label!r}")
+        kind, _, name = text.partition(":")
+        if kind == NEW:
+            # named by its photo, so that the same photo always makes the same whale
+            label = name.strip() or f"w_{photo.sha256[:7]}"
+            if label in existing and label_by_hash.get(photo.sha256) != label:
+                in_use.append(f"{entry.where}: {label!r}")
+        else:
+            label = text
+            if label not in existing:
+                near = difflib.get_close_matches(label, existing, 1)
+                unknown.append(f"{entry.where}: {label!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
         labels.append(label)
     remedy = f"Correct the label, or write {NEW}, or {NEW}:LABEL, for a whale that the catalogue has not."
     places = [(f"{entry.where}: {label!r}", label) for entry, label in zip(entries, labels, strict=True)]

@@ -5,7 +5,6 @@ import stat
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from whaleid.catalog.checks import SUFFIXES, unwritable
@@ -19,47 +18,24 @@ MAX_RATIO, SLACK = 20, 64 * 2**20
 """A zip file may unpack to so many times its size plus so many bytes: photos hardly shrink."""
 
 
-@dataclass
-class Budget:
-    """Bytes and files that may still be unpacked; shared by an archive and the archives within."""
-
-    size: int
-    files: int
-
-
 def unpack(archive: Path, folder: Path, named: bool = False) -> int:
     """Unpack photos, csv files and zip files of `archive` below `folder`; return the number of other files.
 
-    Zip files within are unpacked in place: `train.zip` into `train/`, whether or not its names begin so. With `named`,
-    `archive` itself is unpacked that way.
+    With `named`, `train.zip` is unpacked into `train/`, whether or not its names begin so.
 
     Raises:
         WhaleidError: the file is no zip, damaged, encrypted, or unpacks to more than photos do or the disk holds.
         InputProblems: names that lead out of the folder or are there twice, and links.
     """
-    budget = Budget(MAX_RATIO * archive.stat().st_size + SLACK, MAX_FILES)
-    inner, others = _unpack(archive, str(archive), folder, named, budget)
-    for path in inner:
-        title = f"{archive}, {path.relative_to(folder)}"
-        deeper, more = _unpack(path, title, path.parent, True, budget)
-        if deeper:
-            raise WhaleidError(f"{title}: holds zip files again: unpack it yourself, and give the folder.")
-        path.unlink()
-        others += more
-    return others
-
-
-def _unpack(archive: Path, title: str, folder: Path, named: bool, budget: Budget) -> tuple[list[Path], int]:
-    """Unpack `archive` into `folder`; return the zip files in it and the number of other files."""
     try:
         with zipfile.ZipFile(archive) as packed:
             files = [each for each in packed.infolist() if not each.is_dir()]
-            _check_names(title, files)
+            _check_names(archive, files)
             members = [each for each in files if _is_wanted(each.filename)]
             if named and not all(PurePosixPath(each.filename).parts[0] == archive.stem for each in members):
                 folder = folder / archive.stem
             folder.mkdir(parents=True, exist_ok=True)
-            _check_size(title, members, budget, shutil.disk_usage(folder).free)
+            _check_size(archive, members, shutil.disk_usage(folder).free)
             for each in progress(members, "files unpacked", len(members)):
                 path = folder / each.filename
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,9 +46,8 @@ def _unpack(archive: Path, title: str, folder: Path, named: bool, budget: Budget
         raise
     # damaged files make zipfile raise nearly anything; clashing or overlong names are errors of the system
     except Exception as error:
-        raise WhaleidError(f"{title}: cannot be unpacked ({error}).") from None
-    zips = [folder / each.filename for each in members if each.filename.lower().endswith(".zip")]
-    return zips, len(files) - len(members)
+        raise WhaleidError(f"{archive}: cannot be unpacked ({error}).") from None
+    return len(files) - len(members)
 
 
 def _is_wanted(name: str) -> bool:
@@ -80,7 +55,7 @@ def _is_wanted(name: str) -> bool:
     return path.suffix.lower() in UNPACKED and not any(map(is_hidden, path.parts))
 
 
-def _check_names(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
+def _check_names(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
     """Refuse names that lead elsewhere or are there twice, and links."""
     names = Counter(each.filename.casefold() for each in members)
     bad = []
@@ -90,22 +65,20 @@ def _check_names(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
         if leaves or unwritable(name) or names[name.casefold()] > 1 or stat.S_ISLNK(each.external_attr >> 16):
             bad.append(repr(name))
     if bad:
-        what = f"{title}: names that lead out of the zip file, are there twice, or are links"
+        what = f"{archive}: names that lead out of the zip file, are there twice, or are links"
         raise InputProblems(what, bad, "Pack it anew without them.")
 
 
-def _check_size(title: str, members: Sequence[zipfile.ZipInfo], budget: Budget, free: int) -> None:
-    """Refuse what takes more than is left of `budget`, from which it is deducted, or than `free` bytes."""
+def _check_size(archive: Path, members: Sequence[zipfile.ZipInfo], free: int) -> None:
+    """Refuse what unpacks to more than photos do or than `free` bytes."""
     # of other methods, zipfile unpacks a whole block into memory: a thousand times its size and more
     if any(each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for each in members):
-        raise WhaleidError(f"{title}: is packed in a way that is not read: pack it anew with deflate, as zip does.")
+        raise WhaleidError(f"{archive}: is packed in a way that is not read: pack it anew with deflate, as zip does.")
     size = sum(each.file_size for each in members)
-    budget.size -= size
-    budget.files -= len(members)
-    if budget.size < 0 or budget.files < 0:
+    if size > MAX_RATIO * archive.stat().st_size + SLACK or len(members) > MAX_FILES:
         raise WhaleidError(
-            f"{title}: would unpack to more than {MAX_RATIO} times its size, or to more than {MAX_FILES:,} files; "
+            f"{archive}: would unpack to more than {MAX_RATIO} times its size, or to more than {MAX_FILES:,} files; "
             "photos never do. If you trust it, unpack it yourself and give the folder."
         )
     if size > free:
-        raise WhaleidError(f"{title}: takes {size / 1e9:.1f} GB unpacked, and there are {free / 1e9:.1f} GB free.")
+        raise WhaleidError(f"{archive}: takes {size / 1e9:.1f} GB unpacked, and there are {free / 1e9:.1f} GB free.")

@@ -64,10 +64,12 @@ def _document(path: Path) -> dict[str, list[dict[str, Any]]]:
         raise WhaleidError(f"{path}: is no json: {error}.") from None
     parts = {key: document.get(key, []) for key in PARTS} if isinstance(document, dict) else {}
     rows = [row for part in parts.values() for row in (part if isinstance(part, list) else [None])]
-    if not parts.get("images") or not parts["annotations"] or not all(isinstance(row, dict) for row in rows):
-        raise WhaleidError(f"{path}: is no COCO file: it needs lists of objects under {', '.join(map(repr, PARTS))}.")
-    if any(isinstance(row.get(key), dict | list) for row in rows if row for key in IDS):
-        raise WhaleidError(f"{path}: is no COCO file: {', '.join(IDS)} are numbers or text.")
+    right = all(isinstance(row, dict) and not any(isinstance(row.get(key), dict | list) for key in IDS) for row in rows)
+    if not right or not parts.get("images") or not parts["annotations"]:
+        raise WhaleidError(
+            f"{path}: is no COCO file: it needs lists of objects under {', '.join(map(repr, PARTS))}, whose "
+            f"{', '.join(IDS)} are numbers or text."
+        )
     return parts
 
 

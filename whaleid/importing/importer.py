@@ -61,13 +61,15 @@ def open_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
     if archives:
         others = unpack(archives[0], unpacked)
         path = _content(unpacked)
-    elif (path / "train.zip").is_file() and not (path / "train").is_dir():
-        archives = sorted(path.glob("*.zip"))
-        require_inside(path, [*archives, *(path / table for table in layout.COLUMNS)])
-        others = sum(unpack(archive, unpacked, named=True) for archive in archives)
-        for table in layout.COLUMNS:
-            if (path / table).is_file() and not (unpacked / table).exists():
-                shutil.copy(path / table, unpacked / table)
+    if (path / "train.zip").is_file() and not (path / "train").is_dir():
+        tables = [path / name for name in layout.COLUMNS if (path / name).is_file()]
+        archives = [path / f"{name}.zip" for name in (*target.PARTS, *layout.COLUMNS)]
+        archives = [archive for archive in archives if archive.is_file()]
+        require_inside(path, [*tables, *archives])
+        others += sum(unpack(archive, unpacked, named=True) for archive in archives)
+        for table in tables:
+            if not (unpacked / table.name).exists():
+                shutil.copy(table, unpacked)
         path = unpacked
     if path.is_dir() and (path / "metadata.csv").is_file() and not (path / "train.csv").exists():
         path = path / "metadata.csv"
@@ -97,7 +99,7 @@ def _content(unpacked: Path) -> Path:
     return unpacked
 
 
-def _summary(source: str, to: Path, sources: Sequence[Source], plan: Plan, written: Counter[target.Written]) -> str:
+def _summary(source: str, to: Path, sources: Sequence[Source], plan: Plan, written: Counter[str]) -> str:
     """Return the lines that the command prints."""
     labels, queries, existing = [*plan.labels.values()], len(plan.queries), plan.existing
     lines = [f"{source}: {sources[0].kind}", f"added {_count(labels, queries)}; {len(plan.boxes):,} boxes"]

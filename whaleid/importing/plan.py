@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -117,16 +117,8 @@ def make_plan(sources: Sequence[Source], prints: Sequence[Fingerprint], existing
             bad_boxes,
             "Boxes are left, top, right, bottom (a bbox: x, y, width, height), of the photo upright.",
         ),
-        (
-            "Boxes that differ from the one that the same photo has already",
-            other_boxes,
-            UNCHANGED.format("boxes.csv"),
-        ),
-        (
-            "Truths that differ from the one that the same photo has already",
-            other_truths,
-            UNCHANGED.format("solution.csv"),
-        ),
+        ("Boxes that differ from another one of their photo", other_boxes, UNCHANGED.format("boxes.csv")),
+        ("Truths that differ from another one of their photo", other_truths, UNCHANGED.format("solution.csv")),
         (
             "Photos to identify whose truth is not known, for a catalogue with a solution.csv",
             [*map(repr, without_truth)] if existing.solution else [],
@@ -163,7 +155,8 @@ def _place(photos: Sequence[Photo], existing: Existing) -> tuple[list[str], dict
             names.append(labelled[photo.sha256])
             continue
         part = "train" if entry.label else "test"
-        for name in _names(entry.file, photo.sha256):
+        digits = [f"{entry.file.stem}-{photo.sha256[:count]}{entry.file.suffix}" for count in DIGITS]
+        for name in [entry.file.name, *digits]:
             if _key(name) not in in_use:
                 in_use[_key(name)] = Known(name, part, photo.sha256)
                 files[part, name] = (entry.file, photo.sha256)
@@ -173,13 +166,6 @@ def _place(photos: Sequence[Photo], existing: Existing) -> tuple[list[str], dict
         if entry.label:
             labelled.setdefault(photo.sha256, name)
     return names, files
-
-
-def _names(file: Path, sha256: str) -> Iterator[str]:
-    """Yield names for a photo, its own first."""
-    yield file.name
-    for digits in DIGITS:
-        yield f"{file.stem}-{sha256[:digits]}{file.suffix}"
 
 
 def _key(name: str) -> str:

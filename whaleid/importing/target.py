@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 from filelock import FileLock, Timeout
@@ -25,7 +24,6 @@ PARTS = ("train", "test")
 LOCK = ".lock"
 UNPACKED = ".unpacked"
 """Within the catalogue's folder, where zip files are unpacked."""
-Written = Literal["copy", "hard link", "symbolic link"]
 
 
 @contextmanager
@@ -86,7 +84,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write(to: Path, plan: Plan, link: bool = False, more: Mapping[str, pd.DataFrame] | None = None) -> Counter[Written]:
+def write(to: Path, plan: Plan, link: bool = False, more: Mapping[str, pd.DataFrame] | None = None) -> Counter[str]:
     """Write photos and csv files as `plan` says, and the tables of `more` by file name; count photos by how.
 
     Csv files get their names last. If anything fails, all that was written is undone.
@@ -97,7 +95,7 @@ def write(to: Path, plan: Plan, link: bool = False, more: Mapping[str, pd.DataFr
     """
     tables = {**(more or {}), **_tables(plan)}
     before = {name: (to / name).read_bytes() for name in tables if (to / name).is_file()}
-    written: Counter[Written] = Counter()
+    written: Counter[str] = Counter()
     try:
         with ExitStack() as renamed:  # closing it renames the csv files, the last one first
             for (part, name), (file, sha256) in progress(plan.files.items(), "photos written", len(plan.files)):
@@ -106,10 +104,9 @@ def write(to: Path, plan: Plan, link: bool = False, more: Mapping[str, pd.DataFr
             for name, table in reversed(tables.items()):
                 write_csv(table, renamed.enter_context(replacing(to / name)))
     except Exception:
-        new = [to / part / name for part, name in plan.files] + [to / name for name in tables.keys() - before]
-        for path in new:
+        for path in [*(Path(*place) for place in plan.files), *map(Path, tables.keys() - before.keys())]:
             with suppress(OSError):
-                path.unlink()
+                (to / path).unlink()
         for name, content in before.items():
             with suppress(OSError), replacing(to / name) as temporary:
                 temporary.write_bytes(content)
@@ -117,12 +114,11 @@ def write(to: Path, plan: Plan, link: bool = False, more: Mapping[str, pd.DataFr
             with suppress(OSError):  # it is not there, or holds other photos
                 (to / part).rmdir()
         raise
-    layout.read(to)
     return written
 
 
-def _write(file: Path, target: Path, sha256: str, link: bool, unpacked: bool) -> Written:
-    """Copy the photo `file` to `target` or, with `link`, link it; an unpacked one, soon removed, is moved."""
+def _write(file: Path, target: Path, sha256: str, link: bool, unpacked: bool) -> str:
+    """Copy the photo `file` to `target`, `link` it, or move an `unpacked` one; return which was done."""
     if unpacked:
         file.replace(target)
         return "copy"
