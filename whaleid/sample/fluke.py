@@ -86,8 +86,7 @@ def _curve(points: list[tuple[float, float]], count: int) -> Floats:
     """Return `count` points of the smooth curve through `points`."""
     through = np.array(points)
     length = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(through, axis=0).T))])
-    curve: Floats = CubicSpline(length, through)(np.linspace(0, length[-1], count))
-    return curve
+    return CubicSpline(length, through)(np.linspace(0, length[-1], count))
 
 
 def _cover(outline: Floats, rng: np.random.Generator) -> Floats:
