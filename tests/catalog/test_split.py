@@ -1,3 +1,5 @@
+"""The split by hand, on random catalogues, and against draws with other shares, seeds and folds."""
+
 from collections import Counter
 from pathlib import Path
 
@@ -34,7 +36,7 @@ GROUPS = [
 
 
 def shares(fold=0, known=0.0, further=0.0, unknown=0.0, several=None, new_whale=0.0):
-    """Return shares; where `several` is not told, as many whales of either kind are held out."""
+    """Return shares; without `several`, as many whales of either kind are held out."""
     return config.Split(
         fold=fold,
         known=known,
@@ -79,7 +81,7 @@ def test_without_shares_only_duplicates_are_validated_on():
         ("n1", "new_whale", "train", "catalogue"),
         ("n1-copy", "new_whale", "validation", "duplicate"),
         ("n2", "new_whale", "train", "catalogue"),
-        ("x2", "dan", "validation", "duplicate"),  # x1 is left out, as c1 and n1 are not asked about
+        ("x2", "dan", "validation", "duplicate"),  # x1 is left out, as c1 and n1 are in train
     ]
 
 
@@ -91,18 +93,18 @@ def test_copies_of_photos_held_out_are_left_out():
 
 
 @pytest.mark.parametrize("new_whale", [0.0, 0.4])
-def test_duplicates_are_asked_about_as_often_in_conflict_as_they_are(new_whale):
+def test_conflicts_keep_their_proportion_among_duplicates(new_whale):
     unique = [(f"u{number}", "new_whale") for number in range(40)] + [("a1", "ann"), ("a2", "ann"), ("b1", "bob")]
     agreeing = [(f"u{number}", f"u{number}-copy") for number in range(30)]
-    torn = [(f"x{number}", f"y{number}", f"z{number}") for number in range(10)]
+    conflicting = [(f"x{number}", f"y{number}", f"z{number}") for number in range(10)]
     groups = [
         (group, image, "train", label)
-        for group, images in enumerate([*agreeing, *torn])
+        for group, images in enumerate([*agreeing, *conflicting])
         for image, label in zip(images, ["new_whale"] * 2 if len(images) == 2 else ["ann", "bob", "bob"], strict=True)
     ]
-    asked = images(draw(unique=unique, groups=groups, new_whale=new_whale), "duplicate")
-    copies = {image for image in asked if image.endswith("copy")}
-    by_group = Counter(image[1:] for image in set(asked) - copies)
+    queries = images(draw(unique=unique, groups=groups, new_whale=new_whale), "duplicate")
+    copies = {image for image in queries if image.endswith("copy")}
+    by_group = Counter(image[1:] for image in set(queries) - copies)
     assert len(by_group) == round(len(copies) / 3)  # thirty agree, ten do not
     assert set(by_group.values()) == {2}  # of three, one is left out
 
@@ -114,16 +116,16 @@ def test_a_known_query_is_one_photo_of_a_whale_with_several():
     assert len(table[table["role"] == "catalogue"]) == len(UNIQUE) - 2
 
 
-def test_every_photo_of_a_whale_can_be_the_one_given_up():
-    given = Counter(image for seed in range(60) for image in images(draw(seed, known=1.0), "known"))
-    assert sorted(given) == ["a1", "a2", "a3", "b1", "b2"]
-    assert all(10 <= given[image] <= 30 for image in ("a1", "a2", "a3"))
+def test_every_photo_of_a_whale_can_be_held_out():
+    drawn_out = Counter(image for seed in range(30) for image in images(draw(seed, known=1.0), "known"))
+    assert sorted(drawn_out) == ["a1", "a2", "a3", "b1", "b2"]
+    assert all(4 <= drawn_out[image] <= 16 for image in ("a1", "a2", "a3"))
 
 
-def test_a_whale_gives_up_all_photos_but_one_at_most():
-    for seed in range(20):
-        given, known = set(images(draw(seed, known=1.0), "known")), draw(seed, known=1.0, further=1.0)
-        assert given < set(images(known, "known"))
+def test_one_photo_of_a_whale_at_least_stays():
+    for seed in range(8):
+        drawn_out, known = set(images(draw(seed, known=1.0), "known")), draw(seed, known=1.0, further=1.0)
+        assert drawn_out < set(images(known, "known"))
         assert Counter(known.loc[known["role"] == "known", "Id"]) == {"ann": 2, "bob": 1}
         assert Counter(known.loc[known["role"] == "catalogue", "Id"]) == {
             "ann": 1,
@@ -136,17 +138,17 @@ def test_a_whale_gives_up_all_photos_but_one_at_most():
 
 def test_every_photo_of_a_whale_can_be_the_one_that_stays():
     stay = Counter()
-    for seed in range(60):
+    for seed in range(30):
         table = draw(seed, known=1.0, further=1.0)
         stay.update(table.loc[(table["role"] == "catalogue") & (table["Id"] == "ann"), "Image"])
     assert sorted(stay) == ["a1", "a2", "a3"]
-    assert min(stay.values()) >= 10
+    assert min(stay.values()) >= 4
 
 
 @pytest.mark.parametrize(
     ("photos", "whales", "further", "expected"),
     [
-        (7, 8, 0.1, 8 + 4),  # a tenth of 8 * 5 photos beyond the one given up and the one that stays
+        (7, 8, 0.1, 8 + 4),  # a tenth of 8 * 5 photos beyond the one drawn_out up and the one that stays
         (3, 15, 0.1, 15 + 2),  # 1.5, rounded half up
         (3, 4, 0.1, 4 + 1),  # one of four at least
         (3, 1, 0.1, 1),  # but not of one
@@ -162,7 +164,7 @@ def test_further_photos_are_a_share_of_what_is_left_beyond_one(photos, whales, f
     assert images(draw(unique=rows, groups=[], further=further), "known") == []
 
 
-def test_whales_that_give_nothing_up_keep_all_photos():
+def test_only_whales_with_a_known_query_give_further_photos():
     rows = [(f"{whale:02}{photo}", f"w{whale:02}") for whale in range(10) for photo in range(4)]
     table = draw(unique=rows, groups=[], known=0.3, unknown=0.2, further=1.0)
     assert Counter(table.loc[table["role"] == "known", "Id"].value_counts()) == {
@@ -179,7 +181,7 @@ def test_whales_with_several_photos_can_all_stay():
 
 
 def test_unknown_whales_are_held_out_whole_from_either_stratum():
-    for seed in range(20):
+    for seed in range(8):
         table = draw(seed, unknown=0.5)
         whales = set(table.loc[table["role"] == "unknown", "Id"])
         assert len(whales & {"ann", "bob"}) == 1
@@ -227,7 +229,7 @@ def random_catalogue(seed):
     return unique, groups
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 25))])
 def test_nothing_straddles_in_random_catalogues(seed):
     unique, groups = random_catalogue(seed)
     table = draw(seed, unique, groups, known=0.5, further=0.3, unknown=0.2, new_whale=0.3)
@@ -249,11 +251,11 @@ def test_nothing_straddles_in_random_catalogues(seed):
         members = [image for number, image, part, _ in groups if number == group and part == "train"]
         uniques = [image for image in members if image in dict(unique)]
         copies = [image for image in members if image not in dict(unique)]
-        asked = [image for image in copies if role.get(image) == "duplicate"]
+        queries = [image for image in copies if role.get(image) == "duplicate"]
         if not uniques:
-            assert len(asked) in (0, len(copies) - 1)
+            assert len(queries) in (0, len(copies) - 1)
         else:
-            assert asked == (copies if role[uniques[0]] == "catalogue" else [])
+            assert queries == (copies if role[uniques[0]] == "catalogue" else [])
 
 
 def test_neither_row_order_nor_another_index_changes_the_draw():

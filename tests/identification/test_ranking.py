@@ -81,6 +81,7 @@ def test_a_table_has_five_labels_and_their_values():
         ["w_1", "w_2", "", "", "", 0.6, 0.2, 0, 0, 0],
         ["w_2", "w_1", "", "", "", 0.5, 0.3, 0, 0, 0],
     ]
+    assert [*table] == [f"{column}{place}" for column in ("label", "probability") for place in range(1, 6)]
     labels, values = from_table(table[1:])
     assert (labels.tolist(), values.tolist()) == ([["w_2", "w_1", "", "", ""]], [[0.5, 0.3, 0, 0, 0]])
 

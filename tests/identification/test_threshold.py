@@ -73,12 +73,12 @@ def test_best_threshold_of_a_flat_curve_is_its_middle():
     assert best_threshold(curve(), 10) == 0.5
 
 
-def test_of_several_runs_the_longest_wins_and_of_equal_ones_the_first():
+def test_of_several_best_thresholds_the_middle_one_is_chosen():
     # so many queries that nothing is smoothed
-    assert best_threshold(curve(short=(0.6, 20, 30), long=(0.6, 100, 140)), 10**9) == 0.6
-    assert best_threshold(curve(first=(0.6, 20, 40), second=(0.6, 100, 120)), 10**9) == 0.15
+    assert best_threshold(curve(odd=(0.6, 20, 40)), 10**9) == 0.15
     assert best_threshold(curve(even=(0.6, 20, 41)), 10**9) == 0.15
-    assert best_threshold(curve(begin=(0.6, 0, 10), end=(0.6, 190, 200)), 10**9) == 0.025
-    assert best_threshold(curve(begin=(0.6, 0, 10), end=(0.6, 189, 200)), 10**9) == 0.97
-    assert best_threshold(curve(equal=(0.6, 20, 40), but=(0.6 + 1e-13, 30, 30)), 10**9) == 0.15
+    assert best_threshold(curve(first=(0.6, 20, 40), second=(0.6, 100, 110)), 10**9) == 0.175
+    assert best_threshold(curve(begin=(0.6, 0, 10)), 10**9) == 0.025
+    assert best_threshold(curve(end=(0.6, 190, 200)), 10**9) == 0.975
+    assert best_threshold(curve(equal=(0.6, 20, 40), but=(0.6 + 1e-13, 35, 35)), 10**9) == 0.15
     assert best_threshold(curve(lower=(0.6, 20, 40), higher=(0.6 + 1e-11, 35, 35)), 10**9) == 0.175

@@ -27,8 +27,7 @@ def read_submission(path: Path, photos: Collection[str]) -> dict[str, list[str]]
         InputProblems: empty labels, and photos that are repeated, missing or no queries; all at once.
     """
     table = read_table(path, COLUMNS)
-    problems = [*_row_problems(path, table), *_mismatches(path, table, photos)]
-    if problems:
+    if problems := _problems(path, table, photos):
         raise InputProblems("This submission cannot be scored", problems, "Answer every photo of the solution once.")
     return {image: labels.split() for image, labels in table.itertuples(index=False)}
 
@@ -43,7 +42,7 @@ def read_solution(path: Path) -> dict[str, str]:
     table = read_table(path, COLUMNS)
     if table.empty:
         raise WhaleidError(f"{path}: has no rows: a solution gives the true label of at least one photo.")
-    problems = _row_problems(path, table)
+    problems = _problems(path, table)
     for line, image, labels in table.itertuples():
         if len(labels.split()) > 1:
             problems.append(f"{path}, line {line}: {image!r} has several labels: {labels!r}")
@@ -62,7 +61,7 @@ def check_ready(path: Path, queries: Collection[str], labels: Collection[str]) -
         InputProblems: all rows that are wrong, and all queries without a row.
     """
     table = read_table(path, COLUMNS)
-    problems = _row_problems(path, table)
+    problems = _problems(path, table, queries)
     known = {*labels, NEW_WHALE}
     for line, image, text in table.itertuples():
         ranked = text.split()
@@ -72,28 +71,22 @@ def check_ready(path: Path, queries: Collection[str], labels: Collection[str]) -
         if len(set(ranked)) < len(ranked):
             problems.append(f"{where} a label twice: {text!r}")
         problems += [f"{where} an unknown label: {label!r}" for label in ranked if label not in known]
-    problems += _mismatches(path, table, queries)
     if problems:
         raise InputProblems("This submission is not ready", problems, "Write it anew with `dvc repro`.")
 
 
-def _row_problems(path: Path, table: pd.DataFrame) -> list[str]:
-    """Return the rows that have no label or repeat a photo."""
+def _problems(path: Path, table: pd.DataFrame, photos: Collection[str] | None = None) -> list[str]:
+    """Return the rows without a label, those that repeat a photo or are about none of `photos`, and missing photos."""
+    expected = None if photos is None else {*photos}
     problems = []
     lines: dict[str, int] = {}
     for line, image, labels in table.itertuples():
+        where = f"{path}, line {line}: {image!r}"
         if not labels.strip():
-            problems.append(f"{path}, line {line}: {image!r} has no label")
+            problems.append(f"{where} has no label")
         if image in lines:
-            problems.append(f"{path}, line {line}: {image!r} is repeated, it is in line {lines[image]}")
+            problems.append(f"{where} is repeated, it is in line {lines[image]}")
+        if expected is not None and image not in expected:
+            problems.append(f"{where} is not asked for")
         lines.setdefault(image, line)
-    return problems
-
-
-def _mismatches(path: Path, table: pd.DataFrame, photos: Collection[str]) -> list[str]:
-    """Return the rows about none of `photos`, and those of `photos` that have no row."""
-    extra = table["Image"][~table["Image"].isin(set(photos))]
-    missing = sorted({*photos} - {*table["Image"]})
-    return [f"{path}, line {line}: {image!r} is not asked for" for line, image in extra.items()] + [
-        f"{path}: {image!r} is missing" for image in missing
-    ]
+    return problems + [f"{path}: {image!r} is missing" for image in sorted((expected or set()) - lines.keys())]

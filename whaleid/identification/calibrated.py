@@ -84,16 +84,16 @@ def _score(
     embeddings = {name: each.select(queries["Image"]) for name, each in features.items()}
     duplicates = validation.duplicate_labels(queries, inputs.groups)
     table = allocate(len(names), (len(queries), len(scorer.whales) + 1))
-    centroids = [score_name(network, "centroid", len(features)) for network in features]
-    labels = []
+    every = [*dict.fromkeys([*names, *(score_name(network, "centroid", len(features)) for network in features)])]
+    centroids = [row for row, name in enumerate(every) if name.endswith("centroid")]
+    first, labels = 0, []
     with threadpool_limits(1):  # the last digits of a matrix product depend on the number of threads
-        first = 0
-        for block in scorer.score(names, embeddings, duplicates):  # (K, B, W + 1)
-            for scores, rows in zip(table, block, strict=True):
-                scores[first : first + len(rows)] = rows
-            first += block.shape[1]
-        for block in scorer.score(centroids, embeddings, duplicates):
-            labels.append(leading(block[:, :, :-1].mean(axis=0), scorer.whales)[0])
+        for block in scorer.score(every, embeddings, duplicates):  # (K, B, W + 1)
+            last = first + block.shape[1]
+            for scores, rows in zip(table, block, strict=False):
+                scores[first:last] = rows
+            labels.append(leading(block[centroids, :, :-1].mean(axis=0), scorer.whales)[0])
+            first = last
     scored = ScoredQueries(queries, scorer.whales, dict(zip(names, table, strict=True)), shares)
     same = np.concatenate(labels) == scored.truth[:, None]  # (Q, 5)
     return scored, same @ (1 / np.arange(1, same.shape[1] + 1))

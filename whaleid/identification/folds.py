@@ -52,8 +52,9 @@ def assign(images: Sequence[str], roles: Sequence[str], cluster: npt.NDArray[np.
         first = min(images[query] for query in rows)
         return int(role[rows].min()), -len(rows), sha256(first.encode()).hexdigest()
 
-    members: list[npt.NDArray[np.int64]] = [np.flatnonzero(cluster == number) for number in np.unique(cluster)]
-    for rows in sorted(members, key=order):
+    by_cluster = np.argsort(cluster, kind="stable")
+    _, starts = np.unique(cluster[by_cluster], return_index=True)
+    for rows in sorted(np.split(by_cluster, starts[1:]), key=order):
         counts = np.bincount(role[rows], minlength=len(ROLES))
         fold = np.lexsort((sizes.sum(axis=1), sizes @ (counts / total)))[0]
         sizes[fold] += counts

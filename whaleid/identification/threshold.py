@@ -37,14 +37,11 @@ def smoothed(values: Floats, queries: int) -> Floats:
 
 
 def best_threshold(curve: pd.DataFrame, queries: int) -> float:
-    """Return the threshold of the highest `map5` once `smoothed`: the middle of the longest run of such thresholds.
+    """Return the threshold of the highest `map5` once `smoothed`; of several, the middle one.
 
     A curve over some hundred `queries` jumps where one of them changes sides, and its highest point is mostly chance;
-    where it is high all around, it is high for other queries too. Of equal runs it is the first.
+    where it is high all around, it is high for other queries too.
     """
     values = smoothed(curve["map5"].to_numpy(), queries)
-    best = values > values.max() - 1e-12  # equal but for the order of summation
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], best, [False]]).astype(int)))
-    starts, ends = edges[::2], edges[1::2] - 1
-    longest = (ends - starts).argmax()
-    return float(curve["threshold"].iloc[(starts[longest] + ends[longest]) // 2])
+    best = np.flatnonzero(values > values.max() - 1e-12)  # equal but for the order of summation
+    return float(curve["threshold"].iloc[best[(len(best) - 1) // 2]])
