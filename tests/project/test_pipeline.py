@@ -124,7 +124,7 @@ def test_everything_from_nothing_to_submissions(done: Params) -> None:
         rows = pd.read_csv(submission)
         assert rows["Image"].tolist() == sorted(truth["Image"])
         assert all(len(set(labels.split())) == 5 for labels in rows["Id"])
-        assert submissions.check(submission) == 30
+        submissions.submit(submission)
         graded = submissions.grade(submission, Path("data/sample/solution.csv"))
         assert figures(prediction)["solution_map5"] == pytest.approx(graded, abs=1e-6)
     assert sorted(path.stem for path in Path("reports/pages").iterdir()) == sorted(PREDICTIONS)
@@ -166,7 +166,7 @@ def test_a_catalogue_of_labelled_photos_alone(ran: Params) -> None:
     assert len(files.read_csv(paths.LEAKS)) == 0
     assert len(files.read_csv(paths.GROUPS)) > 0
     with pytest.raises(WhaleidError, match="has no photos to identify"):
-        submissions.check(Path("submissions/final.csv"))
+        submissions.submit(Path("submissions/final.csv"))
 
 
 def test_what_each_way_to_train_learns(ran: Params) -> None:

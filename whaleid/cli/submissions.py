@@ -26,20 +26,11 @@ def score(
     print(f"{grade(submission, solution):.5f}")
 
 
-@app.command(rich_help_panel=PEOPLE)
-def submit(submission: SubmissionArgument) -> None:
-    """Check that Kaggle will accept a submission, and print how to upload it."""
-    queries = check(submission)
-    print(f"{submission} is ready: {queries} queries, each answered once. To upload it with Kaggle's own client:")
-    print(f"  kaggle competitions submit -c whale-categorization-playground -f {submission} -m whaleid")
-
-
 def grade(submission: Path, solution: Path) -> float:
     """Return the MAP@5 of `submission` over the photos of `solution`, as Kaggle does.
 
     Raises:
-        WhaleidError: one of the files cannot be read.
-        InputProblems: one of the files is wrong, or the submission does not answer each photo once.
+        WhaleidError: a file cannot be read or is wrong, or the submission does not answer each photo once.
     """
     from whaleid.catalog.submission import read_solution, read_submission
     from whaleid.identification.map5 import mean_average_precision
@@ -49,21 +40,18 @@ def grade(submission: Path, solution: Path) -> float:
     return mean_average_precision([ranked[image] for image in truth], list(truth.values()))
 
 
-def check(submission: Path) -> int:
-    """Check that `submission` may be uploaded, and return its number of queries.
-
-    Raises:
-        WhaleidError: a file cannot be read, or the catalogue was not read yet or has no queries.
-        InputProblems: a query is not answered once, or by other labels than the catalogue's.
-    """
+@app.command(rich_help_panel=PEOPLE)
+def submit(submission: SubmissionArgument) -> None:
+    """Check that Kaggle will accept a submission, and print how to upload it."""
     from whaleid.catalog.submission import check_ready
-    from whaleid.core import files
+    from whaleid.core.files import read_csv
 
     if not paths.CATALOG.is_file():
         raise WhaleidError(f"{paths.CATALOG} does not exist, so the queries are unknown: run `dvc repro catalog`.")
-    catalog = files.read_csv(paths.CATALOG)
+    catalog = read_csv(paths.CATALOG)
     queries = catalog.loc[catalog["part"] == "test", "Image"].tolist()
     if not queries:
         raise WhaleidError("The catalogue has no photos to identify: put them into its folder test/.")
     check_ready(submission, queries, catalog.loc[catalog["part"] == "train", "Id"].unique().tolist())
-    return len(queries)
+    print(f"{submission} is ready: {len(queries)} queries, each answered once. To upload it with Kaggle's own client:")
+    print(f"  kaggle competitions submit -c whale-categorization-playground -f {submission} -m whaleid")

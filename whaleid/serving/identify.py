@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -47,19 +48,14 @@ def run(
     """
     if csv:
         _refuse_reviewed(csv)
-    photos, odd = _photos(places)
+    photos, refused = _photos(places)
     recogniser, added = _load(model, catalogue)
     width = max([len(written(path)) for path in photos], default=0)
     answers: list[Answer] = []
-
-    def report(batch: Sequence[Answer]) -> None:
-        answers.extend(batch)
+    for batch in chain([refused], _answers(recogniser, photos, model, catalogue, threshold)):
+        answers += batch
         for answer in batch:
             print(*_lines(answer, width), sep="\n", flush=True)
-
-    report([Answer(name, problem="its name cannot be written to a csv file: rename it") for name in odd])
-    for batch in _answers(recogniser, photos, model, catalogue, threshold):
-        report(batch)
     if csv:
         write_csv(_table(answers), csv)
     if json_file:
@@ -78,25 +74,25 @@ def run(
     return sum(bool(answer.problem) for answer in answers)
 
 
-def _photos(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Return the files at `places` and the images in folders, each once; separately, names that no csv can hold."""
-    missing = [str(place) for place in places if not place.exists()]
-    if missing:
+def _photos(places: Sequence[Path]) -> tuple[list[Path], list[Answer]]:
+    """Return the files at `places` and the images in folders, each once, and answers to those with unwritable names."""
+    if missing := [str(place) for place in places if not place.exists()]:
         raise InputProblems("There are no such photos or folders", missing, "Check how they are spelt.")
     paths = dict.fromkeys(path for place in places for path in (below(place) if place.is_dir() else [place]))
-    odd = {path for path in paths if unwritable(str(path))}
-    return [path for path in paths if path not in odd], [ascii(str(path)) for path in sorted(odd)]
+    odd = sorted(path for path in paths if unwritable(str(path)))
+    problem = "its name cannot be written to a csv file: rename it"
+    return [path for path in paths if path not in odd], [Answer(ascii(str(path)), problem=problem) for path in odd]
 
 
 def _refuse_reviewed(path: Path) -> None:
     """Refuse to replace a table in which a reviewer has named whales."""
-    if path.exists() and "whale" in header(path):
-        reviewed = int((read_table(path, ["whale"])["whale"].str.strip() != "").sum())
-        if reviewed:
-            raise WhaleidError(
-                f"{path} has {reviewed:,} reviewed photos: `whaleid add {path} --by NAME` adds them. Name another "
-                "file, or remove this one."
-            )
+    if not path.exists() or "whale" not in header(path):
+        return
+    if reviewed := int((read_table(path, ["whale"])["whale"].str.strip() != "").sum()):
+        raise WhaleidError(
+            f"{path} has {reviewed:,} reviewed photos: `whaleid add {path} --by NAME` adds them. Name another file, or "
+            "remove this one."
+        )
 
 
 def _answers(
@@ -105,26 +101,21 @@ def _answers(
     """Yield the answers to `photos` in batches, from here or from the workers of a Dask cluster."""
     parts = batches(photos)
     if not os.environ.get(DASK):
-        return map(partial(_identify, recogniser=recogniser, threshold=threshold), parts)
+        return map(partial(_identify, load=lambda: recogniser, threshold=threshold), parts)
     # the labels and the SHA-256 of all photos that it knows, those that the catalogue has gained as well
     known = recogniser.bundle.photos[["Image", "Id", "sha256"]].to_csv(index=False)
     version = recogniser.bundle.about.digest + hashlib.sha256(known.encode()).hexdigest()
-    identify = partial(_identify_on_worker, key=(model, catalogue, version), threshold=threshold)
+    load = partial(_load_once, model, catalogue, version)
+    identify = partial(_identify, load=load, threshold=threshold)
     return parallel_map(identify, parts, f"batches of {BATCH} photos", batch_size=1)
 
 
-def _identify(photos: Sequence[Path], recogniser: Recogniser, threshold: float | None) -> list[Answer]:
-    return recogniser.identify([Query(written(path), _content(path)) for path in photos], threshold)
-
-
-def _identify_on_worker(
-    photos: Sequence[Path], key: tuple[Path, Path | None, str], threshold: float | None
-) -> list[Answer]:
-    return _identify(photos, _recogniser(*key), threshold)
+def _identify(photos: Sequence[Path], load: Callable[[], Recogniser], threshold: float | None) -> list[Answer]:
+    return load().identify([Query(written(path), _content(path)) for path in photos], threshold)
 
 
 @lru_cache(maxsize=1)
-def _recogniser(model: Path, catalogue: Path | None, version: str) -> Recogniser:
+def _load_once(model: Path, catalogue: Path | None, version: str) -> Recogniser:
     """Load a recogniser; a worker keeps it while the `version` of the model and the catalogue is the same."""
     return _load(model, catalogue)[0]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -115,16 +114,19 @@ def content(cell: object) -> bytes:
         raise WhaleidError(f"A photo is text: its file in base64, or a URI; this is {type(cell).__name__}.")
     scheme = cell[:8].lower()
     if scheme.startswith(("file:", "http:", "https:")):
-        return _read(cell)
-    if len(cell) > 2 * MAX_BYTES:
+        data = _read(cell)
+    else:
+        try:
+            data = base64.b64decode(cell.partition(",")[2] if scheme.startswith("data:") else cell, validate=True)
+        except ValueError:
+            raise WhaleidError("This is neither base64 nor a data:, file: or http(s): URI.") from None
+    if len(data) > MAX_BYTES:
         raise WhaleidError(f"The photo's file is larger than {MAX_BYTES:,} bytes.")
-    try:
-        return base64.b64decode(cell.partition(",")[2] if scheme.startswith("data:") else cell, validate=True)
-    except (binascii.Error, ValueError):
-        raise WhaleidError("This is neither base64 nor a data:, file: or http(s): URI.") from None
+    return data
 
 
 def _read(uri: str) -> bytes:
+    """Read a file, or one byte more than `MAX_BYTES` of it, from an address that may be read."""
     try:
         allowed = any(_is_below(uri, place) for place in os.environ.get(ALLOWED, "").split())
     except (OSError, ValueError, RuntimeError):  # it is no address, or links lead in a circle
@@ -134,15 +136,11 @@ def _read(uri: str) -> bytes:
     try:
         if uri.lower().startswith("file:"):
             with Path(unquote(urlsplit(uri).path)).open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
-        else:
-            with build_opener(_NoRedirect).open(uri, timeout=TIMEOUT) as response:
-                data = response.read(MAX_BYTES + 1)
+                return file.read(MAX_BYTES + 1)
+        with build_opener(_NoRedirect).open(uri, timeout=TIMEOUT) as response:
+            return bytes(response.read(MAX_BYTES + 1))
     except (OSError, HTTPException, ValueError) as error:
         raise WhaleidError(f"{uri} cannot be read ({getattr(error, 'reason', None) or error}).") from None
-    if len(data) > MAX_BYTES:
-        raise WhaleidError(f"{uri} is larger than {MAX_BYTES:,} bytes.")
-    return bytes(data)
 
 
 def _is_below(uri: str, place: str) -> bool:

@@ -39,16 +39,11 @@ class Version(BaseModel, frozen=True):
 
     number: str
     variant: str = ""
-    map5: float | None = None
-    """On validation; for `final`, which learnt validation's photos, that of the prediction that calibrates it."""
-    validation: str = ""
-    """A digest of the photos that `map5` was measured on."""
-    digest: str = ""
-    """Of the bundle."""
-    alias: str = ""
-    """The one that it was registered under."""
-    why: str = ""
-    """Why it has its alias."""
+    map5: float | None = None  # on validation; for `final`, that of the prediction that calibrates it
+    validation: str = ""  # a digest of the photos that `map5` was measured on
+    digest: str = ""  # of the bundle
+    alias: str = ""  # the one that it was registered under
+    why: str = ""  # it was registered under this one
 
 
 def choose_alias(about: About, champion: Version | None) -> tuple[str, str]:
@@ -90,17 +85,14 @@ def register(run_id: str, folder: Path, alias: str | None) -> Version:
         first = _champion(client)
         if first is not None and first.digest == about.digest and alias in (None, CHAMPION):
             return first
-        # the newest version of this bundle, such as that of a registration that was interrupted
-        versions = client.search_model_versions(f"name = '{NAME}' and tags.`{TAG}digest` = '{about.digest}'")
-        number = max((int(each.version) for each in versions), default=None)
-        model_id = None if number else _log_model(client, run_id, folder, about)
+        number = _newest(client, about.digest) or _create_version(client, run_id, folder, about)
         # meanwhile others may have registered theirs: only one at a time compares itself with the champion
         with store.lock(store.address()[1]):
             chosen, why = choose_alias(about, _champion(client))
             if alias not in (None, chosen):
                 why = f"chosen by hand; by its figures it is a {chosen}: {why}"
             version = Version(
-                number=str(number or _create_version(client, run_id, str(model_id), about)),
+                number=str(number),
                 variant=about.variant,
                 map5=about.figures.get("map5"),
                 validation=about.validation,
@@ -177,10 +169,17 @@ def _read(version: ModelVersion) -> Version:
     return Version.model_validate(tags | {"number": str(version.version)})
 
 
-def _create_version(client: MlflowClient, run_id: str, model_id: str, about: About) -> str:
-    """Register a logged model, with the tag by which `register` finds it again; return the version's number."""
+def _newest(client: MlflowClient, digest: str) -> int:
+    """Return the newest version of a bundle, such as that of a registration that was interrupted; 0 if none."""
+    versions = client.search_model_versions(f"name = '{NAME}' and tags.`{TAG}digest` = '{digest}'")
+    return max((int(version.version) for version in versions), default=0)
+
+
+def _create_version(client: MlflowClient, run_id: str, folder: Path, about: About) -> int:
+    """Log a bundle and register it, with the tag by which `_newest` knows it; return its number."""
     from mlflow.exceptions import MlflowException
 
+    model_id = _log_model(client, run_id, folder, about)
     try:
         client.create_registered_model(NAME, description="Names the whale on a photo of a humpback's fluke.")
     except MlflowException as error:
@@ -188,7 +187,7 @@ def _create_version(client: MlflowClient, run_id: str, model_id: str, about: Abo
             raise
     tags = {f"{TAG}digest": about.digest}
     version = client.create_model_version(NAME, f"models:/{model_id}", run_id, tags=tags, model_id=model_id)
-    return str(version.version)
+    return int(version.version)
 
 
 def _log_model(client: MlflowClient, run_id: str, folder: Path, about: About) -> str:
