@@ -70,7 +70,7 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def tables() -> str:
     """Return a table for each section, and one of what each variant and prediction sets."""
-    document = config.read(Path("params.yaml"))
+    document = config.parse(Path("params.yaml").read_text(encoding="utf-8"))
     assert isinstance(document, dict)
     sets = {"": config.leaves(document)} | {name: config.leaves(part) for name, part in presets.overlays().items()}
 

@@ -14,19 +14,9 @@ from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.labels import PHASH, Score
 from whaleid.core.paths import BACKBONE
 
-BRIEF = reprlib.Repr()
-"""The beginning of a wrong value: lists that name each other may be endless when written out."""
-BRIEF.maxlevel = 2
 RESERVED = (BACKBONE, "boxes", "pictures")
 """Names that no variant can have: those of another checkpoint and of other files of a bundle."""
-FORMER = {
-    "ensemble": "now predictions.ensemble.networks",
-    "final": "now a variant with learn: all (variants.final) and a prediction with calibrated_by (predictions.final)",
-    "neighbours": "removed: a query is always compared with all photos",
-}
-"""Keys at the top of former versions, and what became of them."""
-RENAMED = {"batch": "batch_size", "rate": "lr", "decay": "weight_decay", "min_views": "oversample"}
-"""Keys of a variant in former versions that have another name now. All of them stood beside `init`."""
+NAMES = "a name begins with a letter or _ and holds letters, digits, - and _"
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -43,7 +33,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     def contradictions(self) -> Iterator[str]:
-        """Yield `key: problem and remedy` for keys that are right by themselves, but not together."""
+        """Yield `key: problem and remedy` for keys that are valid by themselves, but not together."""
         yield from ()
 
     @model_validator(mode="after")
@@ -236,6 +226,17 @@ class Prediction(Section):
 
 NAMED: dict[str, type[Section]] = {"variants": Variant, "predictions": Prediction}
 """The sections whose entries users name."""
+FORMER = {
+    **{key: f"variants.NAME.train.{key}" for key in Training.model_fields},
+    **{key: f"variants.NAME.embed.{key}" for key in Embedding.model_fields},
+    "batch": "variants.NAME.train.batch_size",
+    "decay": "variants.NAME.train.weight_decay",
+    "ensemble": "predictions.ensemble.networks",
+    "final": "variants.final.learn and predictions.final.calibrated_by",
+    "min_views": "variants.NAME.train.oversample",
+    "rate": "variants.NAME.train.lr",
+}
+"""Where keys of former versions are now, by their last part."""
 
 
 class Params(Section):
@@ -277,7 +278,11 @@ class Params(Section):
         return [self.variants[network].scores for network in self.predictions[prediction].networks]
 
     def contradictions(self) -> Iterator[str]:
-        """Yield names of variants and predictions that lead nowhere or to one that does not fit."""
+        """Yield names of variants and predictions that do not exist or do not fit."""
+        for section in NAMED:
+            for name in getattr(self, section):
+                if not name.replace("-", "_").isidentifier():
+                    yield f"{section}.{name}: {NAMES}"
         for name in self.variants:
             yield from (f"variants.{name}{problem}" for problem in self._variant_problems(name))
         if "final" not in self.predictions:
@@ -286,11 +291,9 @@ class Params(Section):
             yield from (f"predictions.{name}{problem}" for problem in self._prediction_problems(name))
 
     def _variant_problems(self, name: str) -> Iterator[str]:
-        if not _is_name(name):
-            yield f": {NAMES}"
+        variant = self.variants[name]
         if name in RESERVED:
             yield f": the names {', '.join(RESERVED)} are reserved: take another one"
-        variant = self.variants[name]
         if variant.init not in (BACKBONE, *self.variants):
             yield f".init: there is no variant {variant.init!r} (there are: {BACKBONE}, {', '.join(self.variants)})"
         chain = [name]
@@ -306,8 +309,6 @@ class Params(Section):
 
     def _prediction_problems(self, name: str) -> Iterator[str]:
         networks, lender = self.predictions[name].networks, self.predictions[name].calibrated_by
-        if not _is_name(name):
-            yield f": {NAMES}"
         if networks and name == PHASH:
             yield f".networks: {PHASH} decides by duplicates alone: leave it empty, or take another name"
         if not networks and name != PHASH:
@@ -339,13 +340,6 @@ class Params(Section):
                 )
 
 
-NAMES = "a name begins with a letter or _ and holds letters, digits, - and _"
-
-
-def _is_name(name: str) -> bool:
-    return name.replace("-", "_").isidentifier()
-
-
 def load(path: Path) -> Params:
     """Read and check `path`.
 
@@ -353,31 +347,19 @@ def load(path: Path) -> Params:
         WhaleidError: the file is missing or no YAML mapping.
         InputProblems: a key is unknown, missing, of another type or out of range, or contradicts another one.
     """
-    return check(read(path), path)
-
-
-def read(path: Path) -> object:
-    """Return what `path` holds, unchecked.
-
-    Raises:
-        WhaleidError: the file is missing or no YAML.
-    """
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        document = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WhaleidError(f"{path} does not exist: run this in the project's folder.") from None
     except OSError:
         raise
     except Exception as error:  # a wrong date or a very deep list makes ruamel raise any exception of Python's
         raise WhaleidError(f"{path} is no valid YAML: {error}") from None
+    return check(document, path)
 
 
 def parse(text: str) -> object:
-    """Return what YAML text holds, by the parser in C.
-
-    Raises:
-        Exception: of any kind, where `text` is no YAML.
-    """
+    """Return what YAML text holds, by the parser in C, which may raise any exception."""
     return YAML(typ="safe").load(text)
 
 
@@ -398,12 +380,6 @@ def check(document: object, path: Path) -> Params:
     """
     if not isinstance(document, Mapping):
         raise WhaleidError(f"{path} holds no keys: restore it by `git checkout {path}`.")
-    if former := [*_former_keys(document)]:
-        raise InputProblems(
-            f"{path} has keys of a former version",
-            former,
-            "Rename them: docs/reference.md lists every key, and params.yaml as committed has them all.",
-        )
     try:
         return Params.model_validate(document)
     except ValidationError as error:
@@ -411,20 +387,11 @@ def check(document: object, path: Path) -> Params:
     raise InputProblems(f"{path} has wrong values", problems, "Fix these keys: docs/reference.md says what each takes.")
 
 
-def _former_keys(document: Mapping[str, object]) -> Iterator[str]:
-    """Yield each key of a former version, and what became of it."""
-    yield from (f"{key}: {now}" for key, now in FORMER.items() if key in document)
-    variants = document.get("variants")
-    for name, variant in variants.items() if isinstance(variants, Mapping) else ():
-        for key in variant if isinstance(variant, Mapping) else ():
-            for section, fields in (("train", Training.model_fields), ("embed", Embedding.model_fields)):
-                if (now := RENAMED.get(key, key)) in fields:
-                    yield f"variants.{name}.{key}: now variants.{name}.{section}.{now}"
-
-
 def _problems(error: ValidationError, document: object) -> list[str]:
     """Return a line for each wrong key, with the key as a user writes it."""
     known = {field for section in Section.__subclasses__() for field in section.model_fields}
+    brief = reprlib.Repr()
+    brief.maxlevel = 2  # lists that contain each other may be endless when written out
     lines: list[str] = []
     for each in error.errors():
         key = _key(each["loc"], document, each["type"] == "missing")
@@ -433,10 +400,11 @@ def _problems(error: ValidationError, document: object) -> list[str]:
         elif each["type"] == "missing":
             lines.append(f"{key}: missing")
         elif each["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key.rpartition(".")[2], known, 1)
+            name = key.rpartition(".")[2]
+            near = [FORMER[name]] if name in FORMER else difflib.get_close_matches(name, known, 1)
             lines.append(f"{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else ""))
         else:
-            text, got = each["msg"][0].lower() + each["msg"][1:], f", got {BRIEF.repr(each['input'])}"
+            text, got = each["msg"][0].lower() + each["msg"][1:], f", got {brief.repr(each['input'])}"
             if lines and lines[-1].startswith(f"{key}: ") and lines[-1].endswith(got):  # neither a number nor the word
                 text = f"{lines.pop().removesuffix(got)} or {text.removeprefix('input should be ')}"
                 lines.append(f"{text}{got}")

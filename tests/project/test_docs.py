@@ -19,7 +19,8 @@ from whaleid.cli.app import app
 COMMANDS: Any = typer.main.get_command(app)
 USAGE: Any = typer.BadParameter.__base__
 """What typer's own copy of click raises for a wrong command line."""
-SET = config.leaves(config.read(ROOT / "params.yaml")) | config.leaves(presets.overlays()["real"])
+PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
+SET = config.leaves(config.parse(PARAMS)) | config.leaves(presets.overlays()["real"])
 """What params.yaml sets, and what it sets for real photos, by key."""
 STAGES: Any = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 VARIANTS = {key.split(".")[1] for key in SET if key.startswith("variants.")}
