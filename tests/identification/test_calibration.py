@@ -93,8 +93,9 @@ def test_the_map_that_answers_were_drawn_by_is_recovered():
 def test_probabilities_that_are_always_right_have_a_finite_slope():
     best = np.repeat([0.4, 0.6], 30)
     fitted = fit(best, best > 0.5, np.ones(60))
-    assert 10 < fitted.slope < 40
+    assert fitted.slope == pytest.approx(21.6, abs=0.3)
     assert fitted.intercept == pytest.approx(0, abs=1e-3)
+    assert fit(best, best > 0.5, np.full(60, 1e-3)) == fitted  # weights are made to sum to the number of queries
 
 
 def test_nothing_is_calibrated_on_too_little():

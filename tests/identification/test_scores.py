@@ -115,10 +115,14 @@ def test_a_scorer_has_each_score_for_whales_and_new_whale(monkeypatch):
     np.testing.assert_allclose(table[2][:, :3], nearest, atol=1e-6)
     np.testing.assert_allclose(table[3][:, :3], cosines(queries, centroids(photos, STARTS)), atol=1e-6)
     assert not table[2:, :, 3].any()
-    monkeypatch.setattr(scores, "QUERIES", 2)
-    blocks = list(scorer.score(names, {"margin": queries}, duplicates))
-    assert [block.shape[1] for block in blocks] == [2, 2, 1]
-    np.testing.assert_allclose(np.concatenate(blocks, axis=1), table, atol=1e-6)
+    for limit, value in (("QUERIES", 2), ("VALUES", 4 * 3 * 2)):  # four scores of three whales and two queries
+        with monkeypatch.context() as patch:
+            patch.setattr(scores, limit, value)
+            blocks = list(scorer.score(names, {"margin": queries}, duplicates))
+        assert [block.shape[1] for block in blocks] == [2, 2, 1]
+        np.testing.assert_allclose(np.concatenate(blocks, axis=1), table, atol=1e-6)
+    many = list(scorer.score(["nearest"], {"margin": unit(2, 300, 4)}, [[]] * 300))
+    assert [block.shape[1] for block in many] == [256, 44]
 
 
 def test_scores_of_several_networks_have_names_of_their_own():

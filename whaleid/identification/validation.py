@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import pandas as pd
 
@@ -44,21 +44,29 @@ def gallery(split: pd.DataFrame, held_out: bool) -> pd.DataFrame:
     return split.loc[unique & (split["Id"] != NEW_WHALE), ["Image", "Id"]]
 
 
-def duplicate_labels(queries: pd.DataFrame, groups: pd.DataFrame) -> list[list[str]]:
-    """Return, for each query, the labels of its duplicates, as if the query itself had no label.
+def copies(groups: pd.DataFrame) -> pd.DataFrame:
+    """Return `query,photo,Id` of each pair of labelled photos in a group, in order of `photo`, whose label is `Id`.
 
-    `queries` is `Image,role`, `groups` is `group,Image,part,Id`. Only queries of the role `duplicate` have labels:
-    those of the other labelled photos of their group, in order of their Image.
+    `groups` is `group,Image,part,Id`. The table has the columns of leaks.
     """
-    labelled = groups[groups["part"] == "train"].sort_values("Image")
-    members: dict[int, dict[str, str]] = {}
-    for group, image, label in zip(labelled["group"], labelled["Image"], labelled["Id"], strict=True):
-        members.setdefault(group, {})[image] = label
-    groups_by_image = {image: photos for photos in members.values() for image in photos}
-    return [
-        [label for other, label in groups_by_image[image].items() if other != image] if role == "duplicate" else []
-        for image, role in zip(queries["Image"], queries["role"], strict=True)
-    ]
+    labelled = groups.loc[groups["part"] == "train", ["group", "Image", "Id"]].sort_values("Image")
+    queries = labelled[["group", "Image"]].rename(columns={"Image": "query"})
+    pairs = queries.merge(labelled.rename(columns={"Image": "photo"}), on="group")
+    return pairs[pairs["query"] != pairs["photo"]]
+
+
+def labels_by_image(images: Iterable[str], pairs: pd.DataFrame) -> list[list[str]]:
+    """Return, for each of `images`, the labels that `pairs`, `query,Id`, has of it, in their order."""
+    labels = {query: rows.tolist() for query, rows in pairs.groupby("query", sort=False)["Id"]}
+    return [labels.get(image, []) for image in images]
+
+
+def duplicate_labels(queries: pd.DataFrame, groups: pd.DataFrame) -> list[list[str]]:
+    """Return, for each query of validation, the labels of its duplicates, as if the query itself had no label.
+
+    `queries` is `Image,role`, `groups` as in `copies`. Only queries of the role `duplicate` have labels.
+    """
+    return labels_by_image(queries["Image"].where(queries["role"] == "duplicate", ""), copies(groups))
 
 
 def duplicate_share(leaks: pd.DataFrame, catalog: pd.DataFrame) -> float:

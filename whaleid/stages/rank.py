@@ -76,14 +76,13 @@ def _calibrate(params: Params, name: str, folder: Path) -> Record:
 def _read(unknown_share: float) -> Queries:
     catalog, split, groups, leaks = map(files.read_csv, (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS))
     images = sorted(catalog.loc[catalog["part"] == "test", "Image"])
-    labels = {query: rows.tolist() for query, rows in leaks.groupby("query", sort=False)["Id"]}
     whales = catalog.loc[(catalog["part"] == "train") & (catalog["Id"] != NEW_WHALE), "Id"].value_counts()
     commonest = whales.sort_index().sort_values(ascending=False, kind="stable").index[:PLACES].tolist()
     rows = validation.queries(split, [])
     answers = rows.join(by_duplicates(validation.duplicate_labels(rows, groups), commonest))
     return Queries(
         images,
-        [labels.get(image, []) for image in images],
+        validation.labels_by_image(images, leaks),
         validation.gallery(split, held_out=True),
         commonest,
         answers.assign(cluster=clusters(rows, groups), uncalibrated=answers["probability1"]),

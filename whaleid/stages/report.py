@@ -82,7 +82,7 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
         plotted |= tables.plotted(answers, shares, gallery["Id"].value_counts())
         for key, rows in tables.examples(answers).items():
             if auto is not None or len(rows):
-                photos = _nearest(rows, networks, gallery, _copies(inputs.groups))
+                photos = _nearest(rows, networks, gallery, validation.copies(inputs.groups))
                 page_sheets.append(prediction.sheet(*SHEETS[key], rows, photos))
     truth = inputs.solution.set_index("Image")["Id"]
     queries = files.read_csv(folder / paths.QUERIES)
@@ -110,11 +110,3 @@ def _nearest(
         first = duplicates.drop_duplicates(["query", "Id"]).set_index(["query", "Id"])["photo"].to_dict()
         photos = [first.get(pair, "") for pair in pairs]
     return [photos[start : start + len(LABELS)] for start in range(0, len(photos), len(LABELS))]
-
-
-def _copies(groups: pd.DataFrame) -> pd.DataFrame:
-    """Return `query,photo,Id` of each pair of labelled photos in a group; `Id` is the label of `photo`."""
-    labelled = groups.loc[groups["part"] == "train", ["group", "Image", "Id"]].sort_values("Image")
-    queries = labelled[["group", "Image"]].rename(columns={"Image": "query"})
-    pairs = queries.merge(labelled.rename(columns={"Image": "photo"}), on="group")
-    return pairs[pairs["query"] != pairs["photo"]]
