@@ -15,6 +15,7 @@ from whaleid.identification.decision import Decision
 ABOUT = "bundle.json"
 FORMAT: Final = 2
 """Version of the files; a bundle of another one has to be made again."""
+REMEDY = "Copy the folder again, or make it again by `dvc repro bundle`."
 
 Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
 
@@ -64,11 +65,7 @@ def read(folder: Path) -> About:
             ) from None
         key, problem = next(iter(problems.items()))
         reason = f"{key}: {problem['msg']}" if key else problem["msg"]
-    else:
-        reason = "" if about.sealed(about.files).digest == about.digest else "it was changed since it was made"
-    if reason:
-        raise WhaleidError(
-            f"{folder / ABOUT} cannot be used ({reason}). Copy the folder again, or make it again by `dvc "
-            "repro bundle`."
-        )
+        raise WhaleidError(f"{folder / ABOUT} cannot be used ({reason}). {REMEDY}") from None
+    if about.sealed(about.files).digest != about.digest:
+        raise WhaleidError(f"{folder / ABOUT} cannot be used (it was changed since it was made). {REMEDY}")
     return about

@@ -17,12 +17,12 @@ from filelock import FileLock
 from whaleid.catalog.checks import photo_problems, table_problems
 from whaleid.catalog.layout import photos_in
 from whaleid.catalog.table import read_table
-from whaleid.core.errors import InputProblems
+from whaleid.core.errors import InputProblems, raise_all
 from whaleid.core.files import replacing
 from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import progress
 from whaleid.duplicates.hashing import perceptual_hashes, to_hex
-from whaleid.images.fingerprint import Fingerprint, facts, fingerprints, thumbnails
+from whaleid.images.fingerprint import Fingerprint, Thumbnails, facts, fingerprints, thumbnails
 from whaleid.serving.bundle import COLUMNS, Bundle
 from whaleid.serving.embedder import Embedder, Query, batches
 from whaleid.serving.recogniser import Recogniser
@@ -34,17 +34,15 @@ Embeddings = Mapping[str, npt.NDArray[np.float32]]
 def known(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[str, Path]]:
     """Return a recogniser that also knows the labelled photos of `catalogue` that its bundle lacks, and their files.
 
-    Photos whose label differs from the bundle's are among them: that of the catalogue counts. Embeddings are cached in
-    the user's cache folder, for each bundle apart.
+    They include photos whose label differs from the bundle's: that of the catalogue counts. Embeddings are cached in
+    the user's cache folder, a folder a bundle.
 
     Raises:
-        WhaleidError: train.csv of the catalogue cannot be read.
-        InputProblems: photos that it names are missing or damaged.
+        WhaleidError: train.csv of the catalogue cannot be read, or photos that it names are missing or damaged.
     """
     labelled = read_table(catalogue / "train.csv", ["Image", "Id"])
     names = photos_in(catalogue / "train")
-    for problem in (*photo_problems(names, []), *table_problems(catalogue / "train.csv", labelled, names, [], True)):
-        raise problem
+    raise_all([*photo_problems(names, []), *table_problems(catalogue / "train.csv", labelled, names, [], True)])
     bundle = recogniser.bundle
     bundled = bundle.photos.set_index("Image")
     bundled_labels = labelled["Image"].map(bundled["Id"])
@@ -59,18 +57,17 @@ def known(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[str
         remedy = "Put them back, or remove their rows."
         raise InputProblems(f"Photos of {catalogue / 'train.csv'} cannot be used", problems, remedy)
     prints = [each for each in read if isinstance(each, Fingerprint)]
-    bundled_hashes = photos["Image"].map(bundled["sha256"]).fillna("")
-    if others := [
-        str(file)
-        for file, each, sha256 in zip(files.values(), prints, bundled_hashes, strict=True)
-        if sha256 not in ("", each.sha256)
-    ]:
+    photos = photos.reset_index(drop=True).join(facts(prints))
+    bundled_hashes = photos["Image"].map(bundled["sha256"])
+    others = photos.loc[bundled_hashes.notna() & (bundled_hashes != photos["sha256"]), "Image"]
+    if len(others):
         remedy = "Rename the photos, or make the model anew with `dvc repro`."
-        raise InputProblems("Photos by whose names the model knows other pictures, with other labels", others, remedy)
+        what = "Photos by whose names the model knows other pictures, with other labels"
+        raise InputProblems(what, [str(files[image]) for image in others], remedy)
     cache = Path(platformdirs.user_cache_dir("whaleid")) / f"embeddings-{bundle.about.digest[:16]}"
-    places = [cache / f"{each.sha256}.safetensors" for each in prints]
+    places = [cache / f"{sha256}.safetensors" for sha256 in photos["sha256"]]
     embeddings = _embed(recogniser.embedder, [*files.values()], places, [*bundle.networks])
-    return Recogniser(_extended(bundle, photos, prints, embeddings), recogniser.embedder), files
+    return Recogniser(_extended(bundle, photos, thumbnails(prints), embeddings), recogniser.embedder), files
 
 
 def _embed(
@@ -110,23 +107,20 @@ def load(place: Path, networks: Sequence[str]) -> Embeddings | None:
     return embeddings if embeddings.keys() == {*networks} else None
 
 
-def _extended(
-    bundle: Bundle, photos: pd.DataFrame, prints: Sequence[Fingerprint], embeddings: Sequence[Embeddings]
-) -> Bundle:
-    """Return `bundle` with further labelled `photos`, `Image,Id`, which replace photos of the same name.
+def _extended(bundle: Bundle, photos: pd.DataFrame, small: Thumbnails, embeddings: Sequence[Embeddings]) -> Bundle:
+    """Return `bundle` with further labelled `photos` and their thumbnails, which replace photos of the same name.
 
     Photos of `new_whale` count as duplicates only.
     """
-    small = thumbnails(prints)
-    rows = photos.reset_index(drop=True).join(facts(prints))
-    rows = rows.assign(phash=to_hex(perceptual_hashes(small)), compared=(rows["Id"] != NEW_WHALE).astype(int))
-    kept = ~bundle.photos["Image"].isin(rows["Image"])
-    merged = pd.concat([bundle.photos[kept], rows[COLUMNS]], ignore_index=True)
+    compared = (photos["Id"] != NEW_WHALE).astype(int)
+    photos = photos.assign(phash=to_hex(perceptual_hashes(small)), compared=compared)
+    kept = ~bundle.photos["Image"].isin(photos["Image"])
+    merged = pd.concat([bundle.photos[kept], photos[COLUMNS]], ignore_index=True)
     order = np.lexsort((merged["Image"], merged["Id"]))
     features = {}
     for network, each in bundle.features.items():
         count = each.embeddings.shape[1]
-        new = {image: count + row for row, image in enumerate(rows["Image"])}
+        new = {image: count + row for row, image in enumerate(photos["Image"])}
         added = np.stack([one[network] for one in embeddings], axis=1)
         together = np.concatenate([each.embeddings, added], axis=1)
         features[network] = replace(each, rows={**each.rows, **new}, embeddings=together)

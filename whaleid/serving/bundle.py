@@ -24,14 +24,13 @@ from whaleid.core.files import read_csv, write_csv
 from whaleid.images.fingerprint import SIDE, Thumbnails
 from whaleid.model import tensors
 from whaleid.serving import about as description
-from whaleid.serving.about import ABOUT, About
+from whaleid.serving.about import ABOUT, REMEDY, About
 
 PHOTOS, BOXES = "photos.csv", "boxes.safetensors"
 THUMBNAILS, PICTURES = "photos.thumbnails.safetensors", "photos.pictures.safetensors"
 COLUMNS = ["Image", "Id", "sha256", "width", "height", "phash", "compared"]
 WIDTH = 240
 """Pixels of a picture's width: enough to compare flukes by eye."""
-REMEDY = "Copy the folder again, or make it again by `dvc repro bundle`."
 
 
 class _Arrays(tensors.Header):
