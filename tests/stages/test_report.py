@@ -181,7 +181,7 @@ def test_the_page_has_the_answers_at_auto(records):
         ["q1", "q3", "q4"],
     ]
     html = paths.page("margin").read_text(encoding="utf-8")
-    values = [json.loads(each) for each in re.findall("data-values='([^']*)'", html)]
+    values = [json.loads(each) for each in re.findall("data-strip='([^']*)'", html)]
     assert values[1] == {"truth": "eve", "auto": 0.35, "probabilities": [0.6, 0.1, 0.1, 0.1, 0.1]}
     assert [each["truth"] for each in values[-3:]] == ["ann", "", "bob"]
 

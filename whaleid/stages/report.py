@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
     from whaleid.config import Params
 
 
-@dataclass(frozen=True)
-class Inputs:
+class Inputs(NamedTuple):
     """The tables that all predictions share."""
 
     catalog: pd.DataFrame
@@ -87,7 +85,8 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
     truth = inputs.solution.set_index("Image")["Id"]
     queries = files.read_csv(folder / paths.QUERIES)
     queries = queries.assign(truth=queries["Image"].map(truth).fillna(""), threshold=auto)
-    leaked = queries[queries["leaked"] == 1].assign(whale=lambda rows: rows["truth"])
+    leaked = queries[queries["leaked"] == 1]
+    leaked = leaked.assign(whale=leaked["truth"])
     photos = _nearest(leaked, networks, validation.gallery(inputs.split, held_out=True), inputs.leaks)
     caption = f"{len(leaked):,} queries to identify duplicate a labelled photo."
     page_sheets.append(prediction.sheet("Leaks", caption, leaked, photos, folded=True))

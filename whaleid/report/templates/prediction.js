@@ -39,10 +39,10 @@ function drawStrip({ cells, query, whales, newWhale, truth, auto, probabilities 
   });
 }
 
-const strips = [...document.querySelectorAll("[data-values]")].map(cells => {
+const strips = [...document.querySelectorAll("[data-strip]")].map(cells => {
   const [query, ...whales] = cells.children;
   const fold = cells.closest("details");
-  return { cells, query, newWhale: whales.pop(), whales, fold, ...JSON.parse(cells.dataset.values) };
+  return { cells, query, newWhale: whales.pop(), whales, fold, ...JSON.parse(cells.dataset.strip) };
 });
 const [slider, value, auto] = ["slider", "value", "auto"].map(id => document.getElementById(id));
 const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
