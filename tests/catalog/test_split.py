@@ -117,15 +117,15 @@ def test_a_known_query_is_one_photo_of_a_whale_with_several():
 
 
 def test_every_photo_of_a_whale_can_be_held_out():
-    drawn_out = Counter(image for seed in range(30) for image in images(draw(seed, known=1.0), "known"))
-    assert sorted(drawn_out) == ["a1", "a2", "a3", "b1", "b2"]
-    assert all(4 <= drawn_out[image] <= 16 for image in ("a1", "a2", "a3"))
+    held = Counter(image for seed in range(30) for image in images(draw(seed, known=1.0), "known"))
+    assert sorted(held) == ["a1", "a2", "a3", "b1", "b2"]
+    assert all(4 <= held[image] <= 16 for image in ("a1", "a2", "a3"))
 
 
 def test_one_photo_of_a_whale_at_least_stays():
     for seed in range(8):
-        drawn_out, known = set(images(draw(seed, known=1.0), "known")), draw(seed, known=1.0, further=1.0)
-        assert drawn_out < set(images(known, "known"))
+        held, known = set(images(draw(seed, known=1.0), "known")), draw(seed, known=1.0, further=1.0)
+        assert held < set(images(known, "known"))
         assert Counter(known.loc[known["role"] == "known", "Id"]) == {"ann": 2, "bob": 1}
         assert Counter(known.loc[known["role"] == "catalogue", "Id"]) == {
             "ann": 1,

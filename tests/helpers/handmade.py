@@ -100,9 +100,9 @@ def put_calibration(
     **further: float,
 ) -> None:
     """Write a decision: with a weight of 1 the class scores are the logits; that of new_whale is out of the way."""
-    said = {"weights": ({"class": 1.0} | further) if weights is None else dict(weights), "bias": bias}
+    decision = {"weights": ({"class": 1.0} | further) if weights is None else dict(weights), "bias": bias}
     paths.calibration(name).mkdir(parents=True, exist_ok=True)
-    written = said | {"calibration": dict(calibration), "threshold_auto": threshold_auto}
+    written = decision | {"calibration": dict(calibration), "threshold_auto": threshold_auto}
     (paths.calibration(name) / paths.DECISION).write_text(json.dumps(written))
 
 
@@ -149,14 +149,14 @@ def settings(
     for variant in values["variants"].values():
         variant["scores"] = list(scores)
     values["variants"]["second"] = {**values["variants"]["final"], "init": "toy"}
-    asked = predictions or of("toy", "full", "threshold", "margin")
+    chosen = predictions or of("toy", "full", "threshold", "margin")
     final = {"final": {"networks": ["final"], "calibrated_by": "margin"}}
-    values["predictions"] = {name: dict(each) for name, each in {**of("margin"), **final, **asked}.items()}
+    values["predictions"] = {name: dict(each) for name, each in {**of("margin"), **final, **chosen}.items()}
     values |= changes
     with paths.PARAMS.open("w", encoding="utf-8") as file:
         yaml.dump(values, file)
     params = config.load(paths.PARAMS)
-    return params.model_copy(update={"predictions": {name: params.predictions[name] for name in asked}})
+    return params.model_copy(update={"predictions": {name: params.predictions[name] for name in chosen}})
 
 
 def of(*variants: str) -> dict[str, dict[str, object]]:

@@ -45,20 +45,20 @@ def fitted(inputs, *scores, threads=1):
 
 
 def test_what_is_kept_of_a_calibration():
-    found = fitted(drawn(["margin"]), "nearest", "centroid", "duplicates")
-    assert found.params == {"variant": "margin", "unknown_share": 0.3, "scores": "nearest centroid duplicates"}
-    assert found.scores["score"].tolist() == ["nearest", "centroid", "without_duplicates", "all"]
-    assert [*found.scores] == ["score", "map5", "map5_no_duplicates", "map5_known"]
-    weights, metrics = found.decision["weights"], found.metrics
-    assert [*found.decision] == ["weights", "bias", "calibration", "threshold_auto", "thresholds"]
-    assert found.decision["thresholds"] == found.answers.groupby("fold")["threshold"].first().tolist()
+    result = fitted(drawn(["margin"]), "nearest", "centroid", "duplicates")
+    assert result.params == {"variant": "margin", "unknown_share": 0.3, "scores": "nearest centroid duplicates"}
+    assert result.scores["score"].tolist() == ["nearest", "centroid", "without_duplicates", "all"]
+    assert [*result.scores] == ["score", "map5", "map5_no_duplicates", "map5_known"]
+    weights, metrics = result.decision["weights"], result.metrics
+    assert [*result.decision] == ["weights", "bias", "calibration", "threshold_auto", "thresholds"]
+    assert result.decision["thresholds"] == result.answers.groupby("fold")["threshold"].first().tolist()
     assert {name: metrics[f"weight_{name}"] for name in weights} == weights
     assert weights == pytest.approx({"nearest": 0, "centroid": 12.78, "duplicates": 1.019}, abs=0.01)
-    assert metrics["bias"] == found.decision["bias"]
-    assert {key: metrics[f"calibration_{key}"] for key in ("slope", "intercept")} == found.decision["calibration"]
+    assert metrics["bias"] == result.decision["bias"]
+    assert {key: metrics[f"calibration_{key}"] for key in ("slope", "intercept")} == result.decision["calibration"]
     assert metrics["threshold_auto_low"] <= metrics["threshold_auto"] <= metrics["threshold_auto_high"]
-    assert metrics["map5_auto"] == metrics["map5_no_duplicates_all"] == found.scores["map5_no_duplicates"].iloc[-1]
-    assert found.summary.endswith(f"MAP@5 {metrics['map5_auto']:.4f} on 120 validation photos without duplicates")
+    assert metrics["map5_auto"] == metrics["map5_no_duplicates_all"] == result.scores["map5_no_duplicates"].iloc[-1]
+    assert result.summary.endswith(f"MAP@5 {metrics['map5_auto']:.4f} on 120 validation photos without duplicates")
 
 
 def test_the_gain_of_the_truth_by_centroids_alone():

@@ -109,11 +109,11 @@ def test_duplicates_have_no_part_in_the_curve_but_in_the_weights(scored, fitted)
     roles = scored.queries["role"].mask(rows, "duplicate")
     queries = scored.queries.assign(role=roles, truth=scored.queries["whale"])
     queries["truth"] = queries["truth"].mask(roles == "unknown", "new_whale")
-    found = cross_fit(NAMES, replace(scored, queries=queries, shares=Shares(0.3, 0.5)))
-    assert found.decision.weights != fitted.decision.weights
-    answers = at_threshold(found.answers, 0.2)
+    result = cross_fit(NAMES, replace(scored, queries=queries, shares=Shares(0.3, 0.5)))
+    assert result.decision.weights != fitted.decision.weights
+    answers = at_threshold(result.answers, 0.2)
     means = figures.means(answers, Shares(0.3, 0.5))
-    assert found.curve["map5"][40] == pytest.approx(means["map5_no_duplicates"])
+    assert result.curve["map5"][40] == pytest.approx(means["map5_no_duplicates"])
 
 
 def test_the_curve_of_new_whale_photos_that_stand_in_is_theirs(scored, fitted):

@@ -30,7 +30,7 @@ def by_duplicates():
 
 
 def test_figures_that_no_threshold_changes():
-    found = figures.threshold_free(table(), by_duplicates(), 0.65, SHARES)
+    result = figures.threshold_free(table(), by_duplicates(), 0.65, SHARES)
     weights = [0.75 * 0.7 / 2, 0.75 * 0.7 / 2, 0.75 * 0.3, 0.25]
     expected = {
         "baseline_new_whale": 0.75 * 0.3,
@@ -44,9 +44,9 @@ def test_figures_that_no_threshold_changes():
         "threshold_auto_high": 0.7,
     }
     # 0.5 and 0.6 are in bins of their own
-    assert {key: found[key] for key in expected} == pytest.approx(expected)
+    assert {key: result[key] for key in expected} == pytest.approx(expected)
     with_interval = ["auroc", "tpr_at_fpr01", "tpr_at_fpr05", "oscr", "ece", "ece_uncalibrated"]
-    assert [*found] == [
+    assert [*result] == [
         *["baseline_new_whale", "baseline_duplicates", "baseline_centroid"],
         *[f"{key}{end}" for key in with_interval for end in ("", "_low", "_high")],
         *["ece_chance", "map5_auto", "threshold_auto_low", "threshold_auto_high"],
@@ -56,8 +56,8 @@ def test_figures_that_no_threshold_changes():
 
 
 def test_a_prediction_without_probabilities_has_baselines_alone():
-    found = figures.threshold_free(by_duplicates().drop(columns="centroid"), by_duplicates(), None, SHARES)
-    assert [*found] == ["baseline_new_whale", "baseline_duplicates"]
+    result = figures.threshold_free(by_duplicates().drop(columns="centroid"), by_duplicates(), None, SHARES)
+    assert [*result] == ["baseline_new_whale", "baseline_duplicates"]
 
 
 def test_photos_labelled_new_whale_count_in_no_figure_of_probabilities():
@@ -72,12 +72,12 @@ def test_figures_at_a_threshold():
     at_auto = 0.7 * (1 + 1 / 3) / 2 + 0.3 / 2
     no_duplicates = {None: at_auto, 0.45: 0.7 * (1 + 1 / 3) / 2 + 0.3 / 2, 0.85: 0.7 * (1 / 2 + 1 / 3) / 2 + 0.3}
     for threshold, expected in no_duplicates.items():
-        found = figures.at(fixed, table(), threshold)
-        assert found["threshold"] == (0.65 if threshold is None else threshold)
-        assert found["map5_no_duplicates"] == pytest.approx(expected)
-        assert found["map5"] == pytest.approx(0.75 * expected + 0.25)
-        assert found["map5_low"] <= found["map5"] <= found["map5_high"]
-        assert found["threshold_cost"] == pytest.approx(0.75 * (at_auto - expected), abs=1e-9)
+        result = figures.at(fixed, table(), threshold)
+        assert result["threshold"] == (0.65 if threshold is None else threshold)
+        assert result["map5_no_duplicates"] == pytest.approx(expected)
+        assert result["map5"] == pytest.approx(0.75 * expected + 0.25)
+        assert result["map5_low"] <= result["map5"] <= result["map5_high"]
+        assert result["threshold_cost"] == pytest.approx(0.75 * (at_auto - expected), abs=1e-9)
     assert figures.at(fixed, None) == fixed | {"threshold": 0.65}
     assert figures.at(fixed, None, 0.2) == fixed | {"threshold": 0.2}
 
@@ -85,7 +85,7 @@ def test_figures_at_a_threshold():
 def test_without_probabilities_no_threshold_counts():
     fixed = {"unknown_share": 0.3, "duplicate_share": 0.25}
     answers = by_duplicates().drop(columns="threshold")
-    found = figures.at(fixed, answers, 0.2)
-    assert found == figures.at(fixed, answers)
-    assert found["map5"] == pytest.approx(0.75 * (0.7 * (1 / 2 + 1 / 3) / 2 + 0.3) + 0.25)
-    assert not {"threshold", "threshold_cost"} & found.keys()
+    result = figures.at(fixed, answers, 0.2)
+    assert result == figures.at(fixed, answers)
+    assert result["map5"] == pytest.approx(0.75 * (0.7 * (1 / 2 + 1 / 3) / 2 + 0.3) + 0.25)
+    assert not {"threshold", "threshold_cost"} & result.keys()

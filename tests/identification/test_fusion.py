@@ -35,8 +35,8 @@ def test_fit_agrees_with_a_slow_search(seed):
     table[:, :, -1] = 0
     known = Fusion({str(score): generator.uniform(-2, 6) for score in range(scores)}, generator.normal())
     y, sample_weight = chosen(table, known, seed), generator.dirichlet(np.ones(60))
-    found = fit([str(score) for score in range(scores)], table, y, sample_weight)
-    point = np.array([*found.weights.values(), found.bias])
+    result = fit([str(score) for score in range(scores)], table, y, sample_weight)
+    point = np.array([*result.weights.values(), result.bias])
     # without a gradient, from another start
     bounds = [(0, 99)] * scores + [(-99, 99)]
     begin = np.append(np.full(scores, 5.0), 1.0)
@@ -78,10 +78,10 @@ def test_a_search_from_a_start_ends_where_one_from_the_beginning_does():
     names = ["class", "nearest", "centroid"]
     subset = np.where(np.arange(900) % 5 == 0, 0, 1 / 720)
     start = fit(names, table, y, even(900))
-    found, alone = fit(names, table, y, subset, start), fit(names, table, y, subset)
-    assert found.weights == pytest.approx(alone.weights, abs=0.02)
-    assert found.bias == pytest.approx(alone.bias, abs=0.02)
-    assert found != start
+    result, alone = fit(names, table, y, subset, start), fit(names, table, y, subset)
+    assert result.weights == pytest.approx(alone.weights, abs=0.02)
+    assert result.bias == pytest.approx(alone.bias, abs=0.02)
+    assert result != start
 
 
 def test_queries_without_weight_change_nothing():
@@ -95,28 +95,28 @@ def test_queries_without_weight_change_nothing():
 @pytest.mark.parametrize("known", [Fusion({"class": 3, "nearest": 0.7}, 1.5), Fusion({"class": 20, "nearest": 5}, -2)])
 def test_weights_are_recovered(known):
     table = np.random.default_rng(0).normal(0, 0.3, (2, 20_000, 7)).astype(np.float32)
-    found = fit(["class", "nearest"], table, chosen(table, known, 1), even(20_000))
-    assert found.weights == pytest.approx(known.weights, rel=0.06)
-    assert found.bias == pytest.approx(known.bias, abs=0.1)
+    result = fit(["class", "nearest"], table, chosen(table, known, 1), even(20_000))
+    assert result.weights == pytest.approx(known.weights, rel=0.06)
+    assert result.bias == pytest.approx(known.bias, abs=0.1)
 
 
 def test_a_score_that_misleads_has_no_weight():
     right, *noise = np.random.default_rng(0).normal(0, 0.3, (3, 2_000, 4)).astype(np.float32)
     y = chosen(right[None], Fusion({"class": 5}, 0), 1)
-    found = fit(["class", "nearest"], np.stack([right + noise[0], noise[1] - right]), y, even(2_000))
-    assert found.weights["nearest"] == 0
-    assert found.weights["class"] > 1
+    result = fit(["class", "nearest"], np.stack([right + noise[0], noise[1] - right]), y, even(2_000))
+    assert result.weights["nearest"] == 0
+    assert result.weights["class"] > 1
 
 
 def test_fit_by_hand():
     # the whale is right three times of four: the loss is least where its probability is 3/4
     table = np.array([[[1, 0]] * 4], dtype=np.float32)
-    found = fit(["class"], table, np.array([0, 0, 0, 1]), even(4))
-    assert found.weights["class"] - found.bias == pytest.approx(np.log(3), abs=5e-3)
-    assert found.weights["class"] == round(found.weights["class"], 4)
+    result = fit(["class"], table, np.array([0, 0, 0, 1]), even(4))
+    assert result.weights["class"] - result.bias == pytest.approx(np.log(3), abs=5e-3)
+    assert result.weights["class"] == round(result.weights["class"], 4)
     # and where the fourth weighs as much as the three together, at 1/2
-    found = fit(["class"], table, np.array([0, 0, 0, 1]), np.array([1, 1, 1, 3]) / 6)
-    assert found.weights["class"] - found.bias == pytest.approx(0, abs=5e-3)
+    result = fit(["class"], table, np.array([0, 0, 0, 1]), np.array([1, 1, 1, 3]) / 6)
+    assert result.weights["class"] - result.bias == pytest.approx(0, abs=5e-3)
 
 
 def test_a_score_that_says_nothing_keeps_its_start():
@@ -130,28 +130,28 @@ def test_a_score_that_says_nothing_keeps_its_start():
 def test_scores_that_are_always_right_have_the_largest_weight():
     table = np.zeros((1, 6, 3), dtype=np.float32)
     table[0, :, 1] = 0.01
-    found = fit(["class"], table, np.ones(6, dtype=np.int64), even(6))
-    assert found.weights == {"class": 99}
-    assert -99 < found.bias < 0
+    result = fit(["class"], table, np.ones(6, dtype=np.int64), even(6))
+    assert result.weights == {"class": 99}
+    assert -99 < result.bias < 0
 
 
 def test_probabilities_are_a_softmax_of_weighted_scores():
     table = np.log(np.array([[[1, 4, 1]], [[2, 1, 1]]], dtype=np.float32))
-    found = predict(Fusion({"class": 0.5, "nearest": 2}, bias=np.log(10)), table, np.array(["w_1", "w_2"]))
-    assert found.labels.tolist() == [["w_1", "w_2"]]
-    np.testing.assert_allclose(found.values, [[4 / 16, 2 / 16]], rtol=1e-6)
-    np.testing.assert_allclose(found.known, [6 / 16], rtol=1e-6)
+    result = predict(Fusion({"class": 0.5, "nearest": 2}, bias=np.log(10)), table, np.array(["w_1", "w_2"]))
+    assert result.labels.tolist() == [["w_1", "w_2"]]
+    np.testing.assert_allclose(result.values, [[4 / 16, 2 / 16]], rtol=1e-6)
+    np.testing.assert_allclose(result.known, [6 / 16], rtol=1e-6)
     assert table[0, 0, 2] == 0  # the input is left as it was
 
 
 def test_probabilities_of_huge_scores_stay_finite_and_in_order():
     table = np.array([[[1000, 0, -1, 1, 0]]], dtype=np.float32)
-    found = predict(Fusion({"class": 99}, -99), table, np.array(["w_1", "w_2", "w_3", "w_4"]))
-    assert found.labels.tolist() == [["w_1", "w_4", "w_2", "w_3"]]
-    assert found.values.tolist() == [[1, 0, 0, 0]]
+    result = predict(Fusion({"class": 99}, -99), table, np.array(["w_1", "w_2", "w_3", "w_4"]))
+    assert result.labels.tolist() == [["w_1", "w_4", "w_2", "w_3"]]
+    assert result.values.tolist() == [[1, 0, 0, 0]]
     # no candidate has a logit of less than -60
-    found = predict(Fusion({"class": 1}, 1000), table[:, :, 1:], np.array(["w_2", "w_3", "w_4"]))
-    assert found.known == pytest.approx([3 * np.exp(-60)], rel=1e-5)
+    result = predict(Fusion({"class": 1}, 1000), table[:, :, 1:], np.array(["w_2", "w_3", "w_4"]))
+    assert result.known == pytest.approx([3 * np.exp(-60)], rel=1e-5)
 
 
 def test_queries_are_predicted_alike_in_blocks_of_any_size(monkeypatch):
@@ -160,7 +160,7 @@ def test_queries_are_predicted_alike_in_blocks_of_any_size(monkeypatch):
     known = Fusion({"class": 3, "nearest": 2}, 1)
     whole = predict(known, table, whales)
     monkeypatch.setattr(fusion, "BLOCK", 100)
-    found = predict(known, table, whales)
-    assert found.labels.tolist() == whole.labels.tolist()
-    np.testing.assert_allclose(found.values, whole.values, rtol=1e-5)
-    np.testing.assert_allclose(found.known, whole.known, rtol=1e-5)
+    result = predict(known, table, whales)
+    assert result.labels.tolist() == whole.labels.tolist()
+    np.testing.assert_allclose(result.values, whole.values, rtol=1e-5)
+    np.testing.assert_allclose(result.known, whole.known, rtol=1e-5)

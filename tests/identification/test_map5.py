@@ -84,7 +84,7 @@ def test_averages_by_hand():
 def test_map5_by_hand():
     kind = np.array(["known", "known", "unknown", "duplicate", ""])
     ranks = np.array([[1, 2], [2, 0], [0, 1], [1, 5], [1, 1]])  # at two thresholds
-    found = map5(ranks, kind, SHARES)
+    result = map5(ranks, kind, SHARES)
     expected = {
         "map5": [0.9 * 0.8 * 0.75 + 0.1, 0.9 * (0.8 * 0.25 + 0.2) + 0.1 * 0.2],
         "map5_known": [0.75, 0.25],
@@ -92,16 +92,16 @@ def test_map5_by_hand():
         "map5_duplicates": [1, 0.2],
         "map5_no_duplicates": [0.8 * 0.75, 0.8 * 0.25 + 0.2],
     }
-    assert {name: mean.tolist() for name, mean in found.items()} == {
+    assert {name: mean.tolist() for name, mean in result.items()} == {
         name: pytest.approx(mean) for name, mean in expected.items()
     }
-    assert [*found] == [*expected]
+    assert [*result] == [*expected]
     # the first query twice, the second never, in a resampling
     counts = np.array([[1.0] * 5, [2, 0, 1, 0, 1]])
-    found = map5(ranks[:, 0], kind, SHARES, counts)
-    assert found["map5"] == pytest.approx([0.9 * 0.8 * 0.75 + 0.1, 0.8])
-    assert found["map5_known"] == pytest.approx([0.75, 1])
-    np.testing.assert_equal(found["map5_duplicates"], [1, np.nan])
+    result = map5(ranks[:, 0], kind, SHARES, counts)
+    assert result["map5"] == pytest.approx([0.9 * 0.8 * 0.75 + 0.1, 0.8])
+    assert result["map5_known"] == pytest.approx([0.75, 1])
+    np.testing.assert_equal(result["map5_duplicates"], [1, np.nan])
 
 
 def test_a_kind_without_queries_has_no_figure():

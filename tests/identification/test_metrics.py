@@ -94,7 +94,7 @@ def slow_ece(probability, right, weights):
     return total
 
 
-def every(answers, counts):
+def all_metrics(answers, counts):
     counted = (kinds(answers["role"]) != "").tolist()
     answers, counts = answers[counted], counts[:, counted]
     ranked = metrics.ranking_metrics(answers, answers["rank"].to_numpy(), counts, SHARES)
@@ -104,23 +104,23 @@ def every(answers, counts):
 @pytest.mark.parametrize("seed", range(2))
 def test_metrics_agree_with_a_slow_reference(seed):
     answers = drawn(300, seed)
-    found, expected = every(answers, np.ones((1, 300))), slow(answers)
-    assert {key: values.tolist() for key, values in found.items()} == {
+    result, expected = all_metrics(answers, np.ones((1, 300))), slow(answers)
+    assert {key: values.tolist() for key, values in result.items()} == {
         key: [pytest.approx(value)] for key, value in expected.items()
     }
-    assert [*found] == [*expected]
+    assert [*result] == [*expected]
 
 
 def test_a_resampling_is_measured_as_if_its_queries_were_repeated():
     answers = drawn(150)
     counts = bootstrap_counts(answers["cluster"].to_numpy(), times=3)
-    found = every(answers, counts)
+    result = all_metrics(answers, counts)
     for row in (1, 2, 3):
         times = counts[row].astype(int)
         repeated = answers.loc[answers.index.repeat(times)]
         copy = np.concatenate([np.arange(each) for each in times])
         repeated = repeated.assign(whale=repeated["whale"] + copy.astype(str))  # a whale drawn twice is two whales
-        assert {key: values[row] for key, values in found.items()} == pytest.approx(slow(repeated))
+        assert {key: values[row] for key, values in result.items()} == pytest.approx(slow(repeated))
 
 
 def test_ranks_at_several_thresholds_are_measured_side_by_side():
@@ -142,8 +142,8 @@ def test_balanced_accuracy_by_hand():
 
 def test_photos_of_no_named_whale_are_whales_of_their_own():
     answers = pd.DataFrame({"Image": ["1", "2", "3"], "whale": "new_whale", "role": "new_whale"})
-    found = metrics.ranking_metrics(answers, np.array([1, 2, 1]), np.array([[1.0, 1, 1], [2, 1, 0]]), SHARES)
-    assert found["baus"] == pytest.approx([2 / 3, 2 / 3])
+    result = metrics.ranking_metrics(answers, np.array([1, 2, 1]), np.array([[1.0, 1, 1], [2, 1, 0]]), SHARES)
+    assert result["baus"] == pytest.approx([2 / 3, 2 / 3])
 
 
 def test_area_by_hand():
@@ -173,8 +173,8 @@ def test_one_unknown_query_of_a_hundred_and_five_of_them_may_be_accepted():
     # a known query after each unknown one
     answers = pd.DataFrame({"role": ["unknown", "known"] * 100, "truth": "w", "label1": "w"})
     answers = answers.assign(probability1=np.linspace(1, 0, 200), uncalibrated=0.5)
-    found = metrics.probability_metrics(answers, np.ones((1, 200)), SHARES)
-    assert (found["tpr_at_fpr01"], found["tpr_at_fpr05"]) == (0.01, 0.05)
+    result = metrics.probability_metrics(answers, np.ones((1, 200)), SHARES)
+    assert (result["tpr_at_fpr01"], result["tpr_at_fpr05"]) == (0.01, 0.05)
 
 
 def test_calibration_error_by_hand():
@@ -214,25 +214,25 @@ def test_metrics_of_known_and_unknown_need_both():
     ]
     assert list(metrics.probability_metrics(known, counts, SHARES)) == ["ece", "ece_uncalibrated"]
     unknown = answers[answers["role"] == "unknown"]
-    assert list(every(unknown, np.ones((1, len(unknown))))) == [
+    assert list(all_metrics(unknown, np.ones((1, len(unknown))))) == [
         *["map5", "map5_unknown", "map5_no_duplicates", "baus", "ece", "ece_uncalibrated"]
     ]
 
 
 def test_photos_labelled_new_whale_are_measured_separately():
     answers = drawn(120)
-    found = metrics.bootstrap(answers, answers["rank"].to_numpy(), SHARES)
+    result = metrics.bootstrap(answers, answers["rank"].to_numpy(), SHARES)
     gained = np.where(answers["rank"] > 0, 1 / answers["rank"].clip(lower=1), 0)
     for role in ("new_whale", "new_whale_train"):
         rows = (answers["role"] == role).to_numpy()
         counts = bootstrap_counts(answers.loc[rows, "cluster"].to_numpy())
-        np.testing.assert_allclose(found[f"map5_{role}"], counts @ gained[rows] / rows.sum())
+        np.testing.assert_allclose(result[f"map5_{role}"], counts @ gained[rows] / rows.sum())
     others = answers[~answers["role"].isin(["new_whale", "new_whale_train"])]
     without = metrics.bootstrap(others, others["rank"].to_numpy(), SHARES)
-    assert found.keys() - without.keys() == {"map5_new_whale", "map5_new_whale_train"}
+    assert result.keys() - without.keys() == {"map5_new_whale", "map5_new_whale_train"}
     for key, values in without.items():
         assert values.shape == (1001,)
-        np.testing.assert_allclose(found[key], values)
+        np.testing.assert_allclose(result[key], values)
 
 
 def test_clusters_are_drawn_whole_and_as_many_as_there_are():
@@ -250,7 +250,7 @@ def test_clusters_are_drawn_whole_and_as_many_as_there_are():
 
 def test_an_interval_is_where_95_per_cent_of_resamplings_are():
     values = np.append(0.5, np.random.default_rng(0).permutation(np.arange(1001) / 1000))
-    found = with_intervals(
+    result = with_intervals(
         {
             "map5": values,
             "ece": np.array([0.1, 0.2, 0.3]),
@@ -258,16 +258,16 @@ def test_an_interval_is_where_95_per_cent_of_resamplings_are():
             "oscr": np.array([0.5, np.nan, 0.4, 0.6]),
         }
     )
-    assert [found["map5_low"], found["map5"], found["map5_high"]] == pytest.approx([0.025, 0.5, 0.975])
+    assert [result["map5_low"], result["map5"], result["map5_high"]] == pytest.approx([0.025, 0.5, 0.975])
     # where chance only adds, an interval still holds its figure
-    assert [found["ece_low"], found["ece"], found["ece_high"]] == pytest.approx([0.1, 0.1, 0.2975])
-    assert [found["top1_low"], found["top1"], found["top1_high"]] == pytest.approx([0.2025, 0.9, 0.9])
-    assert [found["oscr_low"], found["oscr"], found["oscr_high"]] == pytest.approx([0.405, 0.5, 0.595])
+    assert [result["ece_low"], result["ece"], result["ece_high"]] == pytest.approx([0.1, 0.1, 0.2975])
+    assert [result["top1_low"], result["top1"], result["top1_high"]] == pytest.approx([0.2025, 0.9, 0.9])
+    assert [result["oscr_low"], result["oscr"], result["oscr_high"]] == pytest.approx([0.405, 0.5, 0.595])
 
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error():
     answers = pd.DataFrame({"role": "known", "rank": np.random.default_rng(0).integers(0, 2, 1000)})
     answers = answers.assign(Image=answers.index.astype(str), whale="w", cluster=np.arange(1000))
-    found = with_intervals(metrics.bootstrap(answers, answers["rank"].to_numpy(), SHARES))
-    error = np.sqrt(found["top5"] * (1 - found["top5"]) / 1000)
-    assert found["top5_high"] - found["top5_low"] == pytest.approx(2 * 1.96 * error, rel=0.1)
+    result = with_intervals(metrics.bootstrap(answers, answers["rank"].to_numpy(), SHARES))
+    error = np.sqrt(result["top5"] * (1 - result["top5"]) / 1000)
+    assert result["top5_high"] - result["top5_low"] == pytest.approx(2 * 1.96 * error, rel=0.1)

@@ -55,8 +55,8 @@ def test_rank_places_new_whale_at_its_threshold():
         (0.3, ["w_1", "new_whale", "w_2", "w_3"], [0.6, 0.3, 0.3, 0.1]),  # above, not at
         (1.0, ["new_whale", "w_1", "w_2", "w_3"], [1.0, 0.6, 0.3, 0.1]),
     ):
-        found = rank(labels, values, threshold)
-        assert [each.tolist() for each in found] == [[ranked], [probabilities]]
+        result = rank(labels, values, threshold)
+        assert [each.tolist() for each in result] == [[ranked], [probabilities]]
 
 
 @pytest.mark.parametrize("whales", [2, 5])
@@ -65,14 +65,14 @@ def test_true_ranks_are_those_of_the_ranking(whales):
     labels, values = leading(values, labels)
     truth = np.random.default_rng(1).choice(["new_whale", "w_0", "w_1", "w_other"], 60)
     thresholds = np.array([[0.0, 0.2, 0.25, 1.0]])
-    found = true_ranks(labels, values, truth, thresholds)
+    result = true_ranks(labels, values, truth, thresholds)
     for column, threshold in enumerate(thresholds[0]):
         ranked = [list(row) for row in rank(labels, values, threshold)[0]]
         expected = [row.index(true) + 1 if true in row else 0 for row, true in zip(ranked, truth, strict=True)]
-        assert found[:, column].tolist() == expected
+        assert result[:, column].tolist() == expected
     own = np.random.default_rng(2).choice(thresholds[0], (60, 1))  # a threshold of each query
     places = np.searchsorted(thresholds[0], own[:, 0])
-    assert true_ranks(labels, values, truth, own)[:, 0].tolist() == found[np.arange(60), places].tolist()
+    assert true_ranks(labels, values, truth, own)[:, 0].tolist() == result[np.arange(60), places].tolist()
 
 
 def test_a_table_has_five_labels_and_their_values():

@@ -37,9 +37,9 @@ def test_class_score_is_the_closest_centre_in_each_view():
         [np.mean([max(q[view] @ centre for centre in centres[view, c]) for view in range(2)]) for c in range(3)]
         for q in queries.transpose(1, 0, 2)
     ]
-    found = class_scores(queries, centres)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    result = class_scores(queries, centres)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
 def test_nearest_score_is_that_of_the_photo_most_alike_over_all_views():
@@ -74,15 +74,15 @@ def test_centroid_score_is_the_cosine_to_the_mean_photo():
 
 def test_duplicates_score_their_labels():
     labels = np.array(["w_1", "w_2", "new_whale"])
-    found = duplicate_scores([["w_2", "w_2"], [], ["new_whale", "w_1"], ["w_gone"]], labels)
-    assert found.tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 1], [0, 0, 0]]
+    result = duplicate_scores([["w_2", "w_2"], [], ["new_whale", "w_1"], ["w_gone"]], labels)
+    assert result.tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 1], [0, 0, 0]]
 
 
 def test_whales_that_are_no_class_are_scored_as_if_they_were():
     nearest = np.array([[0.5, 0.9, 0.3, 0.7]], dtype=np.float32)
     learnt = np.array([[0.1, 0.5]], dtype=np.float32)  # mean 0.3, deviation 0.2; of the nearest photos: 0.6 and 0.3
-    found = extend_class_scores(learnt, nearest, np.array([False, True, True, False]))
-    np.testing.assert_allclose(found, [[0.3 - 0.1 * 2 / 3, 0.1, 0.5, 0.3 + 0.1 * 2 / 3]], rtol=1e-5)
+    result = extend_class_scores(learnt, nearest, np.array([False, True, True, False]))
+    np.testing.assert_allclose(result, [[0.3 - 0.1 * 2 / 3, 0.1, 0.5, 0.3 + 0.1 * 2 / 3]], rtol=1e-5)
     nobody = extend_class_scores(np.empty((1, 0), dtype=np.float32), nearest, np.zeros(4, dtype=bool))
     assert nobody.tolist() == nearest.tolist()
 

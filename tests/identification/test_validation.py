@@ -26,8 +26,8 @@ SPLIT = pd.DataFrame(
 
 
 def test_queries_of_a_variant_that_learns_new_whale():
-    found = queries(SPLIT.sample(frac=1, random_state=0), ["new_whale", "w_a"])
-    assert found.to_numpy().tolist() == [
+    result = queries(SPLIT.sample(frac=1, random_state=0), ["new_whale", "w_a"])
+    assert result.to_numpy().tolist() == [
         ["a2.jpg", "w_a", "w_a", "known"],
         ["a3.jpg", "w_a", "w_a", "duplicate"],
         ["n2.jpg", "new_whale", "new_whale", "new_whale"],
@@ -37,8 +37,9 @@ def test_queries_of_a_variant_that_learns_new_whale():
 
 
 def test_all_new_whale_photos_are_queries_of_a_variant_without_that_class():
-    found = queries(SPLIT, ["w_a"])
-    assert found.to_numpy().tolist() == [
+    result = queries(SPLIT, ["w_a"])
+    assert [*result] == ["Image", "whale", "truth", "role"]
+    assert result.to_numpy().tolist() == [
         ["a2.jpg", "w_a", "w_a", "known"],
         ["a3.jpg", "w_a", "w_a", "duplicate"],
         ["n1.jpg", "new_whale", "new_whale", "new_whale_train"],
@@ -68,8 +69,8 @@ def test_a_query_has_the_labels_of_its_duplicates_but_not_its_own():
         ],
         columns=["group", "Image", "part", "Id"],
     )
-    found = queries(SPLIT, ["new_whale", "w_a"])
-    assert duplicate_labels(found, groups) == [
+    result = queries(SPLIT, ["new_whale", "w_a"])
+    assert duplicate_labels(result, groups) == [
         [],  # a2.jpg has another role
         ["w_a", "w_z"],  # of a1.jpg and z.jpg
         [],
@@ -91,4 +92,5 @@ def test_a_query_with_several_duplicates_is_one_leak():
     leaks = pd.DataFrame({"query": ["t1.jpg", "t1.jpg", "t2.jpg"]})
     catalog = pd.DataFrame({"part": ["train"] * 3 + ["test"] * 8})
     assert duplicate_share(leaks, catalog) == 0.25
+    assert duplicate_share(leaks[:1], catalog[:4]) == 1
     assert duplicate_share(leaks[:0], catalog[:3]) == 0  # no queries

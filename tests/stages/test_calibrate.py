@@ -38,10 +38,10 @@ def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(cap
     assert sorted(path.name for path in place.iterdir()) == [
         *["decision.json", "scores.csv", "threshold.csv", "validation.csv"]
     ]
-    found = json.loads((place / "decision.json").read_text())
-    assert list(found) == ["weights", "bias", "calibration", "threshold_auto", "thresholds"]
-    assert list(found["weights"]) == ["class", "duplicates"]
-    assert found["calibration"] == NONE  # of so few queries
+    result = json.loads((place / "decision.json").read_text())
+    assert list(result) == ["weights", "bias", "calibration", "threshold_auto", "thresholds"]
+    assert list(result["weights"]) == ["class", "duplicates"]
+    assert result["calibration"] == NONE  # of so few queries
     answers = files.read_csv(place / "validation.csv")
     labels = [f"label{place}" for place in range(1, 6)]
     probabilities = [f"probability{place}" for place in range(1, 6)]
@@ -56,7 +56,7 @@ def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(cap
     assert answers["truth"].tolist() == ["w_a", "w_b", "w_c", "new_whale", "new_whale", "new_whale"]
     assert answers[labels].to_numpy()[0].tolist() == ["w_a", "w_b", "w_c", "w_d", "w_e"]
     assert (np.diff(answers[probabilities].to_numpy(), axis=1) <= 0).all()
-    assert set(answers["threshold"]) <= set(found["thresholds"])
+    assert set(answers["threshold"]) <= set(result["thresholds"])
     # in order of appearance: a whale each; a photo of no whale is a cluster of its own
     assert answers["cluster"].tolist() == [0, 1, 2, 3, 4, 5]
     assert answers["uncalibrated"].tolist() == answers["probability1"].tolist()
@@ -84,7 +84,7 @@ def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(cap
         for figure, column in (("map5_no_duplicates", "map5"), *((key, key) for key in ("map5_known", "map5_unknown"))):
             assert written[figure] == pytest.approx(at[column], rel=1e-5)
     written = predicted("threshold")
-    assert written["threshold"] == found["threshold_auto"]
+    assert written["threshold"] == result["threshold_auto"]
     assert written["map5_no_duplicates"] == pytest.approx(record.metrics["map5_auto"], rel=1e-5)
     compared = pd.read_csv(place / "scores.csv", index_col="score")
     assert compared.loc["all"].to_dict() == {key: written[key] for key in compared.columns}
@@ -121,7 +121,7 @@ def test_new_whale_photos_of_the_training_part_count_for_nothing_else(likely, lo
     more = pd.DataFrame({"Image": images, "Id": "new_whale", "part": "train", "role": "catalogue"})
     put_features("toy", likely=LIKELY | dict.fromkeys(images, likely), looks=LOOKS | dict.fromkeys(images, look))
 
-    def left(split):
+    def outputs(split):
         """Return what calibrate and predict leave."""
         split.to_csv(paths.SPLIT, index=False)
         calibrate.run(settings(scores=ALL), "toy")
@@ -129,7 +129,7 @@ def test_new_whale_photos_of_the_training_part_count_for_nothing_else(likely, lo
         of_calibrate = [paths.calibration("toy") / name for name in (paths.DECISION, paths.CURVE, paths.SCORES)]
         return figures, [path.read_text() for path in [*of_calibrate, paths.submission("toy")]]
 
-    without, with_more = left(split), left(pd.concat([split, more]))
+    without, with_more = outputs(split), outputs(pd.concat([split, more]))
     # each photo at the threshold of its part
     assert with_more[0].pop("map5_new_whale_train") > 0
     del with_more[0]["map5_new_whale_train_low"], with_more[0]["map5_new_whale_train_high"]

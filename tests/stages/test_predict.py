@@ -57,7 +57,7 @@ def here(ranked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder with tables alone."""
     monkeypatch.chdir(tmp_path)
     put_tables()
@@ -66,10 +66,10 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def run(prediction: str, threshold: float | str = "auto") -> tuple[Record, dict, list[str]]:
     """Predict; return the record, the figures and the submission."""
     predictions = {**of("threshold"), **FINAL} if prediction == "final" else of(prediction)
-    return left(predict.run(settings(predictions, threshold)), prediction)
+    return outputs(predict.run(settings(predictions, threshold)), prediction)
 
 
-def left(records: dict[str, Record], prediction: str) -> tuple[Record, dict, list[str]]:
+def outputs(records: dict[str, Record], prediction: str) -> tuple[Record, dict, list[str]]:
     record = records[prediction]
     written = json.loads((Path("reports/figures") / f"{prediction}.json").read_text())
     assert written == pytest.approx(record.metrics, rel=1e-5)
@@ -78,14 +78,14 @@ def left(records: dict[str, Record], prediction: str) -> tuple[Record, dict, lis
 
 def points(written: dict[str, float]) -> dict[str, float]:
     """Return the figures without their intervals, each of which holds its figure."""
-    found = {}
+    result = {}
     for key, value in written.items():
         if key.endswith(("_low", "_high")) and not key.startswith("threshold"):
             low, high = written[key.removesuffix("_high").removesuffix("_low")], value
             assert low <= high if key.endswith("_high") else high <= low, key
         else:
-            found[key] = value
-    return found
+            result[key] = value
+    return result
 
 
 def test_a_network_and_duplicates(here, capsys):
@@ -120,11 +120,11 @@ def test_a_network_and_duplicates(here, capsys):
         "tpr_at_fpr05": 1 / 2,
         "oscr": 1 / 2,
     }
-    found = points(written)
-    assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-5)
+    result = points(written)
+    assert {key: result[key] for key in expected} == pytest.approx(expected, rel=1e-5)
     weights = [0.75 * 0.7 / 2, 0.75 * 0.7 / 2, 0.25, 0.75 * 0.3]
     together = weights[0] * (1 - best[0]) + weights[3] * (0 - best[3])  # between 0.5 and 0.6
-    assert found["ece"] == pytest.approx(abs(together) + weights[1] * best[1] + weights[2] * (1 - best[2]), rel=1e-4)
+    assert result["ece"] == pytest.approx(abs(together) + weights[1] * best[1] + weights[2] * (1 - best[2]), rel=1e-4)
     rest = {
         "threshold": 0.22,
         "threshold_auto": 0.65,
@@ -140,10 +140,10 @@ def test_a_network_and_duplicates(here, capsys):
         "solution_map5": (1 + 1 / 2 + 1 + 1 / 3) / 4,
         "solution_map5_no_duplicates": (1 + 1 + 1 / 3) / 3,
     }
-    assert {key: found[key] for key in rest} == pytest.approx(rest, rel=1e-5)
-    assert found["threshold_cost"] == pytest.approx(at_auto - map5, rel=1e-4)
+    assert {key: result[key] for key in rest} == pytest.approx(rest, rel=1e-5)
+    assert result["threshold_cost"] == pytest.approx(at_auto - map5, rel=1e-4)
     others = {"ece", "ece_uncalibrated", "ece_chance", "threshold_cost"}
-    assert found.keys() - expected.keys() - rest.keys() == others
+    assert result.keys() - expected.keys() - rest.keys() == others
     assert record.params == {"threshold": 0.22, "validated": "yes"}
     assert record.inputs == [Path("calibrations/threshold/decision.json"), Path("features/threshold.npz")]
     assert record.outputs == [Path("submissions/threshold.csv")]
@@ -227,7 +227,7 @@ def test_what_has_learnt_validation_is_not_validated_and_says_so(here, capsys):
     assert run("final", 0.95)[2][4].startswith("t4.jpg,new_whale ")
 
 
-def test_the_page_of_an_ensemble_goes_to_the_run_that_calibrated_it(own):
+def test_the_page_of_an_ensemble_goes_to_the_run_that_calibrated_it(empty):
     for network in ("toy", "threshold", "final", "second"):
         put_features(network)
     params = settings(
@@ -243,8 +243,8 @@ def test_the_page_of_an_ensemble_goes_to_the_run_that_calibrated_it(own):
     assert records["final"].inputs == [
         *[Path("rankings/ensemble/decision.json"), Path("features/final.npz"), Path("features/second.npz")]
     ]
-    assert left(records, "ensemble")[1]["map5"] > 0
-    assert "map5" not in left(records, "final")[1]
+    assert outputs(records, "ensemble")[1]["map5"] > 0
+    assert "map5" not in outputs(records, "final")[1]
 
 
 def test_duplicates_alone(here, capsys):
@@ -289,7 +289,7 @@ def test_duplicates_alone(here, capsys):
     assert run("phash", 1)[1:] == (written, submission)
 
 
-def test_duplicates_that_name_no_whale_come_in_their_order(own):
+def test_duplicates_that_name_no_whale_come_in_their_order(empty):
     leaks = [("t2.jpg", "n1.jpg", "new_whale", 0, 0.0), ("t2.jpg", "b1.jpg", "w_b", 2, 0.01)]
     for rows, expected in ((leaks, "new_whale w_b w_a w_c w_d"), (leaks[::-1], "w_b new_whale w_a w_c w_d")):
         put_leaks(*rows)
@@ -297,7 +297,7 @@ def test_duplicates_that_name_no_whale_come_in_their_order(own):
         assert run("phash")[2][2] == f"t2.jpg,{expected}"
 
 
-def test_a_new_whale_class_takes_probability_but_the_threshold_decides(own):
+def test_a_new_whale_class_takes_probability_but_the_threshold_decides(empty):
     put_features("full", [*CLASSES, "new_whale"], {image: [0.3, 0.1, 0.05, 0.03, 0.02, 0.5] for image in LIKELY})
     put_calibration("full", bias=0.0, calibration=NONE)
     put_validation("full", learnt=["new_whale_train"])

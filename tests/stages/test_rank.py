@@ -56,8 +56,8 @@ def test_the_most_probable_whales_of_each_query(capsys):
     assert capsys.readouterr().out == "rank: 4 queries by threshold\n"
     assert named("threshold") == ["decision.json", "figures.json", "queries.csv", "threshold.csv", "validation.csv"]
     for name in ("decision.json", "threshold.csv"):
-        kept, found = (Path(folder) / "threshold" / name for folder in ("rankings", "calibrations"))
-        assert kept.read_bytes() == found.read_bytes()
+        kept, result = (Path(folder) / "threshold" / name for folder in ("rankings", "calibrations"))
+        assert kept.read_bytes() == result.read_bytes()
     table = files.read_csv(Path("rankings/threshold/queries.csv"))
     assert [*table] == ["Image", "leaked", *LABELS, *PROBABILITIES]
     assert table["Image"].tolist() == TEST
@@ -79,11 +79,11 @@ def test_a_threshold_changes_no_ranking():
     put_calibration("toy")
     put_validation("toy")
 
-    def left(threshold):
+    def outputs(threshold):
         rank.run(settings(of("phash", "toy"), threshold))
         return {path: path.read_bytes() for path in sorted(Path("rankings").rglob("*")) if path.is_file()}
 
-    assert left("auto") == left(0.2)
+    assert outputs("auto") == outputs(0.2)
 
 
 def test_a_network_on_its_own_does_not_look_at_duplicates():
@@ -135,10 +135,10 @@ def test_an_ensemble_is_calibrated_here_and_compared_with_each_of_its_networks(c
     records = rank.run(params)
     assert list(records) == ["ensemble"]  # a run of its own, of stage calibrate
     record, place = records["ensemble"], Path("rankings/ensemble")
-    found = json.loads((place / "decision.json").read_text())
+    result = json.loads((place / "decision.json").read_text())
     names = [f"{member}_{score}" for member in members for score in ("class", "nearest")]
     names.insert(2, "duplicates")  # they are the same for every network
-    assert list(found["weights"]) == names
+    assert list(result["weights"]) == names
     assert list(record.metrics)[: len(names) + 1] == [*(f"weight_{name}" for name in names), "bias"]
     assert record.params["variant"] == "ensemble"
     assert record.params["scores"] == " ".join(names)

@@ -41,12 +41,8 @@ def calibrate(
         allocate: makes room for the scores of all queries, (queries, whales + 1) each.
     """
     shares = Shares(unknown_share, validation.duplicate_share(inputs.leaks, inputs.catalog))
-    named = {
-        network: [score_name(network, score, len(inputs.features)) for score in scores[network]]
-        for network in inputs.features
-    }
-    scored, centroid = _score(inputs, [*dict.fromkeys(chain.from_iterable(named.values()))], shares, allocate)
-    alternatives = _alternatives(named)
+    alternatives = _alternatives(scores)
+    scored, centroid = _score(inputs, [*alternatives.values()][-1], shares, allocate)
     with threadpool_limits(1), ThreadPoolExecutor() as pool:  # one thread a fit
         fits = list(pool.map(partial(cross_fit, scored=scored), alternatives.values()))
     means = [figures.means(at_threshold(fit.answers), shares) for fit in fits]
@@ -84,11 +80,11 @@ def _score(
     embeddings = {name: each.select(queries["Image"]) for name, each in features.items()}
     duplicates = validation.duplicate_labels(queries, inputs.groups)
     table = allocate(len(names), (len(queries), len(scorer.whales) + 1))
-    every = [*dict.fromkeys([*names, *(score_name(network, "centroid", len(features)) for network in features)])]
-    centroids = [row for row, name in enumerate(every) if name.endswith("centroid")]
+    all_names = [*dict.fromkeys([*names, *(score_name(network, "centroid", len(features)) for network in features)])]
+    centroids = [row for row, name in enumerate(all_names) if name.endswith("centroid")]
     first, labels = 0, []
     with threadpool_limits(1):  # the last digits of a matrix product depend on the number of threads
-        for block in scorer.score(every, embeddings, duplicates):  # (K, B, W + 1)
+        for block in scorer.score(all_names, embeddings, duplicates):  # (K, B, W + 1)
             last = first + block.shape[1]
             for scores, rows in zip(table, block, strict=False):
                 scores[first:last] = rows
@@ -99,11 +95,12 @@ def _score(
     return scored, same @ (1 / np.arange(1, same.shape[1] + 1))
 
 
-def _alternatives(named: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Return the sets of scores to compare, by name; the last has all scores of all networks.
+def _alternatives(scores: Mapping[str, Sequence[Score]]) -> dict[str, list[str]]:
+    """Return the sets of scores to compare, by name; the last has all `scores` of all networks.
 
     For one network they are its scores one by one, for several those of each network.
     """
+    named = {network: [score_name(network, score, len(scores)) for score in own] for network, own in scores.items()}
     names = [*dict.fromkeys(chain.from_iterable(named.values()))]
     if len(names) == 1:
         return {names[0]: names}
