@@ -116,6 +116,8 @@ def test_photos_alone_and_together_get_the_same_answers(recogniser: Recogniser) 
     ]
     assert recogniser.identify([]) == []
     assert recogniser.identify(photos[5:])[0].problem
+    (missing,) = recogniser.identify([Query("nowhere.jpg")])  # a path
+    assert missing.problem == "nowhere.jpg: cannot be read (No such file or directory)"
 
 
 def test_several_threads_get_the_answers_of_one(recogniser: Recogniser) -> None:

@@ -57,8 +57,7 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
         answers: list[Answer] = []
         parts = batches(entries)
         for part in progress(parts, "batches of photos identified", len(parts)):
-            batch = [Query(str(entry.file), entry.file.read_bytes()) for entry in part]
-            answers += recogniser.identify(batch, threshold)
+            answers += recogniser.identify([Query(str(entry.file)) for entry in part], threshold)
         _refuse_conflicts(entries, answers)
         existing = target.read(catalogue, {each.size for each in prints})
         plan = make_plan([replace(source, entries=entries)], prints, existing)

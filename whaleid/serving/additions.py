@@ -78,7 +78,7 @@ def _embed(
     parts = batches([row for row, each in enumerate(embeddings) if each is None])
     writable = True
     for rows in progress(parts, "photos added since, in batches", len(parts)):
-        photos = embedder.read([Query(str(files[row]), files[row].read_bytes()) for row in rows])
+        photos = embedder.read([Query(str(files[row])) for row in rows])
         readable = [each for each in photos if not isinstance(each, str)]  # all: their fingerprints were computed
         for row, photo in zip(rows, embedder.embed(readable), strict=True):
             embeddings[row] = photo.embeddings

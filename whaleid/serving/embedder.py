@@ -17,7 +17,7 @@ from whaleid.core.errors import WhaleidError
 from whaleid.detection import network as box_network
 from whaleid.detection.network import CERTAIN, aspects
 from whaleid.images.crop import WHOLE, Box
-from whaleid.images.decode import decode
+from whaleid.images.decode import decode, read
 from whaleid.images.fingerprint import Fingerprint, fingerprint
 from whaleid.images.pack import Region, Shape, cut
 from whaleid.model import checkpoint
@@ -39,7 +39,7 @@ class Query(NamedTuple):
     """A photo to identify."""
 
     name: str
-    content: bytes  # of its file
+    content: bytes | None = None  # of its file; None if `name` is its path
 
 
 class Decoded(NamedTuple):
@@ -89,7 +89,7 @@ class Embedder:
         self._pool = ThreadPoolExecutor(torch.get_num_threads())
 
     def read(self, queries: Sequence[Query]) -> list[Decoded | str]:
-        """Read photos from the bytes of their files; one that cannot be read gets an error text."""
+        """Read and decode photos; one that cannot be read gets an error text."""
         return list(self._pool.map(partial(_read, mode=self._shape.mode), queries))
 
     def embed(self, photos: Sequence[Decoded]) -> list[Embedded]:
@@ -125,7 +125,7 @@ class Embedder:
 def _read(query: Query, mode: str) -> Decoded | str:
     path = Path(query.name)
     try:
-        facts = fingerprint(path, query.content)
-        return Decoded(query.name, facts, decode(path, content=query.content).convert(mode))
+        content = read(path) if query.content is None else query.content
+        return Decoded(query.name, fingerprint(path, content), decode(path, content=content).convert(mode))
     except WhaleidError as error:
         return str(error)

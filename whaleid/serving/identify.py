@@ -111,7 +111,7 @@ def _answers(
 
 
 def _identify(photos: Sequence[Path], load: Callable[[], Recogniser], threshold: float | None) -> list[Answer]:
-    return load().identify([Query(written(path), _content(path)) for path in photos], threshold)
+    return load().identify([Query(written(path)) for path in photos], threshold)
 
 
 @lru_cache(maxsize=1)
@@ -124,13 +124,6 @@ def _load(model: Path, catalogue: Path | None) -> tuple[Recogniser, dict[str, Pa
     """Load a recogniser; return it and the files of the photos that were added to `catalogue`."""
     recogniser = Recogniser(bundle.read(model))
     return additions.known(recogniser, catalogue) if catalogue else (recogniser, {})
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""  # answered as an empty file
 
 
 def _lines(answer: Answer, width: int) -> list[str]:
