@@ -97,7 +97,7 @@ def _coco(content: bytes, folder: Path) -> object:
 
 
 def _zip(content: bytes, folder: Path) -> object:
-    return unpack(_file(content, folder, "a.zip"), folder / "unpacked")
+    return unpack([_file(content, folder, "a.zip")], folder / "unpacked")
 
 
 def _submission(content: bytes, folder: Path) -> object:

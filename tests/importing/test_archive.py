@@ -93,6 +93,14 @@ def test_a_contest_is_downloaded_by_kaggles_client(
     assert "the contests known are kaggle:whale-categorization-playground, kaggle:humpback" in error
 
 
+def test_zips_within_a_zip(by_whale: None) -> None:
+    pack("bob.zip", ("photos/bob/1.png", "1.png"))
+    pack("all.zip", ("photos/ann/1.png", "trip/ann/1.png"), ("bob.zip", "trip/bob.zip"))
+    output = call("all.zip")
+    assert "added 2 labelled photos (2 whales, 0 photos of new_whale)" in output
+    assert "passed over" not in output
+
+
 # zips of strangers
 
 

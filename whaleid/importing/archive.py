@@ -15,18 +15,29 @@ from whaleid.importing.source import FOREIGN, is_hidden
 UNPACKED = (*SUFFIXES, *FOREIGN, ".csv", ".zip")
 MAX_FILES = 1_000_000
 MAX_RATIO, SLACK = 20, 64 * 2**20
-"""A zip file may unpack to so many times its size plus so many bytes: photos hardly shrink."""
+"""Zip files may unpack to so many times their size plus so many bytes: photos hardly shrink."""
 
 
-def unpack(archive: Path, folder: Path, named: bool = False) -> int:
-    """Unpack photos, csv files and zip files of `archive` below `folder`; return the number of other files.
+def unpack(archives: Sequence[Path], folder: Path, named: bool = False) -> int:
+    """Unpack photos, csv files and zip files of `archives` below `folder`; return the number of other files.
 
     With `named`, `train.zip` is unpacked into `train/`, whether or not its names begin so.
 
     Raises:
-        WhaleidError: the file is no zip, damaged, encrypted, or unpacks to more than photos do or the disk holds.
+        WhaleidError: a file is no zip, damaged, encrypted, or unpacks to more than photos do or the disk holds.
         InputProblems: names that lead out of the folder or are there twice, and links.
     """
+    left = MAX_RATIO * sum(archive.stat().st_size for archive in archives) + SLACK
+    others = 0
+    for archive in archives:
+        size, more = _unpack(archive, folder, named, left)
+        left -= size
+        others += more
+    return others
+
+
+def _unpack(archive: Path, folder: Path, named: bool, left: int) -> tuple[int, int]:
+    """Unpack `archive` to `left` bytes at most; return how many it took and the number of other files."""
     try:
         with zipfile.ZipFile(archive) as packed:
             files = [each for each in packed.infolist() if not each.is_dir()]
@@ -35,7 +46,8 @@ def unpack(archive: Path, folder: Path, named: bool = False) -> int:
             if named and not all(PurePosixPath(each.filename).parts[0] == archive.stem for each in members):
                 folder = folder / archive.stem
             folder.mkdir(parents=True, exist_ok=True)
-            _check_size(archive, members, shutil.disk_usage(folder).free)
+            size = sum(each.file_size for each in members)
+            _check_size(archive, members, size, left, shutil.disk_usage(folder).free)
             for each in progress(members, "files unpacked", len(members)):
                 path = folder / each.filename
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +59,7 @@ def unpack(archive: Path, folder: Path, named: bool = False) -> int:
     # damaged files make zipfile raise nearly anything; clashing or overlong names are errors of the system
     except Exception as error:
         raise WhaleidError(f"{archive}: cannot be unpacked ({error}).") from None
-    return len(files) - len(members)
+    return size, len(files) - len(members)
 
 
 def _is_wanted(name: str) -> bool:
@@ -69,13 +81,12 @@ def _check_names(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
         raise InputProblems(what, bad, "Pack it anew without them.")
 
 
-def _check_size(archive: Path, members: Sequence[zipfile.ZipInfo], free: int) -> None:
-    """Refuse what unpacks to more than photos do or than `free` bytes."""
+def _check_size(archive: Path, members: Sequence[zipfile.ZipInfo], size: int, left: int, free: int) -> None:
+    """Refuse `members` of more than `left` or `free` bytes together."""
     # of other methods, zipfile unpacks a whole block into memory: a thousand times its size and more
     if any(each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for each in members):
         raise WhaleidError(f"{archive}: is packed in a way that is not read: pack it anew with deflate, as zip does.")
-    size = sum(each.file_size for each in members)
-    if size > MAX_RATIO * archive.stat().st_size + SLACK or len(members) > MAX_FILES:
+    if size > left or len(members) > MAX_FILES:
         raise WhaleidError(
             f"{archive}: would unpack to more than {MAX_RATIO} times its size, or to more than {MAX_FILES:,} files; "
             "photos never do. If you trust it, unpack it yourself and give the folder."

@@ -59,14 +59,17 @@ def open_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
     downloads = [path / f"{contest}.zip" for contest in kaggle.CONTESTS]
     archives = [each for each in [path, *downloads] if each.suffix.lower() == ".zip" and each.is_file()]
     if archives:
-        others = unpack(archives[0], unpacked)
+        others = unpack(archives[:1], unpacked)
         path = _content(unpacked)
-    if (path / "train.zip").is_file() and not (path / "train").is_dir():
+    inner = sorted(path.glob("*.zip"))
+    if archives:
+        others += unpack(inner, path, named=True)
+        for archive in inner:
+            archive.unlink()
+    elif path / "train.zip" in inner and not (path / "train").is_dir():
         tables = [path / name for name in layout.COLUMNS if (path / name).is_file()]
-        archives = [path / f"{name}.zip" for name in (*target.PARTS, *layout.COLUMNS)]
-        archives = [archive for archive in archives if archive.is_file()]
-        require_inside(path, [*tables, *archives])
-        others += sum(unpack(archive, unpacked, named=True) for archive in archives)
+        require_inside(path, [*tables, *inner])
+        others = unpack(inner, unpacked, named=True)
         for table in tables:
             if not (unpacked / table.name).exists():
                 shutil.copy(table, unpacked)
@@ -91,12 +94,12 @@ def open_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
     return replace(source, others=source.others + others)
 
 
-def _content(unpacked: Path) -> Path:
-    """Return the folder `unpacked` or, where it holds nothing but one folder of folders, that one."""
-    inner = list(unpacked.iterdir())
-    if len(inner) == 1 and inner[0].is_dir() and any(path.is_dir() for path in inner[0].iterdir()):
-        return _content(inner[0])
-    return unpacked
+def _content(folder: Path) -> Path:
+    """Return `folder` or, where it holds nothing but one folder of folders or zip files, that one."""
+    match [*folder.iterdir()]:
+        case [inner] if inner.is_dir() and any(path.is_dir() or path.suffix == ".zip" for path in inner.iterdir()):
+            return _content(inner)
+    return folder
 
 
 def _summary(source: str, to: Path, sources: Sequence[Source], plan: Plan, written: Counter[str]) -> str:
