@@ -13,7 +13,7 @@ from torchvision import models
 from whaleid.config import Params
 from whaleid.core import paths
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.model import architectures, checkpoint, pretrained
+from whaleid.model import checkpoint, pretrained, torchvision_models
 from whaleid.model.backbone import Backbone
 from whaleid.model.network import Network
 from whaleid.model.pretrained import load as load_pretrained
@@ -152,7 +152,7 @@ def test_early_layers_work_on_a_quarter_and_more(name: str, first: str, last: st
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_models_of_torchvision_that_are_not_supported_name_one_of_timm(name: str) -> None:
-    assert name.split("_")[0] in architectures.TIMM_INSTEAD
+    assert name.split("_")[0] in torchvision_models.TIMM_INSTEAD
     with pytest.raises(WhaleidError) as caught:
         Backbone(name)
     instead = "timm/maxvit_tiny_tf_224" if name == "maxvit_t" else "timm/vit_base_patch16_224"

@@ -62,7 +62,8 @@ def fit_predict(
     squeezed = not np.allclose(train_set["aspect"], own[train_set.index], rtol=ROUNDING, atol=0)
     network, device = BoxNetwork(backbone, settings.size, turns, squeezed), pick_device()
     needed = photos.loc[train_set.index.union(targets)]
-    squares = stretch(needed, root, settings.size)
+    paths, side = [root / part / image for image, part in needed["part"].items()], settings.size
+    squares = np.stack(list(pack(paths, [Region(WHOLE)] * len(paths), Shape(side, side, stretch=True))))  # (N, S, S, 1)
     boxes = np.column_stack([train_set[CORNERS], np.log(train_set["aspect"])]).astype(np.float32)
     training.train(network, squares[needed.index.get_indexer(train_set.index)], boxes, settings, seed, device)
     predictions = predict(network, squares[needed.index.get_indexer(targets)], device)
@@ -72,12 +73,6 @@ def fit_predict(
     predicted["upside_down"] = predictions[:, 5].astype(float)
     predicted["turned"] = predictions[:, 5] > box_network.CERTAIN
     return predicted, box_network.save(network)
-
-
-def stretch(photos: pd.DataFrame, root: Path, side: int) -> npt.NDArray[np.uint8]:
-    """Return `photos` grey and whole, stretched to squares: (N, `side`, `side`, 1)."""
-    paths = [root / part / image for image, part in photos["part"].items()]
-    return np.stack(list(pack(paths, [Region(WHOLE)] * len(paths), Shape(side, side, stretch=True))))
 
 
 def predict(network: BoxNetwork, photos: npt.NDArray[np.uint8], device: torch.device) -> npt.NDArray[np.float32]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from itertools import takewhile
+from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -10,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from whaleid.core.errors import WhaleidError
-from whaleid.model import architectures
+from whaleid.model import timm_models, torchvision_models
+from whaleid.model.architectures import TIMM
 from whaleid.model.tensors import REMEDY, load_weights
 
 M = TypeVar("M", bound=nn.Module)
@@ -20,6 +22,11 @@ MODEST = 50_000_000
 """Parameters that take a second and 200 MB to build."""
 EARLY = 4
 """Layers are early while their maps have a quarter of the photo's sides or more."""
+
+
+def library(name: str) -> ModuleType:
+    """Return the module that builds the model `name`: `timm_models` or `torchvision_models`."""
+    return timm_models if name.startswith(TIMM) else torchvision_models
 
 
 class Backbone(nn.Module):
@@ -39,8 +46,8 @@ class Backbone(nn.Module):
     def __init__(self, name: str, fine: bool = False) -> None:
         super().__init__()
         self.name, self.fine = name, fine
-        architecture = architectures.build(name)
-        self.body, self.unused = architecture.body, architecture.unused
+        architecture = library(name).build(name)
+        self.body, self.unused, self.rename = architecture.body, architecture.unused, architecture.rename
         self.smallest, self.fixed = architecture.smallest, architecture.fixed
         trace, output = self._trace()
         if output.ndim not in (2, 4):
@@ -120,7 +127,7 @@ def rebuild(build: Callable[[], M], backbone: str, weights: Mapping[str, Tensor]
     try:
         # the classifier, which the network lacks, has less than half of all parameters
         limit = max(MODEST, 2 * sum(weight.numel() for weight in weights.values()))
-        if architectures.count_parameters(backbone) > limit:
+        if library(backbone).count_parameters(backbone) > limit:
             raise WhaleidError(f"it has fewer weights than {backbone}. {REMEDY}")
         network = build()
     except WhaleidError as error:

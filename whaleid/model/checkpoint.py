@@ -1,6 +1,7 @@
 """A network with the description that rebuilds it, as the bytes of a file and back."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -75,8 +76,5 @@ def load(data: bytes, name: str) -> tuple[Network, Description]:
     shape = tuple(weights["classifier.weight"].shape) if "classifier.weight" in weights else ()
     if shape != expected:
         raise WhaleidError(f"{name} describes a classifier of shape {expected}, but has one of shape {shape}. {REMEDY}")
-
-    def build() -> Network:
-        return Network(header.backbone, header.embedding, description.columns, header.centres, header.fine)
-
+    build = partial(Network, header.backbone, header.embedding, description.columns, header.centres, header.fine)
     return rebuild(build, header.backbone, weights, name), description

@@ -19,8 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 from whaleid.core import ranks
 from whaleid.core.errors import WhaleidError, first_line
 from whaleid.core.parallel import cores
+from whaleid.model.architectures import TIMM
 from whaleid.model.device import pick_device
-from whaleid.model.timm_models import TIMM
 
 if TYPE_CHECKING:
     from whaleid.model.network import Network

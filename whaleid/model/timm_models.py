@@ -1,36 +1,27 @@
-"""Models of timm without their classifier.
+"""Models of timm without their classifier, and their pretrained weights.
 
 timm is optional and imported only for a name that begins with timm/.
 """
 
-import difflib
 import inspect
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from whaleid.core.errors import WhaleidError
+from whaleid.core.errors import WhaleidError, first_line
+from whaleid.model.architectures import TIMM, Architecture, Weights, suggest
 
-TIMM = "timm/"
+SOURCES = ("hf-hub:", "local-dir:")
+"""Prefixes, in timm, of models of the Hugging Face hub and of models in a folder laid out as there."""
 SIDES = (32, 128)
 """Pixels: the smallest sides that a model is tried with."""
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A model without its classifier, with random weights drawn from torch's global generator."""
-
-    body: nn.Module  # from (B, 3, H, W) to the last map (B, F, H', W') or, without a map, to features (B, F)
-    unused: tuple[str, ...]  # prefixes of the names of weights that only the whole classifier has
-    smallest: tuple[int, int]  # height and width, in pixels
-    fixed: bool  # whether `smallest` is the only size
 
 
 def build(name: str) -> Architecture:
@@ -59,7 +50,7 @@ def build(name: str) -> Architecture:
         raise WhaleidError(f"backbone.name: timm cannot build {name} ({error}).") from None
     classifiers = [config.classifier] if isinstance(config.classifier, str) else config.classifier or []
     unused = (*(f"{each}." for each in classifiers), *(names - body.state_dict().keys()))
-    return Architecture(body, unused, smallest, fixed)
+    return Architecture(body, unused, smallest, fixed, partial(_rename, body))
 
 
 def count_parameters(name: str) -> int:
@@ -76,21 +67,78 @@ def count_parameters(name: str) -> int:
         return 0
 
 
-def rename_weights(body: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return `weights` by the names that the model has for them today."""
+def _rename(body: nn.Module, weights: Weights) -> Weights:
     # by timm's convention, the module of each family of models converts files
     convert = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
     try:
-        converted: Mapping[str, Tensor] = convert(dict(weights), body) if convert else weights
+        converted: Weights = convert(dict(weights), body) if convert else weights
     except Exception:  # weights of another model: loading them names what does not fit
         return weights
     return converted
 
 
+def resolve(name: str) -> str:
+    """Return the name that `build` knows of a model that `name` takes from the hub or a folder.
+
+    Raises:
+        WhaleidError: the model's description cannot be fetched, or timm cannot use it.
+    """
+    if not (source := _source(name)):
+        return name
+    timm = _load_timm(name)
+    try:
+        described = timm.models.resolve_model_input_args(source)
+        model, config = described["model_name"], described["pretrained_cfg"]
+        arguments = {"img_size": list(config["input_size"][1:])} if config["fixed_input_size"] else {}
+        arguments |= described.get("pretrained_model_args", {})
+        size = list(timm.get_pretrained_cfg(model).input_size[1:])
+    except Exception as error:  # the hub, its client and timm raise nearly anything; the description may lack anything
+        raise _failure("backbone.name", source, error) from None
+    defaults = [("in_chans", 3), ("img_size", size), ("num_classes", arguments.get("num_classes"))]
+    others = {key: value for key, value in arguments.items() if (key, value) not in defaults}
+    return f"{TIMM}{model} {json.dumps(others, sort_keys=True)}" if others else TIMM + model
+
+
+def _source(name: str) -> str:
+    """Return the model of the hub or the folder that `name` names, or an empty string."""
+    source = name.removeprefix(TIMM)
+    return source if name.startswith(TIMM) and source.startswith(SOURCES) else ""
+
+
+def _failure(key: str, source: str, error: Exception) -> WhaleidError:
+    reason = first_line(error).rstrip(".")
+    if not isinstance(error, OSError):
+        return WhaleidError(
+            f"{key}: timm cannot use {source} ({reason}). Take another model (backbone.name), or set backbone.weights "
+            f"to none or the path of a state dict."
+        )
+    return WhaleidError(
+        f"{key}: timm could not fetch {source} ({reason}). Fetch the model's config.json and model.safetensors by "
+        f"other means, put both into a folder, and set backbone.name to timm/local-dir:FOLDER."
+    )
+
+
+def download(name: str) -> tuple[Weights, str]:
+    """Return the pretrained weights of the whole model, from the hub's cache or from the internet, and their title.
+
+    Raises:
+        WhaleidError: there are none, they cannot be fetched, or they do not fit.
+    """
+    timm = _load_timm(name)
+    source = _source(name)
+    model, arguments = (source, {}) if source else _parse(name)
+    try:
+        # the whole classifier: timm ignores missing weights if the number of classes differs from the file's
+        weights: Weights = timm.create_model(model, pretrained=True, **arguments).state_dict()
+    except Exception as error:  # as above
+        raise _failure("backbone.weights: DEFAULT", model, error) from None
+    return weights, f"timm's pretrained weights ({name.removeprefix(TIMM)})"
+
+
 def _parse_known(name: str) -> tuple[ModuleType, str, dict[str, object]]:
     """Return timm, its name of the model and the model's arguments, none of which can download weights."""
-    timm = load_timm(name)
-    model, arguments = parse(name)
+    timm = _load_timm(name)
+    model, arguments = _parse(name)
     known = {*timm.list_models(), *timm.list_models(include_tags=True)}
     if model not in known:
         hint = suggest(model, known) or "`python -c 'import timm; print(timm.list_models())'` lists all."
@@ -119,12 +167,7 @@ def _try_sizes(body: Any, own_size: tuple[int, int], fixed: bool) -> tuple[objec
     return body.forward_features(torch.zeros(1, 3, *own_size)), own_size, True
 
 
-def load_timm(name: str) -> ModuleType:
-    """Import timm for the model `name`.
-
-    Raises:
-        WhaleidError: it is not installed.
-    """
+def _load_timm(name: str) -> ModuleType:
     try:
         import timm
     except ModuleNotFoundError:
@@ -132,12 +175,8 @@ def load_timm(name: str) -> ModuleType:
     return timm
 
 
-def parse(name: str) -> tuple[str, dict[str, object]]:
-    """Split `timm/NAME` or `timm/NAME {…}` into timm's name of the model and the arguments to build it with.
-
-    Raises:
-        WhaleidError: the arguments are no JSON object.
-    """
+def _parse(name: str) -> tuple[str, dict[str, object]]:
+    """Split `timm/NAME` or `timm/NAME {…}` into timm's name of the model and the arguments to build it with."""
     model, _, text = name.removeprefix(TIMM).partition(" ")
     arguments = None
     with suppress(ValueError):
@@ -148,9 +187,3 @@ def parse(name: str) -> tuple[str, dict[str, object]]:
             f'{{"img_size": 224}}.'
         )
     return model, arguments
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return a question that names the models in `known` closest to `name`, or an empty string."""
-    close = difflib.get_close_matches(name.lower(), sorted(known), 3)
-    return f"did you mean {' or '.join(close)}?" if close else ""

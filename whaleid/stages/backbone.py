@@ -11,10 +11,9 @@ from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
 from whaleid.core.files import replacing
 from whaleid.core.log import logger
-from whaleid.model import checkpoint, pretrained
-from whaleid.model.architectures import models
+from whaleid.model import checkpoint, pretrained, timm_models
+from whaleid.model.backbone import library
 from whaleid.model.network import Network
-from whaleid.model.timm_models import TIMM
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -28,7 +27,7 @@ def run(params: Params) -> None:
             downloaded or do not fit.
     """
     settings = params.backbone
-    name = pretrained.resolve(settings.name)
+    name = timm_models.resolve(settings.name)
     torch.manual_seed(params.seed)
     network = Network(name, settings.embedding, classes=0, fine=settings.fine)
     if settings.weights == "none":
@@ -36,12 +35,8 @@ def run(params: Params) -> None:
     elif settings.weights != "DEFAULT":
         source = f"the weights of {settings.weights}"
         state = pretrained.from_file(_read(settings.weights), settings.weights)
-    elif name.startswith(TIMM):
-        source = f"timm's pretrained weights ({settings.name.removeprefix(TIMM)})"
-        state = pretrained.from_timm(settings.name)
     else:
-        source = f"torchvision's pretrained weights ({models.get_model_weights(name).DEFAULT})"
-        state = pretrained.from_torchvision(name)
+        state, source = library(name).download(settings.name)
     if settings.weights != "none":
         pretrained.load(network.backbone, state, f"backbone.weights: {settings.weights}")
     path = paths.checkpoint("backbone")

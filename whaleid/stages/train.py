@@ -20,10 +20,10 @@ from whaleid.core.log import logger
 from whaleid.core.record import LogEpoch, Record
 from whaleid.images.pack import PackedPhotos, load_pack
 from whaleid.model import checkpoint, distributed
+from whaleid.model.architectures import TIMM
 from whaleid.model.device import precision
 from whaleid.model.distributed import ProcessGroup
 from whaleid.model.network import CosineClassifier
-from whaleid.model.timm_models import TIMM
 from whaleid.training import engine, state, subset
 from whaleid.training.loader import LabelledPhotos
 from whaleid.training.state import Epoch, State
