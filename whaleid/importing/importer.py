@@ -55,6 +55,29 @@ def open_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
     Raises:
         WhaleidError: it is no source, or something is wrong with it.
     """
+    path, others = _unpack(path, unpacked)
+    if path.is_dir() and (path / "metadata.csv").is_file() and not (path / "train.csv").exists():
+        require_inside(path, [path / "metadata.csv"])
+        path = path / "metadata.csv"
+    if path.suffix.lower() == ".csv":
+        source = csv.rows(path, columns)
+    elif path.suffix.lower() == ".json":
+        source = coco.images(path, columns.photos or path.parent)
+    elif columns != csv.Columns():
+        raise WhaleidError(
+            f"{path} is no csv file: options for columns and --photos belong to one (--photos to a COCO json as well)."
+        )
+    elif not path.is_dir():
+        raise WhaleidError(f"{path} is none of what can be imported. {SOURCES}")
+    elif (path / "train.csv").exists() or all((path / part).is_dir() for part in target.PARTS):
+        source = folder.catalogue(path)
+    else:
+        source = folder.by_whale(path)
+    return replace(source, others=source.others + others)
+
+
+def _unpack(path: Path, unpacked: Path) -> tuple[Path, int]:
+    """Unpack the zip files of a source, if any; return where its files are, and how many others were left out."""
     others = 0
     downloads = [path / f"{contest}.zip" for contest in kaggle.CONTESTS]
     archives = [each for each in [path, *downloads] if each.suffix.lower() == ".zip" and each.is_file()]
@@ -74,32 +97,15 @@ def open_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
             if not (unpacked / table.name).exists():
                 shutil.copy(table, unpacked)
         path = unpacked
-    if path.is_dir() and (path / "metadata.csv").is_file() and not (path / "train.csv").exists():
-        path = path / "metadata.csv"
-        require_inside(path.parent, [path])
-    if path.suffix.lower() == ".csv":
-        source = csv.rows(path, columns)
-    elif path.suffix.lower() == ".json":
-        source = coco.images(path, columns.photos or path.parent)
-    elif columns != csv.Columns():
-        raise WhaleidError(
-            f"{path} is no csv file: options for columns and --photos belong to one (--photos to a COCO json as well)."
-        )
-    elif not path.is_dir():
-        raise WhaleidError(f"{path} is none of what can be imported. {SOURCES}")
-    elif (path / "train.csv").exists() or all((path / part).is_dir() for part in target.PARTS):
-        source = folder.catalogue(path)
-    else:
-        source = folder.by_whale(path)
-    return replace(source, others=source.others + others)
+    return path, others
 
 
-def _content(folder: Path) -> Path:
-    """Return `folder` or, where it holds nothing but one folder of folders or zip files, that one."""
-    match [*folder.iterdir()]:
+def _content(place: Path) -> Path:
+    """Return the folder `place` or, where it holds nothing but one folder of folders or zip files, that one."""
+    match [*place.iterdir()]:
         case [inner] if inner.is_dir() and any(path.is_dir() or path.suffix == ".zip" for path in inner.iterdir()):
             return _content(inner)
-    return folder
+    return place
 
 
 def _summary(source: str, to: Path, sources: Sequence[Source], plan: Plan, written: Counter[str]) -> str:
