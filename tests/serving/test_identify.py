@@ -1,6 +1,7 @@
 """The command `identify`: what it prints and writes, and what it loads before its first answer."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,12 @@ import pytest
 from helpers.closure import closure, imports
 from helpers.project import ROOT
 
+from whaleid import config
+from whaleid.cli import photos
+from whaleid.core import paths
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.identification.ranking import LABELS, PROBABILITIES
-from whaleid.serving import identify, registry
+from whaleid.serving import about, identify, registry
 
 MODEL = Path("models/final.bundle")
 UNNEEDED = {"jinja2", "joblib", "matplotlib", "mlflow", "pytorch_metric_learning", "sklearn", "timm"}
@@ -60,6 +64,25 @@ def test_the_command_writes_what_it_prints(here: Path, tmp_path: Path, capsys: p
     with pytest.raises(WhaleidError, match=r"a\.csv has 1 reviewed photos: `whaleid add"):
         identify.run([folder], MODEL, None, None, table, None, None)
     assert table.read_text() == reviewed
+
+
+@pytest.mark.slow
+def test_a_projects_own_model_takes_the_projects_threshold(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = config.load(paths.PARAMS).model_copy(update={"threshold": 0.0})
+    monkeypatch.setattr(photos, "load_params", lambda: settings)
+    elsewhere = shutil.copytree(MODEL, tmp_path / "elsewhere.bundle", copy_function=os.link)
+
+    def rank_of_new_whale(**options: object) -> int:
+        photos.identify([sorted(Path("data/sample/test").iterdir())[0]], **options)  # type: ignore[arg-type]
+        words = capsys.readouterr().out.split()
+        return words[1::2].index("new_whale") + 1 if "new_whale" in words else 0
+
+    assert rank_of_new_whale() == 0  # five whales are above the threshold 0
+    assert rank_of_new_whale(threshold=1.0) == 1
+    assert about.read(MODEL).threshold == 1
+    assert rank_of_new_whale(model=str(elsewhere)) == 1
 
 
 CODE = """
