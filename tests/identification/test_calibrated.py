@@ -58,7 +58,13 @@ def test_what_is_kept_of_a_calibration():
     assert {key: metrics[f"calibration_{key}"] for key in ("slope", "intercept")} == result.decision["calibration"]
     assert metrics["threshold_auto_low"] <= metrics["threshold_auto"] <= metrics["threshold_auto_high"]
     assert metrics["map5_auto"] == metrics["map5_no_duplicates_all"] == result.scores["map5_no_duplicates"].iloc[-1]
-    assert result.summary.endswith(f"MAP@5 {metrics['map5_auto']:.4f} on 120 validation photos without duplicates")
+    assert result.summary == (
+        f"calibrate margin: nearest {weights['nearest']:g}, centroid {weights['centroid']:g}, duplicates "
+        f"{weights['duplicates']:g}, new_whale {metrics['bias']:g}, calibration slope {metrics['calibration_slope']:g} "
+        f"and intercept {metrics['calibration_intercept']:g}, threshold {metrics['threshold_auto']:g} "
+        f"({metrics['threshold_auto_low']:g} to {metrics['threshold_auto_high']:g} by fold): MAP@5 "
+        f"{metrics['map5_auto']:.4f} on 120 validation photos without duplicates"
+    )
 
 
 def test_the_gain_of_the_truth_by_centroids_alone():

@@ -243,7 +243,7 @@ def test_clusters_are_drawn_whole_and_as_many_as_there_are():
     assert (counts[:, 0] == counts[:, 2]).all()
     assert (counts[:, [0, 3, 4]].sum(axis=1) == 3).all()
     assert counts[1:, 3].mean() == pytest.approx(1, abs=0.1)
-    # always the same draws: clusters 2, 5 and 7 by the default seed
+    # always the same draws: clusters 2, 5 and 7
     draws = np.random.default_rng(0).integers(3, size=(500, 3))
     assert counts[1:, [3, 4, 0]].tolist() == [[row.count(number) for number in range(3)] for row in draws.tolist()]
 

@@ -111,8 +111,9 @@ def true_positive_rate(scores: Floats, positive: Floats, negative: Floats, rate:
 def calibration_error(probability: Floats, right: Bools, weights: Floats) -> Floats:
     """Return (B,) the expected calibration error: how far `probability` (Q,) is from the share that is `right` (Q,).
 
-    Over ten equally wide bins, the first with 0, each weighing as much as its queries; `weights` (B, Q) are theirs, 1
-    in sum (Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015).
+    It is sum_b |sum_(q in b) weight_q * (right_q - probability_q)| over ten equally wide bins b, the first with 0;
+    `weights` are (B, Q), 1 in sum (Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning",
+    AAAI 2015).
     """
     errors = weights @ ((right - probability)[:, None] * np.eye(BINS)[bins(probability)])  # (B, BINS)
     total: Floats = np.abs(errors).sum(axis=1)
@@ -124,17 +125,17 @@ def bins(probability: Floats) -> npt.NDArray[np.int64]:
     return np.maximum(np.ceil(probability * BINS).astype(np.int64) - 1, 0)
 
 
-def chance_error(probability: Floats, weights: Floats, seed: int = 0) -> float:
+def chance_error(probability: Floats, weights: Floats) -> float:
     """Return the mean calibration error of answers that are right exactly with their `probability` (Q,).
 
     No calibration can be expected to show less on so few queries; `weights` (Q,) are theirs, 1 in sum.
     """
-    right = np.random.default_rng(seed).random((SIMULATIONS, len(probability))) < probability
+    right = np.random.default_rng(0).random((SIMULATIONS, len(probability))) < probability
     errors = (weights * (right - probability)) @ np.eye(BINS)[bins(probability)]  # (SIMULATIONS, BINS)
     return float(np.abs(errors).sum(axis=1).mean())
 
 
-def bootstrap_counts(cluster: npt.NDArray[np.int64], times: int = RESAMPLINGS, seed: int = 0) -> Floats:
+def bootstrap_counts(cluster: npt.NDArray[np.int64], times: int = RESAMPLINGS) -> Floats:
     """Return (1 + times, Q): a row of ones, then how often each query is drawn with its cluster.
 
     Clusters, as many as there are, are drawn with replacement (Efron, "Bootstrap methods: another look at the
@@ -143,7 +144,7 @@ def bootstrap_counts(cluster: npt.NDArray[np.int64], times: int = RESAMPLINGS, s
     """
     _, number = np.unique(cluster, return_inverse=True)
     size = int(number.max()) + 1
-    drawn = np.random.default_rng(seed).integers(size, size=(times, size))
+    drawn = np.random.default_rng(0).integers(size, size=(times, size))
     counts = np.bincount((drawn + size * np.arange(times)[:, None]).ravel(), minlength=times * size)
     return np.vstack([np.ones(len(cluster)), counts.reshape(times, size)[:, number]])
 
