@@ -70,11 +70,10 @@ class View:
     def figures(self, place="table:not(.bars)"):
         """Return the number and the interval of every figure, as they are written in one place of the page."""
         number, interval = (f"{place} [data-{kind}]" for kind in ("value", "interval"))
-        key = "(cells, kind) => cells.map(cell => [cell.dataset[kind], cell.textContent])"
-        intervals = dict(self.page.locator(interval).evaluate_all(key, "interval"))
-        return {
-            name: (text, intervals.get(name)) for name, text in self.page.locator(number).evaluate_all(key, "value")
-        }
+        texts = "(cells, kind) => cells.map(cell => [cell.dataset[kind], cell.textContent])"
+        intervals = dict(self.page.locator(interval).evaluate_all(texts, "interval"))
+        numbers = self.page.locator(number).evaluate_all(texts, "value")
+        return {name: (text, intervals.get(name)) for name, text in numbers}
 
     def strip(self, place):
         """Return the cells of a strip in order: its label, the text above it, and how it is marked."""

@@ -117,11 +117,14 @@ def test_columns_and_figures_that_move_are_those_that_predict_measures():
         assert written.keys() == {key for key in measured if f"{key}_low" in measured}
         for key, rows in written.items():
             assert rows[place] == pytest.approx([measured[f"{key}{end}"] for end in ("", "_low", "_high")])
-        for table, key in (("unknown_share", "map5"), ("ranks", "queries"), ("photos", "map5")):
-            alone = getattr(tables, table)
-            arguments = {"unknown_share": [shares.duplicate], "ranks": [], "photos": [PHOTOS_OF_WHALE]}[table]
-            expected = alone(decided, decided[["rank"]].to_numpy(), *arguments)[key][:, 0]
-            assert plots[table][key][:, place] == pytest.approx(expected)
+        ranks = decided[["rank"]].to_numpy()
+        for name, table in (
+            ("unknown_share", tables.unknown_share(decided, ranks, shares.duplicate)),
+            ("ranks", tables.ranks(decided, ranks)),
+            ("photos", tables.photos(decided, ranks, PHOTOS_OF_WHALE)),
+        ):
+            (key,) = moving[name]
+            assert plots[name][key][:, place] == pytest.approx(table[key][:, 0])
 
 
 def test_without_a_threshold_nothing_moves():
