@@ -12,7 +12,6 @@ from whaleid.duplicates.pairs import (
     Descriptors,
     agree,
     candidates,
-    choose_bands,
     compare,
     describe,
     duplicates_between,
@@ -53,20 +52,6 @@ def test_pairs_at_every_distance_are_those_of_a_slow_loop(max_distance: int) -> 
 def test_few_hashes_have_few_pairs(left: int, right: int) -> None:
     hashes = np.arange(3, dtype=np.uint64)
     assert near_hashes(hashes[:left], hashes[:right], 8).tolist() == [[0, 0]] * (left * right)
-
-
-@pytest.mark.parametrize(
-    ("count", "bands"),
-    [
-        (1, [(2, 0), (2, 0), (5, 0), (9, 0), (17, 0)]),
-        (1_000, [(2, 0), (2, 0), (5, 0), (9, 0), (9, 1)]),
-        (10_000, [(2, 0), (2, 0), (5, 0), (5, 1), (6, 2)]),
-        (1_000_000, [(2, 0), (2, 0), (3, 1), (3, 2), (3, 5)]),
-    ],
-)
-def test_the_bands_are_those_of_least_work(count: int, bands: list[tuple[int, int]]) -> None:
-    # such as 3 bands of 21 bits, one flipped: 3 x 22 entries to open, in each of which lie 0.5 of a million hashes
-    assert [choose_bands(count, distance) for distance in (0, 1, 4, 8, 16)] == bands
 
 
 @pytest.mark.long

@@ -1,8 +1,8 @@
-"""Checks of the files of a catalogue folder. Each yields all problems of its kind at once."""
+"""Checks of names, labels, rows and boxes of a catalogue folder. Each yields all problems of its kind at once."""
 
 import math
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,22 +18,41 @@ REORDERING = (*"\u202a\u202b\u202c\u202d\u202e", *"\u2066\u2067\u2068\u2069")
 """Characters that make a terminal or a page show others in another order."""
 
 
+def unwritable(text: str) -> bool:
+    """Return whether `text` holds what a csv file would not keep or a terminal not show as it is.
+
+    These are control characters, ends of lines and paragraphs, bytes that are no text, and `REORDERING`.
+    """
+    return any(
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in REORDERING for character in text
+    )
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a file `path`; also for a path that the system does not take."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def input_problems(what: str, where: Sequence[str], remedy: str) -> Iterator[InputProblems]:
     """Yield problems of one kind, if there are any."""
     if where:
         yield InputProblems(what, where, remedy)
 
 
-def photo_problems(train: list[str], test: list[str]) -> Iterator[InputProblems]:
+def name_problems(train: Sequence[str], test: Sequence[str]) -> Iterator[InputProblems]:
     """Yield what is wrong with the names of the photos in `train/` and `test/`."""
+    names = [*train, *test]
     yield from input_problems(
         "Photos with names that cannot be written to a csv file",
-        [ascii(name) for name in [*train, *test] if unwritable(name)],
+        [ascii(name) for name in names if unwritable(name)],
         "Rename them.",
     )
     yield from input_problems(
         "Photos with names that a spreadsheet would run as a formula",
-        [repr(name) for name in [*train, *test] if name.startswith(FORMULA)],
+        [repr(name) for name in names if name.startswith(FORMULA)],
         f"Rename them: a name begins with none of {' '.join(FORMULA[:4])}.",
     )
     yield from input_problems(
@@ -43,50 +62,40 @@ def photo_problems(train: list[str], test: list[str]) -> Iterator[InputProblems]
     )
 
 
-def table_problems(
-    path: Path, table: pd.DataFrame, train: list[str], test: list[str], unfinished: bool
+def row_problems(
+    path: Path, table: pd.DataFrame, photos: Collection[str], folder: str, complete: bool
 ) -> Iterator[InputProblems]:
-    """Yield what is wrong with the rows of one csv file; `table` is what `read_table` returned for `path`.
+    """Yield what is wrong with the rows of the csv file `path`, of which `read_table` returned `table`.
 
-    Rows of train.csv are about photos of `train`, those of boxes.csv about any, all others about `test`. Except in
-    boxes.csv and in an `unfinished` catalogue, every photo must have a row.
+    Each row is about one of `photos`, which lie in `folder`; if the file is `complete`, each photo has a row.
     """
-    boxes = path.name == "boxes.csv"
-    photos, folder = (train, "train/") if path.name == "train.csv" else (test, "test/")
-    if boxes:
-        photos, folder = [*train, *test], "train/ or test/"
-    repeats = table[table["Image"].duplicated(keep=False)].groupby("Image")
+    images = table["Image"]
+    rows = pd.Series([f"line {line}: {image!r}" for line, image in images.items()], images.index, dtype=object)
+    repeats = images[images.duplicated(keep=False)]
     yield from input_problems(
         f"{path}: photos with several rows",
-        [f"{image!r}: lines {', '.join(map(str, rows.index))}" for image, rows in repeats],
+        [f"{image!r}: lines {', '.join(map(str, lines))}" for image, lines in repeats.groupby(repeats).groups.items()],
         "Keep one row a photo.",
     )
-    plain = table["Image"].map(is_plain_name).astype(bool)
+    plain = ~images.str.contains(r"[/\\]") & ~images.isin([".", ".."])
     yield from input_problems(
         f"{path}: names that are no plain file names",
-        _rows(table[~plain]),
+        rows[~plain].tolist(),
         f"Image is the name of a file directly in {folder}, without any folder.",
     )
     yield from input_problems(
         f"{path}: rows without a photo in {folder}",
-        _rows(table[plain & ~table["Image"].isin(photos)]),
+        rows[plain & ~images.isin(photos)].tolist(),
         f"Put the photos into {folder} or remove the rows.",
     )
     yield from input_problems(
         f"{path}: photos of {folder} without a row",
-        [] if boxes or unfinished else [repr(image) for image in sorted({*photos} - {*table["Image"]})],
+        [repr(image) for image in sorted({*photos} - {*images})] if complete else [],
         f"Add their rows or take the photos out of {folder}.",
     )
-    if boxes:
-        yield from _box_problems(path, table)
     if "Id" in table:
-        rows = table[["Image", "Id"]].itertuples()
-        places = [(f"line {line}: {image!r} has {label!r}", label) for line, image, label in rows]
-        yield from label_problems(f"{path}: labels", places)
-
-
-def _rows(table: pd.DataFrame) -> list[str]:
-    return [f"line {line}: {image!r}" for line, image in table["Image"].items()]
+        labels = [f"{row} has {label!r}" for row, label in zip(rows, table["Id"], strict=True)]
+        yield from label_problems(f"{path}: labels", list(zip(labels, table["Id"], strict=True)))
 
 
 def label_problems(what: str, labels: Sequence[tuple[str, str]]) -> Iterator[InputProblems]:
@@ -104,17 +113,29 @@ def label_problems(what: str, labels: Sequence[tuple[str, str]]) -> Iterator[Inp
     )
 
 
-def _box_problems(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
-    bad = []
-    for line, image, *cells in table.itertuples():
-        x0, y0, x1, y1 = map(_number, cells[:4])
-        aspect = [_number(cell) for cell in cells[4:] if cell]
-        inside = 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
-        if not inside or not all(0 < value < math.inf for value in aspect):
-            bad.append(f"line {line}: {image!r} has {', '.join(cells)}")
+def box_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `table`, `Image,x0,y0,x1,y1` and maybe `aspect` as text, with numbers; NaN for other text."""
+    # by float: pandas takes other texts for numbers
+    return table.assign(**{name: table[name].map(_number).astype(float) for name in table.columns[1:]})
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def box_problems(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
+    """Yield the boxes of `table`, as for `box_numbers`, that are empty, not inside their photo, or no numbers."""
+    boxes = box_numbers(table)
+    good = (boxes["x0"] >= 0) & (boxes["x0"] < boxes["x1"]) & (boxes["x1"] <= 1)
+    good &= (boxes["y0"] >= 0) & (boxes["y0"] < boxes["y1"]) & (boxes["y1"] <= 1)
+    if "aspect" in table:
+        good &= (table["aspect"] == "") | ((boxes["aspect"] > 0) & (boxes["aspect"] < math.inf))
     yield from input_problems(
         f"{path}: boxes that are empty, or not inside their photo",
-        bad,
+        [f"line {line}: {image!r} has {', '.join(cells)}" for line, image, *cells in table[~good].itertuples()],
         "Give fractions of width and height with 0 ≤ x0 < x1 ≤ 1 and 0 ≤ y0 < y1 ≤ 1, and an aspect above 0.",
     )
 
@@ -134,34 +155,3 @@ def tiny_box_problems(path: Path, boxes: pd.DataFrame, photos: pd.DataFrame) -> 
         ],
         "Correct these boxes, or remove their rows.",
     )
-
-
-def _number(text: str) -> float:
-    """Return the number that `text` holds, or NaN, which no comparison accepts."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def unwritable(text: str) -> bool:
-    """Return whether `text` holds what a csv file would not keep or a terminal not show as it is.
-
-    These are control characters, ends of lines and paragraphs, bytes that are no text, and `REORDERING`.
-    """
-    return any(
-        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in REORDERING for character in text
-    )
-
-
-def is_plain_name(name: str) -> bool:
-    """Return whether `name` is the plain name of a file, without any folder, on every system."""
-    return not any(sign in name for sign in "/\\") and name not in (".", "..")
-
-
-def is_file(path: Path) -> bool:
-    """Return whether there is a file `path`; also for a path that the system does not take."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False

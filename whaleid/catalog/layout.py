@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from whaleid.catalog.checks import SUFFIXES, photo_problems, table_problems
+from whaleid.catalog.checks import SUFFIXES, box_numbers, box_problems, name_problems, row_problems
 from whaleid.catalog.table import read_table
 from whaleid.core.errors import InputProblems, WhaleidError, raise_all
 from whaleid.core.labels import CORNERS
@@ -46,42 +45,55 @@ def read(root: Path, unfinished: bool = False) -> Catalogue:
     if not unfinished:
         _require_layout(root)
     train, test = photos_in(root / "train"), photos_in(root / "test")
-    tables: dict[str, pd.DataFrame] = {}
-    problems: list[WhaleidError] = list(photo_problems(train, test))
+    problems: list[WhaleidError] = [*name_problems(train, test)]
     if not (train or unfinished):
         remedy = f"Labelled photos are files named {', '.join(SUFFIXES)}, directly in train/."
         problems.append(InputProblems("Folders without photos", [str(root / "train")], remedy))
+    tables = {name: pd.DataFrame(columns=columns, dtype=str) for name, columns in COLUMNS.items()}
     for name, columns in COLUMNS.items():
-        if (root / name).is_file():
-            try:
-                tables[name] = read_table(root / name, columns, optional=["aspect"] if name == "boxes.csv" else [])
-            except WhaleidError as error:
-                problems.append(error)
-    for name, table in tables.items():
-        problems.extend(table_problems(root / name, table, train, test, unfinished))
+        path = root / name
+        if not path.is_file():
+            continue
+        try:
+            if name == "boxes.csv":
+                tables[name] = read_table(path, columns, optional=["aspect"])
+                problems += row_problems(path, tables[name], [*train, *test], "train/ or test/", complete=False)
+                problems += box_problems(path, tables[name])
+            else:
+                tables[name] = read_table(path, columns)
+                part = (train, "train/") if name == "train.csv" else (test, "test/")
+                problems += row_problems(path, tables[name], *part, complete=not unfinished)
+        except WhaleidError as error:
+            problems.append(error)
     raise_all(problems)
 
-    tables = {name: pd.DataFrame(columns=columns, dtype=str) for name, columns in COLUMNS.items()} | tables
     queries = pd.DataFrame({"Image": test, "Id": "", "part": "test"}, dtype=str)
     photos = pd.concat([tables["train.csv"].assign(part="train"), queries])
-    boxes = tables["boxes.csv"]
-    # by float, as the checks read them: pandas takes other texts for numbers
-    boxes = boxes.assign(
-        **{name: np.array([float(cell or "nan") for cell in boxes[name]]) for name in boxes.columns[1:]}
-    )
     return Catalogue(
         photos.sort_values(["part", "Image"], ignore_index=True),
-        boxes.sort_values("Image", ignore_index=True),
+        box_numbers(tables["boxes.csv"]).sort_values("Image", ignore_index=True),
         tables["solution.csv"].sort_values("Image", ignore_index=True),
     )
+
+
+def read_labels(root: Path) -> pd.DataFrame:
+    """Read `Image,Id`, the rows of train.csv in the catalogue folder `root`; its photos may lack rows.
+
+    Raises:
+        WhaleidError: it cannot be read, or has mistakes: all problems at once.
+    """
+    names = photos_in(root / "train")
+    table = read_table(root / "train.csv", COLUMNS["train.csv"])
+    rows = row_problems(root / "train.csv", table, names, "train/", complete=False)
+    raise_all([*name_problems(names, []), *rows])
+    return table
 
 
 def _require_layout(root: Path) -> None:
     if not root.is_dir():
         raise WhaleidError(f"{root} is no folder: data.root in params.yaml names the catalogue folder. {LAYOUT}")
     missing = [] if (root / "train.csv").is_file() else ["train.csv"]
-    if not (root / "train").is_dir():
-        missing.append("train/")
+    missing += [] if (root / "train").is_dir() else ["train/"]
     if missing:
         raise InputProblems(f"{root} lacks parts of a catalogue", missing, LAYOUT)
 

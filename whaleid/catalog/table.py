@@ -33,9 +33,8 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ())
             "Put quotes around cells that hold a comma.",
         )
     kept = [*columns, *(name for name in optional if name in names)]
-    places = [names.index(name) for name in kept]
-    cells = [[row[place] for place in places] for row in rows.values()]
-    return pd.DataFrame(cells, columns=kept, index=pd.Index(list(rows), name="line"), dtype=str)
+    table = pd.DataFrame([*rows.values()], columns=names, index=pd.Index([*rows], name="line"), dtype=str)
+    return table.loc[:, ~table.columns.duplicated()][kept]
 
 
 def header(path: Path) -> list[str]:
@@ -71,7 +70,7 @@ def _parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
 
 
 def _require(path: Path, names: list[str], columns: Sequence[str]) -> None:
-    """Refuse a header with `names` that lacks one of `columns` or repeats it."""
+    """Raise WhaleidError for a header of `names` that lacks one of `columns` or repeats it."""
     problems = [f"{name!r} is there {names.count(name)} times" for name in columns if names.count(name) > 1]
     others = {name.strip().casefold(): name for name in names if name not in columns}
     for name in columns:

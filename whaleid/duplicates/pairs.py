@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import comb
+from math import log2
 from typing import TYPE_CHECKING
 
 import faiss
@@ -153,33 +153,18 @@ def duplicates_between(gallery: Descriptors, queries: Descriptors, rule: Dedup) 
 def near_hashes(left: NDArray[np.uint64], right: NDArray[np.uint64], max_distance: int) -> Rows:
     """Return all (i, j) where `left[i]` and `right[j]` are at most `max_distance` bits apart, (P, 2), sorted.
 
-    None is missed: hashes that differ in few bits agree in all but a few bits of at least one of several bands, and are
-    looked up by bands (Norouzi, Punjani and Fleet 2012, "Fast search in Hamming space with multi-index hashing").
+    None is missed: of several bands of bits, at least one has no more than its share of the bits that differ. So hashes
+    are looked up by each band, with up to that many bits flipped (Norouzi, Punjani and Fleet 2012, "Fast search in
+    Hamming space with multi-index hashing").
     """
     if not len(left) or not len(right):
         return np.empty((0, 2), dtype=np.intp)
-    bands, flips = choose_bands(len(right), max_distance)
+    # a band has about as many bits as the number of hashes, so that few hashes share one: near to the least work
+    bands = min(max_distance + 1, max(3, int(BITS / log2(len(right) + 1))))
     index = faiss.IndexBinaryMultiHash(BITS, bands, BITS // bands)
-    index.nflip = flips
+    index.nflip = max_distance // bands
     index.add(right.view(np.uint8).reshape(-1, 8))
     # faiss finds what is nearer than its radius
     limits, _, near = index.range_search(left.view(np.uint8).reshape(-1, 8), max_distance + 1)
     pairs = np.column_stack([np.repeat(np.arange(len(left)), np.diff(limits).astype(np.intp)), near])
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-
-
-def choose_bands(count: int, max_distance: int) -> tuple[int, int]:
-    """Return into how many bands to cut `count` hashes, and how many bits of a band to flip, for the least work.
-
-    One of `bands` bands has at most `max_distance // bands` of the bits in which two hashes differ. Work is the number
-    of table entries opened for a hash, plus that of hashes in them if they are spread evenly.
-    """
-
-    def work(bands: int) -> float:
-        bits = BITS // bands
-        opened = bands * sum(comb(bits, flipped) for flipped in range(max_distance // bands + 1))
-        return float(opened * (1 + count / 2**bits))
-
-    # bands of more than 32 bits would open more entries than any number of hashes is worth
-    bands = min(range(2, max_distance + 2), key=work, default=2)
-    return bands, max_distance // bands

@@ -22,15 +22,13 @@ CELL = (220, 124)
 CAPTION, GAP = 18, 6
 
 
-def preview(path: Path, width: int = WIDTH, content: bytes | None = None) -> bytes:
+def preview(path: Path, width: int = WIDTH) -> bytes:
     """Return a JPEG file of the photo `path`, whole, in its own proportions, at most as wide as `width`.
-
-    Its `content` may have been read already.
 
     Raises:
         WhaleidError: as `decode`.
     """
-    photo = decode(path, 2 * width, content)  # twice a preview's size is enough to shrink it well
+    photo = decode(path, 2 * width)  # twice a preview's size is enough to shrink it well
     photo.thumbnail((width, width * HEIGHT // WIDTH))
     file = io.BytesIO()
     photo.save(file, "JPEG", quality=QUALITY, optimize=True)

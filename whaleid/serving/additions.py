@@ -14,10 +14,8 @@ import platformdirs
 import safetensors.numpy
 from filelock import FileLock
 
-from whaleid.catalog.checks import photo_problems, table_problems
-from whaleid.catalog.layout import photos_in
-from whaleid.catalog.table import read_table
-from whaleid.core.errors import InputProblems, raise_all
+from whaleid.catalog.layout import read_labels
+from whaleid.core.errors import InputProblems
 from whaleid.core.files import replacing
 from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import progress
@@ -40,9 +38,7 @@ def known(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[str
     Raises:
         WhaleidError: train.csv of the catalogue cannot be read, or photos that it names are missing or damaged.
     """
-    labelled = read_table(catalogue / "train.csv", ["Image", "Id"])
-    names = photos_in(catalogue / "train")
-    raise_all([*photo_problems(names, []), *table_problems(catalogue / "train.csv", labelled, names, [], True)])
+    labelled = read_labels(catalogue)
     bundle = recogniser.bundle
     bundled = bundle.photos.set_index("Image")
     bundled_labels = labelled["Image"].map(bundled["Id"])

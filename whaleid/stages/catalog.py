@@ -57,20 +57,18 @@ def _with_aspect(boxes: pd.DataFrame, photos: pd.DataFrame) -> pd.DataFrame:
 
 
 def _report(photos: pd.DataFrame, boxes: int, solutions: int) -> str:
-    train = photos[photos["part"] == "train"]
-    per_label = train["Id"].value_counts()
-    unnamed = per_label.get(NEW_WHALE, 0)
-    per_whale = per_label.drop(NEW_WHALE, errors="ignore")
+    labels = photos.loc[photos["part"] == "train", "Id"]
+    whales = labels[labels != NEW_WHALE].value_counts()
     sizes = (photos["width"].astype(str) + "x" + photos["height"].astype(str)).value_counts()
-    modes = ", ".join(f"{mode} ({count:,})" for mode, count in photos["mode"].value_counts().items())
-    commonest = ", ".join(f"{size} ({count:,})" for size, count in sizes.head(3).items())
     more = f" and {len(sizes) - 3:,} more" if len(sizes) > 3 else ""
-    return "\n".join(
-        [
-            f"{len(train):,} labelled photos, {len(photos) - len(train):,} to identify",
-            f"{len(per_whale):,} whales, {(per_whale == 1).sum():,} of them with one photo; "
-            f"{unnamed:,} photos of {NEW_WHALE}",
-            f"sizes: {commonest}{more}; modes: {modes}",
-            f"{boxes:,} boxes, {solutions:,} solutions",
-        ]
+    return (
+        f"{len(labels):,} labelled photos, {len(photos) - len(labels):,} to identify\n"
+        f"{len(whales):,} whales, {(whales == 1).sum():,} of them with one photo; "
+        f"{len(labels) - whales.sum():,} photos of {NEW_WHALE}\n"
+        f"sizes: {_counts(sizes.head(3))}{more}; modes: {_counts(photos['mode'].value_counts())}\n"
+        f"{boxes:,} boxes, {solutions:,} solutions"
     )
+
+
+def _counts(counts: pd.Series[int]) -> str:
+    return ", ".join(f"{value} ({count:,})" for value, count in counts.items())
