@@ -1,4 +1,4 @@
-"""Hand-made answers to validation and to queries, and a prediction's page of them."""
+"""Hand-page answers to validation and to queries, and a prediction's page of them."""
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,7 @@ AUTO = 0.305
 
 
 def frame(rows, columns):
-    """Return hand-made rows, their last two values being labels and probabilities, as a table."""
+    """Return hand-page rows, their last two values being labels and probabilities, as a table."""
     table = pd.DataFrame([row[:-2] for row in rows], columns=columns)
     table[LABELS] = np.array([row[-2] for row in rows], dtype=object).reshape(-1, 5)
     table[PROBABILITIES] = np.array([row[-1] for row in rows], dtype=float).reshape(-1, 5)
@@ -51,7 +51,7 @@ def answered(rows=ANSWERS):
 
 
 def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, own=None, **changes):
-    """Return what a page shows of hand-made answers, None for a prediction that is not validated."""
+    """Return what a page shows of hand-page answers, None for a prediction that is not validated."""
     figures = {"unknown_share": SHARES[0], "duplicate_share": SHARES[1]}
     if auto is not None:
         figures |= {"threshold_auto": auto}
@@ -89,5 +89,5 @@ def sheet(title, rows, folded=False):
     return prediction.sheet(title, "caption", rows, photos, folded)
 
 
-def render(made):
-    return prediction.render(made, {image: image.encode() for image in sheets.photos(made.sheets)})
+def render(page):
+    return prediction.render(page, {image: image.encode() for image in sheets.photos(page.sheets)})

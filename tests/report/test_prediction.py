@@ -14,8 +14,8 @@ FIXED += [*("oscr", "ece", "ece_uncalibrated", "ece_chance", "baseline_new_whale
 """The figures that no threshold changes."""
 
 
-def values(made):
-    return json.loads(json.dumps(prediction.values(made), allow_nan=False))
+def values(page):
+    return json.loads(json.dumps(prediction.values(page), allow_nan=False))
 
 
 class Reader(HTMLParser):
@@ -63,13 +63,13 @@ def test_labels_and_file_names_are_no_html():
 
 
 def test_each_photo_is_embedded_once_and_nothing_is_fetched(html):
-    made = content()
+    page = content()
     whales, queries = ["ann", "bob", "cat", "dan", "eve"], ["k1", "k2", "k3", "k4", "k5", "q1", "q3", "q4"]
-    assert sheets.photos(made.sheets) == [*whales, *queries, "u1", "u2", "u3"]
+    assert sheets.photos(page.sheets) == [*whales, *queries, "u1", "u2", "u3"]
     assert html.count("data:image/jpeg;base64,") == 16
     assert ".p0{background-image:url(data:image/jpeg;base64,YW5u)}" in html  # ann
     assert '<i class="photo p0" role="img" title="ann"></i><b>0.900</b><span>ann</span>' in html
-    strips = made.sheets[0].strips
+    strips = page.sheets[0].strips
     assert [cell.photo for cell in strips[0].cells] == ["k1", *whales, ""]
     assert [cell.photo for cell in strips[3].cells] == ["k4", "ann", "bob", "dan", "eve", "", ""]  # none of fay
     reader = Reader(html)
@@ -79,34 +79,34 @@ def test_each_photo_is_embedded_once_and_nothing_is_fetched(html):
 
 
 def test_the_values_of_a_page():
-    made = values(content())
-    assert (made["auto"], made["unknown_share"]) == (AUTO, 0.4)
-    assert {key: len(rows) for key, rows in made["figures"].items() if len(rows) == 1} == dict.fromkeys(FIXED, 1)
-    assert {len(rows) for key, rows in made["figures"].items() if key not in FIXED} == {202}
-    assert made["figures"]["unknown_share"] == [["0.400"]]
-    assert made["figures"]["threshold_auto"] == [["0.305", "0.3", "0.35"]]
+    data = values(content())
+    assert (data["auto"], data["unknown_share"]) == (AUTO, 0.4)
+    assert {key: len(rows) for key, rows in data["figures"].items() if len(rows) == 1} == dict.fromkeys(FIXED, 1)
+    assert {len(rows) for key, rows in data["figures"].items() if key not in FIXED} == {202}
+    assert data["figures"]["unknown_share"] == [["0.400"]]
+    assert data["figures"]["threshold_auto"] == [["0.305", "0.3", "0.35"]]
     # of q1, q2 and q4 the ranks are 1, 2, 2 at 0.3 and at 1 they are 2, 1, 3; q2 is no leak
-    solution = [made["figures"][key] for key in ("solution_map5", "solution_map5_no_duplicates")]
+    solution = [data["figures"][key] for key in ("solution_map5", "solution_map5_no_duplicates")]
     assert [column[60] + column[-2] for column in solution] == [["0.667", "0.611"], ["0.500", "1.000"]]
-    assert [made["leaks"][place] for place in (60, -2)] == ["1 of 2", "0 of 2"]
+    assert [data["leaks"][place] for place in (60, -2)] == ["1 of 2", "0 of 2"]
     # no photo of cat, one of bob, four of ann, twelve of eve
-    photos = made["tables"]["photos"]
+    photos = data["tables"]["photos"]
     assert (photos["least"], photos["queries"]) == ([0, 1, 4, 10], [1, 1, 2, 1])
     assert photos["map5"][10] == [0, 0.333333, 0.75, 0.2]
 
 
 def test_a_strip_has_the_whales_of_its_query():
-    made = content()
-    strip = made.sheets[0].strips[5]
+    page = content()
+    strip = page.sheets[0].strips[5]
     assert strip.values == {"truth": "new_whale", "auto": 0.3, "probabilities": [0.32, 0.1, 0.0, 0.0, 0.0]}
-    assert [strip.values["truth"] for strip in made.sheets[1].strips] == ["ann", "", "bob"]  # that of q3 is not known
-    query, *whales = made.sheets[0].strips[5].cells
+    assert [strip.values["truth"] for strip in page.sheets[1].strips] == ["ann", "", "bob"]  # that of q3 is not known
+    query, *whales = page.sheets[0].strips[5].cells
     assert (query.photo, query.text, query.title) == ("u1", "new_whale", "gil, held out")
     assert [cell.text for cell in whales] == ["ann", "bob", "cat", "dan", "eve", "new_whale"]
     assert [cell.bold for cell in whales[:2]] == ["0.320", "0.100"]
     (few,) = content(own=[sheet("Few", answered(ANSWERS[8:9]))]).sheets[0].strips
     assert [cell.text for cell in few.cells] == ["new_whale", "bob", "ann", "new_whale"]
-    assert [strip.cells[0].text for strip in made.sheets[1].strips] == ["ann", "q3", "bob"]
+    assert [strip.cells[0].text for strip in page.sheets[1].strips] == ["ann", "q3", "bob"]
 
 
 def test_a_page_opens_with_the_queries_of_validation(html):
@@ -132,14 +132,14 @@ def test_photos_of_new_whale_that_stand_for_unknowns_are_declared():
 
 
 def test_a_prediction_that_is_not_validated_is_declared():
-    made = content(None, calibrated_by="margin", name="final", tables={"threshold": content().tables["threshold"]})
-    text = Reader(render(made)).text
+    page = content(None, calibrated_by="margin", name="final", tables={"threshold": content().tables["threshold"]})
+    text = Reader(render(page)).text
     assert text[2] == (
         "Not validated: final has learnt validation's photos. Its weights and threshold come from margin."
     )
     assert "MAP@5 and baselines" not in text
     assert any(line.startswith("On the validation queries of margin.") for line in text)
-    embedded = values(made)["figures"]
+    embedded = values(page)["figures"]
     assert embedded.keys() == {
         *("unknown_share", "duplicate_share", "threshold_auto", "solution_map5", "solution_map5_no_duplicates"),
     }

@@ -131,8 +131,8 @@ def measured(rows, threshold):
     """Return what `predict` measures at a threshold."""
     answers = content(rows).answers
     fixed = {"unknown_share": SHARES[0], "duplicate_share": SHARES[1], "threshold_auto": AUTO}
-    found = figures.at(fixed, answers, None if threshold == "auto" else threshold)
-    return {key: value for key, value in found.items() if key not in (*fixed, "threshold")}
+    expected = figures.at(fixed, answers, None if threshold == "auto" else threshold)
+    return {key: value for key, value in expected.items() if key not in (*fixed, "threshold")}
 
 
 def digits(figure):
@@ -257,8 +257,11 @@ def test_without_a_threshold_new_whale_comes_after_what_is_probable(view):
     assert view.strip(5)[1:4] == [
         *(("ann", "0.320", "wrong"), ("bob", "0.100", "wrong"), ("new_whale", "\N{EN DASH}", "right")),
     ]
-    found = figures.measure(content(auto=None).answers, SHARES)
-    assert view.figures()["map5"] == (digits(found["map5"]), f"{found['map5_low']:.3f} to {found['map5_high']:.3f}")
+    expected = figures.measure(content(auto=None).answers, SHARES)
+    assert view.figures()["map5"] == (
+        digits(expected["map5"]),
+        f"{expected['map5_low']:.3f} to {expected['map5_high']:.3f}",
+    )
 
 
 def test_a_prediction_that_is_not_validated_has_the_solution(view):
@@ -273,9 +276,9 @@ def test_a_prediction_that_is_not_validated_has_the_solution(view):
 
 
 def test_the_plots_have_the_numbers_of_their_tables(view):
-    made = content()
-    view.open(made)
-    for name, table in made.tables.items():
+    page = content()
+    view.open(page)
+    for name, table in page.tables.items():
         columns = view.columns(name)
         assert columns.keys() == table.keys()
         for key, column in table.items():
@@ -283,7 +286,7 @@ def test_the_plots_have_the_numbers_of_their_tables(view):
     map5 = digits(measured(ANSWERS, "auto")["map5"])
     assert view.legend("unknown_share") == ["this prediction", "new_whale for all", f"declared 0.4: {map5}"]
     assert view.legend("reliability") == ["perfect", "before calibration", "after"]
-    assert view.page.locator("[data-plot=reliability] .bar").count() == len(made.tables["reliability"]["least"])
+    assert view.page.locator("[data-plot=reliability] .bar").count() == len(page.tables["reliability"]["least"])
     assert [text for text in view.texts("scores") if ":" in text] == [
         *("known, best whale right: 1", "known, best whale wrong: 4", "unknown: 3"),
     ]

@@ -62,15 +62,15 @@ def write_tables():
 def write_ranking(name):
     """Write the ranking of a prediction and what its networks make of each photo."""
     auto = None if name == "phash" else AUTO
-    made = content(None if name == "final" else ANSWERS, auto=auto)
+    page = content(None if name == "final" else ANSWERS, auto=auto)
     folder = paths.ranking(name)
     save(frame(QUERIES, ["Image", "leaked", "truth"]).drop(columns="truth"), folder / paths.QUERIES)
-    files.write_json(made.figures, folder / paths.THRESHOLD_FREE)
+    files.write_json(page.figures, folder / paths.THRESHOLD_FREE)
     if name != "final":
         answers = answered()
         save(answers.drop(columns="threshold") if name == "phash" else answers, folder / paths.VALIDATION)
     if name == "margin":
-        save(pd.DataFrame(made.tables["threshold"]), folder / paths.CURVE)
+        save(pd.DataFrame(page.tables["threshold"]), folder / paths.CURVE)
     if name != "phash":
         images = [*TRAIN, *VALIDATION, *(row[0] for row in QUERIES)]
         embeddings = np.random.default_rng(0).normal(size=(1, len(images), 4)).astype(np.float32)
