@@ -25,12 +25,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let what is long count as slow, and begin with the slow tests where several workers share the tests."""
+    """Let what is long count as slow; order the tests where several workers share them."""
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker("slow")
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+        items.sort(key=turn)
+        builder = next((item for item in items if needs_reproduced(item) and not grouped(item)), None)
+        if builder:
+            items.insert(0, items.pop(items.index(builder)))
+
+
+def turn(item: pytest.Item) -> int:
+    """Return when a test runs: slow ones first, so that none is left for the end.
+
+    One worker begins with the reproduced project, which takes a minute; until then, the others need something to do.
+    """
+    if not item.get_closest_marker("slow"):
+        return 2
+    return int(needs_reproduced(item))
+
+
+def needs_reproduced(item: pytest.Item) -> bool:
+    return "reproduced" in getattr(item, "fixturenames", ())
+
+
+def grouped(item: pytest.Item) -> bool:
+    return item.get_closest_marker("xdist_group") is not None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -160,7 +160,8 @@ def make_trained(folder: Path) -> None:
         patch.chdir(folder)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         sample = {"frequent": 6, "occasional": 8, "single": 20, "new_whale": 20, "queries": 30}
-        write_params(Path(), {"sample": sample, "backbone": {"name": "squeezenet1_1"}, **ensemble(epochs=3)})
+        small = {"sample": sample, "boxes": {"steps": 40}, "backbone": {"name": "squeezenet1_1"}}
+        write_params(Path(), {**small, **ensemble(epochs=3)})
         params = load(Path("params.yaml"))
         for name in ("sample", "catalog", "dedup", "split", "backbone", "boxes", "pack"):
             stage(name, params)

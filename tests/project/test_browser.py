@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers.browser import Browser, browse, chromium, picture
-from helpers.project import copy_repository, run
+from helpers.project import PREDICTIONS, copy_repository, run
 
 from whaleid.config import load
 from whaleid.core import paths
@@ -22,11 +22,10 @@ pytestmark = [
         reason="no Chromium: install Debian's package `chromium`",
     ),
 ]
-CALIBRATED = ("toy", "full", "threshold", "margin", "ensemble")
+CALIBRATED = ("toy", "margin", "ensemble")
 DECIDED = (*CALIBRATED[:-1], "final", "ensemble")
 """The predictions at a threshold."""
-PREDICTIONS = ("phash", *DECIDED)
-RUNS = ("predict full", "predict full at 0.2")
+RUNS = ("predict ensemble", "predict ensemble at 0.2")
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +86,13 @@ def test_all_predictions_are_seen_by_a_link(browser: Browser, project: Path) -> 
         ]
     )
     # what is not validated says so, and comes last
-    assert [row["params.`validated`"] for row in rows] == ["yes"] * 12 + ["no"] * 2
-    assert [row["params.`variant`"] for row in rows[12:]] == ["final"] * 2
-    assert [row["metrics.`map5`"] for row in rows[12:]] == ["-"] * 2
-    best = [float(row["metrics.`map5`"]) for row in rows[:12]]
+    assert [row["params.`validated`"] for row in rows] == ["yes"] * 8 + ["no"] * 2
+    assert [row["params.`variant`"] for row in rows[8:]] == ["final"] * 2
+    assert [row["metrics.`map5`"] for row in rows[8:]] == ["-"] * 2
+    best = [float(row["metrics.`map5`"]) for row in rows[:8]]
     assert best == sorted(best, reverse=True)
-    now = json.loads((project / paths.figures("full")).read_text())
-    (row,) = [row for row in rows if [row[key] for key in told] == ["full", "0.2"]]
+    now = json.loads((project / paths.figures("ensemble")).read_text())
+    (row,) = [row for row in rows if [row[key] for key in told] == ["ensemble", "0.2"]]
     for name in ("map5", "map5_known", "map5_unknown", "auroc"):
         # both are rounded: the run to five digits, the file to six
         assert float(row[f"metrics.`{name}`"]) == pytest.approx(now[name], abs=1e-5)
@@ -120,7 +119,7 @@ def test_all_trainings_are_seen_by_a_link(browser: Browser, project: Path) -> No
 
 
 def test_the_experiment_is_described_and_leads_to_its_views(browser: Browser) -> None:
-    for view, count in ((views.PREDICTIONS, 14), (views.TRAININGS, 5)):
+    for view, count in ((views.PREDICTIONS, 10), (views.TRAININGS, 3)):
         browser.see(f"experiments/{browser.experiment}/runs")
         browser.page.get_by_text("every prediction at its threshold, best first").first.wait_for()
         browser.page.get_by_text("every training, with its curves").first.wait_for()
@@ -129,35 +128,35 @@ def test_the_experiment_is_described_and_leads_to_its_views(browser: Browser) ->
 
 
 def test_a_training_has_a_curve_of_its_loss(browser: Browser, project: Path) -> None:
-    browser.see_run(browser.run("train full").info.run_id, "model-metrics")
-    browser.page.get_by_text("train full (loss)").first.wait_for()
+    browser.see_run(browser.run("train toy").info.run_id, "model-metrics")
+    browser.page.get_by_text("train toy (loss)").first.wait_for()
     charts = browser.page.get_by_test_id("experiment-view-compare-runs-card")
-    loss = charts.filter(has_text="train full (loss)")
+    loss = charts.filter(has_text="train toy (loss)")
     loss.locator(".scatterlayer .points path").first.wait_for(state="attached")
     drawn = loss.locator(".js-plotly-plot").evaluate("chart => [chart.data[0].x, chart.data[0].y]")
-    history = [line.split(",") for line in (project / paths.history("full")).read_text().splitlines()]
+    history = [line.split(",") for line in (project / paths.history("toy")).read_text().splitlines()]
     column = history[0].index("loss")
-    assert drawn[0] == [1, 2]
+    assert drawn[0] == [*range(1, 13)]
     assert drawn[1] == pytest.approx([float(line[column]) for line in history[1:]], rel=1e-4)
 
 
 def test_the_page_of_a_prediction_opens_in_the_artifact_view(browser: Browser) -> None:
-    browser.see_run(browser.run("predict full at 0.2").info.run_id)
+    browser.see_run(browser.run("predict ensemble at 0.2").info.run_id)
     with browser.followed("Its page: any threshold, curves, contact sheets"):
         told = browser.frame_text()
-        calibrated = browser.run("calibrate full").info.run_id
-        assert browser.page.url.endswith(f"/runs/{calibrated}/artifacts/full.html")
-        for said in ("whaleid: full", "MAP@5 and baselines", "Curves", "Contact sheets", "All figures"):
+        calibrated = browser.run("calibrate ensemble").info.run_id
+        assert browser.page.url.endswith(f"/runs/{calibrated}/artifacts/ensemble.html")
+        for said in ("whaleid: ensemble", "MAP@5 and baselines", "Curves", "Contact sheets", "All figures"):
             assert said in told
         # its script runs
         frame = browser.page.frame_locator("iframe")
         now, chosen = frame.locator("output"), frame.locator("#value")
         reached = {name: f"MAP@5 {browser.run(name).data.metrics['map5']:.3f}" for name in RUNS}
-        assert now.inner_text() == reached["predict full"]
+        assert now.inner_text() == reached["predict ensemble"]
         chosen.fill("0")
-        assert now.inner_text() < reached["predict full"]  # new_whale never comes first
+        assert now.inner_text() < reached["predict ensemble"]  # new_whale never comes first
         chosen.fill("0.2")
-        assert now.inner_text() == reached["predict full at 0.2"]
+        assert now.inner_text() == reached["predict ensemble at 0.2"]
         # the pictures are in the page
         photo = frame.locator(".photo:visible").first
         assert photo.evaluate("each => getComputedStyle(each).backgroundImage").startswith('url("data:image/jpeg')
@@ -176,7 +175,7 @@ def test_two_runs_are_compared(browser: Browser) -> None:
 
 
 def test_the_parent_sums_up_all_predictions(browser: Browser, project: Path) -> None:
-    parent = browser.run("predict full at 0.2").data.tags["mlflow.parentRunId"]
+    parent = browser.run("predict ensemble at 0.2").data.tags["mlflow.parentRunId"]
     browser.see_run(parent)
     browser.page.get_by_text("On validation, each prediction at its threshold").wait_for()
     metrics = browser.client.get_run(parent).data.metrics
