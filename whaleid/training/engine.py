@@ -67,10 +67,12 @@ def train(
             small for so many processes.
     """
     network.to(processes.device).to(memory_format=torch.channels_last)
-    early = network.backbone.early() if settings.layers == "upper" else []
-    if settings.layers != "last":
+    if settings.layers == "last":
+        network.freeze([network.embedder])
+    else:
         _update_bn_stats(network, train_set, seed)
-    network.freeze([network.embedder] if settings.layers == "last" else early)
+    if settings.layers == "upper":
+        network.freeze(network.backbone.early())
     classified = settings.loss.kind != "triplet"  # it has no classes before its end
     network.classifier.requires_grad_(classified)
     loss_of = build(settings.loss, network.classifier)
