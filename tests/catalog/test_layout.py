@@ -58,7 +58,7 @@ def test_reads_the_optional_files_sorted(root: Path) -> None:
     assert read.solution.values.tolist() == [["d.jpg", "NA"], ["e.jpg", "007"]]
 
 
-def test_a_mark_crlf_empty_lines_and_further_columns_are_accepted(root: Path) -> None:
+def test_a_byte_order_mark_crlf_empty_lines_and_further_columns_are_accepted(root: Path) -> None:
     text = '\r\nId,note,Image\r\n\r\n1,"two\nlines",a.jpg\r\nNULL,,b.PNG\r\nx,,c.jpeg\r\n'
     (root / "train.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
     table = read_table(root / "train.csv", ["Image", "Id"])
@@ -107,7 +107,7 @@ def test_photos_to_identify_may_be_missing(root: Path, there: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "lines", "said"),
+    ("name", "lines", "message"),
     [
         ("train.csv", ["Image,id", "a.jpg,1"], "train.csv: wrong columns: no 'Id' (did you mean 'id'?)"),
         ("train.csv", ["Image;Id", "a.jpg;1"], "no 'Image' (did you mean 'Image;Id'?); no 'Id'"),
@@ -194,9 +194,9 @@ def test_photos_to_identify_may_be_missing(root: Path, there: bool) -> None:
         ("sample_submission.csv", ["Image", "d.jpg"], "photos of test/ without a row (1):\n  'e.jpg'\n"),
     ],
 )
-def test_refuses(root: Path, name: str, lines: list[str], said: str) -> None:
+def test_refuses(root: Path, name: str, lines: list[str], message: str) -> None:
     write(root, name, *lines)
-    assert said in refusal(root)
+    assert message in refusal(root)
 
 
 def test_sample_submission_may_hold_several_labels(root: Path) -> None:
@@ -219,7 +219,7 @@ def test_refuses_names_that_no_csv_keeps(root: Path) -> None:
     assert "cannot be written to a csv file (1):\n  'line\\nbreak.jpg'\n" in refusal(root)
 
 
-def test_says_all_kinds_of_problems_at_once(root: Path) -> None:
+def test_all_kinds_of_problems_are_listed_at_once(root: Path) -> None:
     photo(root / "test" / "a.jpg")
     write(root, "train.csv", "Image,Id", "a.jpg,", "x.jpg,1")
     write(root, "boxes.csv", "Image,x0,y0,x1", "a.jpg,0,0,1")
@@ -242,18 +242,18 @@ def test_stage_writes_what_the_files_hold(
     write(root, "boxes.csv", "Image,x0,y0,x1,y1", "a.jpg,0,0,1,1", "e.jpg,0,0,1,1")
     run_catalog(root)
 
-    found = read_csv(paths.CATALOG)
-    assert found.columns.tolist() == ["Image", "Id", "part", "width", "height", "mode", "bytes", "sha256", "phash"]
-    a = found[found["Image"] == "a.jpg"].iloc[0]
+    table = read_csv(paths.CATALOG)
+    assert table.columns.tolist() == ["Image", "Id", "part", "width", "height", "mode", "bytes", "sha256", "phash"]
+    a = table[table["Image"] == "a.jpg"].iloc[0]
     assert (a["Id"], a["part"], a["width"], a["height"], a["mode"]) == ("007", "train", 60, 20, "L")
     assert a["bytes"] == (root / "train" / "a.jpg").stat().st_size
-    assert found["phash"].str.fullmatch("[0-9a-f]{16}").all()
-    assert found["sha256"].str.fullmatch("[0-9a-f]{64}").all()
+    assert table["phash"].str.fullmatch("[0-9a-f]{16}").all()
+    assert table["sha256"].str.fullmatch("[0-9a-f]{64}").all()
     assert paths.BOXES.read_text() == "Image,x0,y0,x1,y1,aspect\na.jpg,0,0,1,1,3\ne.jpg,0,0,1,1,2\n"
     assert paths.SOLUTION.read_text() == "Image,Id\n"
-    said = capsys.readouterr().out
-    assert "3 labelled photos, 2 to identify\n2 whales, 2 of them with one photo; 1 photos of new_whale" in said
-    assert "sizes: 40x20 (4), 60x20 (1); modes: RGB (4), L (1)" in said
+    output = capsys.readouterr().out
+    assert "3 labelled photos, 2 to identify\n2 whales, 2 of them with one photo; 1 photos of new_whale" in output
+    assert "sizes: 40x20 (4), 60x20 (1); modes: RGB (4), L (1)" in output
 
     once = [path.read_bytes() for path in (paths.CATALOG, paths.BOXES, paths.SOLUTION)]
     run_catalog(root)

@@ -19,9 +19,9 @@ from whaleid.stages import pack as stage
 
 def dark(photo: Image.Image) -> tuple[int, int, int, int]:
     """Return left, top, right and bottom of what is darker than grey 64."""
-    found = Image.fromarray((np.asarray(photo) < 64).astype(np.uint8)).getbbox()
-    assert found is not None
-    return found
+    box = Image.fromarray((np.asarray(photo) < 64).astype(np.uint8)).getbbox()
+    assert box is not None
+    return box
 
 
 def noise(size: tuple[int, int], mode: str, seed: int) -> Image.Image:
@@ -108,7 +108,7 @@ def test_a_stretched_crop_fills_the_sheet() -> None:
 
 @pytest.mark.parametrize("stretch", [True, False])
 def test_a_box_of_less_than_a_pixel_is_that_pixel(stretch: bool) -> None:
-    """Such as one that was found on a photo of few pixels; given ones are refused when the catalogue is read."""
+    """Such as a predicted one on a photo of few pixels; those of boxes.csv are refused when the catalogue is read."""
     photo = Image.fromarray(np.arange(0, 160, 10, dtype=np.uint8).reshape(4, 4))
     sheet = np.asarray(crop(photo, (0.3, 0.55, 0.45, 0.7), None, 8, 4, stretch))
     assert sheet.shape == (4, 8)
@@ -280,7 +280,7 @@ def test_the_stage_writes_every_photo_in_order(
     assert set(before) == {"photos.npy", "index.csv"}
 
 
-def test_the_stage_crops_nothing_where_told_so_but_restores_the_aspect(project: Callable[..., Params]) -> None:
+def test_without_crop_the_stage_restores_the_aspect(project: Callable[..., Params]) -> None:
     settings = project(data={"root": "photos"}, pack={"width": 32, "height": 16, "crop": False, "grey": False})
     catalogue(boxes=True)
     stage.run(settings)
@@ -289,7 +289,7 @@ def test_the_stage_crops_nothing_where_told_so_but_restores_the_aspect(project: 
     assert np.array_equal(load()[1, ::-1, ::-1], np.asarray(expected))
 
 
-def test_the_stage_stretches_where_told_so(project: Callable[..., Params]) -> None:
+def test_with_stretch_a_crop_fills_the_size(project: Callable[..., Params]) -> None:
     settings = project(data={"root": "photos"}, pack={"width": 32, "height": 16, "margin": 0.0, "stretch": True})
     catalogue(boxes=True)
     stage.run(settings)
@@ -298,7 +298,7 @@ def test_the_stage_stretches_where_told_so(project: Callable[..., Params]) -> No
     assert np.array_equal(load()[1, ::-1, ::-1, 0], np.asarray(expected))
 
 
-def test_the_stage_takes_a_catalogue_without_boxes(project: Callable[..., Params]) -> None:
+def test_the_stage_packs_a_catalogue_without_boxes(project: Callable[..., Params]) -> None:
     settings = project(data={"root": "photos"}, pack={"width": 32, "height": 16})
     catalogue(boxes=False)
     stage.run(settings)

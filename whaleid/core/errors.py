@@ -1,7 +1,10 @@
 """Errors that a user can fix. They say what is wrong, where, and what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+T = TypeVar("T")
+R = TypeVar("R")
 LISTED = 20
 """Problems of a kind that are listed. The rest is counted."""
 
@@ -32,6 +35,25 @@ def raise_all(problems: Sequence[WhaleidError]) -> None:
     """Raise `problems` as one error; return if there are none."""
     if problems:
         raise problems[0] if len(problems) == 1 else WhaleidError("\n\n".join(map(str, problems)))
+
+
+def attempt(function: Callable[[T], R], item: T) -> R | str:
+    """Return `function(item)`, or the text of the WhaleidError that it raises."""
+    try:
+        return function(item)
+    except WhaleidError as error:
+        return str(error)
+
+
+def require_all(results: Sequence[R | str], what: str, remedy: str) -> list[R]:
+    """Return `results` of `attempt`.
+
+    Raises:
+        InputProblems: some are texts of errors.
+    """
+    if problems := [result for result in results if isinstance(result, str)]:
+        raise InputProblems(what, problems, remedy)
+    return [result for result in results if not isinstance(result, str)]
 
 
 def first_line(error: Exception) -> str:

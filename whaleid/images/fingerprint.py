@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
-from whaleid.core.errors import WhaleidError
+from whaleid.core.errors import WhaleidError, attempt
 from whaleid.core.parallel import parallel_map
 from whaleid.images.decode import FORMATS, opened, read, simplify
 
@@ -44,16 +44,18 @@ class Fingerprint(NamedTuple):
     thumbnail: NDArray[np.uint16]  # (SIDE, SIDE)
 
 
-def fingerprint(path: Path, content: bytes | None = None) -> Fingerprint:
+def fingerprint(path: Path, content: bytes | None = None, formats: Sequence[str] = FORMATS) -> Fingerprint:
     """Compute the fingerprint of the photo `path`, whose file holds `content` if that is already read.
 
     Raises:
-        WhaleidError: as `read` and `opened`.
+        WhaleidError: as `read` and `opened`, and for a format other than `formats`.
     """
     content = read(path) if content is None else content
     with opened(path, content) as image:
         # cameras that store a preview as well write MPO: a JPEG file with more behind it
         kind = "JPEG" if image.format == "MPO" else str(image.format)
+        if kind not in formats:
+            raise WhaleidError(f"{path}: a {kind} image; photos of a catalogue are {' or '.join(formats)}")
         mode, (width, height) = image.mode, image.size
         if image.getexif().get(ExifTags.Base.Orientation, 1) > 4:  # turned by 90 degrees
             width, height = height, width
@@ -65,18 +67,8 @@ def fingerprint(path: Path, content: bytes | None = None) -> Fingerprint:
 
 
 def fingerprints(files: Sequence[Path], formats: Sequence[str] = FORMATS) -> list[Fingerprint | str]:
-    """Compute the fingerprint of each of `files`, in order, or an error text; formats other than `formats` are one."""
-    return list(parallel_map(partial(_fingerprint, formats=formats), files, "photos read"))
-
-
-def _fingerprint(path: Path, formats: Sequence[str]) -> Fingerprint | str:
-    try:
-        photo = fingerprint(path)
-    except WhaleidError as error:
-        return str(error)
-    if photo.format not in formats:
-        return f"{path}: a {photo.format} image; photos of a catalogue are {' or '.join(formats)}"
-    return photo
+    """Compute the fingerprint of each of `files`, in order, or the text of its error."""
+    return list(parallel_map(partial(attempt, partial(fingerprint, formats=formats)), files, "photos read"))
 
 
 def facts(photos: Sequence[Fingerprint]) -> pd.DataFrame:

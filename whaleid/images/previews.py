@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.errors import attempt, require_all
 from whaleid.core.parallel import parallel_map
 from whaleid.images.decode import decode
 
@@ -41,19 +41,9 @@ def read_previews(files: Mapping[str, Path], width: int = WIDTH) -> dict[str, by
     Raises:
         InputProblems: photos are missing or damaged.
     """
-    results = [*parallel_map(partial(_try_preview, width=width), [*files.values()], "previews")]
-    if problems := [result for result in results if isinstance(result, str)]:
-        remedy = "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
-        raise InputProblems("The report cannot show photos", problems, remedy)
-    return {name: result for name, result in zip(files, results, strict=True) if isinstance(result, bytes)}
-
-
-def _try_preview(path: Path, width: int) -> bytes | str:
-    """Return the preview of a photo, or what is wrong with it."""
-    try:
-        return preview(path, width)
-    except WhaleidError as error:
-        return str(error)
+    results = [*parallel_map(partial(attempt, partial(preview, width=width)), [*files.values()], "previews")]
+    remedy = "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
+    return dict(zip(files, require_all(results, "The report cannot show photos", remedy), strict=True))
 
 
 def contact_sheet(photos: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:

@@ -15,12 +15,12 @@ import safetensors.numpy
 from filelock import FileLock
 
 from whaleid.catalog.layout import read_labels
-from whaleid.core.errors import InputProblems
+from whaleid.core.errors import InputProblems, require_all
 from whaleid.core.files import replacing
 from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import progress
 from whaleid.duplicates.hashing import perceptual_hashes, to_hex
-from whaleid.images.fingerprint import Fingerprint, Thumbnails, facts, fingerprints, thumbnails
+from whaleid.images.fingerprint import Thumbnails, facts, fingerprints, thumbnails
 from whaleid.serving.bundle import COLUMNS, Bundle
 from whaleid.serving.embedder import Embedder, Query, batches
 from whaleid.serving.recogniser import Recogniser
@@ -48,11 +48,9 @@ def known(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[str
     if photos.empty:
         return recogniser, {}
     files = {image: catalogue / "train" / image for image in photos["Image"]}
-    read = fingerprints([*files.values()])
-    if problems := [each for each in read if isinstance(each, str)]:
-        remedy = "Put them back, or remove their rows."
-        raise InputProblems(f"Photos of {catalogue / 'train.csv'} cannot be used", problems, remedy)
-    prints = [each for each in read if isinstance(each, Fingerprint)]
+    remedy = "Put them back, or remove their rows."
+    what = f"Photos of {catalogue / 'train.csv'} cannot be used"
+    prints = require_all(fingerprints([*files.values()]), what, remedy)
     photos = photos.reset_index(drop=True).join(facts(prints))
     bundled_hashes = photos["Image"].map(bundled["sha256"])
     others = photos.loc[bundled_hashes.notna() & (bundled_hashes != photos["sha256"]), "Image"]

@@ -11,12 +11,12 @@ import pandas as pd
 from whaleid.catalog import layout
 from whaleid.catalog.checks import tiny_box_problems
 from whaleid.core import paths
-from whaleid.core.errors import InputProblems, raise_all
+from whaleid.core.errors import raise_all, require_all
 from whaleid.core.files import replacing, write_csv
 from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import logger
 from whaleid.duplicates.hashing import perceptual_hashes, to_hex
-from whaleid.images.fingerprint import CATALOGUE, Fingerprint, facts, fingerprints, thumbnails
+from whaleid.images.fingerprint import CATALOGUE, facts, fingerprints, thumbnails
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -33,11 +33,8 @@ def run(params: Params) -> None:
     catalogue = layout.read(root)
     photos = catalogue.photos
     files = [root / part / image for part, image in zip(photos["part"], photos["Image"], strict=True)]
-    results = fingerprints(files, CATALOGUE)
-    if bad := [result for result in results if isinstance(result, str)]:
-        remedy = "Replace these files, or remove them together with their rows."
-        raise InputProblems("Photos that cannot be used", bad, remedy)
-    prints = [result for result in results if isinstance(result, Fingerprint)]
+    remedy = "Replace these files, or remove them together with their rows."
+    prints = require_all(fingerprints(files, CATALOGUE), "Photos that cannot be used", remedy)
     small = thumbnails(prints)
     photos = photos.join(facts(prints)).assign(phash=to_hex(perceptual_hashes(small)))
     raise_all([*tiny_box_problems(root / "boxes.csv", catalogue.boxes, photos)])
