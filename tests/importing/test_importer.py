@@ -35,7 +35,7 @@ def test_a_folder_for_each_whale(by_whale: None) -> None:
         "whales holds 4 labelled photos (2 whales, 1 photos of new_whale) and 0 to identify\n"
     )
     assert state("photos") == before
-    # of the same name as ann's: digits of its SHA-256 keep them apart
+    # of the same name as ann's: digits of its SHA-256 are added
     second = f"1-{hashlib.sha256(Path('photos/bob/1.png').read_bytes()).hexdigest()[:8]}.png"
     labels = [[second, "bob"], ["1.png", "ann"], ["2.jpg", "ann"], ["x.JPEG", "new_whale"]]
     assert rows("whales/train.csv") == [["Image", "Id"], *labels]

@@ -134,8 +134,8 @@ def test_exact_copies_are_the_same_bytes_and_others_the_same_picture(catalogue: 
         if entry.copy:
             assert (files[entry.image] == files[original]) == (entry.copy == "exact")
             assert hashes[entry.image] - hashes[original] <= 8
-    apart = [hashes[a] - hashes[b] for a in originals.values() for b in originals.values() if a < b]
-    assert np.mean(np.array(apart) > 8) > 0.999
+    distances = [hashes[a] - hashes[b] for a in originals.values() for b in originals.values() if a < b]
+    assert np.mean(np.array(distances) > 8) > 0.999
 
 
 def test_truth_of_a_query_is_a_label_of_the_catalogue_or_new_whale(catalogue: Path) -> None:
@@ -201,7 +201,7 @@ def test_pose_is_undone_by_its_inverse() -> None:
     x, y = np.array([1.0, -1.0, 0.0, 0.5]), np.array([0.2, 0.1, -0.8, 0.0])
     # by hand, without the roll: (1 * 0.8, 0.2 * 0.7 + 0.4) / (1 + 0.2 * 0.8 - 0.1 * 0.54)
     right, up = 0.8 / 1.106, 0.54 / 1.106
-    seen = pose.project(x, y)
-    assert seen[0][0] == pytest.approx(right * np.cos(0.3) - up * np.sin(0.3))
-    assert seen[1][0] == pytest.approx(right * np.sin(0.3) + up * np.cos(0.3))
-    assert np.allclose(pose.unproject(*seen), (x, y))
+    projected = pose.project(x, y)
+    assert projected[0][0] == pytest.approx(right * np.cos(0.3) - up * np.sin(0.3))
+    assert projected[1][0] == pytest.approx(right * np.sin(0.3) + up * np.cos(0.3))
+    assert np.allclose(pose.unproject(*projected), (x, y))

@@ -32,7 +32,7 @@ class Photo:
 class Pose:
     """How the fluke stands before the camera; each pair is right lobe, left lobe."""
 
-    pitch: float  # 1: its whole height is seen; less: it is foreshortened
+    pitch: float  # 1: its whole height is visible; less: it is foreshortened
     reach: Floats  # (2,): how long a lobe appears
     lift: Floats  # (2,): how far a lobe's tip is bent upwards
     vanish: Floats  # (2,): perspective to the right and upwards
