@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from helpers.imports import call, names, pack, refusal, rows, run_catalog, save, write
 
+from whaleid.core.errors import WhaleidError
 from whaleid.importing import archive
 
 
@@ -101,6 +102,13 @@ def test_zips_within_a_zip(by_whale: None) -> None:
     assert "passed over" not in output
 
 
+def test_a_zip_deeper_than_that_is_refused(by_whale: None) -> None:
+    pack("bob.zip", ("photos/bob/1.png", "1.png"))
+    pack("all.zip", ("photos/ann/1.png", "ann/1.png"), ("bob.zip", "2019/bob/all.zip"))
+    assert "all.zip: all.zip is a zip file too deep inside it: unpack it yourself." in refusal("all.zip")
+    assert not Path("whales").exists()
+
+
 # zips of strangers
 
 
@@ -142,6 +150,11 @@ def test_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
     # one within another counts as well
     pack("outer.zip", ("bad.zip", "train.zip"))
     assert "train.zip: would unpack to more than 20 times its size" in refusal("outer.zip")
+    # and is bounded by the size of the outer one
+    write_zip("ann/a.png", content=bytes(2**17))
+    archive.unpack([Path("bad.zip")], Path("once"))
+    with pytest.raises(WhaleidError, match="more than 20 times"):
+        archive.unpack([Path("bad.zip")], Path("twice"), size=0)
     monkeypatch.setattr(archive, "MAX_FILES", 2)
     write_zip("ann/a.png", "ann/b.png", "ann/c.png")
     assert "or to more than 2 files" in refusal("bad.zip")

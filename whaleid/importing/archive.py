@@ -18,16 +18,18 @@ MAX_RATIO, SLACK = 20, 64 * 2**20
 """Zip files may unpack to so many times their size plus so many bytes: photos hardly shrink."""
 
 
-def unpack(archives: Sequence[Path], folder: Path, named: bool = False) -> int:
+def unpack(archives: Sequence[Path], folder: Path, named: bool = False, size: int | None = None) -> int:
     """Unpack photos, csv files and zip files of `archives` below `folder`; return the number of other files.
 
-    With `named`, `train.zip` is unpacked into `train/`, whether or not its names begin so.
+    With `named`, `train.zip` is unpacked into `train/`, whether or not its names begin so. `size`, in bytes, is that of
+    the zip file which held `archives`, if any: it bounds what they may unpack to.
 
     Raises:
         WhaleidError: a file is no zip, damaged, encrypted, or unpacks to more than photos do or the disk holds.
         InputProblems: names that lead out of the folder or are there twice, and links.
     """
-    left = MAX_RATIO * sum(archive.stat().st_size for archive in archives) + SLACK
+    packed = sum(archive.stat().st_size for archive in archives) if size is None else size
+    left = MAX_RATIO * packed + SLACK
     others = 0
     for archive in archives:
         size, more = _unpack(archive, folder, named, left)

@@ -86,9 +86,11 @@ def _unpack(path: Path, unpacked: Path) -> tuple[Path, int]:
         path = _content(unpacked)
     inner = sorted(path.glob("*.zip"))
     if archives:
-        others += unpack(inner, path, named=True)
+        others += unpack(inner, path, named=True, size=archives[0].stat().st_size)
         for archive in inner:
             archive.unlink()
+        if deeper := sorted(path.rglob("*.zip")):
+            raise WhaleidError(f"{archives[0]}: {deeper[0].name} is a zip file too deep inside it: unpack it yourself.")
     elif path / "train.zip" in inner and not (path / "train").is_dir():
         tables = [path / name for name in layout.COLUMNS if (path / name).is_file()]
         require_inside(path, [*tables, *inner])
