@@ -30,7 +30,7 @@ def build(name: str) -> Architecture:
     Raises:
         WhaleidError: there is no such model, it cannot be built, or timm is not installed.
     """
-    timm, model, arguments = _parse_known(name)
+    timm, model, arguments = _parse(name)
     config = timm.get_pretrained_cfg(model)
     size: Any = arguments.get("img_size", config.input_size[1:])
     own_size = (size, size) if isinstance(size, int) else (size[0], size[1])
@@ -59,7 +59,7 @@ def count_parameters(name: str) -> int:
     Raises:
         WhaleidError: there is no such model, or timm is not installed.
     """
-    timm, model, arguments = _parse_known(name)
+    timm, model, arguments = _parse(name)
     try:
         with torch.device("meta"):
             return sum(weight.numel() for weight in timm.create_model(model, **arguments).parameters())
@@ -124,9 +124,8 @@ def download(name: str) -> tuple[Weights, str]:
     Raises:
         WhaleidError: there are none, they cannot be fetched, or they do not fit.
     """
-    timm = _load_timm(name)
     source = _source(name)
-    model, arguments = (source, {}) if source else _parse(name)
+    timm, model, arguments = (_load_timm(name), source, {}) if source else _parse(name)
     try:
         # the whole classifier: timm ignores missing weights if the number of classes differs from the file's
         weights: Weights = timm.create_model(model, pretrained=True, **arguments).state_dict()
@@ -135,10 +134,18 @@ def download(name: str) -> tuple[Weights, str]:
     return weights, f"timm's pretrained weights ({name.removeprefix(TIMM)})"
 
 
-def _parse_known(name: str) -> tuple[ModuleType, str, dict[str, object]]:
-    """Return timm, its name of the model and the model's arguments, none of which can download weights."""
+def _parse(name: str) -> tuple[ModuleType, str, dict[str, object]]:
+    """Return timm, its name of the model and the model's arguments of `timm/NAME {…}`: none can download weights."""
     timm = _load_timm(name)
-    model, arguments = _parse(name)
+    model, _, text = name.removeprefix(TIMM).partition(" ")
+    arguments = None
+    with suppress(ValueError):
+        arguments = json.loads(text or "{}")
+    if not isinstance(arguments, dict):
+        raise WhaleidError(
+            f"backbone.name: {name}: the arguments after timm/{model} have to be a JSON object, such as "
+            f'{{"img_size": 224}}.'
+        )
     known = {*timm.list_models(), *timm.list_models(include_tags=True)}
     if model not in known:
         hint = suggest(model, known) or "`python -c 'import timm; print(timm.list_models())'` lists all."
@@ -173,17 +180,3 @@ def _load_timm(name: str) -> ModuleType:
     except ModuleNotFoundError:
         raise WhaleidError(f"backbone.name: {name} needs timm: pip install 'whaleid[timm]'") from None
     return timm
-
-
-def _parse(name: str) -> tuple[str, dict[str, object]]:
-    """Split `timm/NAME` or `timm/NAME {…}` into timm's name of the model and the arguments to build it with."""
-    model, _, text = name.removeprefix(TIMM).partition(" ")
-    arguments = None
-    with suppress(ValueError):
-        arguments = json.loads(text or "{}")
-    if not isinstance(arguments, dict):
-        raise WhaleidError(
-            f"backbone.name: {name}: the arguments after timm/{model} have to be a JSON object, such as "
-            f'{{"img_size": 224}}.'
-        )
-    return model, arguments
