@@ -33,10 +33,10 @@ def test_pixels_must_confirm_an_equal_hash() -> None:
     level = np.asarray(picture(3, (32, 32)), dtype=int) // 4 + 96
     sign = (np.indices(level.shape).sum(axis=0) % 2) * 2 - 1
     plain, checked = (Image.fromarray(pixels.astype(np.uint8)) for pixels in (level, level + 60 * sign))
-    found = search(picture(3, (64, 64)), plain, checked)
-    assert found.manifest["group"].tolist() == [0, 0, -1]
-    assert found.confirmed[["left", "right"]].to_numpy().tolist() == [[0, 1]]
-    assert found.rejected[["left", "right", "distance"]].to_numpy().tolist() == [[0, 2, 2], [1, 2, 0]]
+    duplicates = search(picture(3, (64, 64)), plain, checked)
+    assert duplicates.manifest["group"].tolist() == [0, 0, -1]
+    assert duplicates.confirmed[["left", "right"]].to_numpy().tolist() == [[0, 1]]
+    assert duplicates.rejected[["left", "right", "distance"]].to_numpy().tolist() == [[0, 2, 2], [1, 2, 0]]
     assert search(picture(3, (64, 64)), plain, checked, max_error=1).manifest["group"].tolist() == [0, 0, 0]
 
 
@@ -57,11 +57,11 @@ def test_turned_and_mirrored_photos_are_copies_by_the_rule(turned: bool, mirrore
 def test_a_chain_is_no_group() -> None:
     # each a little farther to the right than the one before
     views = [picture(1, (192, 128)).crop((left, 0, left + 150, 128)) for left in range(0, 40, 2)]
-    found = search(*views)
-    assert components(20, found.confirmed[["left", "right"]].to_numpy()).tolist() == [0] * 20
-    assert found.manifest["group"].nunique() > 1
+    duplicates = search(*views)
+    assert components(20, duplicates.confirmed[["left", "right"]].to_numpy()).tolist() == [0] * 20
+    assert duplicates.manifest["group"].nunique() > 1
     # a member may differ from the representative by twice the error of a pair
-    assert 0.1 < found.copies["error"].max() <= 0.2
+    assert 0.1 < duplicates.copies["error"].max() <= 0.2
 
 
 @pytest.fixture

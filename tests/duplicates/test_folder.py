@@ -39,8 +39,8 @@ def call(*words: str, code: int = 3) -> str:
 
 
 def rows(path: str, *columns: str) -> list[list[object]]:
-    found: list[list[object]] = pd.read_csv(path)[list(columns)].values.tolist()
-    return found
+    values: list[list[object]] = pd.read_csv(path)[list(columns)].values.tolist()
+    return values
 
 
 def state(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -87,11 +87,11 @@ def test_a_folder_is_compared_with_another(folder: Path) -> None:
     assert "1 also in others" in call("photos", "--against", "others")
     assert state(folder) | state(Path("others")) == before
     assert rows("duplicates/leaks.csv", "photo", "known") == [["photos/c.png", "others/x.gif"]]
-    found = dict(rows("duplicates/manifest.csv", "photo", "representative"))
+    representatives = dict(rows("duplicates/manifest.csv", "photo", "representative"))
     # what is there already stands for what is new, though it is smaller
-    assert found["photos/c.png"] == "others/x.gif"
-    assert found["photos/deep/b.PNG"] == "photos/a.jpg"
-    assert not any(photo.startswith("others") for photo in found)
+    assert representatives["photos/c.png"] == "others/x.gif"
+    assert representatives["photos/deep/b.PNG"] == "photos/a.jpg"
+    assert not any(photo.startswith("others") for photo in representatives)
 
 
 def test_a_search_of_one_folder_leaves_no_comparison_of_an_earlier_one(
@@ -138,7 +138,7 @@ def test_a_single_photo_is_no_duplicate(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["nowhere"], "nowhere is no folder"),
         (["photos/a.jpg"], "photos/a.jpg is no folder"),
@@ -148,11 +148,11 @@ def test_a_single_photo_is_no_duplicate(folder: Path) -> None:
         (["bad"], r"None of the 1 images below bad can be read; the first one: bad/a.jpg: an empty file"),
     ],
 )
-def test_refusals_write_nothing(folder: Path, words: list[str], said: str) -> None:
+def test_refusals_write_nothing(folder: Path, words: list[str], message: str) -> None:
     Path("empty").mkdir()
     Path("bad").mkdir()
     Path("bad/a.jpg").write_bytes(b"")
     with pytest.raises(WhaleidError) as caught:
         call(*words)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert not Path("duplicates").exists()

@@ -24,10 +24,10 @@ def chain(places: list[float], reach: float, rank: list[int]) -> tuple[list[int]
     at = np.array(places)
     count = len(places)
     pairs = np.array([(i, j) for i in range(count) for j in range(i + 1, count) if abs(at[i] - at[j]) <= 1])
-    found = without_chains(
-        count, pairs, np.array(rank), lambda asked: np.abs(at[asked[:, 0]] - at[asked[:, 1]]) <= reach
+    group, representative = without_chains(
+        count, pairs, np.array(rank), lambda rows: np.abs(at[rows[:, 0]] - at[rows[:, 1]]) <= reach
     )
-    return found[0].tolist(), found[1].tolist()
+    return group.tolist(), representative.tolist()
 
 
 def test_a_group_without_a_chain_stays_whole() -> None:
@@ -46,13 +46,13 @@ def test_a_near_member_stays_where_only_a_far_one_leads_to_it() -> None:
     near = {(1, 0): True, (2, 0): False, (3, 0): True}
     pairs = np.array([(0, 3), (3, 2), (2, 1)])
     group, representative = without_chains(
-        4, pairs, np.arange(4), lambda asked: np.array([near[i, j] for i, j in asked.tolist()], dtype=bool)
+        4, pairs, np.arange(4), lambda rows: np.array([near[i, j] for i, j in rows.tolist()], dtype=bool)
     )
     assert group.tolist() == [0, 0, -1, 0]
     assert representative.tolist() == [0, 0, 2, 0]
 
 
 def test_no_pairs_make_no_groups() -> None:
-    group, representative = without_chains(3, NONE, np.arange(3), lambda asked: np.ones(len(asked), dtype=bool))
+    group, representative = without_chains(3, NONE, np.arange(3), lambda rows: np.ones(len(rows), dtype=bool))
     assert group.tolist() == [-1, -1, -1]
     assert representative.tolist() == [0, 1, 2]

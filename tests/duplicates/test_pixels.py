@@ -79,10 +79,10 @@ def test_letters_on_a_copy_hardly_count() -> None:
 def test_other_pictures_have_a_large_error_in_any_order() -> None:
     thumbnails = np.stack([thumbnail(picture(seed)) for seed in range(20)])
     left, right = np.triu_indices(20, 1)
-    found = errors(thumbnails[left], thumbnails[right])
-    assert found.min() > 0.5
-    assert found.max() <= 1
-    assert np.array_equal(found, errors(thumbnails[right], thumbnails[left]))
+    values = errors(thumbnails[left], thumbnails[right])
+    assert values.min() > 0.5
+    assert values.max() <= 1
+    assert np.array_equal(values, errors(thumbnails[right], thumbnails[left]))
 
 
 def test_what_shows_nothing_resembles_nothing() -> None:
@@ -95,11 +95,11 @@ def test_detail_is_what_is_left_of_light_and_sky() -> None:
     sky = Image.linear_gradient("L").resize((300, 200)).point(lambda level: 80 + level // 2)
     thumbnails = np.stack([thumbnail(image) for image in (Image.new("L", (9, 9), 50), sky, picture(1))])
     assert details(thumbnails).shape == (3, SIDE, SIDE)
-    found = detail(thumbnails)
-    assert found[0] == 0
-    assert found[1] < 2
+    values = detail(thumbnails)
+    assert values[0] == 0
+    assert values[1] < 2
     pixels = thumbnails[2] / 256
-    assert found[2] == pytest.approx((pixels - gaussian_filter(pixels, 2)).std(), rel=1e-5)
+    assert values[2] == pytest.approx((pixels - gaussian_filter(pixels, 2)).std(), rel=1e-5)
 
 
 def test_the_detail_of_many_photos_is_that_of_each() -> None:

@@ -81,13 +81,13 @@ def test_a_blur_replaces_a_share_of_each_photo_by_the_mean_around(monkeypatch: p
     only(monkeypatch, "BLUR")
     torch.manual_seed(0)
     photos = torch.randn(200, 1, 4, 5)
-    found = augment(photos, draws(200))
+    changed = augment(photos, draws(200))
     blurred = torch.empty_like(photos)
     for y in range(4):
         for x in range(5):  # nothing is made up outside: fewer pixels at the border
             blurred[:, :, y, x] = photos[:, :, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean(dim=(2, 3))
-    shares = (found - photos)[:, 0, 2, 2] / (blurred - photos)[:, 0, 2, 2]
-    torch.testing.assert_close(found, photos.lerp(blurred, shares.view(-1, 1, 1, 1)), atol=1e-4, rtol=0)
+    shares = (changed - photos)[:, 0, 2, 2] / (blurred - photos)[:, 0, 2, 2]
+    torch.testing.assert_close(changed, photos.lerp(blurred, shares.view(-1, 1, 1, 1)), atol=1e-4, rtol=0)
     assert -1e-3 <= shares.min() < 0.05
     assert 0.65 < shares.max() <= 0.7001
 
@@ -95,9 +95,9 @@ def test_a_blur_replaces_a_share_of_each_photo_by_the_mean_around(monkeypatch: p
 def test_a_rectangle_of_some_photos_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, "HIDDEN")
     photos = torch.full((500, 2, 40, 80), 3.0)
-    found = augment(photos, draws(500))
-    gone = found == 0
-    assert (gone | (found - 3).abs().lt(1e-4)).all()
+    changed = augment(photos, draws(500))
+    gone = changed == 0
+    assert (gone | (changed - 3).abs().lt(1e-4)).all()
     assert torch.equal(gone[:, 0], gone[:, 1])  # in every channel
     hit = gone[:, 0].flatten(1).any(dim=1)
     assert 0.34 < hit.double().mean() < 0.44  # a rectangle of 0.4 of them
@@ -142,8 +142,8 @@ def test_a_photo_is_changed_alike_alone_and_among_others() -> None:
 
 def test_each_photo_is_changed_in_its_own_way() -> None:
     same = torch.randn(1, 1, 24, 48).expand(6, -1, -1, -1)
-    found = augment(same, draws(6))
-    assert len({tuple(photo.flatten().tolist()) for photo in found}) == 6
+    changed = augment(same, draws(6))
+    assert len({tuple(photo.flatten().tolist()) for photo in changed}) == 6
 
 
 def test_it_stays_on_the_device_of_the_photos() -> None:
@@ -163,7 +163,7 @@ def test_turned_turns_about_the_middle_whatever_the_aspect() -> None:
 
 def test_posed_shows_the_middle_of_a_photo() -> None:
     x = torch.arange(48.0).expand(1, 1, 24, 48)
-    found = rotate_and_zoom(x, 0, 0.5)
+    changed = rotate_and_zoom(x, 0, 0.5)
     # pixel 0 lies at 0.5, half as far from the middle: at 12.25, between the centres of pixels 11 and 12
-    assert found[0, 0, 5, :3].tolist() == pytest.approx([11.75, 12.25, 12.75])
-    assert found[0, 0, 5, -1] == pytest.approx(35.25)
+    assert changed[0, 0, 5, :3].tolist() == pytest.approx([11.75, 12.25, 12.75])
+    assert changed[0, 0, 5, -1] == pytest.approx(35.25)

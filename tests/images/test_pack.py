@@ -168,9 +168,9 @@ def test_only_photos_without_a_box_lose_their_frames(tmp_path: Path, mode: str) 
     Image.fromarray(framed(4, 4, 2, 0)).convert(mode).save(path)
     with Image.open(path) as photo:
         whole, inner = (crop(photo, box, 3.0, 32, 16) for box in (WHOLE, (0.0, 0.2, 0.9, 0.9)))
-    found = list(pack([path, path], [Region(None, 3.0), Region(WHOLE, 3.0)], Shape(32, 16, mode)))
-    assert np.array_equal(found[0].squeeze(), np.asarray(inner))
-    assert np.array_equal(found[1].squeeze(), np.asarray(whole))
+    sheets = list(pack([path, path], [Region(None, 3.0), Region(WHOLE, 3.0)], Shape(32, 16, mode)))
+    assert np.array_equal(sheets[0].squeeze(), np.asarray(inner))
+    assert np.array_equal(sheets[1].squeeze(), np.asarray(whole))
 
 
 @pytest.mark.parametrize("stretch", [True, False])
@@ -190,7 +190,7 @@ def test_regions_follow_the_catalogue() -> None:
     names = [("a.jpg", "test"), ("c.jpg", "train"), ("b.jpg", "train"), ("d.jpg", "train")]
     catalog = pd.DataFrame(names, columns=["Image", "part"])
     columns = ["Image", "x0", "y0", "x1", "y1", "aspect", "source", "turned"]
-    rows = [("b.jpg", 0.0, 0.25, 0.5, 1.0, 1.5, "given", 0), ("d.jpg", 0.0, 0.5, 0.5, 1.0, 2.0, "found", 1)]
+    rows = [("b.jpg", 0.0, 0.25, 0.5, 1.0, 1.5, "given", 0), ("d.jpg", 0.0, 0.5, 0.5, 1.0, 2.0, "predicted", 1)]
     assert regions(catalog, pd.DataFrame(rows, columns=columns)) == [
         Region(),
         Region(),
@@ -216,15 +216,15 @@ def test_packing_equals_one_photo_at_a_time(tmp_path: Path, grey: bool) -> None:
     mode = "L" if grey else "RGB"
     packed = list(pack(*chosen, Shape(32, 16, mode, 0.1)))
     assert len(packed) == 6
-    for path, part, found in zip(*chosen, packed, strict=True):
+    for path, part, sheet in zip(*chosen, packed, strict=True):
         with Image.open(path) as opened:
             photo = opened.convert(mode)
         box = (0.02, 0.14, 0.98, 0.86) if part.box else (0.0, 0.0, 1.0, 1.0)
         expected = np.array(crop(photo, box, part.aspect, 32, 16))
-        assert found.dtype == np.uint8
-        assert found.shape == (16, 32, 1 if grey else 3)
+        assert sheet.dtype == np.uint8
+        assert sheet.shape == (16, 32, 1 if grey else 3)
         # a margin of 0.1 is not the box above to the last bit
-        assert np.abs(found.squeeze().astype(int) - expected).max() <= 1
+        assert np.abs(sheet.squeeze().astype(int) - expected).max() <= 1
 
 
 def test_threads_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
