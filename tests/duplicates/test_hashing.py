@@ -19,6 +19,12 @@ def test_hashes_are_imagehashs_of_the_same_pixels_bit_by_bit() -> None:
     assert to_hex(hashes) == [str(imagehash.phash(image)) for image in images]
 
 
+def test_orientations_are_numbered() -> None:
+    assert [(each.name, each.value) for each in Orientation] == [
+        *(("UPRIGHT", 0), ("TURNED", 1), ("MIRRORED", 2), ("FLIPPED", 3))
+    ]
+
+
 def test_hashes_are_these() -> None:
     hashes = perceptual_hashes(np.stack([thumbnail(picture(seed)) for seed in range(3)]))
     assert to_hex(hashes) == ["cb2cddcaa33b016c", "81fea668926acdb2", "cd21591b21979de6"]

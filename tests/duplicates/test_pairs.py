@@ -150,7 +150,7 @@ def test_the_same_file_has_no_error_whatever_it_shows() -> None:
 
 def test_a_squeezed_copy_must_agree_twice_as_well() -> None:
     left = described(picture(1, (100, 50)))
-    right = described(picture(1, (109, 50)), picture(1, (111, 50)), picture(1, (92, 50)), picture(1, (90, 50)))
+    right = described(*(picture(1, size) for size in ((218, 100), (222, 100), (46, 25), (45, 25))))
     for error, expected in ((0.05, [True] * 4), (0.051, [True, False, True, False]), (0.1001, [False] * 4)):
         pairs = pd.DataFrame({"left": 0, "right": range(4), "error": error})
         assert agree(pairs, left, right, 0.1).tolist() == expected
