@@ -3,13 +3,10 @@
 import hashlib
 import json
 import os
-import resource
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -19,7 +16,8 @@ from mlflow.entities import Run, RunStatus
 from mlflow.tracking import MlflowClient
 
 from whaleid import tracking
-from whaleid.core import store
+from whaleid.cli import stages
+from whaleid.core import execution, store
 from whaleid.core.errors import WhaleidError
 from whaleid.core.record import LogEpoch, Record, Report, Summary
 
@@ -92,21 +90,7 @@ def parent(child: str) -> Run:
 
 def track(stage: str, variant: str | None = None, record: Record = Record()) -> None:  # noqa: B008 (frozen)
     with tracking.run(stage, [variant]) as run:
-        run.log(record)
-
-
-def git(*command: str) -> str:
-    known = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    return subprocess.run([*known, *command], check=True, capture_output=True, text=True).stdout.strip()
-
-
-def commit(params: str) -> str:
-    """Commit parameters in the working directory, a repository from now on; return the commit."""
-    write("params.yaml", params)
-    git("init", "-q")
-    git("add", "params.yaml")
-    git("commit", "-q", "-m", "as it stands")
-    return git("rev-parse", "HEAD")
+        run.log({variant: record})
 
 
 def python_path() -> dict[str, str]:
@@ -136,7 +120,7 @@ def test_a_record_reads_back(project: Path) -> None:
     manifest = write("data/split.csv", "Image,Id\na.jpg,w_1\n")
     record = Record(
         params={"threshold": 0.2, "leaks": True, "init": "toy"},
-        metrics={"map5": 0.5, "seconds": 3},
+        metrics={"map5": 0.5, "seconds": 3, "pace": 0.123456789, "small": 0.00001234567, "photos": 123_456_789},
         artifacts=[Path("reports/toy/curve.png"), Path("reports/explore")],
         dataset=manifest,
     )
@@ -145,7 +129,8 @@ def test_a_record_reads_back(project: Path) -> None:
     run = runs()["predict toy"]
     assert run.info.status == "FINISHED"
     assert run.data.params == {"variant": "toy", "threshold": "0.2", "leaks": "True", "init": "toy"}
-    assert run.data.metrics == {"map5": 0.5, "seconds": 3.0}
+    rounded = {"pace": 0.12346, "small": 1.2346e-05, "photos": 12346e4}  # to five significant digits
+    assert run.data.metrics == {"map5": 0.5, "seconds": 3.0, **rounded}
     assert run.data.tags["whaleid.stage"] == "predict"
     assert run.data.tags["whaleid.variant"] == "toy"
     store = client()
@@ -156,9 +141,11 @@ def test_a_record_reads_back(project: Path) -> None:
     assert (used.dataset.name, used.dataset.digest) == ("data/split.csv", md5("Image,Id\na.jpg,w_1\n"))
     assert used.dataset.source == '{"uri": "data/split.csv"}'
     assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "validation")]
-
-
-def test_a_stage_without_a_variant_has_neither_tag_nor_parameter(project: Path) -> None:
+    tags = execution.tags()
+    assert parent("predict toy").info.run_name == execution.name(tags)
+    for each in stored():
+        assert tags.items() - each.data.tags.items() == {("mlflow.source.git.commit", "")}
+    # a stage without items
     track("dedup", None, Record(params={"max_distance": 6}))
     run = runs()["dedup"]
     assert run.data.params == {"max_distance": "6"}
@@ -169,7 +156,8 @@ def test_epochs_are_steps_and_the_last_figures_stand_at_the_last(project: Path) 
     with tracking.run("train", ["toy"]) as run:
         run.log_epoch(1, {"loss": 2.5, "lr": 0.1})
         run.log_epoch(2, {"loss": 1.5, "lr": 0.2})
-        run.log(Record(metrics={"photos_per_second": 40.0}, dataset=write("data/unique.csv", "Image,Id\n")))
+        record = Record(metrics={"photos_per_second": 40.0}, dataset=write("data/unique.csv", "Image,Id\n"))
+        run.log({"toy": record})
 
     trained = runs()["train toy"]
     assert trained.data.metrics == {"loss": 1.5, "lr": 0.2, "photos_per_second": 40.0}
@@ -180,24 +168,13 @@ def test_epochs_are_steps_and_the_last_figures_stand_at_the_last(project: Path) 
     assert trained.inputs.dataset_inputs[0].tags[0].value == "training"
 
 
-def test_metrics_have_five_significant_digits(project: Path) -> None:
-    values = {"map5": 0.123456789, "small": 0.00001234567, "photos": 123_456_789, "nothing": 0}
-    track("predict", "toy", Record(metrics=values))
-    assert runs()["predict toy"].data.metrics == {
-        "map5": 0.12346,
-        "small": 1.2346e-05,
-        "photos": 12346e4,
-        "nothing": 0,
-    }
-
-
 def test_a_stage_of_several_predictions_has_a_run_for_each(project: Path) -> None:
     with tracking.run("predict", ["toy", "full"], "at 0.2") as run:
         assert {name: each.info.status for name, each in runs().items()} == {
             "predict toy at 0.2": "RUNNING",
             "predict full at 0.2": "RUNNING",
         }
-        run.log_each({name: Record(metrics={"map5": value}) for name, value in (("toy", 0.5), ("full", 0.75))})
+        run.log({name: Record(metrics={"map5": value}) for name, value in (("toy", 0.5), ("full", 0.75))})
     found = runs()
     assert {each.data.tags["whaleid.variant"]: each.data.metrics["map5"] for each in found.values()} == {
         "toy": 0.5,
@@ -208,15 +185,9 @@ def test_a_stage_of_several_predictions_has_a_run_for_each(project: Path) -> Non
     assert len(parents()) == 1
 
 
-def test_a_stage_that_fails_marks_each_of_its_runs(project: Path) -> None:
-    with pytest.raises(ZeroDivisionError), tracking.run("predict", ["toy", "full"]):
-        raise ZeroDivisionError
-    assert [each.info.status for each in stored()] == ["FAILED"] * 3
-
-
 def test_a_stage_without_items_has_a_parent_alone(project: Path) -> None:
     with tracking.run("calibrate", []) as run:
-        run.log_each({})
+        run.log({})
     assert [each.info.status for each in stored()] == ["FINISHED"]
     assert runs() == {}
 
@@ -226,13 +197,13 @@ def test_a_page_is_kept_with_the_run_that_its_prediction_was_calibrated_by(proje
     page = write("reports/pages/toy.html", "<h1>toy</h1>")
     record = Record(artifacts=[page], report=Report("toy.html", decision))
     with tracking.run("predict", ["toy"]) as run:
-        run.log_each({"toy": Record(report=record.report)})
+        run.log({"toy": Record(report=record.report)})
     assert "mlflow.note.content" not in runs()["predict toy"].data.tags  # there is no run with the page
     client().update_run(runs()["predict toy"].info.run_id, name="earlier")
 
     track("calibrate", "toy", Record(outputs=[decision]))
     with tracking.run("predict", ["toy"]) as run:
-        run.log_each({"toy": Record(report=record.report)})
+        run.log({"toy": Record(report=record.report)})
     with tracking.run("report", []) as run:
         run.attach({"toy": record})
     calibrated = runs()["calibrate toy"].info
@@ -312,7 +283,7 @@ def test_stages_of_one_execution_have_one_parent(project: Path) -> None:
 def test_the_parent_sums_up_what_its_stages_found(project: Path) -> None:
     def predict(said: str, **map5: float) -> None:
         with tracking.run("predict", [*map5]) as run:
-            run.log_each(dict.fromkeys(map5, Record()))
+            run.log(dict.fromkeys(map5, Record()))
             metrics = {f"map5.{name}": value for name, value in map5.items()}
             run.summarise(Summary(metrics, f"**{said}**"))
 
@@ -352,81 +323,10 @@ def test_the_parent_ends_as_the_last_of_its_stages(project: Path) -> None:
 def test_a_parent_that_is_deleted_meanwhile_stops_nothing(project: Path) -> None:
     with tracking.run("predict", ["toy"]) as run:
         client().delete_run(parent("predict toy").info.run_id)
-        run.log(Record(metrics={"map5": 0.5}))
+        run.log({"toy": Record(metrics={"map5": 0.5})})
         run.summarise(Summary({}, "never"))
     assert {each: run.info.status for each, run in runs().items()} == {"predict toy": "FINISHED"}
     assert parents() == []
-
-
-def test_a_setting_tells_runs_of_a_stage_apart(project: Path) -> None:
-    with tracking.run("predict", ["toy"], "at 0.2") as run:
-        run.log(Record())
-    assert runs()["predict toy at 0.2"].data.tags["whaleid.variant"] == "toy"
-
-
-def test_a_commit_names_the_parent_and_tags_every_run(project: Path) -> None:
-    git("init", "-q")
-    track("dedup")  # no commit yet
-    assert parent("dedup").info.run_name == "whaleid"
-    head = commit("threshold: 0.2\n")
-    track("explore")
-    assert parent("explore").info.run_name == f"whaleid {head[:7]}"
-    assert runs()["explore"].data.tags["mlflow.source.git.commit"] == head
-    assert parent("explore").data.tags["mlflow.source.git.commit"] == head
-    assert len(parents()) == 2
-
-
-@pytest.mark.parametrize(
-    ("params", "name"),
-    [
-        ("threshold: auto\npack: {width: 96, grey: true}\n", "HEAD"),
-        ("threshold: 0.2\npack: {width: 96, grey: true}\n", "HEAD threshold=0.2"),
-        ("threshold: 0.2\npack: {width: 48, grey: true}\n", "HEAD threshold=0.2 pack.width=48"),
-        ("threshold: 0.2\npack: {width: 48, grey: false}\n", "HEAD 3 parameters"),
-        ("threshold: auto\npack: {width: 96}\nseed: 7\n", "HEAD pack.grey=None seed=7"),
-    ],
-)
-@pytest.mark.parametrize("kind", ["dvc repro", "whaleid"])
-def test_a_parent_is_named_after_what_differs_from_its_commit(
-    project: Path, monkeypatch: pytest.MonkeyPatch, kind: str, params: str, name: str
-) -> None:
-    head = commit("threshold: auto\npack: {width: 96, grey: true}\n")
-    if kind == "dvc repro":
-        monkeypatch.setenv("DVC_STAGE", "split")
-    write("params.yaml", params)
-    track("split")
-    assert parent("split").info.run_name == f"{kind} {name.replace('HEAD', head[:7])}"
-
-
-def test_a_run_tells_whose_it_is(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOGNAME", "ada")
-    track("dedup")
-    assert [run.data.tags["mlflow.user"] for run in stored()] == ["ada", "ada"]
-
-
-def test_an_experiment_of_dvc_is_one_execution(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    head = commit("threshold: auto\n")
-    monkeypatch.setenv("DVC_EXP_NAME", "stiff-o'hare")
-    monkeypatch.setenv("DVC_EXP_BASELINE_REV", head)
-    monkeypatch.setenv("DVC_STAGE", "predict")
-    track("calibrate", "toy")
-    assert parent("calibrate toy").info.run_name == "as committed (stiff-o'hare)"
-    write("params.yaml", "threshold: 0.2\n")
-    track("predict", "toy")
-    first = parent("predict toy")
-    assert first.info.run_id == parent("calibrate toy").info.run_id
-    assert first.data.tags["dvc.experiment"] == "stiff-o'hare"
-    assert first.data.tags["dvc.baseline"] == head
-    tags = runs()["predict toy"].data.tags
-    assert (tags["dvc.experiment"], tags["dvc.stage"]) == ("stiff-o'hare", "predict")
-
-    # DVC allows the same name on another baseline
-    other = commit("threshold: 0.1\n")
-    monkeypatch.setenv("DVC_EXP_BASELINE_REV", other)
-    write("params.yaml", "threshold: 0.2\n")
-    track("explore")
-    assert parent("explore").info.run_id != first.info.run_id
-    assert parent("explore").info.run_name == "threshold=0.2 (stiff-o'hare)"
 
 
 def test_runs_are_linked_by_content(project: Path) -> None:
@@ -453,24 +353,13 @@ def test_runs_are_linked_by_content(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status"),
-    [
-        (ZeroDivisionError("by zero"), "FAILED"),
-        (WhaleidError("bad"), "FAILED"),
-        (KeyboardInterrupt(), "KILLED"),
-        (SystemExit(143), "KILLED"),
-    ],
+    ("error", "status"), [(WhaleidError("bad"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")]
 )
-def test_an_exception_passes_through_and_marks_the_run(project: Path, error: BaseException, status: str) -> None:
-    def stage(log_epoch: LogEpoch) -> None:
-        log_epoch(1, {"loss": 2.0})
+def test_an_exception_passes_through_and_marks_the_runs(project: Path, error: BaseException, status: str) -> None:
+    with pytest.raises(type(error)) as caught, tracking.run("predict", ["toy", "full"]):
         raise error
-
-    with pytest.raises(type(error)) as caught, tracking.run("train", ["toy"]) as run:
-        stage(run.log_epoch)
     assert caught.value is error
-    assert runs()["train toy"].info.status == status
-    assert runs()["train toy"].data.metrics == {"loss": 2.0}
+    assert [each.info.status for each in stored()] == [status] * 3
 
 
 def test_an_error_of_the_tracker_stops_the_stage(project: Path) -> None:
@@ -495,46 +384,34 @@ def test_a_missing_artifact_is_an_error(project: Path) -> None:
     assert runs()["predict toy"].info.status == "FAILED"
 
 
-def test_off_keeps_nothing_and_imports_no_mlflow(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WHALEID_TRACKING", "off")
-    shutil.copy(Path(__file__).parents[1] / "params.yaml", bare)
-    code = """
-from whaleid.cli import stages
-try:
-    stages.run("dedup")
-except FileNotFoundError as error:
-    print(error.filename, "mlflow" in sys.modules)
-"""
-    process = subprocess.run(
-        [sys.executable, "-c", f"import sys{code}"], capture_output=True, text=True, check=True, env=python_path()
-    )
-    assert process.stdout == "data/catalog.csv False\n"
-    assert [path.name for path in bare.iterdir()] == ["params.yaml"]
-
-
-@pytest.mark.parametrize(("value", "enabled"), [(None, True), ("on", True), ("off", False)])
-def test_the_switch_is_on_or_off(monkeypatch: pytest.MonkeyPatch, value: str | None, enabled: bool) -> None:
-    monkeypatch.delenv("WHALEID_TRACKING", raising=False)
-    if value:
+def test_the_switch_is_on_or_off(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert store.enabled()
+    for value, enabled in (("on", True), ("off", False)):
         monkeypatch.setenv("WHALEID_TRACKING", value)
-    assert store.enabled() == enabled
+        assert store.enabled() == enabled
+    monkeypatch.setenv("WHALEID_TRACKING", "no")
+    with pytest.raises(WhaleidError, match=r"WHALEID_TRACKING is 'no': set it to on or off"):
+        store.enabled()
+    monkeypatch.delenv("WHALEID_TRACKING")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")  # of several processes, the first tracks
     monkeypatch.setenv("RANK", "1")
     assert not store.enabled()
 
 
-def test_another_value_of_the_switch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WHALEID_TRACKING", "no")
-    with pytest.raises(WhaleidError, match=r"WHALEID_TRACKING is 'no': set it to on or off"):
-        store.enabled()
+def test_off_keeps_nothing_and_imports_no_mlflow(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHALEID_TRACKING", "off")
+    monkeypatch.setitem(sys.modules, "whaleid.tracking", None)  # an import of it fails
+    shutil.copy(Path(__file__).parents[1] / "params.yaml", bare)
+    with pytest.raises(FileNotFoundError) as caught:
+        stages.run("dedup")
+    assert caught.value.filename == "data/catalog.csv"
+    assert [path.name for path in bare.iterdir()] == ["params.yaml"]
 
 
 def test_an_unreachable_server_stops_the_stage_within_seconds(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@127.0.0.1:9")
-    begun = time.monotonic()
     with pytest.raises(WhaleidError, match=r"Tracking failed at http://127\.0\.0\.1:9") as caught:
         track("dedup")
-    assert time.monotonic() - begun < 10
     assert "MLFLOW_TRACKING_URI" in str(caught.value)
     assert "WHALEID_TRACKING=off" in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -548,20 +425,16 @@ def test_a_silent_server_is_given_up_after_the_time_the_user_set(bare: Path, mon
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        begun = time.monotonic()
         with pytest.raises(WhaleidError, match="timed out"):
             track("dedup")
-    assert 1 <= time.monotonic() - begun < 4
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "1"
 
 
 @pytest.mark.parametrize("junk", ["no database at all " * 300, "SQLite format 3\0" + "?" * 5000])
 def test_what_is_no_database_is_refused_and_kept(bare: Path, junk: str) -> None:
     database = write("mlflow.db", junk)
-    begun = time.monotonic()
     with pytest.raises(WhaleidError, match=r"Tracking failed at sqlite:.*mlflow\.db: file is not a database"):
         track("dedup")
-    assert time.monotonic() - begun < 10
     assert database.read_text() == junk
 
 
@@ -574,44 +447,45 @@ def test_a_deleted_experiment_is_named_with_its_remedy(project: Path) -> None:
         track("dedup")
 
 
-@pytest.mark.parametrize("uri", [None, "sqlite:///mlflow.db"])
-def test_the_store_stands_in_the_root_of_dvc(
-    project: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch, uri: str | None
-) -> None:
-    root, workspace = project / "bär & co", project / "temporary"
-    for folder in (root, workspace):
-        folder.mkdir()
-    shutil.copy(empty_store, root / "mlflow.db")
+def test_the_store_stands_in_the_root_of_dvc(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = project / "temporary"
+    workspace.mkdir()
     monkeypatch.chdir(workspace)
-    monkeypatch.setenv("DVC_ROOT", str(root))
-    if uri:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("DVC_ROOT", str(project))
     write("params.yaml", "threshold: 0.2\n")
     track("predict", "toy", Record(artifacts=[write("toy.csv", "Image,Id\n")]))
-
-    run = runs(root / "mlflow.db")["predict toy"]
-    assert (root / "mlartifacts" / run.info.run_id / "artifacts" / "toy.csv").read_text() == "Image,Id\n"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    track("embed", "toy")
+    found = runs(project / "mlflow.db")
+    assert (project / "mlartifacts" / found["predict toy"].info.run_id / "artifacts" / "toy.csv").is_file()
+    assert "embed toy" in found
     assert sorted(path.name for path in workspace.iterdir()) == ["params.yaml", "toy.csv"]
 
 
 def test_another_sqlite_store_holds_its_artifacts(
     project: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere = project / "elsewhere" / "runs.db"
+    elsewhere = project / "bär & co" / "runs.db"
     elsewhere.parent.mkdir()
     shutil.copy(empty_store, elsewhere)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
     track("dedup", None, Record(artifacts=[Path("params.yaml")]))
-    assert list((project / "elsewhere" / "mlartifacts").glob("*/artifacts/params.yaml"))
+    assert list(elsewhere.with_name("mlartifacts").glob("*/artifacts/params.yaml"))
     assert runs(elsewhere)["dedup"].info.status == "FINISHED"
 
 
-@pytest.mark.slow
-def test_processes_that_open_a_new_store_at_once_all_succeed(bare: Path) -> None:
-    code = 'with tracking.run("train", [sys.argv[1]]) as run:\n    run.log(Record(metrics={"n": int(sys.argv[1])}))\n'
-    processes = [start(code, str(n)) for n in range(8)]
-    assert [finish(process) for process in processes] == [(0, "")] * 8  # and none of MLflow's chatter
-    assert {name: run.data.metrics for name, run in runs().items()} == {f"train {n}": {"n": float(n)} for n in range(8)}
+@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.long)])
+def test_processes_that_open_a_new_store_at_once_all_succeed(bare: Path, count: int) -> None:
+    code = """
+n = sys.argv[1]
+with tracking.run("train", [n]) as run:
+    run.log({n: Record(metrics={"n": int(n)})})
+"""
+    processes = [start(code, str(n)) for n in range(count)]
+    assert [finish(process) for process in processes] == [(0, "")] * count  # and none of MLflow's chatter
+    assert {name: run.data.metrics for name, run in runs().items()} == {
+        f"train {n}": {"n": float(n)} for n in range(count)
+    }
     assert [each.data.metrics for each in parents()] == [{}]
     default = client().get_experiment("0").artifact_location
     assert default == (bare / "mlartifacts" / "0").as_uri()
@@ -622,13 +496,14 @@ def test_processes_that_open_a_new_store_at_once_all_succeed(bare: Path) -> None
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_processes_that_log_at_once_lose_nothing(project: Path) -> None:
     code = """
 with tracking.run("train", [sys.argv[1]]) as run:
     for epoch in range(1, 31):
         run.log_epoch(epoch, {"loss": 1 / epoch, "lr": epoch})
-    run.log(Record(params={"n": 1}, metrics={"last": 1.0}, artifacts=[Path("params.yaml"), Path("pictures")]))
+    record = Record(params={"n": 1}, metrics={"last": 1.0}, artifacts=[Path("params.yaml"), Path("pictures")])
+    run.log({sys.argv[1]: record})
 """
     for n in range(10):
         write(f"pictures/{n}.png", str(n))
@@ -643,14 +518,13 @@ with tracking.run("train", [sys.argv[1]]) as run:
         assert len(store.list_artifacts(run.info.run_id, "pictures")) == 10
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("served", [False, True])
 def test_processes_that_use_a_new_dataset_at_once_all_succeed(
     project: Path, monkeypatch: pytest.MonkeyPatch, served: bool
 ) -> None:
     code = """
 import time
-
 own, other = sys.argv[1:]
 with tracking.run("predict", [own]) as run:
     for n in range(40):
@@ -658,7 +532,7 @@ with tracking.run("predict", [own]) as run:
         until = time.monotonic() + 20
         while not Path(f"{other}{n}").exists():
             assert time.monotonic() < until, "left alone"
-        run.log(Record(dataset=Path(f"data/{n}.csv")))
+        run.log({own: Record(dataset=Path(f"data/{n}.csv"))})
 """
     for n in range(40):
         write(f"data/{n}.csv", f"Image,Id\n{n}.jpg,w_1\n")
@@ -679,15 +553,16 @@ def test_a_kill_while_the_store_is_made_leaves_nothing_behind(bare: Path) -> Non
     assert [path.name for path in bare.iterdir() if "partial" in path.name] == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_full_disk_leaves_no_half_made_store(bare: Path) -> None:
-    def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-
-    code = 'with tracking.run("dedup") as run:\n    run.log(Record())\n'
-    command = [sys.executable, "-c", f"from whaleid import tracking\nfrom whaleid.core.record import Record\n{code}"]
-    done = subprocess.run(command, preexec_fn=small_files, capture_output=True, text=True, check=False)
-    assert "WhaleidError: Tracking failed at sqlite:" in done.stderr
+    code = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+with tracking.run("dedup"):
+    pass
+"""
+    _, printed = finish(start(code))
+    assert "WhaleidError: Tracking failed at sqlite:" in printed
     assert sorted(path.name for path in bare.iterdir()) == ["mlflow.db.lock", "params.yaml"]
     track("dedup")
     assert runs()["dedup"].info.status == "FINISHED"
@@ -706,18 +581,13 @@ def test_a_store_that_is_removed_meanwhile_is_told(project: Path) -> None:
     assert not Path("mlflow.db").exists()
 
 
-KILLED = """
-import os, signal
-with tracking.run(sys.argv[1], sys.argv[2:] or [None]) as run:
-    if len(run.ids) == 1:
-        run.log_epoch(1, {"loss": 2.0})
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
 def kill(stage: str, *items: str) -> None:
     """Leave runs as a process leaves them that is killed outright."""
-    assert finish(start(KILLED, stage, *items)) == (-signal.SIGKILL, "")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracking.Run, "end", lambda *_: None)
+        with tracking.run(stage, items or [None]) as run:
+            if len(items) == 1:
+                run.log_epoch(1, {"loss": 2.0})
 
 
 def statuses() -> list[tuple[str, str]]:
@@ -754,13 +624,15 @@ def test_the_parent_of_another_execution_is_shown_as_killed(project: Path) -> No
     assert {run.info.run_id == killed: run.info.status for run in parents()} == {True: "KILLED", False: "FINISHED"}
 
 
-def test_a_killed_run_ends_without_its_parent(project: Path) -> None:
+@pytest.mark.parametrize("collected", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_a_killed_run_ends_without_its_parent(project: Path, collected: bool) -> None:
     kill("train", "toy")
     removed = parent("train toy").info.run_id
     client().delete_run(removed)
-    command = [sys.executable, "-m", "mlflow", "gc", "--tracking-uri", "sqlite:///mlflow.db"]
-    command += ["--backend-store-uri", "sqlite:///mlflow.db", "--run-ids", removed]
-    subprocess.run(command, check=True, capture_output=True, timeout=100)
+    if collected:
+        command = [sys.executable, "-m", "mlflow", "gc", "--tracking-uri", "sqlite:///mlflow.db"]
+        command += ["--backend-store-uri", "sqlite:///mlflow.db", "--run-ids", removed]
+        subprocess.run(command, check=True, capture_output=True, timeout=100)
     track("train", "toy")
     assert statuses() == [("train toy", "FINISHED"), ("train toy", "KILLED")]
 
@@ -775,10 +647,10 @@ def test_a_parent_whose_later_stage_has_ended_keeps_that_status(project: Path) -
     assert (after.status, after.end_time) == ("FINISHED", killed.end_time)
 
 
-@pytest.mark.parametrize(("stage", "item"), [("train", "full"), ("embed", "toy")])
-def test_runs_of_another_item_or_stage_are_left_alone(project: Path, stage: str, item: str) -> None:
+def test_runs_of_another_item_or_stage_are_left_alone(project: Path) -> None:
     with tracking.run("train", ["toy"]):
-        track(stage, item)
+        track("train", "full")
+        track("embed", "toy")
         assert runs()["train toy"].info.status == "RUNNING"
     assert runs()["train toy"].info.status == "FINISHED"
 

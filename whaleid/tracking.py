@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlflow import entities
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -55,18 +56,14 @@ class Run:
         with self._reached():
             self._log_batch(run, figures, {}, {})
 
-    def log(self, record: Record) -> None:
-        """Log what the stage leaves in its only run, with links to the runs that wrote its inputs."""
-        self.log_each(dict.fromkeys(self.ids, record))
-
-    def log_each(self, records: Mapping[str | None, Record]) -> None:
-        """Log what the stage leaves for each of its items, in the run of that item."""
+    def log(self, records: Mapping[str | None, Record]) -> None:
+        """Log the record of each item in its run, with links to the runs that wrote its inputs."""
         with self._reached():
             for item, record in records.items():
-                self._log(item, record)
+                self._log(item, self.ids[item], record)
 
     def attach(self, records: Mapping[str, Record]) -> None:
-        """Add each record's artifacts, its pages, to the run that wrote `record.report.wrote`, if the store has it."""
+        """Add the artifacts of each record to the run that wrote `record.report.wrote`, if the store has it."""
         with self._reached():
             for record in records.values():
                 if record.report and (home := self._writer(record.report.wrote)):
@@ -77,18 +74,17 @@ class Run:
     def summarise(self, summary: Summary) -> None:
         """Show `summary` in the parent; a description that a person wrote stays."""
         with self._reached():
-            parent = self.client.get_run(self.parent)
-            if parent.info.lifecycle_stage != "active":  # deleted while the stage ran
-                return
-            description = _unedited(parent.data.tags, {DESCRIPTION: summary.description})
-            self._log_batch(self.parent, summary.metrics, {}, description)
+            for parent in _find(self.client, self.experiment, self.parent):
+                description = _unedited(parent.data.tags, {DESCRIPTION: summary.description})
+                self._log_batch(self.parent, summary.metrics, {}, description)
 
     def end(self, status: str) -> None:
         """End the runs as FINISHED, FAILED or KILLED, and the parent with them."""
         with self._reached():
             for run in self.ids.values():
                 self.client.set_terminated(run, status)
-            _end_parent(self.client, self.parent, status)
+            for parent in _find(self.client, self.experiment, self.parent):
+                self.client.set_terminated(parent.info.run_id, status)
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -99,8 +95,7 @@ class Run:
                 if self.database and not self.database.exists():  # SQLite would go on writing to the deleted file
                     raise FileNotFoundError("the file was removed while the stage ran")
 
-    def _log(self, item: str | None, record: Record) -> None:
-        run = self.ids[item]
+    def _log(self, item: str | None, run: str, record: Record) -> None:
         tags = {f"output.{path.as_posix()}": _md5(path) for path in record.outputs}
         # inputs that were not pulled from the DVC remote are missing: the stage did without them
         inputs = [path for path in record.inputs if path.exists()]
@@ -155,15 +150,13 @@ class Run:
 
 @contextmanager
 def run(stage: str, items: Sequence[str | None] = (None,), setting: str = "") -> Iterator[Run]:
-    """Track an execution of `stage`: open the store and begin the runs before the block, end them after it.
+    """Track an execution of `stage`: begin its runs before the block, end them after it.
 
-    There is a run for each of `items`, such as a variant, all below one parent. `setting` is added to their names, to
-    tell executions of the same stage and item apart. An exception of the block passes through, and the runs end as
-    FAILED or KILLED.
+    There is a run for each of `items`, such as a variant, all below one parent. `setting` is added to their names. An
+    exception of the block passes through, and the runs end as FAILED or KILLED.
 
     Raises:
-        WhaleidError: the store cannot be reached, read or written, at any time. A server that does not answer at the
-            start is given up within seconds.
+        WhaleidError: the store cannot be reached, read or written. At the start, a server has seconds to answer.
     """
     tracked = _begin(stage, items, setting)
     try:
@@ -202,7 +195,7 @@ def _begin(stage: str, items: Sequence[str | None], setting: str) -> Run:
 
 
 def _create(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str]) -> str:
-    """Begin a run with those `tags` that are not empty; return its id."""
+    """Begin a run with the `tags` that are not empty; return its id."""
     run = client.create_run(experiment, run_name=name, tags={key: value for key, value in tags.items() if value})
     return str(run.info.run_id)
 
@@ -210,7 +203,7 @@ def _create(client: MlflowClient, experiment: str, name: str, tags: Mapping[str,
 def _end_killed(client: MlflowClient, experiment: str, stage: str, items: Sequence[str | None], place: str) -> None:
     """End, as KILLED, the runs that earlier executions for these items left open: DVC lets no two run at once.
 
-    A run ends at the time of its last metric.
+    A run ends at the time of its last metric, its parent as well, unless a later stage has ended that since.
     """
     left = f"tags.`whaleid.stage` = '{stage}' and tags.`whaleid.place` = '{place}' and attributes.status = 'RUNNING'"
     for run in client.search_runs([experiment], left):
@@ -218,23 +211,14 @@ def _end_killed(client: MlflowClient, experiment: str, stage: str, items: Sequen
             histories = [client.get_metric_history(run.info.run_id, key) for key in run.data.metrics]
             ended = max([run.info.start_time, *(metric.timestamp for history in histories for metric in history)])
             client.set_terminated(run.info.run_id, "KILLED", ended)
-            _end_parent(client, run.data.tags[PARENT_RUN], "KILLED", ended)
+            for parent in _find(client, experiment, run.data.tags[PARENT_RUN]):
+                if (parent.info.end_time or 0) <= ended:
+                    client.set_terminated(parent.info.run_id, "KILLED", ended)
 
 
-def _end_parent(client: MlflowClient, parent: str, status: str, ended: int | None = None) -> None:
-    """End a parent at the time `ended` (milliseconds since 1970), else now, unless a later stage has ended it since.
-
-    A parent that `mlflow gc` removed has no end.
-    """
-    try:
-        info = client.get_run(parent).info
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return
-    later = ended is not None and (info.end_time or 0) > ended
-    if info.lifecycle_stage == "active" and not later:
-        client.set_terminated(parent, status, ended)
+def _find(client: MlflowClient, experiment: str, run: str) -> list[entities.Run]:
+    """Return the run with that id, unless it was deleted."""
+    return list(client.search_runs([experiment], f"attributes.run_id = '{run}'"))
 
 
 def _make_or_check(database: Path) -> None:

@@ -60,7 +60,7 @@ def work(stage: str) -> None:
         for epoch in (1, 2):
             run.log_epoch(epoch, {"loss": 1 / epoch})
         manifest = Path("params.yaml")
-        run.log(Record(params={"n": 1}, metrics={"map5": 0.5}, artifacts=[manifest], dataset=manifest))
+        run.log({None: Record(params={"n": 1}, metrics={"map5": 0.5}, artifacts=[manifest], dataset=manifest)})
 
 
 OF_PROJECT = """

@@ -204,7 +204,7 @@ def test_results_are_those_of_the_variant_in_the_experiment(tmp_path: Path, monk
     for experiment, stage, variant, metrics in runs:
         monkeypatch.setenv("DVC_EXP_NAME", experiment)
         with tracking.run(stage, [variant]) as tracked:
-            tracked.log(Record(metrics=metrics))
+            tracked.log({variant: Record(metrics=metrics)})
     store = tmp_path / "mlflow.db"
     found = {"map5_no_duplicates_class": 0.5, "map5": 0.75, "top1": 0.25}
     assert ablation.results(store, "change-1-fold-0") == found

@@ -1,7 +1,7 @@
 """The commands that run a stage of `dvc.yaml`."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
@@ -79,7 +79,9 @@ def run(stage: str, item: str | None = None) -> None:
     arguments: list[object] = [settings] if item is None else [settings, item]
     items = _tracked(stage, item, settings)
     if items is None or not store.enabled():
-        _work(stage, *arguments, *([_no_log] if stage == "train" else []))
+        if stage == "train":
+            arguments.append(lambda epoch, figures: None)
+        _work(stage, arguments)
         return
     with log.timed("MLflow imported"):
         from whaleid import tracking
@@ -90,22 +92,16 @@ def run(stage: str, item: str | None = None) -> None:
     with tracking.run("calibrate" if stage == "rank" else stage, items, setting) as tracked:
         if stage == "train":
             arguments.append(tracked.log_epoch)
-        records = _work(stage, *arguments)
+        records = _work(stage, arguments)
         with log.timed("tracked"):
             if stage == "report":
                 tracked.attach(records)
-            elif isinstance(records, Mapping):
-                tracked.log_each(records)
             else:
-                tracked.log(records)
+                tracked.log(records if isinstance(records, Mapping) else {item: records})
             if stage == "predict":
                 from whaleid.report import comparison
 
                 tracked.summarise(comparison.summary([*settings.predictions]))
-
-
-def _no_log(epoch: int, figures: Mapping[str, float]) -> None:
-    """Take the figures of an epoch where nothing is tracked."""
 
 
 def _launched(stage: str, variant: str, settings: "Params") -> bool:
@@ -114,14 +110,14 @@ def _launched(stage: str, variant: str, settings: "Params") -> bool:
 
     # a small batch is no faster on many GPUs than on one
     batch_size = settings.variants[variant].train.batch_size
-    several = launching.processes(batch_size if stage == "train" else None)
-    if several > 1:
-        launching.launch(several, [*log.options(), stage, variant])
-    return several > 1
+    count = launching.processes(batch_size if stage == "train" else None)
+    if count > 1:
+        launching.launch(count, [*log.options(), stage, variant])
+    return count > 1
 
 
 def _tracked(stage: str, item: str | None, settings: "Params") -> list[str | None] | None:
-    """Return what has a run of its own in MLflow: items, None for the only run of a stage; no list if untracked."""
+    """Return the items with a run of their own in MLflow; None is the only run of a stage. No list: no run at all."""
     if stage == "rank":  # it calibrates ensembles; predictions of one network are calibrated already
         predictions = settings.predictions.items()
         return [name for name, each in predictions if len(each.networks) > 1 and each.calibrated_by is None] or None
@@ -133,8 +129,8 @@ def _tracked(stage: str, item: str | None, settings: "Params") -> list[str | Non
     return [item] if STAGES[stage].tracked and not uncalibrated else None
 
 
-def _work(stage: str, *arguments: object) -> Any:
-    """Import a stage, which may take longer than its work, and run it; return its records."""
+def _work(stage: str, arguments: Sequence[object]) -> Any:
+    """Import a stage, which may take longer than its work, and run it; return what it returns."""
     with log.timed(f"code of {stage} loaded"):
         module = importlib.import_module(f"whaleid.stages.{stage}")
     with log.timed(f"{stage} done"):
