@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from whaleid.catalog.checks import SUFFIXES, box_numbers, box_problems, name_problems, row_problems
+from whaleid.catalog.checks import SUFFIXES, box_numbers, box_problems, input_problems, name_problems, row_problems
 from whaleid.catalog.table import read_table
-from whaleid.core.errors import InputProblems, WhaleidError, raise_all
+from whaleid.core.errors import WhaleidError, raise_all
 from whaleid.core.labels import CORNERS
 
 LAYOUT = (
@@ -42,13 +42,14 @@ def read(root: Path, unfinished: bool = False) -> Catalogue:
     Raises:
         WhaleidError: the folder is not as in `LAYOUT`, or its files contradict each other: all problems at once.
     """
-    if not unfinished:
-        _require_layout(root)
+    if not (unfinished or root.is_dir()):
+        raise WhaleidError(f"{root} is no folder: data.root in params.yaml names the catalogue folder. {LAYOUT}")
     train, test = photos_in(root / "train"), photos_in(root / "test")
+    if not unfinished:
+        missing = [] if (root / "train.csv").is_file() else ["train.csv"]
+        missing += [] if train else [f"photos directly in train/: files named {', '.join(SUFFIXES)}"]
+        raise_all([*input_problems(f"{root} lacks parts of a catalogue", missing, LAYOUT)])
     problems: list[WhaleidError] = [*name_problems(train, test)]
-    if not (train or unfinished):
-        remedy = f"Labelled photos are files named {', '.join(SUFFIXES)}, directly in train/."
-        problems.append(InputProblems("Folders without photos", [str(root / "train")], remedy))
     tables = {name: pd.DataFrame(columns=columns, dtype=str) for name, columns in COLUMNS.items()}
     for name, columns in COLUMNS.items():
         path = root / name
@@ -87,15 +88,6 @@ def read_labels(root: Path) -> pd.DataFrame:
     rows = row_problems(root / "train.csv", table, names, "train/", complete=False)
     raise_all([*name_problems(names, []), *rows])
     return table
-
-
-def _require_layout(root: Path) -> None:
-    if not root.is_dir():
-        raise WhaleidError(f"{root} is no folder: data.root in params.yaml names the catalogue folder. {LAYOUT}")
-    missing = [] if (root / "train.csv").is_file() else ["train.csv"]
-    missing += [] if (root / "train").is_dir() else ["train/"]
-    if missing:
-        raise InputProblems(f"{root} lacks parts of a catalogue", missing, LAYOUT)
 
 
 def photos_in(folder: Path) -> list[str]:

@@ -22,7 +22,15 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ())
         InputProblems: rows with more or fewer cells than the header.
     """
     names, rows = _parse(path)
-    _require(path, names, columns)
+    problems = [f"{name!r} is there {names.count(name)} times" for name in columns if names.count(name) > 1]
+    others = {name.strip().casefold(): name for name in names if name not in columns}
+    for name in columns:
+        if name not in names:
+            near = difflib.get_close_matches(name.casefold(), others, n=1, cutoff=0.5)
+            problems.append(f"no {name!r}" + (f" (did you mean {others[near[0]]!r}?)" if near else ""))
+    if problems:
+        listed = ", ".join(map(repr, names))
+        raise WhaleidError(f"{path}: wrong columns: {'; '.join(problems)}. The columns there are: {listed}.")
     ragged = [
         f"line {line}: {len(cells)} instead of {len(names)}" for line, cells in rows.items() if len(cells) != len(names)
     ]
@@ -67,16 +75,3 @@ def _parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
     if not rows:
         raise WhaleidError(f"{path}: is empty: it needs a header line.")
     return rows.pop(next(iter(rows))), rows
-
-
-def _require(path: Path, names: list[str], columns: Sequence[str]) -> None:
-    """Raise WhaleidError for a header of `names` that lacks one of `columns` or repeats it."""
-    problems = [f"{name!r} is there {names.count(name)} times" for name in columns if names.count(name) > 1]
-    others = {name.strip().casefold(): name for name in names if name not in columns}
-    for name in columns:
-        if name not in names:
-            near = difflib.get_close_matches(name.casefold(), others, n=1, cutoff=0.5)
-            problems.append(f"no {name!r}" + (f" (did you mean {others[near[0]]!r}?)" if near else ""))
-    if problems:
-        listed = ", ".join(map(repr, names))
-        raise WhaleidError(f"{path}: wrong columns: {'; '.join(problems)}. The columns there are: {listed}.")
