@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -81,7 +82,8 @@ def main() -> None:
             )
         raise
     except (WhaleidError, OSError) as error:
-        logger.debug("traceback", exc_info=True)
+        if logger.isEnabledFor(logging.DEBUG):
+            traceback.print_exc()
         sys.exit(f"error: {errors.text(error)}")
     finally:
         logger.debug(f"{time.perf_counter() - start:.2f} s in all")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from whaleid.cli.options import NETWORK, PEOPLE, PredictionArgument, check_name, load_params, with_networks
+from whaleid.cli.options import PEOPLE, PREDICTION, PredictionArgument, check_name, load_params
 from whaleid.core import store
 from whaleid.core.errors import WhaleidError
 
@@ -35,7 +35,7 @@ def register(
 ) -> None:
     """Register a prediction as a model that MLflow can serve: models:/whaleid@champion."""
     settings = load_params()
-    check_name(prediction, NETWORK, with_networks(settings))
+    check_name(prediction, PREDICTION, settings)
     if not store.enabled():
         raise WhaleidError("A model is registered with MLflow, but tracking is off: unset WHALEID_TRACKING.")
     from whaleid import tracking

@@ -17,7 +17,8 @@ PEOPLE = "For people"
 PARTLY = 3
 """The exit code where some photos could not be read."""
 MODEL = "models/final.bundle"
-NETWORK = "prediction with a network"
+VARIANT, PREDICTION = "variant", "prediction with a network"
+"""The kinds of names of params.yaml that commands take."""
 
 
 def load_params() -> "Params":
@@ -31,22 +32,29 @@ def load_params() -> "Params":
     return config.load(paths.PARAMS)
 
 
-def variants(settings: "Params") -> list[str]:
-    """Return the names of the variants."""
-    return [*settings.variants]
+def check_name(name: str, kind: str, settings: "Params") -> None:
+    """Check that params.yaml has a `name` of a `kind`.
+
+    Raises:
+        WhaleidError: it has not.
+    """
+    known = _names(kind, settings)
+    if name not in known:
+        raise WhaleidError(f"{name!r} is no {kind} in params.yaml. There are: {', '.join(known)}.")
 
 
-def with_networks(settings: "Params") -> list[str]:
-    """Return the names of the predictions with a network."""
+def _names(kind: str, settings: "Params") -> list[str]:
+    if kind == VARIANT:
+        return [*settings.variants]
     return [name for name, prediction in settings.predictions.items() if prediction.networks]
 
 
-def _names(choose: Callable[["Params"], list[str]]) -> Callable[[], list[str]]:
+def _completion(kind: str) -> Callable[[], list[str]]:
     """Return a function that completes names of params.yaml."""
 
     def complete() -> list[str]:
         try:
-            return choose(load_params())
+            return _names(kind, load_params())
         except Exception:  # a shell's prompt shows no errors, whatever the file holds
             return []
 
@@ -68,19 +76,9 @@ ModelOption = Annotated[
 ]
 VariantArgument = Annotated[
     str,
-    typer.Argument(help="A variant named in params.yaml.", show_default=False, autocompletion=_names(variants)),
+    typer.Argument(help="A variant named in params.yaml.", show_default=False, autocompletion=_completion(VARIANT)),
 ]
 PredictionArgument = Annotated[
     str,
-    typer.Argument(help="A prediction with a network, named in params.yaml.", autocompletion=_names(with_networks)),
+    typer.Argument(help="A prediction with a network, named in params.yaml.", autocompletion=_completion(PREDICTION)),
 ]
-
-
-def check_name(name: str, kind: str, known: list[str]) -> None:
-    """Check that params.yaml has a `name` of a `kind`.
-
-    Raises:
-        WhaleidError: it has not.
-    """
-    if name not in known:
-        raise WhaleidError(f"{name!r} is no {kind} in params.yaml. There are: {', '.join(known)}.")

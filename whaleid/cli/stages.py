@@ -2,18 +2,17 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from whaleid.cli.options import (
-    NETWORK,
+    PREDICTION,
+    VARIANT,
     PredictionArgument,
     VariantArgument,
     check_name,
     load_params,
-    variants,
-    with_networks,
 )
 from whaleid.core import log, paths, ranks, store
 from whaleid.core.errors import WhaleidError
@@ -26,8 +25,8 @@ class Stage(NamedTuple):
     """A stage of `dvc.yaml`, as a command."""
 
     help: str
-    item: Literal["", "variant", "prediction"] = ""
-    """What it runs for, if not for all at once."""
+    item: str = ""
+    """The kind of name that it runs for, if not for all at once."""
     tracked: bool = True
     """Whether it has runs in MLflow."""
     shared: bool = False
@@ -45,16 +44,16 @@ STAGES = {
     "backbone": Stage(
         "Build the network that variants start from, with its weights: checkpoints/backbone.safetensors.", tracked=False
     ),
-    "train": Stage("Train the network of a variant: checkpoints/VARIANT.safetensors.", "variant", shared=True),
-    "embed": Stage("Compute the embedding of every photo: features/VARIANT.npz.", "variant", shared=True),
+    "train": Stage("Train the network of a variant: checkpoints/VARIANT.safetensors.", VARIANT, shared=True),
+    "embed": Stage("Compute the embedding of every photo: features/VARIANT.npz.", VARIANT, shared=True),
     "calibrate": Stage(
-        "Turn a variant's scores into probabilities and find its threshold: calibrations/VARIANT.", "variant"
+        "Turn a variant's scores into probabilities and find its threshold: calibrations/VARIANT.", VARIANT
     ),
     "rank": Stage("Calibrate ensembles, and rank the whales for every query: rankings."),
     "predict": Stage("Rank five labels for every query, at the threshold: submissions."),
     "report": Stage("Write a page for every prediction, with a slider for its threshold: reports/pages."),
     "bundle": Stage(
-        "Write a model as one folder, to share or to serve: models/PREDICTION.bundle.", "prediction", tracked=False
+        "Write a model as one folder, to share or to serve: models/PREDICTION.bundle.", PREDICTION, tracked=False
     ),
 }
 """In the order of the pipeline."""
@@ -72,8 +71,7 @@ def run(stage: str, item: str | None = None) -> None:
         shared = " and ".join(name for name, each in STAGES.items() if each.shared)
         raise WhaleidError(f"Several processes share {shared}; run {stage} without torchrun.")
     if item is not None:
-        kind, known = ("variant", variants) if STAGES[stage].item == "variant" else (NETWORK, with_networks)
-        check_name(item, kind, known(settings))
+        check_name(item, STAGES[stage].item, settings)
         if STAGES[stage].shared and _launched(stage, item, settings):
             return
     arguments: list[object] = [settings] if item is None else [settings, item]
@@ -164,8 +162,8 @@ def explore(show: Annotated[bool, typer.Option("--open", help="Open the page in 
 
 COMMANDS: dict[str, Callable[[str], Callable[..., None]]] = {
     "": _command,
-    "variant": _variant_command,
-    "prediction": _prediction_command,
+    VARIANT: _variant_command,
+    PREDICTION: _prediction_command,
 }
 for name, stage in STAGES.items():
     command = COMMANDS[stage.item](name)
