@@ -3,7 +3,6 @@
 PYTHON ?= python3
 ON := . .venv/bin/activate &&
 PIP := python -m pip install -qq --disable-pip-version-check -c constraints.txt
-PYTEST := pytest --quiet --numprocesses auto --dist loadgroup --no-loadscope-reorder
 VIEW := http://127.0.0.1:5000/\#/experiments/1/runs?viewStateShareKey=predictions&workflowType=machine_learning
 
 .PHONY: repro test test-all venv lint repository
@@ -34,11 +33,11 @@ repro: repository .venv/ready
 	@echo "Keep this run: git add dvc.lock reports && git commit -m 'First run'"
 
 test: .venv/ready-dev
-	$(ON) $(PYTEST)
+	$(ON) pytest --quiet
 
 # its result goes into docs/reliability.md
 test-all: .venv/ready-dev
-	$(ON) $(PYTEST) -m "" --record
+	$(ON) pytest --quiet -m "" --record
 
 lint: .venv/ready-dev
 	$(ON) ruff check && ruff format --check && mypy
