@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -109,10 +108,8 @@ def test_a_server_that_fails_in_the_middle_is_told_and_afterwards_all_is_there_o
     database: Path, between: Proxy, project: Path, fault: Fault
 ) -> None:
     between.set(fault, "log-batch", first=2)
-    begun = time.monotonic()
     with pytest.raises(WhaleidError, match=f"Tracking failed at {between.address}: ") as caught:
         work(fault)
-    assert time.monotonic() - begun < 90
     assert "WHALEID_TRACKING=off" in str(caught.value)
     between.set("none")
     work(fault)
@@ -163,16 +160,12 @@ def test_a_file_of_another_mlflow_and_one_that_stays_locked(project: Path) -> No
         store.execute("update alembic_version set version_num = 'ffffffffffff'")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", "sqlite:///newer.db")
-        begun = time.monotonic()
         with pytest.raises(WhaleidError, match=r"newer\.db: Detected out-of-date database"):
             work("split")
-        assert time.monotonic() - begun < 60
     with closing(sqlite3.connect("mlflow.db", isolation_level=None)) as other:
         other.execute("begin exclusive")
-        begun = time.monotonic()
         with pytest.raises(WhaleidError, match=r"mlflow\.db: database is locked"):
             work("split")
-        assert time.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize("fault", ["none", "lost", "500"])
