@@ -147,6 +147,7 @@ def test_a_disk_that_fills_up_leaves_the_last_whole_output(project: Callable[...
     assert [(path.name, path.read_text()) for path in Path("data").iterdir()] == [("sample", "whole")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stop", "code", "message"), [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")]
 )
