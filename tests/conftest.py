@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import record
 from helpers.project import ROOT, built_once, make_reproduced, make_trained, write_params
+from xdist.scheduler import LoadScopeScheduling
 
 from whaleid.config import Params, load
 from whaleid.core import startup
@@ -21,6 +22,33 @@ BEGUN = time.monotonic()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--record", action="store_true", help="write the result into docs/reliability.md")
+
+
+TOGETHER = {
+    f"tests/{name}.py"
+    for name in (
+        "core/test_dask",
+        "faults/test_store",
+        "project/test_audit",
+        "project/test_browser",
+        "project/test_package",
+        "project/test_team",
+        "report/test_slider",
+    )
+}
+"""Files whose tests share what takes seconds to start: one worker runs them all."""
+
+
+class Scheduling(LoadScopeScheduling):
+    """Hands out test by test, but the files that stay together as a whole."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file in TOGETHER else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
@@ -56,7 +84,7 @@ def needs_reproduced(item: pytest.Item) -> bool:
 
 
 def grouped(item: pytest.Item) -> bool:
-    return item.get_closest_marker("xdist_group") is not None
+    return item.nodeid.partition("::")[0] in TOGETHER
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -23,8 +23,6 @@ from whaleid.images.previews import read_previews
 from whaleid.serving import identify
 from whaleid.stages import catalog, pack
 
-pytestmark = pytest.mark.xdist_group("dask")
-
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:

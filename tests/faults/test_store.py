@@ -18,7 +18,7 @@ from whaleid.core.record import Record
 from whaleid.serving import about as description
 from whaleid.serving import registry
 
-pytestmark = [pytest.mark.xdist_group("store"), pytest.mark.long]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

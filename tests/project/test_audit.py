@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from helpers.project import ROOT
 
-pytestmark = pytest.mark.xdist_group("audit")
-
 KNOWN = {
     ("torn", "1.0"): [{"introduced": "0"}, {"fixed": "1.1"}],
     ("worn", "2.0"): [{"introduced": "0"}],

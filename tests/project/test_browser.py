@@ -15,7 +15,6 @@ from whaleid.core import paths
 from whaleid.report import views
 
 pytestmark = [
-    pytest.mark.xdist_group("browser"),
     pytest.mark.slow,
     pytest.mark.skipif(
         chromium() is None and os.environ.get("CI") != "true",

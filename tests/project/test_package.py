@@ -16,7 +16,7 @@ from helpers.closure import modules, source
 from helpers.pictures import picture
 from helpers.project import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]
+pytestmark = pytest.mark.slow
 SDIST = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
 HEAVY = ("dvc", "mlflow", "torch")
 """What the commands of an installation without a project do without."""

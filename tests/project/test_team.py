@@ -15,7 +15,7 @@ from helpers.servers import mlflow_server, s3_server
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("team")]
+pytestmark = pytest.mark.slow
 KEY = {"AWS_ACCESS_KEY_ID": "humpback", "AWS_SECRET_ACCESS_KEY": "only-in-the-environment"}
 
 

@@ -14,7 +14,6 @@ from whaleid.identification.map5 import mean_average_precision
 from whaleid.identification.ranking import LABELS, PROBABILITIES, rank
 
 pytestmark = [
-    pytest.mark.xdist_group("slider"),
     pytest.mark.slow,
     pytest.mark.skipif(
         chromium() is None and os.environ.get("CI") != "true",

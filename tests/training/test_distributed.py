@@ -246,7 +246,7 @@ def start(command: list[str]) -> subprocess.Popen[str]:
             "error: process 1 of 2 ended (SIGKILL) and all were stopped. Run the same command again",
             marks=pytest.mark.long,
         ),
-        (TORCHRUN, "Run the same command again: a training resumes."),
+        (TORCHRUN, "SIGKILL"),
     ],
     ids=["launch", "torchrun"],
 )

@@ -28,8 +28,8 @@ NAME = "whaleid"
 CHAMPION, CHALLENGER = "champion", "challenger"
 TAG = "whaleid."
 REQUIREMENTS = (
-    *("faiss-cpu", "joblib", "numpy", "pandas", "pillow", "pydantic", "ruamel.yaml", "safetensors", "scikit-learn"),
-    *("scipy", "threadpoolctl", "torch", "torchvision", "tqdm"),
+    *("faiss-cpu", "imagehash", "joblib", "numpy", "pandas", "pillow", "pydantic", "ruamel.yaml", "safetensors"),
+    *("scikit-learn", "scipy", "threadpoolctl", "torch", "torchvision", "tqdm"),
 )
 """What the served code imports; the code itself is a part of the model."""
 
