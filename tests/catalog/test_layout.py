@@ -155,7 +155,8 @@ def test_photos_to_identify_may_be_missing(root: Path, there: bool) -> None:
             "boxes that are empty, or not inside their photo (4):\n  line 2: 'a.jpg' has 0.6, 0, 0.4, 1\n"
             "  line 3: 'b.PNG' has 0, 0.5, 1, 0.5\n  line 4: 'c.jpeg' has 0, 0, inf, 1\n"
             "  line 5: 'd.jpg' has , 0, 1, 1\n"
-            "Give fractions of width and height with 0 ≤ x0 < x1 ≤ 1 and 0 ≤ y0 < y1 ≤ 1, and an aspect above 0.",
+            "Give fractions of width and height with 0 ≤ x0 < x1 ≤ 1 and 0 ≤ y0 < y1 ≤ 1, "
+            "and an aspect above 0 or none.",
         ),
         ("boxes.csv", ["Image,x0,y0,x1,y1", "a.jpg,0,0,1,1.01"], "line 2: 'a.jpg' has 0, 0, 1, 1.01"),
         ("boxes.csv", ["Image,x0,y0,x1,y1", "a.jpg,left,0,1,1"], "line 2: 'a.jpg' has left, 0, 1, 1"),

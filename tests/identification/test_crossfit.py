@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whaleid.identification import figures, metrics
-from whaleid.identification.calibration import Calibration
+from whaleid.identification import figures, fusion, metrics
 from whaleid.identification.crossfit import ScoredQueries, cross_fit, rounded
 from whaleid.identification.map5 import Shares
 from whaleid.identification.ranking import at_threshold, from_table
+from whaleid.identification.threshold import THRESHOLDS
 
 NAMES = ["class", "nearest"]
 
@@ -47,6 +47,12 @@ def fitted(scored):
     return cross_fit(NAMES, scored)
 
 
+def test_queries_of_one_fold_beside_duplicates(scored):
+    queries = scored.queries.assign(role="duplicate", truth=scored.queries["whale"])
+    queries.loc[7, "role"] = "known"
+    assert cross_fit(NAMES, replace(scored, queries=queries)).decision.threshold_auto in THRESHOLDS
+
+
 def test_answers_to_a_fold_do_not_depend_on_its_labels(scored, fitted):
     rows = (scored.queries["fold"] == 3).to_numpy()
     wrong = scored.queries.copy()
@@ -69,8 +75,8 @@ def test_the_answers_are_those_of_the_decision_without_their_fold(scored, fitted
         others = replace(scored, queries=scored.queries[~rows].reset_index(drop=True), scores=scores)
         without = cross_fit(NAMES, others).decision
         table = [each[rows] for each in scored.scores.values()]
-        top = without.predict(table, scored.whales)
-        raw = replace(without, calibration=Calibration()).predict(table, scored.whales)
+        raw = fusion.predict(without, table, scored.whales)
+        top = without.calibration.transform(raw)
         answers = fitted.answers[rows]
         labels, values = from_table(answers)
         assert top.labels.tolist() == labels.tolist()

@@ -13,7 +13,7 @@ from whaleid.config import Params
 from whaleid.core import files, parallel, paths
 from whaleid.core.errors import WhaleidError
 from whaleid.images.crop import WHOLE, add_margin, crop, inside_frame
-from whaleid.images.pack import Region, Shape, pack, regions
+from whaleid.images.pack import Region, Shape, load_pack, pack, regions
 from whaleid.stages import pack as stage
 
 
@@ -303,6 +303,27 @@ def test_the_stage_packs_a_catalogue_without_boxes(project: Callable[..., Params
     catalogue(boxes=False)
     stage.run(settings)
     assert load().shape == (3, 16, 32, 1)
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ("", "data/pack/index.csv cannot be used (No columns to parse from file): rerun `dvc repro pack`."),
+        ("Photo\na.jpg\n", "data/pack/index.csv cannot be used ('Image'): rerun `dvc repro pack`."),
+        (
+            "Image\na.jpg\n",
+            "data/pack/photos.npy and data/pack/index.csv do not fit each other: rerun `dvc repro pack`.",
+        ),
+    ],
+)
+def test_an_index_that_is_damaged_is_refused(project: Callable[..., Params], index: str, message: str) -> None:
+    project()
+    paths.PACKED.parent.mkdir(parents=True)
+    np.save(paths.PHOTOS, np.zeros((2, 4, 8, 1), dtype=np.uint8))
+    paths.PACKED.write_text(index)
+    with pytest.raises(WhaleidError) as error:
+        load_pack()
+    assert str(error.value) == message
 
 
 def test_a_photo_that_breaks_leaves_the_last_pack(project: Callable[..., Params]) -> None:

@@ -136,7 +136,7 @@ def box_problems(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
     yield from input_problems(
         f"{path}: boxes that are empty, or not inside their photo",
         [f"line {line}: {image!r} has {', '.join(cells)}" for line, image, *cells in table[~good].itertuples()],
-        "Give fractions of width and height with 0 ≤ x0 < x1 ≤ 1 and 0 ≤ y0 < y1 ≤ 1, and an aspect above 0.",
+        "Give fractions of width and height with 0 ≤ x0 < x1 ≤ 1 and 0 ≤ y0 < y1 ≤ 1, and an aspect above 0 or none.",
     )
 
 

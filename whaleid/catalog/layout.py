@@ -40,7 +40,8 @@ def read(root: Path, unfinished: bool = False) -> Catalogue:
     """Read the catalogue folder `root`; an `unfinished` one may lack files, and rows of its photos.
 
     Raises:
-        WhaleidError: the folder is not as in `LAYOUT`, or its files contradict each other: all problems at once.
+        WhaleidError: the folder is not as in `LAYOUT`, or its files contradict each other: all problems at once, unless
+            parts are missing.
     """
     if not (unfinished or root.is_dir()):
         raise WhaleidError(f"{root} is no folder: data.root in params.yaml names the catalogue folder. {LAYOUT}")

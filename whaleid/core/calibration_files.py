@@ -50,9 +50,8 @@ def read(networks: Sequence[str]) -> Inputs:
     split, groups, leaks, catalog = (
         files.read_csv(path) for path in (paths.SPLIT, paths.GROUPS, paths.LEAKS, paths.CATALOG)
     )
-    return Inputs(
-        features.load({network: network for network in networks}, split["Image"]), split, groups, leaks, catalog
-    )
+    loaded = features.load(dict(zip(networks, networks, strict=True)), split["Image"])
+    return Inputs(loaded, split, groups, leaks, catalog)
 
 
 def write(calibrated: Calibrated, networks: Sequence[str], folder: Path, place: Path) -> Record:

@@ -2,9 +2,9 @@
 
 import os
 import threading
-from collections import deque
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -47,20 +47,15 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T], what: str, batc
 
 
 def _map_on_threads(function: Callable[[T], R], batches: Sequence[Sequence[T]]) -> Iterator[R]:
+    from joblib import Parallel, delayed
     from threadpoolctl import threadpool_limits
 
-    threads = cores()
-    pool, pending = ThreadPoolExecutor(threads), deque[Future[list[R]]]()
+    # of a caller that stops early, as at Ctrl-C
+    warnings.filterwarnings("ignore", ".*You could benefit from adjusting the input task iterator", UserWarning)
     with threadpool_limits(1):  # there are as many threads as cores already
-        try:
-            for batch in batches:
-                pending.append(pool.submit(list, map(function, batch)))
-                if len(pending) > 2 * threads:  # few results wait in memory
-                    yield from pending.popleft().result()
-            while pending:
-                yield from pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        parallel = Parallel(cores(), backend="threading", return_as="generator")
+        for results in parallel(delayed(list)(map(function, batch)) for batch in batches):
+            yield from results
 
 
 def _map_on_cluster(address: str, function: Callable[[T], R], batches: Sequence[Sequence[T]]) -> Iterator[R]:

@@ -80,7 +80,8 @@ DECISION, VALIDATION, CURVE, SCORES, QUERIES, THRESHOLD_FREE = (
 """The files of a calibration or a ranking:
 
 - `DECISION`: the weights of the scores, the bias of `new_whale`, the calibration and the threshold found.
-- `VALIDATION`: the answer to each validation query, by what was fitted on the other folds of validation:
+- `VALIDATION`: the answer to each validation query, by what was fitted on the other folds of validation (`phash` has
+  no `fold` and no `threshold`):
   `Image,whale,role,truth,fold,cluster,threshold,label1…label5,probability1…probability5,uncalibrated`, sorted by Image.
   `whale` is the photo's own label, `truth` what counts as right; queries of a `cluster`, a whale with what duplicates
   tie to it, are resampled together; `threshold` is the one found on the other folds; the labels are the most probable

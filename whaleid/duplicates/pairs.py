@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from whaleid.duplicates.hashing import Orientation, from_hex, perceptual_hashes
-from whaleid.duplicates.pixels import detail, errors
+from whaleid.duplicates.pixels import BLOCK, detail, errors
 from whaleid.images.fingerprint import Thumbnails
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ MIN_DETAIL = 2.0
 and their hashes are noise."""
 SQUEEZED = 1.1
 """The ratio of two photos' aspects above which pixels must agree twice as well: a crop by some pixels changes less."""
-BLOCK = 512
-"""Pairs whose pixels are in memory at a time; changes no result."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ def near_hashes(left: NDArray[np.uint64], right: NDArray[np.uint64], max_distanc
     """
     if not len(left) or not len(right):
         return np.empty((0, 2), dtype=np.intp)
-    # a band has about as many bits as the number of hashes, so that few hashes share one: near to the least work
+    # a band has about as many bits as the number of hashes, so that few hashes share one
     bands = min(max_distance + 1, max(3, int(BITS / log2(len(right) + 1))))
     index = faiss.IndexBinaryMultiHash(BITS, bands, BITS // bands)
     index.nflip = max_distance // bands

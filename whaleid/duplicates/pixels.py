@@ -39,7 +39,8 @@ def errors(left: Thumbnails, right: Thumbnails) -> npt.NDArray[np.float64]:
     axis by a pixel or so, as a crop leaves it; by how much is fitted by linear least squares, since for small moves a
     picture changes by its gradient (Lucas and Kanade 1981, "An iterative image registration technique"). The pixels
     that fit least are left out (least trimmed squares, Rousseeuw 1984). The worse of both directions counts, so the
-    order makes no difference. A picture without any detail has an error of 1 to every other.
+    order makes no difference. A picture without any detail has an error of 1 to every other. All pairs
+    are in memory at once.
     """
     one, other = details(left), details(right)
     return np.maximum(_unexplained(one, other), _unexplained(other, one))

@@ -48,9 +48,9 @@ def find(photos: pd.DataFrame, thumbnails: Thumbnails, rule: Dedup) -> Duplicate
     first = pd.Series(rows).groupby(described.sha256).transform("first").to_numpy()  # photo with the same file
     files = np.column_stack([first, rows])[first != rows]
 
-    def close(rows: Rows) -> NDArray[np.bool_]:
-        near: NDArray[np.bool_] = compare(described, described, rows)["error"].to_numpy() <= SPREAD * rule.max_error
-        return near
+    def close(members: Rows) -> NDArray[np.bool_]:
+        kept: NDArray[np.bool_] = compare(described, described, members)["error"].to_numpy() <= SPREAD * rule.max_error
+        return kept
 
     links = np.concatenate([near.loc[same, ["left", "right"]].to_numpy(), files])
     group, representative = without_chains(len(photos), links, rank(photos), close)

@@ -18,7 +18,7 @@ from whaleid.core.labels import Score
 from whaleid.identification import figures, validation
 from whaleid.identification.crossfit import CrossFit, ScoredQueries, cross_fit
 from whaleid.identification.folds import assign, clusters
-from whaleid.identification.map5 import Shares, kinds
+from whaleid.identification.map5 import Shares, gains, kinds
 from whaleid.identification.ranking import at_threshold, leading
 from whaleid.identification.scores import Scorer, score_name
 
@@ -80,19 +80,20 @@ def _score(
     embeddings = {name: each.select(queries["Image"]) for name, each in features.items()}
     duplicates = validation.duplicate_labels(queries, inputs.groups)
     table = allocate(len(names), (len(queries), len(scorer.whales) + 1))
-    all_names = [*dict.fromkeys([*names, *(score_name(network, "centroid", len(features)) for network in features)])]
-    centroids = [row for row, name in enumerate(all_names) if name.endswith("centroid")]
+    centroids = [score_name(network, "centroid", len(features)) for network in features]
+    all_names = [*dict.fromkeys([*names, *centroids])]
+    columns = [all_names.index(name) for name in centroids]
     first, labels = 0, []
     with threadpool_limits(1):  # the last digits of a matrix product depend on the number of threads
         for block in scorer.score(all_names, embeddings, duplicates):  # (K, B, W + 1)
             last = first + block.shape[1]
-            for scores, rows in zip(table, block, strict=False):
+            for scores, rows in zip(table, block[: len(names)], strict=True):
                 scores[first:last] = rows
-            labels.append(leading(block[centroids, :, :-1].mean(axis=0), scorer.whales)[0])
+            labels.append(leading(block[columns, :, :-1].mean(axis=0), scorer.whales)[0])
             first = last
     scored = ScoredQueries(queries, scorer.whales, dict(zip(names, table, strict=True)), shares)
     same = np.concatenate(labels) == scored.truth[:, None]  # (Q, 5)
-    return scored, same @ (1 / np.arange(1, same.shape[1] + 1))
+    return scored, gains(np.where(same.any(axis=1), same.argmax(axis=1) + 1, 0))
 
 
 def _alternatives(scores: Mapping[str, Sequence[Score]]) -> dict[str, list[str]]:

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from pydantic import Field, FiniteFloat
 
 from whaleid.identification.fusion import TopWhales
+from whaleid.identification.ranking import Floats
 
-Floats = npt.NDArray[np.float64]
 EPSILON = 1e-6
 """Probabilities below it, or as near to 1, are all the same."""
 MIN_QUERIES = 50

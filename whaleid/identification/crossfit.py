@@ -14,11 +14,9 @@ from whaleid.identification import calibration, fusion
 from whaleid.identification.calibration import Calibration
 from whaleid.identification.decision import Decision
 from whaleid.identification.fusion import Fusion, TopWhales
-from whaleid.identification.map5 import Floats, Labels, Shares, kinds, query_weights
-from whaleid.identification.ranking import to_table
+from whaleid.identification.map5 import Shares, kinds, query_weights
+from whaleid.identification.ranking import Bools, Floats, Labels, to_table
 from whaleid.identification.threshold import best_threshold, threshold_curve
-
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -103,4 +101,5 @@ def _threshold(scored: ScoredQueries, labels: Labels, values: Floats, subset: Bo
     """Return the threshold curve of a subset (Q,) of the queries, and the best threshold."""
     kind = scored.kind[subset]
     curve = threshold_curve(labels[subset], values[subset], scored.truth[subset], kind, scored.shares)
-    return curve, best_threshold(curve, int(np.isin(kind, ["known", "unknown"]).sum()))
+    counted = query_weights(kind, scored.shares, np.isin(kind, ["known", "unknown"]).astype(np.float64))
+    return curve, best_threshold(curve, int((counted > 0).sum()))

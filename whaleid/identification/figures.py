@@ -27,7 +27,7 @@ def threshold_free(
     weights = query_weights(kind, shares)
     figures = {
         "baseline_new_whale": float(weights @ (answers["truth"] == NEW_WHALE).to_numpy()),
-        "baseline_duplicates": means(at_threshold(by_duplicates, 0.0), shares)["map5"],
+        "baseline_duplicates": means(at_threshold(by_duplicates), shares)["map5"],
     }
     if "centroid" in answers:
         figures["baseline_centroid"] = float(weights @ answers["centroid"])

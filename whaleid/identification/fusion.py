@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, FiniteFloat
 
-from whaleid.identification.ranking import leading
+from whaleid.identification.ranking import Floats, leading
 
-Floats = npt.NDArray[np.float64]
 Table = npt.NDArray[np.float32] | Sequence[npt.NDArray[np.float32]]
 """Scores of every query for every candidate, (K, Q, W + 1), or K of (Q, W + 1): some of the scores without a copy."""
 START = 10.0
@@ -36,7 +35,7 @@ BLOCK = 2**18
 class Fusion:
     """The weight of each score, by name and in the order of the score table, and the bias of `new_whale`."""
 
-    weights: Annotated[Mapping[str, FiniteFloat], Field(min_length=1)]  # 0 or more
+    weights: Annotated[Mapping[str, Annotated[FiniteFloat, Field(ge=0)]], Field(min_length=1)]
     bias: FiniteFloat
 
 

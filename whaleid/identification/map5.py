@@ -14,9 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from whaleid.core.labels import PLACES
+from whaleid.identification.ranking import Floats, Labels
 
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.str_]
 KINDS = ("known", "unknown", "duplicate")
 
 
@@ -31,12 +30,9 @@ class Shares(NamedTuple):
 
 def mean_average_precision(ranked: Sequence[Sequence[str]], truth: Sequence[str]) -> float:
     """Return MAP@5 as Kaggle counts it: 1 / rank of the true label among the first five distinct ones, 0 beyond."""
-    gained = np.zeros(len(truth))
-    for query, (labels, true) in enumerate(zip(ranked, truth, strict=True)):
-        distinct = list(dict.fromkeys(labels))[:PLACES]
-        if true in distinct:
-            gained[query] = 1 / (distinct.index(true) + 1)
-    return float(gained.mean())
+    distinct = [list(dict.fromkeys(labels))[:PLACES] for labels in ranked]
+    ranks = [labels.index(true) + 1 if true in labels else 0 for labels, true in zip(distinct, truth, strict=True)]
+    return float(gains(np.array(ranks)).mean())
 
 
 def gains(ranks: npt.NDArray[np.int64]) -> Floats:

@@ -14,9 +14,8 @@ import pandas as pd
 
 from whaleid.core.labels import NEW_WHALE
 from whaleid.identification.map5 import Shares, average, gains, kinds, map5, query_weights
+from whaleid.identification.ranking import Bools, Floats
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 Ranks = npt.NDArray[np.int64]
 BINS = 10
 """Bins of the calibration error, equally wide."""

@@ -11,6 +11,7 @@ import pandas as pd
 from whaleid.core.labels import NEW_WHALE, PLACES
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.str_]
 LABELS = [f"label{place}" for place in range(1, PLACES + 1)]
 PROBABILITIES = [f"probability{place}" for place in range(1, PLACES + 1)]

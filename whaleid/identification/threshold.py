@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from whaleid.identification.map5 import Floats, Labels, Shares, map5
-from whaleid.identification.ranking import true_ranks
+from whaleid.identification.map5 import Shares, map5
+from whaleid.identification.ranking import Floats, Labels, true_ranks
 
 THRESHOLDS: Floats = np.arange(201) / 200
 """0, 0.005, …, 1."""
@@ -16,11 +16,13 @@ def threshold_curve(labels: Labels, values: Floats, truth: Labels, kind: Labels,
     """Return MAP@5 without duplicates at every threshold: `threshold,map5,map5_known,map5_unknown`.
 
     `labels` and `values` (Q, K) are those of the best whales, in order; `truth` (Q,) is a whale, or `new_whale` for an
-    unknown query; `kind` (Q,) is that of `map5.kinds`. A kind without queries has no column.
+    unknown query; `kind` (Q,) is that of `map5.kinds`. A kind without queries has no column; without both kinds,
+    `map5` is 0.
     """
     means = map5(true_ranks(labels, values, truth, THRESHOLDS[None]), kind, shares)
     columns = {"map5": "map5_no_duplicates", "map5_known": "map5_known", "map5_unknown": "map5_unknown"}
-    curves = {column: means[name] for column, name in columns.items() if name in means}
+    curves = {"map5": np.zeros(len(THRESHOLDS))}
+    curves |= {column: means[name] for column, name in columns.items() if name in means}
     return pd.DataFrame({"threshold": THRESHOLDS, **curves})
 
 

@@ -23,8 +23,8 @@ LEVEL = 256
 UNIT = 4096
 """The sum of a pixel's shares: few enough bits for float32 to add up grey levels times shares exactly."""
 REDUCED = 256
-"""The shorter side, in pixels, above which a JPEG file is decoded at a half, a quarter or an eighth of its size. Each
-cell of the thumbnail is then the mean of at least 8 x 8 pixels; 1 photo in 250 gets another hash, by 2 bits
+"""The fewest pixels that the shorter side keeps where a JPEG file is decoded at a half, a quarter or an eighth of its
+size. Each cell of the thumbnail is then the mean of at least 8 x 8 pixels; 1 photo in 250 gets another hash, by 2 bits
 (`benchmarks/duplicates.py`)."""
 CATALOGUE = ("JPEG", "PNG")
 """Pillow's names of the formats that a catalogue may hold."""

@@ -112,7 +112,11 @@ def load_pack() -> PackedPhotos:
     Raises:
         WhaleidError: a file is not whole, or they do not fit each other.
     """
-    array, images = arrays.mapped(paths.PHOTOS, np.uint8, 4), files.read_csv(paths.PACKED)["Image"].tolist()
+    array = arrays.mapped(paths.PHOTOS, np.uint8, 4)
+    try:
+        images = files.read_csv(paths.PACKED)["Image"].tolist()
+    except (ValueError, KeyError) as error:
+        raise WhaleidError(f"{paths.PACKED} cannot be used ({error}): rerun `dvc repro pack`.") from None
     if len(images) != len(array):
         raise WhaleidError(f"{paths.PHOTOS} and {paths.PACKED} do not fit each other: rerun `dvc repro pack`.")
     return PackedPhotos(images, array)

@@ -94,8 +94,7 @@ class Recogniser:
         duplicates = self._duplicates([each.fingerprint for each in photos])
         labels = [[each.whale for each in same] for same in duplicates]
         answers: list[Answer] = []
-        for table in self._scorer.score([*about.decision.weights], embeddings, labels):
-            top = about.decision.predict(table, self._scorer.whales)
+        for top in about.decision.predict(self._scorer, embeddings, labels):
             ranked, values = rank(top.labels, top.values, limit)
             values = np.where(ranked == NEW_WHALE, np.maximum(0.0, 1.0 - top.known)[:, None], values)
             for whales, probabilities in zip(ranked.tolist(), values.tolist(), strict=True):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whaleid.core import arrays, calibration_files, features, files, former, paths
+from whaleid.core import arrays, calibration_files, features, files, leftovers, paths
 from whaleid.core.labels import NEW_WHALE, PHASH, PLACES
 from whaleid.core.log import logger
 from whaleid.core.record import Record
@@ -46,7 +46,7 @@ def run(params: Params) -> dict[str, Record]:
 
     Predictions of several networks are calibrated here: the record of each of them is returned.
     """
-    former.remove(params.variants, Path(params.backbone.weights))
+    leftovers.remove_former_variants(params.variants, Path(params.backbone.weights))
     queries = _read(params.split.unknown_share)
     records = {}
     with files.replacing_folder(paths.RANKINGS) as folder:

@@ -1,4 +1,4 @@
-"""Files that stages of former variants left: DVC keeps the outputs of stages that it no longer knows."""
+"""Files of variants that are no longer named: DVC keeps the outputs of stages that it no longer knows."""
 
 import shutil
 from collections.abc import Collection
@@ -7,7 +7,7 @@ from pathlib import Path
 from whaleid.core import paths
 
 
-def remove(variants: Collection[str], weights: Path) -> None:
+def remove_former_variants(variants: Collection[str], weights: Path) -> None:
     """Remove checkpoints, features, histories and calibrations of variants that are not among `variants`.
 
     They would be hashed with the folders that stages depend on, so that no clone could match them. Files of any other

@@ -1,10 +1,10 @@
-"""What stages of former variants left is removed, and nothing else."""
+"""Files of variants that are no longer named are removed, and nothing else."""
 
 from pathlib import Path
 
 import pytest
 
-from whaleid.core import former
+from whaleid.core import leftovers
 
 
 def test_files_of_variants_that_are_no_longer_named_are_removed(
@@ -33,6 +33,6 @@ def test_files_of_variants_that_are_no_longer_named_are_removed(
     for name in (*gone, *kept):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
-    former.remove(["toy", "margin"], Path("checkpoints/weights.safetensors"))
+    leftovers.remove_former_variants(["toy", "margin"], Path("checkpoints/weights.safetensors"))
     assert [name for name in (*gone, *kept) if Path(name).exists()] == kept
     assert not Path("calibrations/old").exists()
