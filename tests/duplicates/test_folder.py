@@ -124,6 +124,15 @@ def test_two_names_of_one_file_are_the_same_file(folder: Path) -> None:
     assert (reasons["photos/linked.png"], reasons["photos/pointing.png"]) == ("same file", "same file")
 
 
+def test_photos_are_sorted_by_their_whole_names(folder: Path) -> None:
+    for name in ("photos/deep/z.jpg", "photos/deep-sea.jpg"):  # a hyphen sorts before a slash
+        Path(name).write_bytes(b"no photo")
+    call("photos")
+    assert [row[0] for row in rows("duplicates/unreadable.csv", "photo")] == [
+        *("photos/broken.jpg", "photos/deep-sea.jpg", "photos/deep/z.jpg")
+    ]
+
+
 def test_a_name_that_no_csv_holds_is_listed(folder: Path) -> None:
     (Path("photos") / "caf\udce9.png").write_bytes(Path("photos/c.png").read_bytes())
     assert "4 images, 1 groups, 2 copies, 2 unreadable" in call("photos")

@@ -79,6 +79,7 @@ def test_what_follows_from_the_manifest() -> None:
     grouped = manifest.members(table)
     assert grouped.columns.tolist() == ["group", "Image", "part", "Id"]
     assert grouped["Image"].tolist() == list("abcdefgijkl")
+    assert grouped.index.tolist() == [*range(11)]
     assert grouped["group"].tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3]
     # new_whale is a label like any other
     assert manifest.conflicts(table).to_dict("split")["data"] == [
@@ -95,6 +96,7 @@ def test_leaks_include_conflicts_and_come_closest_first() -> None:
     assert [(PHOTOS["Image"][q], PHOTOS["Image"][p]) for q, p in rows.tolist()] == [("g", "e"), ("g", "f"), ("l", "k")]
     table = leaks(PHOTOS, pairs((6, 4, 0, 5, 0.04), (6, 5, 0, 1, 0.06), (11, 10, 0, 0, 0.0)), COPIES)
     assert table.columns.tolist() == ["query", "photo", "Id", "distance", "error", "confidence"]
+    assert table.index.tolist() == [0, 1, 2]
     assert table.drop(columns="confidence").to_numpy().tolist() == [
         ["g", "f", "new_whale", 1, 0.06],
         ["g", "e", "w2", 5, 0.04],

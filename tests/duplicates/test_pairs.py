@@ -51,7 +51,9 @@ def test_pairs_at_every_distance_are_those_of_a_slow_loop(max_distance: int) -> 
 @pytest.mark.parametrize(("left", "right"), [(0, 0), (3, 0), (0, 3), (1, 1)])
 def test_few_hashes_have_few_pairs(left: int, right: int) -> None:
     hashes = np.arange(3, dtype=np.uint64)
-    assert near_hashes(hashes[:left], hashes[:right], 8).tolist() == [[0, 0]] * (left * right)
+    pairs = near_hashes(hashes[:left], hashes[:right], 8)
+    assert pairs.tolist() == [[0, 0]] * (left * right)
+    assert pairs.shape == (left * right, 2)
 
 
 @pytest.mark.long
@@ -116,6 +118,13 @@ def test_candidates_lie_within_the_distance() -> None:
     assert rows(candidates(left, right, distance - 1)) == []
 
 
+def test_hashes_that_were_computed_before_are_used() -> None:
+    table = pd.DataFrame({"sha256": ["1"], "width": 96, "height": 64, "phash": "000000000000000f"})
+    photos = describe(table, thumbnail(picture(1))[None], [UPRIGHT, TURNED])
+    assert photos.hashes[UPRIGHT].tolist() == [15]
+    assert photos.hashes[TURNED].tolist() != [15]
+
+
 @pytest.mark.parametrize(("level", "blank"), [(1.99, True), (2.01, False)])
 def test_a_photo_with_less_detail_than_two_grey_levels_is_blank_and_no_candidate(level: float, blank: bool) -> None:
     small = thumbnail(picture(1))[None]
@@ -131,7 +140,9 @@ def test_pairs_are_compared_in_the_best_orientation() -> None:
     images = image, image.rotate(180), picture(4)
     pairs = np.array([(0, 1), (2, 0)])
     turned = described(*images, allowed=(UPRIGHT, TURNED))
-    best = compare(turned, turned, pairs).iloc[0]
+    compared = compare(turned, turned, pairs)
+    assert compared.index.tolist() == [0, 1]
+    best = compared.iloc[0]
     assert (best["orientation"], best["distance"], best["error"] < 1e-6) == (TURNED, 0, True)
     upright = described(*images)
     compared = compare(upright, upright, pairs)
@@ -154,7 +165,11 @@ def test_a_squeezed_copy_must_agree_twice_as_well() -> None:
     for error, expected in ((0.05, [True] * 4), (0.051, [True, False, True, False]), (0.1001, [False] * 4)):
         pairs = pd.DataFrame({"left": 0, "right": range(4), "error": error})
         assert agree(pairs, left, right, 0.1).tolist() == expected
-    assert agree(pd.DataFrame({"left": [0], "right": [0], "error": [0.1]}), left, right, 0.1).tolist() == [True]
+    same = pd.DataFrame({"left": [0], "right": [0], "error": [0.1]})
+    assert agree(same, left, right, 0.1).tolist() == [True]
+    # a ratio of 1.1 is not above it
+    tenth, square = (described(picture(1, size)) for size in ((110, 100), (100, 100)))
+    assert agree(same, tenth, square, 0.1).tolist() == [True]
 
 
 def test_duplicates_of_queries_come_closest_first() -> None:
@@ -162,6 +177,7 @@ def test_duplicates_of_queries_come_closest_first() -> None:
     queries = described(picture(5), picture(1).rotate(180), picture(2), allowed=(UPRIGHT, TURNED), files="b")
     pairs = duplicates_between(gallery, queries, RULE)
     assert rows(pairs) == [[2, 1], [1, 1], [0, 2]]
+    assert pairs.index.tolist() == [0, 1, 2]
     assert pairs["orientation"].tolist() == [TURNED, TURNED, UPRIGHT]
     strict = RULE.model_copy(update={"max_error": pairs["error"][1] / 2})
     assert rows(duplicates_between(gallery, queries, strict)) == [[2, 1], [0, 2]]

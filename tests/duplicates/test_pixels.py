@@ -113,3 +113,16 @@ def test_the_detail_of_many_photos_is_that_of_each() -> None:
     thumbnails = np.stack([thumbnail(picture(seed, (32, 32))) for seed in range(3)])
     many = detail(np.concatenate([thumbnails] * 400))  # more than are in memory at a time
     assert many.reshape(400, 3) == pytest.approx(np.tile(detail(thumbnails), (400, 1)), rel=1e-5)
+
+
+def test_pairs_that_are_compared_together_have_the_errors_of_each() -> None:
+    left = np.stack([thumbnail(picture(1))] * 3)
+    right = np.stack([thumbnail(picture(1).crop(box)) for box in ((2, 1, 95, 64), (6, 3, 96, 64), (12, 6, 96, 64))])
+    alone = [errors(left[[pair]], right[[pair]])[0] for pair in range(3)]
+    assert errors(left, right) == pytest.approx(alone, rel=1e-5)
+
+
+def test_a_faint_picture_is_the_same_as_itself() -> None:
+    small = thumbnail(picture(1))[None]
+    faint = np.rint(30_000 + (small - 30_000.0) * (0.02 / detail(small))).astype(np.uint16)
+    assert errors(faint, faint)[0] < 1e-3

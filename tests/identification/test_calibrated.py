@@ -49,6 +49,9 @@ def test_what_is_kept_of_a_calibration():
     assert result.params == {"variant": "margin", "unknown_share": 0.3, "scores": "nearest centroid duplicates"}
     assert result.scores["score"].tolist() == ["nearest", "centroid", "without_duplicates", "all"]
     assert [*result.scores] == ["score", "map5", "map5_no_duplicates", "map5_known"]
+    assert result.answers["cluster"].tolist() == [*range(HELD_OUT)]  # each of a whale of its own
+    assert result.answers["fold"].value_counts().tolist() == [24] * 5
+    assert [*result.curve] == ["threshold", "map5", "map5_known", "map5_unknown"]
     weights, metrics = result.decision["weights"], result.metrics
     assert [*result.decision] == ["weights", "bias", "calibration", "threshold_auto", "thresholds"]
     assert result.decision["thresholds"] == result.answers.groupby("fold")["threshold"].first().tolist()
@@ -67,18 +70,28 @@ def test_what_is_kept_of_a_calibration():
     )
 
 
-def test_the_gain_of_the_truth_by_centroids_alone():
-    inputs = drawn(["margin"])
+@pytest.mark.parametrize("networks", [["margin"], ["a", "b"]])
+def test_the_gain_of_the_truth_by_centroids_alone(networks):
+    inputs = drawn(networks)
     centroid = fitted(inputs, "nearest").answers["centroid"].tolist()
-    embeddings = inputs.features["margin"].embeddings[0].astype(np.float64)
     whale = np.arange(PHOTOS) % WHALES
-    means = np.array([embeddings[HELD_OUT:][whale[HELD_OUT:] == each].sum(axis=0) for each in range(WHALES)])
-    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    cosines = np.zeros((HELD_OUT, WHALES))
+    for features in inputs.features.values():
+        embeddings = features.embeddings[0].astype(np.float64)
+        means = np.array([embeddings[HELD_OUT:][whale[HELD_OUT:] == each].sum(axis=0) for each in range(WHALES)])
+        cosines += embeddings[:HELD_OUT] @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
     for query in range(HELD_OUT):
-        cosines = embeddings[query] @ means.T
-        rank = 1 + (cosines > cosines[query]).sum()  # the whale of a query has its number
+        rank = 1 + (cosines[query] > cosines[query, query]).sum()  # the whale of a query has its number
         expected = 1 / rank if rank <= 5 and query % 4 else 0  # the truth of the others is new_whale
         assert centroid[query] == expected
+
+
+def test_queries_that_are_scored_in_blocks_have_the_same_answers(monkeypatch):
+    inputs = drawn(["margin"])
+    whole = fitted(inputs, "nearest")
+    monkeypatch.setattr("whaleid.identification.scores.QUERIES", 50)
+    blocks = fitted(inputs, "nearest")
+    pd.testing.assert_frame_equal(blocks.answers, whole.answers, rtol=1e-3)
 
 
 def test_photos_labelled_new_whale_stand_in_where_no_whale_is_held_out():
@@ -87,6 +100,20 @@ def test_photos_labelled_new_whale_stand_in_where_no_whale_is_held_out():
         "on 120 validation photos without duplicates; no whale is held out, so photos labelled new_whale stand for "
         "unknown whales"
     )
+
+
+@pytest.mark.parametrize("others", ["known", "unknown"])
+def test_photos_labelled_new_whale_stand_in_nowhere_else(others):
+    inputs = drawn(["margin"], unknown=others)
+    assert fitted(inputs, "nearest").summary.endswith("on 120 validation photos without duplicates")
+    inputs.split.loc[:9, ["Id", "role"]] = "new_whale"
+    if others == "unknown":  # they have no weight beside whales that are held out
+        assert fitted(inputs, "nearest").summary.endswith("on 110 validation photos without duplicates")
+
+
+def test_a_network_is_compared_as_if_it_were_alone():
+    both, alone = (fitted(drawn(networks), "nearest") for networks in ("ab", "a"))
+    assert both.scores.loc[0].tolist() == ["a", *alone.scores.loc[0].tolist()[1:]]
 
 
 def test_a_score_is_compared_as_if_it_were_alone():

@@ -42,6 +42,12 @@ def test_where_the_best_gains_the_others_and_new_whale_make_room():
     assert result.known.tolist() == [pytest.approx(1 - 0.1 * (2 / 3) / 0.8)]
 
 
+def test_all_whales_have_no_less_than_the_five_best_however_sums_are_rounded():
+    # the best keeps even odds
+    result = HALF.transform(top([[0.5, 0.3, 0.2]], [0.999]))
+    assert result.known.tolist() == [pytest.approx(1, abs=1e-12)]
+
+
 def test_calibrated_probabilities_keep_their_order_and_a_sum_of_one_at_most():
     generator = np.random.default_rng(0)
     likely = -np.sort(-generator.dirichlet(np.full(8, 0.3), 500), axis=1)
@@ -66,7 +72,8 @@ def test_no_calibration_changes_nothing():
 def test_sure_probabilities_stay_finite():
     assert logit(np.array([0.8])) == pytest.approx(np.log(4))
     assert logit(np.array([0.0, 1.0])) == pytest.approx([-np.log(1e6), np.log(1e6)], abs=2e-6)
-    result = HALF.transform(top([[1.0, 0.0], [0.0, 0.0]], [1.0, 0.0]))
+    with np.errstate(all="raise"):
+        result = HALF.transform(top([[1.0, 0.0], [0.0, 0.0]], [1.0, 0.0]))
     least = 1 / (1 + 999_999**0.5)  # of odds of a million to one, halved
     assert result.values == pytest.approx(np.array([[1 - least, 0], [least, 0]]))
     assert result.known == pytest.approx([1 - least, least])
@@ -110,3 +117,7 @@ def test_nothing_is_calibrated_on_too_little():
 def test_a_map_that_would_reverse_the_order_of_queries_is_not_used():
     best, right = drawn(1000, slope=-1.0)
     assert fit(best, right, np.ones(1000)) == Calibration()
+
+
+def test_probabilities_that_are_all_the_same_are_not_calibrated():
+    assert fit(np.full(60, 0.5), np.arange(60) < 45, np.ones(60)) == Calibration()

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from whaleid.identification import figures, fusion, metrics
+from whaleid.identification.calibration import Calibration
 from whaleid.identification.crossfit import ScoredQueries, cross_fit, rounded
 from whaleid.identification.map5 import Shares
 from whaleid.identification.ranking import at_threshold, from_table
@@ -126,6 +127,16 @@ def test_the_curve_of_new_whale_photos_that_stand_in_is_theirs(scored, fitted):
     roles = scored.queries["role"].replace("unknown", "new_whale")
     stand_in = cross_fit(NAMES, replace(scored, queries=scored.queries.assign(role=roles)))
     pd.testing.assert_frame_equal(stand_in.curve, fitted.curve)
+
+
+def test_queries_without_weight_do_not_count_for_a_calibration():
+    scored = drawn(60)
+    roles = scored.queries["role"].mask(scored.queries.index < 11, "new_whale_train")
+    assert cross_fit(NAMES, scored).decision.calibration != Calibration()
+    assert (
+        cross_fit(NAMES, replace(scored, queries=scored.queries.assign(role=roles))).decision.calibration
+        == Calibration()
+    )
 
 
 def test_some_of_the_scores_are_weighted_as_if_there_were_no_others(scored):

@@ -73,3 +73,10 @@ def test_an_ensemble_weighs_the_scores_of_all_its_networks(networks):
 def test_without_queries_there_is_a_table_without_rows():
     table = answered(Decision({"class": 1.0}, 0.0, Calibration(), 0.3), {"toy": np.empty((0, 3))}, [])
     assert table.shape == (0, 10)
+
+
+def test_answers_to_blocks_of_queries_are_one_table(monkeypatch):
+    decided, embeddings = Decision({"class": 1.0}, -99.0, Calibration(), 0.3), {"toy": np.log(LIKELY)}
+    whole = answered(decided, embeddings)
+    monkeypatch.setattr("whaleid.identification.scores.QUERIES", 1)
+    pd.testing.assert_frame_equal(answered(decided, embeddings), whole)

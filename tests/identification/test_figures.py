@@ -1,5 +1,6 @@
 """The figures of a prediction, each worked out by hand from four answers."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -45,6 +46,9 @@ def test_figures_that_no_threshold_changes():
     }
     # 0.5 and 0.6 are in bins of their own
     assert {key: result[key] for key in expected} == pytest.approx(expected)
+    # of an answer that is right with its probability p, the error is 1 - p so often, and p otherwise
+    chance = [2 * p * (1 - p) for p in (0.6, 0.5, 0.8, 0.9)]
+    assert result["ece_chance"] == pytest.approx(np.dot(weights, chance), abs=0.005)
     with_interval = ["auroc", "tpr_at_fpr01", "tpr_at_fpr05", "oscr", "ece", "ece_uncalibrated"]
     assert [*result] == [
         *["baseline_new_whale", "baseline_duplicates", "baseline_centroid"],

@@ -35,6 +35,7 @@ def test_a_cluster_is_a_whale_with_all_that_groups_tie_to_it():
         columns=["Image", "whale"],
     )
     assert clusters(queries, GROUPS).tolist() == [0, 1, 1, 2, 3, 1, 4, 0]
+    assert clusters(queries, GROUPS).dtype == np.int64
     assert clusters(queries, GROUPS[:0]).tolist() == [0, 1, 2, 3, 4, 5, 6, 0]
 
 
@@ -76,3 +77,12 @@ def test_large_clusters_come_first_each_to_the_fold_that_has_least_of_its_roles(
     fold = assign(images, ["known"] * 10 + ["unknown"], cluster)
     # by size a and b, then by their hash d, f, c, e and g; the unknown whale last, to one of the smallest folds
     assert fold.tolist() == [0, 0, 0, 1, 1, 4, 2, 2, 3, 3, 4]
+
+
+def test_one_of_two_duplicates_is_more_than_three_of_fourteen_known_queries():
+    # four whales of three known queries each, in four folds; two of a known query and a duplicate
+    images, cluster = [f"{number:02}.jpg" for number in range(16)], np.repeat(np.arange(6), [3, 3, 3, 3, 2, 2])
+    fold = assign(images, ["known"] * 12 + ["known", "duplicate"] * 2, cluster)
+    assert sorted(fold[:12].tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    # the first of these goes to the empty fold, the second to one with more known queries, but no duplicate
+    assert sorted(fold[12:].tolist()) == [0, 0, 4, 4]

@@ -164,3 +164,9 @@ def test_queries_are_predicted_alike_in_blocks_of_any_size(monkeypatch):
     assert result.labels.tolist() == whole.labels.tolist()
     np.testing.assert_allclose(result.values, whole.values, rtol=1e-5)
     np.testing.assert_allclose(result.known, whole.known, rtol=1e-5)
+
+
+def test_known_whales_are_summed_in_double_precision():
+    result = predict(Fusion({"class": 1}, 0), np.zeros((1, 1, 3), dtype=np.float32), np.array(["w_1", "w_2"]))
+    assert result.known.tolist() == [2 / 3]
+    assert result.values.tolist() == [[1 / 3, 1 / 3]]

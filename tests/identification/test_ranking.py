@@ -66,6 +66,7 @@ def test_true_ranks_are_those_of_the_ranking(whales):
     truth = np.random.default_rng(1).choice(["new_whale", "w_0", "w_1", "w_other"], 60)
     thresholds = np.array([[0.0, 0.2, 0.25, 1.0]])
     result = true_ranks(labels, values, truth, thresholds)
+    assert result.dtype == np.int64
     for column, threshold in enumerate(thresholds[0]):
         ranked = [list(row) for row in rank(labels, values, threshold)[0]]
         expected = [row.index(true) + 1 if true in row else 0 for row, true in zip(ranked, truth, strict=True)]
@@ -95,6 +96,7 @@ def test_answers_are_decided_at_the_threshold_of_their_fold_or_at_one_for_all():
     assert one[["threshold", "rank"]].to_numpy().tolist() == [[0.6, 3], [0.6, 1], [0.6, 0]]
     none = at_threshold(answers)
     assert none["threshold"].isna().all()
+    assert none["threshold"].dtype == np.float64
     assert none["rank"].tolist() == [2, 3, 0]
     assert at_threshold(answers, 0.0)["rank"].tolist() == [2, 3, 0]
 

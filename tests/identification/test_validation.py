@@ -34,6 +34,7 @@ def test_queries_of_a_variant_that_learns_new_whale():
         ["n3.jpg", "new_whale", "new_whale", "duplicate"],
         ["u1.jpg", "w_u", "new_whale", "unknown"],
     ]
+    assert result.index.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_all_new_whale_photos_are_queries_of_a_variant_without_that_class():
