@@ -119,7 +119,7 @@ def test_pairs_that_are_compared_together_have_the_errors_of_each() -> None:
     left = np.stack([thumbnail(picture(1))] * 3)
     right = np.stack([thumbnail(picture(1).crop(box)) for box in ((2, 1, 95, 64), (6, 3, 96, 64), (12, 6, 96, 64))])
     alone = [errors(left[[pair]], right[[pair]])[0] for pair in range(3)]
-    assert errors(left, right) == pytest.approx(alone, rel=1e-5)
+    assert errors(left, right) == pytest.approx(alone, rel=1e-6)
 
 
 def test_a_faint_picture_is_the_same_as_itself() -> None:

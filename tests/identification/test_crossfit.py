@@ -11,7 +11,7 @@ from whaleid.identification.calibration import Calibration
 from whaleid.identification.crossfit import ScoredQueries, cross_fit, rounded
 from whaleid.identification.map5 import Shares
 from whaleid.identification.ranking import at_threshold, from_table
-from whaleid.identification.threshold import THRESHOLDS
+from whaleid.identification.threshold import THRESHOLDS, best_threshold
 
 NAMES = ["class", "nearest"]
 
@@ -121,6 +121,16 @@ def test_duplicates_have_no_part_in_the_curve_but_in_the_weights(scored, fitted)
     answers = at_threshold(result.answers, 0.2)
     means = figures.means(answers, Shares(0.3, 0.5))
     assert result.curve["map5"][40] == pytest.approx(means["map5_no_duplicates"])
+
+
+def test_a_curve_is_smoothed_over_the_queries_that_it_was_measured_on(scored):
+    roles = scored.queries["role"].mask(scored.queries.index >= 60, "duplicate")
+    truth = scored.queries["truth"].mask(roles == "duplicate", scored.queries["whale"])
+    queries = scored.queries.assign(role=roles, truth=truth)
+    fit = cross_fit(NAMES, replace(scored, queries=queries, shares=Shares(0.3, 0.1)))
+    # of 45 known whales alone the best threshold would be higher, of all 400 queries lower
+    assert fit.decision.threshold_auto == best_threshold(fit.curve, 60)
+    assert best_threshold(fit.curve, 400) < fit.decision.threshold_auto < best_threshold(fit.curve, 45)
 
 
 def test_the_curve_of_new_whale_photos_that_stand_in_is_theirs(scored, fitted):

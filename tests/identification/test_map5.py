@@ -35,6 +35,7 @@ def test_new_whale_photos_stand_in_for_unknown_whales_where_none_is_held_out():
     assert kinds(pd.Series(roles)).tolist() == ["known", "unknown", "", "duplicate", ""]
     del roles[1]
     assert kinds(pd.Series(roles)).tolist() == ["known", "unknown", "duplicate", ""]
+    assert kinds(pd.Series([], dtype=str)).dtype.kind == "U"
 
 
 @pytest.mark.parametrize(
