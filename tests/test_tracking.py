@@ -209,7 +209,7 @@ def test_a_page_is_kept_with_the_run_that_its_prediction_was_calibrated_by(proje
     calibrated = runs()["calibrate toy"].info
     assert [each.path for each in client().list_artifacts(calibrated.run_id)] == ["toy.html"]
     assert runs()["predict toy"].data.tags["mlflow.note.content"] == (
-        "[Its page: any threshold, curves, contact sheets]"
+        "[Its page: thresholds in steps of 0.005, curves, contact sheets]"
         f"(#/experiments/{calibrated.experiment_id}/runs/{calibrated.run_id}/artifacts/toy.html)"
     )
     assert set(runs()) == {"earlier", "predict toy", "calibrate toy"}

@@ -102,7 +102,7 @@ class Run:
         tags |= {f"input.{path.as_posix()}": self._writer(path) or _md5(path) for path in inputs}
         if record.report and (home := self._page(record.report)):
             page = f"#/experiments/{self.experiment}/runs/{home}/artifacts/{record.report.name}"
-            tags[DESCRIPTION] = f"[Its page: any threshold, curves, contact sheets]({page})"
+            tags[DESCRIPTION] = f"[Its page: thresholds in steps of 0.005, curves, contact sheets]({page})"
         self._log_batch(run, record.metrics, {**({"variant": item} if item else {}), **record.params}, tags)
         for path in record.artifacts:
             self.client.log_artifact(run, str(path))

@@ -31,7 +31,7 @@ from whaleid.images.decode import decode
 from whaleid.images.fingerprint import SIDE, Fingerprint, fingerprint
 from whaleid.images.pack import Region, Shape, cut
 from whaleid.importing import add, coco, csv
-from whaleid.importing.archive import unpack
+from whaleid.importing.archive import allowance, unpack
 from whaleid.importing.checks import MISSING, photo_problem
 from whaleid.importing.plan import Existing, make_plan
 from whaleid.importing.source import Entry, Source
@@ -97,7 +97,8 @@ def _coco(content: bytes, folder: Path) -> object:
 
 
 def _zip(content: bytes, folder: Path) -> object:
-    return unpack([_file(content, folder, "a.zip")], folder / "unpacked")
+    archive = _file(content, folder, "a.zip")
+    return unpack(archive, folder / "unpacked", allowance([archive]))
 
 
 def _submission(content: bytes, folder: Path) -> object:

@@ -128,12 +128,14 @@ def test_an_interrupted_command_is_run_again(
 def test_labels_that_cannot_be_used_are_listed_at_once(imported: Path, fresh: list[str], tmp_path: Path) -> None:
     known = next(label for label in labels(imported).values() if label != "new_whale")
     before = state(str(imported))
-    table = review(tmp_path / "r.csv", *((fresh[0], text) for text in ("Snowy", "new_whal", f"new:{known}", "new:a b")))
+    table = review(
+        tmp_path / "r.csv", *((fresh[0], text) for text in ("Snowy W", "new_whal", f"new:{known}", "new:a b"))
+    )
     with pytest.raises(WhaleidError) as caught:
         add.run(table, Path(), "one", imported, MODEL)
     line = f"  {table}, line {{}}: {fresh[0]!r}: "
     for text in (
-        f"Whales that the catalogue has not (2):\n{line.format(2)}'Snowy'\n{line.format(3)}'new_whal' (did you mean",
+        f"Whales that the catalogue has not (2):\n{line.format(2)}'Snowy W'\n{line.format(3)}'new_whal' (did you mean",
         f"New whales that the catalogue has already (1):\n{line.format(4)}{known!r}\nWrite the label without new:.",
         f"Names of whales that are empty or hold white space (1):\n{line.format(5)}'a b'\nGive each photo one label",
     ):

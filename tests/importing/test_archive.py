@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 from helpers.imports import call, names, pack, refusal, rows, run_catalog, save, write
 
-from whaleid.core.errors import WhaleidError
 from whaleid.importing import archive
 
 
@@ -102,10 +101,19 @@ def test_zips_within_a_zip(by_whale: None) -> None:
     assert "passed over" not in output
 
 
-def test_a_zip_deeper_than_that_is_refused(by_whale: None) -> None:
-    pack("bob.zip", ("photos/bob/1.png", "1.png"))
-    pack("all.zip", ("photos/ann/1.png", "ann/1.png"), ("bob.zip", "2019/bob/all.zip"))
-    assert "all.zip: all.zip is a zip file too deep inside it: unpack it yourself." in refusal("all.zip")
+def test_zips_anywhere_in_a_zip_in_any_case_of_letters(by_whale: None) -> None:
+    pack("more.zip", ("photos/bob/1.png", "1.png"))
+    for outer, inner in (("a.ZIP", "bob/2019/more.ZIP"), ("b.zip", "trip/bob/more.Zip"), ("c.zip", "trip/bob.ZIP")):
+        pack(outer, ("photos/ann/1.png", f"{'trip/' * inner.startswith('trip')}ann/1.png"), ("more.zip", inner))
+        assert "added 2 labelled photos (2 whales, 0 photos of new_whale)" in call(outer, to=outer[0])
+        assert {label for _, label in rows(f"{outer[0]}/train.csv")[1:]} == {"ann", "bob"}
+
+
+def test_a_zip_within_a_zip_within_a_zip_is_refused(by_whale: None) -> None:
+    pack("1.ZIP", ("photos/bob/1.png", "1.png"))
+    pack("2.zip", ("1.ZIP", "bob/1.ZIP"))
+    pack("3.zip", ("photos/ann/1.png", "ann/1.png"), ("2.zip", "2019/2.zip"))
+    assert refusal("3.zip").startswith("3.zip, 2019/2.zip: zip files that are too deep inside (1):\n  'bob/1.ZIP'\n")
     assert not Path("whales").exists()
 
 
@@ -147,17 +155,20 @@ def test_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "SLACK", 2**16)
     write_zip("ann/a.png", method=zipfile.ZIP_DEFLATED, content=bytes(2**17))
     assert "would unpack to more than 20 times its size" in refusal("bad.zip")
-    # one within another counts as well
-    pack("outer.zip", ("bad.zip", "train.zip"))
-    assert "train.zip: would unpack to more than 20 times its size" in refusal("outer.zip")
-    # and is bounded by the size of the outer one
-    write_zip("ann/a.png", content=bytes(2**17))
-    archive.unpack([Path("bad.zip")], Path("once"))
-    with pytest.raises(WhaleidError, match="more than 20 times"):
-        archive.unpack([Path("bad.zip")], Path("twice"), size=0)
-    monkeypatch.setattr(archive, "MAX_FILES", 2)
-    write_zip("ann/a.png", "ann/b.png", "ann/c.png")
-    assert "or to more than 2 files" in refusal("bad.zip")
+    # those within another count as well, together with what lies beside them
+    write_zip("a.png", method=zipfile.ZIP_DEFLATED, content=bytes(60_000))
+    Path("zeros.png").write_bytes(bytes(60_000))
+    pack("outer.zip", ("zeros.png", "ann/a.png"), ("bad.zip", "bob/bad.zip"))
+    error = "outer.zip, bob/bad.zip: would unpack to more than 20 times its size"
+    assert refusal("outer.zip").startswith(error)
+    monkeypatch.setattr(archive, "MAX_FILES", 3)
+    write_zip("a.png", "b.png", "c.png")
+    pack("outer.zip", *(("bad.zip", f"{whale}.zip") for whale in ("ann", "bob", "cat")))
+    assert "outer.zip, ann.zip: would unpack to more than 20 times its size, or to more than 3 f" in refusal(
+        "outer.zip"
+    )
+    write_zip(*(f"ann/{name}.png" for name in "abcd"))
+    assert "or to more than 3 files" in refusal("bad.zip")
     assert not Path("whales").exists()
 
 

@@ -220,13 +220,20 @@ def test_links_out_of_the_source_are_refused(by_whale: None) -> None:
 
 def test_the_same_picture_under_two_labels_is_refused(by_whale: None) -> None:
     save("photos/bob/again.png", 1)
-    first = "The same picture under several labels (1):\n  'ann/1.png' is ann; 'bob/again.png' is bob\nKeep the label"
-    assert refusal("photos").startswith(first)
-    Path("photos/bob/again.png").unlink()
+    save("photos/bob/third.png", 1)
+    assert refusal("photos") == (
+        "The same picture under several labels (1):\n"
+        "  'ann/1.png' is ann; 'bob/again.png' is bob; 'bob/third.png' is bob\n"
+        "Keep the label that is right. Correct the source."
+    )
+    for name in ("again", "third"):
+        Path(f"photos/bob/{name}.png").unlink()
     call("photos")
     save("more/bob/again.png", 1)
     before = state("whales")
-    assert "'1.png' in the catalogue is ann; 'bob/again.png' is bob" in refusal("more")
+    error = refusal("more")
+    assert "'1.png' in the catalogue is ann; 'bob/again.png' is bob\n" in error
+    assert "correct the source or, where the source is right, train.csv by hand." in error
     assert state("whales") == before
 
 
@@ -315,6 +322,23 @@ def test_an_import_that_was_killed_between_csv_files_is_run_again(
     call("cat")
     assert rows("whales/train.csv") == rows("cat/train.csv")
     assert len(rows("whales/boxes.csv")) == 3
+
+
+def test_an_import_that_fails_leaves_every_file_as_it_was(catalogue: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    call("cat")
+    before = state("whales")
+    save("more/cat/5.png", 5)
+    replace = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if target.name == "5.png":
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        importer.run("more", Path("whales"), Columns(), None, link=False)
+    assert state("whales") == before
 
 
 def test_what_a_killed_import_unpacked_is_removed(by_whale: None) -> None:

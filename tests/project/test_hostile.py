@@ -36,7 +36,7 @@ from whaleid.images.decode import decode
 from whaleid.images.fingerprint import fingerprint
 from whaleid.images.listing import written
 from whaleid.importing import add, coco, csv, importer
-from whaleid.importing.archive import unpack
+from whaleid.importing.archive import allowance, unpack
 from whaleid.model import checkpoint, pretrained
 from whaleid.report import pages, prediction
 from whaleid.report.sheets import Cell, Sheet, Strip
@@ -133,7 +133,7 @@ def test_zip_bombs_are_refused(tmp_path: Path, kind: int, said: str) -> None:
         for _ in range(80):
             file.write(bytes(2**20))
     with pytest.raises(WhaleidError, match=said):
-        unpack([tmp_path / "a.zip"], tmp_path / "out")
+        unpack(tmp_path / "a.zip", tmp_path / "out", allowance([tmp_path / "a.zip"]))
     assert not [*tmp_path.rglob("*.jpg")]
 
 
@@ -143,7 +143,7 @@ def test_names_in_zip_files_that_clash_or_are_too_long_are_an_error(tmp_path: Pa
         for name in names:
             archive.writestr(name, b"a")
     with pytest.raises(WhaleidError, match=r"a\.zip: cannot be unpacked"):
-        unpack([tmp_path / "a.zip"], tmp_path / "out")
+        unpack(tmp_path / "a.zip", tmp_path / "out", allowance([tmp_path / "a.zip"]))
 
 
 def test_packed_arrays_are_refused(tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ def test_a_photo_that_is_a_zip_file_as_well_is_only_a_photo(tmp_path: Path) -> N
     assert sorted(path.name for path in (tmp_path / "to").rglob("*") if path.is_file()) == ["a.jpg", "train.csv"]
     (tmp_path / "a.zip").write_bytes(jpeg() + inner.getvalue())
     with pytest.raises(WhaleidError, match="names that lead out of the zip file"):
-        unpack([tmp_path / "a.zip"], tmp_path / "out")
+        unpack(tmp_path / "a.zip", tmp_path / "out", allowance([tmp_path / "a.zip"]))
 
 
 def test_a_picture_that_is_a_script_as_well_does_not_reach_a_page(tmp_path: Path) -> None:

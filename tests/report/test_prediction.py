@@ -98,8 +98,8 @@ def test_the_values_of_a_page():
 def test_a_strip_has_the_whales_of_its_query():
     page = content()
     strip = page.sheets[0].strips[5]
-    assert strip.values == {"truth": "new_whale", "auto": 0.3, "probabilities": [0.32, 0.1, 0.0, 0.0, 0.0]}
-    assert [strip.values["truth"] for strip in page.sheets[1].strips] == ["ann", "", "bob"]  # that of q3 is not known
+    assert strip.data == {"truth": "new_whale", "auto": 0.3, "probabilities": [0.32, 0.1, 0.0, 0.0, 0.0]}
+    assert [strip.data["truth"] for strip in page.sheets[1].strips] == ["ann", "", "bob"]  # that of q3 is not known
     query, *whales = page.sheets[0].strips[5].cells
     assert (query.photo, query.text, query.title) == ("u1", "new_whale", "gil, held out")
     assert [cell.text for cell in whales] == ["ann", "bob", "cat", "dan", "eve", "new_whale"]
@@ -153,7 +153,7 @@ def test_without_a_threshold_there_is_no_control():
     embedded = values(content(auto=None))
     assert embedded["auto"] is None
     assert {len(rows) for rows in embedded["figures"].values()} == {1}
-    assert {strip.values["auto"] for strip in content(auto=None).sheets[0].strips} == {0}
+    assert {strip.data["auto"] for strip in content(auto=None).sheets[0].strips} == {0}
 
 
 def test_figures_without_a_name_are_kept():

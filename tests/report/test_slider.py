@@ -190,9 +190,16 @@ def test_the_slider_and_the_field_follow_each_other(view):
     field.fill("0.6")
     assert slider.input_value() == "0.6"
     before = view.figures()
-    for wrong in ("1.5", "-1", "0.3199", ""):
+    for wrong in ("1.5", "-1", ""):
         field.fill(wrong)
         assert view.figures() == before
+    view.choose(0.125)
+    exact = view.figures()
+    view.choose("auto")
+    view.choose(0.123)
+    assert (view.figures(), slider.input_value(), field.input_value()) == (exact, "0.125", "0.123")
+    field.press("Enter")
+    assert field.input_value() == "0.125"
     view.choose("auto")
     assert (slider.input_value(), field.input_value(), auto.get_attribute("aria-pressed")) == ("0.305", "0.305", "true")
 
@@ -317,6 +324,8 @@ def test_the_marks_of_thresholds_move(view):
     (place,) = zip(*(view.numbers("threshold", ".dot.auto", name) for name in ("cx", "cy")), strict=True)
     assert place == pytest.approx((56 + 490 * AUTO, 282 - curve[AUTO] * 270), abs=1e-3)
     assert view.numbers("scores", ".at", "x1") == [546] * 3
+    view.open(content(auto=0.3071))  # drawn on the curve, at 0.305
+    assert view.numbers("threshold", ".dot.auto", "cx") == pytest.approx([56 + 490 * 0.305], abs=1e-3)
 
 
 def test_what_comes_from_outside_does_nothing(view):

@@ -78,3 +78,16 @@ def test_added_photos_that_are_missing_or_damaged_are_named(recogniser: Recognis
     (tmp_path / "whales/train/a.jpg").write_bytes(b"no photo")
     with pytest.raises(InputProblems, match=r"train\.csv cannot be used \(1\):\n.*a\.jpg: no image in a format"):
         additions.known(recogniser, tmp_path / "whales")
+
+    # it changes after its fingerprint was computed
+    photo = tmp_path / "whales/train/a.jpg"
+    shutil.copy(sorted(Path("data/sample/test").iterdir())[1], photo)
+
+    class Spoiling:
+        def read(self, photos: list[Query]) -> object:
+            photo.write_bytes(b"no photo")
+            return recogniser.embedder.read(photos)
+
+    spoiled = Recogniser(recogniser.bundle, Spoiling())  # type: ignore[arg-type]
+    with pytest.raises(InputProblems, match=r"changed since they were checked \(1\):\n.*a\.jpg: no image in a format"):
+        additions.known(spoiled, tmp_path / "whales")

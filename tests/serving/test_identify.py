@@ -1,5 +1,6 @@
 """The command `identify`: what it prints and writes, and what it loads before its first answer."""
 
+import builtins
 import json
 import os
 import shutil
@@ -32,7 +33,9 @@ def test_places_that_do_not_exist_are_named(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.slow
-def test_the_command_writes_what_it_prints(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_what_it_prints(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "<b>photos"
     folder.mkdir()
     for path in sorted(Path("data/sample/test").iterdir())[:3]:
@@ -58,6 +61,19 @@ def test_the_command_writes_what_it_prints(here: Path, tmp_path: Path, capsys: p
     assert "<b>photos" not in html.split("<body>")[1].replace("&lt;b&gt;", "")
     assert "same picture as" in html
     assert html.count('class="strip"') == 5
+    assert html.count("no photo") == 1  # that of broken.jpg
+
+    # a photo that vanishes after it was answered has no picture on the page
+    print_lines = builtins.print
+
+    def vanish(*texts: object, **options: object) -> None:
+        (folder / "copy.jpg").unlink(missing_ok=True)
+        print_lines(*texts, **options)  # type: ignore[call-overload]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builtins, "print", vanish)
+        identify.run([folder], MODEL, None, None, None, None, page)
+    assert page.read_text().count("no photo") == 2
 
     reviewed = table.read_text().replace(",,", ",new,", 1)
     table.write_text(reviewed)

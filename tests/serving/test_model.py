@@ -88,6 +88,12 @@ def test_files_are_read_only_where_they_may_be(tmp_path: Path, monkeypatch: pyte
             model.content(uri)
 
 
+def test_text_that_is_too_long_for_a_photo_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "MAX_BYTES", 4)
+    assert problems("!" * 9) == ["The photo's file is larger than 50,000,000 bytes."]
+    assert model.content("YWJjZA==") == b"abcd"
+
+
 def test_what_is_no_photo_is_answered_with_its_problem() -> None:
     neither = "This is neither base64 nor a data:, file: or http(s): URI."
     assert problems("no base64!", "ftp://host/photo.jpg", "data:image/jpeg;base64,%%%") == [neither] * 3

@@ -10,6 +10,7 @@ import pytest
 from helpers.queries import queries
 from helpers.servers import model_server
 from helpers.small_bundle import small_bundle
+from mlflow.tracking import MlflowClient
 
 from whaleid import config, tracking
 from whaleid.cli import models
@@ -60,7 +61,9 @@ def register(folder: Path, alias: str | None = None) -> Version:
 
 
 @pytest.mark.slow
-def test_a_server_of_mlflow_answers_as_identify_does(store: Path, recogniser: Recogniser, tmp_path: Path) -> None:
+def test_a_server_of_mlflow_answers_as_identify_does(
+    store: Path, recogniser: Recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = register(MODEL)
     assert (first.number, first.alias, first.why) == ("1", "champion", "the first to be registered")
     assert registry.champion() == first
@@ -75,8 +78,20 @@ def test_a_server_of_mlflow_answers_as_identify_does(store: Path, recogniser: Re
     assert third.number == "2"  # a bundle in the registry keeps its version
     assert third.why == f"chosen by hand; by its figures it is a challenger: {second.why}"
     assert register(MODEL, "stable").alias == "stable"
+    assert register(lower) == third
+
+    # a person changes the champion, and tags a version, in MLflow
+    client = MlflowClient(f"sqlite:///{store}")
+    client.set_model_version_tag("whaleid", "1", "map5", "n/a")
+    client.set_registered_model_alias("whaleid", "champion", "1")
+    for champion in (registry.champion(), register(MODEL)):
+        assert champion is not None
+        assert (champion.number, champion.alias, champion.why) == ("1", "champion", "made champion in MLflow")
+    client.set_registered_model_alias("whaleid", "champion", "2")
 
     assert about.read(registry.download("models:/whaleid@champion")).digest == about.read(lower).digest
+    assert about.read(registry.download("models:/whaleid/1")).digest == about.read(MODEL).digest
+    monkeypatch.setattr(registry, "FileLock", None)  # fetched already: nothing is locked, as in a read-only cache
     assert about.read(registry.download("models:/whaleid/1")).digest == about.read(MODEL).digest
     for uri in ("models:/whaleid@none", "models:/whaleid/9", "models:/other/1"):
         with pytest.raises(WhaleidError, match=rf"There is no model {uri} in sqlite:.*whaleid register"):

@@ -21,8 +21,7 @@ def compare() -> None:
 
     print(comparison.as_text(comparison.read([*load_params().predictions])))
     if (first := registry.champion()) is not None:
-        why = first.why if first.alias == registry.CHAMPION else "made champion in MLflow"
-        print(f"\nChampion: version {first.number} of models:/{registry.NAME}, {first.variant}: {why}")
+        print(f"\nChampion: version {first.number} of models:/{registry.NAME}, {first.variant}: {first.why}")
 
 
 @app.command(rich_help_panel=PEOPLE)

@@ -66,7 +66,7 @@ CURVES = Path("reports/curves")
 HEADLINE = Path("reports/metrics.json")
 """The figures that DVC shows as metrics: a line a prediction, so that they fit a terminal."""
 PAGES = Path("reports/pages")
-"""For each prediction, a page that shows it at any threshold."""
+"""For each prediction, a page that shows it at thresholds in steps of 0.005."""
 TABLES = Path("reports/tables")
 """What the pages plot, of all predictions: a row a point, the prediction's name in the column `name`."""
 DECISION, VALIDATION, CURVE, SCORES, QUERIES, THRESHOLD_FREE = (
@@ -141,7 +141,7 @@ def curve_picture(prediction: str) -> Path:
 
 
 def page(prediction: str) -> Path:
-    """Return the page that shows `prediction` at any threshold."""
+    """Return the page that shows `prediction` at thresholds in steps of 0.005."""
     return PAGES / f"{prediction}.html"
 
 

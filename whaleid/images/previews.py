@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from whaleid.core.errors import attempt, require_all
+from whaleid.core.errors import InputProblems, attempt
 from whaleid.core.parallel import parallel_map
 from whaleid.images.decode import decode
 
@@ -41,9 +41,18 @@ def read_previews(files: Mapping[str, Path], width: int = WIDTH) -> dict[str, by
     Raises:
         InputProblems: photos are missing or damaged.
     """
+    previews, problems = try_previews(files, width)
+    if problems:
+        remedy = "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
+        raise InputProblems("The report cannot show photos", problems, remedy)
+    return previews
+
+
+def try_previews(files: Mapping[str, Path], width: int) -> tuple[dict[str, bytes], list[str]]:
+    """Return the preview of each of `files` that can be read, by its name, and what is wrong with the others."""
     results = [*parallel_map(partial(attempt, partial(preview, width=width)), [*files.values()], "previews")]
-    remedy = "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
-    return dict(zip(files, require_all(results, "The report cannot show photos", remedy), strict=True))
+    previews = {name: each for name, each in zip(files, results, strict=True) if isinstance(each, bytes)}
+    return previews, [each for each in results if isinstance(each, str)]
 
 
 def contact_sheet(photos: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:

@@ -118,12 +118,13 @@ def new_labels(
     """
     existing = {*known["Id"], NEW_WHALE}
     label_by_hash = dict(zip(known["sha256"], known["Id"], strict=True))
-    labels, unknown, in_use = [], [], []
+    labels, unknown, in_use, new = [], [], [], []
     for text, entry, photo in zip(reviewed, entries, prints, strict=True):
         kind, _, name = text.partition(":")
         if kind == NEW:
             # named by its photo, so that the same photo always makes the same whale
             label = name.strip() or f"w_{photo.sha256[:7]}"
+            new.append((f"{entry.where}: {label!r}", label))
             if label in existing and label_by_hash.get(photo.sha256) != label:
                 in_use.append(f"{entry.where}: {label!r}")
         else:
@@ -133,12 +134,11 @@ def new_labels(
                 unknown.append(f"{entry.where}: {label!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
         labels.append(label)
     remedy = f"Correct the label, or write {NEW}, or {NEW}:LABEL, for a whale that the catalogue has not."
-    places = [(f"{entry.where}: {label!r}", label) for entry, label in zip(entries, labels, strict=True)]
     raise_all(
         [
             *input_problems("Whales that the catalogue has not", unknown, remedy),
             *input_problems("New whales that the catalogue has already", in_use, f"Write the label without {NEW}:."),
-            *label_problems("Names of whales", places),
+            *label_problems("Names of whales", new),
         ]
     )
     return labels

@@ -4,8 +4,9 @@ import shutil
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
 
 from whaleid.catalog.checks import SUFFIXES, unwritable
 from whaleid.core.errors import InputProblems, WhaleidError
@@ -18,38 +19,44 @@ MAX_RATIO, SLACK = 20, 64 * 2**20
 """Zip files may unpack to so many times their size plus so many bytes: photos hardly shrink."""
 
 
-def unpack(archives: Sequence[Path], folder: Path, named: bool = False, size: int | None = None) -> int:
-    """Unpack photos, csv files and zip files of `archives` below `folder`; return the number of other files.
+class Allowance(NamedTuple):
+    """What zip files may still unpack to, all together."""
 
-    With `named`, `train.zip` is unpacked into `train/`, whether or not its names begin so. `size`, in bytes, is that of
-    the zip file which held `archives`, if any: it bounds what they may unpack to.
+    size: int  # bytes
+    files: int
+
+
+def allowance(archives: Sequence[Path]) -> Allowance:
+    """Return what `archives` may unpack to, with the zip files in them."""
+    return Allowance(MAX_RATIO * sum(archive.stat().st_size for archive in archives) + SLACK, MAX_FILES)
+
+
+def unpack(archive: Path, folder: Path, left: Allowance, title: str = "", part: bool = False) -> tuple[int, Allowance]:
+    """Unpack photos, csv files and zip files of `archive` below `folder`, within what is `left`.
+
+    `title` names it in errors. A `part` of a source holds no zip file, and `train.zip` is unpacked into `train/`,
+    whether or not its names begin so.
+
+    Returns:
+        The number of other files, and what is left then.
 
     Raises:
-        WhaleidError: a file is no zip, damaged, encrypted, or unpacks to more than photos do or the disk holds.
-        InputProblems: names that lead out of the folder or are there twice, and links.
+        WhaleidError: it is no zip, damaged, encrypted, or unpacks to more than what is left or the disk holds.
+        InputProblems: names that lead out of the folder or are there twice, links, and zip files in a part.
     """
-    packed = sum(archive.stat().st_size for archive in archives) if size is None else size
-    left = MAX_RATIO * packed + SLACK
-    others = 0
-    for archive in archives:
-        size, more = _unpack(archive, folder, named, left)
-        left -= size
-        others += more
-    return others
-
-
-def _unpack(archive: Path, folder: Path, named: bool, left: int) -> tuple[int, int]:
-    """Unpack `archive` to `left` bytes at most; return how many it took and the number of other files."""
+    title = title or str(archive)
     try:
         with zipfile.ZipFile(archive) as packed:
             files = [each for each in packed.infolist() if not each.is_dir()]
-            _check_names(archive, files)
+            _check_names(title, files)
             members = [each for each in files if _is_wanted(each.filename)]
-            if named and not all(PurePosixPath(each.filename).parts[0] == archive.stem for each in members):
-                folder = folder / archive.stem
+            if part:
+                _refuse_zips(title, members)
+                if not all(PurePosixPath(each.filename).parts[0] == archive.stem for each in members):
+                    folder = folder / archive.stem
             folder.mkdir(parents=True, exist_ok=True)
             size = sum(each.file_size for each in members)
-            _check_size(archive, members, size, left, shutil.disk_usage(folder).free)
+            _check_size(title, members, size, left, shutil.disk_usage(folder).free)
             for each in progress(members, "files unpacked", len(members)):
                 path = folder / each.filename
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,8 +67,13 @@ def _unpack(archive: Path, folder: Path, named: bool, left: int) -> tuple[int, i
         raise
     # damaged files make zipfile raise nearly anything; clashing or overlong names are errors of the system
     except Exception as error:
-        raise WhaleidError(f"{archive}: cannot be unpacked ({error}).") from None
-    return size, len(files) - len(members)
+        raise WhaleidError(f"{title}: cannot be unpacked ({error}).") from None
+    return len(files) - len(members), Allowance(left.size - size, left.files - len(members))
+
+
+def zips(paths: Iterable[Path]) -> list[Path]:
+    """Return which of `paths` are zip files, by their names."""
+    return [path for path in paths if path.suffix.lower() == ".zip" and path.is_file()]
 
 
 def _is_wanted(name: str) -> bool:
@@ -69,7 +81,7 @@ def _is_wanted(name: str) -> bool:
     return path.suffix.lower() in UNPACKED and not any(map(is_hidden, path.parts))
 
 
-def _check_names(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+def _check_names(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
     """Refuse names that lead elsewhere or are there twice, and links."""
     names = Counter(each.filename.casefold() for each in members)
     bad = []
@@ -79,19 +91,24 @@ def _check_names(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
         if leaves or unwritable(name) or names[name.casefold()] > 1 or stat.S_ISLNK(each.external_attr >> 16):
             bad.append(repr(name))
     if bad:
-        what = f"{archive}: names that lead out of the zip file, are there twice, or are links"
+        what = f"{title}: names that lead out of the zip file, are there twice, or are links"
         raise InputProblems(what, bad, "Pack it anew without them.")
 
 
-def _check_size(archive: Path, members: Sequence[zipfile.ZipInfo], size: int, left: int, free: int) -> None:
-    """Refuse `members` of more than `left` or `free` bytes together."""
+def _refuse_zips(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
+    if inner := [repr(each.filename) for each in members if each.filename.lower().endswith(".zip")]:
+        raise InputProblems(f"{title}: zip files that are too deep inside", inner, "Unpack them yourself.")
+
+
+def _check_size(title: str, members: Sequence[zipfile.ZipInfo], size: int, left: Allowance, free: int) -> None:
+    """Refuse `members` of more than what is `left`, or of more than `free` bytes together."""
     # of other methods, zipfile unpacks a whole block into memory: a thousand times its size and more
     if any(each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for each in members):
-        raise WhaleidError(f"{archive}: is packed in a way that is not read: pack it anew with deflate, as zip does.")
-    if size > left or len(members) > MAX_FILES:
+        raise WhaleidError(f"{title}: is packed in a way that is not read: pack it anew with deflate, as zip does.")
+    if size > left.size or len(members) > left.files:
         raise WhaleidError(
-            f"{archive}: would unpack to more than {MAX_RATIO} times its size, or to more than {MAX_FILES:,} files; "
+            f"{title}: would unpack to more than {MAX_RATIO} times its size, or to more than {MAX_FILES:,} files; "
             "photos never do. If you trust it, unpack it yourself and give the folder."
         )
     if size > free:
-        raise WhaleidError(f"{archive}: takes {size / 1e9:.1f} GB unpacked, and there are {free / 1e9:.1f} GB free.")
+        raise WhaleidError(f"{title}: takes {size / 1e9:.1f} GB unpacked, and there are {free / 1e9:.1f} GB free.")

@@ -16,7 +16,7 @@ def by_whale(root: Path) -> Source:
         WhaleidError: there are no photos.
         InputProblems: photos lie in no whale's folder, or there are links to folders.
     """
-    files, others = _images(root)
+    files, skipped = _images(root)
     if not files:
         raise WhaleidError(
             f"{root} holds no photos. Looked for: train.csv beside train/ or train.zip (a catalogue, or Kaggle's), "
@@ -31,7 +31,7 @@ def by_whale(root: Path) -> Source:
         )
     names = [path.relative_to(root) for path in files]
     entries = [Entry(root / name, label(name.parts[0]), repr(str(name))) for name in names]
-    return Source("a folder a whale", root, entries, others=others)
+    return Source("a folder a whale", root, entries, skipped_files=skipped)
 
 
 def queries(root: Path) -> Source:
@@ -43,10 +43,11 @@ def queries(root: Path) -> Source:
     """
     if not root.is_dir():
         raise WhaleidError(f"--queries {root}: is no folder.")
-    files, others = _images(root)
+    files, skipped = _images(root)
     if not files:
         raise WhaleidError(f"--queries {root}: holds no photos.")
-    return Source("photos to identify", root, [Entry(path, "", repr(str(path))) for path in files], others=others)
+    entries = [Entry(path, "", repr(str(path))) for path in files]
+    return Source("photos to identify", root, entries, skipped_files=skipped)
 
 
 def catalogue(root: Path) -> Source:

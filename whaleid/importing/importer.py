@@ -13,7 +13,7 @@ from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import logger
 from whaleid.images.listing import overlap
 from whaleid.importing import coco, csv, folder, kaggle, target
-from whaleid.importing.archive import unpack
+from whaleid.importing.archive import allowance, unpack, zips
 from whaleid.importing.checks import check
 from whaleid.importing.plan import Plan, make_plan
 from whaleid.importing.source import Source, require_inside
@@ -55,7 +55,11 @@ def open_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
     Raises:
         WhaleidError: it is no source, or something is wrong with it.
     """
-    path, others = _unpack(path, unpacked)
+    skipped = 0
+    if archives := zips([path, *(path / f"{contest}.zip" for contest in kaggle.CONTESTS)]):
+        path, skipped = _unpack_zip(archives[0], unpacked)
+    elif path.is_dir() and not (path / "train").is_dir() and any(p.stem == "train" for p in zips(path.iterdir())):
+        path, skipped = unpacked, _unpack_parts(path, unpacked)
     if path.is_dir() and (path / "metadata.csv").is_file() and not (path / "train.csv").exists():
         require_inside(path, [path / "metadata.csv"])
         path = path / "metadata.csv"
@@ -73,39 +77,40 @@ def open_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
         source = folder.catalogue(path)
     else:
         source = folder.by_whale(path)
-    return replace(source, others=source.others + others)
+    return replace(source, skipped_files=source.skipped_files + skipped)
 
 
-def _unpack(path: Path, unpacked: Path) -> tuple[Path, int]:
-    """Unpack the zip files of a source, if any; return where its files are, and how many others were left out."""
-    others = 0
-    downloads = [path / f"{contest}.zip" for contest in kaggle.CONTESTS]
-    archives = [each for each in [path, *downloads] if each.suffix.lower() == ".zip" and each.is_file()]
-    if archives:
-        others = unpack(archives[:1], unpacked)
-        path = _content(unpacked)
-    inner = sorted(path.glob("*.zip"))
-    if archives:
-        others += unpack(inner, path, named=True, size=archives[0].stat().st_size)
-        for archive in inner:
-            archive.unlink()
-        if deeper := sorted(path.rglob("*.zip")):
-            raise WhaleidError(f"{archives[0]}: {deeper[0].name} is a zip file too deep inside it: unpack it yourself.")
-    elif path / "train.zip" in inner and not (path / "train").is_dir():
-        tables = [path / name for name in layout.COLUMNS if (path / name).is_file()]
-        require_inside(path, [*tables, *inner])
-        others = unpack(inner, unpacked, named=True)
-        for table in tables:
-            if not (unpacked / table.name).exists():
-                shutil.copy(table, unpacked)
-        path = unpacked
-    return path, others
+def _unpack_zip(archive: Path, unpacked: Path) -> tuple[Path, int]:
+    """Unpack a zip file and those in it; return the folder with its content, and the number of files left out."""
+    skipped, left = unpack(archive, unpacked, allowance([archive]))
+    content = _content(unpacked)
+    for part in zips(sorted(unpacked.rglob("*"))):
+        title = f"{archive}, {part.relative_to(unpacked)}"
+        more, left = unpack(part, part.parent, left, title, part=True)
+        skipped += more
+        part.unlink()
+    return content, skipped
+
+
+def _unpack_parts(folder: Path, unpacked: Path) -> int:
+    """Unpack the zip files of a folder and copy its tables; return the number of files left out."""
+    tables = [folder / name for name in layout.COLUMNS if (folder / name).is_file()]
+    parts = zips(sorted(folder.iterdir()))
+    require_inside(folder, [*tables, *parts])
+    skipped, left = 0, allowance(parts)
+    for part in parts:
+        more, left = unpack(part, unpacked, left, part=True)
+        skipped += more
+    for table in tables:
+        if not (unpacked / table.name).exists():
+            shutil.copy(table, unpacked)
+    return skipped
 
 
 def _content(place: Path) -> Path:
     """Return the folder `place` or, where it holds nothing but one folder of folders or zip files, that one."""
     match [*place.iterdir()]:
-        case [inner] if inner.is_dir() and any(path.is_dir() or path.suffix == ".zip" for path in inner.iterdir()):
+        case [inner] if inner.is_dir() and (zips(inner.iterdir()) or any(path.is_dir() for path in inner.iterdir())):
             return _content(inner)
     return place
 
@@ -116,7 +121,7 @@ def _summary(source: str, to: Path, sources: Sequence[Source], plan: Plan, writt
     lines = [f"{source}: {sources[0].kind}", f"added {_count(labels, queries)}; {len(plan.boxes):,} boxes"]
     for number, text in (
         (plan.skipped, "photos skipped: they are there already"),
-        (sum(each.others for each in sources), "files passed over: they are no images"),
+        (sum(each.skipped_files for each in sources), "files passed over: they are no images"),
         (plan.without_truth, "photos to identify have no truth, so there is no solution.csv"),
         (written["hard link"], "photos are hard links"),
         (written["symbolic link"], f"photos are symbolic links, since hard ones cannot be made from there to {to}"),

@@ -9,7 +9,8 @@ from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
-from whaleid.core.errors import InputProblems, WhaleidError, raise_all
+from whaleid.catalog.checks import input_problems
+from whaleid.core.errors import WhaleidError, raise_all
 from whaleid.core.labels import NEW_WHALE
 from whaleid.images.fingerprint import Fingerprint
 from whaleid.importing.source import Box, Entry, Source, holds_pixels
@@ -53,7 +54,7 @@ class Plan:
     """What an import adds to a catalogue."""
 
     existing: Existing
-    names: Sequence[str]  # the name of each photo in the catalogue: labelled ones first, else in their order
+    names: Sequence[str]  # the name of each photo in the catalogue: in the order of the sources, labelled photos first
     files: Mapping[tuple[str, str], tuple[Path, str]]  # the photos to write, by part and name: the file and its SHA-256
     labels: Mapping[str, str]  # new rows of train.csv, by name
     boxes: Mapping[str, Box]  # new rows of boxes.csv
@@ -106,31 +107,35 @@ def make_plan(sources: Sequence[Source], prints: Sequence[Fingerprint], existing
                 other_truths.append(f"{name!r} is {truth} here, and {solution[name]} already")
     without_truth = sorted(queries - solution.keys()) if solution else []
     unfinished = [photo.name for photo in existing.photos if photo.part == "train" and photo.name not in labels]
-    kinds = [
-        (
+    problems = [
+        *input_problems(
             "The same picture under several labels",
             _conflicts(photos, names, existing),
-            f"Keep the label that is right. {UNCHANGED.format('train.csv')}",
+            f"Keep the label that is right. {_remedy('train.csv', existing)}",
         ),
-        (
+        *input_problems(
             "Boxes that are not inside their photo, or hold less than a pixel",
             bad_boxes,
             "Boxes are left, top, right, bottom (a bbox: x, y, width, height), of the photo upright.",
         ),
-        ("Boxes that differ from another one of their photo", other_boxes, UNCHANGED.format("boxes.csv")),
-        ("Truths that differ from another one of their photo", other_truths, UNCHANGED.format("solution.csv")),
-        (
+        *input_problems(
+            "Boxes that differ from another one of their photo", other_boxes, _remedy("boxes.csv", existing)
+        ),
+        *input_problems(
+            "Truths that differ from another one of their photo", other_truths, _remedy("solution.csv", existing)
+        ),
+        *input_problems(
             "Photos to identify whose truth is not known, for a catalogue with a solution.csv",
             [*map(repr, without_truth)] if existing.solution else [],
             "solution.csv holds the truth of all of them: give theirs, or move the file away.",
         ),
-        (
+        *input_problems(
             "Photos in train/ without a row in train.csv",
             [*map(repr, unfinished)],
             "Finish the import that brought them here, or take them out.",
         ),
     ]
-    raise_all([InputProblems(what, where, remedy) for what, where, remedy in kinds if where])
+    raise_all(problems)
     if not labels:
         raise WhaleidError("There are no labelled photos, and none in the catalogue: a catalogue needs some.")
     return Plan(
@@ -173,23 +178,26 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+def _remedy(table: str, existing: Existing) -> str:
+    return UNCHANGED.format(table) if table in existing.tables else "Correct the source."
+
+
 def _conflicts(photos: Sequence[Photo], names: Sequence[str], existing: Existing) -> list[str]:
-    """Return where a picture, to the byte, gets a second label; if it is keyed, where its name does."""
-    labels: dict[str, dict[str, str]] = defaultdict(dict)  # by SHA-256 or name, the place of each label
-    for known in existing.photos:
-        if label := existing.labels.get(known.name):
-            for key in (known.name, known.sha256):
-                labels[key].setdefault(label, f"{known.name!r} in the catalogue")
-    conflicts = []
+    """Return the places and labels of each picture, to the byte, that gets a further label; of keyed ones by name."""
+    known: dict[str, list[tuple[str, str]]] = defaultdict(list)  # places and labels, by SHA-256 or name
+    new: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for each in existing.photos:
+        if label := existing.labels.get(each.name):
+            for key in (each.name, each.sha256):
+                known[key].append((f"{each.name!r} in the catalogue", label))
     for (entry, photo), name in zip(photos, names, strict=True):
-        others = labels[name if entry.keyed else photo.sha256]
-        if not entry.label or entry.label in others:
-            continue
-        if others:
-            label, where = next(iter(others.items()))
-            conflicts.append(f"{where} is {label}; {entry.where} is {entry.label}")
-        else:
-            others[entry.label] = entry.where
+        if entry.label:
+            new[name if entry.keyed else photo.sha256].append((entry.where, entry.label))
+    conflicts = []
+    for key, places in new.items():
+        before, after = ({label for _, label in each} for each in (known[key], known[key] + places))
+        if len(after) > max(len(before), 1):
+            conflicts.append("; ".join(f"{where} is {label}" for where, label in known[key] + places))
     return conflicts
 
 

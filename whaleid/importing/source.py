@@ -79,7 +79,7 @@ class Source:
     root: Path  # the folder that holds all photos
     entries: Sequence[Entry]
     submission: bool = False  # whether it has a `sample_submission.csv`
-    others: int = 0  # number of files that are no images
+    skipped_files: int = 0  # number of files that are no images
 
 
 def label(name: str) -> str:

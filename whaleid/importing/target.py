@@ -108,8 +108,10 @@ def write(to: Path, plan: Plan, link: bool = False, more: Mapping[str, pd.DataFr
             with suppress(OSError):
                 (to / path).unlink()
         for name, content in before.items():
-            with suppress(OSError), replacing(to / name) as temporary:
-                temporary.write_bytes(content)
+            with suppress(OSError):
+                if (to / name).read_bytes() != content:
+                    with replacing(to / name) as temporary:
+                        temporary.write_bytes(content)
         for part in PARTS:
             with suppress(OSError):  # it is not there, or holds other photos
                 (to / part).rmdir()

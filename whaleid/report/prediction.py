@@ -1,4 +1,4 @@
-"""The page of a prediction: its values as JSON, and a script that shows them at any threshold of the slider."""
+"""The page of a prediction: its values as JSON, and a script that shows them at each threshold of the slider."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 from whaleid.core.labels import NEW_WHALE
 from whaleid.identification.map5 import Shares
 from whaleid.identification.ranking import LABELS, PROBABILITIES
+from whaleid.identification.threshold import THRESHOLDS
 from whaleid.report import pages, tables
 from whaleid.report.names import BASELINES, NAMES, ROLES, TILES
 from whaleid.report.sheets import Cell, Sheet, Strip
@@ -56,8 +57,8 @@ def sheet(
         ]
         first = Cell(query["Image"], truth or query["Image"], bold="query", title=held_out or truth, kind="query")
         last = Cell("", NEW_WHALE, bold="\N{EN DASH}", none="new")
-        values = {"truth": truth, "auto": query["threshold"], "probabilities": probabilities}
-        strips.append(Strip([first, *whales, last], values=values))
+        data = {"truth": truth, "auto": query["threshold"], "probabilities": probabilities}
+        strips.append(Strip([first, *whales, last], data=data))
     return Sheet(title, caption, strips, folded, "ranked")
 
 
@@ -86,6 +87,7 @@ def values(content: Content) -> dict[str, Any]:
     first = (tables.ranks_by_threshold(leaks) == 1).sum(axis=0)
     return {
         "auto": content.figures.get("threshold_auto"),
+        "steps": len(THRESHOLDS) - 1,
         "unknown_share": content.figures["unknown_share"],
         "figures": figure_texts(content),
         "leaks": [f"{number:,} of {len(leaks):,}" for number in first] if len(leaks) else [],

@@ -28,7 +28,7 @@ class Strip:
 
     cells: Sequence[Cell]
     caption: str = ""
-    values: Mapping[str, object] | None = None
+    data: Mapping[str, object] | None = None
     """What a script of the page needs."""
 
 

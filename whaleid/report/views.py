@@ -65,7 +65,7 @@ def description(experiment: str) -> str:
         f"**[{TRAININGS.name}]({link(experiment, TRAININGS)})**: every training, with its curves.",
         "A run that holds others is one execution of the pipeline: its *Overview* compares its predictions.",
         "A prediction's run has its submission and its threshold curve; its description leads to its page.",
-        "The page (an artifact of the `calibrate` run) shows a prediction at any threshold, with contact sheets.",
+        "The page (an artifact of the `calibrate` run) has contact sheets, and all thresholds in steps of 0.005.",
     ]
     return "  \n".join(lines)
 

@@ -73,7 +73,8 @@ def _embed(
     writable = True
     for rows in progress(parts, "photos added since, in batches", len(parts)):
         photos = embedder.read([Query(str(files[row])) for row in rows])
-        readable = [each for each in photos if not isinstance(each, str)]  # all: their fingerprints were computed
+        what = "Photos that have changed since they were checked"
+        readable = require_all(photos, what, "Run the same command again.")
         for row, photo in zip(rows, embedder.embed(readable), strict=True):
             embeddings[row] = photo.embeddings
             writable = writable and save(places[row], photo.embeddings)

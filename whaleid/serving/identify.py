@@ -21,7 +21,7 @@ from whaleid.core.labels import PLACES
 from whaleid.core.parallel import DASK, parallel_map
 from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.images.listing import below, written
-from whaleid.images.previews import read_previews
+from whaleid.images.previews import try_previews
 from whaleid.serving import additions, bundle, page
 from whaleid.serving.embedder import BATCH, Query, batches
 from whaleid.serving.recogniser import Answer, Recogniser
@@ -68,7 +68,8 @@ def run(
         files = {image: path for image, path in added.items() if image in nearest}
         readable = {answer.photo for answer in answers if not answer.problem}
         files |= {page.key(written(path)): path for path in photos if written(path) in readable}
-        pictures = bundle.pictures(model) | read_previews(files, bundle.WIDTH)
+        # photos that are not there any more are left out
+        pictures = bundle.pictures(model) | try_previews(files, bundle.WIDTH)[0]
         with replacing(html) as temporary:
             temporary.write_text(page.render(answers, limit, pictures), encoding="utf-8", newline="\n")
     return sum(bool(answer.problem) for answer in answers)
@@ -79,9 +80,10 @@ def _photos(places: Sequence[Path]) -> tuple[list[Path], list[Answer]]:
     if missing := [str(place) for place in places if not place.exists()]:
         raise InputProblems("There are no such photos or folders", missing, "Check how they are spelt.")
     paths = dict.fromkeys(path for place in places for path in (below(place) if place.is_dir() else [place]))
-    odd = sorted(path for path in paths if unwritable(str(path)))
+    odd = {path for path in paths if unwritable(str(path))}
     problem = "its name cannot be written to a csv file: rename it"
-    return [path for path in paths if path not in odd], [Answer(ascii(str(path)), problem=problem) for path in odd]
+    refused = [Answer(ascii(str(path)), problem=problem) for path in sorted(odd)]
+    return [path for path in paths if path not in odd], refused
 
 
 def _refuse_reviewed(path: Path) -> None:

@@ -31,6 +31,7 @@ ALLOWED = "WHALEID_PHOTOS"
 it the server reads none: clients could otherwise read every file that the server can."""
 MAX_BYTES = 50_000_000
 """Of a photo's file."""
+TOO_LARGE = f"The photo's file is larger than {MAX_BYTES:,} bytes."
 TIMEOUT = 10
 """Seconds to wait for a photo's server."""
 
@@ -112,6 +113,8 @@ def content(cell: object) -> bytes:
     """
     if not isinstance(cell, str):
         raise WhaleidError(f"A photo is text: its file in base64, or a URI; this is {type(cell).__name__}.")
+    if len(cell) > 2 * MAX_BYTES:  # base64 takes a third more than its content
+        raise WhaleidError(TOO_LARGE)
     scheme = cell[:8].lower()
     if scheme.startswith(("file:", "http:", "https:")):
         data = _read(cell)
@@ -121,7 +124,7 @@ def content(cell: object) -> bytes:
         except ValueError:
             raise WhaleidError("This is neither base64 nor a data:, file: or http(s): URI.") from None
     if len(data) > MAX_BYTES:
-        raise WhaleidError(f"The photo's file is larger than {MAX_BYTES:,} bytes.")
+        raise WhaleidError(TOO_LARGE)
     return data
 
 

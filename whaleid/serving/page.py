@@ -14,20 +14,20 @@ def key(photo: str) -> str:
 
 
 def render(answers: Sequence[Answer], threshold: float, photos: Mapping[str, bytes]) -> str:
-    """Return the page of `answers`; `photos` has the pictures of labelled photos by name, of queries by `key`."""
+    """Return the page of `answers`; `photos` has the pictures there are: labelled photos by name, queries by `key`."""
     strips = []
     for answer in answers:
         same = {each.photo for each in answer.same}
         copies = ", ".join(f"{each.photo} ({each.whale})" for each in answer.same)
         query = Cell(
-            photo="" if answer.problem else key(answer.photo),
+            photo=key(answer.photo) if key(answer.photo) in photos else "",
             text=answer.problem or (f"same picture as {copies}" if copies else ""),
             bold=answer.photo,
             kind="query same" if copies else "query",
         )
         cells = [
             Cell(
-                photo=name.nearest,
+                photo=name.nearest if name.nearest in photos else "",
                 text=name.nearest,
                 bold=f"{name.whale} {name.probability:.0%}",
                 none="new" if name.whale == NEW_WHALE else "no photo",

@@ -134,12 +134,11 @@ def download(uri: str) -> Path:
         if not digest:
             raise WhaleidError(f"{uri} holds no bundle of whaleid: it was not registered by `whaleid register`.")
         place = Path(platformdirs.user_cache_dir("whaleid")) / "bundles" / digest[:16]
-        with FileLock(place.with_suffix(".lock")):
-            if not place.exists():
-                with files.replacing_folder(place) as temporary:
-                    download_artifacts(
-                        artifact_uri=f"models:/{version.name}/{version.version}", dst_path=str(temporary)
-                    )
+        if not place.exists():
+            with FileLock(place.with_suffix(".lock")):
+                if not place.exists():  # others may have fetched it meanwhile
+                    with files.replacing_folder(place) as temporary:
+                        download_artifacts(f"models:/{version.name}/{version.version}", dst_path=str(temporary))
     return next(place.rglob(ABOUT)).parent
 
 
@@ -161,11 +160,16 @@ def _client(patient: bool = False) -> Iterator[MlflowClient]:
 def _champion(client: MlflowClient) -> Version | None:
     models = client.search_registered_models(f"name = '{NAME}'")
     number = models[0].aliases.get(CHAMPION) if models else None
-    return _read(client.get_model_version(NAME, number)) if number else None
+    if not number:
+        return None
+    version = _read(client.get_model_version(NAME, number))
+    if version.alias == CHAMPION:
+        return version
+    return version.model_copy(update={"alias": CHAMPION, "why": "made champion in MLflow"})
 
 
 def _read(version: ModelVersion) -> Version:
-    tags = {key.removeprefix(TAG): value for key, value in version.tags.items()}
+    tags = {key.removeprefix(TAG): value for key, value in version.tags.items() if key.startswith(TAG)}
     return Version.model_validate(tags | {"number": str(version.version)})
 
 

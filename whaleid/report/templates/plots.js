@@ -71,7 +71,7 @@ function drawThreshold({ threshold: xs, ...curves }, threshold) {
   const kinds = Object.keys(looks).filter(key => key in curves);
   const legend = [...kinds.map(key => looks[key]), [`auto ${short(data.auto)}`, "ink dot"]];
   const shapes = kinds.map(key => line(area, xs, curves[key], looks[key][1]));
-  shapes.push(upright(area, data.auto, "ink"), dot(area, data.auto, at(curves.map5, data.auto), "ink auto"));
+  shapes.push(upright(area, data.auto, "ink"), dot(area, at(xs, data.auto), at(curves.map5, data.auto), "ink auto"));
   if (threshold !== null) {
     const value = at(curves.map5, threshold);
     shapes.push(upright(area, threshold, "orange"), dot(area, threshold, value, "orange chosen"));

@@ -1,11 +1,11 @@
 // Shows a prediction at a threshold: its figures, its plots, and new_whale at its rank on the contact sheets. All values
 // come from the page's own JSON and are written as text.
 const data = JSON.parse(document.getElementById("data").textContent);
-const STEPS = 200; // of the threshold, between 0 and 1
+const snap = threshold => Math.round(threshold * data.steps) / data.steps;
 
 /** The entry of a list at a threshold; null is auto, the last. A list of one holds for all. */
 function at(list, threshold) {
-  const step = threshold === null ? list.length : Math.round(threshold * STEPS);
+  const step = threshold === null ? list.length : Math.round(threshold * data.steps);
   return list[Math.min(step, list.length - 1)];
 }
 
@@ -67,8 +67,11 @@ function show(threshold) {
 
 for (const input of slider ? [slider, value] : [])
   input.addEventListener("input", () => {
-    if (input.value !== "" && input.validity.valid) show(input.valueAsNumber);
+    if (input.value !== "" && input.validity.valid) show(snap(input.valueAsNumber));
   });
+value?.addEventListener("change", () => {
+  value.value = chosen ?? data.auto;
+});
 auto?.addEventListener("click", () => show(null));
 each("details", fold => fold.addEventListener("toggle", () => show(chosen)));
 show(null);
