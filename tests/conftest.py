@@ -13,6 +13,8 @@ from xdist.scheduler import LoadScopeScheduling
 from whaleid.config import Params, load
 from whaleid.core import startup
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: more threads would stand in each other's way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # as the command line does, before torch is loaded: else tests beside other work take ten times as long
 startup.prepare()
 

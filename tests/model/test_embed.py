@@ -40,6 +40,20 @@ def test_an_embedding_depends_on_its_photo_alone_and_the_second_view_is_the_mirr
     assert embed(trained, photos.packed, rows[:0], mirrored=False).shape == (1, 0, 16)
 
 
+@pytest.mark.parametrize("photos", [1, 5, 16, 21, 83])
+def test_embeddings_are_the_same_with_any_number_of_threads(photos: int) -> None:
+    torch.manual_seed(0)
+    rows, trained, views = np.arange(photos), Network("squeezenet1_1", 16, 3), []
+    before = torch.get_num_threads()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        views.append(embed(trained, stripes(3, 30).packed, rows, mirrored=True))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert np.array_equal(views[0], views[1])
+    assert np.array_equal(views[0], views[2])
+
+
 def test_a_tilt_is_the_mean_of_both_sides() -> None:
     packed, rows = stripes(3, 2).packed, np.arange(6)
     trained = network()

@@ -153,7 +153,7 @@ def test_the_page_of_a_prediction_opens_in_the_artifact_view(browser: Browser) -
         reached = {name: f"MAP@5 {browser.run(name).data.metrics['map5']:.3f}" for name in RUNS}
         assert now.inner_text() == reached["predict ensemble"]
         chosen.fill("0")
-        assert now.inner_text() < reached["predict ensemble"]  # new_whale never comes first
+        assert now.inner_text() != reached["predict ensemble"]  # new_whale never comes first
         chosen.fill("0.2")
         assert now.inner_text() == reached["predict ensemble at 0.2"]
         # the pictures are in the page

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from whaleid.model import tensors
 from whaleid.model.backbone import Backbone, rebuild
+from whaleid.model.device import stable_threads
 from whaleid.model.network import standardise
 from whaleid.model.tensors import Header
 
@@ -74,10 +75,11 @@ def predict(network: BoxNetwork, photos: Tensor) -> Tensor:
         photos: uint8 (B, H, W, C), stretched as those that it was trained on, on its device.
     """
     inputs = standardise(photos)  # (B, C, H, W)
-    upright: Tensor = network(inputs)  # (B, 5 or 6)
-    if not network.turns:
-        return F.pad(upright, (0, 1))
-    turned = network(inputs.flip(-2, -1))
+    with stable_threads(len(inputs)):
+        upright: Tensor = network(inputs)  # (B, 5 or 6)
+        if not network.turns:
+            return F.pad(upright, (0, 1))
+        turned = network(inputs.flip(-2, -1))
     boxes = (upright[:, :5] + turn_boxes(turned[:, :5])) / 2
     return torch.cat([boxes, ((upright[:, 5:] - turned[:, 5:]) / 2).sigmoid()], dim=1)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from whaleid.core.log import progress
 from whaleid.images.augment import rotate_and_zoom
+from whaleid.model.device import stable_threads
 from whaleid.model.network import Network, standardise
 
 BATCH = 64
@@ -56,7 +57,8 @@ def embed_batch(network: Network, packed: Tensor, mirrored: bool, zoom: float = 
     angles = (math.radians(tilt), -math.radians(tilt)) if tilt else (0.0,)
     photos = standardise(packed)  # (B, C, H, W)
     views = []
-    for view in (photos, photos.flip(3))[: 1 + mirrored]:
-        poses = [rotate_and_zoom(view, angle, zoom) if angle or zoom != 1 else view for angle in angles]
-        views.append(F.normalize(torch.stack([network(pose) for pose in poses]).sum(dim=0)))
+    with stable_threads(len(photos)):
+        for view in (photos, photos.flip(3))[: 1 + mirrored]:
+            poses = [rotate_and_zoom(view, angle, zoom) if angle or zoom != 1 else view for angle in angles]
+            views.append(F.normalize(torch.stack([network(pose) for pose in poses]).sum(dim=0)))
     return torch.stack(views)
