@@ -158,6 +158,11 @@ def test_keys_of_a_former_version_are_named_with_their_new_place() -> None:
         "final: no such key; did you mean 'variants.final.learn and predictions.final.calibrated_by'?",
         "neighbours: no such key",
     ]
+    # a section that never had the key is not sent elsewhere
+    assert problems(changed(boxes={"rate": 1, "batch": 2})) == [
+        "boxes.rate: no such key",
+        "boxes.batch: no such key; did you mean 'batch_size'?",
+    ]
 
 
 @pytest.mark.parametrize(

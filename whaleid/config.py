@@ -401,7 +401,8 @@ def _problems(error: ValidationError, document: object) -> list[str]:
             lines.append(f"{key}: missing")
         elif each["type"] == "extra_forbidden":
             name = key.rpartition(".")[2]
-            near = [FORMER[name]] if name in FORMER else difflib.get_close_matches(name, known, 1)
+            moved = name in FORMER and (key == name or key.startswith("variants."))
+            near = [FORMER[name]] if moved else difflib.get_close_matches(name, known, 1)
             lines.append(f"{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else ""))
         else:
             text, got = each["msg"][0].lower() + each["msg"][1:], f", got {brief.repr(each['input'])}"

@@ -1,6 +1,8 @@
 """Outputs are whole or not there; the same values are the same bytes."""
 
 import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -51,6 +53,17 @@ def test_what_a_kill_left_is_replaced_by_the_next_run(tmp_path: Path) -> None:
     one.touch()
     files.remove(file)
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_a_link_that_a_kill_left_is_not_written_through(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
+    original = tmp_path / "original.jpg"
+    original.write_bytes(b"mine")
+    link(original, tmp_path / ".x.partial.jpg")
+    with files.replacing(tmp_path / "x.jpg") as temporary:
+        temporary.write_bytes(b"other")
+    assert original.read_bytes() == b"mine"
+    assert (tmp_path / "x.jpg").read_bytes() == b"other"
 
 
 def test_csv_bytes(tmp_path: Path) -> None:

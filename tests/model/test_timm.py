@@ -201,6 +201,13 @@ def test_transformers_have_no_early_layers(name: str) -> None:
     )
 
 
+def test_early_layers_of_a_model_of_one_size_go_by_that_size() -> None:
+    backbone = Backbone("timm/botnet26t_256")
+    names = {layer: name for name, layer in backbone.body.named_modules()}
+    early = [names[layer] for layer in backbone.early()]
+    assert (early[0], early[-1]) == ("stem.conv1.conv", "stages.1.0.conv1_1x1")  # maps of 64 pixels a side, and no less
+
+
 @pytest.mark.parametrize(
     ("name", "first", "last"),
     [("resnet18", "conv1", "layer1.1.act2"), ("test_efficientnet", "conv_stem", "blocks.1.0.bn1")],

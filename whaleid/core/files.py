@@ -2,7 +2,7 @@
 
 A full disk or a kill in mid-write leaves the last whole output where it was. The next run of the same stage overwrites
 what a kill left under the temporary name. One process at a time may write an output: DVC never runs a stage twice at
-once in a folder; other code takes a lock.
+once in a folder; what several commands share, such as a catalogue and caches, is locked by its users.
 """
 
 import errno
@@ -22,6 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = _temporary(path)
     try:
         with _named(path, temporary):
+            temporary.unlink(missing_ok=True)  # what a kill left may be a link to somebody's file
             yield temporary
             temporary.replace(path)
     finally:

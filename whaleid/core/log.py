@@ -30,6 +30,7 @@ class Printer(logging.Handler):
 logger = logging.getLogger("whaleid")
 logger.setLevel(logging.INFO)
 logger.addHandler(Printer())
+logger.propagate = False  # a program that uses whaleid may print its own log
 
 
 def options() -> list[str]:

@@ -54,7 +54,7 @@ def _map_on_threads(function: Callable[[T], R], batches: Sequence[Sequence[T]]) 
     warnings.filterwarnings("ignore", ".*You could benefit from adjusting the input task iterator", UserWarning)
     with threadpool_limits(1):  # there are as many threads as cores already
         parallel = Parallel(cores(), backend="threading", return_as="generator")
-        for results in parallel(delayed(list)(map(function, batch)) for batch in batches):
+        for results in parallel(delayed(_apply)(function, batch) for batch in batches):
             yield from results
 
 
@@ -104,4 +104,8 @@ def _run_in_folder(folder: Path, function: Callable[[T], R], items: Sequence[T])
             raise WhaleidError(
                 f"{DASK}: a worker cannot open {folder} ({error.strerror}): workers need the same file system."
             ) from None
-        return [function(item) for item in items]
+        return _apply(function, items)
+
+
+def _apply(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    return [function(item) for item in items]

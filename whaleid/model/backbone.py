@@ -89,7 +89,8 @@ class Backbone(nn.Module):
         Raises:
             WhaleidError: there are none, as in a transformer, which begins with small maps.
         """
-        early = takewhile(lambda step: step[2] * EARLY >= TRACED, self._trace()[0])
+        height = self.smallest[0] if self.fixed else TRACED
+        early = takewhile(lambda step: step[2] * EARLY >= height, self._trace()[0])
         if not self.has_map or not (layers := [layer for layer, *_ in early]):
             raise WhaleidError(
                 f"layers: upper keeps the first layers on large maps as they are, and {self.name} has none. Set it to "
@@ -110,7 +111,8 @@ class Backbone(nn.Module):
         hooks = [module.register_forward_hook(record) for module in self.body.modules()]
         training = self.training
         try:
-            return trace, self.eval()(torch.zeros(1, 3, TRACED, TRACED))
+            device = next(self.body.parameters()).device
+            return trace, self.eval()(torch.zeros(1, 3, TRACED, TRACED, device=device))
         finally:
             self.train(training)
             for hook in hooks:

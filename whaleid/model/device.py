@@ -1,6 +1,7 @@
 """Where a network runs and in which precision: facts of the machine, never parameters."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from whaleid.core.errors import WhaleidError, first_line
 
 WHOLE = 16
 """Photos; measured on torch 2.9 with 1 to 8 threads and six backbones."""
+_ONE_THREAD = threading.Lock()
 
 
 def pick_device() -> torch.device:
@@ -55,12 +57,16 @@ def stable_threads(photos: int) -> Iterator[None]:
 
     torch shares out a multiple of `WHOLE` by photos; within a smaller part, threads change the order of sums.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if photos % WHOLE else threads)
-    try:
+    if photos % WHOLE == 0:
         yield
-    finally:
-        torch.set_num_threads(threads)
+        return
+    with _ONE_THREAD:  # the number is that of the whole process
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 def precision(device: torch.device) -> torch.dtype:

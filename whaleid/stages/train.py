@@ -93,11 +93,11 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, processes: ProcessGr
     for current in engine.train(network, train_set, val_set, settings, params.seed, saved, processes):
         epochs = current.epochs
         _report(epochs, settings.epochs, log_epoch)
-        now = time.perf_counter()
-        if processes.first and len(epochs) < settings.epochs and now - last_saved >= SAVE_SECONDS:
+        due = time.perf_counter() - last_saved >= SAVE_SECONDS
+        if processes.first and len(epochs) < settings.epochs and due:
             with files.replacing(path) as temporary:
                 temporary.write_bytes(state.save(current, digest))
-            last_saved = now
+            last_saved = time.perf_counter()
     if not processes.first:
         return Record()
 
