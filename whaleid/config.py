@@ -389,8 +389,8 @@ def check(document: object, path: Path) -> Params:
 
 def _problems(error: ValidationError, document: object) -> list[str]:
     """Return a line for each wrong key, with the key as a user writes it."""
-    parts = [Params.model_json_schema(), *Params.model_json_schema()["$defs"].values()]
-    known = sorted({name for part in parts for name in part["properties"]})
+    schema = Params.model_json_schema()
+    known = sorted({name for part in (schema, *schema["$defs"].values()) for name in part["properties"]})
     brief = reprlib.Repr()
     brief.maxlevel = 2  # lists that contain each other may be endless when written out
     lines: list[str] = []

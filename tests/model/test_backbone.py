@@ -291,17 +291,24 @@ def read() -> Network:
     return network
 
 
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("squeezenet1_1", "731,745 parameters, 512 features"),
+        ("timm/test_vit", "307,424 parameters, 64 features"),
+    ],
+)
 def test_the_stage_writes_the_same_bytes_for_the_same_seed(
-    project: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+    project: Callable[..., Params], capsys: pytest.CaptureFixture[str], name: str, size: str
 ) -> None:
     result = []
     for seed in (0, 0, 1):
         torch.rand(3)  # whatever ran before
-        stage.run(project(seed=seed, backbone={"name": "squeezenet1_1", "weights": "none", "embedding": 16}))
+        stage.run(project(seed=seed, backbone={"name": name, "weights": "none", "embedding": 16}))
         result.append(paths.checkpoint("backbone").read_bytes())
     assert result[0] == result[1] != result[2]
     assert capsys.readouterr().out.splitlines()[0] == (
-        "checkpoints/backbone.safetensors: squeezenet1_1, 731,745 parameters, 512 features, random weights (seed 0)"
+        f"checkpoints/backbone.safetensors: {name}, {size}, random weights (seed 0)"
     )
 
 

@@ -388,20 +388,6 @@ def test_the_stage_takes_a_file_of_weights(
     assert message.endswith("Save a state dict, or fetch the file again.")
 
 
-def test_the_stage_writes_the_same_bytes_for_the_same_seed(
-    project: Callable[..., Params], capsys: pytest.CaptureFixture[str]
-) -> None:
-    result = []
-    for seed in (0, 0, 1):
-        torch.rand(3)  # whatever ran before
-        stage.run(project(seed=seed, backbone={"name": "timm/test_vit", "weights": "none", "embedding": 16}))
-        result.append(paths.checkpoint("backbone").read_bytes())
-    assert result[0] == result[1] != result[2]
-    assert capsys.readouterr().out.splitlines()[0] == (
-        "checkpoints/backbone.safetensors: timm/test_vit, 307,424 parameters, 64 features, random weights (seed 0)"
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("cut_off")
 def test_a_megadescriptor_that_was_downloaded_is_rebuilt_when_its_download_is_gone(
