@@ -31,10 +31,10 @@ STARTS = np.array([0, 3, 4])
 WHALES = ["w_1", "w_2", "w_3"]
 
 
-def test_class_score_is_the_closest_centre_in_each_view():
+def test_class_score_is_the_closest_centre_of_each_flip():
     queries, centres = unit(2, 5, 4), unit(2, 3, 2, 4, seed=1)
     expected = [
-        [np.mean([max(q[view] @ centre for centre in centres[view, c]) for view in range(2)]) for c in range(3)]
+        [np.mean([max(q[flip] @ centre for centre in centres[flip, c]) for flip in range(2)]) for c in range(3)]
         for q in queries.transpose(1, 0, 2)
     ]
     result = class_scores(queries, centres)
@@ -42,11 +42,11 @@ def test_class_score_is_the_closest_centre_in_each_view():
     np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
-def test_nearest_score_is_that_of_the_photo_most_alike_over_all_views():
+def test_nearest_score_is_that_of_the_photo_most_alike_over_all_flips():
     queries, photos = unit(2, 5, 4), unit(2, 7, 4, seed=1)
     expected = [
         [
-            max(np.mean([q[view] @ photos[view, p] for view in range(2)]) for p in np.flatnonzero(whale == LABELS))
+            max(np.mean([q[flip] @ photos[flip, p] for flip in range(2)]) for p in np.flatnonzero(whale == LABELS))
             for whale in WHALES
         ]
         for q in queries.transpose(1, 0, 2)
@@ -66,9 +66,9 @@ def test_centroid_score_is_the_cosine_to_the_mean_photo():
     queries, photos = unit(2, 5, 4), unit(2, 7, 4, seed=1)
     expected = np.zeros((5, 3))
     for w, whale in enumerate(WHALES):
-        for view in range(2):
-            mean = photos[view, whale == LABELS].mean(axis=0)
-            expected[:, w] += queries[view] @ mean / np.linalg.norm(mean) / 2
+        for flip in range(2):
+            mean = photos[flip, whale == LABELS].mean(axis=0)
+            expected[:, w] += queries[flip] @ mean / np.linalg.norm(mean) / 2
     np.testing.assert_allclose(cosines(queries, centroids(photos, STARTS)), expected, atol=1e-6)
 
 
@@ -88,7 +88,7 @@ def test_whales_that_are_no_class_are_scored_as_if_they_were():
 
 
 def described(photos, centres, classes):
-    """Return the features of photos (V, N, D) called 0.jpg, 1.jpg, ..."""
+    """Return the features of photos (F, N, D) called 0.jpg, 1.jpg, ..."""
     rows = {f"{number}.jpg": number for number in range(photos.shape[1])}
     return Features(rows, photos, centres, np.array(classes))
 

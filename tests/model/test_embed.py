@@ -1,4 +1,4 @@
-"""Photos into embeddings: each photo by itself, in as many views as the network has learnt."""
+"""Photos into embeddings: each photo by itself, as it is and, where the network was trained on them, mirrored."""
 
 from collections.abc import Callable
 
@@ -22,36 +22,36 @@ def network() -> Network:
     return Network("resnet18", 16, 3)
 
 
-def test_an_embedding_depends_on_its_photo_alone_and_the_second_view_is_the_mirror_image() -> None:
+def test_an_embedding_depends_on_its_photo_alone_and_the_second_flip_is_the_mirror_image() -> None:
     photos, trained = stripes(3, 30), network()
     rows = np.arange(89, -1, -1)  # of several batches
-    views = embed(trained, photos.packed, rows, mirrored=True)
-    assert views.dtype == np.float32
-    assert views.shape == (2, 90, 16)
-    assert np.linalg.norm(views, axis=2) == pytest.approx(1)
+    flips = embed(trained, photos.packed, rows, mirrored=True)
+    assert flips.dtype == np.float32
+    assert flips.shape == (2, 90, 16)
+    assert np.linalg.norm(flips, axis=2) == pytest.approx(1)
     assert not trained.training
     with torch.no_grad():
         alone = trained(standardise(torch.from_numpy(photos.packed[7:8])))
-    assert views[0, 89 - 7] == pytest.approx(alone[0].numpy(), abs=1e-5)
-    assert np.array_equal(views[:1], embed(trained, photos.packed, rows, mirrored=False))
+    assert flips[0, 89 - 7] == pytest.approx(alone[0].numpy(), abs=1e-5)
+    assert np.array_equal(flips[:1], embed(trained, photos.packed, rows, mirrored=False))
     flipped = np.ascontiguousarray(photos.packed[:, :, ::-1])
-    assert views[1] == pytest.approx(embed(trained, flipped, rows, mirrored=False)[0], abs=1e-5)
-    assert np.abs(views[1] - views[0]).max() > 0.01
+    assert flips[1] == pytest.approx(embed(trained, flipped, rows, mirrored=False)[0], abs=1e-5)
+    assert np.abs(flips[1] - flips[0]).max() > 0.01
     assert embed(trained, photos.packed, rows[:0], mirrored=False).shape == (1, 0, 16)
 
 
 @pytest.mark.parametrize("photos", [1, 5, 16, 21, 83])
 def test_embeddings_are_the_same_with_any_number_of_threads(photos: int) -> None:
     torch.manual_seed(0)
-    rows, trained, views = np.arange(photos), Network("squeezenet1_1", 16, 3), []
+    rows, trained, embeddings = np.arange(photos), Network("squeezenet1_1", 16, 3), []
     before = torch.get_num_threads()
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        views.append(embed(trained, stripes(3, 30).packed, rows, mirrored=True))
+        embeddings.append(embed(trained, stripes(3, 30).packed, rows, mirrored=True))
         assert torch.get_num_threads() == threads
     torch.set_num_threads(before)
-    assert np.array_equal(views[0], views[1])
-    assert np.array_equal(views[0], views[2])
+    assert np.array_equal(embeddings[0], embeddings[1])
+    assert np.array_equal(embeddings[0], embeddings[2])
 
 
 def test_a_tilt_is_the_mean_of_both_sides() -> None:
@@ -61,8 +61,8 @@ def test_a_tilt_is_the_mean_of_both_sides() -> None:
     photos = standardise(torch.from_numpy(packed))
     with torch.no_grad():
         left, right, mirrored = (
-            trained(rotate_and_zoom(view, radians, 0.9)).numpy()
-            for view, radians in ((photos, 0.10472), (photos, -0.10472), (photos.flip(3), 0.10472))
+            trained(rotate_and_zoom(flipped, radians, 0.9)).numpy()
+            for flipped, radians in ((photos, 0.10472), (photos, -0.10472), (photos.flip(3), 0.10472))
         )
     mean = left + right
     assert tilted[0] == pytest.approx(mean / np.linalg.norm(mean, axis=1, keepdims=True), abs=1e-4)
@@ -73,12 +73,12 @@ def test_a_tilt_is_the_mean_of_both_sides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flip", "views", "columns", "zoom", "tilt", "centres"),
+    ("flip", "flips", "columns", "zoom", "tilt", "centres"),
     [("identity", 2, 6, 1.0, 0.0, 3), ("augment", 2, 3, 1.0, 4.0, 1), ("off", 1, 3, 0.9, 0.0, 1)],
 )
-def test_the_stage_writes_views_and_centres(
+def test_the_stage_writes_flips_and_centres(
     flip: str,
-    views: int,
+    flips: int,
     columns: int,
     zoom: float,
     tilt: float,
@@ -96,23 +96,23 @@ def test_the_stage_writes_views_and_centres(
     with files.replacing(paths.checkpoint("toy")) as temporary:
         temporary.write_bytes(checkpoint.save(trained, description))
     record = stage.run(params, "toy")
-    assert record.metrics == {"photos": 12, "views": views, "dimensions": 16}
-    assert capsys.readouterr().out.startswith(f"embed toy: 12 photos in {views} views, 16 numbers each, on cpu (")
+    assert record.metrics == {"photos": 12, "views": flips, "dimensions": 16}
+    assert capsys.readouterr().out.startswith(f"embed toy: 12 photos, {flips} flips, 16 dimensions, on cpu (")
 
     with np.load(paths.features("toy")) as features:
         assert features["images"].tolist() == [f"{row:03}.jpg" for row in range(12)]
         assert features["classes"].tolist() == ["w0", "w1", "w2"]
-        assert features["embeddings"].shape == (views, 12, 16)
+        assert features["embeddings"].shape == (flips, 12, 16)
         photos = stripes(whales=3, photos=4)
         prepare(trained, torch.device("cpu"))
-        expected = embed(trained, photos.packed, photos.rows, mirrored=views == 2, zoom=zoom, tilt=tilt)
+        expected = embed(trained, photos.packed, photos.rows, mirrored=flips == 2, zoom=zoom, tilt=tilt)
         assert np.array_equal(features["embeddings"], expected)
-        assert features["centres"].shape == (views, 3, centres, 16)
-        for view, whale, centre in np.ndindex(views, 3, centres):
+        assert features["centres"].shape == (flips, 3, centres, 16)
+        for column, whale, centre in np.ndindex(flips, 3, centres):
             # mirrored photos meet the mirrored whales where these are others, else the same
-            first = 3 if view == 1 and flip == "identity" else 0
+            first = 3 if column == 1 and flip == "identity" else 0
             weight = trained.classifier.weight[:, (first + whale) * centres + centre].detach().numpy()
-            direction = features["centres"][view, whale, centre]
+            direction = features["centres"][column, whale, centre]
             assert direction == pytest.approx(weight / np.linalg.norm(weight), abs=1e-6)
 
     with files.replacing(paths.checkpoint("toy")) as temporary:

@@ -138,7 +138,7 @@ def test_a_threshold_of_its_own(recogniser: Recogniser) -> None:
 
 
 def cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Return the mean over views of the cosine of two photos, (V, D)."""
+    """Return the mean over flips of the cosine of two photos, (F, D)."""
     return float((one * other).sum(axis=1).mean())
 
 
@@ -185,7 +185,7 @@ def test_a_network_that_is_a_pickle_is_refused(recogniser: Recogniser, tmp_path:
 def test_files_of_other_networks_are_refused(recogniser: Recogniser) -> None:
     whole = recogniser.bundle
     thin = {name: replace(each, embeddings=each.embeddings[:1]) for name, each in whole.features.items()}
-    with pytest.raises(WhaleidError, match=r"margin\.embeddings does not fit .*1 views of 32 numbers, not 2 of 32"):
+    with pytest.raises(WhaleidError, match=r"margin\.embeddings does not fit .*1 flips of 32 dimensions, not 2 of 32"):
         Recogniser(replace(whole, features=thin))
     decision = replace(whole.about.decision, weights={"margin_other": 1.0})
     with pytest.raises(WhaleidError, match=r"bundle\.json does not fit .* \(there is no score 'margin_other'\)"):

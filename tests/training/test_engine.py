@@ -102,8 +102,8 @@ def test_a_last_layer_that_learns_alone_computes_the_others_once(flip: str, monk
     _, history = learn(settings, network, check=False)
     assert list(history[0]) == ["lr", "loss", "accuracy"]
     assert weights(network.embedder) == embedder
-    views = 1 if flip == "off" else 2
-    assert sum(embedded) == 12 * (views + (2 if flip == "identity" else 1))  # and before, where classes begin
+    flips = 1 if flip == "off" else 2
+    assert sum(embedded) == 12 * (flips + (2 if flip == "identity" else 1))  # and before, where classes begin
 
     # as if it computed them anew for each batch
     monkeypatch.setattr(loader, "augment", lambda photos, _: photos)
@@ -285,9 +285,9 @@ def test_mirrored_whales_are_no_answer_to_photos_as_they_are() -> None:
 def test_after_triplet_each_class_is_the_mean_of_its_photos(flip: str) -> None:
     photos = stripes(3, 4)
     network, _ = learn(training(**PAIRS, epochs=1, flip=flip))
-    views = torch.from_numpy(embed(network, photos.packed, photos.rows, mirrored=True))
+    embeddings = torch.from_numpy(embed(network, photos.packed, photos.rows, mirrored=True))
     classes = network.classifier.directions()[:, 0]
     assert len(classes) == (6 if flip == "identity" else 3)
     for column, direction in enumerate(classes):
-        total = views[column // 3, photos.classes == column % 3].sum(dim=0)
+        total = embeddings[column // 3, photos.classes == column % 3].sum(dim=0)
         torch.testing.assert_close(direction, F.normalize(total, dim=0), atol=1e-5, rtol=0)

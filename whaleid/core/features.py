@@ -17,14 +17,17 @@ KINDS = {"embeddings": "f", "centres": "f", "classes": "U"}
 
 @dataclass(frozen=True)
 class Features:
-    """Embeddings of photos and centres of classes, float32 rows of unit length, in V views, by one network."""
+    """Embeddings of photos and centres of classes by one network: float32 rows of unit length.
+
+    F, the number of flips, is 2 where a photo is embedded as it is and mirrored, else 1.
+    """
 
     rows: Mapping[str, int]
     """The row of `embeddings` of each photo, by its Image."""
     embeddings: npt.NDArray[np.float32]
-    """(V, N, D)"""
+    """(F, N, D)"""
     centres: npt.NDArray[np.float32]
-    """(V, C, S, D), S centres a class."""
+    """(F, C, S, D), S centres a class."""
     classes: npt.NDArray[np.str_]
     """(C,)"""
 
@@ -32,15 +35,15 @@ class Features:
         """Return why the arrays do not fit each other and the number of `photos`; an empty string if they do."""
         if self.embeddings.ndim != 3 or self.centres.ndim != 4 or self.classes.ndim != 1:
             return "arrays of other shapes"
-        views, rows, dimensions = self.embeddings.shape
+        flips, rows, dimensions = self.embeddings.shape
         if rows != photos:
             return f"embeddings of {rows} photos, not {photos}"
-        if (self.centres.shape[0], self.centres.shape[3]) != (views, dimensions) or not views:
-            return f"centres of {self.centres.shape[0]} views, not {views}"
+        if (self.centres.shape[0], self.centres.shape[3]) != (flips, dimensions) or not flips:
+            return f"centres of {self.centres.shape[0]} flips, not {flips}"
         return "" if len(self.classes) == self.centres.shape[1] else "other classes than centres"
 
     def select(self, images: Iterable[str]) -> npt.NDArray[np.float32]:
-        """Return the embeddings (V, Q, D) of `images`."""
+        """Return the embeddings (F, Q, D) of `images`."""
         return self.embeddings[:, [self.rows[image] for image in images]]
 
 

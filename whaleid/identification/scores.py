@@ -1,7 +1,7 @@
 """How well queries fit each whale: scores of queries against labelled photos, from embeddings alone.
 
-Embeddings are float32 rows of unit length, in V views of a photo (as it is, mirrored): (V, N, D). The cosine of two
-photos is the mean over views, from -1 to 1. Everything is compared by exact matrix products, in blocks.
+Embeddings are float32 rows of unit length, (F, N, D): F flips of N photos, as they are and mirrored. The cosine of two
+photos is the mean over flips, from -1 to 1. Everything is compared by exact matrix products, in blocks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from whaleid.core.features import Features
 from whaleid.core.labels import NEW_WHALE, Score
 
 Embeddings = Mapping[str, npt.NDArray[np.float32]]
-"""Embeddings of the same photos, (V, Q, D) by network."""
+"""Embeddings of the same photos, (F, Q, D) by network."""
 QUERIES = 256
 """Compared at a time, or fewer:"""
 VALUES = 2**26
@@ -27,39 +27,39 @@ PHOTOS = 2**17
 
 
 def flat(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return (N, V * D), rows of unit length whose dot products are the cosines of embeddings (V, N, D)."""
-    views, photos, dimensions = embeddings.shape
-    rows = np.empty((photos, views, dimensions), dtype=np.float32)
-    np.multiply(embeddings.transpose(1, 0, 2), np.float32(views**-0.5), out=rows)
-    return rows.reshape(photos, views * dimensions)
+    """Return (N, F * D), rows of unit length whose dot products are the cosines of embeddings (F, N, D)."""
+    flips, photos, dimensions = embeddings.shape
+    rows = np.empty((photos, flips, dimensions), dtype=np.float32)
+    np.multiply(embeddings.transpose(1, 0, 2), np.float32(flips**-0.5), out=rows)
+    return rows.reshape(photos, flips * dimensions)
 
 
 def cosines(queries: npt.NDArray[np.float32], photos: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return (Q, M): the cosines of queries (V, Q, D) and photos (V, M, D)."""
+    """Return (Q, M): the cosines of queries (F, Q, D) and photos (F, M, D)."""
     product: npt.NDArray[np.float32] = flat(queries) @ flat(photos).T
     return product
 
 
 def class_scores(queries: npt.NDArray[np.float32], centres: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return (Q, C): the mean over views of the largest cosine of queries (V, Q, D) to a class's centres (V, C, S, D).
+    """Return (Q, C): the mean over flips of the largest cosine of queries (F, Q, D) to a class's centres (F, C, S, D).
 
     With several centres a class, a photo needs to be like one of them only (Deng et al., "Sub-center ArcFace",
     ECCV 2020).
     """
-    views, classes, several, dimensions = centres.shape
+    flips, classes, several, dimensions = centres.shape
     if several == 1:
         return cosines(queries, centres[:, :, 0])
-    products = queries @ centres.reshape(views, classes * several, dimensions).transpose(0, 2, 1)
-    mean: npt.NDArray[np.float32] = products.reshape(views, -1, classes, several).max(axis=3).mean(axis=0)
+    products = queries @ centres.reshape(flips, classes * several, dimensions).transpose(0, 2, 1)
+    mean: npt.NDArray[np.float32] = products.reshape(flips, -1, classes, several).max(axis=3).mean(axis=0)
     return mean
 
 
 def nearest_scores(
     queries: npt.NDArray[np.float32], photos: npt.NDArray[np.float32], starts: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
-    """Return (Q, W): the cosine of queries (V, Q, D) to the photo of each whale that is most like them.
+    """Return (Q, W): the cosine of queries (F, Q, D) to the photo of each whale that is most like them.
 
-    `photos` (G, V * D) are `flat`; each whale has those from its start (W,) to the next.
+    `photos` (G, F * D) are `flat`; each whale has those from its start (W,) to the next.
     """
     rows, ends = flat(queries), np.append(starts[1:], len(photos))
     nearest = np.empty((len(rows), len(ends)), dtype=np.float32)
@@ -74,7 +74,7 @@ def nearest_scores(
 
 
 def centroids(photos: npt.NDArray[np.float32], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Return (V, W, D): the mean of each whale's photos (V, G, D), those from its start (W,) on, of unit length."""
+    """Return (F, W, D): the mean of each whale's photos (F, G, D), those from its start (W,) on, of unit length."""
     sums = np.add.reduceat(photos, starts, axis=1)
     means: npt.NDArray[np.float32] = sums / np.linalg.norm(sums, axis=2, keepdims=True)
     return means

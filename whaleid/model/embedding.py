@@ -24,7 +24,7 @@ def embed(
     zoom: float = 1.0,
     tilt: float = 0.0,
 ) -> npt.NDArray[np.float32]:
-    """Return embeddings (V, P, D), float32 of unit length, of the photos at `rows` (P,) of `packed` (N, H, W, C).
+    """Return embeddings (F, P, D), float32 of unit length, of the photos at `rows` (P,) of `packed` (N, H, W, C).
 
     `mirrored`, `zoom` and `tilt` are those of `embed_batch`. Leaves the network in evaluation mode.
     """
@@ -45,20 +45,20 @@ def prepare(network: nn.Module, device: torch.device) -> None:
 
 @torch.inference_mode()
 def embed_batch(network: Network, packed: Tensor, mirrored: bool, zoom: float = 1.0, tilt: float = 0.0) -> Tensor:
-    """Return embeddings (V, B, D), float32 of unit length, of packed photos.
+    """Return embeddings (F, B, D), float32 of unit length, of packed photos.
 
     Args:
         network: on the device of `packed`, in evaluation mode.
         packed: uint8 (B, H, W, C).
-        mirrored: whether to embed mirror images as well: view 0 is the photos as they are, view 1 their mirror images.
+        mirrored: whether to embed mirror images as well: flip 0 is the photo as it is, flip 1 its mirror image.
         zoom: the middle part of a photo's sides that is embedded, 0 to 1.
         tilt: degrees; an embedding is the mean of those of the photo turned by this angle to either side.
     """
     angles = (math.radians(tilt), -math.radians(tilt)) if tilt else (0.0,)
     photos = standardise(packed)  # (B, C, H, W)
-    views = []
+    embeddings = []
     with stable_threads(len(photos)):
-        for view in (photos, photos.flip(3))[: 1 + mirrored]:
-            poses = [rotate_and_zoom(view, angle, zoom) if angle or zoom != 1 else view for angle in angles]
-            views.append(F.normalize(torch.stack([network(pose) for pose in poses]).sum(dim=0)))
-    return torch.stack(views)
+        for flipped in (photos, photos.flip(3))[: 1 + mirrored]:
+            poses = [rotate_and_zoom(flipped, angle, zoom) if angle or zoom != 1 else flipped for angle in angles]
+            embeddings.append(F.normalize(torch.stack([network(pose) for pose in poses]).sum(dim=0)))
+    return torch.stack(embeddings)

@@ -26,7 +26,7 @@ from whaleid.serving.embedder import Embedder, Query, batches
 from whaleid.serving.recogniser import Recogniser
 
 Embeddings = Mapping[str, npt.NDArray[np.float32]]
-"""(V, D) of a photo, by network."""
+"""(F, D) of a photo, by network."""
 
 
 def known(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[str, Path]]:

@@ -56,7 +56,7 @@ class Embedded(NamedTuple):
     name: str
     fingerprint: Fingerprint
     fluke: Box | None  # as fractions of the photo's width and height; None if none was looked for
-    embeddings: Mapping[str, npt.NDArray[np.float32]]  # (V, D) by network
+    embeddings: Mapping[str, npt.NDArray[np.float32]]  # (F, D) by network
 
 
 class Embedder:
@@ -67,7 +67,7 @@ class Embedder:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._views = bundle.about.networks
+        self._settings = bundle.about.networks
         self._pack = pack = bundle.about.pack
         self._shape = Shape(pack.width, pack.height, "L" if pack.grey else "RGB", pack.margin, pack.stretch)
         self._device = pick_device()
@@ -76,10 +76,10 @@ class Embedder:
             network, description = checkpoint.load(content, name)
             description.check_photos((pack.height, pack.width, len(self._shape.mode)), name)
             mirrored = description.flip != "off"
-            views, _, dimensions = bundle.features[name].embeddings.shape
-            if (views, dimensions) != (1 + mirrored, network.embedding):
+            flips, _, dimensions = bundle.features[name].embeddings.shape
+            if (flips, dimensions) != (1 + mirrored, network.embedding):
                 expected = f"{1 + mirrored} of {network.embedding}"
-                raise misfit(f"{name}.embeddings", f"{views} views of {dimensions} numbers, not {expected}")
+                raise misfit(f"{name}.embeddings", f"{flips} flips of {dimensions} dimensions, not {expected}")
             prepare(network, self._device)
             self._networks[name] = network, mirrored
         self._boxes = None
@@ -98,10 +98,10 @@ class Embedder:
         regions = self._find_flukes(images)
         packed = np.stack(list(self._pool.map(partial(cut, shape=self._shape), images, regions)))  # (B, H, W, C)
         inputs = torch.from_numpy(packed).to(self._device)
-        arrays = {}  # (V, B, D)
+        arrays = {}  # (F, B, D)
         for name, (network, mirrored) in self._networks.items():
-            view = self._views[name]
-            arrays[name] = embed_batch(network, inputs, mirrored, view.zoom, view.tilt).cpu().numpy()
+            settings = self._settings[name]
+            arrays[name] = embed_batch(network, inputs, mirrored, settings.zoom, settings.tilt).cpu().numpy()
         return [
             Embedded(photo.name, photo.fingerprint, region.box, {name: each[:, row] for name, each in arrays.items()})
             for row, (photo, region) in enumerate(zip(photos, regions, strict=True))

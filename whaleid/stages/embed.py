@@ -45,23 +45,23 @@ def _run(params: Params, variant: str, processes: ProcessGroup) -> Record:
     mirrored = description.flip != "off"
     prepare(network, processes.device)
     own = embed(network, photos.array, part, mirrored, settings.zoom, settings.tilt)
-    embeddings = np.concatenate(processes.all_gather(own), axis=1)  # (V, N, D)
+    embeddings = np.concatenate(processes.all_gather(own), axis=1)  # (F, N, D)
     if not processes.first:
         return Record()
     # (C, S, D), or (2C, S, D) with mirrored whales after the others
     directions = network.classifier.directions().detach().cpu().numpy()
-    views, classes = len(embeddings), len(description.classes)
-    centres = np.stack([directions[-classes:] if view else directions[:classes] for view in range(views)])
+    flips, classes = len(embeddings), len(description.classes)
+    centres = np.stack([directions[-classes:] if flip else directions[:classes] for flip in range(flips)])
     with files.replacing(paths.features(variant)) as temporary:
         np.savez(
             temporary,
             images=np.array(photos.images),
-            embeddings=embeddings,  # (V, N, D)
-            centres=centres,  # (V, C, S, D)
+            embeddings=embeddings,  # (F, N, D)
+            centres=centres,  # (F, C, S, D)
             classes=np.array(description.classes),
         )
     logger.info(
-        f"embed {variant}: {embeddings.shape[1]} photos in {views} views, {embeddings.shape[2]} numbers each, "
+        f"embed {variant}: {embeddings.shape[1]} photos, {flips} flips, {embeddings.shape[2]} dimensions, "
         f"on {processes.describe()}"
     )
     return Record(
@@ -71,7 +71,7 @@ def _run(params: Params, variant: str, processes: ProcessGroup) -> Record:
             "zoom": settings.zoom,
             "tilt": settings.tilt,
         },
-        metrics={"photos": embeddings.shape[1], "views": views, "dimensions": embeddings.shape[2]},
+        metrics={"photos": embeddings.shape[1], "views": flips, "dimensions": embeddings.shape[2]},
         inputs=[path],
         outputs=[paths.features(variant)],
     )

@@ -203,9 +203,9 @@ def _generators(seed: int, epoch: int, rank: int) -> tuple[np.random.Generator, 
 
 
 def _embeddings(network: Network, photos: LabelledPhotos, mirrored: bool) -> Tensor:
-    """Return embeddings (V, N, D) of `photos` on the device of `network`."""
-    views = embed(network, photos.packed, photos.rows, mirrored)
-    return torch.from_numpy(views).to(network.classifier.weight.device)
+    """Return embeddings (F, N, D) of `photos` on the device of `network`."""
+    embeddings = embed(network, photos.packed, photos.rows, mirrored)
+    return torch.from_numpy(embeddings).to(network.classifier.weight.device)
 
 
 @torch.no_grad()
@@ -234,10 +234,10 @@ def _imprint(network: Network, photos: LabelledPhotos, seed: int, processes: Pro
     """
     last, classes = network.classifier, int(photos.classes.max()) + 1
     own = photos.part(processes.part(len(photos)))
-    views = embed(network, own.packed, own.rows, mirrored=last.classes > classes)  # (V, N, D)
+    embeddings = embed(network, own.packed, own.rows, mirrored=last.classes > classes)  # (F, N, D)
     sums = np.zeros((last.classes, network.embedding), dtype=np.float32)
-    for view, embeddings in enumerate(views):
-        np.add.at(sums, own.classes + view * classes, embeddings)
+    for flip, rows in enumerate(embeddings):
+        np.add.at(sums, own.classes + flip * classes, rows)
     means = F.normalize(processes.sum(torch.from_numpy(sums))).repeat_interleave(last.centres, dim=0)  # (C * S, D)
     if last.centres > 1:
         around = torch.randn(means.shape, generator=torch.Generator().manual_seed(seed))

@@ -40,7 +40,7 @@ class BatchLoader:
     """Loads this process's part of a batch."""
 
     train_set: LabelledPhotos
-    embeddings: Tensor | None  # (V, N, D) of `train_set`, loaded instead of photos; V is 2 where photos are mirrored
+    embeddings: Tensor | None  # (F, N, D) of `train_set`, loaded instead of photos; F is 2 where photos are mirrored
     settings: Training
     processes: ProcessGroup
 
