@@ -1,5 +1,5 @@
-# make repro: the whole pipeline · make test: the tests · make test-all: those that take long as well
-# make lint: ruff and mypy · make venv: only set up
+# make repro: run the whole pipeline · make test: run the tests · make test-all: run the tests marked `long` as well
+# make lint: run ruff and mypy · make venv: only create the virtual environment
 PYTHON ?= python3
 ON := . .venv/bin/activate &&
 PIP := python -m pip install -qq --disable-pip-version-check -c constraints.txt
@@ -8,20 +8,20 @@ VIEW := http://127.0.0.1:5000/\#/experiments/1/runs?viewStateShareKey=prediction
 .PHONY: repro test test-all venv lint repository
 venv: .venv/ready
 
-# DVC versions by git: said before anything is installed
+# DVC needs git: check before a long installation
 repository:
-	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "This folder is no git repository, and DVC needs one. Clone the project, or run: git init && git add . && git commit -m whaleid" >&2; exit 1; }
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "This folder is not a git repository, and DVC needs one. Clone the project, or run: git init && git add . && git commit -m whaleid" >&2; exit 1; }
 
-# the stamps come last: an interrupted installation is taken up again
+# the stamp file is written last: after an interruption, the installation starts again
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "whaleid needs Python 3.11 or newer: make venv PYTHON=python3.11")'
-	@echo "Setting up .venv: torch, MLflow, DVC and what they need. About 6 GB; five minutes, more on a slow line."
+	@echo "Creating .venv with torch, MLflow, DVC and their dependencies: about 6 GB and five minutes, longer on a slow connection."
 	@$(PYTHON) -m venv .venv
 	@$(ON) $(PIP) -e .
 	@touch $@
 
 .venv/ready-dev: .venv/ready
-	@echo "Adding what the tests need to .venv: a minute."
+	@echo "Installing the test dependencies into .venv: about a minute."
 	@$(ON) $(PIP) -e '.[dev]'
 	@touch $@
 
@@ -35,7 +35,7 @@ repro: repository .venv/ready
 test: .venv/ready-dev
 	$(ON) pytest --quiet
 
-# its result goes into docs/reliability.md
+# records its result in docs/reliability.md
 test-all: .venv/ready-dev
 	$(ON) pytest --quiet -m "" --record
 

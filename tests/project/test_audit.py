@@ -1,4 +1,4 @@
-"""The scan for known vulnerabilities, asking a service of the test's own."""
+"""The check for known vulnerabilities, against a local stand-in for OSV."""
 
 import json
 import os
@@ -13,21 +13,21 @@ import pytest
 from helpers.project import ROOT
 
 KNOWN = {
-    ("torn", "1.0"): [{"introduced": "0"}, {"fixed": "1.1"}],
-    ("worn", "2.0"): [{"introduced": "0"}],
+    ("fixable", "1.0"): [{"introduced": "0"}, {"fixed": "1.1"}],
+    ("unfixed", "2.0"): [{"introduced": "0"}],
 }
-"""What the service knows: vulnerable versions, and from where to where they are."""
+"""Vulnerable versions (package, version), with the OSV events of their range."""
 
 
 class Service(BaseHTTPRequestHandler):
-    """Answers as OSV's API does."""
+    """Answer like OSV's API."""
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        name = asked["package"]["name"]
-        events = KNOWN.get((name, asked["version"]))
+        query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        name = query["package"]["name"]
+        events = KNOWN.get((name, query["version"]))
         affected = {"package": {"name": name, "ecosystem": "PyPI"}, "ranges": [{"type": "ECOSYSTEM", "events": events}]}
-        answer = {"vulns": [{"id": f"TEST-{name}", "summary": "a hole", "affected": [affected]}]} if events else {}
+        answer = {"vulns": [{"id": f"TEST-{name}", "summary": "test", "affected": [affected]}]} if events else {}
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
@@ -45,60 +45,60 @@ def service() -> Iterator[str]:
 
 
 def audit(url: str, pins: Path) -> tuple[int, str]:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, ROOT / ".ci/audit", pins],
         env=os.environ | {"OSV_URL": url, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"},
         capture_output=True,
         text=True,
         check=False,
     )
-    return done.returncode, done.stdout + done.stderr
+    return process.returncode, process.stdout + process.stderr
 
 
 @pytest.mark.parametrize(
-    ("pins", "code", "said"),
+    ("pins", "code", "output"),
     [
         (
-            "sound==1.0\ntorn==1.1\n",
+            "safe==1.0\nfixable==1.1\n",
             0,
-            "audit: 2 pins looked up, 0 vulnerabilities, 0 of them to be mended by another pin\n",
+            "audit: 2 pins checked, 0 vulnerabilities, 0 fixed by a newer version\n",
         ),
         (
-            "sound==1.0\ntorn==1.0\nworn==2.0\n",
+            "safe==1.0\nfixable==1.0\nunfixed==2.0\n",
             1,
-            "audit: torn 1.0 has TEST-torn, mended in 1.1\n"
-            "audit: worn 2.0 has TEST-worn, not mended yet\n"
-            "audit: 3 pins looked up, 2 vulnerabilities, 1 of them to be mended by another pin\n",
+            "audit: fixable 1.0 has TEST-fixable, fixed in 1.1\n"
+            "audit: unfixed 2.0 has TEST-unfixed, no fix available\n"
+            "audit: 3 pins checked, 2 vulnerabilities, 1 fixed by a newer version\n",
         ),
         (
-            "worn==2.0\n",
+            "unfixed==2.0\n",
             0,
-            "audit: worn 2.0 has TEST-worn, not mended yet\n"
-            "audit: 1 pins looked up, 1 vulnerabilities, 0 of them to be mended by another pin\n",
+            "audit: unfixed 2.0 has TEST-unfixed, no fix available\n"
+            "audit: 1 pins checked, 1 vulnerabilities, 0 fixed by a newer version\n",
         ),
     ],
 )
-def test_what_can_be_mended_fails(service: str, tmp_path: Path, pins: str, code: int, said: str) -> None:
+def test_a_fixable_vulnerability_fails(service: str, tmp_path: Path, pins: str, code: int, output: str) -> None:
     (tmp_path / "pins.txt").write_text(pins)
-    assert audit(service, tmp_path / "pins.txt") == (code, said)
+    assert audit(service, tmp_path / "pins.txt") == (code, output)
 
 
-def test_every_pin_of_ours_is_looked_up(service: str) -> None:
+def test_every_pin_of_constraints_is_checked(service: str) -> None:
     pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    code, said = audit(service, ROOT / "constraints.txt")
+    code, output = audit(service, ROOT / "constraints.txt")
     assert code == 0
-    assert said.startswith(f"audit: {len(pins)} pins looked up, 0 vulnerabilities")
+    assert output.startswith(f"audit: {len(pins)} pins checked, 0 vulnerabilities")
 
 
-def test_a_service_out_of_reach_is_told_and_fails_nothing(tmp_path: Path) -> None:
-    (tmp_path / "pins.txt").write_text("torn==1.0\n")
-    code, said = audit("http://127.0.0.1:9/", tmp_path / "pins.txt")
+def test_an_unreachable_service_is_reported_and_is_not_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "pins.txt").write_text("fixable==1.0\n")
+    code, output = audit("http://127.0.0.1:9/", tmp_path / "pins.txt")
     assert code == 0
-    assert said.startswith("audit: vulnerabilities were NOT looked up, http://127.0.0.1:9/ cannot be asked: ")
+    assert output.startswith("audit: vulnerabilities were NOT checked, http://127.0.0.1:9/ cannot be reached: ")
 
 
 def test_pins_that_cannot_be_read_fail(service: str, tmp_path: Path) -> None:
-    (tmp_path / "pins.txt").write_text("torn=1.0\n")
-    code, said = audit(service, tmp_path / "pins.txt")
+    (tmp_path / "pins.txt").write_text("fixable=1.0\n")
+    code, output = audit(service, tmp_path / "pins.txt")
     assert code == 1
-    assert "audit: pip-audit failed" in said
+    assert "audit: pip-audit failed" in output
