@@ -32,9 +32,9 @@ def params(**changes: object) -> Params:
 def problems(document: object) -> list[str]:
     with pytest.raises(InputProblems) as caught:
         config.check(document, Path("params.yaml"))
-    assert str(caught.value).startswith(f"params.yaml has wrong values ({len(caught.value.where)}):\n  ")
+    assert str(caught.value).startswith(f"params.yaml has wrong values ({len(caught.value.locations)}):\n  ")
     assert str(caught.value).endswith("\nFix these keys: docs/reference.md says what each takes.")
-    return caught.value.where
+    return caught.value.locations
 
 
 def test_the_projects_own_file() -> None:
@@ -55,9 +55,9 @@ def test_where_a_prediction_takes_its_calibration_from() -> None:
     assert loaded.calibration_of("margin") == "margin"
     assert loaded.calibration_of("final") == "ensemble"
     assert loaded.variants_of("final") == {"margin": "final", "pairs": "final_pairs"}
-    assert loaded.decision_of("margin") == Path("calibrations/margin/decision.json")
-    assert loaded.decision_of("ensemble") == loaded.decision_of("final") == Path("rankings/ensemble/decision.json")
-    assert loaded.decision_of("phash") == Path("data/dedup/leaks.csv")
+    assert loaded.decision_path("margin") == Path("calibrations/margin/decision.json")
+    assert loaded.decision_path("ensemble") == loaded.decision_path("final") == Path("rankings/ensemble/decision.json")
+    assert loaded.decision_path("phash") == Path("data/dedup/leaks.csv")
     assert loaded.scores_of("toy") == [["class"]]
     assert loaded.scores_of("final") == [ALL_SCORES] * 2
 

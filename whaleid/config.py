@@ -260,7 +260,7 @@ class Params(Section):
         """Return the prediction whose calibration `prediction` takes: its own, unless `calibrated_by` names another."""
         return self.predictions[prediction].calibrated_by or prediction
 
-    def decision_of(self, prediction: str) -> Path:
+    def decision_path(self, prediction: str) -> Path:
         """Return the file that `prediction` is decided by; for phash, the table of leaks."""
         calibration = self.calibration_of(prediction)
         networks = self.predictions[calibration].networks

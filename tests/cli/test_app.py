@@ -19,7 +19,7 @@ from whaleid.cli.app import CODES, ENVIRONMENT
 from whaleid.config import Params
 
 VARIANTS = "There are: toy, full, threshold, margin, final.\n"
-NO_CATALOG = "error: data/catalog.csv does not exist: `dvc repro` makes it, and everything that it needs.\n"
+NO_CATALOG = "error: data/catalog.csv does not exist. Run `dvc repro` to create it and all files that it depends on.\n"
 
 
 def test_the_help_names_commands_codes_and_the_environment() -> None:
@@ -143,7 +143,7 @@ def test_a_disk_that_fills_up_leaves_the_last_whole_output(project: Callable[...
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=environment())
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: File too large: data/sample.")
-    assert "Outputs are written whole or not at all" in ended.stderr
+    assert "Outputs are written completely or not at all" in ended.stderr
     assert [(path.name, path.read_text()) for path in Path("data").iterdir()] == [("sample", "whole")]
 
 

@@ -197,7 +197,7 @@ def test_a_prediction_of_ones_own_that_needs_what_goes_is_told(path: Path) -> No
     text = path.read_text(encoding="utf-8")
     with pytest.raises(InputProblems) as caught:
         presets.apply("sample", path, {})
-    assert caught.value.where == [
+    assert caught.value.locations == [
         "predictions.three.networks: there is no variant 'pairs' (there are: toy, full, threshold, margin, final)"
     ]
     assert path.read_text(encoding="utf-8") == text

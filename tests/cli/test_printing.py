@@ -47,7 +47,7 @@ def test_a_verbose_error_has_a_traceback_before_the_message(small: None) -> None
     printed = here("--verbose", "dedup").stderr
     assert "Traceback (most recent call last)" in printed
     assert "stages/dedup.py" in printed
-    assert printed.splitlines()[-1].startswith("error: data/catalog.csv does not exist: `dvc repro` makes it")
+    assert printed.splitlines()[-1].startswith("error: data/catalog.csv does not exist. Run `dvc repro` to create it")
 
 
 def test_results_are_printed_even_if_quiet(small: None) -> None:

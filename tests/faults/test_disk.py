@@ -77,11 +77,11 @@ def test_a_folder_that_cannot_be_renamed_leaves_the_last_one(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        (errno.ENOSPC, "error: No space left on device: here. Free some space (`dvc gc --workspace` removes from"),
+        (errno.ENOSPC, "error: No space left on device: here. Free some space (`dvc gc --workspace` removes files"),
         (errno.EDQUOT, "error: Disk quota exceeded: here. Free some space"),
-        (errno.EROFS, "error: Read-only file system: here. Make sure that you may read and write there, or name"),
-        (errno.EACCES, "error: Permission denied: here. Make sure that you may read and write there, or name"),
-        (errno.EISDIR, "error: Is a directory: here. A file is where a folder should be, or a folder where a"),
+        (errno.EROFS, "error: Read-only file system: here. Make sure that you have permission to read and write there"),
+        (errno.EACCES, "error: Permission denied: here. Make sure that you have permission to read and write there"),
+        (errno.EISDIR, "error: Is a directory: here. There is a file where a folder is expected"),
         (errno.EIO, "error: Input/output error: here. Check the free space, the limit on the size"),
     ],
 )

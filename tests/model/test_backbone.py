@@ -267,7 +267,7 @@ def test_refuses_weights_of_another_model() -> None:
     # the same names, but other shapes
     with pytest.raises(InputProblems) as caught:
         load_pretrained(Backbone("wide_resnet50_2"), classifier("resnet50").state_dict(), "w.pth")
-    assert any("layer1.0.conv1.weight" in place and "[64, 64, 1, 1]" in place for place in caught.value.where)
+    assert any("layer1.0.conv1.weight" in place and "[64, 64, 1, 1]" in place for place in caught.value.locations)
 
 
 def test_names_weights_that_are_missing_and_weights_that_are_of_no_use() -> None:
@@ -276,7 +276,7 @@ def test_names_weights_that_are_missing_and_weights_that_are_of_no_use() -> None
     weights["head.weight"] = torch.zeros(3)
     with pytest.raises(InputProblems) as caught:
         load_pretrained(Backbone("resnet18"), weights, "w.pth")
-    assert caught.value.where == ["layer1.0.conv1.weight: missing", "head.weight: unknown"]
+    assert caught.value.locations == ["layer1.0.conv1.weight: missing", "head.weight: unknown"]
 
 
 @pytest.mark.parametrize("weights", [[torch.zeros(2)], {"conv1.weight": 3}, torch.zeros(2), {"state": {}}])

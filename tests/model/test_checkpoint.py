@@ -186,7 +186,7 @@ def test_names_weights_that_are_missing_unknown_or_of_another_shape() -> None:
     for name, weight in wrong.items():
         with pytest.raises(InputProblems, match=f"^{NAME} does not fit its backbone, squeezenet1_1 ") as caught:
             checkpoint.load(changed({name: weight}), NAME)
-        places += caught.value.where
+        places += caught.value.locations
         assert str(caught.value).endswith(REMEDY)
     assert places[:2] == ["embedder.neck.running_mean: missing", "embedder.backbone.head.bias: unknown"]
     assert places[2].startswith("size mismatch for embedder.norm.weight: ")

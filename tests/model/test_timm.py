@@ -345,7 +345,7 @@ def test_names_weights_that_are_missing_and_weights_that_are_of_no_use() -> None
     weights["tail.weight"] = torch.zeros(3)
     with pytest.raises(InputProblems) as caught:
         load_pretrained(Backbone("timm/test_vit"), weights, "w.pth")
-    assert caught.value.where == ["blocks.0.attn.qkv.weight: missing", "tail.weight: unknown"]
+    assert caught.value.locations == ["blocks.0.attn.qkv.weight: missing", "tail.weight: unknown"]
     message = refusal(lambda: load_pretrained(Backbone("timm/test_vit"), whole("test_resnet").state_dict(), "w.pth"))
     assert message.startswith("w.pth does not fit timm/test_vit (")
     assert message.endswith("Give weights of timm/test_vit, or set backbone.name to the model they are of.")

@@ -460,7 +460,7 @@ def test_a_name_that_is_no_text_is_told_of(fake: Path, capsys: pytest.CaptureFix
 
 
 def test_errors_are_printed_without_control_characters() -> None:
-    assert errors.text(WhaleidError("a\x1b[2Jb\nc\u202e\udcff é")) == "a\\x1b[2Jb\nc\\u202e\\udcff é"
+    assert errors.message(WhaleidError("a\x1b[2Jb\nc\u202e\udcff é")) == "a\\x1b[2Jb\nc\\u202e\\udcff é"
 
 
 def test_a_bundles_labels_are_fit_to_be_shown(tmp_path: Path) -> None:

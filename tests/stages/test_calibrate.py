@@ -141,4 +141,4 @@ def test_features_that_do_not_cover_the_photos_are_refused():
     # the network goes by another name, the file by its own
     with pytest.raises(InputProblems, match=r"(?s)not in features/final\.npz.*`dvc repro embed@final`") as error:
         features.load({"margin": "final"}, ["t1.jpg", "t9.jpg"])
-    assert error.value.where == ["t9.jpg"]
+    assert error.value.locations == ["t9.jpg"]

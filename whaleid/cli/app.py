@@ -84,7 +84,7 @@ def main() -> None:
     except (WhaleidError, OSError) as error:
         if logger.isEnabledFor(logging.DEBUG):
             traceback.print_exc()
-        sys.exit(f"error: {errors.text(error)}")
+        sys.exit(f"error: {errors.message(error)}")
     finally:
         logger.debug(f"{time.perf_counter() - start:.2f} s in all")
         gc.freeze()  # the process ends without a last collection, which takes up to a second

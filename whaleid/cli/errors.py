@@ -1,35 +1,35 @@
-"""What the command line prints of an error: what is wrong, where, and what to do."""
+"""The error messages of the command line. Errors of the operating system get a remedy."""
 
 import errno
 
-SPACE = (
-    "Free some space (`dvc gc --workspace` removes from DVC's cache what the workspace does not use) and run the "
+DISK_FULL = (
+    "Free some space (`dvc gc --workspace` removes files from DVC's cache that the workspace does not use) and run the "
     "command again. Earlier outputs are unchanged."
 )
-ACCESS = (
-    "Make sure that you may read and write there, or name another place, and run the command again. Earlier outputs "
-    "are unchanged."
+NO_ACCESS = (
+    "Make sure that you have permission to read and write there, or choose another path, and run the command again. "
+    "Earlier outputs are unchanged."
 )
-KIND = "A file is where a folder should be, or a folder where a file should be: move it away."
+WRONG_TYPE = "There is a file where a folder is expected, or a folder where a file is expected. Move it away."
 OTHER = (
     "Check the free space, the limit on the size of files (`ulimit -f`) and the system's log for disk errors. Outputs "
-    "are written whole or not at all; `dvc checkout` restores the last ones."
+    "are written completely or not at all. `dvc checkout` restores the last ones."
 )
 REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), SPACE),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), ACCESS),
-    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), KIND),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), DISK_FULL),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), NO_ACCESS),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), WRONG_TYPE),
 }
-"""What to do about an error of the operating system."""
+"""Remedy for each error number of the operating system. All other numbers get `OTHER`."""
 
 
-def text(error: Exception) -> str:
-    """Return the text of an error, with characters that would control the terminal escaped as in Python's `ascii`."""
+def message(error: Exception) -> str:
+    """Return the message of an error, with characters that would control the terminal escaped as by `ascii`."""
     if isinstance(error, FileNotFoundError):
-        message = f"{error.filename} does not exist: `dvc repro` makes it, and everything that it needs."
+        text = f"{error.filename} does not exist. Run `dvc repro` to create it and all files that it depends on."
     elif isinstance(error, OSError):
-        place = f": {error.filename}" if error.filename else ""
-        message = f"{error.strerror or error}{place}. {REMEDIES.get(error.errno or 0, OTHER)}"
+        path = f": {error.filename}" if error.filename else ""
+        text = f"{error.strerror or error}{path}. {REMEDIES.get(error.errno or 0, OTHER)}"
     else:
-        message = str(error)
-    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in message)
+        text = str(error)
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)

@@ -67,10 +67,10 @@ def _predict(
         params={"threshold": params.threshold, "validated": "no" if borrowed else "yes", **borrowed},
         metrics=measured,
         artifacts=artifacts,
-        inputs=[params.decision_of(name), *map(paths.features, prediction.networks)],
+        inputs=[params.decision_path(name), *map(paths.features, prediction.networks)],
         outputs=[paths.submission(name)],
         dataset=paths.SPLIT,
-        report=Report(paths.page(name).name, params.decision_of(name)),
+        report=Report(paths.page(name).name, params.decision_path(name)),
     )
 
 

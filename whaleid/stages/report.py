@@ -59,7 +59,7 @@ def run(params: Params) -> dict[str, Record]:
             files.write_csv(table, folder / f"{name}.csv")
     logger.info(f"report: {', '.join(str(paths.page(name)) for name in contents)}")
     return {
-        name: Record(artifacts=[paths.page(name)], report=Report(paths.page(name).name, params.decision_of(name)))
+        name: Record(artifacts=[paths.page(name)], report=Report(paths.page(name).name, params.decision_path(name)))
         for name in contents
     }
 
