@@ -40,7 +40,7 @@ from PIL import Image
 
 from whaleid.core.parallel import parallel_map
 from whaleid.duplicates.hashing import perceptual_hashes
-from whaleid.images.fingerprint import Fingerprint, facts, fingerprints, thumbnail, thumbnails
+from whaleid.images.fingerprint import Fingerprint, file_metadata, fingerprints, thumbnail, thumbnails
 
 if TYPE_CHECKING:
     from whaleid.config import Dedup
@@ -226,7 +226,7 @@ def quality(folder: Path, rule: "Dedup") -> dict[str, float]:
         row for rows in parallel_map(partial(_copies, folder=folder), range(WHALES), "whales drawn") for row in rows
     ]
     read = [each for each in fingerprints([folder / name for name, _ in rows]) if isinstance(each, Fingerprint)]
-    photos = pd.DataFrame({"Image": [name for name, _ in rows], "Id": "", "part": "train"}).join(facts(read))
+    photos = pd.DataFrame({"Image": [name for name, _ in rows], "Id": "", "part": "train"}).join(file_metadata(read))
     group = find(photos, thumbnails(read), rule).manifest["group"].to_numpy()
     # an original stands before its copy
     kind = np.array([kind for _, kind in rows])
@@ -252,12 +252,12 @@ def quality(folder: Path, rule: "Dedup") -> dict[str, float]:
 
 def _copies(whale: int, folder: Path) -> list[tuple[str, str]]:
     """Draw photos of a whale and a copy of each into `folder`; return their names and the kinds of the copies."""
-    from whaleid.sample.copies import KINDS, copied
+    from whaleid.sample.copies import KINDS, make_copy
 
     rows = []
     for number, photo in enumerate(_flukes(whale, EACH)):
         kind = KINDS[(whale * EACH + number) % len(KINDS)]
-        copy = copied(photo, kind, np.random.default_rng([7, whale, number]))
+        copy = make_copy(photo, kind, np.random.default_rng([7, whale, number]))
         for of, file in (("", photo), (kind, copy)):
             rows.append((f"{whale:04d}-{number}-{of or 'Original'}.jpg", of))
             (folder / rows[-1][0]).write_bytes(file.jpeg)

@@ -66,10 +66,10 @@ class Run:
         """Add the artifacts of each record to the run that wrote `record.report.wrote`, if the store has it."""
         with self._reached():
             for record in records.values():
-                if record.report and (home := self._writer(record.report.wrote)):
+                if record.report and (home := self._writer(record.report.calibration_output)):
                     for path in record.artifacts:
                         self.client.log_artifact(home, str(path))
-                    self.client.set_tag(home, f"page.{record.report.name}", _md5(record.report.wrote))
+                    self.client.set_tag(home, f"page.{record.report.name}", _md5(record.report.calibration_output))
 
     def summarise(self, summary: Summary) -> None:
         """Show `summary` in the parent; a description that a person wrote stays."""
@@ -139,9 +139,11 @@ class Run:
 
     def _page(self, report: Report) -> str | None:
         """Return the run that has the page, else the one that it will be attached to."""
-        if not report.wrote.exists():
+        if not report.calibration_output.exists():
             return None
-        return self._newest(f"page.{report.name}", _md5(report.wrote)) or self._writer(report.wrote)
+        return self._newest(f"page.{report.name}", _md5(report.calibration_output)) or self._writer(
+            report.calibration_output
+        )
 
     def _newest(self, tag: str, value: str) -> str | None:
         runs = self.client.search_runs([self.experiment], f"tags.`{tag}` = '{value}'", max_results=1)

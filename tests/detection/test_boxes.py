@@ -20,7 +20,7 @@ from whaleid.core.errors import InputProblems
 from whaleid.detection import fitting, training
 from whaleid.detection import network as box_network
 from whaleid.detection.network import SMALLEST, BoxNetwork
-from whaleid.images.crop import WHOLE, overlaps
+from whaleid.images.crop import WHOLE, box_iou
 from whaleid.images.pack import Region, Shape, pack
 from whaleid.model import checkpoint
 from whaleid.model.backbone import Backbone
@@ -75,7 +75,7 @@ def test_overlaps() -> None:
     result = np.array([[0, 0, 1, 1], [0, 0, 0.5, 0.5], [0.2, 0.2, 0.4, 0.6], [0, 0, 0.2, 0.2]])
     labelled = np.array([[0, 0, 0.5, 1], [0.5, 0.5, 1, 1], [0.3, 0.4, 0.5, 0.8], [0.5, 0.5, 1, 1]])
     # a half; a corner in common; 0.02 of 0.08 + 0.08 - 0.02; apart both ways
-    assert overlaps(result, labelled).tolist() == pytest.approx([0.5, 0, 1 / 7, 0])
+    assert box_iou(result, labelled).tolist() == pytest.approx([0.5, 0, 1 / 7, 0])
 
 
 @pytest.mark.parametrize("turns", [False, True])
@@ -317,7 +317,7 @@ def test_validation_gets_its_boxes_as_the_queries_do(
     assert (metrics["given"], metrics["found"], metrics["held_out"], metrics["turned"]) == (113, 23, 6, 0)
     labelled = files.read_csv(paths.BOXES)
     sides = [table.loc[107:112, COLUMNS[1:5]].to_numpy() for table in (flukes, labelled)]
-    assert metrics["iou"] == pytest.approx(overlaps(sides[0], sides[1]).mean(), abs=1e-4)
+    assert metrics["iou"] == pytest.approx(box_iou(sides[0], sides[1]).mean(), abs=1e-4)
     assert reddest(SHEET)
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "boxes: 113 given, 103 to learn from, 23 to find"
@@ -439,6 +439,6 @@ def test_learning_finds_ellipses_and_which_way_is_up(
     flukes = files.read_csv(paths.FLUKES).set_index("Image")
     result = flukes[flukes["source"] == "found"]
     assert len(result) == 94
-    assert overlaps(result[COLUMNS[1:5]].to_numpy(), truth.loc[result.index, COLUMNS[1:5]].to_numpy()).mean() > least
+    assert box_iou(result[COLUMNS[1:5]].to_numpy(), truth.loc[result.index, COLUMNS[1:5]].to_numpy()).mean() > least
     turned = {number for number, printed in enumerate(flukes["turned"]) if printed}
     assert turned == (down if turn else set())

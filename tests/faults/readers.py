@@ -29,7 +29,7 @@ from whaleid.core.errors import WhaleidError
 from whaleid.detection import network as box_network
 from whaleid.images.decode import decode
 from whaleid.images.fingerprint import SIDE, Fingerprint, fingerprint
-from whaleid.images.pack import Region, Shape, cut
+from whaleid.images.pack import Region, Shape, crop_region
 from whaleid.importing import add, coco, csv
 from whaleid.importing.archive import allowance, unpack
 from whaleid.importing.checks import MISSING, photo_problem
@@ -126,7 +126,7 @@ def _image(content: bytes, folder: Path) -> object:
     photo = decode(folder / "a.jpg", content=content)
     if photo.width * photo.height > 2**22:  # that it is read in time is another test's
         return None
-    return cut(photo, Region(), Shape(32, 16, photo.mode, 0.1))
+    return crop_region(photo, Region(), Shape(32, 16, photo.mode, 0.1))
 
 
 def _fingerprint(content: bytes, folder: Path) -> object:
@@ -321,7 +321,7 @@ READERS = {
     "fingerprint": Reader(_fingerprint, _photo_seeds, 40_000),
     "checkpoint": Reader(_checkpoint, _checkpoint_seeds, 20_000),
     "packed": Reader(
-        lambda content, folder: np.array(arrays.mapped(_file(content, folder, "a.npy"), np.uint8, 4)[:1]),
+        lambda content, folder: np.array(arrays.memory_map(_file(content, folder, "a.npy"), np.uint8, 4)[:1]),
         lambda: [_npy(np.zeros((2, 3, 4, 1), np.uint8))],
         50_000,
     ),

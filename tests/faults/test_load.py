@@ -19,7 +19,7 @@ def test_scores_in_a_file_change_no_byte(trained: Path, tmp_path: Path, monkeypa
     shutil.copytree(trained, tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
     keep(Path(), "ensemble", "final")
-    monkeypatch.setattr(arrays, "IN_MEMORY", 0)
+    monkeypatch.setattr(arrays, "MAX_MEMORY", 0)
     folders = [paths.calibration("margin"), paths.RANKINGS]
     before = {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
     assert {path.name for path in before if path.parent == paths.calibration("margin")} == {

@@ -49,7 +49,7 @@ def write_stripes(whales: int, photos: int) -> None:
     images = [f"{row:03}.jpg" for row in labelled.rows]
     paths.PACK.mkdir(parents=True)
     np.save(paths.PHOTOS, labelled.packed)
-    files.write_csv(pd.DataFrame({"Image": images, "part": "train"}), paths.PACKED)
+    files.write_csv(pd.DataFrame({"Image": images, "part": "train"}), paths.PACK_INDEX)
     last = labelled.rows % photos == photos - 1
     files.write_csv(
         pd.DataFrame(

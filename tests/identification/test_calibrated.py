@@ -49,12 +49,12 @@ def test_what_is_kept_of_a_calibration():
     assert result.params == {"variant": "margin", "unknown_share": 0.3, "scores": "nearest centroid duplicates"}
     assert result.scores["score"].tolist() == ["nearest", "centroid", "without_duplicates", "all"]
     assert [*result.scores] == ["score", "map5", "map5_no_duplicates", "map5_known"]
-    assert result.answers["cluster"].tolist() == [*range(HELD_OUT)]  # each of a whale of its own
-    assert result.answers["fold"].value_counts().tolist() == [24] * 5
+    assert result.validation["cluster"].tolist() == [*range(HELD_OUT)]  # each of a whale of its own
+    assert result.validation["fold"].value_counts().tolist() == [24] * 5
     assert [*result.curve] == ["threshold", "map5", "map5_known", "map5_unknown"]
     weights, metrics = result.decision["weights"], result.metrics
     assert [*result.decision] == ["weights", "bias", "calibration", "threshold_auto", "thresholds"]
-    assert result.decision["thresholds"] == result.answers.groupby("fold")["threshold"].first().tolist()
+    assert result.decision["thresholds"] == result.validation.groupby("fold")["threshold"].first().tolist()
     assert {name: metrics[f"weight_{name}"] for name in weights} == weights
     assert weights == pytest.approx({"nearest": 0, "centroid": 12.78, "duplicates": 1.019}, abs=0.01)
     assert metrics["bias"] == result.decision["bias"]
@@ -73,7 +73,7 @@ def test_what_is_kept_of_a_calibration():
 @pytest.mark.parametrize("networks", [["margin"], ["a", "b"]])
 def test_the_gain_of_the_truth_by_centroids_alone(networks):
     inputs = drawn(networks)
-    centroid = fitted(inputs, "nearest").answers["centroid"].tolist()
+    centroid = fitted(inputs, "nearest").validation["centroid"].tolist()
     whale = np.arange(PHOTOS) % WHALES
     cosines = np.zeros((HELD_OUT, WHALES))
     for features in inputs.features.values():
@@ -91,7 +91,7 @@ def test_queries_that_are_scored_in_blocks_have_the_same_answers(monkeypatch):
     whole = fitted(inputs, "nearest")
     monkeypatch.setattr("whaleid.identification.scores.QUERIES", 50)
     blocks = fitted(inputs, "nearest")
-    pd.testing.assert_frame_equal(blocks.answers, whole.answers, rtol=1e-3)
+    pd.testing.assert_frame_equal(blocks.validation, whole.validation, rtol=1e-3)
 
 
 def test_photos_labelled_new_whale_stand_in_where_no_whale_is_held_out():
@@ -141,4 +141,4 @@ def test_the_number_of_threads_changes_no_byte():
     one, four = (fitted(drawn(["margin"]), "nearest", "centroid", threads=threads) for threads in (1, 4))
     assert one.decision == four.decision
     assert one.metrics == four.metrics
-    pd.testing.assert_frame_equal(one.answers, four.answers, check_exact=True)
+    pd.testing.assert_frame_equal(one.validation, four.validation, check_exact=True)

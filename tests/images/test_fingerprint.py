@@ -12,10 +12,10 @@ from threadpoolctl import threadpool_limits
 from whaleid.duplicates.hashing import perceptual_hashes
 from whaleid.images import fingerprint as module
 from whaleid.images.fingerprint import (
-    CATALOGUE,
+    CATALOGUE_FORMATS,
     SIDE,
     Fingerprint,
-    facts,
+    file_metadata,
     fingerprint,
     fingerprints,
     thumbnail,
@@ -139,7 +139,7 @@ def test_photos_are_read_in_their_order_and_errors_are_texts(tmp_path: Path) -> 
         picture(number % 7, (12 + number % 5, 8)).save(files[-1])
     files[7].write_bytes(b"no photo")
     files[9].unlink()
-    read = fingerprints(files, CATALOGUE)
+    read = fingerprints(files, CATALOGUE_FORMATS)
     assert {row: result for row, result in enumerate(read) if isinstance(result, str)} == {
         5: f"{files[5]}: a GIF image; photos of a catalogue are JPEG or PNG",
         7: f"{files[7]}: no image in a format that is known",
@@ -147,7 +147,7 @@ def test_photos_are_read_in_their_order_and_errors_are_texts(tmp_path: Path) -> 
     }
     good = [result for result in fingerprints(files) if isinstance(result, Fingerprint)]
     assert len(good) == 38
-    table = facts(good)
+    table = file_metadata(good)
     assert table.columns.tolist() == ["width", "height", "mode", "bytes", "sha256"]
     assert table["width"].tolist()[:6] == [12, 13, 14, 15, 16, 12]
     assert table["bytes"].tolist()[:5] == [path.stat().st_size for path in files[:5]]

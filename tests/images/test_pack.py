@@ -180,7 +180,7 @@ def test_a_photo_that_is_upside_down_is_turned_and_not_mirrored(tmp_path: Path, 
     photo.save(tmp_path / "up.png")
     photo.rotate(180).save(tmp_path / "down.png")
     files = [tmp_path / "up.png", tmp_path / "down.png"]
-    parts = [Region(box, 2.0), Region((0.3, 0.1, 0.8, 0.9), 2.0, turned=True)]
+    parts = [Region(box, 2.0), Region((0.3, 0.1, 0.8, 0.9), 2.0, upside_down=True)]
     upright, turned = pack(files, parts, Shape(32, 16, stretch=stretch))
     assert np.abs(upright.astype(int) - turned).max() <= 1
     assert np.abs(upright.astype(int) - turned[:, ::-1]).max() > 50
@@ -195,7 +195,7 @@ def test_regions_follow_the_catalogue() -> None:
         Region(),
         Region(),
         Region((0.0, 0.25, 0.5, 1.0), 1.5),
-        Region((0.0, 0.5, 0.5, 1.0), 2.0, turned=True),
+        Region((0.0, 0.5, 0.5, 1.0), 2.0, upside_down=True),
     ]
     assert regions(catalog, pd.DataFrame(rows, columns=columns), boxes=False)[2] == Region(None, 1.5)
 
@@ -263,7 +263,7 @@ def test_the_stage_writes_every_photo_in_order(
     stage.run(settings)
     assert load().shape == (3, 16, 32, 1)
     assert load().dtype == np.uint8
-    assert files.read_csv(paths.PACKED).to_numpy().tolist() == [
+    assert files.read_csv(paths.PACK_INDEX).to_numpy().tolist() == [
         ["a.jpg", "test"],
         ["b.jpg", "train"],
         ["c.jpg", "train"],
@@ -318,9 +318,9 @@ def test_the_stage_packs_a_catalogue_without_boxes(project: Callable[..., Params
 )
 def test_an_index_that_is_damaged_is_refused(project: Callable[..., Params], index: str, message: str) -> None:
     project()
-    paths.PACKED.parent.mkdir(parents=True)
+    paths.PACK_INDEX.parent.mkdir(parents=True)
     np.save(paths.PHOTOS, np.zeros((2, 4, 8, 1), dtype=np.uint8))
-    paths.PACKED.write_text(index)
+    paths.PACK_INDEX.write_text(index)
     with pytest.raises(WhaleidError) as error:
         load_pack()
     assert str(error.value) == message

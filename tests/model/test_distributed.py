@@ -231,7 +231,7 @@ TORCHRUN += ["-m", "whaleid", "train", "toy"]
 def start(command: list[str]) -> subprocess.Popen[str]:
     """Train toy in two processes, and return once the first epoch is saved."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not paths.unfinished("toy").exists():
+    while not paths.training_state("toy").exists():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
     return process
@@ -256,7 +256,7 @@ def test_one_that_is_killed_stops_all_and_training_resumes(
     toy(epochs=3, oversample=20)
     monkeypatch.setenv("WHALEID_TRACKING", "on")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    unfinished = paths.unfinished("toy")
+    unfinished = paths.training_state("toy")
     with start(command) as process:
         children = [each for each in psutil.Process(process.pid).children(True) if "whaleid" in each.cmdline()]
         (last,) = [each for each in children if each.environ().get("RANK") == "1"]

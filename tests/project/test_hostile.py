@@ -34,7 +34,7 @@ from whaleid.detection import network as box_network
 from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.images.decode import decode
 from whaleid.images.fingerprint import fingerprint
-from whaleid.images.listing import written
+from whaleid.images.listing import spreadsheet_safe
 from whaleid.importing import add, coco, csv, importer
 from whaleid.importing.archive import allowance, unpack
 from whaleid.model import checkpoint, pretrained
@@ -158,7 +158,7 @@ def test_an_array_that_claims_more_than_its_file_holds_is_refused(tmp_path: Path
     content = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "a.npy").write_bytes(content.replace(b"(1, 2, 2, 1)", b"(9999999, 2, 2, 1)").replace(b" " * 6, b"", 1))
     with pytest.raises(WhaleidError, match=r"a\.npy cannot be used"):
-        arrays.mapped(tmp_path / "a.npy", np.uint8, 4)
+        arrays.memory_map(tmp_path / "a.npy", np.uint8, 4)
 
 
 # code
@@ -171,7 +171,7 @@ def test_objects_in_arrays_are_not_unpickled(tmp_path: Path) -> None:
     with pytest.raises(WhaleidError, match="allow_pickle=False"):
         arrays.read(tmp_path / "a.npz", {"embeddings": "f"})
     with pytest.raises(WhaleidError, match=r"a\.npy cannot be used"):
-        arrays.mapped(tmp_path / "a.npy", np.uint8, 1)
+        arrays.memory_map(tmp_path / "a.npy", np.uint8, 1)
     assert not (tmp_path / "ran").exists()
 
 
@@ -423,7 +423,7 @@ def test_tables_of_photos_anywhere_run_nothing_and_are_read_again(fake: Path) ->
     again = add.read_reviewed(Path("reviewed.csv"))["photo"]
     assert {Path(photo).name for photo in again} == {*names, "=bad.jpg"}
     assert all(Path(photo).is_file() for photo in again)
-    assert {written(Path(photo)) for photo in again} == {*again}
+    assert {spreadsheet_safe(Path(photo)) for photo in again} == {*again}
     with pytest.raises(typer.Exit):  # one photo cannot be read
         photos.duplicates(Path(), out=Path("out"))
     for name in ("manifest.csv", "unreadable.csv"):

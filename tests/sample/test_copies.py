@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from whaleid.sample.copies import KINDS, copied
+from whaleid.sample.copies import KINDS, make_copy
 from whaleid.sample.fluke import draw_fluke
 from whaleid.sample.photograph import Photo, photograph
 
@@ -25,14 +25,14 @@ def opened(photo: Photo) -> Image.Image:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_draw_gives_the_same_copy(photo: Photo, kind: str) -> None:
-    first, again, other = (copied(photo, kind, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    first, again, other = (make_copy(photo, kind, np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert first == again
     assert (first == photo) == (kind == "exact")
     assert (first == other) == (kind == "exact")
 
 
 def test_each_kind_is_what_it_says(photo: Photo) -> None:
-    copies = {kind: opened(copied(photo, kind, np.random.default_rng(3))) for kind in KINDS}
+    copies = {kind: opened(make_copy(photo, kind, np.random.default_rng(3))) for kind in KINDS}
     image = opened(photo)
     original = np.asarray(image.convert("L"), dtype=float)
     grey = {kind: np.asarray(copy.convert("L"), dtype=float) for kind, copy in copies.items()}
@@ -48,9 +48,9 @@ def test_each_kind_is_what_it_says(photo: Photo) -> None:
 
 def test_boxes_follow_the_picture(photo: Photo) -> None:
     x0, y0, x1, y1 = photo.box
-    assert copied(photo, "turned", np.random.default_rng(3)).box == pytest.approx((1 - x1, 1 - y1, 1 - x0, 1 - y0))
-    assert copied(photo, "resized", np.random.default_rng(3)).box == photo.box
-    cropped = copied(photo, "cropped", np.random.default_rng(3))
+    assert make_copy(photo, "turned", np.random.default_rng(3)).box == pytest.approx((1 - x1, 1 - y1, 1 - x0, 1 - y0))
+    assert make_copy(photo, "resized", np.random.default_rng(3)).box == photo.box
+    cropped = make_copy(photo, "cropped", np.random.default_rng(3))
     width, height = opened(photo).size
     smaller = opened(cropped).size
     # the fluke has as many pixels as before, and starts at most four earlier

@@ -26,7 +26,7 @@ from whaleid.model.network import Network
 from whaleid.stages import backbone, train
 
 Project = Callable[..., Params]
-UNFINISHED = paths.unfinished("toy")
+UNFINISHED = paths.training_state("toy")
 TOY = {
     "whales": "all",
     "photos": "all",
@@ -274,9 +274,9 @@ def change_split() -> None:
 
 
 def change_names() -> None:
-    index = files.read_csv(paths.PACKED)
+    index = files.read_csv(paths.PACK_INDEX)
     index.loc[[0, 1], "Image"] = index.loc[[1, 0], "Image"].tolist()
-    files.write_csv(index, paths.PACKED)
+    files.write_csv(index, paths.PACK_INDEX)
 
 
 def change_backbone() -> None:

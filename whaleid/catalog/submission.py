@@ -8,7 +8,7 @@ import pandas as pd
 from whaleid.catalog.table import read_table
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.files import write_csv
-from whaleid.core.labels import NEW_WHALE, PLACES
+from whaleid.core.labels import NEW_WHALE, TOP_K
 
 COLUMNS = ["Image", "Id"]
 
@@ -66,8 +66,8 @@ def check_ready(path: Path, queries: Collection[str], labels: Collection[str]) -
     for line, image, text in table.itertuples():
         ranked = text.split()
         where = f"{path}, line {line}: {image!r} has"
-        if len(ranked) > PLACES:
-            problems.append(f"{where} {len(ranked)} labels, {PLACES} are allowed")
+        if len(ranked) > TOP_K:
+            problems.append(f"{where} {len(ranked)} labels, {TOP_K} are allowed")
         if len(set(ranked)) < len(ranked):
             problems.append(f"{where} a label twice: {text!r}")
         problems += [f"{where} an unknown label: {label!r}" for label in ranked if label not in known]

@@ -72,7 +72,7 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as end:
         # of several processes, the one that started them prints
-        if end.code in (128 + signal.SIGINT, 128 + signal.SIGTERM) and not ranks.launched():
+        if end.code in (128 + signal.SIGINT, 128 + signal.SIGTERM) and not ranks.launched_by_torchrun():
             print(CODES[end.code], file=sys.stderr)
         elif end.code == 128 + signal.SIGTERM:
             print(

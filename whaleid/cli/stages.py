@@ -67,7 +67,7 @@ def run(stage: str, item: str | None = None) -> None:
         WhaleidError: there is no such item, or an input is missing or wrong.
     """
     settings = load_params()
-    if ranks.launched() and not STAGES[stage].shared:
+    if ranks.launched_by_torchrun() and not STAGES[stage].shared:
         shared = " and ".join(name for name, each in STAGES.items() if each.shared)
         raise WhaleidError(f"Several processes share {shared}; run {stage} without torchrun.")
     if item is not None:

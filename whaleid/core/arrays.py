@@ -16,7 +16,7 @@ from whaleid.core.errors import WhaleidError, first_line
 
 T = TypeVar("T")
 Array = npt.NDArray[Any]
-IN_MEMORY = 2**30
+MAX_MEMORY = 2**30
 """Bytes of scores that are kept in memory."""
 
 
@@ -62,12 +62,12 @@ def mapped(path: Path, dtype: npt.DTypeLike, dimensions: int) -> Array:
 
 
 def allocate(count: int, shape: tuple[int, int], folder: Path) -> list[npt.NDArray[np.float32]]:
-    """Return `count` arrays of `shape`, float32, with undefined values; beyond `IN_MEMORY` bytes in an unnamed file.
+    """Return `count` arrays of `shape`, float32, with undefined values; above `MAX_MEMORY` bytes in an unnamed file.
 
     The file is in `folder`. The system keeps as much of it in memory as it can, and removes it with this process.
     """
     size = shape[0] * shape[1] * np.dtype(np.float32).itemsize
-    if count * size <= IN_MEMORY:
+    if count * size <= MAX_MEMORY:
         return [np.empty(shape, dtype=np.float32) for _ in range(count)]
     with tempfile.TemporaryFile(dir=folder) as file:
         file.truncate(count * size)

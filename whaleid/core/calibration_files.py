@@ -26,12 +26,12 @@ class Inputs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Calibrated:
+class CalibrationResult:
     """What is kept of a calibration."""
 
     decision: Mapping[str, object]
     """The content of `paths.DECISION`."""
-    answers: pd.DataFrame
+    validation: pd.DataFrame
     curve: pd.DataFrame
     scores: pd.DataFrame
     params: Mapping[str, str | float]
@@ -54,9 +54,9 @@ def read(networks: Sequence[str]) -> Inputs:
     return Inputs(loaded, split, groups, leaks, catalog)
 
 
-def write(calibrated: Calibrated, networks: Sequence[str], folder: Path, place: Path) -> Record:
+def write(calibrated: CalibrationResult, networks: Sequence[str], folder: Path, place: Path) -> Record:
     """Write the calibration of `networks` to `folder`, which is renamed to `place` later; return what to log."""
-    files.write_csv(calibrated.answers, folder / paths.VALIDATION)
+    files.write_csv(calibrated.validation, folder / paths.VALIDATION)
     files.write_csv(calibrated.curve, folder / paths.CURVE)
     files.write_csv(calibrated.scores, folder / paths.SCORES)
     files.write_json(calibrated.decision, folder / paths.DECISION)

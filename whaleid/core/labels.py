@@ -6,7 +6,7 @@ NEW_WHALE = "new_whale"
 """The label of photos whose whale is not in the catalogue."""
 PHASH = "phash"
 """The prediction without networks: the labels of duplicates, else `new_whale`."""
-PLACES = 5
+TOP_K = 5
 """The number of labels in a ranking, the most probable first."""
 Score = Literal["class", "nearest", "centroid", "duplicates"]
 """The similarity to the class of a whale, its nearest photo or the centroid of its photos; the labels of duplicates."""

@@ -22,7 +22,7 @@ class Printer(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
-        if ranks.first() or record.levelno > logging.INFO:
+        if ranks.is_main_process() or record.levelno > logging.INFO:
             stream = sys.stdout if record.levelno == logging.INFO else sys.stderr
             print(self.format(record), file=stream, flush=True)
 
@@ -53,7 +53,7 @@ def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
     """
     from tqdm import tqdm  # a tenth of the start of a command
 
-    wanted = logger.isEnabledFor(logging.INFO) and ranks.first()
+    wanted = logger.isEnabledFor(logging.INFO) and ranks.is_main_process()
     disable = None if wanted else True  # None: unless standard error is a terminal
     with timed(f"{what}: {total:,}"):
         yield from tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True, disable=disable)

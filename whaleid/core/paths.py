@@ -52,7 +52,7 @@ SPLIT = Path("data/split.csv")
 PACK = Path("data/pack")
 PHOTOS = PACK / "photos.npy"
 """uint8 array of shape (photos, height, width, channels)."""
-PACKED = PACK / "index.csv"
+PACK_INDEX = PACK / "index.csv"
 """`Image,part`: a row a photo, in the order of `PHOTOS`."""
 CHECKPOINTS, FEATURES, CALIBRATIONS, RANKINGS = (
     Path(name) for name in ("checkpoints", "features", "calibrations", "rankings")
@@ -100,7 +100,7 @@ def checkpoint(variant: str) -> Path:
     return CHECKPOINTS / f"{variant}.safetensors"
 
 
-def unfinished(variant: str) -> Path:
+def training_state(variant: str) -> Path:
     """Return where the state of the training of `variant` is saved between epochs, to resume after it was killed."""
     return Path("models") / f"{variant}.unfinished.safetensors"
 
@@ -135,7 +135,7 @@ def figures(prediction: str) -> Path:
     return FIGURES / f"{prediction}.json"
 
 
-def curve_picture(prediction: str) -> Path:
+def curve_plot(prediction: str) -> Path:
     """Return the picture of the threshold curve of `prediction`, its threshold marked."""
     return CURVES / f"{prediction}.png"
 

@@ -14,7 +14,7 @@ class Report(NamedTuple):
 
     name: str
     """The name of the page's file."""
-    wrote: Path
+    calibration_output: Path
     """A file by whose content the run that calibrated is recognised."""
 
 

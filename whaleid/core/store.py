@@ -26,7 +26,7 @@ def enabled() -> bool:
     value = os.environ.get("WHALEID_TRACKING", "on")
     if value not in ("on", "off"):
         raise WhaleidError(f"WHALEID_TRACKING is {value!r}: set it to on or off, or leave it unset.")
-    return value == "on" and ranks.first()
+    return value == "on" and ranks.is_main_process()
 
 
 def address() -> tuple[str, Path | None]:

@@ -14,8 +14,8 @@ from whaleid.catalog.checks import unwritable
 from whaleid.core.errors import WhaleidError
 from whaleid.core.files import replacing, write_csv
 from whaleid.duplicates.search import Duplicates, find
-from whaleid.images.fingerprint import facts, fingerprints, thumbnails
-from whaleid.images.listing import below, overlap, written
+from whaleid.images.fingerprint import file_metadata, fingerprints, thumbnails
+from whaleid.images.listing import list_images, overlap, spreadsheet_safe
 
 if TYPE_CHECKING:
     from whaleid.config import Dedup
@@ -43,13 +43,13 @@ def search(folder: Path, against: Path | None, rule: Dedup) -> Result:
         raise WhaleidError(f"{folder} and {against} overlap: give two folders of which neither holds the other.")
     # an image that is already there represents its copies, as labelled photos represent queries
     here, parts = ("train", {"train": folder}) if against is None else ("test", {"train": against, "test": folder})
-    part = {path: name for name, place in parts.items() for path in below(place)}
+    part = {path: name for name, place in parts.items() for path in list_images(place)}
     unnamed = [path for path in part if unwritable(str(path))]
-    named = sorted(part.keys() - {*unnamed}, key=written)
+    named = sorted(part.keys() - {*unnamed}, key=spreadsheet_safe)
     results = dict(zip(named, fingerprints(named), strict=True))
     prints = {path: result for path, result in results.items() if not isinstance(result, str)}
     unreadable = [
-        (written(path), f"{written(path)}{result.removeprefix(str(path))}")
+        (spreadsheet_safe(path), f"{spreadsheet_safe(path)}{result.removeprefix(str(path))}")
         for path, result in results.items()
         if isinstance(result, str)
     ]
@@ -58,8 +58,8 @@ def search(folder: Path, against: Path | None, rule: Dedup) -> Result:
         reason = unreadable[0][1]
         raise WhaleidError(f"None of the {len(part):,} images below {folder} can be read; the first one: {reason}")
     photos = pd.DataFrame(
-        {"Image": [written(path) for path in prints], "Id": "", "part": [part[path] for path in prints]}
-    ).join(facts([*prints.values()]))
+        {"Image": [spreadsheet_safe(path) for path in prints], "Id": "", "part": [part[path] for path in prints]}
+    ).join(file_metadata([*prints.values()]))
     duplicates = find(photos, thumbnails([*prints.values()]), rule)
     manifest = duplicates.manifest[duplicates.manifest["part"] == here].drop(columns=["part", "Id"])
     counts = {

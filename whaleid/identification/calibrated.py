@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from whaleid.core.calibration_files import Calibrated, Inputs
+from whaleid.core.calibration_files import CalibrationResult, Inputs
 from whaleid.core.labels import Score
 from whaleid.identification import figures, validation
 from whaleid.identification.crossfit import CrossFit, ScoredQueries, cross_fit
@@ -30,7 +30,7 @@ Allocate = Callable[[int, tuple[int, int]], list[npt.NDArray[np.float32]]]
 
 def calibrate(
     name: str, inputs: Inputs, scores: Mapping[str, Sequence[Score]], unknown_share: float, allocate: Allocate
-) -> Calibrated:
+) -> CalibrationResult:
     """Cross-fit networks that decide together as `name` on validation; compare all their scores with some of them.
 
     Args:
@@ -51,9 +51,9 @@ def calibrate(
     decision = fit.decision
     auto = {"threshold_auto": decision.threshold_auto} | figures.threshold_range(fit.answers, decision.threshold_auto)
     auto["map5_auto"] = means[-1]["map5_no_duplicates"]
-    return Calibrated(
+    return CalibrationResult(
         decision=asdict(decision) | {"thresholds": fit.answers.groupby("fold")["threshold"].first().tolist()},
-        answers=fit.answers.assign(centroid=centroid),
+        validation=fit.answers.assign(centroid=centroid),
         curve=fit.curve,
         scores=compared.reset_index(),
         params={"variant": name, "unknown_share": shares.unknown, "scores": " ".join(decision.weights)},

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from whaleid.core.labels import PLACES
+from whaleid.core.labels import TOP_K
 from whaleid.identification.ranking import Floats, Labels
 
 KINDS = ("known", "unknown", "duplicate")
@@ -30,7 +30,7 @@ class Shares(NamedTuple):
 
 def mean_average_precision(ranked: Sequence[Sequence[str]], truth: Sequence[str]) -> float:
     """Return MAP@5 as Kaggle counts it: 1 / rank of the true label among the first five distinct ones, 0 beyond."""
-    distinct = [list(dict.fromkeys(labels))[:PLACES] for labels in ranked]
+    distinct = [list(dict.fromkeys(labels))[:TOP_K] for labels in ranked]
     ranks = [labels.index(true) + 1 if true in labels else 0 for labels, true in zip(distinct, truth, strict=True)]
     return float(gains(np.array(ranks)).mean())
 

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from whaleid.core.labels import NEW_WHALE, PLACES
+from whaleid.core.labels import NEW_WHALE, TOP_K
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.str_]
-LABELS = [f"label{place}" for place in range(1, PLACES + 1)]
-PROBABILITIES = [f"probability{place}" for place in range(1, PLACES + 1)]
+LABELS = [f"label{place}" for place in range(1, TOP_K + 1)]
+PROBABILITIES = [f"probability{place}" for place in range(1, TOP_K + 1)]
 
 
 def leading(values: npt.NDArray[np.float32], whales: Labels) -> tuple[Labels, Floats]:
@@ -25,7 +25,7 @@ def leading(values: npt.NDArray[np.float32], whales: Labels) -> tuple[Labels, Fl
     # argmax returns the first of equals, which breaks ties by label; five passes of it cost far less than sorting
     # thousands of columns
     remaining, queries = values.copy(), np.arange(len(values))
-    columns = np.empty((len(remaining), min(PLACES, len(whales))), dtype=np.int64)
+    columns = np.empty((len(remaining), min(TOP_K, len(whales))), dtype=np.int64)
     best = np.empty(columns.shape)
     for place in range(columns.shape[1]):
         column = remaining.argmax(axis=1)
@@ -44,7 +44,7 @@ def rank(labels: Labels, values: Floats, threshold: float) -> tuple[Labels, Floa
     places = np.column_stack([np.arange(values.shape[1]) + ~above, above.sum(axis=1)]).argsort(axis=1)  # (Q, K + 1)
     candidates = np.column_stack([labels, np.full(len(labels), NEW_WHALE)])
     probabilities = np.column_stack([values, np.full(len(labels), threshold)])
-    places = places[:, :PLACES]
+    places = places[:, :TOP_K]
     return np.take_along_axis(candidates, places, axis=1), np.take_along_axis(probabilities, places, axis=1)
 
 
@@ -55,12 +55,12 @@ def true_ranks(labels: Labels, values: Floats, truth: Labels, thresholds: Floats
     (1, T) for all queries: ranks are those of `rank`.
     """
     same = labels == truth[:, None]
-    place = np.where(same.any(axis=1), same.argmax(axis=1), PLACES)[:, None]
+    place = np.where(same.any(axis=1), same.argmax(axis=1), TOP_K)[:, None]
     above = np.zeros((len(values), thresholds.shape[1]), dtype=np.int64)
     for column in values.T:
         above += column[:, None] > thresholds
     ranks = np.where((truth == NEW_WHALE)[:, None], above + 1, place + 1 + (place >= above))
-    return np.where(ranks > PLACES, 0, ranks)
+    return np.where(ranks > TOP_K, 0, ranks)
 
 
 def to_table(labels: Labels, values: Floats, fill: Sequence[str] = ()) -> pd.DataFrame:
@@ -68,9 +68,9 @@ def to_table(labels: Labels, values: Floats, fill: Sequence[str] = ()) -> pd.Dat
 
     Beyond K there are other labels of `fill` with the value 0, or empty strings where these are too few.
     """
-    missing = PLACES - labels.shape[1]
+    missing = TOP_K - labels.shape[1]
     rows = [[*row, *[each for each in fill if each not in row][:missing]] for row in labels.tolist()]
-    padded = [row + [""] * (PLACES - len(row)) for row in rows]
+    padded = [row + [""] * (TOP_K - len(row)) for row in rows]
     table = pd.DataFrame(padded, columns=LABELS, dtype=object)
     return table.join(pd.DataFrame(np.pad(values, ((0, 0), (0, missing))), columns=PROBABILITIES))
 
@@ -102,8 +102,8 @@ def by_duplicates(duplicates: Sequence[Sequence[str]], fill: Sequence[str]) -> p
     labels, values = [], []
     for names in duplicates:
         certain = names[: names.index(NEW_WHALE)] if NEW_WHALE in names else names
-        whales = [label for label in dict.fromkeys([*names, *fill]) if label != NEW_WHALE][:PLACES]
-        labels.append(whales + [""] * (PLACES - len(whales)))
+        whales = [label for label in dict.fromkeys([*names, *fill]) if label != NEW_WHALE][:TOP_K]
+        labels.append(whales + [""] * (TOP_K - len(whales)))
         values.append([float(label in certain) for label in labels[-1]])
     table = pd.DataFrame(labels, columns=LABELS, dtype=object)
     return table.join(pd.DataFrame(values, columns=PROBABILITIES, dtype=np.float64))

@@ -21,7 +21,7 @@ def add_margin(box: Box, margin: float) -> Box:
     return max(0.0, x0 - across), max(0.0, y0 - down), min(1.0, x1 + across), min(1.0, y1 + down)
 
 
-def overlaps(predicted: npt.NDArray[np.float64], true: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def box_iou(predicted: npt.NDArray[np.float64], true: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return (N,) the intersection over union of each box of `predicted` (N, 4) with that of `true` (N, 4)."""
     sides = np.minimum(predicted[:, 2:], true[:, 2:]) - np.maximum(predicted[:, :2], true[:, :2])  # (N, 2)
     common = sides.clip(0).prod(axis=1)

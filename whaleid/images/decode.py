@@ -41,7 +41,7 @@ def read(path: Path) -> bytes:
 
 
 @contextmanager
-def opened(path: Path, content: bytes) -> Iterator[Image.Image]:
+def open_image(path: Path, content: bytes) -> Iterator[Image.Image]:
     """Open the image file `path` by its `content`; its pixels are not decoded yet.
 
     Of an animation, this is the first picture. Errors in the block that decodes it are raised in the same way.
@@ -82,7 +82,7 @@ def _excess(image: Image.Image, content: bytes) -> str:
     return ""
 
 
-def decode(path: Path, least: int | None = None, content: bytes | None = None) -> Image.Image:
+def decode(path: Path, min_side: int | None = None, content: bytes | None = None) -> Image.Image:
     """Decode the photo `path`, upright by its EXIF orientation, in mode L or RGB.
 
     Its `content` may have been read already. With `least`, a JPEG file is decoded at a half, a quarter or an eighth of
@@ -91,9 +91,9 @@ def decode(path: Path, least: int | None = None, content: bytes | None = None) -
     Raises:
         WhaleidError: as `read` and `opened`.
     """
-    with opened(path, read(path) if content is None else content) as image:
-        if least is not None:
-            image.draft(None, (least, least))
+    with open_image(path, read(path) if content is None else content) as image:
+        if min_side is not None:
+            image.draft(None, (min_side, min_side))
         return simplify(ImageOps.exif_transpose(image))
 
 

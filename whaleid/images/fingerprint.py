@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from whaleid.core.errors import WhaleidError, attempt
 from whaleid.core.parallel import parallel_map
-from whaleid.images.decode import FORMATS, opened, read, simplify
+from whaleid.images.decode import FORMATS, open_image, read, simplify
 
 Thumbnails = NDArray[np.uint16]
 SIDE = 32
@@ -26,7 +26,7 @@ REDUCED = 256
 """The fewest pixels that the shorter side keeps where a JPEG file is decoded at a half, a quarter or an eighth of its
 size. Each cell of the thumbnail is then the mean of at least 8 x 8 pixels; 1 photo in 250 gets another hash, by 2 bits
 (`benchmarks/duplicates.py`)."""
-CATALOGUE = ("JPEG", "PNG")
+CATALOGUE_FORMATS = ("JPEG", "PNG")
 """Pillow's names of the formats that a catalogue may hold."""
 COLUMNS = ["width", "height", "mode", "bytes", "sha256"]
 """Columns of `paths.CATALOG` that come from fingerprints."""
@@ -51,7 +51,7 @@ def fingerprint(path: Path, content: bytes | None = None, formats: Sequence[str]
         WhaleidError: as `read` and `opened`, and for a format other than `formats`.
     """
     content = read(path) if content is None else content
-    with opened(path, content) as image:
+    with open_image(path, content) as image:
         # cameras that store a preview as well write MPO: a JPEG file with more behind it
         kind = "JPEG" if image.format == "MPO" else str(image.format)
         if kind not in formats:
@@ -71,7 +71,7 @@ def fingerprints(files: Sequence[Path], formats: Sequence[str] = FORMATS) -> lis
     return list(parallel_map(partial(attempt, partial(fingerprint, formats=formats)), files, "photos read"))
 
 
-def facts(photos: Sequence[Fingerprint]) -> pd.DataFrame:
+def file_metadata(photos: Sequence[Fingerprint]) -> pd.DataFrame:
     """Return a table of `COLUMNS`, a row a photo."""
     table = pd.DataFrame(list(photos), columns=list(Fingerprint._fields))
     return table.rename(columns={"size": "bytes"})[COLUMNS]

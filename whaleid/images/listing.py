@@ -8,12 +8,12 @@ from whaleid.core.errors import WhaleidError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 
 
-def written(path: Path) -> str:
+def spreadsheet_safe(path: Path) -> str:
     """Return `path` as text for tables and pages: the same path with `./` before it if a spreadsheet would run it."""
     return f"./{path}" if str(path).startswith(FORMULA) else str(path)
 
 
-def below(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
     """Return the images below `folder`, at any depth, sorted, without hidden files and folders.
 
     Raises:

@@ -24,7 +24,7 @@ class Region:
 
     box: Box | None = None  # of the fluke
     aspect: float | None = None  # width / height of the original, where the photo is squeezed
-    turned: bool = False  # whether the photo is upside down
+    upside_down: bool = False  # whether the photo is upside down
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def pack(photos: Sequence[Path], parts: Sequence[Region], shape: Shape) -> Itera
 
 def _pack(item: tuple[Path, Region], shape: Shape) -> npt.NDArray[np.uint8]:
     path, region = item
-    return cut(decode(path), region, shape)
+    return crop_region(decode(path), region, shape)
 
 
-def cut(photo: Image.Image, region: Region, shape: Shape) -> npt.NDArray[np.uint8]:
+def crop_region(photo: Image.Image, region: Region, shape: Shape) -> npt.NDArray[np.uint8]:
     """Crop `photo`, mode L or RGB, to `region` and resize it: uint8 (height, width, 1 or 3).
 
     Without a box, the frame of the photo is cut off, if it has one. A photo that is upside down is turned.
@@ -76,7 +76,7 @@ def cut(photo: Image.Image, region: Region, shape: Shape) -> npt.NDArray[np.uint
     photo = photo.convert(shape.mode)
     box = add_margin(region.box, shape.margin) if region.box else inside_frame(np.asarray(photo.convert("L")))
     sheet = crop(photo, box, region.aspect, shape.width, shape.height, shape.stretch)
-    if region.turned:
+    if region.upside_down:
         sheet = sheet.transpose(Image.Transpose.ROTATE_180)
     return np.asarray(sheet).reshape(shape.height, shape.width, len(photo.mode))
 
@@ -112,9 +112,9 @@ def load_pack() -> PackedPhotos:
     Raises:
         WhaleidError: a file is not whole, or they do not fit each other.
     """
-    array = arrays.mapped(paths.PHOTOS, np.uint8, 4)
+    array = arrays.memory_map(paths.PHOTOS, np.uint8, 4)
     try:
-        images = files.read_csv(paths.PACKED)["Image"].tolist()
+        images = files.read_csv(paths.PACK_INDEX)["Image"].tolist()
     except (ValueError, KeyError) as error:
         raise WhaleidError(f"{paths.PACKED} cannot be used ({error}): rerun `dvc repro pack`.") from None
     if len(images) != len(array):

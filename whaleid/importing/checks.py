@@ -6,7 +6,7 @@ from pathlib import Path
 
 from whaleid.catalog.checks import FORMULA, SUFFIXES, is_file, label_problems, unwritable
 from whaleid.core.errors import InputProblems, raise_all
-from whaleid.images.fingerprint import CATALOGUE, Fingerprint, fingerprints
+from whaleid.images.fingerprint import CATALOGUE_FORMATS, Fingerprint, fingerprints
 from whaleid.importing.source import FOREIGN, Source, is_hidden, leads_out
 
 MAX_BYTES = 180
@@ -41,7 +41,7 @@ def check(sources: Sequence[Source]) -> list[Fingerprint]:
                 places[problem].append(entry.where)
             else:
                 files.append(entry.file)
-    read = fingerprints(files, CATALOGUE)
+    read = fingerprints(files, CATALOGUE_FORMATS)
     if unreadable := [each for each in read if isinstance(each, str)]:
         places[UNREADABLE] = unreadable
     labels = {entry.label or entry.truth for source in sources for entry in source.entries} - {""}

@@ -24,13 +24,13 @@ def pick_device() -> torch.device:
         WhaleidError: this machine lacks the device, or there are fewer devices than processes.
     """
     name = os.environ.get("WHALEID_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
-    processes, gpus = ranks.local_size(), torch.cuda.device_count()
+    processes, gpus = ranks.local_world_size(), torch.cuda.device_count()
     if name.startswith("cuda:") and processes > 1:
         raise WhaleidError(
             f"WHALEID_DEVICE={name} is one device, but {processes} processes were started on this host: unset it, or "
             "set cuda."
         )
-    if name == "cuda" and ranks.launched():
+    if name == "cuda" and ranks.launched_by_torchrun():
         if processes > gpus:
             raise WhaleidError(
                 f"{processes} processes were started on this host, which has {gpus} GPUs: start as many processes as "

@@ -132,11 +132,11 @@ def joined() -> Iterator[ProcessGroup]:
         WhaleidError: this machine lacks a device; in the block, another process ended or did not answer.
     """
     device = pick_device()
-    if not ranks.launched():
+    if not ranks.launched_by_torchrun():
         yield ProcessGroup(device)
         return
     # torchrun sets one thread each, however many cores there are
-    torch.set_num_threads(max(1, cores() // ranks.local_size()))
+    torch.set_num_threads(max(1, cores() // ranks.local_world_size()))
     processes = ProcessGroup(device, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     gpu = device.type == "cuda"
     try:

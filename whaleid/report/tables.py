@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from whaleid.core.labels import NEW_WHALE, PLACES
+from whaleid.core.labels import NEW_WHALE, TOP_K
 from whaleid.identification import metrics
 from whaleid.identification.map5 import Shares, gains, kinds, query_weights
 from whaleid.identification.ranking import from_table, true_ranks
@@ -26,7 +26,7 @@ SCORE_BINS = 20
 PHOTOS = (1, 2, 3, 4, 5, 6, 10, 20)
 """The least number of photos of each class of whales."""
 SHARES: npt.NDArray[np.float64] = np.arange(21) / 20
-RANKS = np.array([*range(1, PLACES + 1), 0])
+RANKS = np.array([*range(1, TOP_K + 1), 0])
 TIDY = {
     "threshold": ["threshold", "map5", "map5_known", "map5_unknown"],
     "unknown_share": ["unknown_share", "map5", "all_new_whale"],

@@ -20,7 +20,7 @@ import pandas as pd
 from whaleid.core.files import write_csv
 from whaleid.core.labels import CORNERS, NEW_WHALE
 from whaleid.core.parallel import parallel_map
-from whaleid.sample.copies import KINDS, copied
+from whaleid.sample.copies import KINDS, make_copy
 from whaleid.sample.fluke import draw_fluke
 from whaleid.sample.photograph import Photo, photograph
 
@@ -134,5 +134,5 @@ def _draw(entries: list[Entry], seed: int) -> list[Photo]:
         if entry.copy == "":
             photos.append(photograph(fluke, np.random.default_rng([seed, 2, *key])))
         else:
-            photos.append(copied(photos[-1], entry.copy, np.random.default_rng([seed, 3, *key])))
+            photos.append(make_copy(photos[-1], entry.copy, np.random.default_rng([seed, 3, *key])))
     return photos

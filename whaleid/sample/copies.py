@@ -11,7 +11,7 @@ KINDS = ("exact", "recompressed", "resized", "cropped", "greyed", "brightened", 
 """Of copies: `exact` is the same file, byte for byte; all others are saved anew as JPEG, at another quality."""
 
 
-def copied(photo: Photo, kind: str, rng: np.random.Generator) -> Photo:
+def make_copy(photo: Photo, kind: str, rng: np.random.Generator) -> Photo:
     """Return a copy of `photo` of one of `KINDS`; the same state of `rng` gives the same bytes."""
     if kind == "exact":
         return photo

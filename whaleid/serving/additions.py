@@ -20,7 +20,7 @@ from whaleid.core.files import replacing
 from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import progress
 from whaleid.duplicates.hashing import perceptual_hashes, to_hex
-from whaleid.images.fingerprint import Thumbnails, facts, fingerprints, thumbnails
+from whaleid.images.fingerprint import Thumbnails, file_metadata, fingerprints, thumbnails
 from whaleid.serving.bundle import COLUMNS, Bundle
 from whaleid.serving.embedder import Embedder, Query, batches
 from whaleid.serving.recogniser import Recogniser
@@ -51,7 +51,7 @@ def known(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[str
     remedy = "Put them back, or remove their rows."
     what = f"Photos of {catalogue / 'train.csv'} cannot be used"
     prints = require_all(fingerprints([*files.values()]), what, remedy)
-    photos = photos.reset_index(drop=True).join(facts(prints))
+    photos = photos.reset_index(drop=True).join(file_metadata(prints))
     bundled_hashes = photos["Image"].map(bundled["sha256"])
     others = photos.loc[bundled_hashes.notna() & (bundled_hashes != photos["sha256"]), "Image"]
     if len(others):

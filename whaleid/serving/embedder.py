@@ -19,7 +19,7 @@ from whaleid.detection.network import CERTAIN, aspects
 from whaleid.images.crop import WHOLE, Box
 from whaleid.images.decode import decode, read
 from whaleid.images.fingerprint import Fingerprint, fingerprint
-from whaleid.images.pack import Region, Shape, cut
+from whaleid.images.pack import Region, Shape, crop_region
 from whaleid.model import checkpoint
 from whaleid.model.device import pick_device
 from whaleid.model.embedding import embed_batch, prepare
@@ -96,7 +96,9 @@ class Embedder:
         """Find the flukes of photos, one or more, and embed them."""
         images = [photo.image for photo in photos]
         regions = self._find_flukes(images)
-        packed = np.stack(list(self._pool.map(partial(cut, shape=self._shape), images, regions)))  # (B, H, W, C)
+        packed = np.stack(
+            list(self._pool.map(partial(crop_region, shape=self._shape), images, regions))
+        )  # (B, H, W, C)
         inputs = torch.from_numpy(packed).to(self._device)
         arrays = {}  # (F, B, D)
         for name, (network, mirrored) in self._networks.items():
@@ -112,7 +114,7 @@ class Embedder:
         if self._boxes is None:
             return [Region()] * len(images)
         square = Shape(self._boxes.size, self._boxes.size, stretch=True)
-        squares = list(self._pool.map(lambda image: cut(image, Region(WHOLE), square), images))
+        squares = list(self._pool.map(lambda image: crop_region(image, Region(WHOLE), square), images))
         boxes = box_network.predict(self._boxes, torch.from_numpy(np.stack(squares)).to(self._device)).cpu().numpy()
         own = np.array([image.width / image.height for image in images])
         aspect = aspects(self._boxes, boxes[:, :5], own)

@@ -17,10 +17,10 @@ from whaleid.catalog.checks import unwritable
 from whaleid.catalog.table import header, read_table
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.files import replacing, write_csv
-from whaleid.core.labels import PLACES
+from whaleid.core.labels import TOP_K
 from whaleid.core.parallel import DASK, parallel_map
 from whaleid.identification.ranking import LABELS, PROBABILITIES
-from whaleid.images.listing import below, written
+from whaleid.images.listing import list_images, spreadsheet_safe
 from whaleid.images.previews import try_previews
 from whaleid.serving import additions, bundle, page
 from whaleid.serving.embedder import BATCH, Query, batches
@@ -50,7 +50,7 @@ def run(
         _refuse_reviewed(csv)
     photos, refused = _photos(places)
     recogniser, added = _load(model, catalogue)
-    width = max([len(written(path)) for path in photos], default=0)
+    width = max([len(spreadsheet_safe(path)) for path in photos], default=0)
     answers: list[Answer] = []
     for batch in chain([refused], _answers(recogniser, photos, model, catalogue, threshold)):
         answers += batch
@@ -67,7 +67,7 @@ def run(
         nearest = {name.nearest for answer in answers for name in answer.names}
         files = {image: path for image, path in added.items() if image in nearest}
         readable = {answer.photo for answer in answers if not answer.problem}
-        files |= {page.key(written(path)): path for path in photos if written(path) in readable}
+        files |= {page.key(spreadsheet_safe(path)): path for path in photos if spreadsheet_safe(path) in readable}
         # photos that are not there any more are left out
         pictures = bundle.pictures(model) | try_previews(files, bundle.WIDTH)[0]
         with replacing(html) as temporary:
@@ -79,7 +79,7 @@ def _photos(places: Sequence[Path]) -> tuple[list[Path], list[Answer]]:
     """Return the files at `places` and the images in folders, each once, and answers to those with unwritable names."""
     if missing := [str(place) for place in places if not place.exists()]:
         raise InputProblems("There are no such photos or folders", missing, "Check how they are spelt.")
-    paths = dict.fromkeys(path for place in places for path in (below(place) if place.is_dir() else [place]))
+    paths = dict.fromkeys(path for place in places for path in (list_images(place) if place.is_dir() else [place]))
     odd = {path for path in paths if unwritable(str(path))}
     problem = "its name cannot be written to a csv file: rename it"
     refused = [Answer(ascii(str(path)), problem=problem) for path in sorted(odd)]
@@ -113,7 +113,7 @@ def _answers(
 
 
 def _identify(photos: Sequence[Path], load: Callable[[], Recogniser], threshold: float | None) -> list[Answer]:
-    return load().identify([Query(written(path)) for path in photos], threshold)
+    return load().identify([Query(spreadsheet_safe(path)) for path in photos], threshold)
 
 
 @lru_cache(maxsize=1)
@@ -148,7 +148,7 @@ def _table(answers: Sequence[Answer]) -> pd.DataFrame:
 
 def evidence(answer: Answer) -> dict[str, str]:
     """Return an answer as cells: `label1…5,probability1…5,same_as,same_as_whale`; of duplicates the closest."""
-    missing = [""] * (PLACES - len(answer.names))
+    missing = [""] * (TOP_K - len(answer.names))
     whales = [name.whale for name in answer.names] + missing
     probabilities = [f"{name.probability:.4g}" for name in answer.names] + missing
     cells = dict(zip([*LABELS, *PROBABILITIES], [*whales, *probabilities], strict=True))

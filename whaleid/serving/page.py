@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from whaleid.core.labels import NEW_WHALE, PLACES
+from whaleid.core.labels import NEW_WHALE, TOP_K
 from whaleid.report import pages, sheets
 from whaleid.report.sheets import Cell, Sheet, Strip
 from whaleid.serving.recogniser import Answer
@@ -37,7 +37,7 @@ def render(answers: Sequence[Answer], threshold: float, photos: Mapping[str, byt
         ]
         strips.append(Strip([query, *cells]))
     lead = [
-        f"Each row shows a photo, and up to {PLACES} labels with their probabilities and the labelled photo of that "
+        f"Each row shows a photo, and up to {TOP_K} labels with their probabilities and the labelled photo of that "
         f"whale most like it. {NEW_WHALE} means that the whale is in no catalogue: it is ranked at the threshold, "
         f"{threshold:g}, and has the probability that the known whales leave."
     ]

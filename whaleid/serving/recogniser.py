@@ -15,7 +15,7 @@ from whaleid.duplicates.pairs import Descriptors, describe, duplicates_between, 
 from whaleid.identification.ranking import rank
 from whaleid.identification.scores import Scorer, nearest_photos, score_name
 from whaleid.images.crop import Box
-from whaleid.images.fingerprint import Fingerprint, facts, thumbnails
+from whaleid.images.fingerprint import Fingerprint, file_metadata, thumbnails
 from whaleid.serving.about import ABOUT
 from whaleid.serving.bundle import Bundle, misfit
 from whaleid.serving.embedder import Embedded, Embedder, Query
@@ -108,7 +108,7 @@ class Recogniser:
     def _duplicates(self, prints: Sequence[Fingerprint]) -> list[list[Duplicate]]:
         """Return the labelled photos that duplicate each of the photos with `prints`, the closest first."""
         known, rule = self.bundle.photos, self.bundle.about.dedup
-        queries = describe(facts(prints), thumbnails(prints), orientations(rule))
+        queries = describe(file_metadata(prints), thumbnails(prints), orientations(rule))
         pairs = duplicates_between(self._known, queries, rule)
         duplicates: list[list[Duplicate]] = [[] for _ in prints]
         for row, query, _, distance, error in pairs.itertuples(index=False):

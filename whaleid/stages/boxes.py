@@ -12,7 +12,7 @@ from whaleid.core.labels import CORNERS
 from whaleid.core.log import logger
 from whaleid.core.record import Record
 from whaleid.detection import quality
-from whaleid.images.crop import overlaps
+from whaleid.images.crop import box_iou
 
 if TYPE_CHECKING:
     from whaleid.config import Pack, Params
@@ -60,7 +60,7 @@ def run(params: Params) -> Record:
         )
 
     checked = predicted.loc[measured.index.intersection(predicted.index)]
-    checked = checked.assign(iou=overlaps(checked[CORNERS].to_numpy(), measured.loc[checked.index, CORNERS].to_numpy()))
+    checked = checked.assign(iou=box_iou(checked[CORNERS].to_numpy(), measured.loc[checked.index, CORNERS].to_numpy()))
     turned = predicted.loc[predicted["turned"], "upside_down"].sort_values(ascending=False, kind="stable")
     added = predicted.loc[predicted.index.isin(missing), [*CORNERS, "aspect"]]
     flukes = pd.concat([kept.assign(source="given"), added.assign(source="found")]).sort_index()

@@ -16,7 +16,7 @@ from whaleid.core.files import replacing, write_csv
 from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import logger
 from whaleid.duplicates.hashing import perceptual_hashes, to_hex
-from whaleid.images.fingerprint import CATALOGUE, facts, fingerprints, thumbnails
+from whaleid.images.fingerprint import CATALOGUE_FORMATS, file_metadata, fingerprints, thumbnails
 
 if TYPE_CHECKING:
     from whaleid.config import Params
@@ -34,9 +34,9 @@ def run(params: Params) -> None:
     photos = catalogue.photos
     files = [root / part / image for part, image in zip(photos["part"], photos["Image"], strict=True)]
     remedy = "Replace these files, or remove them together with their rows."
-    prints = require_all(fingerprints(files, CATALOGUE), "Photos that cannot be used", remedy)
+    prints = require_all(fingerprints(files, CATALOGUE_FORMATS), "Photos that cannot be used", remedy)
     small = thumbnails(prints)
-    photos = photos.join(facts(prints)).assign(phash=to_hex(perceptual_hashes(small)))
+    photos = photos.join(file_metadata(prints)).assign(phash=to_hex(perceptual_hashes(small)))
     raise_all([*tiny_box_problems(root / "boxes.csv", catalogue.boxes, photos)])
     write_csv(photos, paths.CATALOG)
     with replacing(paths.THUMBNAILS) as temporary:

@@ -37,8 +37,8 @@ def run(params: Params) -> None:
             np.lib.format.write_array_header_1_0(file, header)
             for photo in packed:
                 file.write(photo.tobytes())
-        write_csv(catalog[["Image", "part"]], folder / paths.PACKED.name)
-    cropped, turned = sum(part.box is not None for part in parts), sum(part.turned for part in parts)
+        write_csv(catalog[["Image", "part"]], folder / paths.PACK_INDEX.name)
+    cropped, turned = sum(part.box is not None for part in parts), sum(part.upside_down for part in parts)
     size = " x ".join(map(str, shape))
     logger.info(
         f"{paths.PHOTOS}: {size} (photos, height, width, channels), {cropped:,} of them cropped, {turned:,} turned"

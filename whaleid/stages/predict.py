@@ -59,8 +59,8 @@ def _predict(
     if threshold is not None:
         curve = files.read_csv(paths.ranking(validated) / paths.CURVE)
         picture = plots.threshold_curve(curve, validated, fixed["threshold_auto"], threshold)
-        (pictures / paths.curve_picture(name).name).write_bytes(plots.png(picture))
-        artifacts.append(paths.curve_picture(name))
+        (pictures / paths.curve_plot(name).name).write_bytes(plots.png(picture))
+        artifacts.append(paths.curve_plot(name))
     logger.info(_summary(name, prediction.calibrated_by, measured, len(queries)))
     borrowed = {"calibrated_by": validated} if prediction.calibrated_by else {}
     return Record(

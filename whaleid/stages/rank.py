@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from whaleid.core import arrays, calibration_files, features, files, leftovers, paths
-from whaleid.core.labels import NEW_WHALE, PHASH, PLACES
+from whaleid.core.labels import NEW_WHALE, PHASH, TOP_K
 from whaleid.core.log import logger
 from whaleid.core.record import Record
 from whaleid.identification import calibrated, decision, figures, validation
@@ -77,7 +77,7 @@ def _read(unknown_share: float) -> Queries:
     catalog, split, groups, leaks = map(files.read_csv, (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS))
     images = sorted(catalog.loc[catalog["part"] == "test", "Image"])
     whales = catalog.loc[(catalog["part"] == "train") & (catalog["Id"] != NEW_WHALE), "Id"].value_counts()
-    commonest = whales.sort_index().sort_values(ascending=False, kind="stable").index[:PLACES].tolist()
+    commonest = whales.sort_index().sort_values(ascending=False, kind="stable").index[:TOP_K].tolist()
     rows = validation.queries(split, [])
     answers = rows.join(by_duplicates(validation.duplicate_labels(rows, groups), commonest))
     return Queries(

@@ -84,7 +84,7 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, processes: ProcessGr
     tables = [frame.to_csv().encode() for frame in (train_photos, val_photos)]
     digest = _digest(repr(facts).encode(), np.ascontiguousarray(photos.array).data, weights, *tables, *_sources())
     processes.check_same(digest)
-    path = paths.unfinished(variant)
+    path = paths.training_state(variant)
     saved = processes.broadcast(_load(path, digest) if processes.first else None)
     epochs = saved.epochs if saved else []
     for number, epoch in enumerate(epochs, start=1):

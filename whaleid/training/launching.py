@@ -25,7 +25,7 @@ def processes(batch_size: int | None) -> int:
     One on each GPU, or fewer where a batch gives each less than `PHOTOS_PER_GPU`. A process that torchrun started, or
     whose `WHALEID_DEVICE` is set, does its own work.
     """
-    if ranks.launched() or os.environ.get("WHALEID_DEVICE"):
+    if ranks.launched_by_torchrun() or os.environ.get("WHALEID_DEVICE"):
         return 1
     gpus = torch.cuda.device_count()
     count = max(1, gpus if batch_size is None else min(gpus, batch_size // PHOTOS_PER_GPU))
