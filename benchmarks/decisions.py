@@ -78,7 +78,7 @@ def losses(prediction: str, unknown_share: float) -> dict[str, float]:
         return float(threshold_curve(*from_table(rows), truth, kinds(rows["role"]), shares)["map5"].max())
 
     def at_auto(rows: pd.DataFrame) -> float:
-        return figures.means(at_threshold(rows), shares)["map5"]
+        return figures.map5_by_kind(at_threshold(rows), shares)["map5"]
 
     by_fold = [hindsight(rows) - at_auto(rows) for _, rows in answers.groupby("fold")]
     return {"loss": hindsight(answers) - at_auto(answers), "loss_by_fold": float(np.mean(by_fold))}

@@ -31,21 +31,21 @@ def test_probabilities_are_logistic_in_the_logit_of_the_best_whale():
 def test_the_other_whales_follow_the_best():
     # a logit of log 9, halved: 3 to 1
     result = HALF.transform(top([[0.9, 0.04, 0.02]], [0.98]))
-    assert result.known.tolist() == [pytest.approx(0.98 * 0.75 / 0.9)]
-    assert result.values.tolist() == [pytest.approx([0.75, 0.04 * 0.75 / 0.9, 0.02 * 0.75 / 0.9])]
+    assert result.known_probability.tolist() == [pytest.approx(0.98 * 0.75 / 0.9)]
+    assert result.probabilities.tolist() == [pytest.approx([0.75, 0.04 * 0.75 / 0.9, 0.02 * 0.75 / 0.9])]
 
 
 def test_where_the_best_gains_the_others_and_new_whale_make_room():
     # a logit of -log 4, halved: 1 to 2; the other 0.8 becomes 2 in 3
     result = HALF.transform(top([[0.2, 0.19, 0.18]], [0.9]))
-    assert result.values[0].tolist() == pytest.approx([1 / 3, 0.19 * (2 / 3) / 0.8, 0.18 * (2 / 3) / 0.8])
-    assert result.known.tolist() == [pytest.approx(1 - 0.1 * (2 / 3) / 0.8)]
+    assert result.probabilities[0].tolist() == pytest.approx([1 / 3, 0.19 * (2 / 3) / 0.8, 0.18 * (2 / 3) / 0.8])
+    assert result.known_probability.tolist() == [pytest.approx(1 - 0.1 * (2 / 3) / 0.8)]
 
 
 def test_all_whales_have_no_less_than_the_five_best_however_sums_are_rounded():
     # the best keeps even odds
     result = HALF.transform(top([[0.5, 0.3, 0.2]], [0.999]))
-    assert result.known.tolist() == [pytest.approx(1, abs=1e-12)]
+    assert result.known_probability.tolist() == [pytest.approx(1, abs=1e-12)]
 
 
 def test_calibrated_probabilities_keep_their_order_and_a_sum_of_one_at_most():
@@ -53,20 +53,20 @@ def test_calibrated_probabilities_keep_their_order_and_a_sum_of_one_at_most():
     likely = -np.sort(-generator.dirichlet(np.full(8, 0.3), 500), axis=1)
     for calibration in (Calibration(0.3, 0.5), Calibration(1.8, -1.0), Calibration(1.0, 3.0)):
         result = calibration.transform(top(likely[:, :5], likely[:, :7].sum(axis=1)))
-        assert (np.diff(result.values, axis=1) <= 1e-12).all()
-        assert (result.values.sum(axis=1) <= result.known + 1e-9).all()
-        assert (result.known <= 1 + 1e-9).all()
-        assert (result.values >= 0).all()
+        assert (np.diff(result.probabilities, axis=1) <= 1e-12).all()
+        assert (result.probabilities.sum(axis=1) <= result.known_probability + 1e-9).all()
+        assert (result.known_probability <= 1 + 1e-9).all()
+        assert (result.probabilities >= 0).all()
         # nor does the order of queries change
-        assert (np.diff(result.values[np.argsort(likely[:, 0]), 0]) >= 0).all()
+        assert (np.diff(result.probabilities[np.argsort(likely[:, 0]), 0]) >= 0).all()
 
 
 def test_no_calibration_changes_nothing():
     assert Calibration() == Calibration(1.0, 0.0)
     values = [[0.6, 0.3], [1.0, 0.0], [0.0, 0.0]]
     result = Calibration().transform(top(values, [0.9, 1.0, 0.0]))
-    assert result.values.tolist() == values
-    assert result.known.tolist() == [0.9, 1, 0]
+    assert result.probabilities.tolist() == values
+    assert result.known_probability.tolist() == [0.9, 1, 0]
 
 
 def test_sure_probabilities_stay_finite():
@@ -75,8 +75,8 @@ def test_sure_probabilities_stay_finite():
     with np.errstate(all="raise"):
         result = HALF.transform(top([[1.0, 0.0], [0.0, 0.0]], [1.0, 0.0]))
     least = 1 / (1 + 999_999**0.5)  # of odds of a million to one, halved
-    assert result.values == pytest.approx(np.array([[1 - least, 0], [least, 0]]))
-    assert result.known == pytest.approx([1 - least, least])
+    assert result.probabilities == pytest.approx(np.array([[1 - least, 0], [least, 0]]))
+    assert result.known_probability == pytest.approx([1 - least, least])
 
 
 def test_the_fit_is_that_of_scikit_learn():

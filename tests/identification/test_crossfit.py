@@ -8,7 +8,7 @@ import pytest
 
 from whaleid.identification import figures, fusion, metrics
 from whaleid.identification.calibration import Calibration
-from whaleid.identification.crossfit import ScoredQueries, cross_fit, rounded
+from whaleid.identification.crossfit import ScoredQueries, cross_fit, round_significant
 from whaleid.identification.map5 import Shares
 from whaleid.identification.ranking import at_threshold, from_table
 from whaleid.identification.threshold import THRESHOLDS, best_threshold
@@ -81,8 +81,8 @@ def test_the_answers_are_those_of_the_decision_without_their_fold(scored, fitted
         answers = fitted.answers[rows]
         labels, values = from_table(answers)
         assert top.labels.tolist() == labels.tolist()
-        np.testing.assert_allclose(top.values, values, atol=2e-3)
-        np.testing.assert_allclose(raw.values[:, 0], answers["uncalibrated"], atol=2e-3)
+        np.testing.assert_allclose(top.probabilities, values, atol=2e-3)
+        np.testing.assert_allclose(raw.probabilities[:, 0], answers["uncalibrated"], atol=2e-3)
 
 
 def test_the_fit_of_all_queries(scored, fitted):
@@ -107,7 +107,7 @@ def test_calibrated_probabilities_come_true_on_folds_they_were_not_fitted_on():
     fitted = cross_fit(NAMES, scored)
     once = np.ones((1, 2000))
     assert metrics.probability_metrics(fitted.answers, once, scored.shares)["ece"][0] < 0.03
-    auto = figures.means(at_threshold(fitted.answers), scored.shares)["map5_no_duplicates"]
+    auto = figures.map5_by_kind(at_threshold(fitted.answers), scored.shares)["map5_no_duplicates"]
     assert 0 <= fitted.curve["map5"].max() - auto < 0.005
 
 
@@ -119,7 +119,7 @@ def test_duplicates_have_no_part_in_the_curve_but_in_the_weights(scored, fitted)
     result = cross_fit(NAMES, replace(scored, queries=queries, shares=Shares(0.3, 0.5)))
     assert result.decision.weights != fitted.decision.weights
     answers = at_threshold(result.answers, 0.2)
-    means = figures.means(answers, Shares(0.3, 0.5))
+    means = figures.map5_by_kind(answers, Shares(0.3, 0.5))
     assert result.curve["map5"][40] == pytest.approx(means["map5_no_duplicates"])
 
 
@@ -157,5 +157,5 @@ def test_some_of_the_scores_are_weighted_as_if_there_were_no_others(scored):
 
 def test_values_are_rounded_as_files_keep_them():
     values = np.random.default_rng(0).random(1000) ** 3
-    assert rounded(values).tolist() == [float(f"{value:.6g}") for value in values]
-    assert rounded(np.array([0.0, 1.0, 1e-14])).tolist() == [0, 1, 1e-14]
+    assert round_significant(values).tolist() == [float(f"{value:.6g}") for value in values]
+    assert round_significant(np.array([0.0, 1.0, 1e-14])).tolist() == [0, 1, 1e-14]

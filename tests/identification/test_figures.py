@@ -76,20 +76,20 @@ def test_figures_at_a_threshold():
     at_auto = 0.7 * (1 + 1 / 3) / 2 + 0.3 / 2
     no_duplicates = {None: at_auto, 0.45: 0.7 * (1 + 1 / 3) / 2 + 0.3 / 2, 0.85: 0.7 * (1 / 2 + 1 / 3) / 2 + 0.3}
     for threshold, expected in no_duplicates.items():
-        result = figures.at(fixed, table(), threshold)
+        result = figures.evaluate(fixed, table(), threshold)
         assert result["threshold"] == (0.65 if threshold is None else threshold)
         assert result["map5_no_duplicates"] == pytest.approx(expected)
         assert result["map5"] == pytest.approx(0.75 * expected + 0.25)
         assert result["map5_low"] <= result["map5"] <= result["map5_high"]
         assert result["threshold_cost"] == pytest.approx(0.75 * (at_auto - expected), abs=1e-9)
-    assert figures.at(fixed, None) == fixed | {"threshold": 0.65}
-    assert figures.at(fixed, None, 0.2) == fixed | {"threshold": 0.2}
+    assert figures.evaluate(fixed, None) == fixed | {"threshold": 0.65}
+    assert figures.evaluate(fixed, None, 0.2) == fixed | {"threshold": 0.2}
 
 
 def test_without_probabilities_no_threshold_counts():
     fixed = {"unknown_share": 0.3, "duplicate_share": 0.25}
     answers = by_duplicates().drop(columns="threshold")
-    result = figures.at(fixed, answers, 0.2)
-    assert result == figures.at(fixed, answers)
+    result = figures.evaluate(fixed, answers, 0.2)
+    assert result == figures.evaluate(fixed, answers)
     assert result["map5"] == pytest.approx(0.75 * (0.7 * (1 / 2 + 1 / 3) / 2 + 0.3) + 0.25)
     assert not {"threshold", "threshold_cost"} & result.keys()

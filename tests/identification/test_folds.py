@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from whaleid.identification.folds import assign, clusters
+from whaleid.identification.folds import assign_folds, clusters
 
 GROUPS = pd.DataFrame(
     [
@@ -48,7 +48,7 @@ def drawn(queries=400):
 
 def test_folds_keep_clusters_whole_and_spread_each_role():
     images, roles, cluster = drawn()
-    fold = assign(images, roles, cluster)
+    fold = assign_folds(images, roles, cluster)
     assert len({*zip(cluster.tolist(), fold.tolist(), strict=True)}) == len({*cluster.tolist()})
     for role in ("known", "unknown", "duplicate", "new_whale"):
         counts = np.bincount(fold[np.array(roles) == role], minlength=5)
@@ -57,24 +57,24 @@ def test_folds_keep_clusters_whole_and_spread_each_role():
 
 def test_folds_do_not_depend_on_the_order_of_queries_nor_on_the_numbers_of_clusters():
     images, roles, cluster = drawn()
-    fold = assign(images, roles, cluster)
+    fold = assign_folds(images, roles, cluster)
     order = np.random.default_rng(1).permutation(len(images))
-    again = assign([images[n] for n in order], [roles[n] for n in order], 1000 - cluster[order])
+    again = assign_folds([images[n] for n in order], [roles[n] for n in order], 1000 - cluster[order])
     assert again.tolist() == fold[order].tolist()
 
 
 def test_queries_that_have_no_weight_move_no_other():
     images, roles, cluster = drawn()
-    fold = assign(images, roles, cluster)
+    fold = assign_folds(images, roles, cluster)
     more = [f"more{number}.jpg" for number in range(90)]
-    mixed = assign([*more, *images], ["new_whale_train"] * 90 + roles, np.append(np.arange(90) + 5000, cluster))
+    mixed = assign_folds([*more, *images], ["new_whale_train"] * 90 + roles, np.append(np.arange(90) + 5000, cluster))
     assert mixed[90:].tolist() == fold.tolist()
     assert np.bincount(mixed[:90]).tolist() == [18] * 5
 
 
 def test_large_clusters_come_first_each_to_the_fold_that_has_least_of_its_roles():
     images, cluster = ["a1", "a2", "a3", "b1", "b2", *"cdefgh"], np.array([0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7])
-    fold = assign(images, ["known"] * 10 + ["unknown"], cluster)
+    fold = assign_folds(images, ["known"] * 10 + ["unknown"], cluster)
     # by size a and b, then by their hash d, f, c, e and g; the unknown whale last, to one of the smallest folds
     assert fold.tolist() == [0, 0, 0, 1, 1, 4, 2, 2, 3, 3, 4]
 
@@ -82,7 +82,7 @@ def test_large_clusters_come_first_each_to_the_fold_that_has_least_of_its_roles(
 def test_one_of_two_duplicates_is_more_than_three_of_fourteen_known_queries():
     # four whales of three known queries each, in four folds; two of a known query and a duplicate
     images, cluster = [f"{number:02}.jpg" for number in range(16)], np.repeat(np.arange(6), [3, 3, 3, 3, 2, 2])
-    fold = assign(images, ["known"] * 12 + ["known", "duplicate"] * 2, cluster)
+    fold = assign_folds(images, ["known"] * 12 + ["known", "duplicate"] * 2, cluster)
     assert sorted(fold[:12].tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
     # the first of these goes to the empty fold, the second to one with more known queries, but no duplicate
     assert sorted(fold[12:].tolist()) == [0, 0, 4, 4]

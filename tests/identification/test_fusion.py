@@ -139,8 +139,8 @@ def test_probabilities_are_a_softmax_of_weighted_scores():
     table = np.log(np.array([[[1, 4, 1]], [[2, 1, 1]]], dtype=np.float32))
     result = predict(Fusion({"class": 0.5, "nearest": 2}, bias=np.log(10)), table, np.array(["w_1", "w_2"]))
     assert result.labels.tolist() == [["w_1", "w_2"]]
-    np.testing.assert_allclose(result.values, [[4 / 16, 2 / 16]], rtol=1e-6)
-    np.testing.assert_allclose(result.known, [6 / 16], rtol=1e-6)
+    np.testing.assert_allclose(result.probabilities, [[4 / 16, 2 / 16]], rtol=1e-6)
+    np.testing.assert_allclose(result.known_probability, [6 / 16], rtol=1e-6)
     assert table[0, 0, 2] == 0  # the input is left as it was
 
 
@@ -148,10 +148,10 @@ def test_probabilities_of_huge_scores_stay_finite_and_in_order():
     table = np.array([[[1000, 0, -1, 1, 0]]], dtype=np.float32)
     result = predict(Fusion({"class": 99}, -99), table, np.array(["w_1", "w_2", "w_3", "w_4"]))
     assert result.labels.tolist() == [["w_1", "w_4", "w_2", "w_3"]]
-    assert result.values.tolist() == [[1, 0, 0, 0]]
+    assert result.probabilities.tolist() == [[1, 0, 0, 0]]
     # no candidate has a logit of less than -60
     result = predict(Fusion({"class": 1}, 1000), table[:, :, 1:], np.array(["w_2", "w_3", "w_4"]))
-    assert result.known == pytest.approx([3 * np.exp(-60)], rel=1e-5, abs=0)
+    assert result.known_probability == pytest.approx([3 * np.exp(-60)], rel=1e-5, abs=0)
 
 
 def test_queries_are_predicted_alike_in_blocks_of_any_size(monkeypatch):
@@ -162,11 +162,11 @@ def test_queries_are_predicted_alike_in_blocks_of_any_size(monkeypatch):
     monkeypatch.setattr(fusion, "BLOCK", 100)
     result = predict(known, table, whales)
     assert result.labels.tolist() == whole.labels.tolist()
-    np.testing.assert_allclose(result.values, whole.values, rtol=1e-5)
-    np.testing.assert_allclose(result.known, whole.known, rtol=1e-5)
+    np.testing.assert_allclose(result.probabilities, whole.probabilities, rtol=1e-5)
+    np.testing.assert_allclose(result.known_probability, whole.known_probability, rtol=1e-5)
 
 
 def test_known_whales_are_summed_in_double_precision():
     result = predict(Fusion({"class": 1}, 0), np.zeros((1, 1, 3), dtype=np.float32), np.array(["w_1", "w_2"]))
-    assert result.known.tolist() == [2 / 3]
-    assert result.values.tolist() == [[1 / 3, 1 / 3]]
+    assert result.known_probability.tolist() == [2 / 3]
+    assert result.probabilities.tolist() == [[1 / 3, 1 / 3]]

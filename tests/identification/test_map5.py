@@ -4,7 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whaleid.identification.map5 import Shares, average, gains, kinds, map5, mean_average_precision, query_weights
+from whaleid.identification.map5 import (
+    Shares,
+    average,
+    kinds,
+    map5,
+    mean_average_precision,
+    query_weights,
+    reciprocal_ranks,
+)
 
 SHARES = Shares(unknown=0.2, duplicate=0.1)
 
@@ -27,7 +35,7 @@ def test_average_precision_by_hand():
 
 
 def test_a_rank_gains_its_reciprocal_and_nothing_beyond_five():
-    assert gains(np.array([[1, 2], [5, 0]])).tolist() == [[1, 0.5], [0.2, 0]]
+    assert reciprocal_ranks(np.array([[1, 2], [5, 0]])).tolist() == [[1, 0.5], [0.2, 0]]
 
 
 def test_new_whale_photos_stand_in_for_unknown_whales_where_none_is_held_out():

@@ -150,11 +150,11 @@ def test_area_by_hand():
     scores = np.array([0.9, 0.8, 0.7, 0.7, 0.1])
     positive, negative = np.array([[1.0, 0, 1, 0, 1]]), np.array([[0.0, 1, 0, 1, 0]])
     # of six pairs: 0.9 above both; 0.7 below 0.8 and equal to 0.7; 0.1 below both
-    assert metrics.area(scores, positive, negative) == pytest.approx([2.5 / 6])
+    assert metrics.area_under_curve(scores, positive, negative) == pytest.approx([2.5 / 6])
     # if 0.9 is wrong, only the half remains
     right = np.array([False, True, True, True, True])
-    assert metrics.area(scores, positive, negative, right) == pytest.approx([0.5 / 6])
-    assert np.isnan(metrics.area(scores, positive, 0 * negative)).all()
+    assert metrics.area_under_curve(scores, positive, negative, right) == pytest.approx([0.5 / 6])
+    assert np.isnan(metrics.area_under_curve(scores, positive, 0 * negative)).all()
 
 
 def test_true_positive_rate_by_hand():
@@ -192,17 +192,17 @@ def test_calibration_error_by_hand():
 
 
 def test_bins_end_with_their_upper_bound():
-    assert metrics.bins(np.array([0.0, 0.05, 0.1, 0.11, 0.2, 0.95, 1.0])).tolist() == [0, 0, 0, 1, 1, 9, 9]
+    assert metrics.bin_indices(np.array([0.0, 0.05, 0.1, 0.11, 0.2, 0.95, 1.0])).tolist() == [0, 0, 0, 1, 1, 9, 9]
 
 
 def test_error_by_chance_is_what_perfect_probabilities_show():
     probability, weights = np.random.default_rng(0).random(200), np.full(200, 1 / 200)
     generator = np.random.default_rng(1)
     errors = [slow_ece(probability, generator.random(200) < probability, weights) for _ in range(200)]
-    assert metrics.chance_error(probability, weights) == pytest.approx(np.mean(errors), abs=0.003)
-    assert metrics.chance_error(np.ones(9), np.full(9, 1 / 9)) == 0
+    assert metrics.chance_calibration_error(probability, weights) == pytest.approx(np.mean(errors), abs=0.003)
+    assert metrics.chance_calibration_error(np.ones(9), np.full(9, 1 / 9)) == 0
     # always the same thousand sets of answers: 277 of them right here
-    assert metrics.chance_error(np.array([0.3]), np.array([1.0])) == pytest.approx(0.3 + 0.4 * 0.277)
+    assert metrics.chance_calibration_error(np.array([0.3]), np.array([1.0])) == pytest.approx(0.3 + 0.4 * 0.277)
 
 
 def test_metrics_of_known_and_unknown_need_both():

@@ -7,11 +7,11 @@ from whaleid.identification.ranking import (
     LABELS,
     PROBABILITIES,
     at_threshold,
-    by_duplicates,
     from_table,
-    leading,
     rank,
+    rank_by_duplicates,
     to_table,
+    top_k,
     true_ranks,
 )
 
@@ -33,7 +33,7 @@ def slow_rank(row, labels, threshold):
 
 def test_leading_breaks_ties_by_label():
     values = np.array([[0.25, 0.25, 0.5]], dtype=np.float32)
-    labels, best = leading(values, np.array(["w_1", "w_2", "w_3"]))
+    labels, best = top_k(values, np.array(["w_1", "w_2", "w_3"]))
     assert labels.tolist() == [["w_3", "w_1", "w_2"]]
     assert best.tolist() == [[0.5, 0.25, 0.25]]
     assert values.tolist() == [[0.25, 0.25, 0.5]]  # the input is left as it was
@@ -44,7 +44,7 @@ def test_leading_breaks_ties_by_label():
 def test_rank_agrees_with_a_sort(whales, threshold):
     values, labels = drawn(40, whales)
     expected = [slow_rank(row, labels, threshold) for row in values]
-    assert rank(*leading(values, labels), threshold)[0].tolist() == expected
+    assert rank(*top_k(values, labels), threshold)[0].tolist() == expected
 
 
 def test_rank_places_new_whale_at_its_threshold():
@@ -62,7 +62,7 @@ def test_rank_places_new_whale_at_its_threshold():
 @pytest.mark.parametrize("whales", [2, 5])
 def test_true_ranks_are_those_of_the_ranking(whales):
     values, labels = drawn(60, whales)
-    labels, values = leading(values, labels)
+    labels, values = top_k(values, labels)
     truth = np.random.default_rng(1).choice(["new_whale", "w_0", "w_1", "w_other"], 60)
     thresholds = np.array([[0.0, 0.2, 0.25, 1.0]])
     result = true_ranks(labels, values, truth, thresholds)
@@ -114,7 +114,7 @@ def test_short_rankings_are_filled_and_labels_stay_distinct():
 
 def test_labels_of_duplicates_are_certain_but_behind_new_whale():
     duplicates = [["w_2", "w_1", "w_2"], ["w_3", "new_whale", "w_2"], [], ["w_9", "w_8", "w_7", "w_6", "w_5", "w_4"]]
-    table = by_duplicates(duplicates, ["w_1", "w_2", "w_3"])
+    table = rank_by_duplicates(duplicates, ["w_1", "w_2", "w_3"])
     assert table[LABELS].to_numpy().tolist() == [
         ["w_2", "w_1", "w_3", "", ""],
         ["w_3", "w_2", "w_1", "", ""],
@@ -122,5 +122,5 @@ def test_labels_of_duplicates_are_certain_but_behind_new_whale():
         ["w_9", "w_8", "w_7", "w_6", "w_5"],
     ]
     assert table[PROBABILITIES].to_numpy().tolist() == [[1, 1, 0, 0, 0], [1, 0, 0, 0, 0], [0] * 5, [1] * 5]
-    assert [*by_duplicates([], [])] == [*LABELS, *PROBABILITIES]
-    assert by_duplicates([], [])[PROBABILITIES].to_numpy().dtype == np.float64
+    assert [*rank_by_duplicates([], [])] == [*LABELS, *PROBABILITIES]
+    assert rank_by_duplicates([], [])[PROBABILITIES].to_numpy().dtype == np.float64

@@ -13,7 +13,7 @@ from whaleid.identification.scores import (
     cosines,
     duplicate_scores,
     extend_class_scores,
-    flat,
+    flatten,
     nearest_photos,
     nearest_scores,
     score_name,
@@ -51,12 +51,12 @@ def test_nearest_score_is_that_of_the_photo_most_alike_over_all_flips():
         ]
         for q in queries.transpose(1, 0, 2)
     ]
-    np.testing.assert_allclose(nearest_scores(queries, flat(photos), STARTS), expected, atol=1e-6)
+    np.testing.assert_allclose(nearest_scores(queries, flatten(photos), STARTS), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("photos", [1, 2, 4, 5, 6])
 def test_photos_are_compared_in_blocks_of_whole_whales(photos, monkeypatch):
-    queries, gallery = unit(2, 5, 4), flat(unit(2, 7, 4, seed=1))
+    queries, gallery = unit(2, 5, 4), flatten(unit(2, 7, 4, seed=1))
     expected = nearest_scores(queries, gallery, STARTS)
     monkeypatch.setattr(scores, "PHOTOS", photos)
     np.testing.assert_allclose(nearest_scores(queries, gallery, STARTS), expected, atol=1e-6)
@@ -108,7 +108,7 @@ def test_a_scorer_has_each_score_for_whales_and_new_whale(monkeypatch):
     (table,) = scorer.score(names, {"margin": queries}, duplicates)
     assert table.shape == (4, 5, 4)
     assert table[0].tolist() == [[0, 1, 0, 0], [0] * 4, [0, 0, 0, 1], [0] * 4, [0] * 4]
-    by_class, nearest = class_scores(queries, centres), nearest_scores(queries, flat(photos), STARTS)
+    by_class, nearest = class_scores(queries, centres), nearest_scores(queries, flatten(photos), STARTS)
     np.testing.assert_allclose(table[1][:, [0, 2, 3]], by_class[:, [3, 1, 0]], atol=1e-6)
     expected = extend_class_scores(by_class[:, [3, 1]], nearest, np.array([True, False, True]))[:, 1]
     np.testing.assert_allclose(table[1][:, 1], expected, atol=1e-6)
@@ -134,7 +134,7 @@ def test_scores_of_several_networks_have_names_of_their_own():
     queries = dict(zip("ab", queries.values(), strict=True))
     (table,) = Scorer(features, photos_of(LABELS)).score(["b_nearest", "a_nearest"], queries, [[]] * 3)
     for scores_of_one, name in zip(table, "ba", strict=True):
-        expected = nearest_scores(queries[name], flat(features[name].embeddings), STARTS)
+        expected = nearest_scores(queries[name], flatten(features[name].embeddings), STARTS)
         np.testing.assert_allclose(scores_of_one[:, :3], expected, atol=1e-6)
 
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from whaleid.identification.map5 import Shares, map5
-from whaleid.identification.ranking import leading, rank
-from whaleid.identification.threshold import THRESHOLDS, best_threshold, smoothed, threshold_curve
+from whaleid.identification.ranking import rank, top_k
+from whaleid.identification.threshold import THRESHOLDS, best_threshold, smooth, threshold_curve
 
 SHARES = Shares(0.3, 0.2)
 
@@ -14,7 +14,7 @@ SHARES = Shares(0.3, 0.2)
 def drawn(queries, whales):
     """Return the best whales of queries with many ties."""
     values = np.random.default_rng(2).integers(0, 12, (queries, whales)) / 20
-    return leading(values.astype(np.float32), np.array([f"w_{number}" for number in range(whales)]))
+    return top_k(values.astype(np.float32), np.array([f"w_{number}" for number in range(whales)]))
 
 
 def test_curve_agrees_with_ranking_at_each_threshold():
@@ -51,7 +51,7 @@ def test_smoothing_is_a_weighted_mean():
         for at in THRESHOLDS:
             weights = [np.exp(-(((at - other) / deviation) ** 2) / 2) for other in THRESHOLDS]
             expected.append(sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights))
-        np.testing.assert_allclose(smoothed(values, queries), expected)
+        np.testing.assert_allclose(smooth(values, queries), expected)
 
 
 def curve(**ranges):

@@ -130,7 +130,7 @@ def measured(rows, threshold):
     """Return what `predict` measures at a threshold."""
     answers = content(rows).answers
     fixed = {"unknown_share": SHARES[0], "duplicate_share": SHARES[1], "threshold_auto": AUTO}
-    expected = figures.at(fixed, answers, None if threshold == "auto" else threshold)
+    expected = figures.evaluate(fixed, answers, None if threshold == "auto" else threshold)
     return {key: value for key, value in expected.items() if key not in (*fixed, "threshold")}
 
 

@@ -17,9 +17,9 @@ from whaleid.core.calibration_files import CalibrationResult, Inputs
 from whaleid.core.labels import Score
 from whaleid.identification import figures, validation
 from whaleid.identification.crossfit import CrossFit, ScoredQueries, cross_fit
-from whaleid.identification.folds import assign, clusters
-from whaleid.identification.map5 import Shares, gains, kinds
-from whaleid.identification.ranking import at_threshold, leading
+from whaleid.identification.folds import assign_folds, clusters
+from whaleid.identification.map5 import Shares, kinds, reciprocal_ranks
+from whaleid.identification.ranking import at_threshold, top_k
 from whaleid.identification.scores import Scorer, score_name
 
 COMPARED = ["map5", "map5_no_duplicates", "map5_known"]
@@ -45,7 +45,7 @@ def calibrate(
     scored, centroid = _score(inputs, [*alternatives.values()][-1], shares, allocate)
     with threadpool_limits(1), ThreadPoolExecutor() as pool:  # one thread a fit
         fits = list(pool.map(partial(cross_fit, scored=scored), alternatives.values()))
-    means = [figures.means(at_threshold(fit.answers), shares) for fit in fits]
+    means = [figures.map5_by_kind(at_threshold(fit.answers), shares) for fit in fits]
     compared = pd.DataFrame(means, index=pd.Index(alternatives, name="score")).reindex(columns=COMPARED)
     fit = fits[-1]  # by all scores
     decision = fit.decision
@@ -75,7 +75,9 @@ def _score(
     features = inputs.features
     queries = validation.queries(inputs.split, {label for each in features.values() for label in each.classes.tolist()})
     cluster = clusters(queries, inputs.groups)
-    queries = queries.assign(fold=assign(queries["Image"].tolist(), queries["role"].tolist(), cluster), cluster=cluster)
+    queries = queries.assign(
+        fold=assign_folds(queries["Image"].tolist(), queries["role"].tolist(), cluster), cluster=cluster
+    )
     scorer = Scorer(features, validation.gallery(inputs.split, held_out=False))
     embeddings = {name: each.select(queries["Image"]) for name, each in features.items()}
     duplicates = validation.duplicate_labels(queries, inputs.groups)
@@ -89,11 +91,11 @@ def _score(
             last = first + block.shape[1]
             for scores, rows in zip(table, block[: len(names)], strict=True):
                 scores[first:last] = rows
-            labels.append(leading(block[columns, :, :-1].mean(axis=0), scorer.whales)[0])
+            labels.append(top_k(block[columns, :, :-1].mean(axis=0), scorer.whales)[0])
             first = last
     scored = ScoredQueries(queries, scorer.whales, dict(zip(names, table, strict=True)), shares)
     same = np.concatenate(labels) == scored.truth[:, None]  # (Q, 5)
-    return scored, gains(np.where(same.any(axis=1), same.argmax(axis=1) + 1, 0))
+    return scored, reciprocal_ranks(np.where(same.any(axis=1), same.argmax(axis=1) + 1, 0))
 
 
 def _alternatives(scores: Mapping[str, Sequence[Score]]) -> dict[str, list[str]]:

@@ -50,13 +50,15 @@ class Calibration:
         """
         if self == Calibration():
             return top
-        best = top.values[:, 0]
+        best = top.probabilities[:, 0]
         right = self.predict(best)
         factor = np.divide(right, best, out=np.zeros_like(right), where=best > 0)
         room = np.divide(1 - right, 1 - best, out=np.zeros_like(right), where=best < 1)
         scale = np.minimum(factor, room)
-        others = np.maximum(top.known - best, top.values[:, 1:].sum(axis=1)) * scale
-        return TopWhales(top.labels, np.column_stack([right, top.values[:, 1:] * scale[:, None]]), right + others)
+        others = np.maximum(top.known_probability - best, top.probabilities[:, 1:].sum(axis=1)) * scale
+        return TopWhales(
+            top.labels, np.column_stack([right, top.probabilities[:, 1:] * scale[:, None]]), right + others
+        )
 
 
 def fit(best: Floats, right: npt.NDArray[np.bool_], sample_weight: Floats) -> Calibration:

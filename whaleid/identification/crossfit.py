@@ -61,21 +61,25 @@ def cross_fit(names: Sequence[str], scored: ScoredQueries) -> CrossFit:
     """
     everything, fold = np.ones(len(scored.queries), dtype=np.bool_), scored.queries["fold"].to_numpy()
     weights, calibrated, top = _fit(names, scored, everything)
-    labels, values = np.empty_like(top.labels), np.empty_like(top.values)
+    labels, values = np.empty_like(top.labels), np.empty_like(top.probabilities)
     uncalibrated, thresholds = np.empty(len(fold)), np.empty(len(fold))
     for number in np.unique(fold):
         own, others = fold == number, fold != number
         _, mapping, raw = _fit(names, scored, others, start=weights)
         top = mapping.transform(raw)
-        labels[own], values[own], uncalibrated[own] = top.labels[own], rounded(top.values)[own], raw.values[own, 0]
-        _, thresholds[own] = _threshold(scored, top.labels, rounded(top.values), others)
+        labels[own], values[own], uncalibrated[own] = (
+            top.labels[own],
+            round_significant(top.probabilities)[own],
+            raw.probabilities[own, 0],
+        )
+        _, thresholds[own] = _threshold(scored, top.labels, round_significant(top.probabilities), others)
     curve, threshold = _threshold(scored, labels, values, everything)
     answers = scored.queries[["Image", "whale", "role", "truth", "fold", "cluster"]].assign(threshold=thresholds)
-    answers = answers.join(to_table(labels, values)).assign(uncalibrated=rounded(uncalibrated))
+    answers = answers.join(to_table(labels, values)).assign(uncalibrated=round_significant(uncalibrated))
     return CrossFit(Decision(weights.weights, weights.bias, calibrated, threshold), answers, curve)
 
 
-def rounded(values: Floats) -> Floats:
+def round_significant(values: Floats) -> Floats:
     """Return `values` to six significant digits, as files keep them: so all agree which are above a threshold."""
     factors = 10.0 ** (5 - np.floor(np.log10(np.maximum(values, 1e-15))))
     digits: Floats = np.round(values * factors) / factors
@@ -94,7 +98,7 @@ def _fit(
     top = fusion.predict(weights, table, scored.whales)
     rows = sample_weight > 0
     right = top.labels[rows, 0] == scored.truth[rows]
-    return weights, calibration.fit(top.values[rows, 0], right, sample_weight[rows]), top
+    return weights, calibration.fit(top.probabilities[rows, 0], right, sample_weight[rows]), top
 
 
 def _threshold(scored: ScoredQueries, labels: Labels, values: Floats, subset: Bools) -> tuple[pd.DataFrame, float]:

@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter
 from whaleid.identification import fusion
 from whaleid.identification.calibration import Calibration
 from whaleid.identification.fusion import Fusion, TopWhales
-from whaleid.identification.ranking import by_duplicates, to_table
+from whaleid.identification.ranking import rank_by_duplicates, to_table
 from whaleid.identification.scores import Embeddings, Scorer
 
 
@@ -35,9 +35,9 @@ class Decision(Fusion):
         self, scorer: Scorer, queries: Embeddings, duplicates: Sequence[Sequence[str]], fill: Sequence[str]
     ) -> pd.DataFrame:
         """Return what `predict` yields in the columns of `to_table`, which `fill` completes."""
-        tables = [to_table(top.labels, top.values, fill) for top in self.predict(scorer, queries, duplicates)]
+        tables = [to_table(top.labels, top.probabilities, fill) for top in self.predict(scorer, queries, duplicates)]
         # the first one is for the columns, if there are no queries
-        return pd.concat([by_duplicates([], []), *tables], ignore_index=True)
+        return pd.concat([rank_by_duplicates([], []), *tables], ignore_index=True)
 
 
 def from_json(content: bytes) -> Decision:

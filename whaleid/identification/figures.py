@@ -27,7 +27,7 @@ def threshold_free(
     weights = query_weights(kind, shares)
     figures = {
         "baseline_new_whale": float(weights @ (answers["truth"] == NEW_WHALE).to_numpy()),
-        "baseline_duplicates": means(at_threshold(by_duplicates), shares)["map5"],
+        "baseline_duplicates": map5_by_kind(at_threshold(by_duplicates), shares)["map5"],
     }
     if "centroid" in answers:
         figures["baseline_centroid"] = float(weights @ answers["centroid"])
@@ -36,8 +36,8 @@ def threshold_free(
     rows = answers[kind != ""]
     counts = metrics.bootstrap_counts(rows["cluster"].to_numpy())
     figures |= metrics.with_intervals(metrics.probability_metrics(rows, counts, shares))
-    figures["ece_chance"] = metrics.chance_error(rows["probability1"].to_numpy(), weights[kind != ""])
-    figures["map5_auto"] = means(at_threshold(answers), shares)["map5_no_duplicates"]
+    figures["ece_chance"] = metrics.chance_calibration_error(rows["probability1"].to_numpy(), weights[kind != ""])
+    figures["map5_auto"] = map5_by_kind(at_threshold(answers), shares)["map5_no_duplicates"]
     return figures | threshold_range(answers, threshold_auto)
 
 
@@ -49,7 +49,9 @@ def threshold_range(answers: pd.DataFrame, threshold_auto: float) -> dict[str, f
     }
 
 
-def at(fixed: Mapping[str, float], answers: pd.DataFrame | None, threshold: float | None = None) -> dict[str, float]:
+def evaluate(
+    fixed: Mapping[str, float], answers: pd.DataFrame | None, threshold: float | None = None
+) -> dict[str, float]:
     """Return all figures of a prediction: the `fixed` ones, of `threshold_free`, and those at a threshold.
 
     `threshold` is in [0, 1], or None for `auto`: then each answer has the threshold of its fold. A prediction without
@@ -65,7 +67,7 @@ def at(fixed: Mapping[str, float], answers: pd.DataFrame | None, threshold: floa
     shares = Shares(fixed["unknown_share"], fixed["duplicate_share"])
     figures |= measure(at_threshold(answers, threshold), shares)
     if "threshold" in figures:
-        at_auto = means(at_threshold(answers), shares)["map5"]
+        at_auto = map5_by_kind(at_threshold(answers), shares)["map5"]
         figures["threshold_cost"] = round(at_auto - figures["map5"], 9) + 0.0  # 0 at `auto`, however sums are rounded
     return figures
 
@@ -75,7 +77,7 @@ def measure(decided: pd.DataFrame, shares: Shares) -> dict[str, float]:
     return metrics.with_intervals(metrics.bootstrap(decided, decided["rank"].to_numpy(), shares))
 
 
-def means(decided: pd.DataFrame, shares: Shares) -> dict[str, float]:
+def map5_by_kind(decided: pd.DataFrame, shares: Shares) -> dict[str, float]:
     """Return MAP@5 of answers `at_threshold`: the keys of `map5.map5`."""
     ranks = decided["rank"].to_numpy()
     return {name: float(mean) for name, mean in map5(ranks, kinds(decided["role"]), shares).items()}

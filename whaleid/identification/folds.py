@@ -36,7 +36,7 @@ def clusters(queries: pd.DataFrame, groups: pd.DataFrame) -> npt.NDArray[np.int6
     return pd.factorize(component[node[: len(queries)]])[0].astype(np.int64)
 
 
-def assign(images: Sequence[str], roles: Sequence[str], cluster: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def assign_folds(images: Sequence[str], roles: Sequence[str], cluster: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return the fold of each query (Q,), from 0 to 4: clusters are kept whole, and each role is spread evenly.
 
     Clusters are assigned one by one, those of the first `ROLES` and the larger ones first, the rest by a hash of their

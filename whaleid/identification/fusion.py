@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, FiniteFloat
 
-from whaleid.identification.ranking import Floats, leading
+from whaleid.identification.ranking import Floats, top_k
 
 Table = npt.NDArray[np.float32] | Sequence[npt.NDArray[np.float32]]
 """Scores of every query for every candidate, (K, Q, W + 1), or K of (Q, W + 1): some of the scores without a copy."""
@@ -45,9 +45,9 @@ class TopWhales:
 
     labels: npt.NDArray[np.str_]
     """(Q, min(5, W))"""
-    values: Floats
+    probabilities: Floats
     """Their probabilities."""
-    known: Floats
+    known_probability: Floats
     """(Q,) the probability of all whales together."""
 
 
@@ -57,7 +57,7 @@ def predict(fusion: Fusion, table: Table, whales: npt.NDArray[np.str_]) -> TopWh
     blocks = []
     for rows in _blocks(table, np.arange(table[0].shape[0])):
         logits = _logits(weights, np.stack([scores[rows] for scores in table]))
-        labels, best = leading(logits[:, :-1], whales)  # by logits: the exponentials of the last are all the same
+        labels, best = top_k(logits[:, :-1], whales)  # by logits: the exponentials of the last are all the same
         exponentials = _exponentials(logits)
         known = exponentials[:, :-1].sum(axis=1, dtype=np.float64)
         total = known + exponentials[:, -1]

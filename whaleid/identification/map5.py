@@ -32,10 +32,10 @@ def mean_average_precision(ranked: Sequence[Sequence[str]], truth: Sequence[str]
     """Return MAP@5 as Kaggle counts it: 1 / rank of the true label among the first five distinct ones, 0 beyond."""
     distinct = [list(dict.fromkeys(labels))[:TOP_K] for labels in ranked]
     ranks = [labels.index(true) + 1 if true in labels else 0 for labels, true in zip(distinct, truth, strict=True)]
-    return float(gains(np.array(ranks)).mean())
+    return float(reciprocal_ranks(np.array(ranks)).mean())
 
 
-def gains(ranks: npt.NDArray[np.int64]) -> Floats:
+def reciprocal_ranks(ranks: npt.NDArray[np.int64]) -> Floats:
     """Return 1 / rank of the true label, from 1; 0 for rank 0, which is beyond five."""
     return np.divide(1.0, ranks, out=np.zeros(ranks.shape), where=ranks > 0)
 
@@ -95,6 +95,6 @@ def map5(ranks: npt.NDArray[np.int64], kind: Labels, shares: Shares, counts: Flo
         "map5_duplicates": kind == "duplicate",
         "map5_no_duplicates": np.isin(kind, ["known", "unknown"]),
     }
-    gained = gains(ranks)
+    gained = reciprocal_ranks(ranks)
     counted = {name: rows for name, rows in counted.items() if rows.any()}
     return {name: average(gained, query_weights(kind, shares, counts * rows)) for name, rows in counted.items()}

@@ -13,14 +13,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from whaleid.core.labels import NEW_WHALE
-from whaleid.identification.map5 import Shares, average, gains, kinds, map5, query_weights
+from whaleid.identification.map5 import Shares, average, kinds, map5, query_weights, reciprocal_ranks
 from whaleid.identification.ranking import Bools, Floats
 
 Ranks = npt.NDArray[np.int64]
 BINS = 10
 """Bins of the calibration error, equally wide."""
 SIMULATIONS = 1000
-"""Simulated sets of answers, over which `chance_error` is the mean."""
+"""Simulated sets of answers, over which `chance_calibration_error` is the mean."""
 FALSE_POSITIVE_RATES = {"fpr01": 0.01, "fpr05": 0.05}
 SEPARATE = ("new_whale", "new_whale_train")
 """Roles that are measured separately: their photos may be of known whales that nobody recognised."""
@@ -63,10 +63,10 @@ def probability_metrics(answers: pd.DataFrame, counts: Floats, shares: Shares) -
     metrics: dict[str, Floats] = {}
     if known.any() and unknown.any():
         positive, negative = counts * known, counts * unknown
-        metrics["auroc"] = area(probability, positive, negative)
+        metrics["auroc"] = area_under_curve(probability, positive, negative)
         for name, rate in FALSE_POSITIVE_RATES.items():
             metrics[f"tpr_at_{name}"] = true_positive_rate(probability, positive, negative, rate)
-        metrics["oscr"] = area(probability, positive, negative, right)
+        metrics["oscr"] = area_under_curve(probability, positive, negative, right)
     weights = query_weights(kind, shares, counts)
     metrics["ece"] = calibration_error(probability, right, weights)
     metrics["ece_uncalibrated"] = calibration_error(uncalibrated, right, weights)
@@ -83,7 +83,7 @@ def balanced_accuracy(right: Bools, whales: npt.NDArray[np.str_], counts: Floats
     return average(right, counts / photos[number])
 
 
-def area(scores: Floats, positive: Floats, negative: Floats, right: Bools | None = None) -> Floats:
+def area_under_curve(scores: Floats, positive: Floats, negative: Floats, right: Bools | None = None) -> Floats:
     """Return (B,) the area under the rate of accepted `positive` queries by that of accepted `negative` ones.
 
     `scores` is (Q,), the higher the sooner accepted; `positive` and `negative` are counts (B, Q). The area is AUROC:
@@ -114,23 +114,23 @@ def calibration_error(probability: Floats, right: Bools, weights: Floats) -> Flo
     `weights` are (B, Q), 1 in sum (Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning",
     AAAI 2015).
     """
-    errors = weights @ ((right - probability)[:, None] * np.eye(BINS)[bins(probability)])  # (B, BINS)
+    errors = weights @ ((right - probability)[:, None] * np.eye(BINS)[bin_indices(probability)])  # (B, BINS)
     total: Floats = np.abs(errors).sum(axis=1)
     return total
 
 
-def bins(probability: Floats) -> npt.NDArray[np.int64]:
+def bin_indices(probability: Floats) -> npt.NDArray[np.int64]:
     """Return (Q,) the number of each query's bin of the calibration error: each ends with its upper bound."""
     return np.maximum(np.ceil(probability * BINS).astype(np.int64) - 1, 0)
 
 
-def chance_error(probability: Floats, weights: Floats) -> float:
+def chance_calibration_error(probability: Floats, weights: Floats) -> float:
     """Return the mean calibration error of answers that are right exactly with their `probability` (Q,).
 
     No calibration can be expected to show less on so few queries; `weights` (Q,) are theirs, 1 in sum.
     """
     right = np.random.default_rng(0).random((SIMULATIONS, len(probability))) < probability
-    errors = (weights * (right - probability)) @ np.eye(BINS)[bins(probability)]  # (SIMULATIONS, BINS)
+    errors = (weights * (right - probability)) @ np.eye(BINS)[bin_indices(probability)]  # (SIMULATIONS, BINS)
     return float(np.abs(errors).sum(axis=1).mean())
 
 
@@ -161,7 +161,7 @@ def bootstrap(answers: pd.DataFrame, ranks: Ranks, shares: Shares) -> dict[str, 
         rows = (answers["role"] == role).to_numpy()
         if rows.any():
             counts = bootstrap_counts(answers.loc[rows, "cluster"].to_numpy())
-            metrics[f"map5_{role}"] = average(gains(ranks[rows]), counts)
+            metrics[f"map5_{role}"] = average(reciprocal_ranks(ranks[rows]), counts)
     return metrics
 
 

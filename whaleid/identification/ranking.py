@@ -17,7 +17,7 @@ LABELS = [f"label{place}" for place in range(1, TOP_K + 1)]
 PROBABILITIES = [f"probability{place}" for place in range(1, TOP_K + 1)]
 
 
-def leading(values: npt.NDArray[np.float32], whales: Labels) -> tuple[Labels, Floats]:
+def top_k(values: npt.NDArray[np.float32], whales: Labels) -> tuple[Labels, Floats]:
     """Return the labels and values of the five best whales a query, both (Q, min(5, W)).
 
     `values` is (Q, W), the higher the better, `whales` (W,) their labels, sorted. The best come first, ties by label.
@@ -35,7 +35,7 @@ def leading(values: npt.NDArray[np.float32], whales: Labels) -> tuple[Labels, Fl
 
 
 def rank(labels: Labels, values: Floats, threshold: float) -> tuple[Labels, Floats]:
-    """Rank `new_whale` among the `leading` whales as if its probability were the threshold.
+    """Rank `new_whale` among the `top_k` whales as if its probability were the threshold.
 
     `labels` and `values` (Q, K) are those of the best whales, in order. Returns labels and probabilities, both
     (Q, min(5, K + 1)): whales above the threshold, `new_whale`, other whales.
@@ -94,7 +94,7 @@ def at_threshold(answers: pd.DataFrame, threshold: float | None = None) -> pd.Da
     return answers.assign(rank=ranks[:, 0])
 
 
-def by_duplicates(duplicates: Sequence[Sequence[str]], fill: Sequence[str]) -> pd.DataFrame:
+def rank_by_duplicates(duplicates: Sequence[Sequence[str]], fill: Sequence[str]) -> pd.DataFrame:
     """Return the columns of `to_table`: the labels of each query's duplicates, of probability 1, then `fill`, of 0.
 
     Labels behind `new_whale` have 0 as well, so that it keeps its place among them.

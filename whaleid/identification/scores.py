@@ -26,7 +26,7 @@ PHOTOS = 2**17
 """Compared with at a time: their cosines with 256 queries take 128 MiB."""
 
 
-def flat(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def flatten(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return (N, F * D), rows of unit length whose dot products are the cosines of embeddings (F, N, D)."""
     flips, photos, dimensions = embeddings.shape
     rows = np.empty((photos, flips, dimensions), dtype=np.float32)
@@ -36,7 +36,7 @@ def flat(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def cosines(queries: npt.NDArray[np.float32], photos: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return (Q, M): the cosines of queries (F, Q, D) and photos (F, M, D)."""
-    product: npt.NDArray[np.float32] = flat(queries) @ flat(photos).T
+    product: npt.NDArray[np.float32] = flatten(queries) @ flatten(photos).T
     return product
 
 
@@ -59,9 +59,9 @@ def nearest_scores(
 ) -> npt.NDArray[np.float32]:
     """Return (Q, W): the cosine of queries (F, Q, D) to the photo of each whale that is most like them.
 
-    `photos` (G, F * D) are `flat`; each whale has those from its start (W,) to the next.
+    `photos` (G, F * D) are `flatten`; each whale has those from its start (W,) to the next.
     """
-    rows, ends = flat(queries), np.append(starts[1:], len(photos))
+    rows, ends = flatten(queries), np.append(starts[1:], len(photos))
     nearest = np.empty((len(rows), len(ends)), dtype=np.float32)
     first = 0
     while first < len(ends):  # as many whales at a time as have `PHOTOS` photos, but one at least
@@ -131,8 +131,8 @@ class Scorer:
         """(W,), sorted: the candidates."""
         self._features = features
         embeddings = {name: each.select(photos["Image"]) for name, each in features.items()}
-        self._photos = {name: flat(each) for name, each in embeddings.items()}
-        self._centroids = {name: flat(centroids(each, self._starts)) for name, each in embeddings.items()}
+        self._photos = {name: flatten(each) for name, each in embeddings.items()}
+        self._centroids = {name: flatten(centroids(each, self._starts)) for name, each in embeddings.items()}
 
     def score(
         self, names: Sequence[str], queries: Embeddings, duplicates: Sequence[Sequence[str]]
@@ -165,7 +165,7 @@ class Scorer:
         if "nearest" in tables:
             tables["nearest"][:, :-1] = nearest
         if "centroid" in tables:
-            tables["centroid"][:, :-1] = flat(queries) @ self._centroids[network].T
+            tables["centroid"][:, :-1] = flatten(queries) @ self._centroids[network].T
         if "class" in tables:
             classes = self._features[network].classes
             column = {label: index for index, label in enumerate(classes.tolist())}

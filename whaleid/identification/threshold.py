@@ -26,7 +26,7 @@ def threshold_curve(labels: Labels, values: Floats, truth: Labels, kind: Labels,
     return pd.DataFrame({"threshold": THRESHOLDS, **curves})
 
 
-def smoothed(values: Floats, queries: int) -> Floats:
+def smooth(values: Floats, queries: int) -> Floats:
     """Return a curve over `THRESHOLDS` averaged with a Gaussian, the wider the fewer `queries` it was measured on.
 
     The maximum of such a curve is known to within the cube root of the number of queries (Kim and Pollard, "Cube root
@@ -39,11 +39,11 @@ def smoothed(values: Floats, queries: int) -> Floats:
 
 
 def best_threshold(curve: pd.DataFrame, queries: int) -> float:
-    """Return the threshold of the highest `map5` once `smoothed`; of several, the middle one.
+    """Return the threshold of the highest `map5` once `smooth`; of several, the middle one.
 
     A curve over some hundred `queries` jumps where one of them changes sides, and its highest point is mostly chance;
     where it is high all around, it is high for other queries too.
     """
-    values = smoothed(curve["map5"].to_numpy(), queries)
+    values = smooth(curve["map5"].to_numpy(), queries)
     best = np.flatnonzero(values > values.max() - 1e-12)  # equal but for the order of summation
     return float(curve["threshold"].iloc[best[(len(best) - 1) // 2]])

@@ -44,7 +44,7 @@ def gallery(split: pd.DataFrame, held_out: bool) -> pd.DataFrame:
     return split.loc[unique & (split["Id"] != NEW_WHALE), ["Image", "Id"]]
 
 
-def copies(groups: pd.DataFrame) -> pd.DataFrame:
+def duplicate_pairs(groups: pd.DataFrame) -> pd.DataFrame:
     """Return `query,photo,Id` of each pair of labelled photos in a group, in order of `photo`, whose label is `Id`.
 
     `groups` is `group,Image,part,Id`. The table has the columns of leaks.
@@ -64,9 +64,9 @@ def labels_by_image(images: Iterable[str], pairs: pd.DataFrame) -> list[list[str
 def duplicate_labels(queries: pd.DataFrame, groups: pd.DataFrame) -> list[list[str]]:
     """Return, for each query of validation, the labels of its duplicates, as if the query itself had no label.
 
-    `queries` is `Image,role`, `groups` as in `copies`. Only queries of the role `duplicate` have labels.
+    `queries` is `Image,role`, `groups` as in `duplicate_pairs`. Only queries of the role `duplicate` have labels.
     """
-    return labels_by_image(queries["Image"].where(queries["role"] == "duplicate", ""), copies(groups))
+    return labels_by_image(queries["Image"].where(queries["role"] == "duplicate", ""), duplicate_pairs(groups))
 
 
 def duplicate_share(leaks: pd.DataFrame, catalog: pd.DataFrame) -> float:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from whaleid.core.labels import NEW_WHALE, TOP_K
 from whaleid.identification import metrics
-from whaleid.identification.map5 import Shares, gains, kinds, query_weights
+from whaleid.identification.map5 import Shares, kinds, query_weights, reciprocal_ranks
 from whaleid.identification.ranking import from_table, true_ranks
 from whaleid.identification.threshold import THRESHOLDS
 
@@ -110,7 +110,7 @@ def unknown_share(answers: pd.DataFrame, ranked: Ranks, duplicate_share: float) 
     weights = np.array([query_weights(kind, Shares(share, duplicate_share)) for share in SHARES])  # (21, Q)
     duplicates = weights * (kind == "duplicate")
     new = duplicates @ (answers["truth"] == NEW_WHALE).to_numpy() + (1 - duplicates.sum(axis=1)) * SHARES
-    return {"unknown_share": SHARES, "map5": weights @ gains(ranked), "all_new_whale": new}
+    return {"unknown_share": SHARES, "map5": weights @ reciprocal_ranks(ranked), "all_new_whale": new}
 
 
 def reliability(answers: pd.DataFrame, weights: npt.NDArray[np.float64]) -> Table:
@@ -124,7 +124,7 @@ def reliability(answers: pd.DataFrame, weights: npt.NDArray[np.float64]) -> Tabl
     rows = []
     for calibrated, name in enumerate(("uncalibrated", "probability1")):
         values = answers[name].to_numpy(dtype=np.float64)
-        bins = metrics.bins(values)
+        bins = metrics.bin_indices(values)
         for number in np.unique(bins):
             inside = bins == number
             probability, right = (
@@ -177,7 +177,7 @@ def photos(answers: pd.DataFrame, ranked: Ranks, photos_of_whale: "pd.Series[int
     limits = np.array([0, *PHOTOS, number.max(initial=PHOTOS[-1]) + 1])
     classes = np.digitize(number, PHOTOS)  # 0: whales without a photo to compare with
     present, queries = np.unique(classes, return_counts=True)
-    gained = gains(ranked[known])
+    gained = reciprocal_ranks(ranked[known])
     map5 = np.array([gained[classes == each].mean(axis=0) for each in present]).reshape(len(present), ranked.shape[1])
     return {"least": limits[present], "most": limits[present + 1] - 1, "queries": queries, "map5": map5}
 
@@ -193,7 +193,7 @@ def figures(answers: pd.DataFrame, shares: Shares) -> dict[str, list[list[float]
 
 def solution_figures(queries: pd.DataFrame) -> dict[str, list[list[float]]]:
     """Return MAP@5 of `queries` and of those that are no leaks, for each of `ranks_by_threshold`."""
-    gained = gains(ranks_by_threshold(queries))
+    gained = reciprocal_ranks(ranks_by_threshold(queries))
     parts = {"solution_map5": gained, "solution_map5_no_duplicates": gained[queries["leaked"] == 0]}
     return {key: part.mean(axis=0)[:, None].tolist() for key, part in parts.items() if len(part)}
 

@@ -42,7 +42,7 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
     fixed = json.loads((ranking / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
     limit = decision.threshold_auto if threshold is None else threshold
     answers = files.read_csv(ranking / paths.VALIDATION)
-    measured = figures.at(fixed, answers, threshold)
+    measured = figures.evaluate(fixed, answers, threshold)
     shares = fixed["unknown_share"], fixed["duplicate_share"]
     about = About(
         variant=prediction,

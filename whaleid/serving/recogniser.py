@@ -95,8 +95,8 @@ class Recogniser:
         labels = [[each.whale for each in same] for same in duplicates]
         answers: list[Answer] = []
         for top in about.decision.predict(self._scorer, embeddings, labels):
-            ranked, values = rank(top.labels, top.values, limit)
-            values = np.where(ranked == NEW_WHALE, np.maximum(0.0, 1.0 - top.known)[:, None], values)
+            ranked, values = rank(top.labels, top.probabilities, limit)
+            values = np.where(ranked == NEW_WHALE, np.maximum(0.0, 1.0 - top.known_probability)[:, None], values)
             for whales, probabilities in zip(ranked.tolist(), values.tolist(), strict=True):
                 query = len(answers)
                 alike = {name: each[:, [query] * len(whales)] for name, each in embeddings.items()}

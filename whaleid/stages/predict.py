@@ -42,7 +42,7 @@ def _predict(
     prediction, validated, place = params.predictions[name], params.calibration_of(name), paths.ranking(name)
     fixed = json.loads((place / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
     answers = None if prediction.calibrated_by else files.read_csv(place / paths.VALIDATION)
-    measured = figures.at(fixed, answers, None if params.threshold == "auto" else params.threshold)
+    measured = figures.evaluate(fixed, answers, None if params.threshold == "auto" else params.threshold)
     threshold = measured.get("threshold")
     queries = files.read_csv(place / paths.QUERIES)
     labels, _ = rank(*from_table(queries), threshold or 0.0)

@@ -17,7 +17,7 @@ from whaleid.core.record import Record
 from whaleid.identification import calibrated, decision, figures, validation
 from whaleid.identification.folds import clusters
 from whaleid.identification.map5 import Shares
-from whaleid.identification.ranking import by_duplicates
+from whaleid.identification.ranking import rank_by_duplicates
 from whaleid.identification.scores import Scorer
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _read(unknown_share: float) -> Queries:
     whales = catalog.loc[(catalog["part"] == "train") & (catalog["Id"] != NEW_WHALE), "Id"].value_counts()
     commonest = whales.sort_index().sort_values(ascending=False, kind="stable").index[:TOP_K].tolist()
     rows = validation.queries(split, [])
-    answers = rows.join(by_duplicates(validation.duplicate_labels(rows, groups), commonest))
+    answers = rows.join(rank_by_duplicates(validation.duplicate_labels(rows, groups), commonest))
     return Queries(
         images,
         validation.labels_by_image(images, leaks),
@@ -95,7 +95,7 @@ def _rank(params: Params, name: str, queries: Queries, folder: Path) -> None:
     fixed: dict[str, float] = {"unknown_share": queries.shares.unknown, "duplicate_share": queries.shares.duplicate}
     answers = None
     if name == PHASH:
-        rankings, answers = by_duplicates(queries.duplicates, queries.commonest), queries.by_duplicates
+        rankings, answers = rank_by_duplicates(queries.duplicates, queries.commonest), queries.by_duplicates
         files.write_csv(answers, folder / name / paths.VALIDATION)
     else:
         path = folder / params.calibration_of(name) / paths.DECISION

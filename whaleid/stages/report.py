@@ -80,7 +80,7 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
         plotted |= tables.plotted(answers, shares, gallery["Id"].value_counts())
         for key, rows in tables.examples(answers).items():
             if auto is not None or len(rows):
-                photos = _nearest(rows, networks, gallery, validation.copies(inputs.groups))
+                photos = _nearest(rows, networks, gallery, validation.duplicate_pairs(inputs.groups))
                 page_sheets.append(prediction.sheet(*SHEETS[key], rows, photos))
     truth = inputs.solution.set_index("Image")["Id"]
     queries = files.read_csv(folder / paths.QUERIES)
