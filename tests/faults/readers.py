@@ -31,9 +31,9 @@ from whaleid.images.decode import decode
 from whaleid.images.fingerprint import SIDE, Fingerprint, fingerprint
 from whaleid.images.pack import Region, Shape, crop_region
 from whaleid.importing import add, coco, csv
-from whaleid.importing.archive import allowance, unpack
+from whaleid.importing.archive import unpack, unpack_limits
 from whaleid.importing.checks import MISSING, photo_problem
-from whaleid.importing.plan import Existing, make_plan
+from whaleid.importing.plan import ExistingCatalogue, make_plan
 from whaleid.importing.source import Entry, Source
 from whaleid.model import checkpoint
 from whaleid.serving import bundle as contents
@@ -74,7 +74,7 @@ def _catalogue(content: bytes, folder: Path, name: str) -> object:
         (root / part).mkdir(parents=True, exist_ok=True)
         (root / part / photo).touch()
     _file(content, root, name)
-    return layout.read(root, unfinished=True)
+    return layout.read(root, incomplete=True)
 
 
 def _listed(source: Source) -> object:
@@ -85,20 +85,20 @@ def _listed(source: Source) -> object:
     prints = [
         Fingerprint(f"{number:064x}", 1, "PNG", "L", 60, 40, np.empty(0, np.uint16)) for number in range(len(problems))
     ]
-    return make_plan([source], prints, Existing())
+    return make_plan([source], prints, ExistingCatalogue())
 
 
 def _listing(content: bytes, folder: Path) -> object:
-    return _listed(csv.rows(_file(content, folder, "a.csv"), csv.Columns()))
+    return _listed(csv.read(_file(content, folder, "a.csv"), csv.Columns()))
 
 
 def _coco(content: bytes, folder: Path) -> object:
-    return _listed(coco.images(_file(content, folder, "a.json"), folder))
+    return _listed(coco.read(_file(content, folder, "a.json"), folder))
 
 
 def _zip(content: bytes, folder: Path) -> object:
     archive = _file(content, folder, "a.zip")
-    return unpack(archive, folder / "unpacked", allowance([archive]))
+    return unpack(archive, folder / "unpacked", unpack_limits([archive]))
 
 
 def _submission(content: bytes, folder: Path) -> object:

@@ -36,7 +36,7 @@ from whaleid.images.decode import decode
 from whaleid.images.fingerprint import fingerprint
 from whaleid.images.listing import spreadsheet_safe
 from whaleid.importing import add, coco, csv, importer
-from whaleid.importing.archive import allowance, unpack
+from whaleid.importing.archive import unpack, unpack_limits
 from whaleid.model import checkpoint, pretrained
 from whaleid.report import pages, prediction
 from whaleid.report.sheets import Cell, Sheet, Strip
@@ -133,7 +133,7 @@ def test_zip_bombs_are_refused(tmp_path: Path, kind: int, said: str) -> None:
         for _ in range(80):
             file.write(bytes(2**20))
     with pytest.raises(WhaleidError, match=said):
-        unpack(tmp_path / "a.zip", tmp_path / "out", allowance([tmp_path / "a.zip"]))
+        unpack(tmp_path / "a.zip", tmp_path / "out", unpack_limits([tmp_path / "a.zip"]))
     assert not [*tmp_path.rglob("*.jpg")]
 
 
@@ -143,7 +143,7 @@ def test_names_in_zip_files_that_clash_or_are_too_long_are_an_error(tmp_path: Pa
         for name in names:
             archive.writestr(name, b"a")
     with pytest.raises(WhaleidError, match=r"a\.zip: cannot be unpacked"):
-        unpack(tmp_path / "a.zip", tmp_path / "out", allowance([tmp_path / "a.zip"]))
+        unpack(tmp_path / "a.zip", tmp_path / "out", unpack_limits([tmp_path / "a.zip"]))
 
 
 def test_packed_arrays_are_refused(tmp_path: Path) -> None:
@@ -284,14 +284,14 @@ def test_ids_that_are_no_keys_are_refused(tmp_path: Path, change: dict[str, obje
     document = {"images": [{"id": 1}], "annotations": [{"image_id": 1, "identity": "a"}], "categories": []} | change
     (tmp_path / "a.json").write_text(json.dumps(document))
     with pytest.raises(WhaleidError, match="id, image_id, category_id are numbers or text"):
-        coco.images(tmp_path / "a.json", tmp_path)
+        coco.read(tmp_path / "a.json", tmp_path)
 
 
 @pytest.mark.parametrize("box", [f"[{'9' * 400}, 0, 1, 1]", "[" * 5000, "{}", "true", "[1e999]"])
 def test_boxes_that_are_no_numbers_are_refused(tmp_path: Path, box: str) -> None:
     (tmp_path / "a.csv").write_text(f'photo,whale,bbox\na.jpg,ann,"{box}"\n')
     with pytest.raises(WhaleidError, match="boxes that cannot be read"):
-        csv.rows(tmp_path / "a.csv", csv.Columns())
+        csv.read(tmp_path / "a.csv", csv.Columns())
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -302,7 +302,7 @@ def test_a_cell_of_a_box_is_a_number_to_all_or_to_none(tmp_path_factory: pytest.
     (root / "test/a.jpg").touch()
     (root / "boxes.csv").write_text(f"Image,x0,y0,x1,y1\na.jpg,{cell},0,1,1\n", encoding="utf-8")
     try:
-        (found,) = layout.read(root, unfinished=True).boxes["x0"]
+        (found,) = layout.read(root, incomplete=True).boxes["x0"]
     except WhaleidError as error:
         found = str(error)
     if isinstance(found, str):
@@ -341,7 +341,7 @@ def test_a_photo_that_is_a_zip_file_as_well_is_only_a_photo(tmp_path: Path) -> N
     assert sorted(path.name for path in (tmp_path / "to").rglob("*") if path.is_file()) == ["a.jpg", "train.csv"]
     (tmp_path / "a.zip").write_bytes(jpeg() + inner.getvalue())
     with pytest.raises(WhaleidError, match="names that lead out of the zip file"):
-        unpack(tmp_path / "a.zip", tmp_path / "out", allowance([tmp_path / "a.zip"]))
+        unpack(tmp_path / "a.zip", tmp_path / "out", unpack_limits([tmp_path / "a.zip"]))
 
 
 def test_a_picture_that_is_a_script_as_well_does_not_reach_a_page(tmp_path: Path) -> None:
@@ -368,7 +368,7 @@ def test_labels_and_names_that_a_spreadsheet_would_run_are_refused(whales: Path,
     (whales / "train.csv").write_text("Image,Id\na.jpg,w_1\n")
     picture(3).save(whales / "train" / f"{label.replace('/', '')}.jpg")
     with pytest.raises(WhaleidError, match=r"names that a spreadsheet would run as a formula \(1\)"):
-        layout.read(whales, unfinished=True)
+        layout.read(whales, incomplete=True)
     source = tmp_path / "source" / label.replace("/", "")
     source.mkdir(parents=True)
     picture(4).save(source / "@b.jpg")
@@ -449,7 +449,7 @@ def test_names_that_would_steer_a_terminal_are_never_printed(
     assert said.replace("\n", "").isprintable()
     assert f"{f'photos/{name}'!a}  not read: its name cannot be written to a csv file: rename it" in said
     assert read_table(Path("a.csv"), ["photo"])["photo"].tolist() == [ascii(f"photos/{name}"), "photos/good.jpg"]
-    assert checks.unwritable(name)
+    assert checks.has_unsafe_characters(name)
 
 
 def test_a_name_that_is_no_text_is_told_of(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:

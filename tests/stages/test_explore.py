@@ -36,7 +36,7 @@ def test_tables_count_whales_without_new_whale_and_photos_by_part_in_any_row_ord
             "sizes": [("test", 60, 30, 3), ("train", 40, 20, 12)],
             "modes": [("test", "RGB", 3), ("train", "L", 1), ("train", "RGB", 11)],
         }
-        assert rows(explore.commonest(catalog, 2, 4)) == [
+        assert rows(explore.example_photos(catalog, 2, 4)) == [
             *(("t00.png", "ann"), ("t01.png", "ann"), ("t02.png", "ann")),
             *(("t05.png", "bob"), ("t06.png", "bob"), ("t07.png", "bob")),
         ]

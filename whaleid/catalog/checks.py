@@ -18,7 +18,7 @@ REORDERING = (*"\u202a\u202b\u202c\u202d\u202e", *"\u2066\u2067\u2068\u2069")
 """Characters that make a terminal or a page show others in another order."""
 
 
-def unwritable(text: str) -> bool:
+def has_unsafe_characters(text: str) -> bool:
     """Return whether `text` holds what a csv file would not keep or a terminal not show as it is.
 
     These are control characters, ends of lines and paragraphs, bytes that are no text, and `REORDERING`.
@@ -47,7 +47,7 @@ def name_problems(train: Sequence[str], test: Sequence[str]) -> Iterator[InputPr
     names = [*train, *test]
     yield from input_problems(
         "Photos with names that cannot be written to a csv file",
-        [ascii(name) for name in names if unwritable(name)],
+        [ascii(name) for name in names if has_unsafe_characters(name)],
         "Rename them.",
     )
     yield from input_problems(
@@ -102,7 +102,7 @@ def label_problems(what: str, labels: Sequence[tuple[str, str]]) -> Iterator[Inp
     """Yield which of `labels`, each after its place for messages, cannot be used; messages begin with `what`."""
     yield from input_problems(
         f"{what} that are empty or hold white space",
-        [where for where, label in labels if label.split() != [label] or unwritable(label)],
+        [where for where, label in labels if label.split() != [label] or has_unsafe_characters(label)],
         f"Give each photo one label without control characters, {NEW_WHALE} if its whale has none, with _ for a space: "
         "a space separates labels in submissions.",
     )

@@ -31,7 +31,7 @@ def tables(catalog: pd.DataFrame) -> dict[str, pd.DataFrame]:
     }
 
 
-def commonest(catalog: pd.DataFrame, whales: int, photos: int) -> pd.DataFrame:
+def example_photos(catalog: pd.DataFrame, whales: int, photos: int) -> pd.DataFrame:
     """Return `Image,Id`: `photos` photos of each of the `whales` whales with most, the first by `Image`.
 
     Every whale has equally many: fewer than `photos`, where one of them has no more.

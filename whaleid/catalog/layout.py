@@ -36,17 +36,17 @@ class Catalogue:
     solution: pd.DataFrame
 
 
-def read(root: Path, unfinished: bool = False) -> Catalogue:
-    """Read the catalogue folder `root`; an `unfinished` one may lack files, and rows of its photos.
+def read(root: Path, incomplete: bool = False) -> Catalogue:
+    """Read the catalogue folder `root`; an `incomplete` one may lack files, and rows of its photos.
 
     Raises:
         WhaleidError: the folder is not as in `LAYOUT`, or its files contradict each other: all problems at once, unless
             parts are missing.
     """
-    if not (unfinished or root.is_dir()):
+    if not (incomplete or root.is_dir()):
         raise WhaleidError(f"{root} is no folder: data.root in params.yaml names the catalogue folder. {LAYOUT}")
     train, test = photos_in(root / "train"), photos_in(root / "test")
-    if not unfinished:
+    if not incomplete:
         missing = [] if (root / "train.csv").is_file() else ["train.csv"]
         missing += [] if train else [f"photos directly in train/: files named {', '.join(SUFFIXES)}"]
         raise_all([*input_problems(f"{root} lacks parts of a catalogue", missing, LAYOUT)])
@@ -64,7 +64,7 @@ def read(root: Path, unfinished: bool = False) -> Catalogue:
             else:
                 tables[name] = read_table(path, columns)
                 part = (train, "train/") if name == "train.csv" else (test, "test/")
-                problems += row_problems(path, tables[name], *part, complete=not unfinished)
+                problems += row_problems(path, tables[name], *part, complete=not incomplete)
         except WhaleidError as error:
             problems.append(error)
     raise_all(problems)

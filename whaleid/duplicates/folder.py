@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whaleid.catalog.checks import unwritable
+from whaleid.catalog.checks import has_unsafe_characters
 from whaleid.core.errors import WhaleidError
 from whaleid.core.files import replacing, write_csv
 from whaleid.duplicates.search import Duplicates, find
@@ -44,7 +44,7 @@ def search(folder: Path, against: Path | None, rule: Dedup) -> Result:
     # an image that is already there represents its copies, as labelled photos represent queries
     here, parts = ("train", {"train": folder}) if against is None else ("test", {"train": against, "test": folder})
     part = {path: name for name, place in parts.items() for path in list_images(place)}
-    unnamed = [path for path in part if unwritable(str(path))]
+    unnamed = [path for path in part if has_unsafe_characters(str(path))]
     named = sorted(part.keys() - {*unnamed}, key=spreadsheet_safe)
     results = dict(zip(named, fingerprints(named), strict=True))
     prints = {path: result for path, result in results.items() if not isinstance(result, str)}

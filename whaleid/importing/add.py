@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from whaleid.catalog.checks import FORMULA, input_problems, label_problems, unwritable
+from whaleid.catalog.checks import FORMULA, has_unsafe_characters, input_problems, label_problems
 from whaleid.catalog.table import header, read_table
 from whaleid.core.errors import InputProblems, WhaleidError, raise_all
 from whaleid.core.labels import NEW_WHALE
@@ -42,7 +42,7 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
         WhaleidError: rows, photos or whales that cannot be used; names all of them, and nothing is written.
     """
     table = read_reviewed(reviewed)
-    if not by.strip() or unwritable(by) or by.startswith(FORMULA):
+    if not by.strip() or has_unsafe_characters(by) or by.startswith(FORMULA):
         raise WhaleidError(f"--by {by!r}: name the reviewer, without control characters and none of = + - @ in front.")
     entries = [
         Entry(photos / photo, "", f"{reviewed}, line {line}: {photo!r}") for line, photo in table["photo"].items()
@@ -100,7 +100,7 @@ def read_reviewed(path: Path) -> pd.DataFrame:
     odd = [
         f"{path}, line {line}: {photo!r}"
         for line, photo in table["photo"].items()
-        if photo.startswith(FORMULA) or unwritable(photo)
+        if photo.startswith(FORMULA) or has_unsafe_characters(photo)
     ]
     if odd:
         remedy = "Write ./ before the first, as `whaleid identify --csv` does, and rename the others."

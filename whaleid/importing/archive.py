@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
-from whaleid.catalog.checks import SUFFIXES, unwritable
+from whaleid.catalog.checks import SUFFIXES, has_unsafe_characters
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.log import progress
 from whaleid.importing.source import FOREIGN, is_hidden
@@ -19,19 +19,19 @@ MAX_RATIO, SLACK = 20, 64 * 2**20
 """Zip files may unpack to so many times their size plus so many bytes: photos hardly shrink."""
 
 
-class Allowance(NamedTuple):
+class Limits(NamedTuple):
     """What zip files may still unpack to, all together."""
 
     size: int  # bytes
     files: int
 
 
-def allowance(archives: Sequence[Path]) -> Allowance:
+def unpack_limits(archives: Sequence[Path]) -> Limits:
     """Return what `archives` may unpack to, with the zip files in them."""
-    return Allowance(MAX_RATIO * sum(archive.stat().st_size for archive in archives) + SLACK, MAX_FILES)
+    return Limits(MAX_RATIO * sum(archive.stat().st_size for archive in archives) + SLACK, MAX_FILES)
 
 
-def unpack(archive: Path, folder: Path, left: Allowance, title: str = "", part: bool = False) -> tuple[int, Allowance]:
+def unpack(archive: Path, folder: Path, left: Limits, title: str = "", part: bool = False) -> tuple[int, Limits]:
     """Unpack photos, csv files and zip files of `archive` below `folder`, within what is `left`.
 
     `title` names it in errors. A `part` of a source holds no zip file, and `train.zip` is unpacked into `train/`,
@@ -68,10 +68,10 @@ def unpack(archive: Path, folder: Path, left: Allowance, title: str = "", part: 
     # damaged files make zipfile raise nearly anything; clashing or overlong names are errors of the system
     except Exception as error:
         raise WhaleidError(f"{title}: cannot be unpacked ({error}).") from None
-    return len(files) - len(members), Allowance(left.size - size, left.files - len(members))
+    return len(files) - len(members), Limits(left.size - size, left.files - len(members))
 
 
-def zips(paths: Iterable[Path]) -> list[Path]:
+def zip_files(paths: Iterable[Path]) -> list[Path]:
     """Return which of `paths` are zip files, by their names."""
     return [path for path in paths if path.suffix.lower() == ".zip" and path.is_file()]
 
@@ -88,7 +88,12 @@ def _check_names(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
     for each in members:
         name, path = each.filename, PurePosixPath(each.filename)
         leaves = path.is_absolute() or ".." in path.parts or "\\" in name or PureWindowsPath(name).drive
-        if leaves or unwritable(name) or names[name.casefold()] > 1 or stat.S_ISLNK(each.external_attr >> 16):
+        if (
+            leaves
+            or has_unsafe_characters(name)
+            or names[name.casefold()] > 1
+            or stat.S_ISLNK(each.external_attr >> 16)
+        ):
             bad.append(repr(name))
     if bad:
         what = f"{title}: names that lead out of the zip file, are there twice, or are links"
@@ -100,7 +105,7 @@ def _refuse_zips(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
         raise InputProblems(f"{title}: zip files that are too deep inside", inner, "Unpack them yourself.")
 
 
-def _check_size(title: str, members: Sequence[zipfile.ZipInfo], size: int, left: Allowance, free: int) -> None:
+def _check_size(title: str, members: Sequence[zipfile.ZipInfo], size: int, left: Limits, free: int) -> None:
     """Refuse `members` of more than what is `left`, or of more than `free` bytes together."""
     # of other methods, zipfile unpacks a whole block into memory: a thousand times its size and more
     if any(each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for each in members):

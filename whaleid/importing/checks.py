@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from whaleid.catalog.checks import FORMULA, SUFFIXES, is_file, label_problems, unwritable
+from whaleid.catalog.checks import FORMULA, SUFFIXES, has_unsafe_characters, is_file, label_problems
 from whaleid.core.errors import InputProblems, raise_all
 from whaleid.images.fingerprint import CATALOGUE_FORMATS, Fingerprint, fingerprints
 from whaleid.importing.source import FOREIGN, Source, is_hidden, leads_out
@@ -53,7 +53,12 @@ def check(sources: Sequence[Source]) -> list[Fingerprint]:
 def photo_problem(file: Path, root: Path) -> tuple[str, str] | None:
     """Return what is wrong with a photo of a source whose resolved folder is `root`, and the remedy; opens no photo."""
     name, suffix = file.name, file.suffix.lower()
-    if unwritable(str(file)) or is_hidden(name) or name.startswith(FORMULA) or len(name.encode()) > MAX_BYTES:
+    if (
+        has_unsafe_characters(str(file))
+        or is_hidden(name)
+        or name.startswith(FORMULA)
+        or len(name.encode()) > MAX_BYTES
+    ):
         return NAME
     if leads_out(file, root):
         return OUTSIDE

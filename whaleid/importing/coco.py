@@ -15,7 +15,7 @@ PARTS = ("images", "annotations", "categories")
 IDS = ("id", "image_id", "category_id")
 
 
-def images(path: Path, root: Path) -> Source:
+def read(path: Path, root: Path) -> Source:
     """Read the photos below `root` that the json file `path` lists; those without annotation are to be identified.
 
     Raises:

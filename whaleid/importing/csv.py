@@ -33,7 +33,7 @@ class Columns:
     photos: Path | None = None  # the folder that paths are relative to; by default that of the file
 
 
-def rows(path: Path, columns: Columns) -> Source:
+def read(path: Path, columns: Columns) -> Source:
     """Read the photos that the csv file `path` lists.
 
     Raises:

@@ -9,7 +9,7 @@ from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.importing.source import FOREIGN, Entry, Rectangle, Source, is_hidden, label, require_inside
 
 
-def by_whale(root: Path) -> Source:
+def read_whales(root: Path) -> Source:
     """Read photos at any depth below the folders of `root`, each named after a whale or `new_whale`.
 
     Raises:
@@ -34,7 +34,7 @@ def by_whale(root: Path) -> Source:
     return Source("a folder a whale", root, entries, skipped_files=skipped)
 
 
-def queries(root: Path) -> Source:
+def read_queries(root: Path) -> Source:
     """Read photos at any depth below `root` as photos to identify.
 
     Raises:
@@ -50,7 +50,7 @@ def queries(root: Path) -> Source:
     return Source("photos to identify", root, entries, skipped_files=skipped)
 
 
-def catalogue(root: Path) -> Source:
+def read_catalogue(root: Path) -> Source:
     """Read the photos of the catalogue folder `root`, with their labels, boxes and truths.
 
     Raises:

@@ -13,7 +13,7 @@ from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import logger
 from whaleid.images.listing import overlap
 from whaleid.importing import coco, csv, folder, kaggle, target
-from whaleid.importing.archive import allowance, unpack, zips
+from whaleid.importing.archive import unpack, unpack_limits, zip_files
 from whaleid.importing.checks import check
 from whaleid.importing.plan import Plan, make_plan
 from whaleid.importing.source import Source, require_inside
@@ -40,33 +40,33 @@ def run(source: str, to: Path, columns: csv.Columns, queries: Path | None, link:
         if place is not None and place.is_dir() and overlap(place, to):
             raise WhaleidError(f"{place} and {to} overlap: the catalogue needs a folder of its own.")
     with target.locked(to):
-        sources = [open_source(path, to / target.UNPACKED, columns)]
+        sources = [read_source(path, to / target.UNPACKED, columns)]
         if queries is not None:
-            sources.append(folder.queries(queries))
+            sources.append(folder.read_queries(queries))
         prints = check(sources)
         plan = make_plan(sources, prints, target.read(to, {each.size for each in prints}))
         written = target.write(to, plan, link)
     logger.info(_summary(source, to, sources, plan, written))
 
 
-def open_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
+def read_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
     """Read the source at `path`, by what it looks like; zip files are unpacked into the folder `unpacked`.
 
     Raises:
         WhaleidError: it is no source, or something is wrong with it.
     """
     skipped = 0
-    if archives := zips([path, *(path / f"{contest}.zip" for contest in kaggle.CONTESTS)]):
+    if archives := zip_files([path, *(path / f"{contest}.zip" for contest in kaggle.CONTESTS)]):
         path, skipped = _unpack_zip(archives[0], unpacked)
-    elif path.is_dir() and not (path / "train").is_dir() and any(p.stem == "train" for p in zips(path.iterdir())):
+    elif path.is_dir() and not (path / "train").is_dir() and any(p.stem == "train" for p in zip_files(path.iterdir())):
         path, skipped = unpacked, _unpack_parts(path, unpacked)
     if path.is_dir() and (path / "metadata.csv").is_file() and not (path / "train.csv").exists():
         require_inside(path, [path / "metadata.csv"])
         path = path / "metadata.csv"
     if path.suffix.lower() == ".csv":
-        source = csv.rows(path, columns)
+        source = csv.read(path, columns)
     elif path.suffix.lower() == ".json":
-        source = coco.images(path, columns.photos or path.parent)
+        source = coco.read(path, columns.photos or path.parent)
     elif columns != csv.Columns():
         raise WhaleidError(
             f"{path} is no csv file: options for columns and --photos belong to one (--photos to a COCO json as well)."
@@ -74,17 +74,17 @@ def open_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
     elif not path.is_dir():
         raise WhaleidError(f"{path} is none of what can be imported. {SOURCES}")
     elif (path / "train.csv").exists() or all((path / part).is_dir() for part in target.PARTS):
-        source = folder.catalogue(path)
+        source = folder.read_catalogue(path)
     else:
-        source = folder.by_whale(path)
+        source = folder.read_whales(path)
     return replace(source, skipped_files=source.skipped_files + skipped)
 
 
 def _unpack_zip(archive: Path, unpacked: Path) -> tuple[Path, int]:
     """Unpack a zip file and those in it; return the folder with its content, and the number of files left out."""
-    skipped, left = unpack(archive, unpacked, allowance([archive]))
+    skipped, left = unpack(archive, unpacked, unpack_limits([archive]))
     content = _content(unpacked)
-    for part in zips(sorted(unpacked.rglob("*"))):
+    for part in zip_files(sorted(unpacked.rglob("*"))):
         title = f"{archive}, {part.relative_to(unpacked)}"
         more, left = unpack(part, part.parent, left, title, part=True)
         skipped += more
@@ -95,9 +95,9 @@ def _unpack_zip(archive: Path, unpacked: Path) -> tuple[Path, int]:
 def _unpack_parts(folder: Path, unpacked: Path) -> int:
     """Unpack the zip files of a folder and copy its tables; return the number of files left out."""
     tables = [folder / name for name in layout.COLUMNS if (folder / name).is_file()]
-    parts = zips(sorted(folder.iterdir()))
+    parts = zip_files(sorted(folder.iterdir()))
     require_inside(folder, [*tables, *parts])
-    skipped, left = 0, allowance(parts)
+    skipped, left = 0, unpack_limits(parts)
     for part in parts:
         more, left = unpack(part, unpacked, left, part=True)
         skipped += more
@@ -110,7 +110,9 @@ def _unpack_parts(folder: Path, unpacked: Path) -> int:
 def _content(place: Path) -> Path:
     """Return the folder `place` or, where it holds nothing but one folder of folders or zip files, that one."""
     match [*place.iterdir()]:
-        case [inner] if inner.is_dir() and (zips(inner.iterdir()) or any(path.is_dir() for path in inner.iterdir())):
+        case [inner] if inner.is_dir() and (
+            zip_files(inner.iterdir()) or any(path.is_dir() for path in inner.iterdir())
+        ):
             return _content(inner)
     return place
 

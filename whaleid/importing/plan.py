@@ -34,7 +34,7 @@ class Known(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Existing:
+class ExistingCatalogue:
     """What the catalogue's folder holds before the import."""
 
     photos: Sequence[Known] = ()
@@ -53,7 +53,7 @@ class Existing:
 class Plan:
     """What an import adds to a catalogue."""
 
-    existing: Existing
+    existing: ExistingCatalogue
     names: Sequence[str]  # the name of each photo in the catalogue: in the order of the sources, labelled photos first
     files: Mapping[tuple[str, str], tuple[Path, str]]  # the photos to write, by part and name: the file and its SHA-256
     labels: Mapping[str, str]  # new rows of train.csv, by name
@@ -73,7 +73,7 @@ class Plan:
         return len(self.names) - len({*self.queries, *self.labels})
 
 
-def make_plan(sources: Sequence[Source], prints: Sequence[Fingerprint], existing: Existing) -> Plan:
+def make_plan(sources: Sequence[Source], prints: Sequence[Fingerprint], existing: ExistingCatalogue) -> Plan:
     """Plan how to put the photos of `sources`, with the fingerprint of each, into a catalogue.
 
     A photo keeps its name unless another one has it. A photo without label whose picture has one is skipped.
@@ -150,7 +150,9 @@ def make_plan(sources: Sequence[Source], prints: Sequence[Fingerprint], existing
     )
 
 
-def _place(photos: Sequence[Photo], existing: Existing) -> tuple[list[str], dict[tuple[str, str], tuple[Path, str]]]:
+def _place(
+    photos: Sequence[Photo], existing: ExistingCatalogue
+) -> tuple[list[str], dict[tuple[str, str], tuple[Path, str]]]:
     """Return the name of each photo in the catalogue, and the files to write, as in `Plan`."""
     in_use = {_key(photo.name): photo for photo in existing.photos}
     labelled = {photo.sha256: photo.name for photo in existing.photos if photo.name in existing.labels}
@@ -178,11 +180,11 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _remedy(table: str, existing: Existing) -> str:
+def _remedy(table: str, existing: ExistingCatalogue) -> str:
     return UNCHANGED.format(table) if table in existing.tables else "Correct the source."
 
 
-def _conflicts(photos: Sequence[Photo], names: Sequence[str], existing: Existing) -> list[str]:
+def _conflicts(photos: Sequence[Photo], names: Sequence[str], existing: ExistingCatalogue) -> list[str]:
     """Return the places and labels of each picture, to the byte, that gets a further label; of keyed ones by name."""
     known: dict[str, list[tuple[str, str]]] = defaultdict(list)  # places and labels, by SHA-256 or name
     new: dict[str, list[tuple[str, str]]] = defaultdict(list)

@@ -18,7 +18,7 @@ from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.files import replacing, write_csv
 from whaleid.core.labels import CORNERS, NEW_WHALE
 from whaleid.core.log import progress
-from whaleid.importing.plan import Existing, Known, Plan
+from whaleid.importing.plan import ExistingCatalogue, Known, Plan
 
 PARTS = ("train", "test")
 LOCK = ".lock"
@@ -54,7 +54,7 @@ def locked(to: Path, wait: float = 0) -> Iterator[None]:
             to.rmdir()
 
 
-def read(to: Path, sizes: Collection[int]) -> Existing:
+def read(to: Path, sizes: Collection[int]) -> ExistingCatalogue:
     """Read the catalogue folder `to`, complete or not; of photos with `sizes` (bytes) the SHA-256 as well.
 
     Raises:
@@ -67,10 +67,10 @@ def read(to: Path, sizes: Collection[int]) -> Existing:
     for part in PARTS:  # temporary files of an import that was killed
         for path in (to / part).glob(".*.partial*"):
             path.unlink()
-    catalogue = layout.read(to, unfinished=True)
+    catalogue = layout.read(to, incomplete=True)
     labelled = catalogue.photos[catalogue.photos["part"] == "train"]
     places = [(part, name, to / part / name) for part in PARTS for name in layout.photos_in(to / part)]
-    return Existing(
+    return ExistingCatalogue(
         [Known(name, part, _sha256(path) if path.stat().st_size in sizes else "") for part, name, path in places],
         dict(zip(labelled["Image"], labelled["Id"], strict=True)),
         {image: tuple(box) for image, *box in catalogue.boxes.itertuples(index=False)},

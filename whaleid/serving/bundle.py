@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from whaleid.catalog.checks import FORMULA, unwritable
+from whaleid.catalog.checks import FORMULA, has_unsafe_characters
 from whaleid.core.errors import WhaleidError
 from whaleid.core.features import Features
 from whaleid.core.files import read_csv, write_csv
@@ -146,7 +146,7 @@ def read_photos(path: Path) -> pd.DataFrame:
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise misfit(str(path), str(error)) from None
     names = [*photos["Image"], *photos["Id"]]
-    if odd := [ascii(name) for name in names if not name or unwritable(name) or name.startswith(FORMULA)]:
+    if odd := [ascii(name) for name in names if not name or has_unsafe_characters(name) or name.startswith(FORMULA)]:
         raise misfit(str(path), odd[0])
     if photos["Image"].duplicated().any() or not (photos["compared"] == 1).any():
         raise misfit(str(path), "photos twice, or none to compare with")

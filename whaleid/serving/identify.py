@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from whaleid.catalog.checks import unwritable
+from whaleid.catalog.checks import has_unsafe_characters
 from whaleid.catalog.table import header, read_table
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.files import replacing, write_csv
@@ -80,7 +80,7 @@ def _photos(places: Sequence[Path]) -> tuple[list[Path], list[Answer]]:
     if missing := [str(place) for place in places if not place.exists()]:
         raise InputProblems("There are no such photos or folders", missing, "Check how they are spelt.")
     paths = dict.fromkeys(path for place in places for path in (list_images(place) if place.is_dir() else [place]))
-    odd = {path for path in paths if unwritable(str(path))}
+    odd = {path for path in paths if has_unsafe_characters(str(path))}
     problem = "its name cannot be written to a csv file: rename it"
     refused = [Answer(ascii(str(path)), problem=problem) for path in sorted(odd)]
     return [path for path in paths if path not in odd], refused

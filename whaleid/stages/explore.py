@@ -38,11 +38,11 @@ def run(params: Params) -> Record:
     part = catalog.set_index("Image")["part"]
     small = read_previews({image: root / part[image] / image for image in sheets.photos(page_sheets)})
     html = catalogue.render(str(root), figures, groups, conflicts, page_sheets, small, [*plots.values()])
-    commonest = explore.commonest(catalog, WHALES, PHOTOS)
+    examples = explore.example_photos(catalog, WHALES, PHOTOS)
     sheet = contact_sheet(
-        [decode(root / "train" / image) for image in commonest["Image"]],
-        (commonest["Id"] + " " + commonest["Image"]).tolist(),
-        columns=len(commonest) // commonest["Id"].nunique(),
+        [decode(root / "train" / image) for image in examples["Image"]],
+        (examples["Id"] + " " + examples["Image"]).tolist(),
+        columns=len(examples) // examples["Id"].nunique(),
     )
     with files.replacing_folder(paths.EXPLORE) as folder:
         files.write_csv(pd.Series(figures, name="value").rename_axis("figure").reset_index(), folder / "summary.csv")
