@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 
 import pytest
-from helpers.project import ROOT, change, ensemble
+from helpers.project import ROOT, ensemble_params, update_nested
 
 from whaleid import config
 from whaleid.config import Params, Prediction
@@ -21,7 +21,7 @@ def changed(**changes: object) -> dict[str, object]:
     """Return the document with changes; a section keeps its other keys."""
     assert isinstance(DOCUMENT, dict)
     document = copy.deepcopy(DOCUMENT)
-    change(document, changes)
+    update_nested(document, changes)
     return document
 
 
@@ -51,7 +51,7 @@ def test_the_projects_own_file() -> None:
 
 
 def test_where_a_prediction_takes_its_calibration_from() -> None:
-    loaded = params(**ensemble())
+    loaded = params(**ensemble_params())
     assert loaded.calibration_of("margin") == "margin"
     assert loaded.calibration_of("final") == "ensemble"
     assert loaded.variants_of("final") == {"margin": "final", "pairs": "final_pairs"}

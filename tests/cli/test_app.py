@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers.pictures import picture
 from helpers.project import ROOT
-from helpers.terminal import WHALEID, environment, here, whaleid
+from helpers.terminal import WHALEID, environment, run_in_process, run_in_subprocess
 from ruamel.yaml import YAML
 
 from whaleid.cli.app import CODES, ENVIRONMENT
@@ -23,7 +23,7 @@ NO_CATALOG = "error: data/catalog.csv does not exist. Run `dvc repro` to create 
 
 
 def test_the_help_names_commands_codes_and_the_environment() -> None:
-    printed = here("--help").stdout
+    printed = run_in_process("--help").stdout
     documents = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
     pipeline = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for name in [*pipeline, "score", "submit", "preset", "compare", "import"]:
@@ -53,7 +53,7 @@ def test_the_version_has_one_place() -> None:
     import tomllib
 
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    assert here("--version").stdout == f"whaleid {declared}\n"
+    assert run_in_process("--version").stdout == f"whaleid {declared}\n"
     command = ["git", "grep", "-lF", f'"{declared}"', "--", "whaleid/*.py", "*.toml"]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == "pyproject.toml\n"
 
@@ -82,7 +82,7 @@ def test_the_version_has_one_place() -> None:
 )
 def test_how_a_command_ends(project: Callable[..., Params], words: str, code: int, message: str) -> None:
     project()
-    ended = here(*words.split())
+    ended = run_in_process(*words.split())
     assert ended.returncode == code
     assert message in ended.stderr if message else not ended.stderr
     assert "Traceback" not in ended.stderr
@@ -90,7 +90,7 @@ def test_how_a_command_ends(project: Callable[..., Params], words: str, code: in
 
 def test_a_process_ends_as_the_program_does(project: Callable[..., Params]) -> None:
     project()
-    ended = whaleid("--quiet", "dedup")
+    ended = run_in_subprocess("--quiet", "dedup")
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", NO_CATALOG)
 
 
@@ -98,9 +98,9 @@ def test_unreadable_photos_have_an_exit_code_of_their_own(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()
     picture(1).save("photos/a.png")
-    assert here("duplicates", "photos").returncode == 0
+    assert run_in_process("duplicates", "photos").returncode == 0
     Path("photos/b.png").write_bytes(b"no photo")
-    ended = here("duplicates", "photos")
+    ended = run_in_process("duplicates", "photos")
     assert ended.returncode == 3
     assert ended.stderr == "duplicates/unreadable.csv says which images could not be read, and why\n"
 
@@ -110,9 +110,9 @@ def test_score(tmp_path: Path) -> None:
     solution.write_text("Image,Id\na.jpg,w_1\nb.jpg,new_whale\nc.jpg,w_2\n")
     submission.write_text("Image,Id\nb.jpg,w_1 new_whale\na.jpg,w_1 w_2 w_3\nc.jpg,w_3 w_3 w_4 w_2\n")
     # 1, 1/2, and the third distinct label
-    assert here("score", str(submission), str(solution)).stdout == "0.61111\n"
+    assert run_in_process("score", str(submission), str(solution)).stdout == "0.61111\n"
     submission.write_text("Image,Id\nb.jpg,w_1\nb.jpg,w_1\nd.jpg,w_1\n")
-    ended = here("score", str(submission), str(solution))
+    ended = run_in_process("score", str(submission), str(solution))
     assert ended.returncode == 1
     for message in ("line 3: 'b.jpg' is repeated", "line 4: 'd.jpg' is not asked for", "'a.jpg' is missing"):
         assert message in ended.stderr
@@ -120,7 +120,7 @@ def test_score(tmp_path: Path) -> None:
 
 def test_compare(project: Callable[..., Params]) -> None:
     project()
-    ended = here("compare")
+    ended = run_in_process("compare")
     assert ended.returncode == 1
     assert ended.stderr == (
         "error: There is nothing to compare: none of phash, toy, full, threshold, margin, final has figures in "
@@ -129,7 +129,7 @@ def test_compare(project: Callable[..., Params]) -> None:
     Path("reports/figures").mkdir(parents=True)
     for name, map5 in (("full", 0.7), ("phash", 0.4)):
         Path("reports/figures", f"{name}.json").write_text(f'{{"map5": {map5}}}', encoding="utf-8")
-    printed = here("compare").stdout
+    printed = run_in_process("compare").stdout
     assert re.search(r"^ *phash +0\.400 +-$", printed, re.MULTILINE)
     assert re.search(r"^ *full +0\.700\* +-$", printed, re.MULTILINE)
     assert "Without figures so far: toy, threshold, margin, final.\n" in printed

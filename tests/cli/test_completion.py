@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.project import ensemble
-from helpers.terminal import WHALEID, environment, here
+from helpers.project import ensemble_params
+from helpers.terminal import WHALEID, environment, run_in_process
 
 from whaleid.config import Params
 
@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 def completed(typed: str) -> list[str]:
     """Return what bash is offered for the last word of `whaleid` and what was `typed`."""
     words = ["whaleid", *typed.split(" ")]
-    done = here(_WHALEID_COMPLETE="complete_bash", COMP_WORDS=" ".join(words), COMP_CWORD=str(len(words) - 1))
+    done = run_in_process(_WHALEID_COMPLETE="complete_bash", COMP_WORDS=" ".join(words), COMP_CWORD=str(len(words) - 1))
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.split()
 
@@ -42,7 +42,7 @@ def test_words_are_completed(project: Callable[..., Params], typed: str, offered
 
 
 def test_an_ensemble_is_completed_as_a_prediction_its_networks_as_variants(project: Callable[..., Params]) -> None:
-    project(**ensemble())
+    project(**ensemble_params())
     assert completed("train ") == ["toy", "full", "threshold", "margin", "final", "pairs", "final_pairs"]
     assert completed("bundle e") == ["ensemble"]
     assert completed("calibrate e") == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.pictures import picture
 from helpers.project import ROOT
-from helpers.terminal import here, on_terminal, whaleid
+from helpers.terminal import run_in_process, run_in_subprocess, run_on_terminal
 
 from whaleid.config import Params
 from whaleid.core import log
@@ -25,12 +25,12 @@ def small(project: Callable[..., Params]) -> None:
 
 
 def test_a_stage_prints_a_summary_and_details_if_wanted(small: None) -> None:
-    plain = here("sample")
+    plain = run_in_process("sample")
     assert re.fullmatch(r"drew \d+ labelled photos and \d+ queries into data/sample\n", plain.stdout)
     assert plain.stderr == ""
-    quiet = here("-q", "sample")
+    quiet = run_in_process("-q", "sample")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
-    verbose = here("--verbose", "sample")
+    verbose = run_in_process("--verbose", "sample")
     assert verbose.stdout == plain.stdout
     versions, *parts = verbose.stderr.splitlines()
     assert versions.startswith(f"whaleid 0.1.0 ({ROOT / 'whaleid'}), Python {sys.version.split()[0]}, ")
@@ -44,23 +44,23 @@ def test_a_stage_prints_a_summary_and_details_if_wanted(small: None) -> None:
 
 
 def test_a_verbose_error_has_a_traceback_before_the_message(small: None) -> None:
-    printed = here("--verbose", "dedup").stderr
+    printed = run_in_process("--verbose", "dedup").stderr
     assert "Traceback (most recent call last)" in printed
     assert "stages/dedup.py" in printed
     assert printed.splitlines()[-1].startswith("error: data/catalog.csv does not exist. Run `dvc repro` to create it")
 
 
 def test_results_are_printed_even_if_quiet(small: None) -> None:
-    assert here("-q", "check").stdout.startswith("params.yaml is valid")
+    assert run_in_process("-q", "check").stdout.startswith("params.yaml is valid")
     Path("truth.csv").write_text("Image,Id\na.jpg,w_1\n")
-    assert here("-q", "score", "truth.csv", "truth.csv").stdout == "1.00000\n"
+    assert run_in_process("-q", "score", "truth.csv", "truth.csv").stdout == "1.00000\n"
     Path("photos").mkdir()
     picture(1).save("photos/a.png")
-    assert "1 images, 0 copies" in here("-q", "duplicates", "photos").stdout
+    assert "1 images, 0 copies" in run_in_process("-q", "duplicates", "photos").stdout
     Path("reports/figures").mkdir(parents=True)
     Path("reports/figures/full.json").write_text('{"map5": 0.7}')
-    assert "full" in here("-q", "compare").stdout
-    assert here("-q", "preset", "sample").stdout == ""
+    assert "full" in run_in_process("-q", "compare").stdout
+    assert run_in_process("-q", "preset", "sample").stdout == ""
 
 
 def test_processes_that_a_command_starts_get_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,8 +81,8 @@ def test_of_several_processes_the_first_prints(
 
 
 def test_a_terminal_shows_a_bar_unless_it_is_to_be_quiet(small: None) -> None:
-    assert "whales drawn" in on_terminal("sample")
-    assert on_terminal("--quiet", "sample") == ""
+    assert "whales drawn" in run_on_terminal("sample")
+    assert run_on_terminal("--quiet", "sample") == ""
 
 
 WORDS = [["--help"], pytest.param(["train", "--help"], marks=pytest.mark.long), ["traim"]]
@@ -91,17 +91,17 @@ WORDS = [["--help"], pytest.param(["train", "--help"], marks=pytest.mark.long), 
 
 @pytest.mark.parametrize("words", WORDS)
 def test_a_terminal_has_colours_unless_they_are_unwanted(words: list[str]) -> None:
-    assert ESCAPE in on_terminal(*words)
-    plain = on_terminal(*words, NO_COLOR="1")
+    assert ESCAPE in run_on_terminal(*words)
+    plain = run_on_terminal(*words, NO_COLOR="1")
     assert ESCAPE not in plain
     assert "Usage: whaleid" in plain
-    assert ESCAPE in on_terminal(*words, NO_COLOR="")  # https://no-color.org: unless it is empty
+    assert ESCAPE in run_on_terminal(*words, NO_COLOR="")  # https://no-color.org: unless it is empty
 
 
 @pytest.mark.parametrize("words", WORDS)
 def test_a_pipe_has_none_unless_they_are_forced(words: list[str]) -> None:
     def printed(**more: str) -> str:
-        ended = whaleid(*words, **more)
+        ended = run_in_subprocess(*words, **more)
         return ended.stdout + ended.stderr
 
     assert ESCAPE not in printed()

@@ -321,9 +321,9 @@ def tried(name: str, original: Path, place: Path, fault: str) -> Row:
 def prepared(folder: Path) -> None:
     """Put what the commands for people read into a project where all has run."""
     from helpers.pictures import picture
-    from helpers.project import keep
+    from helpers.project import keep_predictions
 
-    keep(folder, "phash", "ensemble", "final")
+    keep_predictions(folder, "phash", "ensemble", "final")
     for number, (whale, place) in enumerate((("ann", "extra"), ("ann", "extra"), ("bob", "extra"), ("eve", "more"))):
         path = folder / place / whale / f"{whale}{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -354,7 +354,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS), metavar="COMMAND")
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
-    parser.add_argument("--trained", type=Path, help="a project that conftest's make_trained made; else one is made")
+    parser.add_argument("--trained", type=Path, help="a project that conftest's build_trained built; else one is built")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # no disk stays mounted
     import_all()
@@ -364,10 +364,10 @@ def main() -> None:
         if asked.trained:
             shutil.copytree(asked.trained, original)
         else:
-            from helpers.project import make_trained
+            from helpers.project import build_trained
 
             original.mkdir()
-            make_trained(original)
+            build_trained(original)
         prepared(original)
         Path(temporary).chmod(0o755)
         for fault in asked.faults:

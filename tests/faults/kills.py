@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own modules
 
 from helpers import repository
-from helpers.project import make_repository
+from helpers.project import init_repository
 
 REMEDIES = {"Unable to read RWLock-file": ".dvc/tmp/rwlock", "is busy, it is being blocked by": ".dvc/tmp/rwlock"}
 """What DVC says where its lock was left behind, and the file to remove then: docs/reference.md."""
@@ -86,7 +86,7 @@ def undisturbed(folder: Path, environment: dict[str, str]) -> dict[str, float]:
     repro = Command(folder, environment, "dvc", "repro")
     at, began, seconds = BEFORE, time.monotonic(), {}
     while (line := repro.line()) is not None:
-        if found := repository.STARTED.match(line):
+        if found := repository.STAGE_STARTED.match(line):
             now = time.monotonic()
             seconds[at] = now - began
             at, began = found[1], now
@@ -123,9 +123,9 @@ def disturbed(
             refused = any(message in repro.said for message in REMEDIES)
             assert repro.code() == 0 or refused, repro.said
             return None, repro.said
-        if found := repository.STARTED.match(line):
+        if found := repository.STAGE_STARTED.match(line):
             if at != BEFORE and killed:  # one has run
-                known = repository.by_run(folder)
+                known = repository.status_by_run(folder)
                 assert "RUNNING" not in {known[run] for run in killed}, repro.said
                 ENDED.update(known[run] for run in killed)
                 killed.clear()
@@ -143,7 +143,7 @@ def main(each: int, seed: int, home: Path) -> dict[str, object]:
     environment, chance = repository.environment(home / "cache"), random.Random(seed)
     for name in ("whole", "killed"):
         (home / name).mkdir()
-        make_repository(home / name)
+        init_repository(home / name)
     began = time.monotonic()
     seconds = undisturbed(home / "whole", environment)
     print(f"undisturbed: {len(seconds) - 1} stages in {time.monotonic() - began:.0f} s", flush=True)
@@ -169,9 +169,9 @@ def main(each: int, seed: int, home: Path) -> dict[str, object]:
             seconds = {name: took * 0.8 for name, took in seconds.items()}
             continue
         HITS[at] += 1
-        killed |= {run for run, status in repository.by_run(folder).items() if status == "RUNNING"}
+        killed |= {run for run, status in repository.status_by_run(folder).items() if status == "RUNNING"}
         running = len(killed)
-        found = repository.strays(folder)
+        found = repository.temporary_files(folder)
         left.update(kind(name) for name in found)
         print(f"{sum(HITS.values()):3} {at}: {running} running, left: {', '.join(found) or 'nothing'}", flush=True)
 
@@ -188,9 +188,9 @@ def main(each: int, seed: int, home: Path) -> dict[str, object]:
         "runs_of_killed_stages_after_the_next_stage": dict(ENDED),
         "runs": dict(sorted(statuses.items())),
         "temporary_files_by_kills": dict(sorted(left.items())),
-        "temporary_files_at_the_end": repository.strays(folder),
+        "temporary_files_at_the_end": repository.temporary_files(folder),
         "files": len(repository.digests(folder)),
-        "different": repository.different(repository.digests(home / "whole"), repository.digests(folder)),
+        "different": repository.differing_files(repository.digests(home / "whole"), repository.digests(folder)),
         "dvc_temporary": [
             path.relative_to(folder).as_posix() for path in (folder / ".dvc").rglob("*") if path.name.endswith(".tmp")
         ],

@@ -27,7 +27,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own modules
 
 from helpers import repository
-from helpers.project import make_repository
+from helpers.project import init_repository
 
 SHUFFLED = '''"""Folders are listed in a random order in this process."""
 
@@ -81,7 +81,7 @@ THREADS = {
 def fresh(folder: Path) -> None:
     """Make a repository in which nothing has run."""
     folder.mkdir(parents=True)
-    make_repository(folder)
+    init_repository(folder)
 
 
 def locale(home: Path) -> dict[str, str]:
@@ -156,7 +156,7 @@ def by_stage(folder: Path, environment: dict[str, str], before: list[str], stage
             check=True,
         )
         found = repository.digests(folder)
-        if changed := repository.different(expected, found):
+        if changed := repository.differing_files(expected, found):
             print(f"{name}: other bytes", flush=True)
             wrong[name] = changed
             for path in changed:
@@ -176,7 +176,7 @@ def main(home: Path, only: str | None, stages: list[str]) -> dict[str, Any]:
     if only in (None, "elsewhere"):
         another, settings = elsewhere(home)
         figures["locale"] = settings["LC_ALL"]
-        figures["different_elsewhere"] = repository.different(expected, repository.digests(another))
+        figures["different_elsewhere"] = repository.differing_files(expected, repository.digests(another))
         print(f"another clone: {figures['different_elsewhere'] or 'the same'}", flush=True)
     by_threads = figures["different_by_threads"] = {}
     for name, (before, threads) in THREADS.items():

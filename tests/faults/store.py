@@ -226,7 +226,7 @@ def main() -> None:
     every = [*FILES, *SERVED]
     parser.add_argument("--only", nargs="+", choices=every, default=every, metavar="FAULT")
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
-    parser.add_argument("--trained", type=Path, help="a project that conftest's make_trained made; else one is made")
+    parser.add_argument("--trained", type=Path, help="a project that conftest's build_trained built; else one is built")
     parser.add_argument("--patience", action="store_true", help="MLflow's own: a fault takes up to 20 minutes")
     asked = parser.parse_args()
     import_all()
@@ -236,10 +236,10 @@ def main() -> None:
         if asked.trained:
             shutil.copytree(asked.trained, original)
         else:
-            from helpers.project import make_trained
+            from helpers.project import build_trained
 
             original.mkdir()
-            make_trained(original)
+            build_trained(original)
         prepared(original)
         empty = Path(temporary, "empty.db")
         told = call(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from faults.kills import Command
 from helpers import repository
-from helpers.project import ROOT, keep
+from helpers.project import ROOT, keep_predictions
 
 pytestmark = pytest.mark.long
 
@@ -26,7 +26,7 @@ def test_a_killed_stage_runs_again_to_the_same_bytes(
 ) -> None:
     folder = tmp_path / "project"
     shutil.copytree(trained, folder)
-    keep(folder, "ensemble", "final")
+    keep_predictions(folder, "ensemble", "final")
     expected = repository.digests(folder)
     (folder / output).unlink()
     environment = repository.environment(tmp_path / "cache", PYTHONPATH=str(ROOT))
@@ -44,5 +44,5 @@ def test_a_killed_stage_runs_again_to_the_same_bytes(
         assert "training resumes after epoch" in again.said
     # the parent, the killed runs and the new ones
     assert sorted(repository.statuses(folder)) == ["FINISHED"] * (1 + runs) + ["KILLED"] * runs
-    assert repository.strays(folder) == []
-    assert repository.different(expected, repository.digests(folder)) == []
+    assert repository.temporary_files(folder) == []
+    assert repository.differing_files(expected, repository.digests(folder)) == []

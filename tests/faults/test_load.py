@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.project import keep
+from helpers.project import keep_predictions
 
 from whaleid import config
 from whaleid.core import arrays, paths
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.long
 def test_scores_in_a_file_change_no_byte(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(trained, tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
-    keep(Path(), "ensemble", "final")
+    keep_predictions(Path(), "ensemble", "final")
     monkeypatch.setattr(arrays, "MAX_MEMORY", 0)
     folders = [paths.calibration("margin"), paths.RANKINGS]
     before = {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from faults import same
 from helpers import repository
-from helpers.project import ROOT, keep
+from helpers.project import ROOT, keep_predictions
 
 pytestmark = pytest.mark.long
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.long
 def test_what_should_not_matter_does_not(trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / same.OTHER_NAME
     shutil.copytree(trained, folder)
-    keep(folder, "ensemble", "final")
+    keep_predictions(folder, "ensemble", "final")
     shutil.copytree(ROOT / "whaleid", folder / "whaleid", ignore=shutil.ignore_patterns("__pycache__"))
     expected = repository.digests(folder)
     for made in (folder / "data").iterdir():
@@ -44,4 +44,4 @@ def test_what_should_not_matter_does_not(trained: Path, tmp_path: Path) -> None:
         subprocess.run(command, cwd=folder, env=environment, umask=same.OTHER_UMASK, check=True)
         if stage == "sample":
             same.rearrange(folder / "data/sample")
-    assert repository.different(expected, repository.digests(folder)) == []
+    assert repository.differing_files(expected, repository.digests(folder)) == []

@@ -24,7 +24,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own modules
 
 from helpers import repository
-from helpers.project import make_repository
+from helpers.project import init_repository
 
 THRESHOLDS = ("0.1", "0.2", "0.3", "0.4")
 DECIDED = ("phash", "toy", "full", "threshold", "margin", "final")
@@ -54,7 +54,7 @@ def whaleid(*arguments: str) -> tuple[str, ...]:
 def reproduced(folder: Path, environment: dict[str, str], target: str = "") -> None:
     """Make a repository, run its pipeline and commit the result."""
     folder.mkdir()
-    make_repository(folder)
+    init_repository(folder)
     finish(start(folder, environment, "dvc", "repro", "--quiet", *([target] if target else [])))
     commit(folder, environment)
 
@@ -98,7 +98,7 @@ def people(home: Path, environment: dict[str, str], target: str) -> dict[str, ob
     origin, store = home / "origin", home / "store"
     for folder in (origin, store):
         folder.mkdir()
-    make_repository(origin)
+    init_repository(origin)
     finish(start(origin, environment, "dvc", "remote", "add", "--default", "shared", str(home / "remote")))
     commit(origin, environment)
     shared = environment | {"MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db"}
@@ -109,7 +109,7 @@ def people(home: Path, environment: dict[str, str], target: str) -> dict[str, ob
     finish(*(start(clone, shared, "dvc", "repro", "--quiet", target) for clone in both))
     finish(*(start(clone, shared, "dvc", "push", "--quiet") for clone in both))
     one, other = (repository.digests(clone) for clone in both)
-    assert repository.different(one, other) == []
+    assert repository.differing_files(one, other) == []
     assert (both[0] / "dvc.lock").read_bytes() == (both[1] / "dvc.lock").read_bytes()
 
     third = clones[2]
@@ -118,7 +118,7 @@ def people(home: Path, environment: dict[str, str], target: str) -> dict[str, ob
     finish(start(third, shared, "dvc", "pull", "--quiet", "--allow-missing", target, "--with-deps"))
     [said] = finish(start(third, shared, "dvc", "repro", target))
     assert "Running stage" not in said, said
-    assert repository.different(one, repository.digests(third)) == []
+    assert repository.differing_files(one, repository.digests(third)) == []
     counted = stages(store)
     assert counted.pop(("pipeline", "", "FINISHED")) == 1, counted  # the same commit and parameters
     assert set(counted.values()) == {2}, counted

@@ -1,4 +1,4 @@
-"""A hand-made folder for calibrate, rank and predict: every figure can be worked out from the tables here."""
+"""A hand-made project for the stages calibrate, rank and predict: all figures can be computed by hand."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,10 +24,10 @@ ROLES = {
     **{"n2.jpg": "new_whale", "c2.jpg": "duplicate"},
 }
 CLASSES = ["w_a", "w_b", "w_c", "w_d", "w_e"]
-LIKELY = {  # of CLASSES
+CLASS_PROBABILITIES = {
     "a3.jpg": [0.60, 0.10, 0.10, 0.10, 0.10],  # at 0.22: w_a, new_whale: 1
     "b2.jpg": [0.40, 0.30, 0.20, 0.06, 0.04],  # w_a, w_b, new_whale: 1/2
-    "c2.jpg": [0.70, 0.12, 0.10, 0.05, 0.03],  # w_a, new_whale, w_b, w_c: 1/4; its duplicate says w_c: 1
+    "c2.jpg": [0.70, 0.12, 0.10, 0.05, 0.03],  # w_a, new_whale, w_b, w_c: 1/4; with its duplicate, w_c: 1
     "n1.jpg": [0.20, 0.20, 0.20, 0.20, 0.20],  # new_whale: 1
     "n2.jpg": [0.70, 0.10, 0.10, 0.05, 0.05],  # w_a, new_whale: 1/2
     "u1.jpg": [0.55, 0.25, 0.10, 0.05, 0.05],  # w_a, w_b, new_whale: 1/3
@@ -36,12 +36,13 @@ LIKELY = {  # of CLASSES
     "t3.jpg": [0.20, 0.20, 0.20, 0.20, 0.20],
     "t4.jpg": [0.04, 0.03, 0.02, 0.90, 0.01],
 }
-LOOKS = {**dict.fromkeys(["a3.jpg", "b2.jpg", "u1.jpg"], 9.0), **dict.fromkeys(TEST, -9.0)}
-"""One more number of embeddings, that photos have in common with others and not with classes: what validation holds
-out looks unlike the queries to come, so that w_u, which is no class, is their last candidate."""
-NINEFOLD = float(np.log(9))
-"""The weight of duplicates that makes the whale of a duplicate nine times as likely."""
-NONE = {"slope": 1.0, "intercept": 0.0}
+"""Probability of each of CLASSES, by photo. Comments: the ranking at a threshold of 0.22, and its average precision."""
+EXTRA_DIMENSION = {**dict.fromkeys(["a3.jpg", "b2.jpg", "u1.jpg"], 9.0), **dict.fromkeys(TEST, -9.0)}
+"""One more dimension of the embeddings, zero in every prototype. It makes held-out photos dissimilar to the queries, so
+that w_u, which is not a class, is the last candidate of each query."""
+LOG_9 = float(np.log(9))
+"""Weight of the score `duplicates` that multiplies the probability of a duplicate's whale by nine."""
+IDENTITY = {"slope": 1.0, "intercept": 0.0}
 SOLUTION = {"t1.jpg": "w_c", "t2.jpg": "w_e", "t3.jpg": "new_whale", "t4.jpg": "w_a"}
 
 
@@ -49,38 +50,39 @@ def part_of(image: str) -> str:
     return "test" if image in TEST else "train"
 
 
-def put(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
 
 
-def put_tables() -> None:
-    """Write what `catalog`, `dedup` and `split` leave."""
+def write_tables() -> None:
+    """Write the outputs of the stages `catalog`, `dedup` and `split`, and the solution."""
     photos = {**TRAIN, **dict.fromkeys(TEST, "")}
-    put(paths.CATALOG, ["Image", "Id", "part"], [(i, photos[i], part_of(i)) for i in photos])
+    write_rows(paths.CATALOG, ["Image", "Id", "part"], [(i, photos[i], part_of(i)) for i in photos])
     split = [
         (i, label, "validation" if i in ROLES else "train", ROLES.get(i, "catalogue")) for i, label in TRAIN.items()
     ]
-    put(paths.SPLIT, ["Image", "Id", "part", "role"], split)
+    write_rows(paths.SPLIT, ["Image", "Id", "part", "role"], split)
     groups = [(0, "c1.jpg"), (0, "c2.jpg"), (1, "b1.jpg"), (1, "t2.jpg")]
-    put(paths.GROUPS, ["group", "Image", "part", "Id"], [(g, i, part_of(i), photos[i]) for g, i in groups])
-    put_leaks(("t2.jpg", "b1.jpg", "w_b", 2, 0.01))
-    put(paths.SOLUTION, ["Image", "Id"], [*SOLUTION.items()])
+    write_rows(paths.GROUPS, ["group", "Image", "part", "Id"], [(g, i, part_of(i), photos[i]) for g, i in groups])
+    write_leaks(("t2.jpg", "b1.jpg", "w_b", 2, 0.01))
+    write_rows(paths.SOLUTION, ["Image", "Id"], [*SOLUTION.items()])
 
 
-def put_leaks(*leaks: tuple[str, str, str, int, float]) -> None:
-    put(paths.LEAKS, ["query", "photo", "Id", "distance", "error"], leaks)
+def write_leaks(*leaks: tuple[str, str, str, int, float]) -> None:
+    write_rows(paths.LEAKS, ["query", "photo", "Id", "distance", "error"], leaks)
 
 
-def put_features(
+def write_features(
     variant: str,
     classes: Sequence[str] = CLASSES,
-    likely: Mapping[str, Sequence[float]] = LIKELY,
-    looks: Mapping[str, float] = LOOKS,
+    probabilities: Mapping[str, Sequence[float]] = CLASS_PROBABILITIES,
+    extra: Mapping[str, float] = EXTRA_DIMENSION,
 ) -> None:
-    """Write logarithms of probabilities as embeddings and one class an axis: the softmax gives the former back."""
-    images = [*dict.fromkeys([*TRAIN, *TEST, *likely])]
-    rows = [[*np.log(likely.get(image, [1 / len(classes)] * len(classes))), looks.get(image, 0.0)] for image in images]
+    """Write log-probabilities as embeddings and unit vectors as prototypes: the softmax restores the probabilities."""
+    images = [*dict.fromkeys([*TRAIN, *TEST, *probabilities])]
+    uniform = [1 / len(classes)] * len(classes)
+    rows = [[*np.log(probabilities.get(image, uniform)), extra.get(image, 0.0)] for image in images]
     paths.features(variant).parent.mkdir(parents=True, exist_ok=True)
     np.savez(
         paths.features(variant),
@@ -91,56 +93,59 @@ def put_features(
     )
 
 
-def put_calibration(
+def write_calibration(
     name: str,
     threshold_auto: float = 0.65,
     bias: float = -99.0,
-    calibration: Mapping[str, object] = NONE,
+    calibration: Mapping[str, object] = IDENTITY,
     weights: Mapping[str, float] | None = None,
-    **further: float,
+    **other_weights: float,
 ) -> None:
-    """Write a decision: with a weight of 1 the class scores are the logits; that of new_whale is out of the way."""
-    decision = {"weights": ({"class": 1.0} | further) if weights is None else dict(weights), "bias": bias}
+    """Write a decision with class scores of weight 1, so they are the logits; `bias` makes new_whale's negligible."""
+    decision = {"weights": ({"class": 1.0} | other_weights) if weights is None else dict(weights), "bias": bias}
     paths.calibration(name).mkdir(parents=True, exist_ok=True)
-    written = decision | {"calibration": dict(calibration), "threshold_auto": threshold_auto}
-    (paths.calibration(name) / paths.DECISION).write_text(json.dumps(written))
+    content = decision | {"calibration": dict(calibration), "threshold_auto": threshold_auto}
+    (paths.calibration(name) / paths.DECISION).write_text(json.dumps(content))
 
 
-def put_validation(
-    name: str, evidence: Collection[str] = (), thresholds: Sequence[float] = (0.65,), learnt: Collection[str] = ()
+def write_validation(
+    name: str, boosted: Collection[str] = (), thresholds: Sequence[float] = (0.65,), skipped_roles: Collection[str] = ()
 ) -> None:
-    """Write answers to validation as LIKELY has them, and a curve; `evidence` makes w_c nine times as likely."""
+    """Write validation predictions from CLASS_PROBABILITIES, and a curve.
+
+    `boosted` photos have nine times the probability of w_c. Photos with a role in `skipped_roles` are left out.
+    """
     rows = []
     for number, (image, role) in enumerate(sorted({**ROLES, "n1.jpg": "new_whale_train"}.items())):
-        if role in learnt:
+        if role in skipped_roles:
             continue
-        likely = dict(zip(CLASSES, LIKELY[image], strict=True))
-        if image in evidence:
-            likely["w_c"] *= 9
-        total = sum(likely.values())
-        ranked = sorted(likely, key=lambda label: (-likely[label], label))
+        probabilities = dict(zip(CLASSES, CLASS_PROBABILITIES[image], strict=True))
+        if image in boosted:
+            probabilities["w_c"] *= 9
+        total = sum(probabilities.values())
+        ranked = sorted(probabilities, key=lambda label: (-probabilities[label], label))
         whale = TRAIN[image]
         truth = "new_whale" if role == "unknown" else whale
-        values = [round(likely[label] / total, 6) for label in ranked]
+        values = [round(probabilities[label] / total, 6) for label in ranked]
         threshold = thresholds[number % len(thresholds)]
         centroid = 1 / (1 + ranked.index(truth)) if truth in ranked else 0
-        # in order of appearance: a whale each; a photo of no whale is a cluster of its own
+        # number % 5 is the fold, number the cluster
         rows.append((image, whale, role, truth, number % 5, number, threshold, *ranked, *values, values[0], centroid))
-    named = [f"{kind}{place}" for kind in ("label", "probability") for place in range(1, 6)]
-    columns = ["Image", "whale", "role", "truth", "fold", "cluster", "threshold", *named, "uncalibrated", "centroid"]
-    put(paths.calibration(name) / paths.VALIDATION, columns, rows)
-    put(paths.calibration(name) / paths.CURVE, ["threshold", "map5"], [(0.0, 0.5), (0.65, 0.6), (1.0, 0.4)])
+    ranks = [f"{kind}{rank}" for kind in ("label", "probability") for rank in range(1, 6)]
+    columns = ["Image", "whale", "role", "truth", "fold", "cluster", "threshold", *ranks, "uncalibrated", "centroid"]
+    write_rows(paths.calibration(name) / paths.VALIDATION, columns, rows)
+    write_rows(paths.calibration(name) / paths.CURVE, ["threshold", "map5"], [(0.0, 0.5), (0.65, 0.6), (1.0, 0.4)])
 
 
-def settings(
+def write_settings(
     predictions: Mapping[str, Mapping[str, object]] | None = None,
     threshold: float | str = "auto",
     scores: Sequence[str] = ("class", "duplicates"),
     **changes: object,
 ) -> Params:
-    """Return parameters with these predictions alone; a prediction of each variant that is validated is the default.
+    """Write params.yaml, and return its parameters with only the predictions `predictions`.
 
-    What is written has a prediction `final` besides, which `params.yaml` must have.
+    The default is one prediction per validated variant. The file also has a prediction `final`, which is required.
     """
     yaml = YAML()
     values = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -149,9 +154,11 @@ def settings(
     for variant in values["variants"].values():
         variant["scores"] = list(scores)
     values["variants"]["second"] = {**values["variants"]["final"], "init": "toy"}
-    chosen = predictions or of("toy", "full", "threshold", "margin")
+    chosen = predictions or single_networks("toy", "full", "threshold", "margin")
     final = {"final": {"networks": ["final"], "calibrated_by": "margin"}}
-    values["predictions"] = {name: dict(each) for name, each in {**of("margin"), **final, **chosen}.items()}
+    values["predictions"] = {
+        name: dict(each) for name, each in {**single_networks("margin"), **final, **chosen}.items()
+    }
     values |= changes
     with paths.PARAMS.open("w", encoding="utf-8") as file:
         yaml.dump(values, file)
@@ -159,6 +166,6 @@ def settings(
     return params.model_copy(update={"predictions": {name: params.predictions[name] for name in chosen}})
 
 
-def of(*variants: str) -> dict[str, dict[str, object]]:
-    """Return predictions of one network each, called as their variants; `phash` has none."""
+def single_networks(*variants: str) -> dict[str, dict[str, object]]:
+    """Return one prediction per variant, with the variant's name and its network; `phash` has no network."""
     return {variant: {"networks": [] if variant == "phash" else [variant]} for variant in variants}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 
-SLIVER = {
+SMALL_PARAMS = {
     "sample": {"frequent": 6, "occasional": 4, "single": 6, "new_whale": 8, "queries": 30},
     "boxes": {"size": 32, "steps": 30},
     "pack": {"width": 48, "height": 24},
@@ -56,12 +56,12 @@ PREDICTIONS = ("phash", "toy", "margin", "final", "ensemble")
 """All that it predicts: without `full` and `threshold`, whose stages are those of the others once more."""
 
 
-def change(document: dict[str, object], changes: dict[str, object]) -> None:
+def update_nested(document: dict[str, object], changes: dict[str, object]) -> None:
     for key, value in changes.items():
         if isinstance(value, dict) and key in document:
             section = document[key]
             assert isinstance(section, dict)
-            change(section, value)
+            update_nested(section, value)
         else:
             document[key] = value
 
@@ -70,12 +70,12 @@ def write_params(folder: Path, changes: dict[str, object]) -> None:
     """Write the real parameters at a sliver's size, with further changes."""
     yaml = YAML()
     document = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    change(document, SLIVER)
-    change(document, copy.deepcopy(changes))
+    update_nested(document, SMALL_PARAMS)
+    update_nested(document, copy.deepcopy(changes))
     yaml.dump(document, folder / "params.yaml")
 
 
-def keep(folder: Path, *predictions: str) -> None:
+def keep_predictions(folder: Path, *predictions: str) -> None:
     """Leave in the parameters of a project only these predictions, and the variants that they need.
 
     There has to be one named `final`: unless it is among them, it is another one of the last one's networks.
@@ -93,7 +93,7 @@ def keep(folder: Path, *predictions: str) -> None:
         yaml.dump(document, file)
 
 
-def ensemble(**train: object) -> dict[str, object]:
+def ensemble_params(**train: object) -> dict[str, object]:
     """Return what makes an ensemble of `margin` and `pairs`, and a `final` one of both: as the preset `real` has it."""
     yaml = YAML(typ="safe")
     margin = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))["variants"]["margin"]
@@ -126,7 +126,7 @@ def runs(folder: Path) -> "list[Run]":
     return list(client.search_runs([experiment.experiment_id], max_results=1000))
 
 
-def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+def build_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
     """Return the folder `name` that all workers of a run share; the first one that needs it builds it.
 
     Tests leave it as it is.
@@ -144,44 +144,44 @@ def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path
     return folder
 
 
-def make_reproduced(folder: Path) -> None:
+def build_reproduced(folder: Path) -> None:
     """Make a repository of the project at a sliver's size; commit it, reproduce the pipeline and commit again."""
-    make_repository(folder, REPRODUCED)
-    keep(folder, *PREDICTIONS)
+    init_repository(folder, REPRODUCED)
+    keep_predictions(folder, *PREDICTIONS)
     for command in ("git add .", "git commit --quiet -m start", "dvc repro"):
         run(folder, *command.split(), XDG_CACHE_HOME=str(folder.with_name("cache")))
     for command in ("git add .", "git commit --quiet -m reproduced"):
         run(folder, *command.split())
 
 
-def make_trained(folder: Path) -> None:
+def build_trained(folder: Path) -> None:
     """Run all that `final`, of two networks, needs in `folder`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         sample = {"frequent": 6, "occasional": 8, "single": 20, "new_whale": 20, "queries": 30}
         small = {"sample": sample, "boxes": {"steps": 40}, "backbone": {"name": "squeezenet1_1"}}
-        write_params(Path(), {**small, **ensemble(epochs=3)})
+        write_params(Path(), {**small, **ensemble_params(epochs=3)})
         params = load(Path("params.yaml"))
         for name in ("sample", "catalog", "dedup", "split", "backbone", "boxes", "pack"):
-            stage(name, params)
+            run_stage(name, params)
         for name in ("margin", "pairs", "final", "final_pairs"):
             run_variant(params, name)
         only = {name: params.predictions[name] for name in ("ensemble", "final")}
         params = params.model_copy(update={"predictions": only})
-        stage("rank", params)
-        stage("predict", params)
-        stage("bundle", params, "final")
+        run_stage("rank", params)
+        run_stage("predict", params)
+        run_stage("bundle", params, "final")
 
 
 def run_variant(params: Params, name: str) -> None:
     """Train and calibrate a variant here, in this process."""
-    stage("train", params, name, lambda epoch, figures: None)
-    stage("embed", params, name)
-    stage("calibrate", params, name)
+    run_stage("train", params, name, lambda epoch, figures: None)
+    run_stage("embed", params, name)
+    run_stage("calibrate", params, name)
 
 
-def stage(name: str, *arguments: object) -> "Record | None":
+def run_stage(name: str, *arguments: object) -> "Record | None":
     """Run a stage here, in this process."""
     record: Record | None = importlib.import_module(f"whaleid.stages.{name}").run(*arguments)
     return record
@@ -227,7 +227,7 @@ def copy_repository(project: Path, folder: Path) -> Path:
     return folder
 
 
-def make_repository(folder: Path, changes: dict[str, object] | None = None) -> None:
+def init_repository(folder: Path, changes: dict[str, object] | None = None) -> None:
     """Make a repository of git and DVC of the project at a sliver's size, where nothing has run."""
     copy_project(folder)
     write_params(folder, changes or {})

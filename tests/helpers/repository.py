@@ -9,7 +9,7 @@ from pathlib import Path
 from helpers.project import runs
 
 OUTPUTS = ("data", "checkpoints", "models", "features", "calibrations", "rankings", "reports", "submissions")
-STARTED = re.compile(r"Running stage '(.+)':")
+STAGE_STARTED = re.compile(r"Running stage '(.+)':")
 """What `dvc repro` says when it comes to a stage."""
 STRAY = re.compile(r"\..+\.(partial|before).*|.+\.unfinished\.safetensors")
 """The temporary names of whaleid: docs/reliability.md."""
@@ -34,22 +34,22 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def different(one: dict[str, str], other: dict[str, str]) -> list[str]:
+def differing_files(one: dict[str, str], other: dict[str, str]) -> list[str]:
     """Return the files that only one has, or that differ."""
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
-def strays(folder: Path) -> list[str]:
+def temporary_files(folder: Path) -> list[str]:
     """Return what was left under a temporary name of whaleid."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if STRAY.fullmatch(path.name))
 
 
 def statuses(folder: Path) -> list[str]:
     """Return how each run in the project's store stands."""
-    return [*by_run(folder).values()]
+    return [*status_by_run(folder).values()]
 
 
-def by_run(folder: Path) -> dict[str, str]:
+def status_by_run(folder: Path) -> dict[str, str]:
     """Return how each run in the project's store stands, by its id."""
     stored = runs(folder) if (folder / "mlflow.db").exists() else []
     return {each.info.run_id: each.info.status for each in stored}

@@ -1,4 +1,4 @@
-"""The command line in this process, in a process of its own, and on a terminal."""
+"""Run the command line in this process, in a subprocess, or on a terminal."""
 
 import os
 import pty
@@ -19,24 +19,24 @@ from whaleid.core.log import logger
 WHALEID = [sys.executable, "-m", "whaleid"]
 
 
-def environment(**more: str) -> dict[str, str]:
+def environment(**variables: str) -> dict[str, str]:
     """Return the environment of a command that tracks nothing, with `more`; colours are as if unset."""
     unset = ("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS")
-    known = {name: value for name, value in os.environ.items() if name not in unset}
-    return known | {"PYTHONPATH": str(ROOT), "WHALEID_TRACKING": "off", "COLUMNS": "100"} | more
+    inherited = {name: value for name, value in os.environ.items() if name not in unset}
+    return inherited | {"PYTHONPATH": str(ROOT), "WHALEID_TRACKING": "off", "COLUMNS": "100"} | variables
 
 
-def here(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+def run_in_process(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command in this process."""
     out, err = StringIO(), StringIO()
     level, handler = logger.level, signal.getsignal(signal.SIGTERM)
     code: object = 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        known = environment(**more)
+        wanted = environment(**variables)
         for name in [*os.environ]:
-            if name not in known:
+            if name not in wanted:
                 patch.delenv(name)
-        for name, value in known.items():
+        for name, value in wanted.items():
             patch.setenv(name, value)
         patch.setattr(sys, "argv", ["whaleid", *arguments])
         try:
@@ -46,40 +46,40 @@ def here(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         finally:
             logger.setLevel(level)
             signal.signal(signal.SIGTERM, handler)
-    if isinstance(code, str):  # as Python prints it when it ends
+    if isinstance(code, str):  # Python prints such a code to stderr and exits with 1
         err.write(f"{code}\n")
         code = 1
     assert code is None or isinstance(code, int)
     return subprocess.CompletedProcess(arguments, code or 0, out.getvalue(), err.getvalue())
 
 
-def whaleid(*arguments: str, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a command, with its output in pipes."""
+def run_in_subprocess(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a subprocess that captures its output."""
     return subprocess.run(
-        [*WHALEID, *arguments], capture_output=True, text=True, check=False, cwd=cwd, env=environment(**more)
+        [*WHALEID, *arguments], capture_output=True, text=True, check=False, cwd=cwd, env=environment(**variables)
     )
 
 
-def on_terminal(*arguments: str, **more: str) -> str:
-    """Run a command on a pseudo-terminal, and return all that it said there."""
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (25, 100))
+def run_on_terminal(*arguments: str, **variables: str) -> str:
+    """Run a command on a pseudo-terminal, and return its output."""
+    controller, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (25, 100))
     with subprocess.Popen(
         [*WHALEID, *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment(TERM="xterm-256color", **more),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=environment(TERM="xterm-256color", **variables),
     ):
-        os.close(theirs)
-        said = b""
+        os.close(terminal)
+        output = b""
         while True:
             try:
-                read = os.read(ours, 65536)
-            except OSError:  # nobody has the other end any more
+                chunk = os.read(controller, 65536)
+            except OSError:  # the command has closed the terminal
                 break
-            if not read:
+            if not chunk:
                 break
-            said += read
-    os.close(ours)
-    return said.decode()
+            output += chunk
+    os.close(controller)
+    return output.decode()

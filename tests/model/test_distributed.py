@@ -13,7 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from helpers.project import runs, stage
+from helpers.project import run_stage, runs
 from helpers.stripes import stripes, training, write_stripes
 from timm.layers import BatchNormAct2d
 from torch import nn
@@ -165,8 +165,8 @@ def whaleid(*command: str) -> str:
 @pytest.mark.parametrize("augment", [True, pytest.param(False, marks=pytest.mark.long)], ids=["photos", "embeddings"])
 def test_two_processes_learn_the_curve_of_one_where_norms_stand_still(augment: bool, toy: Project) -> None:
     params = toy(layers="last", augment=augment)
-    stage("train", params, "toy", lambda epoch, figures: None)
-    stage("embed", params, "toy")
+    run_stage("train", params, "toy", lambda epoch, figures: None)
+    run_stage("embed", params, "toy")
     alone = files.read_csv(paths.history("toy"))
     with np.load(paths.features("toy")) as features:
         expected = dict(features)

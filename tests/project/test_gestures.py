@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from helpers.project import PREDICTIONS, copy_repository, run, runs
-from helpers.repository import STARTED, different, digests
+from helpers.repository import STAGE_STARTED, differing_files, digests
 from mlflow.entities import Run
 from ruamel.yaml import YAML
 
@@ -27,7 +27,7 @@ def stage_of(run: Run) -> tuple[str, str]:
 
 def ran(said: str) -> list[str]:
     """Return the stages that DVC ran, in their order."""
-    return [found[1] for line in said.splitlines() if (found := STARTED.match(line))]
+    return [found[1] for line in said.splitlines() if (found := STAGE_STARTED.match(line))]
 
 
 def widest(said: str) -> int:
@@ -225,11 +225,11 @@ def test_the_way_back_from_a_threshold_needs_no_commit(uncommitted: Path) -> Non
     assert ran(run(project, "dvc", "exp", "run", "-S", "threshold=0.2")) == ["predict"]
     there = digests(project)
     assert before.keys() == there.keys()
-    assert "reports/figures/toy.json" in different(before, there)
+    assert "reports/figures/toy.json" in differing_files(before, there)
     assert ran(run(project, "dvc", "exp", "run", "-S", "threshold=auto")) == ["predict"]
-    assert different(before, digests(project)) == []
+    assert differing_files(before, digests(project)) == []
     assert set(ran(run(project, "dvc", "repro"))) <= {"predict"}
-    assert different(before, digests(project)) == []
+    assert differing_files(before, digests(project)) == []
 
 
 @pytest.mark.long

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.closure import ROOT
-from helpers.project import PREDICTIONS, copy_repository, stage, write_params
-from helpers.repository import different, digests
+from helpers.project import PREDICTIONS, copy_repository, run_stage, write_params
+from helpers.repository import differing_files, digests
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
@@ -87,7 +87,7 @@ def run(params: Params, *names: str) -> list[str]:
             arguments: list[object] = [Watched(params, "", read, WHOLE.get(name, frozenset()))]
             arguments += [item] if item else ["final"] if name == "bundle" else []
             arguments += [lambda epoch, figures: None] if name == "train" else []
-            stage(name, *arguments)
+            run_stage(name, *arguments)
             declared = [each.replace("${key}", str(item)) for each in block.get("do", block).get("params", [])]
             declared += IMPLIED.get(name, {})
             undeclared += [
@@ -175,8 +175,8 @@ def test_what_each_way_to_train_learns(ran: Params) -> None:
     params = load(paths.PARAMS)  # with all variants that there are
     found = {}
     for variant in ("full", "threshold"):
-        stage("train", params, variant, lambda epoch, figures: None)
-        stage("embed", params, variant)
+        run_stage("train", params, variant, lambda epoch, figures: None)
+        run_stage("embed", params, variant)
     for variant in params.variants:
         with np.load(paths.features(variant)) as features:
             found[variant] = dict(features)
@@ -198,7 +198,7 @@ def test_the_same_inputs_give_the_same_bytes(reproduced: Path, tmp_path: Path, m
     assert run(load(paths.PARAMS), *TRAINED, *LAST) == []
     for name, implied in IMPLIED.items():
         assert set(implied.values()) <= set(PIPELINE[name]["deps"])
-    assert different(digests(tmp_path), digests(reproduced)) == []
+    assert differing_files(digests(tmp_path), digests(reproduced)) == []
     for folder in (tmp_path, reproduced):
         place = str(folder).encode()
         assert [name for name in digests(folder) if place in (folder / name).read_bytes()] == []
@@ -217,7 +217,7 @@ def test_the_same_inputs_give_the_same_bytes(reproduced: Path, tmp_path: Path, m
 
 def test_a_threshold_moves_new_whale_and_nothing_else(ran: Params) -> None:
     def answers(threshold: float) -> dict[str, list[list[str]]]:
-        stage("predict", ran.model_copy(update={"threshold": threshold}))
+        run_stage("predict", ran.model_copy(update={"threshold": threshold}))
         found = {}
         for name in PREDICTIONS[1:]:  # phash has none
             assert figures(name)["threshold"] == threshold
@@ -233,15 +233,15 @@ def test_a_threshold_moves_new_whale_and_nothing_else(ran: Params) -> None:
 
 def test_a_checkpoint_that_does_not_fit_the_photos(ran: Params) -> None:
     wider = ran.model_copy(update={"pack": ran.pack.model_copy(update={"width": 64})})
-    stage("pack", wider)
+    run_stage("pack", wider)
     with pytest.raises(WhaleidError, match=r"checkpoints/toy\.safetensors was trained on photos of \(24, 48, 1\)"):
-        stage("embed", wider, "toy")
+        run_stage("embed", wider, "toy")
 
 
 def known_answers(params: Params) -> float:
     """Train `toy` and return the share of its validation photos of known whales whose class is nearest to them."""
-    stage("train", params, "toy", lambda epoch, figures: None)
-    stage("embed", params, "toy")
+    run_stage("train", params, "toy", lambda epoch, figures: None)
+    run_stage("embed", params, "toy")
     split = files.read_csv(paths.SPLIT)
     known = split[split["role"] == "known"]
     with np.load(paths.features("toy")) as found:
@@ -261,7 +261,7 @@ def test_shuffled_labels_fall_to_chance(project: Callable[..., Params]) -> None:
         variants={"toy": {"train": train}},
     )
     for name in ("sample", "catalog", "dedup", "split", "backbone", "boxes", "pack"):
-        stage(name, params)
+        run_stage(name, params)
     learnt = known_answers(params)
     table = files.read_csv(paths.SPLIT)
     training = table["part"] == "train"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.project import stage
+from helpers.project import run_stage
 from helpers.queries import embed, queries
 from numpy.typing import NDArray
 from PIL import Image
@@ -39,12 +39,12 @@ def test_without_crops_its_answers_are_those_of_the_submission(
     only = {name: settings.predictions[name] for name in ("ensemble", "final")}
     pack = settings.pack.model_copy(update={"crop": False})
     settings = settings.model_copy(update={"pack": pack, "predictions": only})
-    stage("pack", settings)
+    run_stage("pack", settings)
     for name in only["final"].networks:
-        stage("embed", settings, name)
+        run_stage("embed", settings, name)
     for name in ("rank", "predict"):
-        stage(name, settings)
-    stage("bundle", settings, "final")
+        run_stage(name, settings)
+    run_stage("bundle", settings, "final")
     answers = Recogniser(bundle.read(project / "models/final.bundle")).identify(queries("test"))
     submitted = files.read_csv(paths.submission("final"))
     assert {answer.photo: [name.whale for name in answer.names] for answer in answers} == {

@@ -6,7 +6,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.handmade import LIKELY, LOOKS, NONE, ROLES, of, put_features, put_tables, settings
+from helpers.handmade import (
+    CLASS_PROBABILITIES,
+    EXTRA_DIMENSION,
+    IDENTITY,
+    ROLES,
+    single_networks,
+    write_features,
+    write_settings,
+    write_tables,
+)
 
 from whaleid.core import features, files, paths
 from whaleid.core.errors import InputProblems
@@ -19,21 +28,21 @@ ALL = ["class", "nearest", "centroid", "duplicates"]
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    put_tables()
+    write_tables()
     return tmp_path
 
 
 def predicted(variant: str, threshold: float | str = "auto", scores: tuple[str, ...] = ("class", "duplicates")) -> dict:
     """Return the figures of a calibrated variant at a threshold."""
-    params = settings(of(variant), threshold, scores)
+    params = write_settings(single_networks(variant), threshold, scores)
     rank.run(params)
     predict.run(params)
     return json.loads(paths.figures(variant).read_text())
 
 
 def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(capsys):
-    put_features("threshold")
-    record = calibrate.run(settings(), "threshold")
+    write_features("threshold")
+    record = calibrate.run(write_settings(), "threshold")
     place = Path("calibrations/threshold")
     assert sorted(path.name for path in place.iterdir()) == [
         *["decision.json", "scores.csv", "threshold.csv", "validation.csv"]
@@ -41,7 +50,7 @@ def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(cap
     result = json.loads((place / "decision.json").read_text())
     assert list(result) == ["weights", "bias", "calibration", "threshold_auto", "thresholds"]
     assert list(result["weights"]) == ["class", "duplicates"]
-    assert result["calibration"] == NONE  # of so few queries
+    assert result["calibration"] == IDENTITY  # of so few queries
     answers = files.read_csv(place / "validation.csv")
     labels = [f"label{place}" for place in range(1, 6)]
     probabilities = [f"probability{place}" for place in range(1, 6)]
@@ -98,7 +107,7 @@ def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(cap
 
 
 def test_what_learns_all_is_not_validated_and_says_so(capsys):
-    assert calibrate.run(settings(), "final") == Record()  # no features: nothing is read
+    assert calibrate.run(write_settings(), "final") == Record()  # no features: nothing is read
     assert json.loads(Path("calibrations/final/decision.json").read_text()) == {"validated": False}
     assert capsys.readouterr().out == (
         "calibrate final: it learns validation's photos too, so there is nothing to calibrate it on\n"
@@ -119,12 +128,16 @@ def test_new_whale_photos_of_the_training_part_count_for_nothing_else(likely, lo
     split = pd.read_csv(paths.SPLIT)
     split = split[split["Image"] != "n1.jpg"]
     more = pd.DataFrame({"Image": images, "Id": "new_whale", "part": "train", "role": "catalogue"})
-    put_features("toy", likely=LIKELY | dict.fromkeys(images, likely), looks=LOOKS | dict.fromkeys(images, look))
+    write_features(
+        "toy",
+        probabilities=CLASS_PROBABILITIES | dict.fromkeys(images, likely),
+        extra=EXTRA_DIMENSION | dict.fromkeys(images, look),
+    )
 
     def outputs(split):
         """Return what calibrate and predict leave."""
         split.to_csv(paths.SPLIT, index=False)
-        calibrate.run(settings(scores=ALL), "toy")
+        calibrate.run(write_settings(scores=ALL), "toy")
         figures = predicted("toy", scores=ALL)
         of_calibrate = [paths.calibration("toy") / name for name in (paths.DECISION, paths.CURVE, paths.SCORES)]
         return figures, [path.read_text() for path in [*of_calibrate, paths.submission("toy")]]
@@ -137,7 +150,7 @@ def test_new_whale_photos_of_the_training_part_count_for_nothing_else(likely, lo
 
 
 def test_features_that_do_not_cover_the_photos_are_refused():
-    put_features("final")
+    write_features("final")
     # the network goes by another name, the file by its own
     with pytest.raises(InputProblems, match=r"(?s)not in features/final\.npz.*`dvc repro embed@final`") as error:
         features.load({"margin": "final"}, ["t1.jpg", "t9.jpg"])

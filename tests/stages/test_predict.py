@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 from helpers.handmade import (
+    CLASS_PROBABILITIES,
     CLASSES,
-    LIKELY,
-    NINEFOLD,
-    NONE,
+    IDENTITY,
+    LOG_9,
     SOLUTION,
-    of,
-    put,
-    put_calibration,
-    put_features,
-    put_leaks,
-    put_tables,
-    put_validation,
-    settings,
+    single_networks,
+    write_calibration,
+    write_features,
+    write_leaks,
+    write_rows,
+    write_settings,
+    write_tables,
+    write_validation,
 )
 from helpers.project import ROOT
 from PIL import Image
@@ -38,14 +38,14 @@ def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranked")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        put_tables()
+        write_tables()
         for network in ("toy", "threshold", "final"):
-            put_features(network)
-        put_calibration("toy")
-        put_validation("toy", thresholds=[0.22, 0.65])
-        put_calibration("threshold", duplicates=NINEFOLD)  # nine times as likely
-        put_validation("threshold", evidence=["c2.jpg"], thresholds=[0.61, 0.65, 0.7])
-        rank.run(settings({**of("phash", "toy", "threshold"), **FINAL}))
+            write_features(network)
+        write_calibration("toy")
+        write_validation("toy", thresholds=[0.22, 0.65])
+        write_calibration("threshold", duplicates=LOG_9)  # nine times as likely
+        write_validation("threshold", boosted=["c2.jpg"], thresholds=[0.61, 0.65, 0.7])
+        rank.run(write_settings({**single_networks("phash", "toy", "threshold"), **FINAL}))
         for name in ("features", "calibrations", "data/catalog.csv", "data/split.csv", "data/dedup"):
             (folder / name).rename(folder / f"{Path(name).name}-gone")
     return folder
@@ -60,13 +60,13 @@ def here(ranked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder with tables alone."""
     monkeypatch.chdir(tmp_path)
-    put_tables()
+    write_tables()
 
 
 def run(prediction: str, threshold: float | str = "auto") -> tuple[Record, dict, list[str]]:
     """Predict; return the record, the figures and the submission."""
-    predictions = {**of("threshold"), **FINAL} if prediction == "final" else of(prediction)
-    return outputs(predict.run(settings(predictions, threshold)), prediction)
+    predictions = {**single_networks("threshold"), **FINAL} if prediction == "final" else single_networks(prediction)
+    return outputs(predict.run(write_settings(predictions, threshold)), prediction)
 
 
 def outputs(records: dict[str, Record], prediction: str) -> tuple[Record, dict, list[str]]:
@@ -229,8 +229,8 @@ def test_what_has_learnt_validation_is_not_validated_and_says_so(here, capsys):
 
 def test_the_page_of_an_ensemble_goes_to_the_run_that_calibrated_it(empty):
     for network in ("toy", "threshold", "final", "second"):
-        put_features(network)
-    params = settings(
+        write_features(network)
+    params = write_settings(
         {
             "ensemble": {"networks": ["toy", "threshold"]},
             "final": {"networks": ["final", "second"], "calibrated_by": "ensemble"},
@@ -292,34 +292,36 @@ def test_duplicates_alone(here, capsys):
 def test_duplicates_that_name_no_whale_come_in_their_order(empty):
     leaks = [("t2.jpg", "n1.jpg", "new_whale", 0, 0.0), ("t2.jpg", "b1.jpg", "w_b", 2, 0.01)]
     for rows, expected in ((leaks, "new_whale w_b w_a w_c w_d"), (leaks[::-1], "w_b new_whale w_a w_c w_d")):
-        put_leaks(*rows)
-        rank.run(settings(of("phash")))
+        write_leaks(*rows)
+        rank.run(write_settings(single_networks("phash")))
         assert run("phash")[2][2] == f"t2.jpg,{expected}"
 
 
 def test_a_new_whale_class_takes_probability_but_the_threshold_decides(empty):
-    put_features("full", [*CLASSES, "new_whale"], {image: [0.3, 0.1, 0.05, 0.03, 0.02, 0.5] for image in LIKELY})
-    put_calibration("full", bias=0.0, calibration=NONE)
-    put_validation("full", learnt=["new_whale_train"])
-    rank.run(settings(of("full")))
+    write_features(
+        "full", [*CLASSES, "new_whale"], {image: [0.3, 0.1, 0.05, 0.03, 0.02, 0.5] for image in CLASS_PROBABILITIES}
+    )
+    write_calibration("full", bias=0.0, calibration=IDENTITY)
+    write_validation("full", skipped_roles=["new_whale_train"])
+    rank.run(write_settings(single_networks("full")))
     assert run("full", 0.4)[2][1] == "t1.jpg,new_whale w_a w_b w_c w_d"  # w_a would have 0.6 without that class
     assert run("full", 0.2)[2][1] == "t1.jpg,w_a new_whale w_b w_c w_d"  # the class, at 0.5, does not put itself first
 
 
 def test_without_a_solution_there_is_nothing_to_grade(here):
     try:
-        put(paths.SOLUTION, ["Image", "Id"], [])
+        write_rows(paths.SOLUTION, ["Image", "Id"], [])
         _, written, _ = run("toy")
         assert not [key for key in written if key.startswith("solution")]
-        put(paths.SOLUTION, ["Image", "Id"], [("t2.jpg", SOLUTION["t2.jpg"])])  # a leak alone
+        write_rows(paths.SOLUTION, ["Image", "Id"], [("t2.jpg", SOLUTION["t2.jpg"])])  # a leak alone
         _, written, _ = run("toy", 0.22)
         assert {key: value for key, value in written.items() if key.startswith("solution")} == {"solution_map5": 1}
     finally:
-        put(paths.SOLUTION, ["Image", "Id"], [*SOLUTION.items()])
+        write_rows(paths.SOLUTION, ["Image", "Id"], [*SOLUTION.items()])
 
 
 def test_all_are_predicted_at_once_and_none_that_is_no_longer_named_stays(here, capsys):
-    params = settings({**of("phash", "threshold"), **FINAL}, 0.22)
+    params = write_settings({**single_networks("phash", "threshold"), **FINAL}, 0.22)
 
     def written() -> dict[str, bytes]:
         return {str(path): path.read_bytes() for top in FOLDERS for path in sorted(Path(top).iterdir())}
@@ -342,7 +344,7 @@ def test_all_are_predicted_at_once_and_none_that_is_no_longer_named_stays(here, 
     }
     predict.run(params)
     assert written() == first
-    predict.run(settings(of("threshold")))
+    predict.run(write_settings(single_networks("threshold")))
     assert json.loads(Path("reports/metrics.json").read_text())["at"] == "threshold 0.650"
     again = written()
     assert [*again] == ["submissions/threshold.csv", "reports/figures/threshold.json", "reports/curves/threshold.png"]

@@ -6,16 +6,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from helpers.handmade import (
-    NINEFOLD,
+    LOG_9,
     ROLES,
     TEST,
-    of,
-    put,
-    put_calibration,
-    put_features,
-    put_tables,
-    put_validation,
-    settings,
+    single_networks,
+    write_calibration,
+    write_features,
+    write_rows,
+    write_settings,
+    write_tables,
+    write_validation,
 )
 
 from whaleid.core import files, paths
@@ -29,7 +29,7 @@ COMMONEST = ["w_a", "w_b", "w_c", "w_d", "w_e"]
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    put_tables()
+    write_tables()
     return tmp_path
 
 
@@ -49,10 +49,10 @@ def named(prediction: str) -> list[str]:
 
 
 def test_the_most_probable_whales_of_each_query(capsys):
-    put_features("threshold")
-    put_calibration("threshold", duplicates=NINEFOLD)
-    put_validation("threshold", evidence=["c2.jpg"], thresholds=[0.61, 0.65, 0.7])
-    assert rank.run(settings(of("threshold"))) == {}  # nothing was calibrated here
+    write_features("threshold")
+    write_calibration("threshold", duplicates=LOG_9)
+    write_validation("threshold", boosted=["c2.jpg"], thresholds=[0.61, 0.65, 0.7])
+    assert rank.run(write_settings(single_networks("threshold"))) == {}  # nothing was calibrated here
     assert capsys.readouterr().out == "rank: 4 queries by threshold\n"
     assert named("threshold") == ["decision.json", "figures.json", "queries.csv", "threshold.csv", "validation.csv"]
     for name in ("decision.json", "threshold.csv"):
@@ -75,36 +75,36 @@ def test_the_most_probable_whales_of_each_query(capsys):
 
 
 def test_a_threshold_changes_no_ranking():
-    put_features("toy")
-    put_calibration("toy")
-    put_validation("toy")
+    write_features("toy")
+    write_calibration("toy")
+    write_validation("toy")
 
     def outputs(threshold):
-        rank.run(settings(of("phash", "toy"), threshold))
+        rank.run(write_settings(single_networks("phash", "toy"), threshold))
         return {path: path.read_bytes() for path in sorted(Path("rankings").rglob("*")) if path.is_file()}
 
     assert outputs("auto") == outputs(0.2)
 
 
 def test_a_network_on_its_own_does_not_look_at_duplicates():
-    put_features("toy")
-    put_calibration("toy")
-    put_validation("toy")
-    rank.run(settings(of("toy")))
+    write_features("toy")
+    write_calibration("toy")
+    write_validation("toy")
+    rank.run(write_settings(single_networks("toy")))
     assert [label for label, _ in queries("toy")["t2.jpg"]] == ["w_e", "w_a", "w_b", "w_c", "w_d"]
     assert files.read_csv(Path("rankings/toy/queries.csv"))["leaked"].tolist() == [0, 1, 0, 0]  # though it is one
 
 
 def test_queries_are_compared_with_whales_that_validation_held_out():
-    put_features("toy", looks={"u1.jpg": 9.0, **dict.fromkeys(TEST, -9.0), "t4.jpg": 9.0})
-    put_calibration("toy")
-    put_validation("toy")
-    rank.run(settings(of("toy")))
+    write_features("toy", extra={"u1.jpg": 9.0, **dict.fromkeys(TEST, -9.0), "t4.jpg": 9.0})
+    write_calibration("toy")
+    write_validation("toy")
+    rank.run(write_settings(single_networks("toy")))
     assert [ranked[0][0] for ranked in queries("toy").values()] == ["w_c", "w_e", "w_a", "w_u"]
 
 
 def test_duplicates_alone():
-    rank.run(settings(of("phash")))
+    rank.run(write_settings(single_networks("phash")))
     assert named("phash") == ["figures.json", "queries.csv", "validation.csv"]  # it has no threshold
     likely = {query: [0.0] * 5 for query in TEST} | {"t2.jpg": [1.0, 0.0, 0.0, 0.0, 0.0]}
     for query, ranked in queries("phash").items():
@@ -127,11 +127,11 @@ def test_duplicates_alone():
 
 def test_an_ensemble_is_calibrated_here_and_compared_with_each_of_its_networks(capsys):
     members = ["toy", "threshold", "margin"]
-    put_features("toy", likely={})
-    put_features("threshold")
-    put_features("margin")
+    write_features("toy", probabilities={})
+    write_features("threshold")
+    write_features("margin")
     scores = ["class", "nearest", "duplicates"]
-    params = settings({"ensemble": {"networks": members}}, scores=scores)
+    params = write_settings({"ensemble": {"networks": members}}, scores=scores)
     records = rank.run(params)
     assert list(records) == ["ensemble"]  # a run of its own, of stage calibrate
     record, place = records["ensemble"], Path("rankings/ensemble")
@@ -155,15 +155,15 @@ def test_an_ensemble_is_calibrated_here_and_compared_with_each_of_its_networks(c
 
 
 def test_a_prediction_that_is_calibrated_by_another_takes_its_weights_network_by_network():
-    put_features("toy", likely={})
-    put_features("threshold")
-    put_features("final", likely={})  # as toy
-    put_features("second")
+    write_features("toy", probabilities={})
+    write_features("threshold")
+    write_features("final", probabilities={})  # as toy
+    write_features("second")
     lender = {"ensemble": {"networks": ["toy", "threshold"]}}
     for networks, same in ((["final", "second"], True), (["second", "final"], False)):
         borrower = {"final": {"networks": networks, "calibrated_by": "ensemble"}}
         for predictions in ({**lender, **borrower}, {**borrower, **lender}):  # in whichever order they are named
-            rank.run(settings(predictions))
+            rank.run(write_settings(predictions))
             assert (queries("final") == queries("ensemble")) == same
     # nothing of it is measured on validation, which it has learnt
     assert named("final") == ["figures.json", "queries.csv"]
@@ -184,10 +184,10 @@ def test_short_rankings_are_filled_with_the_whales_that_have_most_photos():
     answers = files.read_csv(paths.SPLIT)
     answers.loc[answers["Image"] == "b2.jpg", ["part", "role"]] = ["validation", "known"]
     files.write_csv(answers, paths.SPLIT)
-    put_features("toy")
-    put_calibration("toy")
-    put_validation("toy")
-    rank.run(settings(of("toy")))
+    write_features("toy")
+    write_calibration("toy")
+    write_validation("toy")
+    rank.run(write_settings(single_networks("toy")))
     ranked = queries("toy")["t4.jpg"]
     # w_d 0.90 and w_b 0.03; then whales of the catalogue by their photos
     assert ranked == [
@@ -199,11 +199,11 @@ def test_short_rankings_are_filled_with_the_whales_that_have_most_photos():
 def test_without_queries_there_are_tables_without_rows():
     catalog = files.read_csv(paths.CATALOG)
     files.write_csv(catalog[catalog["part"] == "train"], paths.CATALOG)
-    put(paths.LEAKS, ["query", "photo", "Id", "distance", "error"], [])
-    put_features("toy")
-    put_calibration("toy")
-    put_validation("toy")
-    rank.run(settings(of("phash", "toy")))
+    write_rows(paths.LEAKS, ["query", "photo", "Id", "distance", "error"], [])
+    write_features("toy")
+    write_calibration("toy")
+    write_validation("toy")
+    rank.run(write_settings(single_networks("phash", "toy")))
     header = ",".join(["Image", "leaked", *LABELS, *PROBABILITIES]) + "\n"
     for prediction in ("phash", "toy"):
         assert (Path("rankings") / prediction / "queries.csv").read_text() == header
@@ -211,11 +211,11 @@ def test_without_queries_there_are_tables_without_rows():
 
 
 def test_predictions_and_variants_that_are_no_longer_named_leave_nothing():
-    rank.run(settings(of("phash")))
-    put_features("toy")
-    put_calibration("toy")
-    put_validation("toy")
+    rank.run(write_settings(single_networks("phash")))
+    write_features("toy")
+    write_calibration("toy")
+    write_validation("toy")
     paths.features("old").touch()
-    rank.run(settings(of("toy")))
+    rank.run(write_settings(single_networks("toy")))
     assert [path.name for path in Path("rankings").iterdir()] == ["toy"]
     assert [path.name for path in Path("features").iterdir()] == ["toy.npz"]
