@@ -237,7 +237,7 @@ def test_the_experiment_is_described_and_has_views_until_a_person_changes_them(p
     }
     assert shown["mlflow.note.content"].splitlines()[0] == (
         f"**[Predictions](#/experiments/{number}/runs?viewStateShareKey=predictions&workflowType=machine_learning)**: "
-        "every prediction at its threshold, best first.  "
+        "all predictions at their thresholds, best first.  "
     )
     view = json.loads(shown["mlflow.sharedViewState.predictions"])
     state = json.loads(view["state"])

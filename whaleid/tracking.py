@@ -113,7 +113,7 @@ class Run:
         self, run: str, metrics: Mapping[str, float], params: Mapping[str, object], tags: Mapping[str, str]
     ) -> None:
         now = time.time_ns() // 1_000_000
-        ordered = dict.fromkeys([*(key for key in views.leading() if key in metrics), *metrics])
+        ordered = dict.fromkeys([*(key for key in views.first_metrics() if key in metrics), *metrics])
         self.client.log_batch(
             run,
             [Metric(key, float(f"{metrics[key]:.5g}"), now, self.epoch) for key in ordered],

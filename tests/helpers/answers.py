@@ -60,7 +60,7 @@ def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, own=None, **changes):
         raw = answered(rows) if auto is not None else answered(rows).drop(columns="threshold")
         answers = at_threshold(raw)
         figures |= fixed.threshold_free(raw, raw, auto, SHARES)
-        plots = tables.plotted(answers, SHARES, pd.Series({"ann": 4, "bob": 1, "eve": 12}))
+        plots = tables.plot_tables(answers, SHARES, pd.Series({"ann": 4, "bob": 1, "eve": 12}))
         if auto is not None:
             counted = answers[answers["role"].isin(["known", "unknown"])]
             curve = threshold.threshold_curve(
@@ -70,7 +70,7 @@ def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, own=None, **changes):
                 kinds(counted["role"]),
                 SHARES,
             )
-            plots = {"threshold": tables.columns(curve), **plots}
+            plots = {"threshold": tables.from_frame(curve), **plots}
         if own is None:
             own = [sheet("Sheet", answers[answers["role"].isin(["known", "unknown"])])]
     to_come = frame(queries, ["Image", "leaked", "truth"]).assign(threshold=auto)

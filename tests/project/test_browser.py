@@ -120,8 +120,8 @@ def test_all_trainings_are_seen_by_a_link(browser: Browser, project: Path) -> No
 def test_the_experiment_is_described_and_leads_to_its_views(browser: Browser) -> None:
     for view, count in ((views.PREDICTIONS, 10), (views.TRAININGS, 3)):
         browser.see(f"experiments/{browser.experiment}/runs")
-        browser.page.get_by_text("every prediction at its threshold, best first").first.wait_for()
-        browser.page.get_by_text("every training, with its curves").first.wait_for()
+        browser.page.get_by_text("all predictions at their thresholds, best first").first.wait_for()
+        browser.page.get_by_text("all training runs, with their curves").first.wait_for()
         with browser.followed(view.name):
             assert len(browser.rows(view)) == count
 

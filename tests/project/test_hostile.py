@@ -514,7 +514,7 @@ def harmless_with_its_script(html: str) -> None:
 def test_markup_in_labels_and_names_is_text_on_every_page() -> None:
     small = {MARKUP: jpeg()}
     cell = Cell(MARKUP, MARKUP, bold=MARKUP, title=MARKUP)
-    sheet = Sheet(MARKUP, MARKUP, [Strip([cell, Cell("", MARKUP, none=MARKUP)], MARKUP)])
+    sheet = Sheet(MARKUP, MARKUP, [Strip([cell, Cell("", MARKUP, placeholder=MARKUP)], MARKUP)])
     plot = pages.Plot(MARKUP, MARKUP, b"", pd.DataFrame({MARKUP: [MARKUP]}))
     harmless(pages.render_sheets(MARKUP, [MARKUP], [sheet], small, {MARKUP: MARKUP}, [plot]))
     query = dict.fromkeys(["Image", "whale", "truth", *LABELS], MARKUP) | dict.fromkeys(PROBABILITIES, 0.1)

@@ -1,4 +1,4 @@
-"""The predictions side by side, from figures as DVC keeps them."""
+"""The comparison of predictions, from files of figures and curves."""
 
 import json
 from collections.abc import Callable
@@ -42,17 +42,17 @@ MAP@5 without duplicates, at auto and at one threshold for all
   toy         0.593*  0.400   0.450   0.500*  0.600*  0.200
   full        0.471   0.450*  0.470*  0.480   0.550   0.300*
 
-* the best of its column
+* best of its column
 Baselines: new_whale for all 0.300; duplicates, else new_whale 0.384; nearest centroid, no threshold 0.450.
-solution: MAP@5 on the queries, whose truth is known.
-Without figures so far: pairs.
-Not validated, since validation's photos were learnt: final."""
-"""MAP@5 of toy and full look alike: both are best. Alone in its column, final is the best of nothing."""
+solution: MAP@5 on the queries in the solution.
+Without figures: pairs.
+Not validated, because trained on the validation photos: final."""
+"""MAP@5 of toy and full are equal as displayed, so both are marked. A single value, such as that of final, is not."""
 
 
 @pytest.fixture(autouse=True)
 def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write what `predict` and `rank` leave."""
+    """Write the outputs of stages `predict` and `rank`."""
     monkeypatch.chdir(tmp_path)
     Path("reports/figures").mkdir(parents=True)
     for name, figures in FIGURES.items():
@@ -62,7 +62,7 @@ def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         curve.to_csv(Path("rankings", name, "threshold.csv"), index=False)
 
 
-def test_a_row_a_prediction_and_a_column_a_threshold() -> None:
+def test_one_row_per_prediction_and_one_column_per_threshold() -> None:
     comparison = read(["full", "toy", "pairs", "phash"])
     assert comparison.index.tolist() == ["full", "toy", "pairs", "phash"]
     assert comparison.loc["toy", TOY.keys()].to_dict() == TOY
@@ -73,71 +73,69 @@ def test_a_row_a_prediction_and_a_column_a_threshold() -> None:
     assert comparison.loc["pairs"].isna().all()
 
 
-def test_a_chosen_number_between_the_thresholds_of_a_curve_has_no_column() -> None:
+def test_a_chosen_threshold_that_is_not_on_a_curve_has_no_column() -> None:
     Path("reports/figures/toy.json").write_text(json.dumps(TOY | {"threshold": 0.123}), encoding="utf-8")
     comparison = read(["toy"])
     assert comparison.filter(like="at_").columns.tolist() == ["at_0.1", "at_0.2", "at_0.3", "at_0.5"]
     assert "0.123 (auto 0.3)" in as_text(comparison)
 
 
-def test_a_terminal_shows_all_in_120_columns() -> None:
+def test_text_fits_a_terminal_of_120_columns() -> None:
     text = as_text(read(PREDICTIONS))
     assert text == TEXT
     assert max(map(len, text.splitlines())) <= 120
 
 
-def test_markdown_shows_the_same_figures() -> None:
+def test_markdown_has_the_same_figures() -> None:
     markdown = as_markdown(read(PREDICTIONS))
     assert "| phash | 0.384 | 0.300 | 0.011 | **1.000** | - | - | - | - |" in markdown
     assert "| full | 0.471 | **0.450** | **0.470** | 0.480 | 0.550 | **0.300** |" in markdown
-    assert markdown.endswith("\n\nNot validated, since validation's photos were learnt: final.\n")
+    assert markdown.endswith("\n\nNot validated, because trained on the validation photos: final.\n")
 
 
 def test_a_prediction_without_validation_and_solution_has_no_row() -> None:
     Path("reports/figures/final.json").write_text('{"threshold": 0.2}', encoding="utf-8")
-    assert "Without figures so far: pairs, final." in as_text(read(PREDICTIONS))
+    assert "Without figures: pairs, final." in as_text(read(PREDICTIONS))
 
 
 def test_files_without_figures_are_refused() -> None:
-    for junk in ("<<<<<<< HEAD\n", "[]", '{"map5": "high"}'):
-        Path("reports/figures/full.json").write_text(junk, encoding="utf-8")
-        with pytest.raises(
-            WhaleidError, match=r"reports/figures/full\.json does not hold .* `dvc repro --force predict`"
-        ):
+    for text in ("<<<<<<< HEAD\n", "[]", '{"map5": "high"}'):
+        Path("reports/figures/full.json").write_text(text, encoding="utf-8")
+        with pytest.raises(WhaleidError, match=r"figures/full\.json does not contain .* `dvc repro --force predict`"):
             read(["full"])
     Path("rankings/toy/threshold.csv").write_text("<<<<<<< HEAD\n", encoding="utf-8")
-    with pytest.raises(WhaleidError, match=r"rankings/toy/threshold\.csv does not hold .* `dvc checkout`"):
+    with pytest.raises(WhaleidError, match=r"rankings/toy/threshold\.csv does not contain .* `dvc checkout`"):
         read(["toy"])
 
 
-def test_nothing_to_compare_says_what_to_run() -> None:
+def test_without_figures_the_error_says_what_to_run() -> None:
     with pytest.raises(
         WhaleidError,
-        match=r"none of pairs, other has figures in reports/figures/PREDICTION\.json\. `dvc repro` predicts",
+        match=r"no figures to compare in reports/figures/PREDICTION\.json for pairs, other\. Run `dvc repro`",
     ):
         as_text(read(["pairs", "other"]))
 
 
-def test_the_summary_of_a_parent_has_the_headline_figures_of_all() -> None:
-    drawn = summary(PREDICTIONS)
-    assert drawn.metrics == {
+def test_the_summary_has_the_headline_figures_of_all_predictions() -> None:
+    result = summary(PREDICTIONS)
+    assert result.metrics == {
         "map5": 0.53306,  # the highest, by which executions are sorted
         **{"map5.phash": 0.384, "map5.toy": 0.53294, "map5.full": 0.53306},
         **{"map5_known.phash": 0.011, "map5_known.toy": 0.335, "map5_known.full": 0.401},
         **{"threshold.toy": 0.3, "threshold.full": 0.15, "threshold.final": 0.15},
         "solution_map5.final": 0.6,
     }
-    assert drawn.description == as_markdown(read(PREDICTIONS))
-    # what is not validated has no best
+    assert result.description == as_markdown(read(PREDICTIONS))
+    # without validation there is no best MAP@5
     assert summary(["final"]).metrics == {"solution_map5.final": 0.6, "threshold.final": 0.15}
-    none = summary(["pairs"])
-    assert (none.metrics, none.description) == ({}, "Without figures so far: pairs.\n")
+    empty = summary(["pairs"])
+    assert (empty.metrics, empty.description) == ({}, "Without figures: pairs.\n")
 
 
-def test_the_order_is_that_of_the_parameters(project: Callable[..., Params]) -> None:
+def test_predictions_keep_the_order_of_the_parameters(project: Callable[..., Params]) -> None:
     assert [*project().predictions] == ["phash", "toy", "full", "threshold", "margin", "final"]
-    ended = CliRunner().invoke(app, ["compare"])
-    assert ended.exit_code == 0
-    lines = ended.stdout.splitlines()
+    result = CliRunner().invoke(app, ["compare"])
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines[2:6]] == ["phash", "toy", "full", "final"]
-    assert "Without figures so far: threshold, margin." in lines
+    assert "Without figures: threshold, margin." in lines

@@ -104,7 +104,7 @@ def test_photos_of_a_whale_against_its_score():
 def test_columns_and_figures_that_move_are_those_that_predict_measures():
     frame, shares = answers().assign(cluster=np.arange(9) // 2), Shares(0.3, 0.2)
     auto = at_threshold(frame)
-    plots, written = tables.plotted(auto, shares, PHOTOS_OF_WHALE), tables.figures(auto, shares)
+    plots, written = tables.plot_tables(auto, shares, PHOTOS_OF_WHALE), tables.figures(auto, shares)
     moving = {name: [key for key, column in table.items() if column.ndim == 2] for name, table in plots.items()}
     assert moving == {
         **{"unknown_share": ["map5"], "reliability": [], "scores": []},
@@ -130,7 +130,7 @@ def test_columns_and_figures_that_move_are_those_that_predict_measures():
 def test_without_a_threshold_nothing_moves():
     frame = at_threshold(answers().drop(columns="threshold").assign(cluster=np.arange(9)))
     assert {len(rows) for rows in tables.figures(frame, Shares(0.3, 0.2)).values()} == {1}
-    plots = tables.plotted(frame, Shares(0.3, 0.2), PHOTOS_OF_WHALE)
+    plots = tables.plot_tables(frame, Shares(0.3, 0.2), PHOTOS_OF_WHALE)
     assert [*plots] == ["unknown_share", "ranks", "photos"]
     assert plots["ranks"]["queries"].shape == (6, 1)
 

@@ -131,7 +131,7 @@ def duplicates(
 
     rule = Dedup(max_distance=max_distance, max_error=max_error, turned=turned, mirrored=mirrored)
     result = room.search(folder, against, rule)
-    page = duplicates_page.page(f"Duplicates in {folder}", result.counts, result.duplicates, result.files, rule)
+    page = duplicates_page.render(f"Duplicates in {folder}", result.counts, result.duplicates, result.files, rule)
     room.write(result.tables, page, out)
     counts = result.counts.items()
     print(", ".join(f"{count:,} {name}" for name, count in counts if count or name in ("images", "copies")))

@@ -1,1 +1,1 @@
-"""Pictures for people: plots and contact sheets."""
+"""Reports: plots, contact sheets, HTML pages and comparison tables."""

@@ -1,4 +1,4 @@
-"""The page on the catalogue: figures, plots, its whales, and what is the same picture."""
+"""The HTML page of stage `explore`: statistics, plots and contact sheets of the catalogue."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -12,17 +12,20 @@ from whaleid.report.pages import Plot
 from whaleid.report.sheets import Cell, Sheet, Strip
 
 PHOTOS = 8
-"""Of a whale or a group."""
+"""Maximum number of photos displayed per whale or duplicate group."""
 MAX_PHOTOS = 3000
-"""Of whales, together."""
+"""Maximum number of photos on the sheets of whales, all whales together."""
 UNFOLDED = 40
-"""Whales, or photos of `new_whale`, that are not folded away."""
+"""Maximum number of whales on the unfolded sheet, and of photos on the sheet of `new_whale`."""
 GROUPS = 60
-"""Groups of duplicates, and of conflicts."""
+"""Maximum number of groups on the sheet of duplicates and on the sheet of conflicts."""
 
 
 def draw(tables: Mapping[str, pd.DataFrame]) -> dict[str, Plot]:
-    """Return the plots of `explore.tables`."""
+    """Draw the plots of the page.
+
+    `tables` is the result of `explore.tables`: DataFrames by name. Returns the plots by name.
+    """
     per_whale, sizes, modes = (tables[name] for name in ("photos_per_whale", "sizes", "modes"))
     return {
         "photos_per_whale": Plot(
@@ -43,9 +46,19 @@ def render(
     conflicts: pd.DataFrame,
     sheets: Sequence[Sheet],
     photos: Mapping[str, bytes],
-    drawn: Sequence[Plot],
+    page_plots: Sequence[Plot],
 ) -> str:
-    """Return the page on the catalogue in the folder `root`; `figures` are those of `explore.summary`."""
+    """Render the page of the catalogue in the folder `root` as HTML.
+
+    Args:
+        root: path of the catalogue, for the title.
+        figures: the result of `explore.summary`.
+        groups: one row per photo of a duplicate group; `group` is the number of the group.
+        conflicts: the rows of `groups` whose group is a conflict.
+        sheets: contact sheets, from `whale_sheets` and `duplicate_sheets`.
+        photos: the JPEG preview of every photo of `sheets`, by Image.
+        page_plots: plots with their tables, from `draw`.
+    """
     counts = {
         "labelled photos": f"{figures['labelled']:,}",
         "to identify": f"{figures['queries']:,}",
@@ -60,22 +73,25 @@ def render(
         f"A whale has {figures['mean_photos']:.2f} photos on average (median {figures['median_photos']:g}). The tenth "
         f"of the whales with most photos has {figures['top_tenth_share']:.1%} of them."
     )
-    return pages.render_sheets(f"whaleid: the catalogue {root}", [lead], sheets, photos, counts, drawn)
+    return pages.render_sheets(f"whaleid: the catalogue {root}", [lead], sheets, photos, counts, page_plots)
 
 
 def whale_sheets(catalog: pd.DataFrame) -> list[Sheet]:
-    """Return sheets of the whales, those with most photos first, up to `MAX_PHOTOS`; then of `new_whale`."""
+    """Return contact sheets of the whales, those with most photos first, then a sheet of `new_whale`.
+
+    `catalog` has the columns `Image,Id,part`. The sheets of whales display at most `MAX_PHOTOS` photos.
+    """
     labelled = catalog[catalog["part"] == "train"].sort_values("Image")
     images = {label: rows.tolist() for label, rows in labelled.groupby("Id")["Image"]}
     whales = explore.photos_per_whale(catalog)
-    first = whales[whales["photos"].clip(upper=PHOTOS).cumsum() <= MAX_PHOTOS]
+    displayed = whales[whales["photos"].clip(upper=PHOTOS).cumsum() <= MAX_PHOTOS]
     strips = [
         Strip([Cell(image, image) for image in images[whale][:PHOTOS]], f"{whale}: {count:,} photo{'s' * (count > 1)}")
-        for whale, count in first.itertuples(index=False, name=None)
+        for whale, count in displayed.itertuples(index=False, name=None)
     ]
     caption = f"Up to {PHOTOS} photos of each, whales with most photos first."
-    if rest := len(whales) - len(first):
-        caption += f" Not shown: {rest:,} with the fewest."
+    if omitted := len(whales) - len(displayed):
+        caption += f" Not shown: {omitted:,} with the fewest."
     unnamed = images.get(NEW_WHALE, [])
     cells = [Cell(image, image) for image in unnamed[:UNFOLDED]]
     return [
@@ -90,7 +106,10 @@ def whale_sheets(catalog: pd.DataFrame) -> list[Sheet]:
 
 
 def duplicate_sheets(groups: pd.DataFrame, conflicts: pd.DataFrame) -> list[Sheet]:
-    """Return sheets of duplicate groups: those whose labels agree, and conflicts."""
+    """Return two contact sheets: duplicate groups whose labels agree, and conflicts.
+
+    `groups` and `conflicts` have the columns `group,Image,Id`, one row per photo.
+    """
     conflict = groups["group"].isin(conflicts["group"])
     return [
         Sheet(

@@ -1,4 +1,4 @@
-"""The page on duplicates: pairs on both sides of the limit, and the groups whose labels differ."""
+"""The HTML page of duplicates: pairs close to `dedup.max_error`, and pairs whose labels differ."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from whaleid.config import Dedup
 
 PAIRS = 40
-"""Of each kind, at most."""
+"""Maximum number of pairs on each contact sheet."""
 COUNTS = {
     "groups": "duplicate groups",
     "conflicts": "photos in conflict",
@@ -27,19 +27,24 @@ COUNTS = {
     "leaks": "queries that are leaks",
     "plain": "too plain to compare",
 }
-"""Names of the figures of `dedup` on the page, if it has others for them."""
+"""Names on the page of the counts of `dedup`; other counts keep their key as name."""
 
 
-def page(
+def render(
     title: str,
     counts: Mapping[str, int],
     duplicates: Duplicates,
     files: Mapping[str, Path],
     rule: Dedup,
 ) -> str:
-    """Return the page of the `duplicates` that `rule` found among photos.
+    """Render the page of duplicates as HTML.
 
-    `files` are those of the photos, in the order of `duplicates`, by the names that the page shows.
+    Args:
+        title: title of the page.
+        counts: counts of photos, pairs or groups, by key.
+        duplicates: the pairs of photos that were compared.
+        files: path of each photo by the name to display, in the order of the rows of `duplicates`.
+        rule: the parameters with which `duplicates` were detected.
 
     Raises:
         InputProblems: photos on the page are missing or damaged.

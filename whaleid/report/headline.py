@@ -1,16 +1,22 @@
-"""The figures that DVC shows as metrics, laid out so that its tables fit a terminal."""
+"""The headline metrics for `dvc metrics show`, in columns that fit a terminal."""
 
 from collections.abc import Mapping
 
 COLUMNS = {"map5": "map5", "known": "map5_known", "at": "threshold"}
-"""Name of each column, and its key among the figures of a prediction."""
+"""Name of each column and the key of its figure."""
 
 
 def headline(figures: Mapping[str, Mapping[str, float]]) -> dict[str, object]:
-    """Return `best_map5`, the highest MAP@5 on validation, and `COLUMNS` as text with a line for each prediction.
+    """Return the headline metrics: `best_map5` and one text per key of `COLUMNS`, with one line per prediction.
 
-    `dvc metrics show` and `dvc exp show` make a column of each key: three columns of six lines fit a terminal, 18
-    columns do not. `figures` are those of each prediction, by its name.
+    `dvc metrics show` and `dvc exp show` display one column per key. Three columns of six lines fit a terminal, 18
+    columns do not.
+
+    Args:
+        figures: the figures of each prediction, by its name.
+
+    Returns:
+        `best_map5`, the highest MAP@5 on validation (absent if no prediction is validated), and the texts.
     """
     validated = [row["map5"] for row in figures.values() if "map5" in row]
     columns: dict[str, object] = {"best_map5": round(max(validated), 4)} if validated else {}

@@ -1,4 +1,4 @@
-"""Names and meanings of the figures of a prediction."""
+"""Display names and descriptions of the figures of a prediction."""
 
 NAMES = {
     "MAP@5": {
@@ -54,8 +54,9 @@ NAMES = {
         "baseline_centroid": ("nearest centroid, no threshold", ""),
     },
 }
-"""By heading, the name and meaning of each figure."""
+"""Under each heading of the page, the figures by key: display name and description."""
 BASELINES = {key: name for key, (name, _) in NAMES["Baselines, MAP@5"].items()}
+"""Display name of each baseline, by key."""
 TILES = {
     "map5": "MAP@5",
     "map5_known": "MAP@5, known",
@@ -67,12 +68,13 @@ TILES = {
     "auroc": "AUROC, known or unknown",
     "ece": "ECE",
 }
-"""Figures at the top of the page."""
+"""Display names of the figures in the tiles at the top of the page."""
 SHEETS = {
     "right": ("Most confident, and right", "Validation queries whose whale ranks first, most probable first."),
     "wrong": ("Most confident, and wrong", "A wrong whale ranks first, most probable first."),
     "close": ("Closest to the threshold", "The best whale's probability is nearest to the threshold."),
 }
+"""Title and caption of each contact sheet of `tables.examples`."""
 ROLES = {
     "known": "of known whales",
     "unknown": "of unknown whales",
@@ -80,3 +82,4 @@ ROLES = {
     "new_whale": "labelled new_whale",
     "new_whale_train": "training photos labelled new_whale",
 }
+"""Description of each role of validation queries, to follow their number."""

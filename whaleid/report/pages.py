@@ -1,4 +1,4 @@
-"""HTML pages that need no other file: style, script and photos are in them."""
+"""Self-contained HTML pages: styles, scripts and photos are embedded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot and its table."""
+    """A plot and the table of its values."""
 
     title: str
     caption: str
@@ -27,9 +27,10 @@ class Plot:
 
 
 def render(template: str, title: str, photos: Mapping[str, bytes], **values: object) -> str:
-    """Return the page that a file of `templates/` makes of `values`, whose texts are escaped.
+    """Render `template`, a file of `templates/`, with `values` as HTML. Texts are escaped.
 
-    `photos` are JPEG files by name. The page holds each once, as the CSS class `p` and its number among sorted names.
+    `photos` maps names to JPEG files. The page embeds each photo once, as the CSS class `p` followed by the index of
+    its name in sorted order.
     """
     numbers = {name: number for number, name in enumerate(sorted(photos))}
     return _templates().get_template(template).render(title=title, photos=photos, numbers=numbers, **values)
@@ -43,16 +44,22 @@ def render_sheets(
     counts: Mapping[str, str] | None = None,
     plots: Sequence[Plot] = (),
 ) -> str:
-    """Return a page of contact sheets, below paragraphs (`lead`), numbers (`counts`, by their names) and plots.
+    """Render a page of contact sheets as HTML.
 
-    `photos` has the JPEG file of every photo of `sheets`, by name. A sheet without a title has no heading.
+    Args:
+        title: title of the page.
+        lead: paragraphs at the top.
+        sheets: contact sheets; a sheet without a title has no heading.
+        photos: the JPEG file of every photo of `sheets`, by name.
+        counts: formatted numbers by name, above the plots.
+        plots: plots with their tables, above the sheets.
     """
     return render("sheets.html", title, photos, lead=lead, sheets=sheets, counts=counts, plots=plots)
 
 
 @cache
 def _templates() -> Environment:
-    # `identify` starts without it
+    # imported here, so that `identify` starts without jinja2
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 

@@ -1,6 +1,6 @@
-"""Plots of tables in one style, for pages, DVC and MLflow: a table in, a matplotlib `Figure` out.
+"""Plots for pages, DVC and MLflow, in one style: each function draws a table as a matplotlib `Figure`.
 
-Figures are made without pyplot, which keeps every figure in a global list.
+Figures are created without pyplot, which keeps a reference to every figure.
 """
 
 import io
@@ -17,16 +17,16 @@ BLUE, ORANGE, GREY, INK = "#0072b2", "#d55e00", "#5a5a5a", "#1b1b1b"
 PARTS = {"train": ("labelled", BLUE), "test": ("to identify", ORANGE)}
 """Name and colour of each part of a catalogue."""
 CURVES = {"map5_known": ("known", BLUE, "-."), "map5_unknown": ("unknown", ORANGE, "--"), "map5": ("overall", INK, "-")}
-"""Name, colour and line of each column of a threshold curve."""
+"""Name, colour and line style of each column of a threshold curve."""
 MAX_BARS = 8
-"""Up to this number of different sizes are bars; more are points."""
+"""Maximum number of distinct sizes to draw as bars; more are drawn as points."""
 THOUSANDS = StrMethodFormatter("{x:,.0f}")
 
 
 def photos_per_whale(photos: ArrayLike) -> Figure:
-    """Plot the photos of each whale by its rank, and whales by number of photos.
+    """Plot the number of photos of each whale in descending order, and the number of whales by their photos.
 
-    `photos` holds the number of photos of each whale, at least 1, in any order.
+    `photos` (N,) is the number of photos of each whale, at least 1, in any order.
     """
     counts = np.sort(np.asarray(photos))[::-1]
     numbers, whales = np.unique(counts, return_counts=True)
@@ -49,9 +49,12 @@ def photos_per_whale(photos: ArrayLike) -> Figure:
 
 
 def sizes(table: pd.DataFrame) -> Figure:
-    """Plot the sizes of photos: bars if there are few, else points whose area grows with their photos.
+    """Plot the sizes of photos as bars, or as points if there are more than `MAX_BARS` sizes.
 
-    `table` is `part,width,height,photos`, sizes in pixels.
+    The area of a point grows with the number of photos of that size.
+
+    Args:
+        table: columns `part,width,height,photos`; width and height in pixels, `photos` the number of photos.
     """
     if len(table[["width", "height"]].drop_duplicates()) <= MAX_BARS:
         names = table["width"].astype(str) + " x " + table["height"].astype(str)
@@ -69,15 +72,19 @@ def sizes(table: pd.DataFrame) -> Figure:
 
 
 def modes(table: pd.DataFrame) -> Figure:
-    """Plot the number of photos in grey and in colour; `table` is `part,mode,photos`."""
+    """Plot the number of photos by colour mode.
+
+    `table` has the columns `part,mode,photos`; `mode` is the mode of PIL, `photos` the number of photos.
+    """
     names = {"L": "L (grey)", "RGB": "RGB (colour)"}
     return _bars(table.assign(name=table["mode"].replace(names)), "Mode")
 
 
 def threshold_curve(table: pd.DataFrame, prediction: str, auto: float, threshold: float) -> Figure:
-    """Plot MAP@5 of `prediction` on validation by threshold; mark `auto` and the `threshold` of the parameters.
+    """Plot MAP@5 of `prediction` on validation by threshold, and mark `auto` and the chosen `threshold`.
 
-    `table` is `threshold,map5,map5_known,map5_unknown`. A column of a kind without queries may be missing.
+    `table` has the columns `threshold,map5,map5_known,map5_unknown`. The last two may be missing, if there are no
+    queries of that kind.
     """
     figure = Figure(figsize=(5.6, 3.7), layout="constrained")
     axes = figure.subplots()
@@ -86,7 +93,7 @@ def threshold_curve(table: pd.DataFrame, prediction: str, auto: float, threshold
         if column in table:
             width = 2.4 if column == "map5" else 1.8
             axes.plot(table["threshold"], table[column], color=colour, linestyle=line, linewidth=width, label=name)
-    # auto was fitted on this curve, so its MAP@5 here is optimistic: no figure in the legend
+    # auto was fitted on this curve, so its MAP@5 here is optimistic: the legend omits it
     map5_auto, map5 = np.interp([auto, threshold], table["threshold"], table["map5"])
     axes.axvline(auto, color=INK, linewidth=1, linestyle=":")
     axes.plot(auto, map5_auto, "o", color=INK, markersize=7, label=f"auto {auto:g}")
@@ -100,14 +107,14 @@ def threshold_curve(table: pd.DataFrame, prediction: str, auto: float, threshold
 
 
 def png(figure: Figure) -> bytes:
-    """Return `figure` as a PNG file, the same bytes each time."""
+    """Render `figure` as a PNG file. The same figure gives the same bytes."""
     file = io.BytesIO()
-    figure.savefig(file, dpi=100, metadata={"Software": None})  # matplotlib's version would be in the file
+    figure.savefig(file, dpi=100, metadata={"Software": None})  # by default the version of matplotlib
     return file.getvalue()
 
 
 def _bars(table: pd.DataFrame, title: str) -> Figure:
-    """Plot `part,name,photos` as bars, most photos on top, each with its share of the photos of its part."""
+    """Plot a table `part,name,photos` as horizontal bars, most photos first, labelled with their share of the part."""
     counts = table.pivot_table(index="name", columns="part", values="photos", aggfunc="sum", fill_value=0)
     counts = counts.loc[counts.sum(axis=1).sort_values(kind="stable").index]
     figure = Figure(figsize=(8, 1.4 + 0.7 * len(counts)), layout="constrained")
@@ -137,7 +144,7 @@ def _style(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def _log_scale(axes: Axes, highest: int) -> None:
-    """Use whole numbers on x, and on y a log scale of counts from 1 to `highest` with free space above."""
+    """Set integer ticks on x, and on y a log scale for counts from 1 to `highest`, with space above."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(yscale="log", ylim=(0.8, max(highest, 2) ** 1.15))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -1,4 +1,4 @@
-"""The page of a prediction: its values as JSON, and a script that shows them at each threshold of the slider."""
+"""The HTML page of a prediction. A script displays the embedded values at the threshold that the slider selects."""
 
 from __future__ import annotations
 
@@ -19,32 +19,41 @@ from whaleid.report.sheets import Cell, Sheet, Strip
 from whaleid.report.tables import Table
 
 BARS = {"map5": "this prediction", "solution_map5": "by the solution", **BASELINES}
+"""Display names of the figures in the bar chart of MAP@5, by key."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What the page of a prediction shows."""
+    """The content of the page of a prediction."""
 
     name: str
     calibrated_by: str | None
+    """The prediction whose weights and threshold are used; None if `name` is validated itself."""
     figures: Mapping[str, float]
-    """Those of `paths.THRESHOLD_FREE`."""
+    """The figures of `paths.THRESHOLD_FREE`, by key."""
     queries: pd.DataFrame
-    """The queries to identify: `Image,leaked,threshold`, labels, probabilities, and `truth`, empty if not known."""
+    """The queries: `Image,leaked,threshold`, `LABELS`, `PROBABILITIES` and `truth`, empty where it is not known."""
     answers: pd.DataFrame | None
-    """The rows of `paths.VALIDATION` decided at `auto`; None if the prediction is not validated."""
+    """The rows of `paths.VALIDATION`, decided at `auto`; None if the prediction is not validated."""
     tables: Mapping[str, Table]
-    """Those of the plots to draw, by the names in `templates/prediction.html`."""
+    """The table of each plot, by its name in `templates/prediction.html`."""
     sheets: Sequence[Sheet]
 
 
 def sheet(
     title: str, caption: str, queries: pd.DataFrame, photos: Sequence[Sequence[str]], folded: bool = False
 ) -> Sheet:
-    """Return a contact sheet: each query with its whales and, last, `new_whale`, which the script moves to its rank.
+    """Return a contact sheet with one strip per query: the query, its whales and `new_whale`.
 
-    `queries` has `Image,truth,whale,threshold`, labels and probabilities; `truth` is empty where it is not known.
-    `photos` are, for each query and each of its five labels, the Image of a photo of that whale, or an empty string.
+    `new_whale` is last; the script of the page moves it to its rank.
+
+    Args:
+        title: title of the sheet.
+        caption: text below the title.
+        queries: columns `Image,truth,whale,threshold`, `LABELS` and `PROBABILITIES`; `truth` is empty where it is not
+            known.
+        photos: for each query and each of its five labels, the Image of a photo of that whale, or `''`.
+        folded: whether the sheet is hidden until the reader unfolds it.
     """
     strips = []
     for query, images in zip(queries.fillna({"threshold": 0.0}).to_dict("records"), photos, strict=True):
@@ -56,14 +65,14 @@ def sheet(
             if query[label]
         ]
         first = Cell(query["Image"], truth or query["Image"], bold="query", title=held_out or truth, kind="query")
-        last = Cell("", NEW_WHALE, bold="\N{EN DASH}", none="new")
+        last = Cell("", NEW_WHALE, bold="\N{EN DASH}", placeholder="new")
         data = {"truth": truth, "auto": query["threshold"], "probabilities": probabilities}
         strips.append(Strip([first, *whales, last], data=data))
     return Sheet(title, caption, strips, folded, "ranked")
 
 
 def render(content: Content, photos: Mapping[str, bytes]) -> str:
-    """Return the page; `photos` has the JPEG file of each photo of `content.sheets`."""
+    """Render the page as HTML. `photos` maps each Image on `content.sheets` to its JPEG file."""
     data = values(content)
     return pages.render(
         "prediction.html",
@@ -79,18 +88,18 @@ def render(content: Content, photos: Mapping[str, bytes]) -> str:
 
 
 def values(content: Content) -> dict[str, Any]:
-    """Return the values that the script reads.
+    """Return the values that the script of the page reads, to be embedded as JSON.
 
-    What moves with the threshold is a list, with a value for each of `tables.ranks_by_threshold`.
+    A value that depends on the threshold is a list over the thresholds of `tables.ranks_by_threshold`.
     """
     leaks = content.queries[(content.queries["truth"] != "") & (content.queries["leaked"] == 1)]
-    first = (tables.ranks_by_threshold(leaks) == 1).sum(axis=0)
+    ranked_first = (tables.ranks_by_threshold(leaks) == 1).sum(axis=0)
     return {
         "auto": content.figures.get("threshold_auto"),
         "steps": len(THRESHOLDS) - 1,
         "unknown_share": content.figures["unknown_share"],
         "figures": figure_texts(content),
-        "leaks": [f"{number:,} of {len(leaks):,}" for number in first] if len(leaks) else [],
+        "leaks": [f"{number:,} of {len(leaks):,}" for number in ranked_first] if len(leaks) else [],
         "tables": {
             name: {key: np.round(column.T, 6).tolist() for key, column in table.items()}
             for name, table in content.tables.items()
@@ -99,9 +108,11 @@ def values(content: Content) -> dict[str, Any]:
 
 
 def figure_texts(content: Content) -> dict[str, list[list[str]]]:
-    """Return the texts of every figure: its value and, where it has one, the ends of its 95 % interval.
+    """Format every figure: its value and, if it has one, the ends of its 95 % interval.
 
-    They are a list for each of `tables.ranks_by_threshold`, or a single one where no threshold changes the figure.
+    Returns:
+        For each key, a list over the thresholds of `tables.ranks_by_threshold`. The list has a single element if the
+        figure does not depend on the threshold. An element is `[value]` or `[value, low, high]`.
     """
     fixed = content.figures
     rows: dict[str, Sequence[Sequence[float]]] = {
@@ -119,7 +130,10 @@ def figure_texts(content: Content) -> dict[str, list[list[str]]]:
 
 
 def groups(figures: Sequence[str]) -> dict[str, dict[str, tuple[str, str]]]:
-    """Return headings, and below each the name and meaning of its `figures`; each of them is below a heading."""
+    """Group the keys `figures` by the headings of `NAMES`; keys that are not in `NAMES` are under `More`.
+
+    Returns the display name and description of each figure by heading and key, without empty headings.
+    """
     groups = {title: {key: text for key, text in group.items() if key in figures} for title, group in NAMES.items()}
     named = {key for group in groups.values() for key in group}
     groups["More"] = {key: (key, "") for key in figures if key not in named}
@@ -127,13 +141,13 @@ def groups(figures: Sequence[str]) -> dict[str, dict[str, tuple[str, str]]]:
 
 
 def _text(key: str, value: float) -> str:
-    """Return a figure as a person reads it in its JSON file, which has six digits: rounded to three."""
+    """Format a figure with three decimals; it is first rounded to six digits, as in its JSON file."""
     value = float(f"{value:.6g}")
     return f"{value:.4g}" if key.startswith("threshold") else f"{value:.3f}"
 
 
 def _lead(content: Content) -> list[str]:
-    """Return the paragraphs on top of the page."""
+    """Return the paragraphs at the top of the page."""
     lead = []
     if content.answers is None:
         lead.append(

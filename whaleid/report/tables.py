@@ -1,8 +1,10 @@
-"""Tables behind the page of a prediction.
+"""Tables behind the plots on the page of a prediction.
 
-A table has columns by name. A column that moves with the threshold is (rows, T), a column for each of
-`ranks_by_threshold`; any other is (rows,). `answers` are rows of `paths.VALIDATION` decided at `auto`, `ranks` (Q, T)
-those of their truths.
+A table maps column names to arrays. A column that depends on the threshold has the shape (rows, T), for the T
+thresholds of `ranks_by_threshold`. All other columns have the shape (rows,).
+
+Most functions take `answers`, the rows of `paths.VALIDATION` (one per query) decided at `auto`, and `ranked` (Q, T),
+the rank of the true label of each query at each threshold, 0 outside the first five.
 """
 
 from collections.abc import Mapping
@@ -20,14 +22,18 @@ from whaleid.identification.threshold import THRESHOLDS
 Ranks = npt.NDArray[np.int64]
 Column = npt.NDArray[np.float64] | npt.NDArray[np.int64]
 Table = Mapping[str, Column]
+"""Columns by name."""
 EXAMPLES = 12
-"""Queries on each contact sheet of validation."""
+"""Maximum number of queries on each contact sheet of validation."""
 SCORE_BINS = 20
+"""Number of bins of `scores`."""
 PHOTOS = (1, 2, 3, 4, 5, 6, 10, 20)
-"""The least number of photos of each class of whales."""
+"""Smallest number of photos in each class of `photos`."""
 SHARES: npt.NDArray[np.float64] = np.arange(21) / 20
+"""Shares of unknown queries in `unknown_share`."""
 RANKS = np.array([*range(1, TOP_K + 1), 0])
-TIDY = {
+"""Ranks of the true label in `ranks`; 0 means outside the first five."""
+TIDY_COLUMNS = {
     "threshold": ["threshold", "map5", "map5_known", "map5_unknown"],
     "unknown_share": ["unknown_share", "map5", "all_new_whale"],
     "reliability": ["least", "most", "queries", "probability", "right"],
@@ -36,13 +42,17 @@ TIDY = {
     "photos": ["least", "most", "queries", "map5"],
     "history": ["epoch", "lr", "loss", "accuracy", "validation_loss", "validation_accuracy"],
 }
-"""The tables of `paths.TABLES`: their columns after `name`."""
+"""Columns of each table in `paths.TABLES`, after the column `name`."""
 
 
 def ranks_by_threshold(answers: pd.DataFrame) -> Ranks:
-    """Return (Q, T) the rank of each truth at each of `THRESHOLDS` and, last, at the query's own: `auto`.
+    """Compute the rank of the true label of each query at each of `THRESHOLDS` and, last, at `auto`.
 
-    Without thresholds T is 1.
+    `auto` is the threshold of the query's fold, in the column `threshold` of `answers`. If all of them are NaN, the
+    prediction has no threshold and T is 1.
+
+    Returns:
+        (Q, T) ranks, from 1; 0 outside the first five.
     """
     auto = answers[["threshold"]].to_numpy(dtype=np.float64)
     grid = np.broadcast_to(THRESHOLDS, (len(auto), len(THRESHOLDS)))
@@ -50,41 +60,54 @@ def ranks_by_threshold(answers: pd.DataFrame) -> Ranks:
     return _true_ranks(answers, thresholds)
 
 
-def plotted(answers: pd.DataFrame, shares: Shares, photos_of_whale: "pd.Series[int]") -> dict[str, Table]:
-    """Return the table of each plot but the threshold curve; those of probabilities only if there is a threshold."""
+def plot_tables(answers: pd.DataFrame, shares: Shares, photos_per_whale: "pd.Series[int]") -> dict[str, Table]:
+    """Return the table of each plot, by name, except the threshold curve.
+
+    `reliability` and `scores` are omitted if the prediction has no threshold. `photos_per_whale` as in `photos`.
+    """
     ranked = ranks_by_threshold(answers)
     plots: dict[str, Table] = {"unknown_share": unknown_share(answers, ranked, shares.duplicate)}
     if answers["threshold"].notna().any():
         plots["reliability"] = reliability(answers, query_weights(kinds(answers["role"]), shares))
         plots["scores"] = scores(answers)
-    return plots | {"ranks": ranks(answers, ranked), "photos": photos(answers, ranked, photos_of_whale)}
+    return plots | {"ranks": ranks(answers, ranked), "photos": photos(answers, ranked, photos_per_whale)}
 
 
 def tidy(plots: Mapping[str, Mapping[str, Table]], histories: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Return the tables of `TIDY`, with the rows of all predictions, or variants: at `auto` and after calibration."""
+    """Concatenate the tables of all predictions, at `auto` and after calibration, and the histories of all variants.
+
+    Args:
+        plots: the tables of `plot_tables` and the threshold curve, by prediction.
+        histories: the training history of each variant, one row per epoch.
+
+    Returns:
+        One table for each key of `TIDY_COLUMNS`. The column `name` is the prediction or the variant.
+    """
     tables = {}
-    for key, names in TIDY.items():
-        frames = {name: _at_auto(each[key]) for name, each in plots.items() if key in each}
+    for key, names in TIDY_COLUMNS.items():
+        frames = {name: _at_auto(by_plot[key]) for name, by_plot in plots.items() if key in by_plot}
         named = [frame.assign(name=name) for name, frame in (histories if key == "history" else frames).items()]
         tables[key] = pd.concat([pd.DataFrame(columns=["name"]), *named]).reindex(columns=["name", *names])
     return tables
 
 
-def columns(frame: pd.DataFrame) -> Table:
-    """Return a table that does not move."""
+def from_frame(frame: pd.DataFrame) -> Table:
+    """Return a DataFrame as a table that does not depend on the threshold."""
     return {str(name): column.to_numpy() for name, column in frame.items()}
 
 
 def _at_auto(table: Table) -> pd.DataFrame:
+    """Return a table at `auto`; if it has rows before and after calibration, only those after."""
     frame = pd.DataFrame({key: column if column.ndim == 1 else column[:, -1] for key, column in table.items()})
     return frame[frame["calibrated"] == 1] if "calibrated" in frame else frame
 
 
 def examples(answers: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the `right`, `wrong` and `close` answers for the contact sheets, at most `EXAMPLES` of each.
+    """Select the queries of the contact sheets `right`, `wrong` and `close`, at most `EXAMPLES` for each.
 
-    Only queries of known and of unknown whales count. `right` and `wrong` have a whale at rank 1, the most probable
-    first; of `close`, the best whale is nearest to the threshold. Ties are ordered by Image.
+    Only known and unknown queries are selected. On `right` and `wrong`, a whale has rank 1; they are sorted by its
+    probability, the highest first. On `close`, the probability of the best whale is closest to the threshold. Ties are
+    sorted by Image.
     """
     queries = answers[pd.Series(kinds(answers["role"]), index=answers.index).isin(["known", "unknown"])]
     queries = queries.sort_values("Image")
@@ -101,10 +124,11 @@ def examples(answers: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def unknown_share(answers: pd.DataFrame, ranked: Ranks, duplicate_share: float) -> Table:
-    """Return MAP@5 by the share of unknown queries: `unknown_share,map5,all_new_whale`, in steps of 0.05.
+    """Compute MAP@5 by the share of unknown queries: `unknown_share,map5,all_new_whale`, in steps of 0.05.
 
-    MAP@5 is a mean, so mixing the means of the kinds is exact. `duplicate_share` of the queries are duplicates
-    throughout; a kind without queries leaves its share to the others. `all_new_whale` is MAP@5 of `new_whale` for all.
+    MAP@5 is a mean, so the weighted mean over the kinds of queries is exact. The share of duplicates is always
+    `duplicate_share`. If a kind has no queries, its share goes to the others. `all_new_whale` is MAP@5 of a prediction
+    of `new_whale` for every query.
     """
     kind = kinds(answers["role"])
     weights = np.array([query_weights(kind, Shares(share, duplicate_share)) for share in SHARES])  # (21, Q)
@@ -114,11 +138,14 @@ def unknown_share(answers: pd.DataFrame, ranked: Ranks, duplicate_share: float) 
 
 
 def reliability(answers: pd.DataFrame, weights: npt.NDArray[np.float64]) -> Table:
-    """Return how often the best whale is right by its probability: `calibrated,least,most,queries,probability,right`.
+    """Compute the reliability diagram of the best whale: `calibrated,least,most,queries,probability,right`.
 
-    `weights` (Q,) is how much each query counts; those of 0 are left out. Bins (`least`, `most`] are equally wide,
-    the first with 0; a bin without queries has no row. `probability` is the mean of the bin, `right` the share that is
-    right. Rows of `calibrated` 0 are before calibration.
+    Bins (`least`, `most`] have equal width; the first includes 0. A bin without queries has no row. `probability` is
+    the mean probability in the bin, `right` the accuracy. `calibrated` is 0 before calibration, 1 after it.
+
+    Args:
+        answers: validation queries.
+        weights: (Q,) weight of each query; queries of weight 0 are excluded.
     """
     answers, weights = answers[weights > 0], weights[weights > 0]
     rows = []
@@ -127,9 +154,7 @@ def reliability(answers: pd.DataFrame, weights: npt.NDArray[np.float64]) -> Tabl
         bins = metrics.bin_indices(values)
         for number in np.unique(bins):
             inside = bins == number
-            probability, right = (
-                np.average(each[inside], weights=weights[inside]) for each in (values, _right(answers))
-            )
+            probability, right = (np.average(x[inside], weights=weights[inside]) for x in (values, _right(answers)))
             least, most = number / metrics.BINS, (number + 1) / metrics.BINS
             rows.append((calibrated, least, most, inside.sum(), probability, right))
     names = ["calibrated", "least", "most", "queries", "probability", "right"]
@@ -137,9 +162,9 @@ def reliability(answers: pd.DataFrame, weights: npt.NDArray[np.float64]) -> Tabl
 
 
 def scores(answers: pd.DataFrame) -> Table:
-    """Count queries by the best whale's probability: `least,most,known_right,known_wrong,unknown`.
+    """Count queries by the probability of the best whale: `least,most,known_right,known_wrong,unknown`.
 
-    Bins [`least`, `most`) are equally wide, the last with 1.
+    Bins [`least`, `most`) have equal width; the last includes 1.
     """
     kind, right, values = kinds(answers["role"]), _right(answers), answers["probability1"].to_numpy(dtype=np.float64)
     edges = np.arange(SCORE_BINS + 1) / SCORE_BINS
@@ -153,37 +178,38 @@ def scores(answers: pd.DataFrame) -> Table:
 
 
 def ranks(answers: pd.DataFrame, ranked: Ranks) -> Table:
-    """Count queries of known whales by the rank of the truth: `rank,queries,whales_alone`; rank 0 is beyond five.
+    """Count known queries by the rank of the true label: `rank,queries,whales_alone`; rank 0 is outside the first five.
 
-    `queries` has `new_whale` ranked at the threshold, `whales_alone` leaves it out.
+    In `queries`, `new_whale` takes its rank at the threshold. In `whales_alone`, only whales are ranked.
     """
     known = kinds(answers["role"]) == "known"
-    # below every probability, new_whale comes after all whales
+    # at a threshold below every probability, new_whale ranks after all whales
     alone = _true_ranks(answers[known], np.array([[-1.0]]))
-    queries, whales_alone = (
-        np.array([(each == rank).sum(axis=0) for rank in RANKS]) for each in (ranked[known], alone)
-    )
+    queries, whales_alone = (np.array([(x == rank).sum(axis=0) for rank in RANKS]) for x in (ranked[known], alone))
     return {"rank": RANKS, "queries": queries, "whales_alone": whales_alone[:, 0]}
 
 
-def photos(answers: pd.DataFrame, ranked: Ranks, photos_of_whale: "pd.Series[int]") -> Table:
-    """Return MAP@5 of the queries of known whales by their whale's photos: `least,most,queries,map5`.
+def photos(answers: pd.DataFrame, ranked: Ranks, photos_per_whale: "pd.Series[int]") -> Table:
+    """Compute MAP@5 of known queries by the number of gallery photos of their whale: `least,most,queries,map5`.
 
-    `photos_of_whale` is the number of photos that validation is compared with, by whale. Classes without queries have
+    `photos_per_whale` is the number of photos of each whale in the gallery of validation. A class without queries has
     no row.
     """
     known = kinds(answers["role"]) == "known"
-    number = answers.loc[known, "whale"].map(photos_of_whale).fillna(0).to_numpy(dtype=np.int64)
+    number = answers.loc[known, "whale"].map(photos_per_whale).fillna(0).to_numpy(dtype=np.int64)
     limits = np.array([0, *PHOTOS, number.max(initial=PHOTOS[-1]) + 1])
-    classes = np.digitize(number, PHOTOS)  # 0: whales without a photo to compare with
+    classes = np.digitize(number, PHOTOS)  # 0: whales without a photo in the gallery
     present, queries = np.unique(classes, return_counts=True)
-    gained = reciprocal_ranks(ranked[known])
-    map5 = np.array([gained[classes == each].mean(axis=0) for each in present]).reshape(len(present), ranked.shape[1])
+    values = reciprocal_ranks(ranked[known])
+    map5 = np.array([values[classes == x].mean(axis=0) for x in present]).reshape(len(present), ranked.shape[1])
     return {"least": limits[present], "most": limits[present + 1] - 1, "queries": queries, "map5": map5}
 
 
 def figures(answers: pd.DataFrame, shares: Shares) -> dict[str, list[list[float]]]:
-    """Return each figure of `metrics.bootstrap` and the ends of its interval, for each of `ranks_by_threshold`."""
+    """Compute each figure of `metrics.bootstrap` with its 95 % interval, at each threshold of `ranks_by_threshold`.
+
+    Returns the figures by key: a list of T lists `[value, low, high]`.
+    """
     sampled = metrics.bootstrap(answers, ranks_by_threshold(answers), shares)
     return {
         key: [[*metrics.with_intervals({"figure": values}).values()] for values in columns.T]
@@ -192,9 +218,13 @@ def figures(answers: pd.DataFrame, shares: Shares) -> dict[str, list[list[float]
 
 
 def solution_figures(queries: pd.DataFrame) -> dict[str, list[list[float]]]:
-    """Return MAP@5 of `queries` and of those that are no leaks, for each of `ranks_by_threshold`."""
-    gained = reciprocal_ranks(ranks_by_threshold(queries))
-    parts = {"solution_map5": gained, "solution_map5_no_duplicates": gained[queries["leaked"] == 0]}
+    """Compute MAP@5 by the solution, over all `queries` and over those that are not leaks.
+
+    Returns the figures by key: a list of T lists `[value]`, for the thresholds of `ranks_by_threshold`. A figure
+    without queries has no key.
+    """
+    values = reciprocal_ranks(ranks_by_threshold(queries))
+    parts = {"solution_map5": values, "solution_map5_no_duplicates": values[queries["leaked"] == 0]}
     return {key: part.mean(axis=0)[:, None].tolist() for key, part in parts.items() if len(part)}
 
 
@@ -203,5 +233,5 @@ def _true_ranks(answers: pd.DataFrame, thresholds: npt.NDArray[np.float64]) -> R
 
 
 def _right(answers: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Return (Q,) whether the best whale is the true one."""
+    """Return (Q,) whether the best whale is the true label."""
     return (answers["label1"] == answers["truth"]).to_numpy()

@@ -1,6 +1,6 @@
-"""The description of MLflow's experiment, and the saved views of its runs.
+"""The description of the MLflow experiment, and the saved views of its runs.
 
-A view is a tag of the experiment, in the format of the *Views* button of MLflow 3.17's UI. A link opens it.
+A saved view is a tag of the experiment, in the format of the *Views* button in the UI of MLflow 3.17.
 """
 
 import json
@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 
 class View(NamedTuple):
-    """A table of the runs of a stage."""
+    """A saved view: the table of the runs of one stage."""
 
     name: str
     stage: str
     metric: str
-    """The table is sorted by it, the highest value first."""
+    """The metric to sort by, in descending order."""
     params: Mapping[str, int]
-    """The columns of parameters, and their widths in pixels: room for their headings."""
+    """The columns of parameters and their widths in pixels, wide enough for the headings."""
     metrics: Mapping[str, int]
-    """Those of metrics; `metric` has an arrow beside its heading."""
+    """The columns of metrics and their widths; the heading of `metric` also has an arrow."""
 
 
 PREDICTIONS = View(
@@ -38,13 +38,13 @@ TRAININGS = View(
 VIEWS = (PREDICTIONS, TRAININGS)
 
 
-def leading() -> list[str]:
-    """Return the metrics to log first: MLflow's pages list metrics in the order in which they were logged."""
+def first_metrics() -> list[str]:
+    """Return the metrics to log first, because MLflow lists metrics in the order in which they were logged."""
     return [*(view.metric for view in VIEWS), *(name for view in VIEWS for name in view.metrics)]
 
 
 def tags() -> dict[str, str]:
-    """Return the tags of the experiment that hold its views; MLflow's menu lists the one created last first."""
+    """Return the saved views as tags of the experiment. MLflow's menu lists the newest view first."""
     return {
         f"mlflow.sharedViewState.{_key(view)}": json.dumps(
             {"name": view.name, "createdAt": len(VIEWS) - number, "state": _state(view)}
@@ -54,18 +54,18 @@ def tags() -> dict[str, str]:
 
 
 def link(experiment: str, view: View) -> str:
-    """Return the link that opens a view, relative to the address of MLflow's UI."""
+    """Return a link that opens `view`, relative to the address of MLflow's UI."""
     return f"#/experiments/{experiment}/runs?viewStateShareKey={_key(view)}&workflowType=machine_learning"
 
 
 def description(experiment: str) -> str:
-    """Return the description above the table of runs, as Markdown: what to look for where."""
+    """Return the description of the experiment as Markdown. MLflow displays it above the table of runs."""
     lines = [
-        f"**[{PREDICTIONS.name}]({link(experiment, PREDICTIONS)})**: every prediction at its threshold, best first.",
-        f"**[{TRAININGS.name}]({link(experiment, TRAININGS)})**: every training, with its curves.",
-        "A run that holds others is one execution of the pipeline: its *Overview* compares its predictions.",
-        "A prediction's run has its submission and its threshold curve; its description leads to its page.",
-        "The page (an artifact of the `calibrate` run) has contact sheets, and all thresholds in steps of 0.005.",
+        f"**[{PREDICTIONS.name}]({link(experiment, PREDICTIONS)})**: all predictions at their thresholds, best first.",
+        f"**[{TRAININGS.name}]({link(experiment, TRAININGS)})**: all training runs, with their curves.",
+        "A parent run is one execution of the pipeline. Its *Overview* compares the predictions.",
+        "A run of a prediction has the submission and the threshold curve. Its description links to the page.",
+        "The page (an artifact of the `calibrate` run) has contact sheets, and a slider for the threshold.",
     ]
     return "  \n".join(lines)
 
@@ -75,7 +75,7 @@ def _state(view: View) -> str:
     widths |= {f"metrics.`{name}`": width for name, width in view.metrics.items()}
     state = {
         "searchFilter": f"tags.`whaleid.stage` = '{view.stage}'",
-        "orderByKey": f"metrics.`{view.metric}`",  # by anything but time, runs are not folded into their parents
+        "orderByKey": f"metrics.`{view.metric}`",  # sorted by time, MLflow would nest runs in their parents
         "orderByAsc": False,
         "selectedColumns": [*widths],
         "columnOrder": [*widths],

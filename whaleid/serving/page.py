@@ -30,7 +30,7 @@ def render(answers: Sequence[Answer], threshold: float, photos: Mapping[str, byt
                 photo=name.nearest if name.nearest in photos else "",
                 text=name.nearest,
                 bold=f"{name.whale} {name.probability:.0%}",
-                none="new" if name.whale == NEW_WHALE else "no photo",
+                placeholder="new" if name.whale == NEW_WHALE else "no photo",
                 kind="same" if name.nearest in same else "",
             )
             for name in answer.names

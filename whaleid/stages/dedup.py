@@ -52,7 +52,7 @@ def run(params: Params) -> Record:
         f"{label or 'query'} {image}": Path(params.data.root, part, image)
         for image, label, part in photos[["Image", "Id", "part"]].itertuples(index=False)
     }
-    html = page.page("whaleid: duplicates", figures, duplicates, files, params.dedup)
+    html = page.render("whaleid: duplicates", figures, duplicates, files, params.dedup)
     with replacing_folder(paths.DUPLICATES) as folder:
         (folder / "report.html").write_text(html, encoding="utf-8", newline="\n")
     logger.info(

@@ -72,12 +72,13 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
     networks = features.load(params.variants_of(name), inputs.catalog["Image"])
     answers, plotted, page_sheets = None, {}, []
     if auto is not None:
-        plotted["threshold"] = tables.columns(files.read_csv(paths.ranking(params.calibration_of(name)) / paths.CURVE))
+        curve = files.read_csv(paths.ranking(params.calibration_of(name)) / paths.CURVE)
+        plotted["threshold"] = tables.from_frame(curve)
     if (folder / paths.VALIDATION).exists():
         answers = at_threshold(files.read_csv(folder / paths.VALIDATION))
         gallery = validation.gallery(inputs.split, held_out=False)
         shares = Shares(figures["unknown_share"], figures["duplicate_share"])
-        plotted |= tables.plotted(answers, shares, gallery["Id"].value_counts())
+        plotted |= tables.plot_tables(answers, shares, gallery["Id"].value_counts())
         for key, rows in tables.examples(answers).items():
             if auto is not None or len(rows):
                 photos = _nearest(rows, networks, gallery, validation.duplicate_pairs(inputs.groups))
