@@ -44,7 +44,7 @@ def read(path: Path, kinds: Mapping[str, str]) -> dict[str, Array]:
     return _checked(path, load)
 
 
-def mapped(path: Path, dtype: npt.DTypeLike, dimensions: int) -> Array:
+def memory_map(path: Path, dtype: npt.DTypeLike, dimensions: int) -> Array:
     """Map the array of an npy file, with this `dtype` and number of `dimensions`: a part is read when it is used.
 
     Raises:

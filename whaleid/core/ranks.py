@@ -1,18 +1,18 @@
-"""A process's place among those that `torchrun` started, read from the environment."""
+"""The rank of this process among the processes of `torchrun`, read from the environment."""
 
 import os
 
 
-def launched() -> bool:
-    """Return whether torchrun started this process, alone or with others."""
+def launched_by_torchrun() -> bool:
+    """Return whether torchrun started this process, also if it is the only one."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def first() -> bool:
-    """Return whether this process writes, tracks and prints: it is alone, or rank 0."""
-    return not launched() or os.environ["RANK"] == "0"
+def is_main_process() -> bool:
+    """Return whether this process writes, tracks and prints: it is the only one, or has rank 0."""
+    return not launched_by_torchrun() or os.environ["RANK"] == "0"
 
 
-def local_size() -> int:
-    """Return how many processes torchrun started on this host; 1 without it."""
-    return int(os.environ["LOCAL_WORLD_SIZE"]) if launched() else 1
+def local_world_size() -> int:
+    """Return the number of processes that torchrun started on this host; 1 without torchrun."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if launched_by_torchrun() else 1

@@ -102,7 +102,7 @@ class PackedPhotos:
         """
         names, row = list(images), {image: number for number, image in enumerate(self.images)}
         if missing := sorted({*names} - row.keys()):
-            raise InputProblems(f"Photos are not in {paths.PACKED}", missing, "Rerun `dvc repro pack`.")
+            raise InputProblems(f"Photos are not in {paths.PACK_INDEX}", missing, "Rerun `dvc repro pack`.")
         return np.array([row[image] for image in names], dtype=np.int64)
 
 
@@ -116,7 +116,7 @@ def load_pack() -> PackedPhotos:
     try:
         images = files.read_csv(paths.PACK_INDEX)["Image"].tolist()
     except (ValueError, KeyError) as error:
-        raise WhaleidError(f"{paths.PACKED} cannot be used ({error}): rerun `dvc repro pack`.") from None
+        raise WhaleidError(f"{paths.PACK_INDEX} cannot be used ({error}): rerun `dvc repro pack`.") from None
     if len(images) != len(array):
-        raise WhaleidError(f"{paths.PHOTOS} and {paths.PACKED} do not fit each other: rerun `dvc repro pack`.")
+        raise WhaleidError(f"{paths.PHOTOS} and {paths.PACK_INDEX} do not fit each other: rerun `dvc repro pack`.")
     return PackedPhotos(images, array)
