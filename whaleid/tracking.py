@@ -63,7 +63,7 @@ class Run:
                 self._log(item, self.ids[item], record)
 
     def attach(self, records: Mapping[str, Record]) -> None:
-        """Add the artifacts of each record to the run that wrote its `calibration_output`, if the store has that run."""
+        """Add the artifacts of each record to the run that wrote its `calibration_output`, if the store has it."""
         with self._reached():
             for record in records.values():
                 if record.report and (home := self._writer(record.report.calibration_output)):
