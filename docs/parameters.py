@@ -1,6 +1,6 @@
-"""Write every key of `params.yaml` into docs/reference.md, from the types that check the file.
+"""Generate the tables of parameters in docs/reference.md from the types in whaleid/config.py.
 
-Run in the project's folder: python docs/parameters.py
+Run in the project's folder: `python docs/parameters.py`.
 """
 
 import inspect
@@ -15,20 +15,20 @@ from whaleid.config import NAMED, Params
 REFERENCE = Path("docs/reference.md")
 START, END = "<!-- parameters, by `python docs/parameters.py` -->", "<!-- /parameters -->"
 ENTRY = {section: kind.__name__.upper() for section, kind in NAMED.items()}
-"""What stands for the name of an entry: VARIANT, PREDICTION."""
+"""Placeholder for the name of an entry, by section: VARIANT, PREDICTION."""
 
 
 class Key(NamedTuple):
-    """A key, such as `variants.VARIANT.train.lr`."""
+    """A key of `params.yaml`, such as `variants.VARIANT.train.lr`."""
 
     name: str
     meaning: str
     values: str
-    """Its range or its choices."""
+    """The range or the choices of its value, in words."""
 
 
 def keys(schema: Mapping[str, Any], prefix: str = "", part: Mapping[str, Any] | None = None) -> Iterator[Key]:
-    """Yield every key of a JSON schema of pydantic's, or of a part of it."""
+    """Yield all keys of a pydantic JSON schema, or of a `part` of it whose keys begin with `prefix`."""
     for name, field in (part or schema)["properties"].items():
         path = f"{prefix}{name}"
         if "additionalProperties" in field:
@@ -36,71 +36,78 @@ def keys(schema: Mapping[str, Any], prefix: str = "", part: Mapping[str, Any] | 
         if "$ref" in field:
             yield from keys(schema, f"{path}.", schema["$defs"][field["$ref"].rpartition("/")[2]])
         else:
-            kinds = [kind for kind in field.get("anyOf", [field]) if kind.get("type") != "null"]
-            yield Key(path, field["description"], ", or ".join(map(values, kinds)))
+            types = [option for option in field.get("anyOf", [field]) if option.get("type") != "null"]
+            yield Key(path, field["description"], ", or ".join(map(values, types)))
 
 
-def values(kind: Mapping[str, Any]) -> str:
-    """Return the range or the choices of a kind of value."""
-    if "const" in kind:
-        return str(kind["const"])
-    if "enum" in kind:
-        return f"{', '.join(kind['enum'][:-1])} or {kind['enum'][-1]}"
-    if kind["type"] == "array":
-        return f"list of {kind.get('minItems', 0)} or more: {', '.join(kind['items'].get('enum', ['text']))}"
-    if kind["type"] in ("integer", "number"):
-        low = f"above {kind['exclusiveMinimum']}, up" if "exclusiveMinimum" in kind else f"from {kind['minimum']}"
-        high = f" to {kind['maximum']}" if "maximum" in kind else ""
-        return f"{'whole ' * (kind['type'] == 'integer')}number {low}{high}"
-    return {"boolean": "true or false", "string": "text"}[kind["type"]]
+def values(field: Mapping[str, Any]) -> str:
+    """Return the range or the choices of a field of a JSON schema, in words."""
+    if "const" in field:
+        return str(field["const"])
+    if "enum" in field:
+        return f"{', '.join(field['enum'][:-1])} or {field['enum'][-1]}"
+    if field["type"] == "array":
+        return f"list of {field.get('minItems', 0)} or more: {', '.join(field['items'].get('enum', ['text']))}"
+    if field["type"] in ("integer", "number"):
+        low = f"above {field['exclusiveMinimum']}, up" if "exclusiveMinimum" in field else f"from {field['minimum']}"
+        high = f" to {field['maximum']}" if "maximum" in field else ""
+        return f"{'whole ' * (field['type'] == 'integer')}number {low}{high}"
+    return {"boolean": "true or false", "string": "text"}[field["type"]]
 
 
 def as_yaml(value: object) -> str:
-    """Return a value as it stands in the file."""
+    """Return a value as it is written in `params.yaml`."""
     if isinstance(value, bool):
         return str(value).lower()
     return f"[{', '.join(map(as_yaml, value))}]" if isinstance(value, list) else str(value)
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table whose first row is its head."""
+    """Yield the lines of a Markdown table. The first row is the header."""
     for row in (rows[0], ["---"] * len(rows[0]), *rows[1:]):
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
 
 
 def tables() -> str:
-    """Return a table for each section, and one of what each variant and prediction sets."""
+    """Return one table per section, and for variants and predictions another one with the values of each entry."""
     document = config.parse(Path("params.yaml").read_text(encoding="utf-8"))
     assert isinstance(document, dict)
-    sets = {"": config.leaves(document)} | {name: config.leaves(part) for name, part in presets.overlays().items()}
+    current = config.leaves(document)
+    overlays = {name: config.leaves(overlay) for name, overlay in presets.overlays().items()}
 
-    def value(key: str) -> str:
-        now = sets[""].get(key)
-        others = [f"{name}: {as_yaml(of[key])}" for name, of in sets.items() if of.get(key, now) != now]
-        return ("" if now is None else as_yaml(now)) + (f" ({', '.join(others)})" if others else "")
+    def cell(key: str) -> str:
+        value = current.get(key)
+        changes = [
+            f"{name}: {as_yaml(preset[key])}" for name, preset in overlays.items() if preset.get(key, value) != value
+        ]
+        return ("" if value is None else as_yaml(value)) + (f" ({', '.join(changes)})" if changes else "")
 
     lines: list[str] = []
-    every = [*keys(Params.model_json_schema())]
+    all_keys = [*keys(Params.model_json_schema())]
     for section in ["", *(name for name in document if isinstance(document[name], dict))]:
-        own = [key for key in every if key.name.rpartition(".")[0].partition(".")[0] == section]
-        kind = NAMED.get(section, Params.model_fields[section].annotation if section else None)
-        lines += ["", f"### {section or 'At the top'}", "", *([str(inspect.getdoc(kind)), ""] if section else [])]
+        section_keys = [key for key in all_keys if key.name.rpartition(".")[0].partition(".")[0] == section]
+        model = NAMED.get(section, Params.model_fields[section].annotation if section else None)
+        lines += ["", f"### {section or 'Top level'}", "", *([str(inspect.getdoc(model)), ""] if section else [])]
         if section in NAMED:
-            lines += table([["key", "meaning", "takes"], *([f"`{key.name}`", *key[1:]] for key in own)])
+            lines += table(
+                [["key", "meaning", "allowed values"], *([f"`{key.name}`", *key[1:]] for key in section_keys)]
+            )
             entry, names = ENTRY[section], [*document[section]]
-            lines += ["", f"What each of the {section} sets:", ""]
-            rows = [[f"`{key.name}`", *(value(key.name.replace(entry, name, 1)) for name in names)] for key in own]
+            lines += ["", f"Values by {entry.lower()}:", ""]
+            rows = [
+                [f"`{key.name}`", *(cell(key.name.replace(entry, name, 1)) for name in names)] for key in section_keys
+            ]
             lines += table([["key", *names], *rows])
         else:
-            rows = [[f"`{key.name}`", *key[1:], value(key.name)] for key in own]
-            lines += table([["key", "meaning", "takes", "value"], *rows])
+            rows = [[f"`{key.name}`", *key[1:], cell(key.name)] for key in section_keys]
+            lines += table([["key", "meaning", "allowed values", "value"], *rows])
     return "\n".join(lines) + "\n\n"
 
 
 def page(reference: str) -> str:
-    """Return the text of docs/reference.md with the tables of now between `START` and `END`."""
-    before, _, rest = reference.partition(START)
-    _, _, after = rest.partition(END)
+    """Return the text of docs/reference.md with current tables between `START` and `END`."""
+    before, _, remainder = reference.partition(START)
+    _, _, after = remainder.partition(END)
     return f"{before}{START}\n{tables()}{END}{after}"
 
 

@@ -33,7 +33,7 @@ def problems(document: object) -> list[str]:
     with pytest.raises(InputProblems) as caught:
         config.check(document, Path("params.yaml"))
     assert str(caught.value).startswith(f"params.yaml has wrong values ({len(caught.value.locations)}):\n  ")
-    assert str(caught.value).endswith("\nFix these keys: docs/reference.md says what each takes.")
+    assert str(caught.value).endswith("\nFix these keys: docs/reference.md lists their values.")
     return caught.value.locations
 
 
@@ -106,17 +106,17 @@ def test_a_project_may_do_without_phash() -> None:
         ),
         (
             {"predictions": {"phash": {"networks": ["toy"]}}},
-            ["predictions.phash.networks: phash decides by duplicates alone: leave it empty, or take another name"],
+            ["predictions.phash.networks: phash ranks duplicates only: leave networks empty, or choose another name"],
         ),
         *(
             (
                 {"variants": {name: DOCUMENT["variants"]["full"]}},
-                [f"variants.{name}: the names backbone, boxes, pictures are reserved: take another one"],
+                [f"variants.{name}: the names backbone, boxes, pictures are reserved: choose another name"],
             )
             for name in ("boxes", "pictures")
         ),
         *(
-            ({section: {name: copy.deepcopy(DOCUMENT[section]["toy"])}}, [f"{section}.{name}: {config.NAMES}"])
+            ({section: {name: copy.deepcopy(DOCUMENT[section]["toy"])}}, [f"{section}.{name}: {config.NAME_RULE}"])
             for section in ("variants", "predictions")
             for name in ("a/b", "a b", "../up", "a.b", "3d", "")
         ),
@@ -128,7 +128,7 @@ def test_each_problem_is_named_by_its_key(changes: dict[str, object], expected: 
 
 def test_no_variant_is_called_backbone() -> None:
     lines = problems(changed(variants={"backbone": DOCUMENT["variants"]["full"]}))
-    assert lines[0] == "variants.backbone: the names backbone, boxes, pictures are reserved: take another one"
+    assert lines[0] == "variants.backbone: the names backbone, boxes, pictures are reserved: choose another name"
 
 
 def test_missing_keys() -> None:
@@ -137,7 +137,7 @@ def test_missing_keys() -> None:
     document["predictions"]["last"] = document["predictions"].pop("final")
     assert problems(document) == ["threshold: missing", "thresold: no such key; did you mean 'threshold'?"]
     document["threshold"] = document.pop("thresold")
-    assert problems(document) == ["predictions.final: missing: the stage bundle makes models/final.bundle from it"]
+    assert problems(document) == ["predictions.final: missing: the stage bundle builds models/final.bundle from it"]
 
 
 def test_keys_of_a_former_version_are_named_with_their_new_place() -> None:
@@ -168,17 +168,17 @@ def test_keys_of_a_former_version_are_named_with_their_new_place() -> None:
 @pytest.mark.parametrize(
     ("inits", "expected"),
     [
-        ({"full": "tyo"}, f"full.init: there is no variant 'tyo' (there are: backbone, {VARIANTS})"),
+        ({"full": "tyo"}, f"full.init: there is no variant 'tyo' (available: backbone, {VARIANTS})"),
         # once, though each of the three is in it and `margin` and `final` lead into it
         (
             {"toy": "threshold"},
-            "full.init: goes in a circle: full → toy → threshold → full. Start one of them from backbone",
+            "full.init: circular: full → toy → threshold → full. Set init of one of them to backbone",
         ),
-        ({"toy": "toy"}, "toy.init: goes in a circle: toy → toy. Start one of them from backbone"),
+        ({"toy": "toy"}, "toy.init: circular: toy → toy. Set init of one of them to backbone"),
         (
             {"full": "final", "margin": "toy"},
-            "full.init: final learns validation's photos too (learn: all), so what starts from it cannot be "
-            "validated: set learn: all here as well, or start from another variant",
+            "full.init: final has learn: all, so a variant that starts from it cannot be validated: set learn: all "
+            "here as well, or start from another variant",
         ),
     ],
 )
@@ -188,56 +188,56 @@ def test_where_a_variant_starts_from(inits: dict[str, str], expected: str) -> No
     ]
 
 
-NOTHING_LEFT = (
-    ": final learns validation's photos too (learn: all), so nothing is left to calibrate it on: name the prediction "
-    "whose calibration it takes in calibrated_by"
+NOT_CALIBRATED = (
+    ": final has learn: all, so no validation photos are left to calibrate on: set calibrated_by to the prediction "
+    "whose calibration should be used"
 )
-NO_LENDER = f".calibrated_by: there is no prediction 'margn' (there are: phash, {VARIANTS}, new)"
+NO_PREDICTION = f".calibrated_by: there is no prediction 'margn' (available: phash, {VARIANTS}, new)"
 
 
 @pytest.mark.parametrize(
-    ("networks", "lender", "expected"),
+    ("networks", "calibrated_by", "expected"),
     [
-        (["margn", "full"], None, [f".networks: there is no variant 'margn' (there are: {VARIANTS})"]),
-        (["full", "full"], None, [".networks: names a variant twice"]),
-        ([], None, [".networks: is empty: name one variant or more; only phash decides without a network"]),
-        (["final"], None, [NOTHING_LEFT]),
-        (["margin", "final"], None, [NOTHING_LEFT]),
-        (["full"], "toy", [".calibrated_by: none of its networks learns all: leave this out, it is calibrated itself"]),
+        (["margn", "full"], None, [f".networks: there is no variant 'margn' (available: {VARIANTS})"]),
+        (["full", "full"], None, [".networks: a variant is repeated: list each once"]),
+        ([], None, [".networks: is empty: list one or more variants. Only phash has none"]),
+        (["final"], None, [NOT_CALIBRATED]),
+        (["margin", "final"], None, [NOT_CALIBRATED]),
+        (["full"], "toy", [".calibrated_by: not needed, since no variant in networks has learn: all: remove this key"]),
         *(
-            (["final"], name, [f".calibrated_by: {name} is not calibrated itself: name a prediction that is"])
+            (["final"], name, [f".calibrated_by: {name} has no calibration of its own: choose a prediction that has"])
             for name in ("phash", "new", "final")
         ),
-        (["final"], "margn", [NO_LENDER]),
+        (["final"], "margn", [NO_PREDICTION]),
         (
             ["final"],
             "threshold",
             [
-                f".calibrated_by: threshold combines other scores ([['class', 'duplicates']]) than the networks of new "
-                f"have ([{ALL_SCORES}]): give both the same, network by network"
+                f".calibrated_by: threshold has the scores [['class', 'duplicates']], but new has [{ALL_SCORES}]: set "
+                "the same scores for both, variant by variant"
             ],
         ),
         (
             ["final", "toy"],
             "margin",
             [
-                f".calibrated_by: margin combines other scores ([{ALL_SCORES}]) than the networks of new have "
-                f"([{ALL_SCORES}, ['class']]): give both the same, network by network"
+                f".calibrated_by: margin has the scores [{ALL_SCORES}], but new has [{ALL_SCORES}, ['class']]: set the "
+                "same scores for both, variant by variant"
             ],
         ),
         (
             ["tyo", "tyo"],
             "margn",
             [
-                f".networks: there is no variant 'tyo' (there are: {VARIANTS})",
-                ".networks: names a variant twice",
-                NO_LENDER,
+                f".networks: there is no variant 'tyo' (available: {VARIANTS})",
+                ".networks: a variant is repeated: list each once",
+                NO_PREDICTION,
             ],
         ),
     ],
 )
-def test_a_prediction_that_cannot_be_made(networks: list[str], lender: str | None, expected: list[str]) -> None:
-    document = changed(predictions={"new": {"networks": networks, "calibrated_by": lender}})
+def test_a_prediction_that_cannot_be_made(networks: list[str], calibrated_by: str | None, expected: list[str]) -> None:
+    document = changed(predictions={"new": {"networks": networks, "calibrated_by": calibrated_by}})
     assert problems(document) == [f"predictions.new{line}" for line in expected]
 
 
@@ -262,7 +262,7 @@ def test_a_prediction_that_cannot_be_made(networks: list[str], lender: str | Non
             {"kind": "softmax", "scale": 24, "margin": 0.3, "centres": 3},
             [
                 ".margin: softmax has no margin: set it to 0, or set kind to cosface or arcface",
-                ".centres: softmax has one centre a class: set it to 1, or set kind to arcface",
+                ".centres: softmax uses one centre per class: set it to 1, or set kind to arcface",
             ],
         ),
         *(
@@ -292,7 +292,7 @@ def test_a_wrong_loss_is_named_by_its_keys(loss: object, expected: list[str]) ->
             ],
         ),
         ([], ["list should have at least 1 item after validation, not 0, got []"]),
-        (["class", "class"], ["one of them is repeated: name each once"]),
+        (["class", "class"], ["a score is repeated: list each once"]),
     ],
 )
 def test_wrong_scores(scores: list[str], expected: list[str]) -> None:
@@ -303,26 +303,26 @@ def test_wrong_scores(scores: list[str], expected: list[str]) -> None:
     ("train", "expected"),
     [
         *(
-            ({"per_whale": count}, [f"batch_size: 32 is no multiple of per_whale ({count}): change one of them"])
+            ({"per_whale": count}, [f"batch_size: 32 is not a multiple of per_whale ({count}): change one of them"])
             for count in (3, 64)
         ),
         (
             {"per_whale": 32},
             [
-                "batch_size: 32 has no room for two whales with 32 photos each (per_whale): double it, or lower "
+                "batch_size: 32 is too small for two whales with 32 photos each (per_whale): double it, or lower "
                 "per_whale"
             ],
         ),
-        ({"loss": TRIPLET}, ["per_whale: the loss triplet compares photos of one whale: set it to 2 or more"]),
+        ({"loss": TRIPLET}, ["per_whale: the triplet loss compares photos of the same whale: set it to 2 or more"]),
         (
             {"loss": TRIPLET, "per_whale": 4, "new_whale": True},
-            ["new_whale: the loss triplet takes a class for one whale, and new_whale is none: set it to false"],
+            ["new_whale: the triplet loss treats a class as one whale, but new_whale is many: set it to false"],
         ),
         (
             {"loss": TRIPLET, "layers": "last", "per_whale": 5},
             [
-                "batch_size: 32 is no multiple of per_whale (5): change one of them",
-                "layers: the loss triplet does not train the last layer: set it to all or upper",
+                "batch_size: 32 is not a multiple of per_whale (5): change one of them",
+                "layers: the triplet loss does not train the last layer: set it to all or upper",
             ],
         ),
     ],
@@ -334,7 +334,7 @@ def test_keys_of_a_training_that_contradict_each_other(train: dict[str, object],
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("a: [", "no valid YAML"), ("", "holds no keys"), ("- 1", "holds no keys"), (None, "does not exist")],
+    [("a: [", "is not valid YAML"), ("", "contains no keys"), ("- 1", "contains no keys"), (None, "does not exist")],
 )
 def test_no_mapping(tmp_path: Path, text: str | None, expected: str) -> None:
     path = tmp_path / "params.yaml"

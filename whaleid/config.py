@@ -1,4 +1,4 @@
-"""`params.yaml`, typed. A file with mistakes is refused with one error that lists every wrong key."""
+"""The schema of `params.yaml`. An invalid file is rejected with one error that lists every wrong key."""
 
 import difflib
 import reprlib
@@ -15,8 +15,8 @@ from whaleid.core.labels import PHASH, Score
 from whaleid.core.paths import BACKBONE
 
 RESERVED = (BACKBONE, "boxes", "pictures")
-"""Names that no variant can have: those of another checkpoint and of other files of a bundle."""
-NAMES = "a name begins with a letter or _ and holds letters, digits, - and _"
+"""Names that variants must not have: the backbone's checkpoint and other files of a bundle use them."""
+NAME_RULE = "a name begins with a letter or _ and contains only letters, digits, - and _"
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -28,12 +28,12 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
-    """A part of `params.yaml`: no unknown keys, no conversion of types, immutable."""
+    """A section of `params.yaml`. It is immutable, rejects unknown keys and converts no types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     def contradictions(self) -> Iterator[str]:
-        """Yield `key: problem and remedy` for keys that are valid by themselves, but not together."""
+        """Yield `key: problem: remedy` for keys that are valid alone but contradict each other."""
         yield from ()
 
     @model_validator(mode="after")
@@ -46,187 +46,205 @@ class Section(BaseModel):
 class Data(Section):
     """The catalogue folder."""
 
-    root: Text = Field(description="The catalogue folder, with train.csv, train/ and test/.")
+    root: Text = Field(description="Catalogue folder, with train.csv, train/ and test/.")
 
 
 class Sample(Section):
-    """The size of the drawn catalogue."""
+    """Size of the catalogue of drawn flukes, data/sample."""
 
-    frequent: Count = Field(description="Whales with ten photos or more. The variant toy learns some of them.")
-    occasional: Count = Field(description="Whales with two to five photos.")
-    single: Count = Field(description="Whales with one photo.")
-    new_whale: Count = Field(description="Labelled photos of whales outside the catalogue.")
-    queries: Count = Field(description="Photos to identify.")
+    frequent: Count = Field(description="Number of whales with ten or more photos. The variant toy trains on some.")
+    occasional: Count = Field(description="Number of whales with two to five photos.")
+    single: Count = Field(description="Number of whales with one photo.")
+    new_whale: Count = Field(description="Number of photos labelled new_whale, of whales outside the catalogue.")
+    queries: Count = Field(description="Number of queries (photos to identify).")
 
 
 class Dedup(Section):
-    """When two photos are duplicates. Both max_distance and max_error must hold."""
+    """Two photos are duplicates if they are within both max_distance and max_error."""
 
-    max_distance: int = Field(ge=0, le=16, description="Largest distance of their perceptual hashes, in bits of 64.")
+    max_distance: int = Field(ge=0, le=16, description="Maximum distance of their 64-bit perceptual hashes, in bits.")
     max_error: Share = Field(
-        description="Largest share of the variance of a photo's pixels that a linear fit on the other's leaves "
-        "unexplained; half of it if their proportions differ."
+        description="Maximum share of the variance of one photo's pixels that a linear fit to the other photo's pixels "
+        "leaves unexplained. If the aspect ratios differ, half of it."
     )
-    turned: bool = Field(description="Whether a photo turned by 180 degrees is a duplicate.")
-    mirrored: bool = Field(description="Whether a photo with left and right exchanged is a duplicate.")
+    turned: bool = Field(description="Whether a photo rotated by 180 degrees counts as a duplicate.")
+    mirrored: bool = Field(description="Whether a mirrored photo (left and right exchanged) counts as a duplicate.")
 
 
 class Split(Section):
-    """Which photos validation holds out, by duplicate group."""
+    """Which photos are held out for validation. Shares are of unique photos: each duplicate group counts once."""
 
-    fold: Seed = Field(description="Number of the draw. Another number holds out other photos.")
-    known: Share = Field(description="Share of the whales with two or more unique photos that give one, a known query.")
-    further: Share = Field(description="Share of the other photos of these whales, beyond one, that is held out too.")
-    unknown: Share = Field(description="Share of the whales with one unique photo that are held out, unknown queries.")
-    several: Share = Field(description="Share of the whales with two or more unique photos that are held out whole.")
-    new_whale: Share = Field(description="Share of the photos labelled new_whale that are held out.")
+    fold: Seed = Field(description="Number of the random split. Another number holds out other photos.")
+    known: Share = Field(
+        description="Share of the whales with two or more photos from which one is held out, a known query."
+    )
+    further: Share = Field(
+        description="Share of the other photos of these whales that is also held out. One of each stays."
+    )
+    unknown: Share = Field(description="Share of the whales with one photo that are held out, as unknown queries.")
+    several: Share = Field(
+        description="Share of the whales with two or more photos held out entirely, as unknown queries."
+    )
+    new_whale: Share = Field(description="Share of the photos labelled new_whale that is held out.")
     unknown_share: Share = Field(
-        description="Expected share of unknown whales in future queries, duplicates excluded. MAP@5 and the threshold "
-        "auto weight validation by it."
+        description="Expected share of unknown whales among future queries, not counting duplicates. Validation is "
+        "weighted by it to compute MAP@5 and to choose the threshold."
     )
 
 
 class Boxes(Section):
-    """Training of the network that finds flukes."""
+    """Training of the network that detects flukes."""
 
-    size: int = Field(ge=32, le=512, description="Width and height that whole photos are resized to, in pixels.")
-    steps: Count = Field(description="Training steps.")
-    batch_size: int = Field(ge=2, description="Photos in a training step.")
-    lr: Rate = Field(description="Highest learning rate of the cycle.")
+    size: int = Field(ge=32, le=512, description="Width and height that photos are resized to, in pixels.")
+    steps: Count = Field(description="Number of training steps.")
+    batch_size: int = Field(ge=2, description="Number of photos in a training step.")
+    lr: Rate = Field(description="Maximum learning rate of the one-cycle schedule.")
 
 
 class Pack(Section):
-    """How photos reach the network."""
+    """How photos are prepared for the network."""
 
     width: Pixels = Field(description="Width of the network's input, in pixels.")
     height: Pixels = Field(description="Height of the network's input, in pixels.")
-    grey: bool = Field(description="Whether photos are converted to grey.")
+    grey: bool = Field(description="Whether photos are converted to greyscale.")
     crop: bool = Field(description="Whether photos are cropped to the fluke's box, if they have one.")
     margin: Share = Field(description="Margin added on each side of a box, as a share of its size.")
-    stretch: bool = Field(description="Whether the fluke is stretched to the input, or keeps its proportions.")
-    turn: bool = Field(description="Whether photos that are upside down are detected and turned.")
+    stretch: bool = Field(description="Whether the fluke is stretched to the input, or keeps its aspect ratio.")
+    turn: bool = Field(description="Whether upside-down photos are detected and rotated by 180 degrees.")
 
 
 class Backbone(Section):
     """The network before it is trained on whales."""
 
-    name: Text = Field(description="A classification model of torchvision or, as timm/NAME, of timm.")
+    name: Text = Field(description="A classification model of torchvision, or timm/NAME for a model of timm.")
     weights: Text = Field(description="DEFAULT (pretrained), none (random weights), or the path of a state dict.")
-    embedding: int = Field(ge=2, le=4096, description="Dimension of an embedding.")
-    fine: bool = Field(description="Whether to leave out the last stride: a finer last feature map, but slower.")
+    embedding: int = Field(ge=2, le=4096, description="Dimension of the embeddings.")
+    fine: bool = Field(description="Whether the last stride is removed: a finer last feature map, but slower.")
 
 
 class Loss(Section):
-    """The training loss. Every kind has every key, so that one key changes the loss."""
+    """The training loss. All kinds take the same keys, so that changing `kind` alone selects another loss."""
 
     kind: Literal["softmax", "cosface", "arcface", "triplet"] = Field(
-        description="Cross-entropy (softmax), with a margin (cosface, arcface), or batch-hard triplets (triplet)."
+        description="Cross-entropy without (softmax) or with a margin (cosface, arcface), or batch-hard triplet loss."
     )
-    scale: float = Field(gt=0, le=128, description="Factor of the cosines before the softmax.")
+    scale: float = Field(gt=0, le=128, description="Factor by which cosines are multiplied before the softmax.")
     margin: float = Field(
         ge=0,
         le=2,
-        description="Margin between a photo's own class and the others: a cosine (cosface), radians (arcface), a "
-        "distance (triplet), 0 (softmax). cosface and arcface reach it halfway through training.",
+        description="Margin between the true class and the others: of the cosine (cosface), of the angle in radians "
+        "(arcface), of the distance (triplet); 0 for softmax. cosface and arcface raise it from 0 to this value in the "
+        "first half of training.",
     )
-    centres: int = Field(ge=1, le=16, description="Centres of a class: 1, or more for sub-centre ArcFace (arcface).")
+    centres: int = Field(ge=1, le=16, description="Centres per class: 1, or more for sub-centre ArcFace (arcface).")
 
     def contradictions(self) -> Iterator[str]:
-        """Yield keys that do not fit the kind."""
+        """Yield keys that contradict `kind`."""
         if self.kind == "softmax" and self.margin:
             yield "margin: softmax has no margin: set it to 0, or set kind to cosface or arcface"
         if self.kind != "softmax" and not self.margin:
             yield f"margin: {self.kind} needs a margin: set it above 0, or set kind to softmax"
         if self.kind != "arcface" and self.centres > 1:
-            yield f"centres: {self.kind} has one centre a class: set it to 1, or set kind to arcface"
+            yield f"centres: {self.kind} uses one centre per class: set it to 1, or set kind to arcface"
 
 
 class Training(Section):
     """Training of a variant's network."""
 
-    whales: Count | Literal["all"] = Field(description="Number of whales, those with most photos first; or all.")
-    photos: Count | Literal["all"] = Field(description="Largest number of photos of a whale; or all.")
-    min_photos: Count = Field(description="Smallest number of photos of a whale. Whales with fewer are left out.")
-    new_whale: bool = Field(description="Whether new_whale is a class of its own.")
+    whales: Count | Literal["all"] = Field(description="Number of whales, those with the most photos first; or all.")
+    photos: Count | Literal["all"] = Field(description="Maximum number of photos per whale; or all.")
+    min_photos: Count = Field(description="Minimum number of photos per whale. Whales with fewer are not trained on.")
+    new_whale: bool = Field(description="Whether new_whale is trained as an additional class.")
     flip: Literal["identity", "augment", "off"] = Field(
-        description="A mirrored fluke is another whale (identity), the same whale (augment), or not used (off)."
+        description="Use of mirrored flukes: as another whale (identity), as the same whale (augment), or none (off)."
     )
     augment: bool = Field(
-        description="Whether photos are changed at random: place, light, blur, erased parts. Without it, layers: last "
-        "trains in seconds, since the other layers are computed once."
+        description="Whether photos are augmented at random: position, light, blur, erased parts. If false, "
+        "training with layers: last takes seconds, because the outputs of the other layers are computed once."
     )
     loss: Loss
-    oversample: Count = Field(description="Smallest number of photos of a whale in an epoch: rarer ones are repeated.")
-    per_whale: Count = Field(description="Photos of one whale together in a batch, which holds two whales or more.")
-    layers: Literal["all", "upper", "last"] = Field(
-        description="Trained layers: all, upper (all except those on the largest feature maps), or last."
+    oversample: Count = Field(
+        description="Minimum number of photos per whale in an epoch. Photos of rarer whales are repeated."
     )
-    epochs: Count = Field(description="Passes over the training photos.")
-    batch_size: int = Field(ge=2, description="Photos in a training step, over all processes.")
-    lr: Rate = Field(description="Highest learning rate of the cycle. That of the last layer is ten times as high.")
+    per_whale: Count = Field(description="Number of photos per whale in a batch. A batch has at least two whales.")
+    layers: Literal["all", "upper", "last"] = Field(
+        description="Layers to train: all, upper (all except those on the largest feature maps), or last."
+    )
+    epochs: Count = Field(description="Number of passes over the training photos.")
+    batch_size: int = Field(ge=2, description="Number of photos in a training step, summed over all processes.")
+    lr: Rate = Field(description="Maximum learning rate of the one-cycle schedule; ten times that for the last layer.")
     weight_decay: float = Field(ge=0, le=1, description="Weight decay of AdamW.")
     compile: bool = Field(
-        description="Whether torch.compile compiles the network: faster on GPUs, after about a minute's compilation."
+        description="Whether torch.compile compiles the network: faster on GPUs, after about a minute of compilation."
     )
 
     def contradictions(self) -> Iterator[str]:
-        """Yield batches that cannot be filled, and keys that do not fit the loss."""
+        """Yield keys that make batches impossible, or that contradict the loss."""
         if self.batch_size % self.per_whale:
-            yield f"batch_size: {self.batch_size} is no multiple of per_whale ({self.per_whale}): change one of them"
+            yield f"batch_size: {self.batch_size} is not a multiple of per_whale ({self.per_whale}): change one of them"
         elif self.batch_size < 2 * self.per_whale:
             yield (
-                f"batch_size: {self.batch_size} has no room for two whales with {self.per_whale} photos each "
+                f"batch_size: {self.batch_size} is too small for two whales with {self.per_whale} photos each "
                 "(per_whale): double it, or lower per_whale"
             )
         if self.loss.kind == "triplet":
             if self.per_whale == 1:
-                yield "per_whale: the loss triplet compares photos of one whale: set it to 2 or more"
+                yield "per_whale: the triplet loss compares photos of the same whale: set it to 2 or more"
             if self.new_whale:
-                yield "new_whale: the loss triplet takes a class for one whale, and new_whale is none: set it to false"
+                yield "new_whale: the triplet loss treats a class as one whale, but new_whale is many: set it to false"
             if self.layers == "last":
-                yield "layers: the loss triplet does not train the last layer: set it to all or upper"
+                yield "layers: the triplet loss does not train the last layer: set it to all or upper"
 
 
 class Embedding(Section):
     """How a variant's network computes embeddings."""
 
-    zoom: float = Field(ge=0.5, le=1, description="Share of a photo's width and height that is used, at its centre.")
-    tilt: float = Field(ge=0, le=45, description="Degrees that photos are turned to both sides, for a mean embedding.")
+    zoom: float = Field(
+        ge=0.5, le=1, description="Share of a photo's width and height that is used, around its centre."
+    )
+    tilt: float = Field(
+        ge=0,
+        le=45,
+        description="Degrees that photos are rotated to either side. The embedding is the mean of both.",
+    )
 
 
 class Variant(Section):
-    """A way to train a network, under a name of your own. An entry here adds the variant's stages."""
+    """A way to train a network, under a name that you choose. Each entry adds stages to the pipeline."""
 
-    init: Text = Field(description="Where its hidden layers come from: backbone, or another variant.")
+    init: Text = Field(description="Initial weights of the hidden layers: backbone, or another variant.")
     learn: Literal["train", "all"] = Field(
-        description="Photos it learns from: the training part (train), or validation's as well (all). What learns all "
-        "cannot be validated: its prediction needs calibrated_by."
+        description="Photos to train on: the training part (train), or validation as well (all). With all, the variant "
+        "cannot be validated, and its prediction needs calibrated_by."
     )
     train: Training
     embed: Embedding
     scores: Annotated[list[Score], Field(min_length=1)] = Field(
-        description="Scores that rank whales, weighted on validation: the learnt class, the nearest photo or the "
-        "centroid of a whale, the label of a duplicate."
+        description="Scores that rank whales, with weights fitted on validation: the trained class (class), the "
+        "nearest photo of a whale (nearest), the centroid of its photos (centroid), the label of a duplicate "
+        "(duplicates)."
     )
 
     def contradictions(self) -> Iterator[str]:
-        """Yield scores that are repeated."""
+        """Yield `scores` if one of them is repeated."""
         if len(set(self.scores)) < len(self.scores):
-            yield "scores: one of them is repeated: name each once"
+            yield "scores: a score is repeated: list each once"
 
 
 class Prediction(Section):
-    """Networks that decide together, under a name of your own: submissions/NAME.csv."""
+    """One or more variants that rank whales together, under a name that you choose: submissions/NAME.csv."""
 
-    networks: list[Text] = Field(description="Variants whose scores are combined; none for phash: duplicates decide.")
+    networks: list[Text] = Field(
+        description="Variants that are combined. The prediction phash has none: it ranks duplicates only."
+    )
     calibrated_by: Text | None = Field(
-        default=None, description="Prediction whose calibration it takes, if its networks learn all."
+        default=None, description="Prediction whose calibration is used. Required if the variants have learn: all."
     )
 
 
 NAMED: dict[str, type[Section]] = {"variants": Variant, "predictions": Prediction}
-"""The sections whose entries users name."""
-FORMER = {
+"""Type of the entries of each section whose entries are named by users."""
+RENAMED = {
     **{key: f"variants.NAME.train.{key}" for key in Training.model_fields},
     **{key: f"variants.NAME.embed.{key}" for key in Embedding.model_fields},
     "batch": "variants.NAME.train.batch_size",
@@ -236,14 +254,14 @@ FORMER = {
     "min_views": "variants.NAME.train.oversample",
     "rate": "variants.NAME.train.lr",
 }
-"""Where keys of former versions are now, by their last part."""
+"""The present key for each key of earlier versions, by the last part of the earlier key."""
 
 
 class Params(Section):
-    """All of `params.yaml`."""
+    """The whole `params.yaml`."""
 
     threshold: Probability | Literal["auto"] = Field(
-        description="Probability at which new_whale is ranked: whales above it come first. auto: found on validation."
+        description="Probability at which new_whale is ranked: whales above it come first. auto: chosen on validation."
     )
     seed: Seed = Field(description="Seed of all random numbers.")
     data: Data
@@ -257,11 +275,11 @@ class Params(Section):
     predictions: Annotated[dict[str, Prediction], Field(min_length=1)]
 
     def calibration_of(self, prediction: str) -> str:
-        """Return the prediction whose calibration `prediction` takes: its own, unless `calibrated_by` names another."""
+        """Return the prediction whose calibration `prediction` uses: itself, unless `calibrated_by` names another."""
         return self.predictions[prediction].calibrated_by or prediction
 
     def decision_path(self, prediction: str) -> Path:
-        """Return the file that `prediction` is decided by; for phash, the table of leaks."""
+        """Return the file with the calibration and threshold of `prediction`; for phash, the table of leaks."""
         calibration = self.calibration_of(prediction)
         networks = self.predictions[calibration].networks
         if not networks:
@@ -269,74 +287,76 @@ class Params(Section):
         return (paths.calibration(networks[0]) if len(networks) == 1 else paths.ranking(calibration)) / paths.DECISION
 
     def variants_of(self, prediction: str) -> dict[str, str]:
-        """Return the variant of each network of `prediction`, by the network whose weights it takes, in their order."""
-        lenders = self.predictions[self.calibration_of(prediction)].networks
-        return dict(zip(lenders, self.predictions[prediction].networks, strict=True))
+        """Map each variant that the calibration was fitted with to the variant of `prediction` that replaces it."""
+        calibrated = self.predictions[self.calibration_of(prediction)].networks
+        return dict(zip(calibrated, self.predictions[prediction].networks, strict=True))
 
     def scores_of(self, prediction: str) -> list[list[Score]]:
-        """Return the scores of each network of `prediction`, in the order of its networks."""
+        """Return the scores of each variant of `prediction`, in the order of `networks`."""
         return [self.variants[network].scores for network in self.predictions[prediction].networks]
 
     def contradictions(self) -> Iterator[str]:
-        """Yield names of variants and predictions that do not exist or do not fit."""
+        """Yield variants and predictions with invalid names, or with references that are missing or unsuitable."""
         for section in NAMED:
             for name in getattr(self, section):
                 if not name.replace("-", "_").isidentifier():
-                    yield f"{section}.{name}: {NAMES}"
+                    yield f"{section}.{name}: {NAME_RULE}"
         for name in self.variants:
             yield from (f"variants.{name}{problem}" for problem in self._variant_problems(name))
         if "final" not in self.predictions:
-            yield "predictions.final: missing: the stage bundle makes models/final.bundle from it"
+            yield "predictions.final: missing: the stage bundle builds models/final.bundle from it"
         for name in self.predictions:
             yield from (f"predictions.{name}{problem}" for problem in self._prediction_problems(name))
 
     def _variant_problems(self, name: str) -> Iterator[str]:
         variant = self.variants[name]
         if name in RESERVED:
-            yield f": the names {', '.join(RESERVED)} are reserved: take another one"
+            yield f": the names {', '.join(RESERVED)} are reserved: choose another name"
         if variant.init not in (BACKBONE, *self.variants):
-            yield f".init: there is no variant {variant.init!r} (there are: {BACKBONE}, {', '.join(self.variants)})"
+            yield f".init: there is no variant {variant.init!r} (available: {BACKBONE}, {', '.join(self.variants)})"
         chain = [name]
         while (init := self.variants[chain[-1]].init) in self.variants and init not in chain:
             chain.append(init)
-        if init == name == min(chain):  # a circle is reported once
-            yield f".init: goes in a circle: {' → '.join([*chain, name])}. Start one of them from {BACKBONE}"
+        if init == name == min(chain):  # report a cycle once
+            yield f".init: circular: {' → '.join([*chain, name])}. Set init of one of them to {BACKBONE}"
         if variant.learn == "train" and variant.init in self.variants and self.variants[variant.init].learn == "all":
             yield (
-                f".init: {variant.init} learns validation's photos too (learn: all), so what starts from it cannot be "
-                "validated: set learn: all here as well, or start from another variant"
+                f".init: {variant.init} has learn: all, so a variant that starts from it cannot be validated: set "
+                "learn: all here as well, or start from another variant"
             )
 
     def _prediction_problems(self, name: str) -> Iterator[str]:
-        networks, lender = self.predictions[name].networks, self.predictions[name].calibrated_by
+        networks, source = self.predictions[name].networks, self.predictions[name].calibrated_by
         if networks and name == PHASH:
-            yield f".networks: {PHASH} decides by duplicates alone: leave it empty, or take another name"
+            yield f".networks: {PHASH} ranks duplicates only: leave networks empty, or choose another name"
         if not networks and name != PHASH:
-            yield f".networks: is empty: name one variant or more; only {PHASH} decides without a network"
+            yield f".networks: is empty: list one or more variants. Only {PHASH} has none"
         unknown = [network for network in networks if network not in self.variants]
         for network in dict.fromkeys(unknown):
-            yield f".networks: there is no variant {network!r} (there are: {', '.join(self.variants)})"
+            yield f".networks: there is no variant {network!r} (available: {', '.join(self.variants)})"
         if len(set(networks)) < len(networks):
-            yield ".networks: names a variant twice"
-        learn_all = [each for each in networks if each not in unknown and self.variants[each].learn == "all"]
-        if lender is None:
+            yield ".networks: a variant is repeated: list each once"
+        learn_all = [
+            network for network in networks if network not in unknown and self.variants[network].learn == "all"
+        ]
+        if source is None:
             if learn_all:
                 yield (
-                    f": {', '.join(learn_all)} learns validation's photos too (learn: all), so nothing is left to "
-                    "calibrate it on: name the prediction whose calibration it takes in calibrated_by"
+                    f": {', '.join(learn_all)} has learn: all, so no validation photos are left to calibrate on: set "
+                    "calibrated_by to the prediction whose calibration should be used"
                 )
-        elif lender not in self.predictions:
-            yield f".calibrated_by: there is no prediction {lender!r} (there are: {', '.join(self.predictions)})"
+        elif source not in self.predictions:
+            yield f".calibrated_by: there is no prediction {source!r} (available: {', '.join(self.predictions)})"
         elif not learn_all and not unknown:
-            yield ".calibrated_by: none of its networks learns all: leave this out, it is calibrated itself"
-        elif not self.predictions[lender].networks or self.predictions[lender].calibrated_by is not None:
-            yield f".calibrated_by: {lender} is not calibrated itself: name a prediction that is"
-        elif not unknown and self.variants.keys() >= {*self.predictions[lender].networks}:
-            own, lent = self.scores_of(name), self.scores_of(lender)
-            if own != lent:
+            yield ".calibrated_by: not needed, since no variant in networks has learn: all: remove this key"
+        elif not self.predictions[source].networks or self.predictions[source].calibrated_by is not None:
+            yield f".calibrated_by: {source} has no calibration of its own: choose a prediction that has"
+        elif not unknown and self.variants.keys() >= {*self.predictions[source].networks}:
+            scores, source_scores = self.scores_of(name), self.scores_of(source)
+            if scores != source_scores:
                 yield (
-                    f".calibrated_by: {lender} combines other scores ({lent}) than the networks of {name} have "
-                    f"({own}): give both the same, network by network"
+                    f".calibrated_by: {source} has the scores {source_scores}, but {name} has {scores}: set the same "
+                    "scores for both, variant by variant"
                 )
 
 
@@ -344,27 +364,27 @@ def load(path: Path) -> Params:
     """Read and check `path`.
 
     Raises:
-        WhaleidError: the file is missing or no YAML mapping.
-        InputProblems: a key is unknown, missing, of another type or out of range, or contradicts another one.
+        WhaleidError: the file is missing or not a YAML mapping.
+        InputProblems: a key is unknown or missing, has a wrong type or is out of range, or contradicts another key.
     """
     try:
         document = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WhaleidError(f"{path} does not exist: run this in the project's folder.") from None
+        raise WhaleidError(f"{path} does not exist: run the command in the project's folder.") from None
     except OSError:
         raise
-    except Exception as error:  # a wrong date or a very deep list makes ruamel raise any exception of Python's
-        raise WhaleidError(f"{path} is no valid YAML: {error}") from None
+    except Exception as error:  # ruamel may raise any type of exception, as for a wrong date or a very deep list
+        raise WhaleidError(f"{path} is not valid YAML: {error}") from None
     return check(document, path)
 
 
 def parse(text: str) -> object:
-    """Return what YAML text holds, by the parser in C, which may raise any exception."""
+    """Parse YAML text with the parser in C, which may raise any type of exception."""
     return YAML(typ="safe").load(text)
 
 
 def leaves(section: object, prefix: str = "") -> dict[str, object]:
-    """Return the values of a document by key (`pack.width`); nothing if it is no mapping."""
+    """Map each dotted key of a document, such as `pack.width`, to its value; empty if `section` is not a mapping."""
     values: dict[str, object] = {}
     for key, value in section.items() if isinstance(section, Mapping) else ():
         values |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -372,51 +392,52 @@ def leaves(section: object, prefix: str = "") -> dict[str, object]:
 
 
 def check(document: object, path: Path) -> Params:
-    """Return the parameters that a document read from `path` holds.
+    """Validate a parsed `params.yaml`. Errors name `path`.
 
     Raises:
-        WhaleidError: it is no mapping.
-        InputProblems: as `load`.
+        WhaleidError: `document` is not a mapping.
+        InputProblems: as in `load`.
     """
     if not isinstance(document, Mapping):
-        raise WhaleidError(f"{path} holds no keys: restore it by `git checkout {path}`.")
+        raise WhaleidError(f"{path} contains no keys: restore it with `git checkout {path}`.")
     try:
         return Params.model_validate(document)
     except ValidationError as error:
         problems = _problems(error, document)
-    raise InputProblems(f"{path} has wrong values", problems, "Fix these keys: docs/reference.md says what each takes.")
+    raise InputProblems(f"{path} has wrong values", problems, "Fix these keys: docs/reference.md lists their values.")
 
 
 def _problems(error: ValidationError, document: object) -> list[str]:
-    """Return a line for each wrong key, with the key as a user writes it."""
+    """Return one line per problem, which begins with the key as it is written in the file."""
     schema = Params.model_json_schema()
     known = sorted({name for part in (schema, *schema["$defs"].values()) for name in part["properties"]})
-    brief = reprlib.Repr()
-    brief.maxlevel = 2  # lists that contain each other may be endless when written out
+    short = reprlib.Repr()
+    short.maxlevel = 2  # with YAML aliases, a list can contain itself
     lines: list[str] = []
-    for each in error.errors():
-        key = _key(each["loc"], document, each["type"] == "missing")
-        if each["type"] == "value_error":  # of `contradictions`, whose lines begin with a key
-            lines += [f"{key}.{line}".removeprefix(".") for line in str(each["ctx"]["error"]).split("\n")]
-        elif each["type"] == "missing":
+    for problem in error.errors():
+        key = _key(problem["loc"], document, problem["type"] == "missing")
+        if problem["type"] == "value_error":  # raised with the lines of `contradictions`, which begin with a key
+            lines += [f"{key}.{line}".removeprefix(".") for line in str(problem["ctx"]["error"]).split("\n")]
+        elif problem["type"] == "missing":
             lines.append(f"{key}: missing")
-        elif each["type"] == "extra_forbidden":
+        elif problem["type"] == "extra_forbidden":
             name = key.rpartition(".")[2]
-            moved = name in FORMER and (key == name or key.startswith("variants."))
-            near = [FORMER[name]] if moved else difflib.get_close_matches(name, known, 1)
-            lines.append(f"{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else ""))
+            renamed = name in RENAMED and (key == name or key.startswith("variants."))
+            matches = [RENAMED[name]] if renamed else difflib.get_close_matches(name, known, 1)
+            lines.append(f"{key}: no such key" + (f"; did you mean {matches[0]!r}?" if matches else ""))
         else:
-            text, got = each["msg"][0].lower() + each["msg"][1:], f", got {brief.repr(each['input'])}"
-            if lines and lines[-1].startswith(f"{key}: ") and lines[-1].endswith(got):  # neither a number nor the word
-                text = f"{lines.pop().removesuffix(got)} or {text.removeprefix('input should be ')}"
-                lines.append(f"{text}{got}")
+            text, suffix = problem["msg"][0].lower() + problem["msg"][1:], f", got {short.repr(problem['input'])}"
+            # pydantic reports one problem per type of a union, such as a number or 'auto': join them in one line
+            if lines and lines[-1].startswith(f"{key}: ") and lines[-1].endswith(suffix):
+                text = f"{lines.pop().removesuffix(suffix)} or {text.removeprefix('input should be ')}"
+                lines.append(f"{text}{suffix}")
             else:
-                lines.append(f"{key}: {text}{got}")
+                lines.append(f"{key}: {text}{suffix}")
     return lines
 
 
 def _key(location: tuple[int | str, ...], document: object, missing: bool) -> str:
-    """Return a key of `document` from pydantic's location, which also names kinds of value and places in lists."""
+    """Convert a location of pydantic, which also contains types of a union and list indices, to a key of `document`."""
     parts: list[str] = []
     for part in location:
         if not isinstance(document, Mapping) or (part not in document and not missing):

@@ -198,6 +198,6 @@ def test_a_prediction_of_ones_own_that_needs_what_goes_is_told(path: Path) -> No
     with pytest.raises(InputProblems) as caught:
         presets.apply("sample", path, {})
     assert caught.value.locations == [
-        "predictions.three.networks: there is no variant 'pairs' (there are: toy, full, threshold, margin, final)"
+        "predictions.three.networks: there is no variant 'pairs' (available: toy, full, threshold, margin, final)"
     ]
     assert path.read_text(encoding="utf-8") == text

@@ -210,8 +210,8 @@ def test_any_value_in_a_checkpoint_is_refused_where_weights_are_missing(key: str
         ("!!python/object/apply:os.mkdir [ran]", "could not determine a constructor"),
         ("!!python/name:os.system", "could not determine a constructor"),
         ("a: 2001-13-45", "month must be in 1..12"),
-        ("a: !!int x", "is no valid YAML"),
-        ("[" * 5000, "is no valid YAML"),
+        ("a: !!int x", "is not valid YAML"),
+        ("[" * 5000, "is not valid YAML"),
         ("a: &a [*a]\nseed: *a", "seed: input should be a valid integer"),
     ],
 )
@@ -533,7 +533,7 @@ def test_names_of_variants_and_predictions_hold_no_markup() -> None:
     for name in (MARKUP, "[a](javascript:alert(1))", "../up", "a b"):
         for section in ("variants", "predictions"):
             changed = document | {section: document[section] | {name: document[section]["margin"]}}
-            with pytest.raises(WhaleidError, match=config.NAMES):
+            with pytest.raises(WhaleidError, match=config.NAME_RULE):
                 config.check(changed, Path("params.yaml"))
 
 
