@@ -1,10 +1,10 @@
-"""SIGKILL at random moments of every stage: the next `dvc repro` goes on, and all ends as if nothing had happened.
+"""Kill every stage with SIGKILL at random moments: the next `dvc repro` continues, and the results do not change.
 
-The sample pipeline at a sliver's size runs once undisturbed. In a second repository, `dvc repro` and all that it
-started are killed again and again: every stage, at random moments of the time that it took undisturbed (training or
-writing, DVC's own work after it too), and DVC itself before it comes to a stage. As soon as another
-`dvc repro` has run a stage, no run of a killed one may be RUNNING. In the end `dvc repro` has to complete; every file
-has to equal that of the undisturbed run; no temporary file may be left; no run may be RUNNING.
+The default pipeline, with few photos, runs once undisturbed. In a second repository, `dvc repro` and all its child
+processes are killed repeatedly: in every stage, at a random moment of its undisturbed duration (during training,
+writing or DVC's own work after the stage), and in DVC before the first stage. After another `dvc repro` has completed a
+stage, no MLflow run of a killed stage may be RUNNING. At the end, `dvc repro` must succeed, every file must be
+identical to the undisturbed run's, no temporary file may remain, and no MLflow run may be RUNNING.
 
     python tests/faults/kills.py [--each 2] [--seed 0]
 """
@@ -24,20 +24,20 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own modules
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the test helpers
 
 from helpers import repository
 from helpers.project import init_repository
 
 REMEDIES = {"Unable to read RWLock-file": ".dvc/tmp/rwlock", "is busy, it is being blocked by": ".dvc/tmp/rwlock"}
-"""What DVC says where its lock was left behind, and the file to remove then: docs/reference.md."""
-BEFORE = "dvc, before a stage"
-WITHIN = 0.95
-"""Of the time that a stage took undisturbed: the part in which it is killed."""
+"""DVC's messages about a stale lock, with the file to remove (see docs/reference.md)."""
+BEFORE_FIRST_STAGE = "dvc, before a stage"
+MAX_FRACTION = 0.95
+"""Kills happen within this fraction of a stage's undisturbed duration."""
 
 
 class Command:
-    """A command in a process group of its own, whose lines are read as they come."""
+    """A command in a separate process group, with its output read line by line while it runs."""
 
     def __init__(self, folder: Path, environment: dict[str, str], *command: str) -> None:
         self._process = subprocess.Popen(
@@ -49,26 +49,26 @@ class Command:
             text=True,
             start_new_session=True,
         )
-        self.said = ""
+        self.output = ""
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def line(self, timeout: float | None = None) -> str | None:
-        """Return the next line, None where there will be none.
+        """Return the next line, or None at the end of the output.
 
         Raises:
-            queue.Empty: none came in time.
+            queue.Empty: no line arrived within `timeout` seconds.
         """
         return self._lines.get(timeout=timeout)
 
     def kill(self) -> None:
-        """Kill it and all that it started."""
+        """Kill the command and all its child processes."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self.code()
 
     def code(self) -> int:
-        """Wait for its end and return its exit code."""
+        """Wait for the command to end and return its exit code."""
         self._process.wait()
         self._reader.join()
         return self._process.returncode
@@ -76,139 +76,141 @@ class Command:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self.said += line
+            self.output += line
             self._lines.put(line)
         self._lines.put(None)
 
 
-def undisturbed(folder: Path, environment: dict[str, str]) -> dict[str, float]:
-    """Run the pipeline; return how many seconds each stage took, and DVC before the first."""
+def run_undisturbed(folder: Path, environment: dict[str, str]) -> dict[str, float]:
+    """Run the pipeline; map each stage, and `BEFORE_FIRST_STAGE`, to its duration in seconds."""
     repro = Command(folder, environment, "dvc", "repro")
-    at, began, seconds = BEFORE, time.monotonic(), {}
+    stage, started, seconds = BEFORE_FIRST_STAGE, time.monotonic(), {}
     while (line := repro.line()) is not None:
-        if found := repository.STAGE_STARTED.match(line):
+        if match := repository.STARTED.match(line):
             now = time.monotonic()
-            seconds[at] = now - began
-            at, began = found[1], now
-    seconds[at] = time.monotonic() - began
-    assert repro.code() == 0, repro.said
+            seconds[stage] = now - started
+            stage, started = match[1], now
+    seconds[stage] = time.monotonic() - started
+    assert repro.code() == 0, repro.output
     return seconds
 
 
-def disturbed(
+def run_and_kill(
     folder: Path,
     environment: dict[str, str],
     seconds: dict[str, float],
-    each: int,
-    chance: random.Random,
+    kills_per_stage: int,
+    rng: random.Random,
     killed: set[str],
     *options: str,
 ) -> tuple[str | None, str]:
-    """Start `dvc repro` and kill it in a stage that was not yet hit often enough; return where, and what it said.
+    """Start `dvc repro` and kill it in a stage with fewer than `kills_per_stage` kills; return the stage and output.
 
-    `None` where it came to its end before that. `killed` are the runs that earlier kills left RUNNING: once a stage has
-    run, none may be so any more, and they are taken out.
+    The stage is None if `dvc repro` ended before the kill. `killed` contains the ids of the MLflow runs that earlier
+    kills left RUNNING. When a stage has completed, this checks that none of them is RUNNING and clears the set.
     """
     repro = Command(folder, environment, "dvc", "repro", *options)
-    at, until = BEFORE, None
-    if each and chance.random() < 0.15:
-        until = time.monotonic() + chance.uniform(0, seconds[BEFORE])
+    stage, until = BEFORE_FIRST_STAGE, None
+    if kills_per_stage and rng.random() < 0.15:
+        until = time.monotonic() + rng.uniform(0, seconds[BEFORE_FIRST_STAGE])
     while True:
         try:
             line = repro.line(None if until is None else max(0.0, until - time.monotonic()))
         except queue.Empty:
             repro.kill()
-            return at, repro.said
+            return stage, repro.output
         if line is None:
-            refused = any(message in repro.said for message in REMEDIES)
-            assert repro.code() == 0 or refused, repro.said
-            return None, repro.said
-        if found := repository.STAGE_STARTED.match(line):
-            if at != BEFORE and killed:  # one has run
-                known = repository.status_by_run(folder)
-                assert "RUNNING" not in {known[run] for run in killed}, repro.said
-                ENDED.update(known[run] for run in killed)
+            refused = any(message in repro.output for message in REMEDIES)
+            assert repro.code() == 0 or refused, repro.output
+            return None, repro.output
+        if match := repository.STARTED.match(line):
+            if stage != BEFORE_FIRST_STAGE and killed:  # a stage has completed
+                status_by_run = repository.by_run(folder)
+                assert "RUNNING" not in {status_by_run[run] for run in killed}, repro.output
+                FINAL_STATUSES.update(status_by_run[run] for run in killed)
                 killed.clear()
-            at = found[1]
-            if until is None and HITS[at] < each:
-                until = time.monotonic() + chance.uniform(0, WITHIN * seconds[at])
+            stage = match[1]
+            if until is None and KILLS[stage] < kills_per_stage:
+                until = time.monotonic() + rng.uniform(0, MAX_FRACTION * seconds[stage])
 
 
-HITS: Counter[str] = Counter()
-ENDED: Counter[str] = Counter()
-"""How runs of killed stages stood, after the next stage."""
+KILLS: Counter[str] = Counter()
+"""Number of kills by stage."""
+FINAL_STATUSES: Counter[str] = Counter()
+"""Number of MLflow runs of killed stages by their status after the next stage."""
 
 
-def main(each: int, seed: int, home: Path) -> dict[str, object]:
-    environment, chance = repository.environment(home / "cache"), random.Random(seed)
+def main(kills_per_stage: int, seed: int, root: Path) -> dict[str, object]:
+    environment, rng = repository.environment(root / "cache"), random.Random(seed)
     for name in ("whole", "killed"):
-        (home / name).mkdir()
-        init_repository(home / name)
-    began = time.monotonic()
-    seconds = undisturbed(home / "whole", environment)
-    print(f"undisturbed: {len(seconds) - 1} stages in {time.monotonic() - began:.0f} s", flush=True)
+        (root / name).mkdir()
+        make_repository(root / name)
+    started = time.monotonic()
+    seconds = run_undisturbed(root / "whole", environment)
+    print(f"undisturbed: {len(seconds) - 1} stages in {time.monotonic() - started:.0f} s", flush=True)
 
-    folder, began = home / "killed", time.monotonic()
+    folder, started = root / "killed", time.monotonic()
     remedies: Counter[str] = Counter()
-    left: Counter[str] = Counter()
+    temporary_files: Counter[str] = Counter()
     killed: set[str] = set()
     options: tuple[str, ...] = ()
     while True:
-        at, said = disturbed(folder, environment, seconds, each, chance, killed, *options)
-        if at is None:
-            message = next((message for message in REMEDIES if message in said), None)
+        stage, output = run_and_kill(folder, environment, seconds, kills_per_stage, rng, killed, *options)
+        if stage is None:
+            message = next((message for message in REMEDIES if message in output), None)
             if message is not None:
                 remedies[message] += 1
                 (folder / REMEDIES[message]).unlink()
                 continue
-            # a stage may have ended before its moment, where the machine got faster: once more, by itself
-            missed = [name for name in seconds if name != BEFORE and HITS[name] < each]
+            # on a machine that got faster, a stage may end before its kill: run it again alone, and kill it earlier
+            missed = [name for name in seconds if name != BEFORE_FIRST_STAGE and KILLS[name] < kills_per_stage]
             if not missed:
                 break
             options = ("--force", "--single-item", missed[0])
-            seconds = {name: took * 0.8 for name, took in seconds.items()}
+            seconds = {name: duration * 0.8 for name, duration in seconds.items()}
             continue
-        HITS[at] += 1
-        killed |= {run for run, status in repository.status_by_run(folder).items() if status == "RUNNING"}
+        KILLS[stage] += 1
+        killed |= {run for run, status in repository.by_run(folder).items() if status == "RUNNING"}
         running = len(killed)
-        found = repository.temporary_files(folder)
-        left.update(kind(name) for name in found)
-        print(f"{sum(HITS.values()):3} {at}: {running} running, left: {', '.join(found) or 'nothing'}", flush=True)
+        strays = repository.strays(folder)
+        temporary_files.update(name_pattern(name) for name in strays)
+        files = ", ".join(strays) or "none"
+        print(f"{sum(KILLS.values()):3} {stage}: {running} runs RUNNING, temporary files: {files}", flush=True)
 
     final = Command(folder, environment, "dvc", "repro")
-    assert final.code() == 0, final.said
-    assert "Data and pipelines are up to date." in final.said, final.said
+    assert final.code() == 0, final.output
+    assert "Data and pipelines are up to date." in final.output, final.output
     statuses = Counter(repository.statuses(folder))
     return {
-        "kills": sum(HITS.values()),
+        "kills": sum(KILLS.values()),
         "stages": len(seconds) - 1,
-        "hits": dict(sorted(HITS.items())),
-        "seconds": round(time.monotonic() - began),
+        "hits": dict(sorted(KILLS.items())),
+        "seconds": round(time.monotonic() - started),
         "remedies": dict(remedies),
-        "runs_of_killed_stages_after_the_next_stage": dict(ENDED),
+        "runs_of_killed_stages_after_the_next_stage": dict(FINAL_STATUSES),
         "runs": dict(sorted(statuses.items())),
-        "temporary_files_by_kills": dict(sorted(left.items())),
-        "temporary_files_at_the_end": repository.temporary_files(folder),
+        "temporary_files_by_kills": dict(sorted(temporary_files.items())),
+        "temporary_files_at_the_end": repository.strays(folder),
         "files": len(repository.digests(folder)),
-        "different": repository.differing_files(repository.digests(home / "whole"), repository.digests(folder)),
+        "different": repository.different(repository.digests(root / "whole"), repository.digests(folder)),
         "dvc_temporary": [
             path.relative_to(folder).as_posix() for path in (folder / ".dvc").rglob("*") if path.name.endswith(".tmp")
         ],
     }
 
 
-def kind(name: str) -> str:
-    """Return what a temporary file is called, without its process."""
+def name_pattern(name: str) -> str:
+    """Return the name of a temporary file with its process id replaced by PID."""
     return re.sub(r"\.\d+\.", ".PID.", name)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--each", type=int, default=2, help="how often each stage is hit, at least")
+    parser.add_argument("--each", type=int, default=2, help="minimum number of kills per stage")
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = main(asked.each, asked.seed, Path(folder))
+        result = main(arguments.each, arguments.seed, Path(folder))
         print(json.dumps(result), flush=True)
     assert not result["different"], result["different"]
     assert not result["temporary_files_at_the_end"]

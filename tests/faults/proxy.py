@@ -1,4 +1,4 @@
-"""A server in front of another one, which does to requests what a bad network or a bad server does."""
+"""A proxy that makes requests fail as an unreliable network or server does."""
 
 import http.client
 import socket
@@ -12,46 +12,54 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 Fault = Literal["none", "500", "die", "hang", "slow", "lost"]
-"""What comes of a request: an error; no connection; no answer, ever; an answer too late; none, though all is done."""
+"""The fault of a request.
+
+`500`: status 500; `die`: the connection is closed; `hang`: no response; `slow`: a late response; `lost`: the request is
+forwarded, but the connection is closed instead of a response.
+"""
 
 
 @dataclass
 class Proxy:
-    """What requests meet: those from the `first` on whose path has a part `on`, `count` of them."""
+    """The state of the proxy: its fault, and which requests it affects.
+
+    The fault begins with the `first` request that has `path_part` in its method or path, and affects `count` requests.
+    """
 
     address: str
     fault: Fault = "none"
-    on: str = ""
+    path_part: str = ""
     first: int = 1
     count: int = 10**9
     delay: float = 6.0
-    """Seconds, where answers come late."""
-    seen: list[str] = field(default_factory=list)
-    met: int = 0
-    """How many requests met the fault."""
+    """Delay of a `slow` response, in seconds."""
+    requests: list[str] = field(default_factory=list)
+    """The requests since the last `set`: method and path."""
+    affected: int = 0
+    """Number of requests that the fault has affected since the last `set`."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def set(self, fault: Fault, on: str = "", first: int = 1, count: int = 10**9) -> None:
-        """Let requests meet another fault from now on."""
+    def set(self, fault: Fault, path_part: str = "", first: int = 1, count: int = 10**9) -> None:
+        """Set the fault of the requests from now on."""
         with self.lock:
-            self.fault, self.on, self.first, self.count = fault, on, first, count
-            self.seen, self.met = [], 0
+            self.fault, self.path_part, self.first, self.count = fault, path_part, first, count
+            self.requests, self.affected = [], 0
 
-    def meets(self, method: str, path: str) -> Fault:
-        """Return what comes of a request."""
+    def fault_of(self, method: str, path: str) -> Fault:
+        """Count a request and return its fault."""
         with self.lock:
-            self.seen.append(f"{method} {path}")
-            reached = sum(self.on in each for each in self.seen)
-            if self.fault == "none" or reached < self.first or self.met >= self.count:
+            self.requests.append(f"{method} {path}")
+            matching = sum(self.path_part in request for request in self.requests)
+            if self.fault == "none" or matching < self.first or self.affected >= self.count:
                 return "none"
-            self.met += 1  # once it began, all requests meet it, whatever they are
+            self.affected += 1  # from here on all requests are affected, whatever their path
             return self.fault
 
 
 @contextmanager
 def proxy(upstream: str) -> Iterator[Proxy]:
-    """Serve in front of the server at the address `upstream`, until the block ends."""
-    behind = urlsplit(upstream)
+    """Run a proxy of the server at the address `upstream` until the block ends, and yield its state."""
+    server_url = urlsplit(upstream)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -61,21 +69,21 @@ def proxy(upstream: str) -> Iterator[Proxy]:
 
         def serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            fault = made.meets(self.command, self.path)
+            fault = state.fault_of(self.command, self.path)
             if fault == "hang":
                 with suppress(OSError):
-                    while self.connection.recv(1):  # until the other end gives up
+                    while self.connection.recv(1):  # until the client gives up
                         pass
             elif fault == "500":
-                self.answer(500, {"Content-Type": "text/plain"}, b"out of order")
+                self.respond(500, {"Content-Type": "text/plain"}, b"out of order")
                 return
             elif fault != "die":
-                status, headers, content = self.ask(body)
+                status, headers, content = self.forward(body)
                 if fault == "slow":
-                    time.sleep(made.delay)
+                    time.sleep(state.delay)
                 if fault != "lost":
                     with suppress(OSError):
-                        self.answer(status, headers, content)
+                        self.respond(status, headers, content)
                     return
             self.close_connection = True
             with suppress(OSError):
@@ -83,18 +91,20 @@ def proxy(upstream: str) -> Iterator[Proxy]:
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = serve
 
-        def ask(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-            assert behind.hostname
-            connection = http.client.HTTPConnection(behind.hostname, behind.port or 80, timeout=120)
+        def forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+            assert server_url.hostname
+            connection = http.client.HTTPConnection(server_url.hostname, server_url.port or 80, timeout=120)
             headers = {key: value for key, value in self.headers.items() if key.lower() not in ("host", "connection")}
             connection.request(self.command, self.path, body, headers)
-            answer = connection.getresponse()
-            content = answer.read()
+            response = connection.getresponse()
+            content = response.read()
             connection.close()
-            kept = {key: value for key, value in answer.getheaders() if key.lower().startswith("content-type")}
-            return answer.status, kept, content
+            content_type = {
+                key: value for key, value in response.getheaders() if key.lower().startswith("content-type")
+            }
+            return response.status, content_type, content
 
-        def answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        def respond(self, status: int, headers: dict[str, str], content: bytes) -> None:
             self.send_response(status)
             for key, value in headers.items():
                 self.send_header(key, value)
@@ -107,13 +117,13 @@ def proxy(upstream: str) -> Iterator[Proxy]:
         block_on_close = False
 
         def handle_error(self, *_: object) -> None:
-            """Say nothing: clients that give up are what this is for."""
+            """Ignore errors: clients are expected to disconnect."""
 
     server = Server(("127.0.0.1", 0), Handler)
-    made = Proxy(f"http://127.0.0.1:{server.server_address[1]}")
+    state = Proxy(f"http://127.0.0.1:{server.server_address[1]}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield made
+        yield state
     finally:
         server.shutdown()
         server.server_close()

@@ -1,7 +1,7 @@
-"""Everything of whaleid's that reads what a stranger may have written, with small files that it reads well.
+"""All code of whaleid that reads untrusted files, with small valid files as seeds.
 
-Each takes the bytes of a file and an empty folder of its own. It ends with a value or with one of the errors that are
-documented; anything else is a fault.
+A reader gets the bytes of a file and an empty folder. It must return a value or raise a documented error; any other
+exception is a fault.
 """
 
 import base64
@@ -36,8 +36,7 @@ from whaleid.importing.checks import MISSING, photo_problem
 from whaleid.importing.plan import ExistingCatalogue, make_plan
 from whaleid.importing.source import Entry, Source
 from whaleid.model import checkpoint
-from whaleid.serving import bundle as contents
-from whaleid.serving import model
+from whaleid.serving import bundle, model
 from whaleid.serving.embedder import Query
 from whaleid.serving.recogniser import Answer, Recogniser
 
@@ -47,7 +46,7 @@ Read = Callable[[bytes, Path], object]
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader, and how many of a million cases it gets."""
+    """A reader, its seeds, and its number of cases in a million."""
 
     read: Read
     seeds: Callable[[], list[bytes]]
@@ -77,8 +76,8 @@ def _catalogue(content: bytes, folder: Path, name: str) -> object:
     return layout.read(root, incomplete=True)
 
 
-def _listed(source: Source) -> object:
-    """Do what `import` does with what a source says, but for opening the photos."""
+def _plan(source: Source) -> object:
+    """Check and plan the import of a listing as `import` does, without opening the photos."""
     problems = [photo_problem(entry.file, source.root.resolve()) for entry in source.entries]
     if any(problem not in (None, MISSING) for problem in problems):
         return problems
@@ -88,12 +87,12 @@ def _listed(source: Source) -> object:
     return make_plan([source], prints, ExistingCatalogue())
 
 
-def _listing(content: bytes, folder: Path) -> object:
-    return _listed(csv.read(_file(content, folder, "a.csv"), csv.Columns()))
+def _csv_listing(content: bytes, folder: Path) -> object:
+    return _plan(csv.rows(_file(content, folder, "a.csv"), csv.Columns()))
 
 
-def _coco(content: bytes, folder: Path) -> object:
-    return _listed(coco.read(_file(content, folder, "a.json"), folder))
+def _coco_listing(content: bytes, folder: Path) -> object:
+    return _plan(coco.images(_file(content, folder, "a.json"), folder))
 
 
 def _zip(content: bytes, folder: Path) -> object:
@@ -103,15 +102,15 @@ def _zip(content: bytes, folder: Path) -> object:
 
 def _submission(content: bytes, folder: Path) -> object:
     path = _file(content, folder, "a.csv")
-    found: list[object] = []
+    results: list[object] = []
     for read in (
         lambda: submission.read_submission(path, ["a.jpg", "b.jpg"]),
         lambda: submission.read_solution(path),
         lambda: submission.check_ready(path, ["a.jpg", "b.jpg"], ["w_1", "w_2"]),
     ):
         with suppress(WhaleidError):
-            found.append(read())
-    return found
+            results.append(read())
+    return results
 
 
 def _check(content: bytes, folder: Path) -> object:
@@ -124,7 +123,7 @@ def _check(content: bytes, folder: Path) -> object:
 
 def _image(content: bytes, folder: Path) -> object:
     photo = decode(folder / "a.jpg", content=content)
-    if photo.width * photo.height > 2**22:  # that it is read in time is another test's
+    if photo.width * photo.height > 2**22:  # the time for large photos has its own test
         return None
     return crop_region(photo, Region(), Shape(32, 16, photo.mode, 0.1))
 
@@ -141,81 +140,82 @@ def _checkpoint(content: bytes, folder: Path) -> object:
 
 
 def _features(content: bytes, folder: Path) -> object:
-    return contents.load_features(content, "a.safetensors", ["a.jpg", "b.jpg"])
+    return bundle.load_features(content, "a.safetensors", ["a.jpg", "b.jpg"])
 
 
 def _pictures(content: bytes, folder: Path) -> object:
-    return contents.load_pictures(content, "a.safetensors")
+    return bundle.load_pictures(content, "a.safetensors")
 
 
-def _about(content: bytes, folder: Path) -> object:
-    root = folder / "whales"  # a whole bundle, that stays for the next case
+def _bundle_json(content: bytes, folder: Path) -> object:
+    root = folder / "whales"  # a complete bundle; fuzz.clear keeps this folder for the next case
     if not root.exists():
         root.mkdir()
-        contents.write(small_bundle(), PICTURES, root)
-    _file(content, root, contents.ABOUT)
-    return contents.read(root)
+        bundle.write(small_bundle(), PICTURES, root)
+    _file(content, root, bundle.ABOUT)
+    return bundle.read(root)
 
 
 def _photos(content: bytes, folder: Path) -> object:
-    return contents.read_photos(_file(content, folder, contents.PHOTOS))
+    return bundle.read_photos(_file(content, folder, bundle.PHOTOS))
 
 
-class _Nobody(Recogniser):
-    """Answers as a recogniser does, without a network."""
+class _NoRecogniser(Recogniser):
+    """A recogniser without a network, whose answers report the sizes of the photos."""
 
     def __init__(self) -> None:
-        """Need no bundle."""
+        """Skip loading a bundle."""
 
     def identify(self, photos: list[Query], threshold: float | None = None) -> list[Answer]:  # type: ignore[override]
-        """Name nobody."""
+        """Return an answer without whales for each photo."""
         return [Answer(photo.name, problem=f"{len(photo.content)} bytes") for photo in photos]
 
 
-def _request(content: bytes, folder: Path) -> object:
+def _photo_source(content: bytes, folder: Path) -> object:
     os.environ[model.ALLOWED] = f"file://{folder} file:///proc/self/fd http:///x"
     text = content.decode("latin-1")
-    found = []
+    photos = []
     for cell in (text, "file:" + text, f"file://{folder}/{text}"):
         with suppress(WhaleidError):
-            found.append(model.content(cell))
-    return found
+            photos.append(model.content(cell))
+    return photos
 
 
-def _predict(content: bytes, folder: Path) -> object:
+def _predict_cells(content: bytes, folder: Path) -> object:
     os.environ.pop(model.ALLOWED, None)
     cells: list[object] = [None, 1.5, content, *content.decode("latin-1").split("\n")]
-    return _nobody().predict(pd.DataFrame({"photo": cells}))
+    return _served_without_network().predict(pd.DataFrame({"photo": cells}))
 
 
 @cache
-def _nobody() -> model.Served:  # one, as it has a thread for good
-    return model.Served(_Nobody())
+def _served_without_network() -> model.Served:  # cached, because its thread never ends
+    return model.Served(_NoRecogniser())
 
 
 @cache
-def _served() -> model.Served:
-    return model.Served(Recogniser(contents.read(ROOT / "models/final.bundle")))
+def _served_bundle() -> model.Served:
+    return model.Served(Recogniser(bundle.read(ROOT / "models/final.bundle")))
 
 
 def _identify(content: bytes, folder: Path) -> object:
     cell = base64.b64encode(content).decode()
-    return _served().predict(pd.DataFrame({"photo": [cell, content.decode("latin-1")]}))
+    return _served_bundle().predict(pd.DataFrame({"photo": [cell, content.decode("latin-1")]}))
 
 
-def _reviewed(content: bytes, folder: Path) -> object:
-    """Do what `add` does with a reviewed table, but for the model."""
-    said = add.read_reviewed(_file(content, folder, "a.csv"))
-    entries = [Entry(Path(photo), "", photo) for photo in said["photo"]]
+def _reviewed_table(content: bytes, folder: Path) -> object:
+    """Read a reviewed table as `add` does, without the model."""
+    reviewed = add.read_reviewed(_file(content, folder, "a.csv"))
+    entries = [Entry(Path(photo), "", photo) for photo in reviewed["photo"]]
     prints = [
-        Fingerprint(f"{row:064x}", 1, "JPEG", "L", 1, 1, np.zeros((SIDE, SIDE), np.uint16)) for row in range(len(said))
+        Fingerprint(f"{row:064x}", 1, "JPEG", "L", 1, 1, np.zeros((SIDE, SIDE), np.uint16))
+        for row in range(len(reviewed))
     ]
     known = pd.DataFrame({"Id": ["w_1", "w_2"], "sha256": ["0" * 64, "1" * 64]})
-    return add.new_labels(said["whale"].str.strip().tolist(), entries, prints, known)
+    return add.new_labels(reviewed["whale"].str.strip().tolist(), entries, prints, known)
 
 
 def _photo_seeds() -> list[bytes]:
-    found = []
+    seeds = []
     for mode in ("L", "RGB", "RGBA", "P", "1", "CMYK", "I;16"):
         for kind, options in (
             ("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("GIF", {}), ("BMP", {}), ("WEBP", {}),
@@ -226,16 +226,10 @@ def _photo_seeds() -> list[bytes]:
             exif[0x0112] = 6
             try:
                 Image.new(mode, (12, 8), 1).save(file, kind, exif=exif, **options)
-            except (OSError, ValueError, KeyError):  # not all go together
+            except (OSError, ValueError, KeyError):  # not every format supports every mode
                 continue
-            found.append(file.getvalue())
-    return found
-
-
-def _npz(**found: object) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, **found)  # type: ignore[arg-type]
-    return file.getvalue()
+            seeds.append(file.getvalue())
+    return seeds
 
 
 def _npy(array: object) -> bytes:
@@ -245,7 +239,7 @@ def _npy(array: object) -> bytes:
 
 
 def _zip_seeds() -> list[bytes]:
-    found = []
+    seeds = []
     for kind in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         inner, outer = io.BytesIO(), io.BytesIO()
         for file in (inner, outer):
@@ -254,8 +248,8 @@ def _zip_seeds() -> list[bytes]:
                 archive.writestr("train.csv", "Image,Id\na.jpg,w_1\n")
                 if file is outer:
                     archive.writestr("test.zip", inner.getvalue())
-        found.append(outer.getvalue())
-    return found
+        seeds.append(outer.getvalue())
+    return seeds
 
 
 def _checkpoint_seeds() -> list[bytes]:
@@ -281,14 +275,14 @@ def _document() -> object:
     return YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
-def _of_a_bundle(name: str) -> list[bytes]:
+def _bundle_seeds(name: str) -> list[bytes]:
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        contents.write(small_bundle(), PICTURES, Path(folder))
+        bundle.write(small_bundle(), PICTURES, Path(folder))
         return [Path(folder, name).read_bytes()]
 
 
 BOXES = ("Image,x0,y0,x1,y1,aspect", "a.jpg,0.1,0.2,0.9,0.8,1.5", "b.jpg,0,0,1,1,2")
-LISTED = (
+LISTING = (
     "photo,whale,bbox,split", 'a.jpg,ann,"[1, 2, 30, 20]",train', "sub/b.jpg,bob,,test", "c\\d.png,new_whale,,query",
 )  # fmt: skip
 COCO = {
@@ -299,7 +293,7 @@ COCO = {
 YAMLS = (
     b"threshold: auto\nseed: 1\npredictions: {a: {networks: [b], calibrated_by: c}}\ndata: {root: data}\n",
     b"threshold: &a 0.2\nseed: *a\nboxes:\n  <<: {size: 64}\nwhen: 2001-12-14 21:59:43.1 -5\n",
-    b"ensemble: [margin, pairs]\nfinal: {epochs: 3}\nvariants: {margin: {rate: 0.1}}\n",  # of a former version
+    b"ensemble: [margin, pairs]\nfinal: {epochs: 3}\nvariants: {margin: {rate: 0.1}}\n",  # of an earlier version
     b"!!python/object/apply:os.system ['id']\n",
     b"a: !!binary aGk=\nb: !!set {x, y}\nc: !!float .inf\nd: !!int 0x_1f\n? [k]\n: |\n  text\n",
 )
@@ -325,17 +319,19 @@ READERS = {
         lambda: [_npy(np.zeros((2, 3, 4, 1), np.uint8))],
         50_000,
     ),
-    "features": Reader(_features, lambda: _of_a_bundle("margin.embeddings.safetensors"), 30_000),
-    "pictures": Reader(_pictures, lambda: _of_a_bundle(contents.PICTURES), 10_000),
-    "bundle.json": Reader(_about, lambda: _of_a_bundle(contents.ABOUT), 100_000),
-    "photos.csv": Reader(_photos, lambda: _of_a_bundle(contents.PHOTOS), 10_000),
-    "listing": Reader(_listing, _csv(*LISTED), 30_000),
-    "coco": Reader(_coco, lambda: [json.dumps(COCO).encode()], 100_000),
+    "features": Reader(_features, lambda: _bundle_seeds("margin.embeddings.safetensors"), 30_000),
+    "pictures": Reader(_pictures, lambda: _bundle_seeds(bundle.PICTURES), 10_000),
+    "bundle.json": Reader(_bundle_json, lambda: _bundle_seeds(bundle.ABOUT), 100_000),
+    "photos.csv": Reader(_photos, lambda: _bundle_seeds(bundle.PHOTOS), 10_000),
+    "listing": Reader(_csv_listing, _csv(*LISTING), 30_000),
+    "coco": Reader(_coco_listing, lambda: [json.dumps(COCO).encode()], 100_000),
     "zip": Reader(_zip, _zip_seeds, 30_000),
     "request": Reader(
-        _request, lambda: [b"aGk=", b"data:image/png;base64,aGk=", b"file:///x/../y%00", b"http://[::1]/a"], 200_000
+        _photo_source,
+        lambda: [b"aGk=", b"data:image/png;base64,aGk=", b"file:///x/../y%00", b"http://[::1]/a"],
+        200_000,
     ),
-    "predict": Reader(_predict, lambda: [b"aGk=\nfile:///etc/passwd\nhttp://x/"], 20_000),
-    "reviewed": Reader(_reviewed, _csv("photo,whale", "a.jpg,w_1", "b.jpg,new:w_9", "c.jpg,"), 30_000),
+    "predict": Reader(_predict_cells, lambda: [b"aGk=\nfile:///etc/passwd\nhttp://x/"], 20_000),
+    "reviewed": Reader(_reviewed_table, _csv("photo,whale", "a.jpg,w_1", "b.jpg,new:w_9", "c.jpg,"), 30_000),
     "identify": Reader(_identify, _photo_seeds, 1_000),
 }

@@ -31,7 +31,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own modules
 
-from faults.disk import Told, call, contents, different, import_all, powerless, prepared, write_protected
+from faults.disk import (
+    Result,
+    call,
+    contents,
+    differences,
+    drop_capabilities,
+    import_all,
+    prepare_project,
+    write_protected,
+)
 from faults.proxy import Fault, Proxy, proxy
 from helpers.servers import mlflow_server
 
@@ -144,21 +153,23 @@ def facts(database: Path, command: str, fault: str) -> tuple[dict[str, int], lis
     stage = command.split()[0]
     with closing(sqlite3.connect(database)) as connection:
 
-        def asked(query: str, *values: object) -> list[tuple[object, ...]]:
+        def arguments(query: str, *values: object) -> list[tuple[object, ...]]:
             return connection.execute(query, values).fetchall()
 
         theirs = "SELECT run_uuid FROM tags WHERE key = 'whaleid.stage' AND value = ?"
-        states = Counter(str(each) for [each] in asked(f"SELECT status FROM runs WHERE run_uuid IN ({theirs})", stage))
+        states = Counter(
+            str(each) for [each] in arguments(f"SELECT status FROM runs WHERE run_uuid IN ({theirs})", stage)
+        )
         twice = [
             f"{count} of {key} at step {step}"
-            for key, step, count in asked(
+            for key, step, count in arguments(
                 "SELECT key, step, count(*) FROM metrics WHERE run_uuid IN "
                 "(SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId') GROUP BY run_uuid, key, step"
             )
             if int(str(count)) > 1
         ]
-        [[parents]] = asked("SELECT count(DISTINCT value) FROM tags WHERE key = 'mlflow.parentRunId'")
-        [[versions]] = asked("SELECT count(*) FROM model_versions")
+        [[parents]] = arguments("SELECT count(DISTINCT value) FROM tags WHERE key = 'mlflow.parentRunId'")
+        [[versions]] = arguments("SELECT count(*) FROM model_versions")
     if int(str(parents)) > 1:
         twice.append(f"{parents} parents")
     if int(str(versions)) > 1 + (fault == "one lost of model-versions/create"):
@@ -167,25 +178,25 @@ def facts(database: Path, command: str, fault: str) -> tuple[dict[str, int], lis
 
 
 def judged(
-    told: Told, again: Told, project: Path, before: dict[str, str], database: Path, command: str, fault: str
+    result: Result, again: Result, project: Path, before: dict[str, str], database: Path, command: str, fault: str
 ) -> list[str]:
     """Return what is not as promised."""
     said = []
-    if told.code not in (0, 1) or (told.code and not told.error) or "Traceback" in told.text:
-        said.append(f"no plain error: exit code {told.code}: {told.text.strip().splitlines()[-1:]}")
-    if told.code and "WHALEID_TRACKING=off" not in told.text:
-        said.append(f"no remedy: {told.text.strip().splitlines()[-1:]}")
-    if told.seconds > MOST:
+    if result.code not in (0, 1) or (result.code and not result.error) or "Traceback" in result.text:
+        said.append(f"no plain error: exit code {result.code}: {result.text.strip().splitlines()[-1:]}")
+    if result.code and "WHALEID_TRACKING=off" not in result.text:
+        said.append(f"no remedy: {result.text.strip().splitlines()[-1:]}")
+    if result.seconds > MOST:
         said.append("it hung")
     if again.code:
         said.append(f"afterwards: {again.text.strip().splitlines()[-1:]}")
     said += [
-        each for each in different(before, contents(project)) if not each.split()[1].startswith(("mlflow", "mlart"))
+        each for each in differences(before, contents(project)) if not each.split()[1].startswith(("mlflow", "mlart"))
     ]
     if command != COMMANDS["compare"]:
         states, twice = facts(database, command, fault)
         said += [f"twice: {each}" for each in twice]
-        if states.get("FINISHED") != RUNS.get(command, 1) * (1 + (told.code == 0)):
+        if states.get("FINISHED") != RUNS.get(command, 1) * (1 + (result.code == 0)):
             said.append(f"runs: {states}")
         if states.get("RUNNING"):
             said.append(f"still running: {states}")
@@ -202,22 +213,24 @@ def fresh(original: Path) -> Iterator[Path]:
         yield project
 
 
-def served(name: str, command: str, project: Path, between: Proxy, store: Path, patience: bool) -> tuple[Told, Told]:
+def served(
+    name: str, command: str, project: Path, between: Proxy, store: Path, patience: bool
+) -> tuple[Result, Result]:
     """Run a command while its server fails, and once more."""
     environment = {"WHALEID_TRACKING": "on", "MLFLOW_TRACKING_URI": between.address, **({} if patience else BRIEF)}
     fault, on, first, count = SERVED[name]
     between.set(fault, on, first, count)
-    told = call(project, command, project.parent / "cache", **environment)
+    result = call(project, command, project.parent / "cache", **environment)
     between.set("none")
-    return told, call(project, command, project.parent / "cache", **environment)
+    return result, call(project, command, project.parent / "cache", **environment)
 
 
-def filed(name: str, command: str, project: Path) -> tuple[Told, Told]:
+def filed(name: str, command: str, project: Path) -> tuple[Result, Result]:
     """Run a command while its SQLite file cannot be used, and once more."""
     environment = {"WHALEID_TRACKING": "on", "MLFLOW_TRACKING_URI": ""}
     with contextmanager(FILES[name])(project / "mlflow.db"):
-        told = call(project, command, project.parent / "cache", powerless, **environment)
-    return told, call(project, command, project.parent / "cache", **environment)
+        result = call(project, command, project.parent / "cache", drop_capabilities, **environment)
+    return result, call(project, command, project.parent / "cache", **environment)
 
 
 def main() -> None:
@@ -228,62 +241,64 @@ def main() -> None:
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     parser.add_argument("--trained", type=Path, help="a project that conftest's build_trained built; else one is built")
     parser.add_argument("--patience", action="store_true", help="MLflow's own: a fault takes up to 20 minutes")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     import_all()
     found: dict[str, dict[str, object]] = {}
     with tempfile.TemporaryDirectory(prefix="whaleid-trained-") as temporary:
         original = Path(temporary, "project")
-        if asked.trained:
-            shutil.copytree(asked.trained, original)
+        if arguments.trained:
+            shutil.copytree(arguments.trained, original)
         else:
             from helpers.project import build_trained
 
             original.mkdir()
-            build_trained(original)
-        prepared(original)
+            make_trained(original)
+        prepare_project(original)
         empty = Path(temporary, "empty.db")
-        told = call(
+        result = call(
             original, "split", original / "cache", WHALEID_TRACKING="on", MLFLOW_TRACKING_URI=f"sqlite:///{empty}"
         )
-        assert told.code == 0, told.text
+        assert result.code == 0, result.text
         _emptied(empty)
 
         def tell(
-            fault: str, name: str, told: Told, again: Told, project: Path, before: dict[str, str], at: Path
+            fault: str, name: str, result: Result, again: Result, project: Path, before: dict[str, str], at: Path
         ) -> None:
-            broken = judged(told, again, project, before, at, COMMANDS[name], fault)
+            broken = judged(result, again, project, before, at, COMMANDS[name], fault)
             states = facts(at, COMMANDS[name], fault)[0]
             found[f"{fault}: {name}"] = {
-                "code": told.code,
-                "seconds": round(told.seconds, 1),
-                "error": told.error,
+                "code": result.code,
+                "seconds": round(result.seconds, 1),
+                "error": result.error,
                 "runs": states,
                 "broken": broken,
             }
-            print(f"{fault:24} {name:9} {told.code} {told.seconds:6.1f} s  {states}  {told.error[:200]}", flush=True)
+            print(
+                f"{fault:24} {name:9} {result.code} {result.seconds:6.1f} s  {states}  {result.error[:200]}", flush=True
+            )
             for each in broken[:5]:
                 print(f"    NOT AS PROMISED: {each}", flush=True)
 
-        for fault in asked.only:
-            for name in asked.commands:
+        for fault in arguments.only:
+            for name in arguments.commands:
                 if fault in FILES:
                     with fresh(original) as project:
                         shutil.copy(empty, project / "mlflow.db")
                         before = contents(project)
-                        told, again = filed(fault, COMMANDS[name], project)
+                        result, again = filed(fault, COMMANDS[name], project)
                         at = project / "mlflow.db"
-                        tell(fault, name, told, again, project, before, at)
-        if any(fault in SERVED for fault in asked.only):
+                        tell(fault, name, result, again, project, before, at)
+        if any(fault in SERVED for fault in arguments.only):
             store = Path(temporary, "server.db")
             shutil.copy(empty, store)
             with mlflow_server(f"sqlite:///{store}") as upstream, proxy(upstream) as between:
-                for fault in [each for each in asked.only if each in SERVED]:
-                    for name in asked.commands:
+                for fault in [each for each in arguments.only if each in SERVED]:
+                    for name in arguments.commands:
                         _emptied(store)
                         with fresh(original) as project:
                             before = contents(project)
-                            told, again = served(fault, COMMANDS[name], project, between, store, asked.patience)
-                            tell(fault, name, told, again, project, before, store)
+                            result, again = served(fault, COMMANDS[name], project, between, store, arguments.patience)
+                            tell(fault, name, result, again, project, before, store)
     broken = sum(bool(row["broken"]) for row in found.values())
     print(json.dumps({"tried": len(found), "not as promised": broken, "rows": found}))
     sys.exit(1 if broken else 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from faults.disk import call, contents, different, disk, filled, limited, read_only
+from faults.disk import call, contents, differences, disk, fill, limit_file_size, read_only
 from helpers.pictures import picture
 
 from whaleid import cli
@@ -147,25 +147,25 @@ def test_an_import_whose_tables_cannot_get_their_names_is_undone(
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["import new --to whales", "import new --to others", "duplicates new --out copies"])
 def test_a_disk_without_room(photos: Path, tmp_path: Path, command: str) -> None:
-    kept = tmp_path / "cache"
+    cache_folder = tmp_path / "cache"
     try:
         with disk(8) as small:
             for name in ("new", "old"):
                 for path in Path(name).rglob("*.png"):
                     (small / path).parent.mkdir(parents=True, exist_ok=True)
                     (small / path).write_bytes(path.read_bytes())
-            call(small, "import old --to whales", kept)
+            call(small, "import old --to whales", cache_folder)
             before = contents(small)
-            with filled(small, 8192):
-                told = call(small, command, kept)
-                said = different(before, contents(small))
-            assert told.code == 1, told.text
-            assert told.error.startswith("error: No space left on device: ")
+            with fill(small, 8192):
+                result = call(small, command, cache_folder)
+                said = differences(before, contents(small))
+            assert result.code == 1, result.text
+            assert result.error.startswith("error: No space left on device: ")
             assert said == ["new filler"]
             with read_only(small):
-                told = call(small, command, kept)
-            assert told.error.startswith("error: Read-only file system: ")
-            assert call(small, command, kept).code == 0
+                result = call(small, command, cache_folder)
+            assert result.error.startswith("error: Read-only file system: ")
+            assert call(small, command, cache_folder).code == 0
     except PermissionError as error:
         pytest.skip(f"no disk can be mounted here: {error}")
 
@@ -173,27 +173,27 @@ def test_a_disk_without_room(photos: Path, tmp_path: Path, command: str) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["import new --to whales", "import new --to others", "duplicates new --out copies"])
 def test_files_that_cannot_grow(photos: Path, tmp_path_factory: pytest.TempPathFactory, command: str) -> None:
-    kept = tmp_path_factory.mktemp("kept")
+    cache_folder = tmp_path_factory.mktemp("kept")
     before = contents(photos)
-    told = call(photos, command, kept, limited(100))  # a semaphore of the system takes 32
-    assert told.code == 1, told.text
-    assert told.error.startswith("error: File too large: ")
-    assert different(before, contents(photos)) == []
-    assert call(photos, command, kept).code == 0
+    result = call(photos, command, cache_folder, limit_file_size(100))  # a semaphore of the system takes 32
+    assert result.code == 1, result.text
+    assert result.error.startswith("error: File too large: ")
+    assert differences(before, contents(photos)) == []
+    assert call(photos, command, cache_folder).code == 0
 
 
 def test_embeddings_that_cannot_be_kept_are_only_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("no folder")
     assert not additions.save(tmp_path / "file" / "a.npz", {"toy": np.zeros((2, 3), dtype=np.float32)})
     assert capsys.readouterr().err == (f"{tmp_path / 'file'}: embeddings could not be cached (File exists).\n")
-    kept = tmp_path / "kept" / "a.npz"
-    assert additions.save(kept, {"toy": np.zeros((2, 3), dtype=np.float32)})
-    found = additions.load(kept, ["toy"])
+    cache_folder = tmp_path / "kept" / "a.npz"
+    assert additions.save(cache_folder, {"toy": np.zeros((2, 3), dtype=np.float32)})
+    found = additions.load(cache_folder, ["toy"])
     assert found is not None
     assert found["toy"].shape == (2, 3)
-    whole = kept.read_bytes()
+    whole = cache_folder.read_bytes()
     np.save(tmp_path / "one.npy", np.zeros(3))
     for damaged in (b"", whole[:-30], b"?" * len(whole), (tmp_path / "one.npy").read_bytes()):
-        kept.write_bytes(damaged)
-        assert additions.load(kept, ["toy"]) is None  # computed anew
+        cache_folder.write_bytes(damaged)
+        assert additions.load(cache_folder, ["toy"]) is None  # computed anew
     assert additions.load(tmp_path / "nothing.npz", ["toy"]) is None

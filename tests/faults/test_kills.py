@@ -1,6 +1,6 @@
-"""A stage that is killed outright: run again, it leaves the same bytes, and MLflow tells what happened.
+"""A stage killed with SIGKILL: a second run writes the same bytes, and MLflow shows both runs.
 
-The long version, by DVC and of every stage, is tests/faults/kills.py.
+The long version, for every stage and with DVC, is tests/faults/kills.py.
 """
 
 import shutil
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.long
         ("predict", "predict ensemble", "submissions/ensemble.csv", 2),
     ],
 )
-def test_a_killed_stage_runs_again_to_the_same_bytes(
+def test_a_killed_stage_writes_the_same_bytes_when_run_again(
     trained: Path, tmp_path: Path, command: str, moment: str, output: str, runs: int
 ) -> None:
     folder = tmp_path / "project"
@@ -30,19 +30,19 @@ def test_a_killed_stage_runs_again_to_the_same_bytes(
     expected = repository.digests(folder)
     (folder / output).unlink()
     environment = repository.environment(tmp_path / "cache", PYTHONPATH=str(ROOT))
-    called = ("python", "-m", "whaleid", *command.split())
-    killed = Command(folder, environment, *called)
+    arguments = ("python", "-m", "whaleid", *command.split())
+    killed = Command(folder, environment, *arguments)
     while (line := killed.line(timeout=120)) is not None and not line.startswith(moment):
         pass
-    assert line is not None, killed.said
+    assert line is not None, killed.output
     killed.kill()
     assert repository.statuses(folder).count("RUNNING") == runs  # one for each prediction
 
-    again = Command(folder, environment, *called)
-    assert again.code() == 0, again.said
+    again = Command(folder, environment, *arguments)
+    assert again.code() == 0, again.output
     if command == "train margin":
-        assert "training resumes after epoch" in again.said
-    # the parent, the killed runs and the new ones
+        assert "training resumes after epoch" in again.output
+    # the parent run, the killed runs and the new runs
     assert sorted(repository.statuses(folder)) == ["FINISHED"] * (1 + runs) + ["KILLED"] * runs
     assert repository.temporary_files(folder) == []
     assert repository.differing_files(expected, repository.digests(folder)) == []

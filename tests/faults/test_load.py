@@ -1,4 +1,4 @@
-"""Large catalogues: scores that lie in a file, and the photos that tests/faults/load.py makes."""
+"""Large catalogues: score matrices in temporary files, and the catalogue that tests/faults/load.py makes."""
 
 import shutil
 from collections.abc import Callable
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.long
 
 
-def test_scores_in_a_file_change_no_byte(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_in_a_file_give_the_same_bytes(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(trained, tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
     keep_predictions(Path(), "ensemble", "final")
@@ -33,16 +33,16 @@ def test_scores_in_a_file_change_no_byte(trained: Path, tmp_path: Path, monkeypa
     settings = config.load(paths.PARAMS)
     calibrate.run(settings, "margin")
     rank.run(settings)
-    # and the file with the scores has no name
+    # the file with the scores is unlinked, so that it is not among these
     assert {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_its_copies_are_the_only_duplicates(
+def test_the_copies_are_the_only_duplicates(
     project: Callable[..., config.Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from faults import load
 
-    load.make(Path("photos"), 400)
+    load.make_catalogue(Path("photos"), 400)
     settings = project(data={"root": "photos"})
     catalog.run(settings)
     figures = dedup.run(settings).metrics

@@ -94,7 +94,7 @@ def test_one_bad_answer_stops_nothing_and_leaves_nothing_twice(
     work("before")  # makes the parent
     between.set(fault, on, count=1)
     work(stage)
-    assert between.met == 1
+    assert between.affected == 1
     between.set("none")
     # MLflow begins a run again where the answer was lost
     lost = ["RUNNING"] if (fault, on) == ("lost", "runs/create") else []
@@ -184,7 +184,7 @@ def test_a_bundle_that_is_registered_again_keeps_its_version(
     with tracking.run("register") as run:
         between.set(fault, "model-versions/create", count=1)
         first = registry.register(run.ids[None], Path(), alias)
-        assert between.met == (fault != "none")
+        assert between.affected == (fault != "none")
     between.set("none")
     # as after a kill between the version and its alias
     MlflowClient(between.address).delete_registered_model_alias(registry.NAME, alias)
