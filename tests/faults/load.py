@@ -82,8 +82,7 @@ def main() -> int:
 
 
 def measure(project: Path, photos: int) -> dict[str, object]:
-    """Run all stages on `photos` photos in the folder `project`; return the figures, with bounds that were
-    `exceeded`."""
+    """Run all stages on `photos` photos in the folder `project`; return figures, and which bounds were `exceeded`."""
     project.mkdir(parents=True, exist_ok=True)
     if not (project / "data/photos").exists():
         partial_folder = project / "data/partial"
