@@ -328,7 +328,7 @@ def prepare_project(folder: Path) -> None:
     from helpers.pictures import picture
     from helpers.project import keep_predictions
 
-    keep(folder, "phash", "ensemble", "final")
+    keep_predictions(folder, "phash", "ensemble", "final")
     for number, (whale, source) in enumerate((("ann", "extra"), ("ann", "extra"), ("bob", "extra"), ("eve", "more"))):
         path = folder / source / whale / f"{whale}{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -360,7 +360,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS), metavar="COMMAND")
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument(
-        "--trained", type=Path, help="a project made by helpers.project.make_trained (default: make one)"
+        "--trained", type=Path, help="a project made by helpers.project.build_trained (default: make one)"
     )
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that disks are unmounted
@@ -374,7 +374,7 @@ def main() -> None:
             from helpers.project import build_trained
 
             original.mkdir()
-            make_trained(original)
+            build_trained(original)
         prepare_project(original)
         Path(temporary).chmod(0o755)
         for fault in arguments.faults:

@@ -86,7 +86,7 @@ def run_undisturbed(folder: Path, environment: dict[str, str]) -> dict[str, floa
     repro = Command(folder, environment, "dvc", "repro")
     stage, started, seconds = BEFORE_FIRST_STAGE, time.monotonic(), {}
     while (line := repro.line()) is not None:
-        if match := repository.STARTED.match(line):
+        if match := repository.STAGE_STARTED.match(line):
             now = time.monotonic()
             seconds[stage] = now - started
             stage, started = match[1], now
@@ -123,9 +123,9 @@ def run_and_kill(
             refused = any(message in repro.output for message in REMEDIES)
             assert repro.code() == 0 or refused, repro.output
             return None, repro.output
-        if match := repository.STARTED.match(line):
+        if match := repository.STAGE_STARTED.match(line):
             if stage != BEFORE_FIRST_STAGE and killed:  # a stage has completed
-                status_by_run = repository.by_run(folder)
+                status_by_run = repository.status_by_run(folder)
                 assert "RUNNING" not in {status_by_run[run] for run in killed}, repro.output
                 FINAL_STATUSES.update(status_by_run[run] for run in killed)
                 killed.clear()
@@ -144,7 +144,7 @@ def main(kills_per_stage: int, seed: int, root: Path) -> dict[str, object]:
     environment, rng = repository.environment(root / "cache"), random.Random(seed)
     for name in ("whole", "killed"):
         (root / name).mkdir()
-        make_repository(root / name)
+        init_repository(root / name)
     started = time.monotonic()
     seconds = run_undisturbed(root / "whole", environment)
     print(f"undisturbed: {len(seconds) - 1} stages in {time.monotonic() - started:.0f} s", flush=True)
@@ -170,9 +170,9 @@ def main(kills_per_stage: int, seed: int, root: Path) -> dict[str, object]:
             seconds = {name: duration * 0.8 for name, duration in seconds.items()}
             continue
         KILLS[stage] += 1
-        killed |= {run for run, status in repository.by_run(folder).items() if status == "RUNNING"}
+        killed |= {run for run, status in repository.status_by_run(folder).items() if status == "RUNNING"}
         running = len(killed)
-        strays = repository.strays(folder)
+        strays = repository.temporary_files(folder)
         temporary_files.update(name_pattern(name) for name in strays)
         files = ", ".join(strays) or "none"
         print(f"{sum(KILLS.values()):3} {stage}: {running} runs RUNNING, temporary files: {files}", flush=True)
@@ -190,9 +190,9 @@ def main(kills_per_stage: int, seed: int, root: Path) -> dict[str, object]:
         "runs_of_killed_stages_after_the_next_stage": dict(FINAL_STATUSES),
         "runs": dict(sorted(statuses.items())),
         "temporary_files_by_kills": dict(sorted(temporary_files.items())),
-        "temporary_files_at_the_end": repository.strays(folder),
+        "temporary_files_at_the_end": repository.temporary_files(folder),
         "files": len(repository.digests(folder)),
-        "different": repository.different(repository.digests(root / "whole"), repository.digests(folder)),
+        "different": repository.differing_files(repository.digests(root / "whole"), repository.digests(folder)),
         "dvc_temporary": [
             path.relative_to(folder).as_posix() for path in (folder / ".dvc").rglob("*") if path.name.endswith(".tmp")
         ],

@@ -88,11 +88,11 @@ def _plan(source: Source) -> object:
 
 
 def _csv_listing(content: bytes, folder: Path) -> object:
-    return _plan(csv.rows(_file(content, folder, "a.csv"), csv.Columns()))
+    return _plan(csv.read(_file(content, folder, "a.csv"), csv.Columns()))
 
 
 def _coco_listing(content: bytes, folder: Path) -> object:
-    return _plan(coco.images(_file(content, folder, "a.json"), folder))
+    return _plan(coco.read(_file(content, folder, "a.json"), folder))
 
 
 def _zip(content: bytes, folder: Path) -> object:

@@ -252,7 +252,7 @@ def main() -> None:
             from helpers.project import build_trained
 
             original.mkdir()
-            make_trained(original)
+            build_trained(original)
         prepare_project(original)
         empty = Path(temporary, "empty.db")
         result = call(
