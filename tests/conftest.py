@@ -1,4 +1,4 @@
-"""Fixtures that several test files need, how tests are shared among workers, and where their result is recorded."""
+"""Fixtures shared by test files, the distribution of tests over workers, and the record of the result."""
 
 import os
 import time
@@ -13,20 +13,19 @@ from xdist.scheduler import LoadScopeScheduling
 from whaleid.config import Params, load
 from whaleid.core import startup
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: more threads would stand in each other's way
+if "PYTEST_XDIST_WORKER" in os.environ:  # one worker per core: more threads would compete for cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-# as the command line does, before torch is loaded: else tests beside other work take ten times as long
+# as in the command line, before torch is loaded: otherwise, tests take ten times as long on a busy machine
 startup.prepare()
 
-
-BEGUN = time.monotonic()
+START = time.monotonic()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--record", action="store_true", help="write the result into docs/reliability.md")
+    parser.addoption("--record", action="store_true", help="write the result to docs/reliability.md")
 
 
-TOGETHER = {
+SAME_WORKER = {
     f"tests/{name}.py"
     for name in (
         "core/test_dask",
@@ -38,15 +37,15 @@ TOGETHER = {
         "report/test_slider",
     )
 }
-"""Files whose tests share what takes seconds to start: one worker runs them all."""
+"""Files whose tests share a fixture that takes seconds to start: one worker runs all tests of the file."""
 
 
 class Scheduling(LoadScopeScheduling):
-    """Hands out test by test, but the files that stay together as a whole."""
+    """Distribute single tests, except the files in SAME_WORKER, which are distributed as a whole."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return file if file in TOGETHER else nodeid
+        return file if file in SAME_WORKER else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
@@ -54,27 +53,28 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedulin
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Run all tests on all cores, but those of files that are named in this process."""
+    """Use all cores for the whole suite, and this process if files are named."""
     return None if config.args_source is config.ArgsSource.TESTPATHS else 0
 
 
-@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let what is long count as slow; order the tests where several workers share them."""
+    """Mark long tests as slow; sort the tests if several workers share them."""
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker("slow")
     if hasattr(config, "workerinput"):
-        items.sort(key=turn)
-        builder = next((item for item in items if needs_reproduced(item) and not grouped(item)), None)
+        items.sort(key=priority)
+        builder = next((item for item in items if needs_reproduced(item) and not shares_worker(item)), None)
         if builder:
             items.insert(0, items.pop(items.index(builder)))
 
 
-def turn(item: pytest.Item) -> int:
-    """Return when a test runs: slow ones first, so that none is left for the end.
+def priority(item: pytest.Item) -> int:
+    """Return the sort key of a test: slow tests run first, so that no worker ends with one.
 
-    One worker begins with the reproduced project, which takes a minute; until then, the others need something to do.
+    Slow tests that need `reproduced` come second: one worker builds it, which takes a minute, while the others run
+    the rest.
     """
     if not item.get_closest_marker("slow"):
         return 2
@@ -85,21 +85,21 @@ def needs_reproduced(item: pytest.Item) -> bool:
     return "reproduced" in getattr(item, "fixturenames", ())
 
 
-def grouped(item: pytest.Item) -> bool:
-    return item.nodeid.partition("::")[0] in TOGETHER
+def shares_worker(item: pytest.Item) -> bool:
+    return item.nodeid.partition("::")[0] in SAME_WORKER
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Record the result of a run where that is wished."""
+    """Record the result of the run if `--record` is set."""
     if config.getoption("record"):
         counts = {name: len(terminalreporter.getreports(name)) for name in ("passed", "failed", "error", "skipped")}
         counts["failed"] += counts["error"]
-        record.write(counts, time.monotonic() - BEGUN)
+        record.write(counts, time.monotonic() - START)
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Params]:
-    """Make an empty project folder, go there, and return a function that writes its `params.yaml` with changes."""
+    """Change to an empty project folder, and return a function that writes its `params.yaml` with changes."""
     monkeypatch.chdir(tmp_path)
 
     def write(**changes: object) -> Params:
@@ -111,7 +111,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep caches in a folder of the test's own, those of processes that it starts as well."""
+    """Use a separate cache folder for each test and for the processes that it starts."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
@@ -119,25 +119,25 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a project where all has run that `final` needs, on a sliver of which every photo has a box.
+    """Return a project where all stages that `final` needs have run, on few photos, all of which have a box.
 
-    It is shared: tests leave it as it is.
+    It is shared: tests must not change it.
     """
     return build_once(tmp_path_factory, "trained", build_trained)
 
 
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a repository where `dvc repro` has run the default pipeline and an ensemble, and all is committed.
+    """Return a repository where `dvc repro` has run the default pipeline and an ensemble, with all files committed.
 
-    It is shared: tests leave it as it is, and run commands in a copy by `copy_repository`.
+    It is shared: tests must not change it. Run commands in a copy made by `copy_repository`.
     """
     return build_once(tmp_path_factory, "reproduced", build_reproduced)
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Return the folder of real photos, or skip."""
+    """Return the folder of real photos; skip the test if there is none."""
     folder = Path(os.environ.get("WHALEID_REAL_DATA", ROOT.parent / "shared/data/playground100"))
     if not folder.is_dir():
         pytest.skip(f"no real photos at {folder}: set WHALEID_REAL_DATA")

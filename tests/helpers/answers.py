@@ -1,4 +1,4 @@
-"""Hand-page answers to validation and to queries, and a prediction's page of them."""
+"""Hand-made predictions of validation photos and of queries, and the page that displays them."""
 
 import numpy as np
 import pandas as pd
@@ -38,26 +38,26 @@ AUTO = 0.305
 
 
 def frame(rows, columns):
-    """Return hand-page rows, their last two values being labels and probabilities, as a table."""
+    """Return hand-made rows as a table; the last two values of a row are its labels and probabilities."""
     table = pd.DataFrame([row[:-2] for row in rows], columns=columns)
     table[LABELS] = np.array([row[-2] for row in rows], dtype=object).reshape(-1, 5)
     table[PROBABILITIES] = np.array([row[-1] for row in rows], dtype=float).reshape(-1, 5)
     return table
 
 
-def answered(rows=ANSWERS):
+def answer_table(rows=ANSWERS):
     table = frame(rows, ["Image", "whale", "role", "truth", "threshold"])
     return table.assign(uncalibrated=table["probability1"] ** 0.5, cluster=np.arange(len(table)) // 2)
 
 
-def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, own=None, **changes):
-    """Return what a page shows of hand-page answers, None for a prediction that is not validated."""
+def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, own_sheets=None, **changes):
+    """Return the content of a page of hand-made predictions; `rows` is None for a prediction without validation."""
     figures = {"unknown_share": SHARES[0], "duplicate_share": SHARES[1]}
     if auto is not None:
         figures |= {"threshold_auto": auto}
     answers, plots = None, {}
     if rows is not None:
-        raw = answered(rows) if auto is not None else answered(rows).drop(columns="threshold")
+        raw = answer_table(rows) if auto is not None else answer_table(rows).drop(columns="threshold")
         answers = at_threshold(raw)
         figures |= fixed.threshold_free(raw, raw, auto, SHARES)
         plots = tables.plot_tables(answers, SHARES, pd.Series({"ann": 4, "bob": 1, "eve": 12}))
@@ -71,18 +71,18 @@ def content(rows=ANSWERS, queries=QUERIES, auto=AUTO, own=None, **changes):
                 SHARES,
             )
             plots = {"threshold": tables.from_frame(curve), **plots}
-        if own is None:
-            own = [sheet("Sheet", answers[answers["role"].isin(["known", "unknown"])])]
-    to_come = frame(queries, ["Image", "leaked", "truth"]).assign(threshold=auto)
-    leaks = to_come[to_come["leaked"] == 1]
+        if own_sheets is None:
+            own_sheets = [sheet("Sheet", answers[answers["role"].isin(["known", "unknown"])])]
+    query_table = frame(queries, ["Image", "leaked", "truth"]).assign(threshold=auto)
+    leaks = query_table[query_table["leaked"] == 1]
     leaks = leaks.assign(whale=leaks["truth"])
-    every = [*(own or []), sheet("Leaks", leaks, folded=True)]
-    whole = {"name": "margin", "calibrated_by": None, "figures": figures, "queries": to_come, "answers": answers}
-    return prediction.Content(**(whole | {"tables": plots, "sheets": every} | changes))
+    page_sheets = [*(own_sheets or []), sheet("Leaks", leaks, folded=True)]
+    values = {"name": "margin", "calibrated_by": None, "figures": figures, "queries": query_table, "answers": answers}
+    return prediction.Content(**(values | {"tables": plots, "sheets": page_sheets} | changes))
 
 
 def sheet(title, rows, folded=False):
-    """Return a sheet on which each whale has its photo, named after it; fay has none."""
+    """Return a sheet with one photo per whale, named after the whale; fay has no photo."""
     photos = [
         ["" if label in ("", "fay") else label for label in labels] for labels in rows[LABELS].to_numpy().tolist()
     ]
@@ -90,4 +90,5 @@ def sheet(title, rows, folded=False):
 
 
 def render(page):
+    """Return the HTML of a page; the names of its photos stand for their bytes."""
     return prediction.render(page, {image: image.encode() for image in sheets.photos(page.sheets)})

@@ -1,4 +1,4 @@
-"""What a module imports when it runs, read from its source: no module is executed."""
+"""Find the imports of modules by parsing their source, without executing them."""
 
 import ast
 from functools import cache
@@ -9,10 +9,10 @@ ROOT = Path(__file__).parents[2]
 
 @cache
 def imports(module: str) -> set[str]:
-    """Return the dotted names that `module` imports anywhere in its code, but for type checkers alone."""
+    """Return the dotted names that `module` imports anywhere in its code, except under TYPE_CHECKING."""
     path = _file(module)
     assert path is not None, module
-    found: set[str] = set()
+    names: set[str] = set()
     pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while pending:
         node = pending.pop()
@@ -20,40 +20,40 @@ def imports(module: str) -> set[str]:
             pending.extend(node.orelse)
             continue
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import"
             assert node.module is not None
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                found.add(inner if _file(inner) else node.module)
+                names.add(inner if _file(inner) else node.module)
         pending.extend(ast.iter_child_nodes(node))
-    return found
+    return names
 
 
 def closure(module: str) -> set[str]:
-    """Return the whaleid modules that run when `module` is imported: itself, its imports, their packages."""
-    found: set[str] = set()
+    """Return the whaleid modules that importing `module` loads: itself, its imports and their packages, recursively."""
+    loaded: set[str] = set()
     pending = [module]
     while pending:
         name = pending.pop()
-        if name in found or not (name == "whaleid" or name.startswith("whaleid.")):
+        if name in loaded or not (name == "whaleid" or name.startswith("whaleid.")):
             continue
-        found.add(name)
+        loaded.add(name)
         pending += imports(name)
         if "." in name:
             pending.append(name.rpartition(".")[0])
-    return found
+    return loaded
 
 
 def modules() -> list[str]:
-    """Return every module of the package."""
+    """Return the dotted names of all modules of the package."""
     files = sorted((ROOT / "whaleid").rglob("*.py"))
     return [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in files]
 
 
 def source(module: str) -> str:
-    """Return the file of `module`, relative to the project."""
+    """Return the path of the source of `module`, relative to the project root."""
     path = _file(module)
     assert path is not None, module
     return path.relative_to(ROOT).as_posix()

@@ -1,4 +1,4 @@
-"""The command `import` as users type it, and small files for it; all paths are relative to the working directory."""
+"""Run the command `import` and write small input files; all paths are relative to the working directory."""
 
 import csv
 import shlex
@@ -17,7 +17,7 @@ from whaleid.stages import catalog
 
 
 def save(path: str, seed: int) -> Path:
-    """Save picture `seed` of 96 x 64 pixels as `path`: another seed, other bytes."""
+    """Save a picture of 96 x 64 pixels as `path`; every seed gives different bytes."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     picture(seed).save(path)
     return Path(path)
@@ -29,21 +29,21 @@ def write(path: str, *lines: str) -> None:
 
 
 def pack(archive: str, *members: tuple[str, str]) -> None:
-    """Write a zip file of `members`: a file, and its name in the archive."""
+    """Write a zip file; `members` are pairs of a source file and its name in the archive."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         for source, name in members:
             file.write(source, name)
 
 
 def call(arguments: str, to: str = "whales") -> str:
-    """Return what `whaleid import ARGUMENTS --to TO` prints."""
-    done = CliRunner().invoke(app, ["import", *shlex.split(arguments), "--to", to], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.output
+    """Run `whaleid import ARGUMENTS --to TO`, and return its output."""
+    result = CliRunner().invoke(app, ["import", *shlex.split(arguments), "--to", to], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 def refusal(arguments: str, to: str = "whales") -> str:
-    """Return the error of `whaleid import ARGUMENTS --to TO`."""
+    """Run `whaleid import ARGUMENTS --to TO`, and return its error message."""
     with pytest.raises(WhaleidError) as caught:
         call(arguments, to)
     return str(caught.value)
@@ -60,11 +60,11 @@ def names(folder: str) -> list[str]:
 
 
 def state(folder: str) -> dict[str, tuple[bytes, int]]:
-    """Return the content and the time of each file below `folder`."""
+    """Return the content and the modification time of each file below `folder`."""
     files = [path for path in Path(folder).rglob("*") if path.is_file()]
     return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
 def run_catalog(root: str) -> None:
-    """Run the stage that checks every row and photo of the catalogue folder `root`."""
+    """Run the stage `catalog`, which checks all rows and photos of the catalogue folder `root`."""
     catalog.run(load(ROOT / "params.yaml").model_copy(update={"data": Data(root=root)}))

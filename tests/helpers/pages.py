@@ -1,4 +1,4 @@
-"""README.md and docs/ as a reader meets them: their headings, their links, and the commands that they print."""
+"""Parse README.md and docs/: their headings, links and commands."""
 
 import re
 import shlex
@@ -10,19 +10,19 @@ from pathlib import Path
 from helpers.project import ROOT
 from markdown_it import MarkdownIt
 
-ENDS = {"&&", "||", "|", ";", ">", ">>", "&", "(", ")"}
-"""What ends a command in a shell."""
+SEPARATORS = {"&&", "||", "|", ";", ">", ">>", "&", "(", ")"}
+"""Tokens that separate commands in a shell."""
 
 
 @dataclass
 class Page:
-    """What a page holds; lines count from 1."""
+    """The parsed content of a page; line numbers start at 1."""
 
     path: Path
     headings: list[str] = field(default_factory=list)
     links: list[tuple[int, str]] = field(default_factory=list)
-    typed: list[tuple[int, str]] = field(default_factory=list)  # whole lines, as one would type them
-    mentioned: list[tuple[int, str]] = field(default_factory=list)  # code within sentences
+    commands: list[tuple[int, str]] = field(default_factory=list)  # (line number, line) of console and bash blocks
+    inline_code: list[tuple[int, str]] = field(default_factory=list)  # (line number, code) in sentences
 
     @property
     def name(self) -> str:
@@ -30,7 +30,7 @@ class Page:
 
     @property
     def anchors(self) -> set[str]:
-        """Return what a link can lead to, named as GitHub names it."""
+        """Return the anchors of the headings, as GitHub generates them."""
         names: list[str] = []
         for heading in self.headings:
             name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
@@ -40,38 +40,38 @@ class Page:
 
 @cache
 def pages() -> list[Page]:
-    """Return the README and every page of docs/."""
+    """Return the README and all pages of docs/."""
     return [read(path) for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
 
 
 def read(path: Path) -> Page:
-    """Read a page."""
+    """Parse a page."""
     text = path.read_text(encoding="utf-8")
     page, at = Page(path), [0, 0]
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
-    for token, before in zip(tokens, [None, *tokens], strict=False):
+    for token, previous in zip(tokens, [None, *tokens], strict=False):
         at = token.map or at
         if token.type == "inline":
-            heading = before is not None and before.type == "heading_open"
+            heading = previous is not None and previous.type == "heading_open"
             if heading:
                 page.headings.append("".join(child.content for child in token.children or []))
             for child in token.children or []:
                 if child.type in ("link_open", "image"):
                     page.links.append((at[0] + 1, str(child.attrs["href" if child.type == "link_open" else "src"])))
                 elif child.type == "code_inline" and not heading:
-                    page.mentioned.append((at[0] + 1, child.content))
+                    page.inline_code.append((at[0] + 1, child.content))
         elif token.type == "fence" and token.info in ("console", "bash"):
-            page.typed += _lines(token.content, at[0] + 2, token.info)
+            page.commands += _lines(token.content, at[0] + 2, token.info)
     return page
 
 
-def words(line: str) -> list[list[str]]:
-    """Split what is typed into commands, and these into words; comments fall away."""
+def split_commands(line: str) -> list[list[str]]:
+    """Split a shell line into commands, and each command into words; comments are removed."""
     reader = shlex.shlex(line, posix=True, punctuation_chars=True)
     reader.commenters, reader.whitespace_split = "#", True
     commands: list[list[str]] = [[]]
     for word in reader:
-        if word in ENDS:
+        if word in SEPARATORS:
             commands.append([])
         else:
             commands[-1].append(word)
@@ -79,16 +79,16 @@ def words(line: str) -> list[list[str]]:
 
 
 def _lines(content: str, first: int, kind: str) -> Iterator[tuple[int, str]]:
-    """Yield each line that is typed, with the lines that go on it, and its number."""
-    held, start = "", first
+    """Yield the number of each command line and its text, joined with its continuation lines."""
+    joined, start = "", first
     for number, line in enumerate(content.splitlines(), first):
-        if not held:
+        if not joined:
             if kind == "console" and not line.startswith("$ "):
-                continue  # what a command answers
+                continue  # output of a command
             start = number
-        held += line.removeprefix("$ ") if not held and kind == "console" else line
-        if held.endswith("\\"):
-            held = held[:-1]
+        joined += line.removeprefix("$ ") if not joined and kind == "console" else line
+        if joined.endswith("\\"):
+            joined = joined[:-1]
             continue
-        yield start, held
-        held = ""
+        yield start, joined
+        joined = ""

@@ -1,4 +1,4 @@
-"""Projects to test: the real parameters at a sliver's size, repositories, and commands run in them."""
+"""Build projects to test: params.yaml reduced to a few photos, repositories, and commands that run in them."""
 
 import copy
 import importlib
@@ -40,7 +40,7 @@ SMALL_PARAMS = {
         "final": {"train": {"epochs": 2, "batch_size": 16}},
     },
 }
-"""What makes the default pipeline small enough for a test: all of it runs, on few photos."""
+"""Changes to params.yaml that make the whole default pipeline fast enough for a test."""
 
 
 REPRODUCED: dict[str, object] = {
@@ -51,12 +51,13 @@ REPRODUCED: dict[str, object] = {
     },
     "predictions": {"ensemble": {"networks": ["toy", "margin"]}},
 }
-"""What the project of `reproduced` has otherwise: a small network, and two that decide together."""
+"""Further changes for the fixture `reproduced`: a small backbone, and an ensemble of two networks."""
 PREDICTIONS = ("phash", "toy", "margin", "final", "ensemble")
-"""All that it predicts: without `full` and `threshold`, whose stages are those of the others once more."""
+"""Predictions of the fixture `reproduced`. `full` and `threshold` are left out: they run the same stages again."""
 
 
 def update_nested(document: dict[str, object], changes: dict[str, object]) -> None:
+    """Update `document` in place with `changes`, section by section."""
     for key, value in changes.items():
         if isinstance(value, dict) and key in document:
             section = document[key]
@@ -67,7 +68,7 @@ def update_nested(document: dict[str, object], changes: dict[str, object]) -> No
 
 
 def write_params(folder: Path, changes: dict[str, object]) -> None:
-    """Write the real parameters at a sliver's size, with further changes."""
+    """Write params.yaml to `folder`: the project's own, with SMALL_PARAMS and `changes`."""
     yaml = YAML()
     document = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     update_nested(document, SMALL_PARAMS)
@@ -76,25 +77,25 @@ def write_params(folder: Path, changes: dict[str, object]) -> None:
 
 
 def keep_predictions(folder: Path, *predictions: str) -> None:
-    """Leave in the parameters of a project only these predictions, and the variants that they need.
+    """Keep only these predictions, and the variants that they need, in the params.yaml of a project.
 
-    There has to be one named `final`: unless it is among them, it is another one of the last one's networks.
+    A prediction `final` is required: if it is not in `predictions`, it gets the networks of the last one.
     """
     yaml, path = YAML(), folder / "params.yaml"
     document = yaml.load(path.read_text(encoding="utf-8"))
     kept = {name: document["predictions"][name] for name in predictions}
     document["predictions"] = kept | {"final": kept.get("final") or {"networks": [*kept[predictions[-1]]["networks"]]}}
-    needed = [network for each in document["predictions"].values() for network in each["networks"]]
-    for variant in needed:  # grows: what a variant starts from is needed as well
+    needed = [network for prediction in document["predictions"].values() for network in prediction["networks"]]
+    for variant in needed:  # the list grows: the variant that this one starts from is needed as well
         if (start := document["variants"][variant]["init"]) not in ("backbone", *needed):
             needed.append(start)
-    document["variants"] = {name: each for name, each in document["variants"].items() if name in needed}
+    document["variants"] = {name: variant for name, variant in document["variants"].items() if name in needed}
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
 
 
 def ensemble_params(**train: object) -> dict[str, object]:
-    """Return what makes an ensemble of `margin` and `pairs`, and a `final` one of both: as the preset `real` has it."""
+    """Return changes to params.yaml: an ensemble of `margin` and `pairs`, as in the preset `real`, and its `final`."""
     yaml = YAML(typ="safe")
     margin = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))["variants"]["margin"]
     margin["train"] |= {"batch_size": 16, **train}
@@ -114,11 +115,11 @@ def ensemble_params(**train: object) -> dict[str, object]:
 
 
 def runs(folder: Path) -> "list[Run]":
-    """Return every run in the project's MLflow store."""
-    # MLflow keeps a store open for good, even one whose file was replaced: a copy under a new name is read anew
+    """Return all runs in the project's MLflow store."""
+    # MLflow never closes a store, even if its file is replaced: read a copy under a new name
     with tempfile.NamedTemporaryFile(suffix=".db", delete=False) as copy:
         copy.write((folder / "mlflow.db").read_bytes())
-    from mlflow.tracking import MlflowClient  # which most tests do without
+    from mlflow.tracking import MlflowClient  # slow to import
 
     client = MlflowClient(f"sqlite:///{copy.name}")
     experiment = client.get_experiment_by_name("whaleid")
@@ -127,12 +128,12 @@ def runs(folder: Path) -> "list[Run]":
 
 
 def build_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
-    """Return the folder `name` that all workers of a run share; the first one that needs it builds it.
+    """Return the folder `name`, shared by all workers of a test run; the first worker that needs it builds it.
 
-    Tests leave it as it is.
+    Tests must not change it.
     """
     base = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a base of its own, below that of the run
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the base of a worker is a folder in the base of the run
         base = base.parent
     folder, stamp = base / name / "project", base / name / "built"
     with FileLock(base / f"{name}.lock"):
@@ -145,7 +146,7 @@ def build_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path
 
 
 def build_reproduced(folder: Path) -> None:
-    """Make a repository of the project at a sliver's size; commit it, reproduce the pipeline and commit again."""
+    """Create a repository of the reduced project, commit it, run `dvc repro` and commit again."""
     init_repository(folder, REPRODUCED)
     keep_predictions(folder, *PREDICTIONS)
     for command in ("git add .", "git commit --quiet -m start", "dvc repro"):
@@ -155,7 +156,7 @@ def build_reproduced(folder: Path) -> None:
 
 
 def build_trained(folder: Path) -> None:
-    """Run all that `final`, of two networks, needs in `folder`."""
+    """Run all stages that the prediction `final`, of two networks, needs in `folder`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
@@ -175,20 +176,20 @@ def build_trained(folder: Path) -> None:
 
 
 def run_variant(params: Params, name: str) -> None:
-    """Train and calibrate a variant here, in this process."""
+    """Train, embed and calibrate a variant in this process."""
     run_stage("train", params, name, lambda epoch, figures: None)
     run_stage("embed", params, name)
     run_stage("calibrate", params, name)
 
 
 def run_stage(name: str, *arguments: object) -> "Record | None":
-    """Run a stage here, in this process."""
+    """Run a stage in this process."""
     record: Record | None = importlib.import_module(f"whaleid.stages.{name}").run(*arguments)
     return record
 
 
 def copy_project(destination: Path) -> None:
-    """Copy what a commit holds: the code, the pipeline and its parameters."""
+    """Copy the committed files that the pipeline needs: code, dvc.yaml and params.yaml."""
     (destination / ".dvc").mkdir()
     for name in (
         "whaleid",
@@ -208,19 +209,19 @@ def copy_project(destination: Path) -> None:
 
 
 def copy_repository(project: Path, folder: Path) -> Path:
-    """Copy a repository, with its runs and their artifacts, to `folder`, and return that.
+    """Copy a repository with its runs and artifacts to `folder`, and return `folder`.
 
-    Large files, which are replaced and never written into, are linked: it takes milliseconds.
+    Large files are hard-linked, which is fast. This is safe: the pipeline replaces them and never modifies them.
     """
 
-    def copied(source: str, target: str) -> None:
+    def link_or_copy(source: str, target: str) -> None:
         if Path(source).suffix in (".safetensors", ".npz") or ".dvc/cache" in source:
             os.link(source, target)
         else:
             shutil.copy2(source, target)
 
-    shutil.copytree(project, folder, copy_function=copied)
-    # MLflow's store has the absolute places of its artifacts
+    shutil.copytree(project, folder, copy_function=link_or_copy)
+    # MLflow's store contains absolute URIs of artifacts
     with closing(sqlite3.connect(folder / "mlflow.db")) as store, store:
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
             store.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (project.as_uri(), folder.as_uri()))
@@ -228,7 +229,7 @@ def copy_repository(project: Path, folder: Path) -> Path:
 
 
 def init_repository(folder: Path, changes: dict[str, object] | None = None) -> None:
-    """Make a repository of git and DVC of the project at a sliver's size, where nothing has run."""
+    """Create a git and DVC repository of the reduced project; no stage has run."""
     copy_project(folder)
     write_params(folder, changes or {})
     for command in (
@@ -240,18 +241,18 @@ def init_repository(folder: Path, changes: dict[str, object] | None = None) -> N
 
 
 def run(folder: Path, *command: str, **environment: str) -> str:
-    """Run a command as in an activated environment, and return all that it said."""
-    known = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    """Run a command as in an activated virtual environment, and return its output."""
+    inherited = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for name in ("WHALEID_TRACKING", "MLFLOW_TRACKING_URI", "DVC_ROOT"):
-        known.pop(name, None)
-    ended = subprocess.run(
+        inherited.pop(name, None)
+    completed = subprocess.run(
         command,
         cwd=folder,
-        env=known | environment,
+        env=inherited | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    assert ended.returncode == 0, ended.stdout
-    return ended.stdout
+    assert completed.returncode == 0, completed.stdout
+    return completed.stdout

@@ -1,4 +1,4 @@
-"""Photos of the trained project to identify."""
+"""Queries from the trained project."""
 
 from pathlib import Path
 
@@ -7,10 +7,11 @@ from whaleid.serving.recogniser import Recogniser
 
 
 def queries(part: str, count: int | None = None) -> list[Query]:
-    """Return the first photos of a part of the catalogue, `train` or `test`."""
+    """Return the first `count` photos of a part of the catalogue, `train` or `test`, as queries."""
     return [Query(path.name, path.read_bytes()) for path in sorted(Path("data/sample", part).iterdir())[:count]]
 
 
 def embed(recogniser: Recogniser, *photos: Query) -> list[Embedded]:
-    """Return the embeddings of photos that can be read."""
-    return recogniser.embedder.embed([each for each in recogniser.embedder.read(photos) if not isinstance(each, str)])
+    """Embed the photos that can be read."""
+    decoded = recogniser.embedder.read(photos)
+    return recogniser.embedder.embed([photo for photo in decoded if not isinstance(photo, str)])

@@ -1,4 +1,4 @@
-"""The last result of all tests, in the table of docs/reliability.md."""
+"""Record the latest result of the test suite in the table of docs/reliability.md."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ TABLE = re.compile(r"(?<=\| minutes \|\n\|---\|---\|---\|---\|---\|---\|\n).*\n"
 
 
 def write(counts: dict[str, int], seconds: float, document: Path = DOCUMENT) -> None:
-    """Write how many tests passed, failed and were skipped today, at the present commit."""
+    """Write the number of passed, failed and skipped tests, with today's date and the current commit."""
     command = ("git", "describe", "--always", "--dirty=, changed")
     commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     today = datetime.now(UTC).date().isoformat()

@@ -1,4 +1,4 @@
-"""A bundle of two photos whose network is never built: what reads and refuses bundles can be tested with it at once."""
+"""A bundle of two photos with placeholder bytes as its network, for fast tests of reading and validating bundles."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Whales that differ by the width of their stripes, and how a network is trained to know them."""
+"""A toy data set: whales that differ in the width of their stripes, and settings to train on it."""
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ HEIGHT, WIDTH = 24, 48
 
 
 def training(**changes: object) -> Training:
+    """Return settings of a short training, with `changes`."""
     settings = {
         "whales": "all",
         "photos": "all",
@@ -32,19 +33,17 @@ def training(**changes: object) -> Training:
 
 
 def stripes(whales: int, photos: int) -> LabelledPhotos:
-    """Return photos, packed as (N, 24, 48, 1), so many of each whale, under noise."""
-    noise = np.random.default_rng(0)
+    """Return noisy packed photos (N, 24, 48, 1), `photos` per whale."""
+    rng = np.random.default_rng(0)
     classes = np.repeat(np.arange(whales), photos)
     x = np.arange(WIDTH)
-    waves = 128 + 100 * np.sign(
-        np.sin(x[None] * 0.25 * (1 + classes[:, None]) + noise.uniform(0, 6, (len(classes), 1)))
-    )
-    packed = waves[:, None, :, None] + noise.normal(0, 20, (len(classes), HEIGHT, WIDTH, 1))
+    waves = 128 + 100 * np.sign(np.sin(x[None] * 0.25 * (1 + classes[:, None]) + rng.uniform(0, 6, (len(classes), 1))))
+    packed = waves[:, None, :, None] + rng.normal(0, 20, (len(classes), HEIGHT, WIDTH, 1))
     return LabelledPhotos(packed.clip(0, 255).astype(np.uint8), np.arange(len(classes)), classes)
 
 
 def write_stripes(whales: int, photos: int) -> None:
-    """Write what `pack` and `split` leave of such photos; the last of each whale is held out for validation."""
+    """Write the outputs of the stages `pack` and `split` for these photos; the last photo of each whale is held out."""
     labelled = stripes(whales, photos)
     images = [f"{row:03}.jpg" for row in labelled.rows]
     paths.PACK.mkdir(parents=True)

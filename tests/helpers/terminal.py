@@ -20,7 +20,7 @@ WHALEID = [sys.executable, "-m", "whaleid"]
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return the environment of a command that tracks nothing, with `more`; colours are as if unset."""
+    """Return the environment of a command without tracking, plus `variables`; colour settings are removed."""
     unset = ("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS")
     inherited = {name: value for name, value in os.environ.items() if name not in unset}
     return inherited | {"PYTHONPATH": str(ROOT), "WHALEID_TRACKING": "off", "COLUMNS": "100"} | variables

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.browser import Browser, browse, chromium, picture
+from helpers.browser import Browser, browse, chromium, take_screenshot
 from helpers.project import PREDICTIONS, copy_repository, run
 
 from whaleid.config import load
@@ -51,8 +51,8 @@ def browser(opened: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> 
     """The window. What is seen in the end becomes a picture, in WHALEID_SCREENSHOTS or where pytest keeps a few."""
     yield opened
     folder = Path(os.environ.get("WHALEID_SCREENSHOTS", tmp_path))
-    picture(opened.page, folder / f"{request.node.name.removeprefix('test_')}.png")
-    assert opened.elsewhere == []
+    take_screenshot(opened.page, folder / f"{request.node.name.removeprefix('test_')}.png")
+    assert opened.external_requests == []
 
 
 def columns(rows: list[dict[str, str]]) -> list[str]:
@@ -61,8 +61,8 @@ def columns(rows: list[dict[str, str]]) -> list[str]:
 
 
 def test_all_predictions_are_seen_by_a_link(browser: Browser, project: Path) -> None:
-    rows = browser.see_view(views.PREDICTIONS)
-    assert browser.headings_cut() == []
+    rows = browser.open_view(views.PREDICTIONS)
+    assert browser.truncated_headings() == []
     assert columns(rows) == [
         "params.`variant`",
         "params.`validated`",
@@ -98,8 +98,8 @@ def test_all_predictions_are_seen_by_a_link(browser: Browser, project: Path) -> 
 
 
 def test_all_trainings_are_seen_by_a_link(browser: Browser, project: Path) -> None:
-    rows = browser.see_view(views.TRAININGS)
-    assert browser.headings_cut() == []
+    rows = browser.open_view(views.TRAININGS)
+    assert browser.truncated_headings() == []
     assert columns(rows) == [
         "params.`variant`",
         "params.`epochs`",
@@ -119,15 +119,15 @@ def test_all_trainings_are_seen_by_a_link(browser: Browser, project: Path) -> No
 
 def test_the_experiment_is_described_and_leads_to_its_views(browser: Browser) -> None:
     for view, count in ((views.PREDICTIONS, 10), (views.TRAININGS, 3)):
-        browser.see(f"experiments/{browser.experiment}/runs")
+        browser.open_page(f"experiments/{browser.experiment}/runs")
         browser.page.get_by_text("all predictions at their thresholds, best first").first.wait_for()
         browser.page.get_by_text("all training runs, with their curves").first.wait_for()
-        with browser.followed(view.name):
+        with browser.follow_link(view.name):
             assert len(browser.rows(view)) == count
 
 
 def test_a_training_has_a_curve_of_its_loss(browser: Browser, project: Path) -> None:
-    browser.see_run(browser.run("train toy").info.run_id, "model-metrics")
+    browser.open_run(browser.run("train toy").info.run_id, "model-metrics")
     browser.page.get_by_text("train toy (loss)").first.wait_for()
     charts = browser.page.get_by_test_id("experiment-view-compare-runs-card")
     loss = charts.filter(has_text="train toy (loss)")
@@ -140,8 +140,8 @@ def test_a_training_has_a_curve_of_its_loss(browser: Browser, project: Path) -> 
 
 
 def test_the_page_of_a_prediction_opens_in_the_artifact_view(browser: Browser) -> None:
-    browser.see_run(browser.run("predict ensemble at 0.2").info.run_id)
-    with browser.followed("Its page: thresholds in steps of 0.005, curves, contact sheets"):
+    browser.open_run(browser.run("predict ensemble at 0.2").info.run_id)
+    with browser.follow_link("Its page: thresholds in steps of 0.005, curves, contact sheets"):
         told = browser.frame_text()
         calibrated = browser.run("calibrate ensemble").info.run_id
         assert browser.page.url.endswith(f"/runs/{calibrated}/artifacts/ensemble.html")
@@ -162,7 +162,7 @@ def test_the_page_of_a_prediction_opens_in_the_artifact_view(browser: Browser) -
 
 
 def test_two_runs_are_compared(browser: Browser) -> None:
-    browser.see_comparison([browser.run(name).info.run_id for name in RUNS])
+    browser.open_comparison([browser.run(name).info.run_id for name in RUNS])
     details, parameters = (browser.page.get_by_role("table").nth(place).get_by_role("row") for place in (0, 1))
     names = details.filter(has_text="Run Name").get_by_role("cell").all_inner_texts()
     assert tuple(name.strip() for name in names[-2:]) == RUNS
@@ -175,7 +175,7 @@ def test_two_runs_are_compared(browser: Browser) -> None:
 
 def test_the_parent_sums_up_all_predictions(browser: Browser, project: Path) -> None:
     parent = browser.run("predict ensemble at 0.2").data.tags["mlflow.parentRunId"]
-    browser.see_run(parent)
+    browser.open_run(parent)
     browser.page.get_by_text("On validation, each prediction at its threshold").wait_for()
     metrics = browser.client.get_run(parent).data.metrics
     assert metrics.keys() == {

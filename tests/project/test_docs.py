@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import typer
-from helpers.pages import Page, pages, words
+from helpers.pages import Page, pages, split_commands
 from helpers.project import ROOT
 from ruamel.yaml import YAML
 
@@ -55,9 +55,9 @@ def refusal(arguments: list[str], whole: bool) -> str:
 
 def command_lines(page: Page) -> Iterator[tuple[int, list[str], bool]]:
     """Yield the arguments of each `whaleid …` that the page prints: line, arguments, whether as one would type it."""
-    for whole, lines in ((True, page.typed), (False, page.mentioned)):
+    for whole, lines in ((True, page.commands), (False, page.inline_code)):
         for number, line in lines:
-            for command in words(line) if re.search(r"\bwhaleid\b", line) and (whole or " " in line) else ():
+            for command in split_commands(line) if re.search(r"\bwhaleid\b", line) and (whole or " " in line) else ():
                 starts = [at for at, word in enumerate(command) if word == "whaleid"]
                 if not starts or not (starts[0] == 0 or command[starts[0] - 1] == "-m" or "=" in command[0]):
                     continue
@@ -131,9 +131,9 @@ def test_printed_targets_are_stages() -> None:
     wrong = [
         f"{page.name}:{number}: {target}"
         for page in pages()
-        for number, line in [*page.typed, *page.mentioned]
+        for number, line in [*page.commands, *page.inline_code]
         if "dvc " in line
-        for command in words(line)
+        for command in split_commands(line)
         for target in targets(command)
         if target not in TARGETS and not COMMIT.fullmatch(target)
     ]
@@ -162,7 +162,7 @@ def test_printed_outputs_are_written_by_a_stage() -> None:
     wrong = [
         f"{page.name}:{number}: {place}"
         for page in pages()
-        for number, place in page.mentioned
+        for number, place in page.inline_code
         if OUTPUT.fullmatch(place) and not OTHERS.fullmatch(place) and not is_output(place)
     ]
     assert wrong == []
@@ -196,7 +196,7 @@ def test_a_place_that_no_stage_writes_is_seen(place: str, written: bool) -> None
     ],
 )
 def test_targets_are_read_from_commands(line: str, named: list[str]) -> None:
-    assert [target for command in words(line) for target in targets(command)] == named
+    assert [target for command in split_commands(line) for target in targets(command)] == named
     assert "calibrate@margin" in TARGETS
     assert "predict@margin" not in TARGETS
 

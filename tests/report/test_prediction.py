@@ -5,7 +5,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from helpers.answers import ANSWERS, AUTO, HOSTILE, answered, content, render, sheet
+from helpers.answers import ANSWERS, AUTO, HOSTILE, answer_table, content, render, sheet
 
 from whaleid.report import prediction, sheets
 
@@ -104,7 +104,7 @@ def test_a_strip_has_the_whales_of_its_query():
     assert (query.photo, query.text, query.title) == ("u1", "new_whale", "gil, held out")
     assert [cell.text for cell in whales] == ["ann", "bob", "cat", "dan", "eve", "new_whale"]
     assert [cell.bold for cell in whales[:2]] == ["0.320", "0.100"]
-    (few,) = content(own=[sheet("Few", answered(ANSWERS[8:9]))]).sheets[0].strips
+    (few,) = content(own_sheets=[sheet("Few", answer_table(ANSWERS[8:9]))]).sheets[0].strips
     assert [cell.text for cell in few.cells] == ["new_whale", "bob", "ann", "new_whale"]
     assert [strip.cells[0].text for strip in page.sheets[1].strips] == ["ann", "q3", "bob"]
 
@@ -122,7 +122,7 @@ def test_a_page_opens_with_the_queries_of_validation(html):
     titles += ["Rank of the truth, known whales", "MAP@5 by photos of the whale", "Contact sheets", "All figures"]
     assert [line for line in text if line in titles] == titles
     assert '<span id="leaks"></span>.</p>\n<details><summary>Show all</summary>' in html
-    empty = render(content(queries=[], own=[]))
+    empty = render(content(queries=[], own_sheets=[]))
     assert "<h3>Leaks</h3>\n<p>caption</p>\n<p>None.</p>" in empty
 
 

@@ -240,7 +240,7 @@ def test_new_whale_has_its_place_in_every_strip(view):
 
 
 def test_leaks_unfold_and_move(view):
-    view.open(content(own=[sheet("Few", content().answers[8:9])]))
+    view.open(content(own_sheets=[sheet("Few", content().answers[8:9])]))
     assert view.strip(0)[1:] == [("bob", "0.950", "wrong"), ("new_whale", "0.300", "right"), ("ann", "0.020", "after")]
     assert not view.page.locator(".cells").nth(1).is_visible()
     view.page.locator("summary", has_text="Show all").click()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.answers import ANSWERS, AUTO, QUERIES, SHARES, answered, content, frame
+from helpers.answers import ANSWERS, AUTO, QUERIES, SHARES, answer_table, content, frame
 from helpers.project import ROOT
 from PIL import Image
 
@@ -67,7 +67,7 @@ def write_ranking(name):
     save(frame(QUERIES, ["Image", "leaked", "truth"]).drop(columns="truth"), folder / paths.QUERIES)
     files.write_json(page.figures, folder / paths.THRESHOLD_FREE)
     if name != "final":
-        answers = answered()
+        answers = answer_table()
         save(answers.drop(columns="threshold") if name == "phash" else answers, folder / paths.VALIDATION)
     if name == "margin":
         save(pd.DataFrame(page.tables["threshold"]), folder / paths.CURVE)
@@ -168,7 +168,7 @@ def test_the_tables_have_a_name_first(records):
 def test_the_page_has_the_answers_at_auto(records):
     page = embedded("margin")
     assert (page["auto"], page["unknown_share"]) == (AUTO, SHARES.unknown)
-    figures = measure(at_threshold(answered()), SHARES)
+    figures = measure(at_threshold(answer_table()), SHARES)
     assert page["figures"]["map5"][-1] == [f"{figures[key]:.3f}" for key in ("map5", "map5_low", "map5_high")]
     # of cat one photo is in the training part, of bob one, of ann two, of eve one
     assert page["tables"]["photos"]["least"] == [1, 2]
