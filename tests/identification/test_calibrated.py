@@ -62,11 +62,11 @@ def test_what_is_kept_of_a_calibration():
     assert metrics["threshold_auto_low"] <= metrics["threshold_auto"] <= metrics["threshold_auto_high"]
     assert metrics["map5_auto"] == metrics["map5_no_duplicates_all"] == result.scores["map5_no_duplicates"].iloc[-1]
     assert result.summary == (
-        f"calibrate margin: nearest {weights['nearest']:g}, centroid {weights['centroid']:g}, duplicates "
-        f"{weights['duplicates']:g}, new_whale {metrics['bias']:g}, calibration slope {metrics['calibration_slope']:g} "
-        f"and intercept {metrics['calibration_intercept']:g}, threshold {metrics['threshold_auto']:g} "
-        f"({metrics['threshold_auto_low']:g} to {metrics['threshold_auto_high']:g} by fold): MAP@5 "
-        f"{metrics['map5_auto']:.4f} on 120 validation photos without duplicates"
+        f"calibrate margin: weights nearest {weights['nearest']:g}, centroid {weights['centroid']:g}, duplicates "
+        f"{weights['duplicates']:g}; new_whale bias {metrics['bias']:g}; calibration slope "
+        f"{metrics['calibration_slope']:g}, intercept {metrics['calibration_intercept']:g}; threshold "
+        f"{metrics['threshold_auto']:g} ({metrics['threshold_auto_low']:g} to {metrics['threshold_auto_high']:g} over "
+        f"folds); MAP@5 {metrics['map5_auto']:.4f} on 120 validation photos, duplicates excluded"
     )
 
 
@@ -89,7 +89,7 @@ def test_the_gain_of_the_truth_by_centroids_alone(networks):
 def test_queries_that_are_scored_in_blocks_have_the_same_answers(monkeypatch):
     inputs = drawn(["margin"])
     whole = fitted(inputs, "nearest")
-    monkeypatch.setattr("whaleid.identification.scores.QUERIES", 50)
+    monkeypatch.setattr("whaleid.identification.scores.MAX_QUERIES", 50)
     blocks = fitted(inputs, "nearest")
     pd.testing.assert_frame_equal(blocks.validation, whole.validation, rtol=1e-3)
 
@@ -97,7 +97,7 @@ def test_queries_that_are_scored_in_blocks_have_the_same_answers(monkeypatch):
 def test_photos_labelled_new_whale_stand_in_where_no_whale_is_held_out():
     summary = fitted(drawn(["margin"], unknown="new_whale"), "nearest").summary
     assert summary.endswith(
-        "on 120 validation photos without duplicates; no whale is held out, so photos labelled new_whale stand for "
+        "on 120 validation photos, duplicates excluded; no whale is held out, so photos labelled new_whale stand for "
         "unknown whales"
     )
 
@@ -105,10 +105,10 @@ def test_photos_labelled_new_whale_stand_in_where_no_whale_is_held_out():
 @pytest.mark.parametrize("others", ["known", "unknown"])
 def test_photos_labelled_new_whale_stand_in_nowhere_else(others):
     inputs = drawn(["margin"], unknown=others)
-    assert fitted(inputs, "nearest").summary.endswith("on 120 validation photos without duplicates")
+    assert fitted(inputs, "nearest").summary.endswith("on 120 validation photos, duplicates excluded")
     inputs.split.loc[:9, ["Id", "role"]] = "new_whale"
     if others == "unknown":  # they have no weight beside whales that are held out
-        assert fitted(inputs, "nearest").summary.endswith("on 110 validation photos without duplicates")
+        assert fitted(inputs, "nearest").summary.endswith("on 110 validation photos, duplicates excluded")
 
 
 def test_a_network_is_compared_as_if_it_were_alone():

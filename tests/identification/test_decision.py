@@ -78,5 +78,5 @@ def test_without_queries_there_is_a_table_without_rows():
 def test_answers_to_blocks_of_queries_are_one_table(monkeypatch):
     decided, embeddings = Decision({"class": 1.0}, -99.0, Calibration(), 0.3), {"toy": np.log(LIKELY)}
     whole = answered(decided, embeddings)
-    monkeypatch.setattr("whaleid.identification.scores.QUERIES", 1)
+    monkeypatch.setattr("whaleid.identification.scores.MAX_QUERIES", 1)
     pd.testing.assert_frame_equal(answered(decided, embeddings), whole)

@@ -58,7 +58,7 @@ def test_nearest_score_is_that_of_the_photo_most_alike_over_all_flips():
 def test_photos_are_compared_in_blocks_of_whole_whales(photos, monkeypatch):
     queries, gallery = unit(2, 5, 4), flatten(unit(2, 7, 4, seed=1))
     expected = nearest_scores(queries, gallery, STARTS)
-    monkeypatch.setattr(scores, "PHOTOS", photos)
+    monkeypatch.setattr(scores, "MAX_PHOTOS", photos)
     np.testing.assert_allclose(nearest_scores(queries, gallery, STARTS), expected, atol=1e-6)
 
 
@@ -115,7 +115,7 @@ def test_a_scorer_has_each_score_for_whales_and_new_whale(monkeypatch):
     np.testing.assert_allclose(table[2][:, :3], nearest, atol=1e-6)
     np.testing.assert_allclose(table[3][:, :3], cosines(queries, centroids(photos, STARTS)), atol=1e-6)
     assert not table[2:, :, 3].any()
-    for limit, value in (("QUERIES", 2), ("VALUES", 4 * 3 * 2)):  # four scores of three whales and two queries
+    for limit, value in (("MAX_QUERIES", 2), ("MAX_SCORES", 4 * 3 * 2)):  # four scores of three whales and two queries
         with monkeypatch.context() as patch:
             patch.setattr(scores, limit, value)
             blocks = list(scorer.score(names, {"margin": queries}, duplicates))

@@ -1,4 +1,4 @@
-"""Networks that decide together, calibrated on validation: the fit as tables and figures."""
+"""Calibrate one network or an ensemble on validation, and summarise the fit as tables and figures."""
 
 from __future__ import annotations
 
@@ -23,31 +23,33 @@ from whaleid.identification.ranking import at_threshold, top_k
 from whaleid.identification.scores import Scorer, score_name
 
 COMPARED = ["map5", "map5_no_duplicates", "map5_known"]
-"""The metrics by which scores are compared."""
+"""The metrics that are compared between sets of scores."""
 Allocate = Callable[[int, tuple[int, int]], list[npt.NDArray[np.float32]]]
-"""Takes a number of arrays and their shape; returns them, float32, their values undefined."""
+"""A function of a number of arrays and their shape that returns uninitialised float32 arrays."""
 
 
 def calibrate(
     name: str, inputs: Inputs, scores: Mapping[str, Sequence[Score]], unknown_share: float, allocate: Allocate
 ) -> CalibrationResult:
-    """Cross-fit networks that decide together as `name` on validation; compare all their scores with some of them.
+    """Cross-fit the weights, calibration and threshold of one network or an ensemble on validation.
+
+    Each score (for an ensemble: each network) is also fitted alone, to compare them.
 
     Args:
-        name: the variant or the prediction.
+        name: the variant or the prediction, for messages.
         inputs: the features of the networks, and the tables of the catalogue.
-        scores: of each network.
+        scores: network name to its scores.
         unknown_share: `split.unknown_share`.
-        allocate: makes room for the scores of all queries, (queries, whales + 1) each.
+        allocate: allocates one array (queries, whales + 1) per score.
     """
     shares = Shares(unknown_share, validation.duplicate_share(inputs.leaks, inputs.catalog))
-    alternatives = _alternatives(scores)
-    scored, centroid = _score(inputs, [*alternatives.values()][-1], shares, allocate)
-    with threadpool_limits(1), ThreadPoolExecutor() as pool:  # one thread a fit
-        fits = list(pool.map(partial(cross_fit, scored=scored), alternatives.values()))
+    score_sets = _score_sets(scores)
+    scored, centroid = _score(inputs, [*score_sets.values()][-1], shares, allocate)
+    with threadpool_limits(1), ThreadPoolExecutor() as pool:  # one thread per fit
+        fits = list(pool.map(partial(cross_fit, scored=scored), score_sets.values()))
     means = [figures.map5_by_kind(at_threshold(fit.answers), shares) for fit in fits]
-    compared = pd.DataFrame(means, index=pd.Index(alternatives, name="score")).reindex(columns=COMPARED)
-    fit = fits[-1]  # by all scores
+    compared = pd.DataFrame(means, index=pd.Index(score_sets, name="score")).reindex(columns=COMPARED)
+    fit = fits[-1]  # of all scores
     decision = fit.decision
     auto = {"threshold_auto": decision.threshold_auto} | figures.threshold_range(fit.answers, decision.threshold_auto)
     auto["map5_auto"] = means[-1]["map5_no_duplicates"]
@@ -71,7 +73,7 @@ def calibrate(
 def _score(
     inputs: Inputs, names: Sequence[str], shares: Shares, allocate: Allocate
 ) -> tuple[ScoredQueries, npt.NDArray[np.float64]]:
-    """Return the queries of validation with the scores `names`, and (Q,) the gain of the truth by centroids alone."""
+    """Score the validation queries by `names`; also return the reciprocal rank (Q,) of the truth by centroids alone."""
     features = inputs.features
     queries = validation.queries(inputs.split, {label for each in features.values() for label in each.classes.tolist()})
     cluster = clusters(queries, inputs.groups)
@@ -88,43 +90,46 @@ def _score(
     first, labels = 0, []
     with threadpool_limits(1):  # the last digits of a matrix product depend on the number of threads
         for block in scorer.score(all_names, embeddings, duplicates):  # (K, B, W + 1)
-            last = first + block.shape[1]
+            end = first + block.shape[1]
             for scores, rows in zip(table, block[: len(names)], strict=True):
-                scores[first:last] = rows
+                scores[first:end] = rows
             labels.append(top_k(block[columns, :, :-1].mean(axis=0), scorer.whales)[0])
-            first = last
+            first = end
     scored = ScoredQueries(queries, scorer.whales, dict(zip(names, table, strict=True)), shares)
     same = np.concatenate(labels) == scored.truth[:, None]  # (Q, 5)
     return scored, reciprocal_ranks(np.where(same.any(axis=1), same.argmax(axis=1) + 1, 0))
 
 
-def _alternatives(scores: Mapping[str, Sequence[Score]]) -> dict[str, list[str]]:
-    """Return the sets of scores to compare, by name; the last has all `scores` of all networks.
+def _score_sets(scores: Mapping[str, Sequence[Score]]) -> dict[str, list[str]]:
+    """Return the sets of score names to compare, by label; the last set contains all scores of all networks.
 
-    For one network they are its scores one by one, for several those of each network.
+    The other sets are the single scores of one network, or the scores of each network of an ensemble.
     """
-    named = {network: [score_name(network, score, len(scores)) for score in own] for network, own in scores.items()}
-    names = [*dict.fromkeys(chain.from_iterable(named.values()))]
+    by_network = {
+        network: [score_name(network, score, len(scores)) for score in network_scores]
+        for network, network_scores in scores.items()
+    }
+    names = [*dict.fromkeys(chain.from_iterable(by_network.values()))]
     if len(names) == 1:
         return {names[0]: names}
-    rankers = [name for name in names if name != "duplicates"]  # duplicates alone rank no whales
+    rankers = [name for name in names if name != "duplicates"]  # duplicates alone cannot rank whales
     sets = {name: [name] for name in rankers}
-    if len(named) > 1:
-        sets = {network: [name for name in rankers if name in own] for network, own in named.items()}
+    if len(by_network) > 1:
+        sets = {network: [name for name in rankers if name in own] for network, own in by_network.items()}
     if len(rankers) not in (1, len(names)):
         sets["without_duplicates"] = rankers
-    return {label: chosen for label, chosen in sets.items() if chosen} | {"all": names}
+    return {label: members for label, members in sets.items() if members} | {"all": names}
 
 
 def _summary(name: str, fit: CrossFit, auto: Mapping[str, float]) -> str:
     decision, roles = fit.decision, fit.answers["role"]
     weights = ", ".join(f"{score} {weight:g}" for score, weight in decision.weights.items())
-    counted = np.isin(kinds(roles), ["known", "unknown"]).sum()
+    queries = np.isin(kinds(roles), ["known", "unknown"]).sum()
     text = (
-        f"calibrate {name}: {weights}, new_whale {decision.bias:g}, calibration slope "
-        f"{decision.calibration.slope:g} and intercept {decision.calibration.intercept:g}, threshold "
-        f"{decision.threshold_auto:g} ({auto['threshold_auto_low']:g} to {auto['threshold_auto_high']:g} by fold): "
-        f"MAP@5 {auto['map5_auto']:.4f} on {counted:,} validation photos without duplicates"
+        f"calibrate {name}: weights {weights}; new_whale bias {decision.bias:g}; calibration slope "
+        f"{decision.calibration.slope:g}, intercept {decision.calibration.intercept:g}; threshold "
+        f"{decision.threshold_auto:g} ({auto['threshold_auto_low']:g} to {auto['threshold_auto_high']:g} over folds); "
+        f"MAP@5 {auto['map5_auto']:.4f} on {queries:,} validation photos, duplicates excluded"
     )
     if not (roles == "unknown").any() and (roles == "new_whale").any():
         text += "; no whale is held out, so photos labelled new_whale stand for unknown whales"

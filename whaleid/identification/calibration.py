@@ -1,13 +1,13 @@
 """Platt scaling of the best whale's probability: p' = 1 / (1 + exp(-(slope * logit(p) + intercept))).
 
-A fusion is too sure or too modest. Its calibration maps the probability of the best whale to the share of such queries
-where it is right. The other whales follow the best, so the order of whales stays. Platt, "Probabilistic outputs for
-support vector machines", in *Advances in Large Margin Classifiers*, 1999.
+The probabilities of a fusion are over- or underconfident. Calibration maps the probability of the best whale to the
+share of such queries for which it is correct. The order of the whales does not change. Platt, "Probabilistic outputs
+for support vector machines", in *Advances in Large Margin Classifiers*, 1999.
 
-Platt scaling has the least log loss on folds that it was not fitted on, 0.334 as the mean of four networks on drawn
-photos and two on real ones, against 0.338 of temperature scaling, 0.347 of isotonic regression, 0.357 of none and 0.339
-of the best of these as cross-validation chooses it; and the highest MAP@5. Isotonic regression overfits the few
-validation photos of the drawn catalogue (docs/measurements.md#calibration).
+Of the methods compared, Platt scaling has the lowest log loss on held-out folds, and the highest MAP@5: 0.334 as the
+mean of four networks on drawn photos and two on real ones, against 0.338 for temperature scaling, 0.347 for isotonic
+regression, 0.357 without calibration, and 0.339 for the method that cross-validation selects. Isotonic regression
+overfits the few validation photos of the drawn catalogue (docs/measurements.md#calibration).
 """
 
 from __future__ import annotations
@@ -23,63 +23,68 @@ from whaleid.identification.fusion import TopWhales
 from whaleid.identification.ranking import Floats
 
 EPSILON = 1e-6
-"""Probabilities below it, or as near to 1, are all the same."""
+"""Probabilities are clipped to [EPSILON, 1 - EPSILON], so that their logits are finite."""
 MIN_QUERIES = 50
-"""With fewer queries, nothing is calibrated."""
+"""Minimum number of queries to fit a calibration on."""
 INVERSE_PENALTY = 1e4
-"""scikit-learn's C: next to no penalty, but a finite slope where probabilities tell right from wrong perfectly."""
+"""scikit-learn's C: a weak penalty, which keeps the slope finite where a threshold separates correct answers from
+wrong ones perfectly."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A linear map of the best whale's logit; the default changes nothing."""
+    """A linear map of the best whale's logit; the default is the identity."""
 
     slope: Annotated[FiniteFloat, Field(gt=0)] = 1.0
     intercept: FiniteFloat = 0.0
 
-    def predict(self, best: Floats) -> Floats:
-        """Return (Q,) the probability that the best whale is right; `best` (Q,) is the fusion's."""
-        probability: Floats = 1 / (1 + np.exp(-(self.slope * logit(best) + self.intercept)))
-        return probability
+    def predict(self, probability: Floats) -> Floats:
+        """Map the uncalibrated probability of the best whale (Q,) to the probability (Q,) that it is correct."""
+        calibrated: Floats = 1 / (1 + np.exp(-(self.slope * logit(probability) + self.intercept)))
+        return calibrated
 
     def transform(self, top: TopWhales) -> TopWhales:
-        """Return the same whales with calibrated probabilities.
+        """Calibrate the probabilities of the best whales.
 
-        If the best whale loses, the others lose by the same factor. If it gains, they and `new_whale`, which has the
-        rest to a sum of 1, make room in proportion.
+        If the probability of the best whale decreases, those of the other whales decrease by the same factor, and
+        `new_whale` gains the difference. If it increases, those of the other whales and `new_whale` decrease in
+        proportion, so that all sum to 1.
         """
         if self == Calibration():
             return top
-        best = top.probabilities[:, 0]
-        right = self.predict(best)
-        factor = np.divide(right, best, out=np.zeros_like(right), where=best > 0)
-        room = np.divide(1 - right, 1 - best, out=np.zeros_like(right), where=best < 1)
-        scale = np.minimum(factor, room)
-        others = np.maximum(top.known_probability - best, top.probabilities[:, 1:].sum(axis=1)) * scale
-        return TopWhales(
-            top.labels, np.column_stack([right, top.probabilities[:, 1:] * scale[:, None]]), right + others
-        )
+        before = top.probabilities[:, 0]
+        after = self.predict(before)
+        if_lower = np.divide(after, before, out=np.zeros_like(after), where=before > 0)
+        if_higher = np.divide(1 - after, 1 - before, out=np.zeros_like(after), where=before < 1)
+        scale = np.minimum(if_lower, if_higher)
+        other_whales = np.maximum(top.known_probability - before, top.probabilities[:, 1:].sum(axis=1)) * scale
+        probabilities = np.column_stack([after, top.probabilities[:, 1:] * scale[:, None]])
+        return TopWhales(top.labels, probabilities, after + other_whales)
 
 
-def fit(best: Floats, right: npt.NDArray[np.bool_], sample_weight: Floats) -> Calibration:
-    """Return the calibration of least log loss: a logistic regression on the best whale's logit.
+def fit(probability: Floats, correct: npt.NDArray[np.bool_], sample_weight: Floats) -> Calibration:
+    """Fit a calibration by logistic regression on the logit of the best whale's probability.
 
-    `best` (Q,) is its probability by the fusion, `right` (Q,) whether it is the truth, `sample_weight` is (Q,). Values
-    are rounded, so that a file holds those that were used. Nothing is calibrated on fewer than `MIN_QUERIES` queries,
-    nor where the best whale is right less often the surer the fusion is.
+    Slope and intercept are rounded to five decimals, so that the saved values are those used. The identity is returned
+    for fewer than `MIN_QUERIES` queries, if all or none are correct, or if a higher probability is correct less often.
+
+    Args:
+        probability: (Q,), uncalibrated, of the best whale.
+        correct: (Q,), whether the best whale is the true one.
+        sample_weight: (Q,).
     """
-    if len(right) < MIN_QUERIES or right.all() or not right.any():
+    if len(correct) < MIN_QUERIES or correct.all() or not correct.any():
         return Calibration()
-    from sklearn.linear_model import LogisticRegression  # here, since `identify` needs no fit
+    from sklearn.linear_model import LogisticRegression  # imported here because `identify` does not fit
 
     model = LogisticRegression(C=INVERSE_PENALTY, solver="newton-cholesky")
-    model.fit(logit(best)[:, None], right, sample_weight * (len(right) / sample_weight.sum()))
+    model.fit(logit(probability)[:, None], correct, sample_weight * (len(correct) / sample_weight.sum()))
     slope, intercept = round(float(model.coef_[0, 0]), 5), round(float(model.intercept_[0]), 5)
     return Calibration(slope, intercept) if slope > 0 else Calibration()
 
 
 def logit(probability: Floats) -> Floats:
-    """Return the log-odds of probabilities, which are clipped to stay finite."""
+    """Compute the log-odds of probabilities, clipped so that they are finite."""
     clipped = np.clip(probability, EPSILON, 1 - EPSILON)
     odds: Floats = np.log(clipped / (1 - clipped))
     return odds

@@ -1,4 +1,8 @@
-"""A decision fitted on all of validation, and answers to each fold of validation by a decision fitted on the others."""
+"""Cross-fitting of decisions on validation.
+
+One decision is fitted on all folds, for future queries. The answers to each fold come from a decision fitted on the
+other folds.
+"""
 
 from __future__ import annotations
 
@@ -21,66 +25,65 @@ from whaleid.identification.threshold import best_threshold, threshold_curve
 
 @dataclass(frozen=True)
 class ScoredQueries:
-    """The queries of validation and the scores of every candidate."""
+    """The validation queries and the scores of their candidates."""
 
     queries: pd.DataFrame
-    """`Image,whale,role,truth,fold,cluster`, a row a query."""
+    """One row per query: `Image,whale,role,truth,fold,cluster`."""
     whales: Labels
     """(W,) the candidates, sorted."""
     scores: Mapping[str, npt.NDArray[np.float32]]
-    """(Q, W + 1) by name."""
+    """Score name to (Q, W + 1): one column per whale, then `new_whale`."""
     shares: Shares
 
     @cached_property
     def truth(self) -> Labels:
-        """(Q,)"""
+        """The true label of each query (Q,)."""
         return self.queries["truth"].to_numpy(dtype=np.str_)
 
     @cached_property
     def kind(self) -> Labels:
-        """(Q,)"""
+        """The kind of each query (Q,), as in `kinds`."""
         return kinds(self.queries["role"])
 
 
 @dataclass(frozen=True)
 class CrossFit:
-    """A decision for the queries to come, and the answers to validation by decisions fitted on other folds."""
+    """A decision fitted on all folds, and the held-out answers of decisions fitted without each fold."""
 
     decision: Decision
+    """For future queries."""
     answers: pd.DataFrame
-    """The columns of `paths.VALIDATION`, but for `centroid`."""
+    """The columns of `paths.VALIDATION`, except `centroid`."""
     curve: pd.DataFrame
-    """The `threshold_curve` of these answers."""
+    """The `threshold_curve` of `answers`."""
 
 
 def cross_fit(names: Sequence[str], scored: ScoredQueries) -> CrossFit:
-    """Weight some of the scores, calibrate them and find the threshold: on all of validation, and without each fold.
+    """Fit weights, calibration and threshold for the scores `names`: on all folds, and on all but each fold.
 
-    Queries have their `query_weights`. Duplicates have none in the threshold's curve, which would reward remembering a
-    photo. The threshold for the queries to come is where the curve of the cross-fitted answers is highest.
+    Queries are weighted by `query_weights`. The threshold curve leaves out duplicates, since it would reward memorised
+    photos. The threshold for future queries maximises MAP@5 of the held-out answers, after smoothing.
     """
-    everything, fold = np.ones(len(scored.queries), dtype=np.bool_), scored.queries["fold"].to_numpy()
-    weights, calibrated, top = _fit(names, scored, everything)
+    all_queries, fold = np.ones(len(scored.queries), dtype=np.bool_), scored.queries["fold"].to_numpy()
+    fitted, fitted_calibration, top = _fit(names, scored, all_queries)
     labels, values = np.empty_like(top.labels), np.empty_like(top.probabilities)
     uncalibrated, thresholds = np.empty(len(fold)), np.empty(len(fold))
     for number in np.unique(fold):
-        own, others = fold == number, fold != number
-        _, mapping, raw = _fit(names, scored, others, start=weights)
-        top = mapping.transform(raw)
-        labels[own], values[own], uncalibrated[own] = (
-            top.labels[own],
-            round_significant(top.probabilities)[own],
-            raw.probabilities[own, 0],
-        )
-        _, thresholds[own] = _threshold(scored, top.labels, round_significant(top.probabilities), others)
-    curve, threshold = _threshold(scored, labels, values, everything)
+        held_out = fold == number
+        _, fold_calibration, raw = _fit(names, scored, ~held_out, start=fitted)
+        top = fold_calibration.transform(raw)
+        probabilities = round_significant(top.probabilities)
+        labels[held_out], values[held_out] = top.labels[held_out], probabilities[held_out]
+        uncalibrated[held_out] = raw.probabilities[held_out, 0]
+        _, thresholds[held_out] = _fit_threshold(scored, top.labels, probabilities, ~held_out)
+    curve, threshold = _fit_threshold(scored, labels, values, all_queries)
     answers = scored.queries[["Image", "whale", "role", "truth", "fold", "cluster"]].assign(threshold=thresholds)
     answers = answers.join(to_table(labels, values)).assign(uncalibrated=round_significant(uncalibrated))
-    return CrossFit(Decision(weights.weights, weights.bias, calibrated, threshold), answers, curve)
+    return CrossFit(Decision(fitted.weights, fitted.bias, fitted_calibration, threshold), answers, curve)
 
 
 def round_significant(values: Floats) -> Floats:
-    """Return `values` to six significant digits, as files keep them: so all agree which are above a threshold."""
+    """Round to six significant digits, as saved files do, so that every stage compares equal values to a threshold."""
     factors = 10.0 ** (5 - np.floor(np.log10(np.maximum(values, 1e-15))))
     digits: Floats = np.round(values * factors) / factors
     return digits
@@ -89,21 +92,21 @@ def round_significant(values: Floats) -> Floats:
 def _fit(
     names: Sequence[str], scored: ScoredQueries, subset: Bools, start: Fusion | None = None
 ) -> tuple[Fusion, Calibration, TopWhales]:
-    """Fit weights and calibration on a subset (Q,) of the queries; return also all queries' whales, not calibrated."""
+    """Fit fusion and calibration on a `subset` (Q,) of the queries; also return the uncalibrated whales of all."""
     table = [scored.scores[name] for name in names]
-    column = {label: index for index, label in enumerate(scored.whales.tolist())}  # else that of `new_whale`
+    column = {label: index for index, label in enumerate(scored.whales.tolist())}
     y = np.array([column.get(label, len(column)) for label in scored.truth.tolist()])
     sample_weight = query_weights(scored.kind, scored.shares, subset.astype(np.float64))
-    weights = fusion.fit(names, table, y, sample_weight, start)
-    top = fusion.predict(weights, table, scored.whales)
+    fitted = fusion.fit(names, table, y, sample_weight, start)
+    top = fusion.predict(fitted, table, scored.whales)
     rows = sample_weight > 0
-    right = top.labels[rows, 0] == scored.truth[rows]
-    return weights, calibration.fit(top.probabilities[rows, 0], right, sample_weight[rows]), top
+    correct = top.labels[rows, 0] == scored.truth[rows]
+    return fitted, calibration.fit(top.probabilities[rows, 0], correct, sample_weight[rows]), top
 
 
-def _threshold(scored: ScoredQueries, labels: Labels, values: Floats, subset: Bools) -> tuple[pd.DataFrame, float]:
-    """Return the threshold curve of a subset (Q,) of the queries, and the best threshold."""
+def _fit_threshold(scored: ScoredQueries, labels: Labels, values: Floats, subset: Bools) -> tuple[pd.DataFrame, float]:
+    """Return the threshold curve of a `subset` (Q,) of the queries, and the best threshold."""
     kind = scored.kind[subset]
     curve = threshold_curve(labels[subset], values[subset], scored.truth[subset], kind, scored.shares)
-    counted = query_weights(kind, scored.shares, np.isin(kind, ["known", "unknown"]).astype(np.float64))
-    return curve, best_threshold(curve, int((counted > 0).sum()))
+    weights = query_weights(kind, scored.shares, np.isin(kind, ["known", "unknown"]).astype(np.float64))
+    return curve, best_threshold(curve, int((weights > 0).sum()))

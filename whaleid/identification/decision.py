@@ -1,4 +1,4 @@
-"""From scores to probabilities, and the threshold at which `new_whale` takes its rank."""
+"""A decision: how scores become calibrated probabilities, and the threshold that ranks `new_whale`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from whaleid.identification.scores import Embeddings, Scorer
 
 @dataclass(frozen=True)
 class Decision(Fusion):
-    """How scores become probabilities, and the threshold that goes with them: `dataclasses.asdict` is its JSON."""
+    """The fusion of scores, its calibration, and the fitted threshold; saved as the JSON of `dataclasses.asdict`."""
 
     calibration: Calibration
     threshold_auto: Annotated[float, Field(ge=0, le=1)]
 
     def predict(self, scorer: Scorer, queries: Embeddings, duplicates: Sequence[Sequence[str]]) -> Iterator[TopWhales]:
-        """Yield the best whales with calibrated probabilities, for a block of queries after the other.
+        """Yield the most probable whales with calibrated probabilities, block by block.
 
-        `duplicates` (Q,) are the labels of each query's duplicates.
+        `queries` maps network names to embeddings (F, Q, D); `duplicates` (Q,) are the labels of each query's
+        duplicates.
         """
         for scores in scorer.score([*self.weights], queries, duplicates):
             yield self.calibration.transform(fusion.predict(self, scores, scorer.whales))
@@ -34,12 +35,12 @@ class Decision(Fusion):
     def answers(
         self, scorer: Scorer, queries: Embeddings, duplicates: Sequence[Sequence[str]], fill: Sequence[str]
     ) -> pd.DataFrame:
-        """Return what `predict` yields in the columns of `to_table`, which `fill` completes."""
+        """Predict the most probable whales as a table with the columns of `to_table`; rows are completed by `fill`."""
         tables = [to_table(top.labels, top.probabilities, fill) for top in self.predict(scorer, queries, duplicates)]
-        # the first one is for the columns, if there are no queries
+        # the empty table provides the columns if there are no queries
         return pd.concat([rank_by_duplicates([], []), *tables], ignore_index=True)
 
 
 def from_json(content: bytes) -> Decision:
-    """Return the decision that JSON describes; further keys are ignored."""
+    """Read a decision from JSON, ignoring unknown keys."""
     return TypeAdapter(Decision).validate_json(content)

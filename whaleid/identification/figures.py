@@ -1,6 +1,6 @@
-"""All figures of a prediction on validation: metrics with their intervals, the fitted threshold, and baselines.
+"""The figures of a prediction: metrics on validation with their intervals, the fitted threshold, and baselines.
 
-`answers` are rows of `paths.VALIDATION`.
+`answers` are tables with the columns of `paths.VALIDATION`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,23 @@ from whaleid.identification.ranking import at_threshold
 
 
 def threshold_free(
-    answers: pd.DataFrame, by_duplicates: pd.DataFrame, threshold_auto: float | None, shares: Shares
+    answers: pd.DataFrame, duplicate_answers: pd.DataFrame, threshold_auto: float | None, shares: Shares
 ) -> dict[str, float]:
-    """Return the figures that no chosen threshold changes: of probabilities, of the fitted threshold, and baselines.
+    """Compute the figures that do not depend on the chosen threshold, by name.
 
-    `by_duplicates` are validation's queries answered by the labels of their duplicates; `threshold_auto` is None for a
-    prediction without probabilities.
+    These are the metrics of probabilities, those of the fitted threshold, and the baselines.
+
+    Args:
+        answers: of the prediction to the validation queries.
+        duplicate_answers: to the validation queries, from the labels of their duplicates alone.
+        threshold_auto: the fitted threshold; None for a prediction without probabilities.
+        shares: the expected mix of queries.
     """
     kind = kinds(answers["role"])
     weights = query_weights(kind, shares)
     figures = {
         "baseline_new_whale": float(weights @ (answers["truth"] == NEW_WHALE).to_numpy()),
-        "baseline_duplicates": map5_by_kind(at_threshold(by_duplicates), shares)["map5"],
+        "baseline_duplicates": map5_by_kind(at_threshold(duplicate_answers), shares)["map5"],
     }
     if "centroid" in answers:
         figures["baseline_centroid"] = float(weights @ answers["centroid"])
@@ -42,7 +47,7 @@ def threshold_free(
 
 
 def threshold_range(answers: pd.DataFrame, threshold_auto: float) -> dict[str, float]:
-    """Return the least and the greatest threshold that was fitted: without each fold, and on all of validation."""
+    """Return the lowest and the highest of the thresholds fitted without each fold and on all folds."""
     return {
         "threshold_auto_low": min(float(answers["threshold"].min()), threshold_auto),
         "threshold_auto_high": max(float(answers["threshold"].max()), threshold_auto),
@@ -52,10 +57,13 @@ def threshold_range(answers: pd.DataFrame, threshold_auto: float) -> dict[str, f
 def evaluate(
     fixed: Mapping[str, float], answers: pd.DataFrame | None, threshold: float | None = None
 ) -> dict[str, float]:
-    """Return all figures of a prediction: the `fixed` ones, of `threshold_free`, and those at a threshold.
+    """Compute all figures of a prediction at a threshold, by name.
 
-    `threshold` is in [0, 1], or None for `auto`: then each answer has the threshold of its fold. A prediction without
-    probabilities has no threshold. `answers` is None for a prediction that is not validated.
+    Args:
+        fixed: the figures of `threshold_free`, with `unknown_share` and `duplicate_share`; they are included.
+        answers: None for a prediction that is not validated.
+        threshold: in [0, 1], or None for `auto`: each answer is ranked at the threshold of its fold. A prediction
+            without probabilities ignores it.
     """
     figures = dict(fixed)
     if "threshold_auto" in fixed:
@@ -68,16 +76,17 @@ def evaluate(
     figures |= measure(at_threshold(answers, threshold), shares)
     if "threshold" in figures:
         at_auto = map5_by_kind(at_threshold(answers), shares)["map5"]
-        figures["threshold_cost"] = round(at_auto - figures["map5"], 9) + 0.0  # 0 at `auto`, however sums are rounded
+        # rounded, so that it is exactly 0 at `auto`
+        figures["threshold_cost"] = round(at_auto - figures["map5"], 9) + 0.0
     return figures
 
 
-def measure(decided: pd.DataFrame, shares: Shares) -> dict[str, float]:
-    """Return the metrics of answers `at_threshold`, with their intervals."""
-    return metrics.with_intervals(metrics.bootstrap(decided, decided["rank"].to_numpy(), shares))
+def measure(answers: pd.DataFrame, shares: Shares) -> dict[str, float]:
+    """Compute the ranking metrics, with their intervals, of answers from `at_threshold`."""
+    return metrics.with_intervals(metrics.bootstrap(answers, answers["rank"].to_numpy(), shares))
 
 
-def map5_by_kind(decided: pd.DataFrame, shares: Shares) -> dict[str, float]:
-    """Return MAP@5 of answers `at_threshold`: the keys of `map5.map5`."""
-    ranks = decided["rank"].to_numpy()
-    return {name: float(mean) for name, mean in map5(ranks, kinds(decided["role"]), shares).items()}
+def map5_by_kind(answers: pd.DataFrame, shares: Shares) -> dict[str, float]:
+    """Compute MAP@5, overall and by kind of query, of answers from `at_threshold`; the keys are those of `map5`."""
+    ranks = answers["rank"].to_numpy()
+    return {name: float(mean) for name, mean in map5(ranks, kinds(answers["role"]), shares).items()}

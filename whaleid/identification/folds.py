@@ -1,4 +1,4 @@
-"""Folds of validation, by whale and duplicate group: what is fitted on some folds is measured on another."""
+"""Folds of validation for cross-fitting, grouped by whale and duplicate group."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from whaleid.core.labels import NEW_WHALE
 
 FOLDS = 5
 ROLES = ["known", "unknown", "duplicate", "new_whale", "new_whale_train"]
-"""Roles that have no weight come last."""
+"""Roles of validation queries, in the order in which their clusters are assigned; those without weight come last."""
 
 
 def clusters(queries: pd.DataFrame, groups: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Return (Q,) the number of each query's cluster, in order of first appearance.
+    """Return the cluster of each query (Q,), numbered from 0 in order of first appearance.
 
-    A cluster is a whale with all whales and photos that duplicate groups tie to it: photos of one whale are alike, and
-    so are those of a group, whatever their labels. A photo of no named whale is a cluster of its own, unless a group
-    ties it to others. `queries` is `Image,whale`, `groups` is `group,Image,part,Id`.
+    Photos of one whale belong to one cluster, and so do the labelled photos of one duplicate group, whatever their
+    labels. A photo labelled `new_whale` that is in no group is a cluster of its own.
+
+    Args:
+        queries: with columns `Image,whale`.
+        groups: with columns `group,Image,part,Id`.
     """
     labelled = groups[groups["part"] == "train"].rename(columns={"Id": "whale"})
     photos = pd.concat([queries[["Image", "whale"]], labelled[["Image", "whale"]]], ignore_index=True)
@@ -37,24 +40,25 @@ def clusters(queries: pd.DataFrame, groups: pd.DataFrame) -> npt.NDArray[np.int6
 
 
 def assign_folds(images: Sequence[str], roles: Sequence[str], cluster: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the fold of each query (Q,), from 0 to 4: clusters are kept whole, and each role is spread evenly.
+    """Assign each query (Q,) to a fold, from 0 to 4: clusters stay together, and each role is spread evenly.
 
-    Clusters are assigned one by one, those of the first `ROLES` and the larger ones first, the rest by a hash of their
-    first Image: each to the fold that has least of its roles. So the order of queries and the number of those without
-    weight change no other query's fold, which scikit-learn's StratifiedGroupKFold does not ensure.
+    Clusters are assigned one by one, each to the fold with the smallest share of its roles. They are ordered by role
+    (as in `ROLES`), then by size, the largest first, then by a hash of their first Image. Therefore neither the order
+    of the queries nor queries without weight change the fold of any other query. scikit-learn's StratifiedGroupKFold
+    does not guarantee this.
     """
-    role = np.array([ROLES.index(each) for each in roles])
+    role = np.array([ROLES.index(name) for name in roles])
     total = np.maximum(np.bincount(role, minlength=len(ROLES)), 1)
-    sizes = np.zeros((FOLDS, len(ROLES)))
+    sizes = np.zeros((FOLDS, len(ROLES)))  # queries of each role in each fold
     folds = np.empty(len(cluster), dtype=np.int64)
 
-    def order(rows: npt.NDArray[np.int64]) -> tuple[int, int, str]:
+    def sort_key(rows: npt.NDArray[np.int64]) -> tuple[int, int, str]:
         first = min(images[query] for query in rows)
         return int(role[rows].min()), -len(rows), sha256(first.encode()).hexdigest()
 
     by_cluster = np.argsort(cluster, kind="stable")
     _, starts = np.unique(cluster[by_cluster], return_index=True)
-    for rows in sorted(np.split(by_cluster, starts[1:]), key=order):
+    for rows in sorted(np.split(by_cluster, starts[1:]), key=sort_key):
         counts = np.bincount(role[rows], minlength=len(ROLES))
         fold = np.lexsort((sizes.sum(axis=1), sizes @ (counts / total)))[0]
         sizes[fold] += counts

@@ -1,7 +1,7 @@
-"""MAP@5: the mean of 1 / rank of the true label among five, each query weighted as it is expected among those to come.
+"""MAP@5, the mean reciprocal rank of the true label among five, with each kind of query weighted by its expected share.
 
-Queries are `known` (their whale is in the catalogue), `unknown` or a `duplicate` of a labelled photo. `counts` (B, Q)
-say how often each query counts: a row of ones for a metric itself, a row for each resampling of its interval.
+The kinds of queries are `known` (their whale is in the catalogue), `unknown`, and `duplicate` (of a labelled photo).
+`counts` (B, Q) are how often each query counts: a row of ones for the metric itself, one row per bootstrap resample.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from whaleid.core.labels import TOP_K
 from whaleid.identification.ranking import Floats, Labels
 
 KINDS = ("known", "unknown", "duplicate")
+"""The kinds of queries that count in MAP@5."""
 
 
 class Shares(NamedTuple):
-    """The expected mix of the queries to come."""
+    """The expected mix of future queries."""
 
     unknown: float
-    """Of the queries that are no duplicates, the share of unknown whales."""
+    """The share of unknown whales among the queries that are not duplicates."""
     duplicate: float
-    """Of all queries, the share that duplicates a labelled photo."""
+    """The share of duplicates of labelled photos among all queries."""
 
 
 def mean_average_precision(ranked: Sequence[Sequence[str]], truth: Sequence[str]) -> float:
-    """Return MAP@5 as Kaggle counts it: 1 / rank of the true label among the first five distinct ones, 0 beyond."""
+    """Compute MAP@5 as Kaggle does: the mean of 1 / rank of the true label among the first five distinct labels."""
     distinct = [list(dict.fromkeys(labels))[:TOP_K] for labels in ranked]
     ranks = [labels.index(true) + 1 if true in labels else 0 for labels, true in zip(distinct, truth, strict=True)]
     return float(reciprocal_ranks(np.array(ranks)).mean())
 
 
 def reciprocal_ranks(ranks: npt.NDArray[np.int64]) -> Floats:
-    """Return 1 / rank of the true label, from 1; 0 for rank 0, which is beyond five."""
+    """Compute 1 / rank for ranks from 1 to 5; 0 for rank 0, which means that the true label is not among five."""
     return np.divide(1.0, ranks, out=np.zeros(ranks.shape), where=ranks > 0)
 
 
 def kinds(roles: pd.Series[str]) -> Labels:
-    """Return (Q,) the kind of each query, one of `KINDS`; an empty string for a query that does not count.
+    """Return the kind of each query (Q,), one of `KINDS`; an empty string for a query that does not count.
 
-    `roles` (Q,) are those of `validation.queries`. A photo labelled `new_whale` may be of a known whale that nobody
-    recognised, so it is measured separately. Only where validation holds out no whale, these photos stand in for
-    unknown whales.
+    `roles` (Q,) are as in `validation.queries`. Photos labelled `new_whale` are measured separately, because they may
+    show a known whale that nobody recognised. They count as unknown only if validation holds out no whale.
     """
     unknown = "unknown" if (roles == "unknown").any() else "new_whale"
     kind = {"known": "known", unknown: "unknown", "duplicate": "duplicate"}
@@ -53,27 +53,28 @@ def kinds(roles: pd.Series[str]) -> Labels:
 
 
 def query_weights(kind: Labels, shares: Shares, counts: Floats | None = None) -> Floats:
-    """Return (Q,) or, for `counts` (B, Q), (B, Q) the weight of each query, 1 in sum: each kind weighs its share.
+    """Compute the weight of each query: (Q,), or (B, Q) for `counts` (B, Q). Weights sum to 1.
 
-    `kind` is (Q,). Queries of one kind weigh the same. A kind without queries leaves its share to the others.
+    Each kind weighs its share, which is divided equally among its queries. The share of a kind without queries goes to
+    the other kinds. `kind` (Q,) is as in `kinds`.
     """
     counts = np.ones(len(kind)) if counts is None else counts
     one_hot = (kind[:, None] == np.array(KINDS)).astype(np.float64)  # (Q, 3)
     totals = counts @ one_hot  # (3,) or (B, 3)
     known, unknown, duplicate = np.moveaxis(totals > 0, -1, 0)
-    of_unknown = np.where(known & unknown, shares.unknown, unknown)
-    of_duplicates = np.where((known | unknown) & duplicate, shares.duplicate, duplicate)
-    rest = 1 - of_duplicates
-    share = np.stack([rest * (1 - of_unknown), rest * of_unknown, of_duplicates], axis=-1)
-    each = np.divide(share, totals, out=np.zeros(share.shape), where=totals > 0)
-    weights: Floats = counts * (each @ one_hot.T)
+    unknown_share = np.where(known & unknown, shares.unknown, unknown)
+    duplicate_share = np.where((known | unknown) & duplicate, shares.duplicate, duplicate)
+    other_share = 1 - duplicate_share
+    share = np.stack([other_share * (1 - unknown_share), other_share * unknown_share, duplicate_share], axis=-1)
+    weight_by_kind = np.divide(share, totals, out=np.zeros(share.shape), where=totals > 0)
+    weights: Floats = counts * (weight_by_kind @ one_hot.T)
     return weights
 
 
 def average(values: npt.NDArray[np.float64 | np.bool_], weights: Floats) -> Floats:
-    """Return the mean of `values` (Q,) or (Q, T) by `weights` (Q,) or (B, Q): (), (B,), (T,) or (B, T).
+    """Compute the weighted mean over queries; NaN where all weights are 0.
 
-    It is NaN where all weights are 0.
+    `values` are (Q,) or (Q, T), `weights` (Q,) or (B, Q). Returns (), (B,), (T,) or (B, T).
     """
     total = weights.sum(axis=-1)
     with np.errstate(invalid="ignore"):
@@ -82,19 +83,29 @@ def average(values: npt.NDArray[np.float64 | np.bool_], weights: Floats) -> Floa
 
 
 def map5(ranks: npt.NDArray[np.int64], kind: Labels, shares: Shares, counts: Floats | None = None) -> dict[str, Floats]:
-    """Return MAP@5: `map5`, `map5_known`, `map5_unknown`, `map5_duplicates` and `map5_no_duplicates`.
+    """Compute MAP@5: `map5`, `map5_known`, `map5_unknown`, `map5_duplicates` and `map5_no_duplicates`.
 
-    `ranks` (Q,) are those of the truth, 0 beyond five, or (Q, T) at T thresholds; `kind` is (Q,). Each mean is that of
-    `average`. In `map5` and `map5_no_duplicates`, each kind weighs its share. A kind without queries has no key.
+    Each kind weighs its share in `map5` and `map5_no_duplicates`. There is no key for a kind without queries.
+
+    Args:
+        ranks: the rank of the true label, 0 if it is not among five: (Q,), or (Q, T) at T thresholds.
+        kind: (Q,), as in `kinds`.
+        shares: the expected mix of queries.
+        counts: (B, Q), see the module.
+
+    Returns arrays shaped as in `average`.
     """
     counts = np.ones(len(kind)) if counts is None else counts
-    counted = {
+    subsets = {
         "map5": kind != "",
         "map5_known": kind == "known",
         "map5_unknown": kind == "unknown",
         "map5_duplicates": kind == "duplicate",
         "map5_no_duplicates": np.isin(kind, ["known", "unknown"]),
     }
-    gained = reciprocal_ranks(ranks)
-    counted = {name: rows for name, rows in counted.items() if rows.any()}
-    return {name: average(gained, query_weights(kind, shares, counts * rows)) for name, rows in counted.items()}
+    values = reciprocal_ranks(ranks)
+    return {
+        name: average(values, query_weights(kind, shares, counts * rows))
+        for name, rows in subsets.items()
+        if rows.any()
+    }

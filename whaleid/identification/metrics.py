@@ -1,7 +1,7 @@
-"""Metrics of open-set identification and of calibration, and bootstrap intervals of all metrics.
+"""Metrics of open-set identification and of calibration, and their bootstrap intervals.
 
-Where a function takes `counts` (B, Q), they say how often each query counts: a row of ones for the metric itself, a row
-for each resampling of its interval. Metrics are then (B,), NaN where a row leaves nothing to measure.
+`counts` (B, Q) are how often each query counts: a row of ones for the metric itself, one row per bootstrap resample.
+Metrics are then (B,), NaN where a resample has no queries to compute a metric on.
 """
 
 from __future__ import annotations
@@ -18,22 +18,29 @@ from whaleid.identification.ranking import Bools, Floats
 
 Ranks = npt.NDArray[np.int64]
 BINS = 10
-"""Bins of the calibration error, equally wide."""
+"""Number of equally wide bins of the calibration error."""
 SIMULATIONS = 1000
-"""Simulated sets of answers, over which `chance_calibration_error` is the mean."""
+"""Number of simulated sets of answers that `chance_calibration_error` averages over."""
 FALSE_POSITIVE_RATES = {"fpr01": 0.01, "fpr05": 0.05}
+"""False positive rates at which the true positive rate is measured, by the suffix of its name."""
 SEPARATE = ("new_whale", "new_whale_train")
-"""Roles that are measured separately: their photos may be of known whales that nobody recognised."""
-RESAMPLINGS = 1000
+"""Roles that are measured separately, because their photos may show known whales that nobody recognised."""
+RESAMPLES = 1000
+"""Number of bootstrap resamples."""
 PERCENTILES = (2.5, 97.5)
-"""The ends of an interval."""
+"""The ends of an interval, as percentiles of the resamples."""
 
 
 def ranking_metrics(answers: pd.DataFrame, ranks: Ranks, counts: Floats, shares: Shares) -> dict[str, Floats]:
-    """Return every metric of ranks: (B,) each for `ranks` (Q,); (B, T) each for `ranks` (Q, T) at T thresholds.
+    """Compute all metrics that depend only on ranks. There is no key for a kind without queries.
 
-    `answers` has `Image`, `whale` and `role`, a row a query; `ranks` are those of the truth, 0 beyond five; `counts` is
-    (B, Q). A kind without queries has no key.
+    Args:
+        answers: one row per query, with columns `Image`, `whale` and `role`.
+        ranks: the rank of the true label, 0 if it is not among five: (Q,), or (Q, T) at T thresholds.
+        counts: (B, Q), see the module.
+        shares: the expected mix of queries.
+
+    Returns (B,) or (B, T) by metric.
     """
     kind = kinds(answers["role"])
     metrics = map5(ranks, kind, shares, counts)
@@ -41,7 +48,7 @@ def ranking_metrics(answers: pd.DataFrame, ranks: Ranks, counts: Floats, shares:
     if known.any():
         metrics["top1"] = average(ranks[known] == 1, counts[:, known])
         metrics["top5"] = average(ranks[known] > 0, counts[:, known])
-    # a photo of no named whale stands for a whale of its own
+    # each photo labelled new_whale counts as a separate whale
     whales = answers["whale"].where(answers["whale"] != NEW_WHALE, answers["Image"]).to_numpy(dtype=np.str_)
     for name, rows in (("baks", known), ("baus", unknown)):
         if rows.any():
@@ -52,94 +59,108 @@ def ranking_metrics(answers: pd.DataFrame, ranks: Ranks, counts: Floats, shares:
 
 
 def probability_metrics(answers: pd.DataFrame, counts: Floats, shares: Shares) -> dict[str, Floats]:
-    """Return every metric of probabilities, (B,) each: of telling known from unknown queries, and of calibration.
+    """Compute all metrics of probabilities, (B,) each: detection of unknown queries, and calibration.
 
-    `answers` has `role`, `truth`, `label1`, `probability1` and `uncalibrated`; `counts` is (B, Q).
+    `answers` has one row per query, with columns `role`, `truth`, `label1`, `probability1` and `uncalibrated`.
     """
     kind = kinds(answers["role"])
     known, unknown = kind == "known", kind == "unknown"
     probability, uncalibrated = (answers[name].to_numpy(dtype=np.float64) for name in ("probability1", "uncalibrated"))
-    right = (answers["label1"] == answers["truth"]).to_numpy()
+    correct = (answers["label1"] == answers["truth"]).to_numpy()
     metrics: dict[str, Floats] = {}
     if known.any() and unknown.any():
         positive, negative = counts * known, counts * unknown
         metrics["auroc"] = area_under_curve(probability, positive, negative)
         for name, rate in FALSE_POSITIVE_RATES.items():
             metrics[f"tpr_at_{name}"] = true_positive_rate(probability, positive, negative, rate)
-        metrics["oscr"] = area_under_curve(probability, positive, negative, right)
+        metrics["oscr"] = area_under_curve(probability, positive, negative, correct)
     weights = query_weights(kind, shares, counts)
-    metrics["ece"] = calibration_error(probability, right, weights)
-    metrics["ece_uncalibrated"] = calibration_error(uncalibrated, right, weights)
+    metrics["ece"] = calibration_error(probability, correct, weights)
+    metrics["ece_uncalibrated"] = calibration_error(uncalibrated, correct, weights)
     return metrics
 
 
-def balanced_accuracy(right: Bools, whales: npt.NDArray[np.str_], counts: Floats) -> Floats:
-    """Return (B,) or (B, T) the mean over whales of the share of a whale's queries that is `right`, (Q,) or (Q, T).
+def balanced_accuracy(correct: Bools, whales: npt.NDArray[np.str_], counts: Floats) -> Floats:
+    """Compute the mean over whales of the accuracy on each whale's queries, (B,) or (B, T).
 
-    Over known whales it is BAKS, over unknown ones BAUS (AnimalCLEF 2025). `whales` is (Q,). A whale that is drawn
-    twice counts twice: its queries have the same counts, as clusters have them.
+    It is called BAKS for known and BAUS for unknown whales (AnimalCLEF 2025). A whale that is drawn twice counts twice:
+    all queries of a whale have the same count, because they belong to one cluster.
+
+    Args:
+        correct: (Q,) or (Q, T).
+        whales: (Q,), the whale of each query.
+        counts: (B, Q), see the module.
     """
     _, number, photos = np.unique(whales, return_inverse=True, return_counts=True)
-    return average(right, counts / photos[number])
+    return average(correct, counts / photos[number])
 
 
-def area_under_curve(scores: Floats, positive: Floats, negative: Floats, right: Bools | None = None) -> Floats:
-    """Return (B,) the area under the rate of accepted `positive` queries by that of accepted `negative` ones.
+def area_under_curve(scores: Floats, positive: Floats, negative: Floats, correct: Bools | None = None) -> Floats:
+    """Compute the area under the ROC curve (B,), or under the open-set classification rate curve.
 
-    `scores` is (Q,), the higher the sooner accepted; `positive` and `negative` are counts (B, Q). The area is AUROC:
-    how often a positive query has the higher score, ties counting half. With `right` (Q,), only positive queries that
-    are right count as accepted: OSCR (Dhamija et al., "Reducing network agnostophobia", NeurIPS 2018), the area under
-    the correct classification rate by the false positive rate.
+    AUROC is how often a positive query has a higher score than a negative one, where ties count half. With `correct`,
+    a true positive also has to be correct, and the area is OSCR: that under the correct classification rate over the
+    false positive rate (Dhamija et al., "Reducing network agnostophobia", NeurIPS 2018).
+
+    Args:
+        scores: (Q,), higher for queries that are more likely positive.
+        positive: (B, Q), counts of the positive queries, 0 for the others.
+        negative: (B, Q), counts of the negative queries, 0 for the others.
+        correct: (Q,), whether the best whale is the true one.
     """
-    hits, false = _by_score(scores, positive if right is None else positive * right), _by_score(scores, negative)
-    before = np.cumsum(hits, axis=1) - hits / 2
+    true, false = _by_score(scores, positive if correct is None else positive * correct), _by_score(scores, negative)
+    true_at_score = np.cumsum(true, axis=1) - true / 2
     with np.errstate(invalid="ignore"):
-        areas: Floats = (false * before).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
+        areas: Floats = (false * true_at_score).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
     return areas
 
 
 def true_positive_rate(scores: Floats, positive: Floats, negative: Floats, rate: float) -> Floats:
-    """Return (B,) the share of `positive` queries at the lowest score that accepts at most `rate` of the `negative`."""
-    hits, false = _by_score(scores, positive), _by_score(scores, negative)
-    allowed = np.cumsum(false, axis=1) <= rate * negative.sum(axis=1, keepdims=True) + 1e-9
+    """Compute the true positive rate (B,) at the lowest score whose false positive rate is at most `rate`.
+
+    Other arguments are as in `area_under_curve`.
+    """
+    true, false = _by_score(scores, positive), _by_score(scores, negative)
+    accepted = np.cumsum(false, axis=1) <= rate * negative.sum(axis=1, keepdims=True) + 1e-9
     with np.errstate(invalid="ignore"):
-        rates = (hits * allowed).sum(axis=1) / positive.sum(axis=1)
+        rates = (true * accepted).sum(axis=1) / positive.sum(axis=1)
     return np.where(negative.any(axis=1), rates, np.nan)
 
 
-def calibration_error(probability: Floats, right: Bools, weights: Floats) -> Floats:
-    """Return (B,) the expected calibration error: how far `probability` (Q,) is from the share that is `right` (Q,).
+def calibration_error(probability: Floats, correct: Bools, weights: Floats) -> Floats:
+    """Compute the expected calibration error (B,), over ten equally wide bins.
 
-    It is sum_b |sum_(q in b) weight_q * (right_q - probability_q)| over ten equally wide bins b, the first with 0;
-    `weights` are (B, Q), 1 in sum (Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning",
-    AAAI 2015).
+    It is sum_b |sum_(q in b) weight_q * (correct_q - probability_q)| over bins b (Naeini et al., "Obtaining well
+    calibrated probabilities using Bayesian binning", AAAI 2015). `probability` and `correct` are (Q,); `weights` are
+    (B, Q), with sum 1.
     """
-    errors = weights @ ((right - probability)[:, None] * np.eye(BINS)[bin_indices(probability)])  # (B, BINS)
+    errors = weights @ ((correct - probability)[:, None] * np.eye(BINS)[bin_indices(probability)])  # (B, BINS)
     total: Floats = np.abs(errors).sum(axis=1)
     return total
 
 
 def bin_indices(probability: Floats) -> npt.NDArray[np.int64]:
-    """Return (Q,) the number of each query's bin of the calibration error: each ends with its upper bound."""
+    """Return the bin (Q,) of each probability. A bin includes its upper bound; the first one also includes 0."""
     return np.maximum(np.ceil(probability * BINS).astype(np.int64) - 1, 0)
 
 
 def chance_calibration_error(probability: Floats, weights: Floats) -> float:
-    """Return the mean calibration error of answers that are right exactly with their `probability` (Q,).
+    """Compute the calibration error that perfect calibration shows on average, by simulation.
 
-    No calibration can be expected to show less on so few queries; `weights` (Q,) are theirs, 1 in sum.
+    The simulated answers are correct with exactly their `probability` (Q,). The error is above 0 because the number of
+    queries is finite. `weights` are (Q,), with sum 1.
     """
-    right = np.random.default_rng(0).random((SIMULATIONS, len(probability))) < probability
-    errors = (weights * (right - probability)) @ np.eye(BINS)[bin_indices(probability)]  # (SIMULATIONS, BINS)
+    correct = np.random.default_rng(0).random((SIMULATIONS, len(probability))) < probability
+    errors = (weights * (correct - probability)) @ np.eye(BINS)[bin_indices(probability)]  # (SIMULATIONS, BINS)
     return float(np.abs(errors).sum(axis=1).mean())
 
 
-def bootstrap_counts(cluster: npt.NDArray[np.int64], times: int = RESAMPLINGS) -> Floats:
-    """Return (1 + times, Q): a row of ones, then how often each query is drawn with its cluster.
+def bootstrap_counts(cluster: npt.NDArray[np.int64], times: int = RESAMPLES) -> Floats:
+    """Return (1 + times, Q): a row of ones, then how often each query is drawn in each bootstrap resample.
 
-    Clusters, as many as there are, are drawn with replacement (Efron, "Bootstrap methods: another look at the
-    jackknife", 1979): photos of one whale are right and wrong together, and drawn one by one they would make an
-    interval too narrow. `cluster` (Q,) holds the numbers of `folds.clusters`.
+    Whole clusters are drawn with replacement (Efron, "Bootstrap methods: another look at the jackknife", 1979),
+    because answers to photos of one whale are correlated: drawing single photos would make intervals too narrow.
+    `cluster` (Q,) is as in `folds.clusters`.
     """
     _, number = np.unique(cluster, return_inverse=True)
     size = int(number.max()) + 1
@@ -149,15 +170,15 @@ def bootstrap_counts(cluster: npt.NDArray[np.int64], times: int = RESAMPLINGS) -
 
 
 def bootstrap(answers: pd.DataFrame, ranks: Ranks, shares: Shares) -> dict[str, Floats]:
-    """Return the metrics of ranks (Q,) or (Q, T) over resamplings by `cluster`: (1 + B,) or (1 + B, T) each.
+    """Compute the metrics of ranks, and `map5_ROLE` for each role of `SEPARATE`, on bootstrap resamples.
 
-    Arguments are those of `ranking_metrics`; the first row is the metric itself. Besides, `map5_ROLE` of each role of
-    `SEPARATE` that `answers` has.
+    Arguments are as in `ranking_metrics`; `answers` also has a column `cluster`. Returns (1 + B,) or (1 + B, T) by
+    metric: first the metric itself, then each resample.
     """
     rows = kinds(answers["role"]) != ""
     counts = bootstrap_counts(answers.loc[rows, "cluster"].to_numpy())
     metrics = ranking_metrics(answers[rows], ranks[rows], counts, shares)
-    for role in SEPARATE:  # drawn separately, so that their number does not change how others are drawn
+    for role in SEPARATE:  # drawn separately, so that they do not change the resamples of the other queries
         rows = (answers["role"] == role).to_numpy()
         if rows.any():
             counts = bootstrap_counts(answers.loc[rows, "cluster"].to_numpy())
@@ -166,10 +187,10 @@ def bootstrap(answers: pd.DataFrame, ranks: Ranks, shares: Shares) -> dict[str, 
 
 
 def with_intervals(metrics: Mapping[str, Floats]) -> dict[str, float]:
-    """Return each metric, the first of its values (1 + B,), with the ends of its 95 % interval: `_low` and `_high`.
+    """Compute the 95 % interval of each metric: `NAME`, `NAME_low` and `NAME_high`.
 
-    Resamplings in which a metric is NaN do not count. An interval contains its metric: that of an error to which chance
-    only adds, such as ECE, would lie above it otherwise.
+    `metrics` are as in `bootstrap`. Resamples in which a metric is NaN are left out. An interval is extended to contain
+    its metric, since resampling biases some metrics, such as ECE, upwards.
     """
     figures = {}
     for name, values in metrics.items():
@@ -181,7 +202,7 @@ def with_intervals(metrics: Mapping[str, Floats]) -> dict[str, float]:
 
 
 def _by_score(scores: Floats, counts: Floats) -> Floats:
-    """Return (B, S): the count at each different score, the highest first."""
+    """Sum `counts` (B, Q) over the queries with equal scores: (B, S), for S distinct scores in descending order."""
     order = np.argsort(-scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))
     summed: Floats = np.add.reduceat(counts[:, order], starts, axis=1)

@@ -1,4 +1,4 @@
-"""Five labels a query: whales by probability and `new_whale` at its threshold; the table that holds them."""
+"""Rank five labels per query: whales by probability, and `new_whale` at the threshold. Convert them to tables."""
 
 from __future__ import annotations
 
@@ -13,79 +13,88 @@ from whaleid.core.labels import NEW_WHALE, TOP_K
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.str_]
-LABELS = [f"label{place}" for place in range(1, TOP_K + 1)]
-PROBABILITIES = [f"probability{place}" for place in range(1, TOP_K + 1)]
+LABELS = [f"label{k}" for k in range(1, TOP_K + 1)]
+"""Columns of the five labels of a query, the most probable first."""
+PROBABILITIES = [f"probability{k}" for k in range(1, TOP_K + 1)]
+"""Columns of the probabilities of `LABELS`."""
 
 
 def top_k(values: npt.NDArray[np.float32], whales: Labels) -> tuple[Labels, Floats]:
-    """Return the labels and values of the five best whales a query, both (Q, min(5, W)).
+    """Return the labels and values of the five whales with the highest values, in descending order.
 
-    `values` is (Q, W), the higher the better, `whales` (W,) their labels, sorted. The best come first, ties by label.
+    `values` are (Q, W), `whales` (W,) their labels, sorted. Ties are ordered by label. Returns two (Q, min(5, W)).
     """
-    # argmax returns the first of equals, which breaks ties by label; five passes of it cost far less than sorting
+    # argmax returns the first of equal values, so ties are ordered by label; five passes are much faster than sorting
     # thousands of columns
     remaining, queries = values.copy(), np.arange(len(values))
     columns = np.empty((len(remaining), min(TOP_K, len(whales))), dtype=np.int64)
     best = np.empty(columns.shape)
-    for place in range(columns.shape[1]):
+    for k in range(columns.shape[1]):
         column = remaining.argmax(axis=1)
-        columns[:, place], best[:, place] = column, remaining[queries, column]
+        columns[:, k], best[:, k] = column, remaining[queries, column]
         remaining[queries, column] = -np.inf
     return whales[columns], best
 
 
 def rank(labels: Labels, values: Floats, threshold: float) -> tuple[Labels, Floats]:
-    """Rank `new_whale` among the `top_k` whales as if its probability were the threshold.
+    """Rank `new_whale` among the best whales as if its probability were `threshold`.
 
-    `labels` and `values` (Q, K) are those of the best whales, in order. Returns labels and probabilities, both
-    (Q, min(5, K + 1)): whales above the threshold, `new_whale`, other whales.
+    `labels` and `values` (Q, K) are the best whales and their probabilities, in descending order. Returns labels and
+    probabilities, both (Q, min(5, K + 1)): whales above the threshold, then `new_whale`, then the other whales.
     """
     above = values > threshold
-    places = np.column_stack([np.arange(values.shape[1]) + ~above, above.sum(axis=1)]).argsort(axis=1)  # (Q, K + 1)
+    order = np.column_stack([np.arange(values.shape[1]) + ~above, above.sum(axis=1)]).argsort(axis=1)  # (Q, K + 1)
     candidates = np.column_stack([labels, np.full(len(labels), NEW_WHALE)])
     probabilities = np.column_stack([values, np.full(len(labels), threshold)])
-    places = places[:, :TOP_K]
-    return np.take_along_axis(candidates, places, axis=1), np.take_along_axis(probabilities, places, axis=1)
+    order = order[:, :TOP_K]
+    return np.take_along_axis(candidates, order, axis=1), np.take_along_axis(probabilities, order, axis=1)
 
 
 def true_ranks(labels: Labels, values: Floats, truth: Labels, thresholds: Floats) -> npt.NDArray[np.int64]:
-    """Return (Q, T) the rank of the true label of each query at each threshold, from 1; 0 beyond five.
+    """Compute the rank of the true label of each query at each threshold, as ranked by `rank`.
 
-    `labels` and `values` (Q, K) are those of the best whales, in order; `truth` is (Q,); `thresholds` are (Q, T), or
-    (1, T) for all queries: ranks are those of `rank`.
+    Args:
+        labels: (Q, K), the best whales, in descending order of `values`.
+        values: (Q, K), their probabilities.
+        truth: (Q,), the true labels.
+        thresholds: (Q, T), or (1, T) for all queries.
+
+    Returns (Q, T): from 1 to 5, or 0 if the true label is not among five.
     """
     same = labels == truth[:, None]
-    place = np.where(same.any(axis=1), same.argmax(axis=1), TOP_K)[:, None]
+    position = np.where(same.any(axis=1), same.argmax(axis=1), TOP_K)[:, None]
     above = np.zeros((len(values), thresholds.shape[1]), dtype=np.int64)
     for column in values.T:
         above += column[:, None] > thresholds
-    ranks = np.where((truth == NEW_WHALE)[:, None], above + 1, place + 1 + (place >= above))
+    ranks = np.where((truth == NEW_WHALE)[:, None], above + 1, position + 1 + (position >= above))
     return np.where(ranks > TOP_K, 0, ranks)
 
 
 def to_table(labels: Labels, values: Floats, fill: Sequence[str] = ()) -> pd.DataFrame:
-    """Return labels and their values, both (Q, K), K at most 5, in ten columns.
+    """Convert rankings to a table with the columns `LABELS` and `PROBABILITIES`.
 
-    Beyond K there are other labels of `fill` with the value 0, or empty strings where these are too few.
+    `labels` and `values` are (Q, K), where K is at most 5. Shorter rankings are completed with labels from `fill`, of
+    probability 0, then with empty strings.
     """
     missing = TOP_K - labels.shape[1]
-    rows = [[*row, *[each for each in fill if each not in row][:missing]] for row in labels.tolist()]
+    rows = [[*row, *[label for label in fill if label not in row][:missing]] for row in labels.tolist()]
     padded = [row + [""] * (TOP_K - len(row)) for row in rows]
     table = pd.DataFrame(padded, columns=LABELS, dtype=object)
     return table.join(pd.DataFrame(np.pad(values, ((0, 0), (0, missing))), columns=PROBABILITIES))
 
 
 def from_table(table: pd.DataFrame) -> tuple[Labels, Floats]:
-    """Return the labels and values, both (Q, 5), of a table that `to_table` laid out."""
+    """Convert a table with the columns of `to_table` to labels and values, both (Q, 5)."""
     return table[LABELS].to_numpy(dtype=np.str_), table[PROBABILITIES].to_numpy(dtype=np.float64)
 
 
 def at_threshold(answers: pd.DataFrame, threshold: float | None = None) -> pd.DataFrame:
-    """Return `answers` with `threshold` and `rank`, that of the truth, 0 beyond five.
+    """Rank `answers` at a threshold: set their columns `threshold` and `rank`, as in `true_ranks`.
 
-    `answers` has `truth`, the columns of `to_table` and, if a network gave them, `threshold`: that of each row's fold.
-    A `threshold` in [0, 1] replaces it in all rows. Without either, every whale of a probability above 0 comes before
-    `new_whale`, and the column is NaN.
+    Args:
+        answers: with `truth`, the columns of `to_table` and, if they have probabilities, `threshold`: that of the fold.
+        threshold: in [0, 1], for all rows; None for the column `threshold`. If there is neither, `threshold` is NaN,
+            and all whales with a probability above 0 rank before `new_whale`.
     """
     if threshold is not None or "threshold" not in answers:
         answers = answers.assign(threshold=np.nan if threshold is None else threshold)
@@ -95,9 +104,10 @@ def at_threshold(answers: pd.DataFrame, threshold: float | None = None) -> pd.Da
 
 
 def rank_by_duplicates(duplicates: Sequence[Sequence[str]], fill: Sequence[str]) -> pd.DataFrame:
-    """Return the columns of `to_table`: the labels of each query's duplicates, of probability 1, then `fill`, of 0.
+    """Rank the labels of the duplicates of each query, with probability 1, then `fill`, with probability 0.
 
-    Labels behind `new_whale` have 0 as well, so that it keeps its place among them.
+    Labels after `new_whale` have probability 0 as well, so that `new_whale` keeps its rank among them. `duplicates`
+    (Q,) are the labels of each query's duplicates, the closest first. Returns the columns of `to_table`.
     """
     labels, values = [], []
     for names in duplicates:

@@ -1,4 +1,7 @@
-"""The queries of validation, the photos that they are compared with, and the labels of their duplicates."""
+"""The validation queries, their gallery, and the labels of their duplicates.
+
+`split` has the columns of `paths.SPLIT`: `Image,Id,part,role`; `groups` those of `paths.GROUPS`: `group,Image,part,Id`.
+"""
 
 from __future__ import annotations
 
@@ -11,43 +14,46 @@ from whaleid.core.labels import NEW_WHALE
 
 
 def queries(split: pd.DataFrame, classes: Collection[str]) -> pd.DataFrame:
-    """Return the validation queries of networks with these classes: `Image,whale,truth,role`, sorted by Image.
+    """Select the validation queries of networks with these `classes`.
 
-    `split` is `Image,Id,part,role`. Queries are its validation rows. Where `new_whale` is no class, the training photos
-    of that label are queries too, of role `new_whale_train`: the network itself has not learnt them, though one whose
-    hidden layers it starts from may have, so they are measured separately and have no weight. `whale` is the photo's
-    own label; `truth` is the same, but `new_whale` for the role `unknown`.
+    Queries are the validation photos. If `new_whale` is not a class, training photos with that label are queries too,
+    with the role `new_whale_train`. The network was not trained on them, but the network that it was initialised from
+    may have been. Therefore they are measured separately and have no weight.
+
+    Returns a table `Image,whale,truth,role`, sorted by Image: `whale` is the label of the photo; `truth` is
+    `new_whale` for the role `unknown`, else the label.
 
     Raises:
-        WhaleidError: there are no queries but duplicates.
+        WhaleidError: all queries are duplicates or have the role `new_whale_train`.
     """
     table = split[["Image", "Id", "Id", "role"]].set_axis(["Image", "whale", "truth", "role"], axis=1)
     selected = split["part"] == "validation"
     if NEW_WHALE not in classes:
-        unlearnt = (split["part"] == "train") & (split["Id"] == NEW_WHALE)
-        table.loc[unlearnt, "role"] = "new_whale_train"
-        selected |= unlearnt
+        not_trained_on = (split["part"] == "train") & (split["Id"] == NEW_WHALE)
+        table.loc[not_trained_on, "role"] = "new_whale_train"
+        selected |= not_trained_on
     table.loc[table["role"] == "unknown", "truth"] = NEW_WHALE
     table = table[selected].sort_values("Image", ignore_index=True)
     if table["role"].isin(["duplicate", "new_whale_train"]).all():
-        raise WhaleidError("Validation has no queries: raise split.known, split.unknown or split.new_whale.")
+        raise WhaleidError(
+            "Validation has no queries that count: raise split.known, split.unknown or split.new_whale in params.yaml."
+        )
     return table
 
 
 def gallery(split: pd.DataFrame, held_out: bool) -> pd.DataFrame:
-    """Return the photos of named whales that queries are compared with, `Image,Id`: one a duplicate group.
+    """Select the photos of named whales that queries are compared with, `Image,Id`: one per duplicate group.
 
-    `split` is `Image,Id,part,role`. Validation is compared with its training photos. Queries to come are compared with
-    the photos that validation holds out as well: `held_out`.
+    With `held_out`, the photos that validation holds out are included: this is the gallery of future queries.
     """
     unique = split["role"] != "duplicate" if held_out else split["part"] == "train"
     return split.loc[unique & (split["Id"] != NEW_WHALE), ["Image", "Id"]]
 
 
 def duplicate_pairs(groups: pd.DataFrame) -> pd.DataFrame:
-    """Return `query,photo,Id` of each pair of labelled photos in a group, in order of `photo`, whose label is `Id`.
+    """Return all ordered pairs of labelled photos in a duplicate group: `query,photo,Id`, sorted by `photo`.
 
-    `groups` is `group,Image,part,Id`. The table has the columns of leaks.
+    `Id` is the label of `photo`, as in `paths.LEAKS`.
     """
     labelled = groups.loc[groups["part"] == "train", ["group", "Image", "Id"]].sort_values("Image")
     queries = labelled[["group", "Image"]].rename(columns={"Image": "query"})
@@ -56,22 +62,22 @@ def duplicate_pairs(groups: pd.DataFrame) -> pd.DataFrame:
 
 
 def labels_by_image(images: Iterable[str], pairs: pd.DataFrame) -> list[list[str]]:
-    """Return, for each of `images`, the labels that `pairs`, `query,Id`, has of it, in their order."""
+    """Return, for each of `images`, the labels `Id` of its rows in `pairs` (`query,Id`), in their order."""
     labels = {query: rows.tolist() for query, rows in pairs.groupby("query", sort=False)["Id"]}
     return [labels.get(image, []) for image in images]
 
 
 def duplicate_labels(queries: pd.DataFrame, groups: pd.DataFrame) -> list[list[str]]:
-    """Return, for each query of validation, the labels of its duplicates, as if the query itself had no label.
+    """Return the labels of the duplicates of each validation query, without its own label.
 
-    `queries` is `Image,role`, `groups` as in `duplicate_pairs`. Only queries of the role `duplicate` have labels.
+    `queries` has columns `Image,role`. Queries with a role other than `duplicate` have no labels.
     """
     return labels_by_image(queries["Image"].where(queries["role"] == "duplicate", ""), duplicate_pairs(groups))
 
 
 def duplicate_share(leaks: pd.DataFrame, catalog: pd.DataFrame) -> float:
-    """Return the share of the queries to come that duplicate a labelled photo, 0 if there are no queries.
+    """Compute the share of the catalogue's queries that duplicate a labelled photo; 0 if there are no queries.
 
-    `leaks` has a row for each pair of a `query` and a photo, `catalog` is `Image,Id,part`.
+    `leaks` has one row per pair of a `query` and a labelled photo; `catalog` has a column `part`.
     """
     return float(leaks["query"].nunique() / max(1, (catalog["part"] == "test").sum()))
