@@ -390,7 +390,7 @@ def test_the_switch_is_on_or_off(bare: Path, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv("WHALEID_TRACKING", value)
         assert store.enabled() == enabled
     monkeypatch.setenv("WHALEID_TRACKING", "no")
-    with pytest.raises(WhaleidError, match=r"WHALEID_TRACKING is 'no': set it to on or off"):
+    with pytest.raises(WhaleidError, match=r"WHALEID_TRACKING is 'no'. Set it to on or off"):
         store.enabled()
     monkeypatch.delenv("WHALEID_TRACKING")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")  # of several processes, the first tracks
@@ -571,7 +571,8 @@ with tracking.run("dedup"):
 def test_a_store_that_is_removed_meanwhile_is_told(project: Path) -> None:
     with (
         pytest.raises(
-            WhaleidError, match=r"mlflow\.db: the file was removed while the stage ran\nFix that, name another"
+            WhaleidError,
+            match=r"mlflow\.db: the file was removed while the stage ran\nFix this, set MLFLOW_TRACKING_URI",
         ),
         tracking.run("train", ["toy"]) as run,
     ):

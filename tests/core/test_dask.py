@@ -124,7 +124,7 @@ def test_items_come_in_order_and_a_killed_worker_is_a_plain_error(
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense"])
 def test_a_scheduler_that_does_not_answer_is_a_plain_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "SECONDS", 0.5)
+    monkeypatch.setattr(parallel, "TIMEOUT", 0.5)
     monkeypatch.setenv(DASK, address)
     with pytest.raises(WhaleidError, match=f"WHALEID_DASK: no Dask scheduler answers at {address} "):
         list(parallel_map(abs, range(100), "numbers"))

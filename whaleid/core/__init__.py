@@ -1,1 +1,1 @@
-"""What every room uses: files, paths, labels, errors, logs, and work on all cores."""
+"""Code that all other packages use: files, paths, labels, errors, logging and parallel work."""

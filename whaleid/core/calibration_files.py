@@ -1,4 +1,4 @@
-"""The files of a calibration: what it is fitted on and what is written of it, for a variant alone or an ensemble."""
+"""Read the inputs and write the outputs of the calibration of a variant or an ensemble."""
 
 from __future__ import annotations
 
@@ -15,37 +15,46 @@ from whaleid.core.record import Record
 
 
 class Inputs(NamedTuple):
-    """What networks are calibrated on."""
+    """The inputs of a calibration."""
 
     features: dict[str, Features]
-    """By network, of all photos of `split`."""
+    """The features of all photos of `split`, by network."""
     split: pd.DataFrame
+    """The content of `paths.SPLIT`."""
     groups: pd.DataFrame
+    """The content of `paths.GROUPS`."""
     leaks: pd.DataFrame
+    """The content of `paths.LEAKS`."""
     catalog: pd.DataFrame
+    """The content of `paths.CATALOG`."""
 
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """What is kept of a calibration."""
+    """The outputs of a calibration."""
 
     decision: Mapping[str, object]
     """The content of `paths.DECISION`."""
     validation: pd.DataFrame
+    """The content of `paths.VALIDATION`."""
     curve: pd.DataFrame
+    """The content of `paths.CURVE`."""
     scores: pd.DataFrame
+    """The content of `paths.SCORES`."""
     params: Mapping[str, str | float]
+    """Parameters to log, by name."""
     metrics: Mapping[str, float]
+    """Metrics to log, by name."""
     summary: str
-    """A line to print."""
+    """One line to print."""
 
 
 def read(networks: Sequence[str]) -> Inputs:
-    """Read what `networks` are calibrated on.
+    """Read the inputs for a calibration of `networks`.
 
     Raises:
-        WhaleidError: a file of features is damaged.
-        InputProblems: photos have no features.
+        WhaleidError: a features file is damaged.
+        InputProblems: photos of the split have no features.
     """
     split, groups, leaks, catalog = (
         files.read_csv(path) for path in (paths.SPLIT, paths.GROUPS, paths.LEAKS, paths.CATALOG)
@@ -54,17 +63,20 @@ def read(networks: Sequence[str]) -> Inputs:
     return Inputs(loaded, split, groups, leaks, catalog)
 
 
-def write(calibrated: CalibrationResult, networks: Sequence[str], folder: Path, place: Path) -> Record:
-    """Write the calibration of `networks` to `folder`, which is renamed to `place` later; return what to log."""
-    files.write_csv(calibrated.validation, folder / paths.VALIDATION)
-    files.write_csv(calibrated.curve, folder / paths.CURVE)
-    files.write_csv(calibrated.scores, folder / paths.SCORES)
-    files.write_json(calibrated.decision, folder / paths.DECISION)
+def write(result: CalibrationResult, networks: Sequence[str], folder: Path, destination: Path) -> Record:
+    """Write the calibration of `networks` to `folder`, and return its record.
+
+    `folder` is temporary. The caller renames it to `destination`, and the record refers to the files there.
+    """
+    files.write_csv(result.validation, folder / paths.VALIDATION)
+    files.write_csv(result.curve, folder / paths.CURVE)
+    files.write_csv(result.scores, folder / paths.SCORES)
+    files.write_json(result.decision, folder / paths.DECISION)
     return Record(
-        params=calibrated.params,
-        metrics=calibrated.metrics,
-        artifacts=[place / paths.CURVE, place / paths.SCORES],
+        params=result.params,
+        metrics=result.metrics,
+        artifacts=[destination / paths.CURVE, destination / paths.SCORES],
         inputs=[*map(paths.features, networks), paths.GROUPS, paths.LEAKS],
-        outputs=[place / paths.DECISION, place / paths.VALIDATION],
+        outputs=[destination / paths.DECISION, destination / paths.VALIDATION],
         dataset=paths.SPLIT,
     )

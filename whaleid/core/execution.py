@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from whaleid.core import paths
 
 MAX_NAMED_PARAMS = 2
-"""How many changed parameters a name lists; more are counted."""
+"""Maximum number of changed parameters that a name lists; a name with more shows their number."""
 
 
 def tags() -> dict[str, str]:
-    """Return the tags that all runs of this pipeline execution share.
+    """Return the MLflow tags that all runs of this pipeline execution share.
 
-    `whaleid.key` identifies it: DVC's experiment and its baseline, else the commit and the parameters.
+    `whaleid.key` identifies the execution. It is a hash of the DVC experiment and its baseline commit or, outside an
+    experiment, of the commit and the parameters.
     """
     commit = _git("rev-parse", "HEAD").strip()
     experiment, baseline = os.environ.get("DVC_EXP_NAME", ""), os.environ.get("DVC_EXP_BASELINE_REV", "")
@@ -23,7 +24,7 @@ def tags() -> dict[str, str]:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
-        user = "unknown"  # a container may have no name for its user
+        user = "unknown"  # the user of a container may have no name
     shared = {
         "mlflow.user": user,
         "mlflow.source.git.commit": commit,
@@ -33,7 +34,7 @@ def tags() -> dict[str, str]:
 
 
 def name(execution: Mapping[str, str]) -> str:
-    """Return a name for the execution with these tags: `dvc repro 49a6c14`, `threshold=0.2 (crash-grot)`."""
+    """Return the name of the execution with these tags, such as `dvc repro 49a6c14` or `threshold=0.2 (crash-grot)`."""
     if experiment := execution.get("dvc.experiment"):
         return f"{_changed_params(execution['dvc.baseline']) or 'as committed'} ({experiment})"
     kind = "dvc repro" if "DVC_STAGE" in os.environ else "whaleid"
@@ -42,7 +43,7 @@ def name(execution: Mapping[str, str]) -> str:
 
 
 def _changed_params(baseline: str) -> str:
-    """Return the parameters that differ from those of the commit `baseline`: `threshold=0.2`, or how many there are."""
+    """Return the parameters that differ from the commit `baseline`, such as `threshold=0.2`, or their number."""
     from whaleid.config import leaves, parse
 
     committed = _git("show", f"{baseline}:./{paths.PARAMS}") if baseline else ""
@@ -50,7 +51,7 @@ def _changed_params(baseline: str) -> str:
         return ""
     try:
         before = leaves(parse(committed))
-    except Exception:  # ruamel raises nearly anything; a run's name is worth no failure
+    except Exception:  # ruamel raises many types of errors, and a run must not fail because of its name
         return ""
     now = leaves(parse(paths.PARAMS.read_text(encoding="utf-8")))
     changed = [key for key in before | now if before.get(key) != now.get(key)]
@@ -60,7 +61,7 @@ def _changed_params(baseline: str) -> str:
 
 
 def _git(*command: str) -> str:
-    """Return what git prints; an empty string where there is no git or no repository."""
+    """Return the output of a git command; an empty string if git or a repository is missing."""
     try:
         process = subprocess.run(["git", *command], capture_output=True, text=True, check=False)
     except FileNotFoundError:

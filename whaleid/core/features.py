@@ -1,4 +1,4 @@
-"""The features of a network, as `embed` writes them: embeddings of photos and centres of classes."""
+"""The features of a network, as the stage `embed` writes them: embeddings of photos and centres of classes."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from whaleid.core import arrays, paths
 from whaleid.core.errors import InputProblems, WhaleidError
 
 KINDS = {"embeddings": "f", "centres": "f", "classes": "U"}
-"""The arrays of `Features` and their `np.dtype.kind`."""
+"""The arrays of `Features`, each with its `np.dtype.kind`."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """Embeddings of photos and centres of classes by one network: float32 rows of unit length.
+    """Embeddings of photos and centres of classes, by one network. All vectors have unit length.
 
-    F, the number of flips, is 2 where a photo is embedded as it is and mirrored, else 1.
+    F, the number of flips, is 2 if each photo is embedded as it is and mirrored, else 1.
     """
 
     rows: Mapping[str, int]
-    """The row of `embeddings` of each photo, by its Image."""
+    """The row of each photo in `embeddings`, by its `Image`."""
     embeddings: npt.NDArray[np.float32]
     """(F, N, D)"""
     centres: npt.NDArray[np.float32]
-    """(F, C, S, D), S centres a class."""
+    """(F, C, S, D), with S centres per class."""
     classes: npt.NDArray[np.str_]
-    """(C,)"""
+    """(C,) labels."""
 
     def problem(self, photos: int) -> str:
-        """Return why the arrays do not fit each other and the number of `photos`; an empty string if they do."""
+        """Describe which shapes do not match each other or the number of `photos`; an empty string if all match."""
         if self.embeddings.ndim != 3 or self.centres.ndim != 4 or self.classes.ndim != 1:
-            return "arrays of other shapes"
+            return "an array has a wrong number of dimensions"
         flips, rows, dimensions = self.embeddings.shape
         if rows != photos:
-            return f"embeddings of {rows} photos, not {photos}"
+            return f"it has embeddings of {rows} photos instead of {photos}"
         if (self.centres.shape[0], self.centres.shape[3]) != (flips, dimensions) or not flips:
-            return f"centres of {self.centres.shape[0]} flips, not {flips}"
-        return "" if len(self.classes) == self.centres.shape[1] else "other classes than centres"
+            return "the shapes of embeddings and centres do not match"
+        return "" if len(self.classes) == self.centres.shape[1] else "the numbers of classes and centres do not match"
 
     def select(self, images: Iterable[str]) -> npt.NDArray[np.float32]:
-        """Return the embeddings (F, Q, D) of `images`."""
+        """Return the embeddings (F, Q, D) of `images`, in their order."""
         return self.embeddings[:, [self.rows[image] for image in images]]
 
 
 def load(networks: Mapping[str, str], images: Iterable[str]) -> dict[str, Features]:
-    """Read the features of networks, which must cover `images`; `networks` maps the name of each to its variant.
+    """Read the features of each of `networks`, which maps names of networks to their variants.
 
     Raises:
-        WhaleidError: a file is damaged, or its arrays do not fit each other.
-        InputProblems: photos are not covered.
+        WhaleidError: a file is damaged, or the shapes of its arrays do not match.
+        InputProblems: some of `images` have no features.
     """
     required = set(images)
     return {name: _load(variant, required) for name, variant in networks.items()}
@@ -63,7 +63,7 @@ def _load(variant: str, images: set[str]) -> Features:
     content = arrays.read(path, KINDS | {"images": "U"})
     names = content.pop("images").ravel().tolist()
     rows = {image: row for row, image in enumerate(names)}
-    remedy = f"Rerun `dvc repro embed@{variant}`."
+    remedy = f"Run `dvc repro embed@{variant}` again."
     if missing := sorted(images - rows.keys()):
         raise InputProblems(f"Photos are not in {path}", missing, remedy)
     features = Features(rows, **content)

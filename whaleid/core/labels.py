@@ -1,14 +1,18 @@
-"""Labels of photos, the scores that rank whales, and the columns of boxes."""
+"""The special labels, the scores that rank whales, and the columns of a box."""
 
 from typing import Literal
 
 NEW_WHALE = "new_whale"
-"""The label of photos whose whale is not in the catalogue."""
+"""The label of a photo that shows a whale outside the catalogue."""
 PHASH = "phash"
-"""The prediction without networks: the labels of duplicates, else `new_whale`."""
+"""The baseline prediction without a network: the labels of duplicates, else `new_whale`."""
 TOP_K = 5
-"""The number of labels in a ranking, the most probable first."""
+"""Number of labels in a prediction."""
 Score = Literal["class", "nearest", "centroid", "duplicates"]
-"""The similarity to the class of a whale, its nearest photo or the centroid of its photos; the labels of duplicates."""
+"""How well a query fits a whale.
+
+`class`, `nearest` and `centroid` are similarities to the class centres of the whale, to its nearest photo and to the
+centroid of its photos. `duplicates` is 1 if a duplicate of the query has the label of the whale, else 0.
+"""
 CORNERS = ["x0", "y0", "x1", "y1"]
-"""The columns of a box: left, top, right and bottom."""
+"""The columns of a box: left, top, right and bottom, as fractions of the photo's width and height."""

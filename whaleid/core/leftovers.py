@@ -1,4 +1,4 @@
-"""Files of variants that are no longer named: DVC keeps the outputs of stages that it no longer knows."""
+"""Remove the files of variants that params.yaml no longer names; DVC keeps the outputs of removed stages."""
 
 import shutil
 from collections.abc import Collection
@@ -8,14 +8,14 @@ from whaleid.core import paths
 
 
 def remove_former_variants(variants: Collection[str], weights: Path) -> None:
-    """Remove checkpoints, features, histories and calibrations of variants that are not among `variants`.
+    """Remove the checkpoints, features, histories and calibrations of all variants except `variants`.
 
-    They would be hashed with the folders that stages depend on, so that no clone could match them. Files of any other
-    kind, those with a temporary name, and the user's state dict `weights` are kept.
+    Some stages depend on whole folders: with leftover files in them, the hashes of these folders would differ from
+    those in a fresh clone. Other files, temporary files, and the state dict `weights` of the user are kept.
     """
     kept = {*variants, paths.BACKBONE}
-    for path_of in (paths.checkpoint, paths.features, paths.history):
-        pattern = path_of("[!.]*")  # a file with a temporary name may be written at this moment
+    for output_path in (paths.checkpoint, paths.features, paths.history):
+        pattern = output_path("[!.]*")  # skip temporary files: another process may be writing them
         for file in pattern.parent.glob(pattern.name):
             if file.stem not in kept and file.resolve() != weights.resolve():
                 file.unlink()

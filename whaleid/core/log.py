@@ -1,7 +1,7 @@
-"""What a command prints besides its result: summaries of what it did, details, and the progress of long loops.
+"""Logging to the terminal: summaries, details, warnings and progress bars.
 
-Code logs summaries at INFO and details at DEBUG to `logger`. Summaries go to standard output, all else to standard
-error. `--quiet` sets the level WARNING, `--verbose` DEBUG.
+Code logs summaries at INFO and details at DEBUG to `logger`. Summaries go to standard output, all other messages to
+standard error. `--quiet` sets the level to WARNING, `--verbose` to DEBUG.
 """
 
 import logging
@@ -15,10 +15,11 @@ from whaleid.core import ranks
 
 T = TypeVar("T")
 OPTIONS = {logging.WARNING: "--quiet", logging.DEBUG: "--verbose"}
+"""The command-line option that sets each log level."""
 
 
 class Printer(logging.Handler):
-    """Prints what is logged; of several processes, only the first prints summaries and details."""
+    """Prints log records. Only the main process prints summaries and details."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
@@ -30,30 +31,30 @@ class Printer(logging.Handler):
 logger = logging.getLogger("whaleid")
 logger.setLevel(logging.INFO)
 logger.addHandler(Printer())
-logger.propagate = False  # a program that uses whaleid may print its own log
+logger.propagate = False  # a program that imports whaleid may configure the root logger
 
 
 def options() -> list[str]:
-    """Return the command line's options that give another process the same level."""
-    return [option for level, option in OPTIONS.items() if logger.level == level]
+    """Return the command-line options that set the current log level in another process."""
+    return [option for log_level, option in OPTIONS.items() if logger.level == log_level]
 
 
 @contextmanager
-def timed(what: str) -> Iterator[None]:
-    """Log as a detail how long the block took; a block that fails is not logged."""
+def timed(description: str) -> Iterator[None]:
+    """Log the duration of the block as a detail, if the block succeeds."""
     start = time.perf_counter()
     yield
-    logger.debug(f"{what}: {time.perf_counter() - start:.2f} s")
+    logger.debug(f"{description}: {time.perf_counter() - start:.2f} s")
 
 
-def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    """Yield `items`, with a bar on a terminal that shows how many of `total` are done.
+def progress(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Yield `items`, and show a progress bar if standard error is a terminal.
 
-    Of several processes, only the first shows it. How long the loop took is logged as a detail.
+    Only the main process shows it. The duration of the loop is logged as a detail.
     """
-    from tqdm import tqdm  # a tenth of the start of a command
+    from tqdm import tqdm  # imported here because it takes a tenth of a command's startup time
 
-    wanted = logger.isEnabledFor(logging.INFO) and ranks.is_main_process()
-    disable = None if wanted else True  # None: unless standard error is a terminal
-    with timed(f"{what}: {total:,}"):
-        yield from tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True, disable=disable)
+    show = logger.isEnabledFor(logging.INFO) and ranks.is_main_process()
+    disable = None if show else True  # None: tqdm shows the bar only on a terminal
+    with timed(f"{description}: {total:,}"):
+        yield from tqdm(items, desc=description, total=total, leave=False, dynamic_ncols=True, disable=disable)

@@ -1,4 +1,4 @@
-"""What a stage returns to be logged: values only, so that no stage knows MLflow."""
+"""The values that a stage returns for logging. Stages do not import MLflow."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,41 +6,43 @@ from pathlib import Path
 from typing import NamedTuple
 
 LogEpoch = Callable[[int, Mapping[str, float]], None]
-"""Logs the number of an epoch, from 1, and its figures, while a stage runs."""
+"""A function that logs the metrics of an epoch, by name, during training. Epochs count from 1."""
 
 
 class Report(NamedTuple):
-    """The page of a prediction; MLflow shows it with the run that calibrated the prediction."""
+    """The HTML page of a prediction. MLflow shows it in the run that calibrated the prediction."""
 
     name: str
-    """The name of the page's file."""
+    """File name of the page."""
     calibration_output: Path
-    """A file by whose content the run that calibrated is recognised."""
+    """An output of the calibration. Its content identifies the run that wrote it."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What one execution of a stage logs.
-
-    `params` and `metrics` are those of this stage only. `artifacts` are files or folders to look at in MLflow.
-    `inputs` and `outputs` are files whose content links this run to the runs that wrote or read them.
-    `dataset` is the manifest (`Image,Id`) that the stage learned from or measured on.
-    """
+    """The values to log for one execution of a stage."""
 
     params: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    """Parameters of this stage only, by name."""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    """Metrics of this stage only, by name."""
     artifacts: Sequence[Path] = ()
+    """Files and folders to upload to MLflow."""
     inputs: Sequence[Path] = ()
+    """Files that the stage read. Their content links this run to the runs that wrote them."""
     outputs: Sequence[Path] = ()
+    """Files that the stage wrote. Their content links this run to the runs that read them."""
     dataset: Path | None = None
+    """The table (`Image,Id`) that the stage was trained or evaluated on."""
     report: Report | None = None
+    """The page of the prediction, if the stage wrote one."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What the parent of an execution's runs shows.
+    """The values that the parent run of a pipeline execution shows.
 
-    `metrics` are added to the parent's. `description` (Markdown) replaces its last one.
+    `metrics` are added to those of the parent run. `description` (Markdown) replaces its description.
     """
 
     metrics: Mapping[str, float]

@@ -1,4 +1,4 @@
-"""The MLflow store: whether it is used, its address, a lock, and errors with a remedy."""
+"""The MLflow store: whether tracking is on, the URI of the store, its lock, and its errors."""
 
 import os
 import re
@@ -12,27 +12,28 @@ from filelock import FileLock
 from whaleid.core import ranks
 from whaleid.core.errors import WhaleidError
 
-REMEDY = "Fix that, name another store in MLFLOW_TRACKING_URI, or run without: WHALEID_TRACKING=off."
+REMEDY = "Fix this, set MLFLOW_TRACKING_URI to another store, or set WHALEID_TRACKING=off to run without tracking."
 LOCK_SECONDS = 120
-"""How long a process waits while another one holds the lock; making a new store takes seconds."""
+"""Seconds to wait for the lock. The process that creates a new store holds it for several seconds."""
 
 
 def enabled() -> bool:
-    """Return whether this process tracks: the first of several does, unless WHALEID_TRACKING is `off`.
+    """Return whether this process tracks: it is the main process, and WHALEID_TRACKING is not `off`.
 
     Raises:
         WhaleidError: WHALEID_TRACKING is neither `on` nor `off`.
     """
     value = os.environ.get("WHALEID_TRACKING", "on")
     if value not in ("on", "off"):
-        raise WhaleidError(f"WHALEID_TRACKING is {value!r}: set it to on or off, or leave it unset.")
+        raise WhaleidError(f"WHALEID_TRACKING is {value!r}. Set it to on or off, or unset it.")
     return value == "on" and ranks.is_main_process()
 
 
 def address() -> tuple[str, Path | None]:
-    """Return the URI of the store, MLFLOW_TRACKING_URI or else `mlflow.db`, and its file if it is an SQLite file.
+    """Return the URI of the store, and its file if it is an SQLite database.
 
-    A relative path starts at DVC's root: the working directory of a queued experiment is deleted after it.
+    The URI is MLFLOW_TRACKING_URI or, if that is unset, the file `mlflow.db`. A relative path starts at DVC's root,
+    because DVC deletes the working directory of a queued experiment when it ends.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     if not uri.startswith("sqlite:///"):
@@ -42,7 +43,7 @@ def address() -> tuple[str, Path | None]:
 
 
 def lock(database: Path | None) -> FileLock | nullcontext[None]:
-    """Return a lock that other processes with the same SQLite file respect; a server needs none."""
+    """Return a lock that processes with the same SQLite file share. A tracking server needs no lock."""
     if database is None:
         return nullcontext()
     database.parent.mkdir(parents=True, exist_ok=True)
@@ -51,10 +52,14 @@ def lock(database: Path | None) -> FileLock | nullcontext[None]:
 
 @contextmanager
 def translate_errors(uri: str, *errors: type[Exception]) -> Iterator[None]:
-    """Turn `errors`, those of MLflow, and those of the database, network or disk into one that names a remedy.
+    """Translate `errors` and those of the database, the network and the disk into a WhaleidError with a remedy.
+
+    Args:
+        uri: address of the store, for the message.
+        errors: the error types of MLflow.
 
     Raises:
-        WhaleidError: the block raised one of them.
+        WhaleidError: the block raised one of these errors.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -63,14 +68,14 @@ def translate_errors(uri: str, *errors: type[Exception]) -> Iterator[None]:
         yield
     except caught as error:
         lines = [line for line in str(error).splitlines() if "autoflush" not in line]
-        first = next(iter(lines), type(error).__name__)  # the other lines are SQL
+        first = next(iter(lines), type(error).__name__)  # skip the lines of SQL that follow
         text = f"Tracking failed at {uri}: {first}\n{REMEDY}"
-        raise WhaleidError(re.sub(r"://[^/@\s]+@", "://", text)) from error  # no password in a log
+        raise WhaleidError(re.sub(r"://[^/@\s]+@", "://", text)) from error  # do not log a password
 
 
 @contextmanager
 def brief_retries() -> Iterator[None]:
-    """Give up a server that does not answer within seconds; MLflow's default of minutes suits long trainings."""
+    """Fail within seconds if a server does not answer. MLflow's default, minutes, suits long training runs only."""
     brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
     added = {key: value for key, value in brief.items() if key not in os.environ}
     os.environ.update(added)
