@@ -40,7 +40,7 @@ from whaleid.config import Training, load
 from whaleid.images.crop import WHOLE
 from whaleid.images.pack import Region, Shape, pack
 from whaleid.model.device import pick_device, precision
-from whaleid.model.distributed import ALONE, ProcessGroup, joined
+from whaleid.model.distributed import ALONE, ProcessGroup, join_process_group
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
 from whaleid.training.engine import train
@@ -70,7 +70,7 @@ def whaleid(
 ) -> list[dict[str, float]]:
     """Train, and return the figures of each epoch."""
     trained = network(backbone, int(photos.classes.max()) + 1)
-    *_, last = train(trained, photos, photos.part(slice(0)), training, 0, processes=processes)
+    *_, last = train(trained, photos, photos.subset(slice(0)), training, 0, processes=processes)
     return [epoch.learning | epoch.speed for epoch in last.epochs]
 
 
@@ -162,12 +162,12 @@ def bfloat16_rate(device: torch.device) -> float:
 def share(folder: Path, backbone: str, batch: int) -> None:
     """Train as one of the processes that torchrun started, or alone; the first writes its epochs into `folder`."""
     packed, classes = np.load(folder / "packed.npy", mmap_mode="r"), np.load(folder / "classes.npy")
-    with joined() as processes:
+    with join_process_group() as processes:
         # so small a rate that rounding stays rounding
         training = settings(batch, EPOCHS).model_copy(update={"lr": 1e-6})
         photos = LabelledPhotos(packed, np.arange(len(classes)), classes)
         figures = whaleid(photos, backbone, training, processes)
-        if processes.first:
+        if processes.is_first:
             (folder / EPOCHS_FILE).write_text(json.dumps(figures))
 
 

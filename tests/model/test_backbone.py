@@ -129,8 +129,8 @@ def test_a_map_that_cannot_be_finer(name: str) -> None:
     with pytest.raises(WhaleidError) as caught:
         Backbone(name, fine=True)
     assert str(caught.value) == (
-        f"backbone.fine: the last map of {name} has no stride that could be left out. Set it to false, or take another "
-        f"model, such as resnet18."
+        f"backbone.fine: {name} has no stride before its last feature map that could be removed. Set backbone.fine to "
+        f"false, or use another model, such as resnet18."
     )
 
 
@@ -145,7 +145,7 @@ def test_a_map_that_cannot_be_finer(name: str) -> None:
 )
 def test_early_layers_work_on_a_quarter_and_more(name: str, first: str, last: str) -> None:
     backbone = Backbone(name)
-    early = backbone.early()
+    early = backbone.early_layers()
     assert early[0] is backbone.body.get_submodule(first)
     assert early[-1] is backbone.body.get_submodule(last)
 
@@ -157,7 +157,7 @@ def test_models_of_torchvision_that_are_not_supported_name_one_of_timm(name: str
         Backbone(name)
     instead = "timm/maxvit_tiny_tf_224" if name == "maxvit_t" else "timm/vit_base_patch16_224"
     assert str(caught.value) == (
-        f"backbone.name: torchvision's {name} is not supported. Use one of timm, such as {instead}."
+        f"backbone.name: torchvision's {name} is not supported. Use a timm model, such as {instead}."
     )
 
 
@@ -186,7 +186,7 @@ def test_looking_for_the_map_leaves_no_trace(name: str) -> None:
 def test_an_unknown_backbone_names_close_ones() -> None:
     with pytest.raises(WhaleidError, match=r"no classification model 'ResNet-18'; did you mean resnet18 or "):
         Backbone("ResNet-18")
-    with pytest.raises(WhaleidError, match=r"no classification model 'zzz'; there are: alexnet, convnext_base, "):
+    with pytest.raises(WhaleidError, match=r"no classification model 'zzz'; available: alexnet, convnext_base, "):
         Backbone("zzz")
     # torchvision has it, but it segments
     with pytest.raises(WhaleidError, match="no classification model 'fcn_resnet50'"):
@@ -213,7 +213,7 @@ def test_the_map_is_what_goes_into_the_pooling_of_the_classifier_whose_weights_w
     whole = classifier(name, **options)
     backbone = Backbone(name).eval()
     load_pretrained(backbone, whole.state_dict(), "w.pth")
-    size = max(96, *backbone.smallest)
+    size = max(96, *backbone.min_size)
     photos = torch.randn(1, 3, size, size)
     with torch.no_grad():
         expected = into(whole.get_submodule(pooling), lambda: whole(photos))
@@ -263,7 +263,9 @@ def test_refuses_weights_of_another_model() -> None:
     message = refusal(Backbone("resnet18"), other)
     assert message.startswith("w.pth does not fit resnet18 (")
     assert "\n  conv1.weight: missing\n" in message
-    assert message.endswith("Give weights of resnet18, or set backbone.name to the model they are of.")
+    assert message.endswith(
+        "Provide weights of resnet18, or set backbone.name to the model that these weights belong to."
+    )
     # the same names, but other shapes
     with pytest.raises(InputProblems) as caught:
         load_pretrained(Backbone("wide_resnet50_2"), classifier("resnet50").state_dict(), "w.pth")
@@ -281,7 +283,7 @@ def test_names_weights_that_are_missing_and_weights_that_are_of_no_use() -> None
 
 @pytest.mark.parametrize("weights", [[torch.zeros(2)], {"conv1.weight": 3}, torch.zeros(2), {"state": {}}])
 def test_refuses_what_is_no_state_dict(weights: object) -> None:
-    assert "it holds no state dict" in refusal(Backbone("resnet18"), weights)
+    assert "it does not contain a state dict" in refusal(Backbone("resnet18"), weights)
 
 
 def read() -> Network:
@@ -328,13 +330,13 @@ def test_the_stage_refuses_files_that_hold_no_weights(project: Callable[..., Par
     for content in (b"", b"no weights", b"\x80\x02garbage"):
         Path("w.pth").write_bytes(content)
         with pytest.raises(
-            WhaleidError, match=r"^backbone.weights: w.pth cannot be read: it is cut off, or no file of"
+            WhaleidError, match=r"^backbone.weights: w.pth cannot be read: it is truncated, or contains more"
         ):
             stage.run(settings)
     write(Path("w.pth"), classifier("squeezenet1_1").state_dict())
     whole = Path("w.pth").read_bytes()
     Path("w.pth").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(WhaleidError, match=r"^backbone.weights: w.pth cannot be read: it is cut off"):
+    with pytest.raises(WhaleidError, match=r"^backbone.weights: w.pth cannot be read: it is truncated"):
         stage.run(settings)
     assert not paths.checkpoint("backbone").exists()
 
@@ -357,8 +359,8 @@ def test_pretrained_weights_that_cannot_be_downloaded(
         stage.run(project(backbone={"name": "resnet18", "weights": "DEFAULT"}))
     assert str(caught.value) == (
         "backbone.weights: DEFAULT: https://download.pytorch.org/models/resnet18-f37072fd.pth could not be downloaded "
-        "(<urlopen error no route to host>). Fetch resnet18-f37072fd.pth by other means and put it at "
-        f"{cache / 'resnet18-f37072fd.pth'}, or set backbone.weights to where you keep it."
+        "(<urlopen error no route to host>). Download resnet18-f37072fd.pth in another way and put it at "
+        f"{cache / 'resnet18-f37072fd.pth'}, or set backbone.weights to its path."
     )
 
 

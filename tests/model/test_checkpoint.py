@@ -19,7 +19,7 @@ from whaleid.model.network import Network
 
 NAME = "checkpoints/v.safetensors"
 DESCRIPTION = Description(("007", "nan", "new_whale"), (32, 64, 1))
-REMEDY = "Run `dvc repro` to make it again."
+REMEDY = "Run `dvc repro` to rebuild it."
 
 
 def network(backbone: str = "squeezenet1_1", columns: int = 3, centres: int = 1, fine: bool = False) -> Network:
@@ -57,12 +57,16 @@ def refusal(data: bytes) -> str:
 )
 def test_a_network_comes_back_bit_for_bit(backbone: str, centres: int, fine: bool, flip: str) -> None:
     expected = Description(DESCRIPTION.classes, DESCRIPTION.photos, flip)
-    assert expected.columns == (6 if flip == "identity" else 3)
-    before = network(backbone, expected.columns, centres, fine)
+    assert expected.num_outputs == (6 if flip == "identity" else 3)
+    before = network(backbone, expected.num_outputs, centres, fine)
     after, description = checkpoint.load(checkpoint.save(before, expected), NAME)
     assert description == expected
     assert (after.backbone.name, after.backbone.fine) == (backbone, fine)
-    assert (after.embedding, after.classifier.classes, after.classifier.centres) == (16, expected.columns, centres)
+    assert (after.embedding_dim, after.classifier.classes, after.classifier.centres) == (
+        16,
+        expected.num_outputs,
+        centres,
+    )
     photos = torch.randn(2, 1, 32, 64)
     with torch.no_grad():
         embeddings = before(photos)
@@ -101,7 +105,7 @@ def test_bytes_do_not_depend_on_the_layout_of_memory() -> None:
 @pytest.mark.parametrize("cut", [0, 4, 100, 5000, -1])
 def test_refuses_a_file_that_is_cut_off(cut: int) -> None:
     data = checkpoint.save(network(), DESCRIPTION)[:cut]
-    assert refusal(data).startswith(f"{NAME} is no safetensors file, or not a whole one (")
+    assert refusal(data).startswith(f"{NAME} is not a safetensors file, or is incomplete (")
     assert refusal(data).endswith(REMEDY)
 
 
@@ -116,13 +120,13 @@ def test_refuses_a_pickle_without_running_it(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     torch.save({"backbone": Evil()}, "a.pt")
     for data in (Path("a.pt").read_bytes(), pickle.dumps(Evil()), b"no checkpoint"):
-        assert refusal(data).startswith(f"{NAME} is no safetensors file, or not a whole one (")
+        assert refusal(data).startswith(f"{NAME} is not a safetensors file, or is incomplete (")
     assert not Path("ran").exists()
 
 
 def test_refuses_tensors_without_a_description() -> None:
     weights = network().state_dict()
-    message = f"{NAME} is no checkpoint of whaleid: its header has no description. {REMEDY}"
+    message = f"{NAME} is not a whaleid checkpoint: its header has no description. {REMEDY}"
     assert refusal(safetensors.torch.save(weights)) == message
     assert refusal(safetensors.torch.save(weights, {"format": "pt"})) == message
 
@@ -208,8 +212,8 @@ def test_refuses_photos_that_are_packed_otherwise() -> None:
     with pytest.raises(WhaleidError) as caught:
         DESCRIPTION.check_photos((32, 64, 3), NAME)
     assert str(caught.value) == (
-        f"{NAME} was trained on photos of (32, 64, 1) (height, width, channels), but they are packed as (32, 64, 3). "
-        f"Set `pack` back, or train anew with `dvc repro`."
+        f"{NAME} was trained on photos of (32, 64, 1) (height, width, channels), but photos are now packed as "
+        f"(32, 64, 3). Restore the `pack` section of params.yaml, or run `dvc repro` to train again."
     )
 
 

@@ -9,7 +9,7 @@ from whaleid.model.device import pick_device, precision
 
 def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHALEID_DEVICE", "cuda:99")
-    with pytest.raises(WhaleidError, match="WHALEID_DEVICE=cuda:99: not on this machine"):
+    with pytest.raises(WhaleidError, match="WHALEID_DEVICE=cuda:99: this machine has no such device"):
         pick_device()
     monkeypatch.setenv("WHALEID_DEVICE", "cpu")
     assert pick_device() == torch.device("cpu")

@@ -25,7 +25,7 @@ from whaleid.core.errors import WhaleidError
 from whaleid.core.parallel import cores
 from whaleid.model.backbone import Backbone
 from whaleid.model.device import pick_device
-from whaleid.model.distributed import ALONE, ProcessGroup, joined, synchronise_norms
+from whaleid.model.distributed import ALONE, ProcessGroup, join_process_group, synchronise_batch_norms
 from whaleid.model.network import Network
 from whaleid.stages import backbone
 from whaleid.training import launching
@@ -46,7 +46,7 @@ TOY = {
 
 @pytest.mark.parametrize(("rows", "size"), [(8, 3), (2, 3), (64, 1), (65, 2)])
 def test_parts_are_all_rows_and_differ_by_one_at_most(rows: int, size: int) -> None:
-    parts = [list(range(rows))[ProcessGroup(CPU, rank, size).part(rows)] for rank in range(size)]
+    parts = [list(range(rows))[ProcessGroup(CPU, rank, size).shard(rows)] for rank in range(size)]
     assert [row for part in parts for row in part] == list(range(rows))
     assert {len(part) for part in parts} <= {rows // size, -(-rows // size)}
 
@@ -57,7 +57,7 @@ def test_alone_everything_is_its_own() -> None:
     assert ALONE.sum(values).tolist() == [0, 1, 2]
     assert ALONE.broadcast("it") == "it"
     assert ALONE.all_gather("it") == ["it"]
-    with joined() as processes:
+    with join_process_group() as processes:
         assert processes == ProcessGroup(pick_device())
 
 
@@ -69,7 +69,7 @@ def test_synchronised_norms_are_those_that_are_trained_and_keep_their_activation
     norms[still].requires_grad_(False)
     names, photos = list(body.state_dict()), torch.randn(4, 3, 64, 64)
     before = body(photos)
-    synchronise_norms(body, "timm/test_efficientnet")
+    synchronise_batch_norms(body, "timm/test_efficientnet")
     assert list(body.state_dict()) == names
     replaced = {name for name, layer in body.named_modules() if isinstance(layer, nn.SyncBatchNorm)}
     assert replaced == norms.keys() - {still}
@@ -82,7 +82,7 @@ def test_norms_of_torchvision_are_synchronised_without_timm(monkeypatch: pytest.
         if name.split(".")[0] == "timm":
             monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
     names = [name for name, layer in body.named_modules() if isinstance(layer, nn.BatchNorm2d)]
-    synchronise_norms(body, "resnet18")
+    synchronise_batch_norms(body, "resnet18")
     assert [name for name, layer in body.named_modules() if isinstance(layer, nn.SyncBatchNorm)] == names
 
 
@@ -99,14 +99,14 @@ from whaleid.cli.app import app
 from whaleid.core.errors import WhaleidError
 from whaleid.model import distributed
 
-with distributed.joined() as processes:
+with distributed.join_process_group() as processes:
     torch.manual_seed(0)
     alone = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5).eval(), nn.ReLU(), nn.Flatten(), nn.Linear(180, 4))
     shared = copy.deepcopy(alone)
     photos, wanted = torch.randn(7, 3, 8, 8), torch.randn(7, 4)
 
     nn.functional.mse_loss(alone(photos), wanted).backward()
-    part = processes.part(7)  # of 3 or 4 photos
+    part = processes.shard(7)  # of 3 or 4 photos
     model = processes.wrap(shared)
     loss = nn.functional.mse_loss(model(photos[part]), wanted[part])
     (loss * (part.stop - part.start) * processes.size / 7).backward()
@@ -128,7 +128,7 @@ with distributed.joined() as processes:
     except WhaleidError as error:
         message = str(error)
     assert message.startswith("process 1 of 2 has other photos, parameters, networks or code than process 0"), message
-    distributed.joined = lambda: contextlib.nullcontext(processes)  # they have joined
+    distributed.join_process_group = lambda: contextlib.nullcontext(processes)  # they have joined
     for command in ("train toy", "embed toy"):
         app(command.split(), standalone_mode=False)
         processes.broadcast(None)  # once the first one has written
@@ -209,7 +209,7 @@ def test_two_hosts_learn_with_norms_of_their_own(toy: Project) -> None:
 def test_parts_of_a_batch_that_are_too_small_are_refused() -> None:
     network, photos = Network("squeezenet1_1", 16, 6), stripes(whales=6, photos=2)
     epochs = train(network, photos, photos, training(batch_size=4), 0, None, ProcessGroup(CPU, 0, 3))
-    with pytest.raises(WhaleidError, match=r"^3 processes need 6 photos in a batch, but there are batches of 4"):
+    with pytest.raises(WhaleidError, match=r"^3 processes need batches of at least 6 photos, but some have 4"):
         next(epochs)
 
 
@@ -221,7 +221,7 @@ def test_only_some_stages_are_shared(project: Project, monkeypatch: pytest.Monke
         app(["predict"], standalone_mode=False)
 
 
-GPUS = "from whaleid.training import launching; launching.processes = lambda _: 2"
+GPUS = "from whaleid.training import launching; launching.process_count = lambda _: 2"
 """As on a machine with two GPUs, but that processes compute on the CPU."""
 LAUNCH = [sys.executable, "-c", f"{GPUS}; from whaleid.cli.app import main; main()", "train", "toy"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -243,7 +243,7 @@ def start(command: list[str]) -> subprocess.Popen[str]:
     [
         pytest.param(
             LAUNCH,
-            "error: process 1 of 2 ended (SIGKILL) and all were stopped. Run the same command again",
+            "error: process 1 of 2 ended (SIGKILL), so all were stopped. Run the same command again",
             marks=pytest.mark.long,
         ),
         (TORCHRUN, "SIGKILL"),
@@ -304,12 +304,12 @@ def test_as_many_processes_as_gpus_have_enough_to_do(
     for name in ("WHALEID_DEVICE", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    assert launching.processes(batch) == expected
-    assert (f"{expected} of {gpus} GPUs: a batch of {batch} takes no less" in capsys.readouterr().out) == (
-        expected < gpus
-    )
+    assert launching.process_count(batch) == expected
+    assert (
+        f"{expected} of {gpus} GPUs are used: a batch of {batch} photos is not faster" in capsys.readouterr().out
+    ) == (expected < gpus)
     monkeypatch.setenv("WHALEID_DEVICE", "cuda:3")
-    assert launching.processes(batch) == 1
+    assert launching.process_count(batch) == 1
     monkeypatch.delenv("WHALEID_DEVICE")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")  # one of several by now
-    assert launching.processes(batch) == 1
+    assert launching.process_count(batch) == 1

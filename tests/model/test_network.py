@@ -38,7 +38,7 @@ def test_pooling_is_the_generalised_mean_of_what_is_above_zero(exponent: float) 
     assert result.shape == (2, 3)
     for photo in range(2):
         for channel in range(3):
-            values = [max(value, GeM.LEAST) for value in maps[photo, channel].flatten().tolist()]
+            values = [max(value, GeM.EPS) for value in maps[photo, channel].flatten().tolist()]
             expected = (sum(value**exponent for value in values) / 20) ** (1 / exponent)
             assert result[photo, channel].item() == pytest.approx(expected, rel=1e-5)
 
@@ -106,7 +106,7 @@ def test_the_closest_centre_by_hand() -> None:
         last.weight.copy_(torch.tensor([[2.0, -3.0, 0.0, 0.0], [0.0, 0.0, 1.0, -4.0]]))
     result = last(torch.tensor([[-0.8, 0.6], [0.6, -0.8]]))
     torch.testing.assert_close(result, torch.tensor([[0.8, 0.6], [0.6, 0.8]]))
-    assert last.directions().tolist() == [[[1, 0], [-1, 0]], [[0, 1], [0, -1]]]
+    assert last.prototypes().tolist() == [[[1, 0], [-1, 0]], [[0, 1], [0, -1]]]
 
 
 @pytest.mark.parametrize("centres", [1, 3])
@@ -114,7 +114,7 @@ def test_cosines_are_those_of_the_directions(centres: int) -> None:
     network = small(centres=centres).eval()
     with torch.no_grad():
         embeddings = network(torch.randn(2, 3, 32, 64))
-        directions = network.classifier.directions()
+        directions = network.classifier.prototypes()
         result = network.classifier(embeddings)
     assert embeddings.shape == (2, 16)
     assert directions.shape == (3, centres, 16)
@@ -129,7 +129,7 @@ def test_cosines_keep_their_precision_where_the_rest_is_halved(centres: int) -> 
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         embeddings = network(torch.randn(2, 1, 32, 64))
         result = network.classifier(embeddings)
-        centre = network.classifier.directions().double()
+        centre = network.classifier.prototypes().double()
     expected = torch.einsum("bd,csd->bcs", embeddings.double(), centre).amax(dim=2)
     assert embeddings.dtype == result.dtype == torch.float32
     torch.testing.assert_close(result.double(), expected, rtol=1e-5, atol=1e-5)
@@ -150,7 +150,7 @@ def test_a_backbone_with_a_map_is_pooled_by_the_generalised_mean() -> None:
     network = small().eval()
     photos = torch.randn(2, 3, 32, 64)
     with torch.no_grad():
-        powers = network.backbone(photos).clamp(min=GeM.LEAST) ** 3
+        powers = network.backbone(photos).clamp(min=GeM.EPS) ** 3
         features = network.embedder.norm(powers.mean(dim=(2, 3)) ** (1 / 3))
         expected = F.normalize(network.embedder.neck(features @ network.embedder.reduce.weight.T))
         torch.testing.assert_close(network(photos), expected)
@@ -226,7 +226,7 @@ def test_frozen_hidden_layers_embed_in_training_as_in_use() -> None:
 def test_frozen_early_layers_stay_bit_for_bit_and_the_others_learn() -> None:
     network = Network("resnet18", 16, 3)
     step(network)
-    network.freeze(network.backbone.early())
+    network.freeze(network.backbone.early_layers())
     hidden = state(network, "embedder")
     step(network)
     changed = {name for name, value in state(network, "embedder").items() if not torch.equal(value, hidden[name])}

@@ -123,7 +123,7 @@ def downloaded(hub: Path, model: str) -> Path:
 def test_a_model_of_timm_gives_an_embedding_of_each_photo(name: str, features: int, has_map: bool) -> None:
     torch.manual_seed(0)
     network = Network(f"timm/{name}", 16, classes=3).train()
-    assert (network.backbone.features, network.backbone.has_map) == (features, has_map)
+    assert (network.backbone.num_features, network.backbone.has_map) == (features, has_map)
     assert isinstance(network.embedder.pool, GeM) == has_map
     with torch.no_grad():
         embeddings = network(torch.randn(2, 1, 40, 60))
@@ -166,7 +166,7 @@ def test_features_are_what_goes_into_the_last_layer_of_timms_classifier(name: st
     expected = whole(name, num_classes=7)
     backbone = Backbone(f"timm/{name}").eval()
     load_pretrained(backbone, expected.state_dict(), "w.pth")
-    size = backbone.smallest if backbone.fixed else (160, 160)
+    size = backbone.min_size if backbone.fixed_size else (160, 160)
     photos = torch.randn(2, 3, *size)
     with torch.no_grad():
         pooled = expected.forward_head(expected.forward_features(photos), pre_logits=True)
@@ -182,29 +182,29 @@ def test_a_fine_map_has_twice_as_many_places(name: str) -> None:
     with torch.no_grad():
         for backbone, places in ((plain, (2, 5)), (fine, (4, 10))):
             result = backbone(photos)
-            assert result.shape == (1, backbone.features, *places)
+            assert result.shape == (1, backbone.num_features, *places)
 
 
 @pytest.mark.parametrize("name", ["timm/test_vit", pytest.param(f"timm/{SWIN}", marks=pytest.mark.long)])
 def test_a_map_that_cannot_be_finer(name: str) -> None:
     assert refusal(lambda: Backbone(name, fine=True)) == (
-        f"backbone.fine: the last map of {name} has no stride that could be left out. Set it to false, or take another "
-        f"model, such as resnet18."
+        f"backbone.fine: {name} has no stride before its last feature map that could be removed. Set backbone.fine to "
+        f"false, or use another model, such as resnet18."
     )
 
 
 @pytest.mark.parametrize("name", ["timm/test_vit", pytest.param(f"timm/{SWIN}", marks=pytest.mark.long)])
 def test_transformers_have_no_early_layers(name: str) -> None:
-    assert refusal(Backbone(name).early) == (
-        f"layers: upper keeps the first layers on large maps as they are, and {name} has none. Set it to all or last, "
-        f"or take another model (backbone.name), such as resnet18."
+    assert refusal(Backbone(name).early_layers) == (
+        f"layers: upper freezes the first layers, which work on large feature maps, but {name} has no such layers. "
+        f"Set it to all or last, or use another model (backbone.name), such as resnet18."
     )
 
 
 def test_early_layers_of_a_model_of_one_size_go_by_that_size() -> None:
     backbone = Backbone("timm/botnet26t_256")
     names = {layer: name for name, layer in backbone.body.named_modules()}
-    early = [names[layer] for layer in backbone.early()]
+    early = [names[layer] for layer in backbone.early_layers()]
     assert (early[0], early[-1]) == ("stem.conv1.conv", "stages.1.0.conv1_1x1")  # maps of 64 pixels a side, and no less
 
 
@@ -218,7 +218,7 @@ def test_frozen_early_layers_stay_bit_for_bit_and_the_others_learn(name: str, fi
     for layer in network.backbone.body.modules():
         if isinstance(layer, nn.BatchNorm2d):  # timm begins some at zero, which lets nothing before them learn
             nn.init.ones_(layer.weight)
-    early = network.backbone.early()
+    early = network.backbone.early_layers()
     assert early[0] is network.backbone.body.get_submodule(first)
     assert network.backbone.body.get_submodule(last) in early
     network.freeze(early)
@@ -298,7 +298,8 @@ def test_a_model_of_timm_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
         ("timm/resnet18.a1_in2k", "backbone.name: timm has no model 'resnet18.a1_in2k'; did you mean resnet18.a1_in1k"),
         (
             "timm/~",
-            "backbone.name: timm has no model '~'; `python -c 'import timm; print(timm.list_models())'` lists all.",
+            "backbone.name: timm has no model '~'; `python -c 'import timm; print(timm.list_models())'` lists all "
+            "models.",
         ),
         # checkpoints come from strangers, too: what they name is built, and nothing fetched
         ("timm/hf-hub:a/b", "backbone.name: timm has no model 'hf-hub:a/b'; "),
@@ -306,15 +307,15 @@ def test_a_model_of_timm_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             'timm/test_vit {"pretrained": true, "checkpoint_path": "w"}',
             'backbone.name: timm/test_vit {"pretrained": true, "checkpoint_path": "w"}: checkpoint_path, pretrained '
-            "cannot be set; leave it out.",
+            "cannot be set. Remove it.",
         ),
         (
             'timm/test_vit {"in_chans": 1}',
-            'backbone.name: timm/test_vit {"in_chans": 1}: in_chans cannot be set; leave it out.',
+            'backbone.name: timm/test_vit {"in_chans": 1}: in_chans cannot be set. Remove it.',
         ),
         (
             "timm/test_vit img_size=96",
-            "backbone.name: timm/test_vit img_size=96: the arguments after timm/test_vit have to be a JSON object, "
+            "backbone.name: timm/test_vit img_size=96: the arguments after timm/test_vit must be a JSON object, "
             'such as {"img_size": 224}.',
         ),
         (
@@ -330,7 +331,7 @@ def test_a_model_of_timm_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             'timm/test_vit {"global_pool": ""}',
-            'backbone.name: timm/test_vit {"global_pool": ""} returns neither a map nor features.',
+            'backbone.name: timm/test_vit {"global_pool": ""} returns neither a feature map nor features.',
         ),
     ],
 )
@@ -348,7 +349,9 @@ def test_names_weights_that_are_missing_and_weights_that_are_of_no_use() -> None
     assert caught.value.locations == ["blocks.0.attn.qkv.weight: missing", "tail.weight: unknown"]
     message = refusal(lambda: load_pretrained(Backbone("timm/test_vit"), whole("test_resnet").state_dict(), "w.pth"))
     assert message.startswith("w.pth does not fit timm/test_vit (")
-    assert message.endswith("Give weights of timm/test_vit, or set backbone.name to the model they are of.")
+    assert message.endswith(
+        "Provide weights of timm/test_vit, or set backbone.name to the model that these weights belong to."
+    )
 
 
 def old(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -415,7 +418,7 @@ def test_models_that_are_not_on_this_machine_and_cannot_be_fetched(project: Call
     message = refusal(lambda: stage.run(project(backbone={"name": f"timm/{MEGA}", "weights": "DEFAULT"})))
     assert message.startswith(f"backbone.name: timm could not fetch {MEGA} (")
     remedy = (
-        "Fetch the model's config.json and model.safetensors by other means, put both into a folder, and set "
+        "Download the model's config.json and model.safetensors in another way, put both into a folder, and set "
         "backbone.name to timm/local-dir:FOLDER."
     )
     assert message.endswith(remedy)
@@ -433,7 +436,7 @@ def test_a_model_that_timm_has_no_weights_of(project: Callable[..., Params]) -> 
     message = refusal(lambda: stage.run(project(backbone={"name": f"timm/{without}", "weights": "DEFAULT"})))
     assert message == (
         f"backbone.weights: DEFAULT: timm cannot use {without} (No pretrained weights exist for {without}. Use "
-        "`pretrained=False` for random init). Take another model (backbone.name), or set backbone.weights to none or "
+        "`pretrained=False` for random init). Use another model (backbone.name), or set backbone.weights to none or "
         "the path of a state dict."
     )
 

@@ -179,7 +179,7 @@ def test_objects_in_arrays_are_not_unpickled(tmp_path: Path) -> None:
 def test_code_in_a_file_of_weights_does_not_run(tmp_path: Path, zipped: bool) -> None:
     file = io.BytesIO()
     torch.save({"backbone": Calls(os.mkdir, str(tmp_path / "ran"))}, file, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(WhaleidError, match=r"a\.pt cannot be read: it is cut off, or no file of tensors"):
+    with pytest.raises(WhaleidError, match=r"a\.pt cannot be read: it is truncated, or contains more than tensors"):
         pretrained.from_file(file.getvalue(), "a.pt")
     assert not (tmp_path / "ran").exists()
 

@@ -121,8 +121,8 @@ def test_a_folder_without_a_description_is_no_bundle(tmp_path: Path) -> None:
         ("photos.csv", lambda data: data.replace(b"60", b"wide"), "does not fit the bundle (invalid literal"),
         ("photos.csv", lambda data: data + b"c.jpg,w_3,02,6,4,0,1\n", "embeddings of 2 photos instead of 3"),
         ("photos.csv", lambda data: data + b"c.jpg,w_3,02,6,4,0,0\n", "no thumbnails of 3 photos"),
-        (FILES[2], lambda data: bytes(len(data)), "is no safetensors file, or not a whole one"),
-        (FILES[2], lambda data: data[:-4], "is no safetensors file, or not a whole one"),
+        (FILES[2], lambda data: bytes(len(data)), "is not a safetensors file, or is incomplete"),
+        (FILES[2], lambda data: data[:-4], "is not a safetensors file, or is incomplete"),
         (FILES[2], lambda data: data.replace(b"F32", b"I32"), "it lacks embeddings and centres as float32"),
         (
             FILES[2],
@@ -148,5 +148,5 @@ def test_a_pickle_is_never_read(folder: Path, tmp_path: Path) -> None:
         (folder / name).write_bytes(pickle.dumps(Evil()))
         bundle.seal(description.read(folder), folder)
     for read in (bundle.read, bundle.pictures):
-        assert "is no safetensors file, or not a whole one" in refusal(read, folder)
+        assert "is not a safetensors file, or is incomplete" in refusal(read, folder)
     assert not (tmp_path / "ran").exists()

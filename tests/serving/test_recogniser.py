@@ -177,7 +177,7 @@ def test_a_network_that_is_a_pickle_is_refused(recogniser: Recogniser, tmp_path:
     evil = pickle.dumps(Evil())
     whole = recogniser.bundle
     for changed in (replace(whole, boxes=evil), replace(whole, networks=dict.fromkeys(whole.networks, evil))):
-        with pytest.raises(WhaleidError, match="is no safetensors file, or not a whole one"):
+        with pytest.raises(WhaleidError, match="is not a safetensors file, or is incomplete"):
             Recogniser(changed)
     assert not (tmp_path / "ran").exists()
 

@@ -87,8 +87,8 @@ def resumes(params: Params, saved: bytes, capsys: pytest.CaptureFixture[str]) ->
     begin(params)
     printed = capsys.readouterr().out
     resumed = f"{UNFINISHED}: training resumes after epoch 1.\n" in printed
-    anew = f"{UNFINISHED} is of another training (other photos, parameters or code): this one begins anew.\n" in printed
-    assert resumed != anew
+    other = "belongs to a training with other photos, parameters or code. Training starts from the beginning.\n"
+    assert resumed != (f"{UNFINISHED} {other}" in printed)
     return resumed
 
 
@@ -300,13 +300,13 @@ def test_a_saved_state_that_cannot_be_used_is_as_none(settings: Project, capsys:
     train.run(params, "toy", nothing)
     undisturbed = outputs()
     saved = begin(settings(lr=0.001))
-    damaged = "is no safetensors file, or not a whole one ("
+    damaged = "is not a safetensors file, or is incomplete ("
     for content, message in (
-        (saved, "is of another training"),
+        (saved, "belongs to a training with other photos"),
         (saved[: len(saved) // 2], damaged),
         (b"", damaged),
         (b"no tensors", damaged),
-        (save({"a": torch.zeros(1)}), "is no checkpoint of whaleid: its header has no description. Training begins"),
+        (save({"a": torch.zeros(1)}), "is not a whaleid checkpoint: its header has no description. Training starts"),
         (save({"a": torch.zeros(1)}, {"whaleid": '{"kind": "network"}'}), "is a checkpoint of another kind or version"),
     ):
         UNFINISHED.write_bytes(content)
@@ -315,7 +315,7 @@ def test_a_saved_state_that_cannot_be_used_is_as_none(settings: Project, capsys:
         train.run(params, "toy", lambda number, _, logged=logged: logged.append(number))
         printed = capsys.readouterr().out
         assert f"{UNFINISHED} {message}" in printed
-        assert "anew.\n" in printed
+        assert "from the beginning.\n" in printed
         assert "resumes" not in printed
         assert logged == [1, 2, 3]
         assert outputs() == undisturbed

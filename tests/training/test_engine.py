@@ -44,7 +44,7 @@ def learn(
     """Train; return the network and the figures of each epoch."""
     photos = photos or stripes(3, 4)
     network = network or new(settings)
-    states = list(train(network, photos, photos if check else photos.part(slice(0)), settings, 0))
+    states = list(train(network, photos, photos if check else photos.subset(slice(0)), settings, 0))
     assert [len(each.epochs) for each in states] == list(range(1, settings.epochs + 1))
     assert all(epoch.speed["photos_per_second"] > 0 for epoch in states[-1].epochs)
     assert not network.training
@@ -80,7 +80,7 @@ def test_triplet_learns_and_has_no_classes_before_its_end() -> None:
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]
     assert {tuple(figures) for figures in history} == {("lr", "loss")}
     embeddings = embed(network, photos.packed, photos.rows, mirrored=False)[0]
-    directions = network.classifier.directions().detach().numpy()[:, 0]
+    directions = network.classifier.prototypes().detach().numpy()[:, 0]
     assert ((embeddings @ directions.T).argmax(axis=1) == photos.classes).mean() > 0.7
 
 
@@ -122,11 +122,11 @@ def test_small_batches_are_refused_only_where_processes_share_them(augment: bool
         """Training goes on after batches are checked."""
 
     class Processes(ProcessGroup):
-        def part(self, rows: int) -> slice:
+        def shard(self, rows: int) -> slice:
             raise Begun
 
     with pytest.raises(WhaleidError if refused else Begun):
-        next(train(new(settings), photos, photos.part(slice(0)), settings, 0, processes=Processes(rank=0, size=3)))
+        next(train(new(settings), photos, photos.subset(slice(0)), settings, 0, processes=Processes(rank=0, size=3)))
 
 
 @pytest.mark.parametrize("layers", ["all", "upper"])
@@ -237,7 +237,7 @@ def test_a_training_that_is_repeated_or_resumed_ends_in_the_same_bytes(
     backbone: str, cut: int, changes: dict[str, Any]
 ) -> None:
     settings, photos = training(**changes), stripes(3, 4)
-    val_set = photos.part(slice(5))
+    val_set = photos.subset(slice(5))
     whole = new(settings, backbone=backbone)
     *_, last = train(whole, photos, val_set, settings, 0)
 
@@ -286,7 +286,7 @@ def test_after_triplet_each_class_is_the_mean_of_its_photos(flip: str) -> None:
     photos = stripes(3, 4)
     network, _ = learn(training(**PAIRS, epochs=1, flip=flip))
     embeddings = torch.from_numpy(embed(network, photos.packed, photos.rows, mirrored=True))
-    classes = network.classifier.directions()[:, 0]
+    classes = network.classifier.prototypes()[:, 0]
     assert len(classes) == (6 if flip == "identity" else 3)
     for column, direction in enumerate(classes):
         total = embeddings[column // 3, photos.classes == column % 3].sum(dim=0)

@@ -82,7 +82,7 @@ def test_the_generator_decides_all() -> None:
 def test_rows_are_spread_so_that_no_whale_is_in_a_batch_twice(photos: int, size: int) -> None:
     classes = np.repeat(np.arange(40), photos)
     rows = np.random.default_rng(1).permutation(len(classes)).reshape(-1, 1)
-    result = sampler.spread(rows, classes[rows[:, 0]], size, np.random.default_rng(0))
+    result = sampler.spread_classes(rows, classes[rows[:, 0]], size, np.random.default_rng(0))
     assert len(result) == batch_count(len(rows), size)
     assert {len(batch) for batch in result} <= {len(rows) // len(result), -(-len(rows) // len(result))}
     assert sorted(np.concatenate(result)[:, 0].tolist()) == list(range(len(classes)))
@@ -93,7 +93,7 @@ def test_rows_are_spread_so_that_no_whale_is_in_a_batch_twice(photos: int, size:
 def test_spreads_differ_and_a_whale_with_too_many_rows_is_in_a_batch_twice() -> None:
     classes = np.array([0] * 6 + [1, 1])
     rows, draws = np.arange(8).reshape(-1, 1), np.random.default_rng(0)
-    first, second = (sampler.spread(rows, classes[rows[:, 0]], 4, draws) for _ in range(2))
+    first, second = (sampler.spread_classes(rows, classes[rows[:, 0]], 4, draws) for _ in range(2))
     assert [len(batch) for batch in first] == [4, 4]
     assert sorted(np.bincount(classes[batch[:, 0]]).tolist() for batch in first) == [[3, 1], [3, 1]]
     assert [batch.tolist() for batch in first] != [batch.tolist() for batch in second]

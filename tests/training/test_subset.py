@@ -58,33 +58,33 @@ def test_new_whale_is_a_class_however_few_its_photos() -> None:
 
 def test_a_toy_that_asks_for_more_whales_than_there_are() -> None:
     message = refusal(labelled(a=3, b=2, new_whale=9), whales=56)
-    assert message.startswith(
-        "variants.v.train.whales asks for 56 whales, but only 2 have 1 or more photos to train on"
-    )
+    assert message.startswith("variants.v.train.whales is 56, but only 2 whales have at least 1 photos to train on")
     message = refusal(labelled(a=3, b=2, c=1), whales=3, min_photos=2)
-    assert message.startswith("variants.v.train.whales asks for 3 whales, but only 2 have ")
+    assert message.startswith("variants.v.train.whales is 3, but only 2 whales have ")
 
 
 def test_one_class_is_nothing_to_tell_apart() -> None:
-    assert refusal(labelled(a=3, new_whale=9)).startswith("variants.v has 1 classes to tell apart")
-    assert refusal(labelled(a=3, b=1), min_photos=2).startswith("variants.v has 1 classes to tell apart")
+    assert refusal(labelled(a=3, new_whale=9)).startswith("variants.v needs at least two classes, but has 1.")
+    assert refusal(labelled(a=3, b=1), min_photos=2).startswith("variants.v needs at least two classes, but has 1.")
 
 
 def test_triplet_where_every_whale_has_a_single_photo() -> None:
     assert refusal(labelled(a=1, b=1, c=1), loss=TRIPLET, per_whale=2, batch_size=4) == (
-        "variants.v.train.loss: triplet compares two photos of a whale, but each of 3 whales has one to train on. Take "
-        "another loss, or add photos."
+        "variants.v.train.loss: triplet compares two photos of a whale, but each of the 3 whales has one photo to "
+        "train on. Use another loss, or add photos."
     )
     # one left of each
-    assert "each of 2 whales has one" in refusal(labelled(a=3, b=3), loss=TRIPLET, per_whale=2, batch_size=4, photos=1)
+    assert "each of the 2 whales has one photo" in refusal(
+        labelled(a=3, b=3), loss=TRIPLET, per_whale=2, batch_size=4, photos=1
+    )
     # one whale with two is enough
     assert len(subset.select(labelled(a=1, b=2, c=1), "v", training(loss=TRIPLET, per_whale=2, batch_size=4))) == 4
 
 
 def test_a_batch_of_more_whales_than_there_are() -> None:
     assert refusal(labelled(a=3, b=3, c=3), per_whale=2, batch_size=8) == (
-        "variants.v: a batch of 8 with 2 photos together needs 4 whales, but there are 3 to train on. Set "
-        "variants.v.train.batch_size to 6 at most, or raise per_whale."
+        "variants.v: a batch of 8 with 2 photos per whale needs 4 whales, but there are 3 to train on. Set "
+        "variants.v.train.batch_size to at most 6, or increase per_whale."
     )
     photos = labelled(a=3, b=3, c=3)
     for per_whale, batch_size in ((2, 6), (4, 8), (1, 8)):

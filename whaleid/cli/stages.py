@@ -108,7 +108,7 @@ def _launched(stage: str, variant: str, settings: "Params") -> bool:
 
     # a small batch is no faster on many GPUs than on one
     batch_size = settings.variants[variant].train.batch_size
-    count = launching.processes(batch_size if stage == "train" else None)
+    count = launching.process_count(batch_size if stage == "train" else None)
     if count > 1:
         launching.launch(count, [*log.options(), stage, variant])
     return count > 1

@@ -36,7 +36,7 @@ class BoxNetwork(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.size, self.turns, self.squeezed = size, turns, squeezed
-        self.head = nn.Linear(backbone.features, 6 if turns else 5)
+        self.head = nn.Linear(backbone.num_features, 6 if turns else 5)
         # random weights would send noise back through the pretrained layers in the first steps
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)

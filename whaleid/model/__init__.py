@@ -1,1 +1,1 @@
-"""The network: from photos to embeddings and class logits, and back from a file."""
+"""The network that maps photos to embeddings and class scores, and its checkpoints."""

@@ -1,4 +1,4 @@
-"""Several processes that train one network: torchrun starts them, and each learns its part of every batch."""
+"""Distributed training: torchrun starts several processes, and each trains on its shard of every batch."""
 
 from __future__ import annotations
 
@@ -28,61 +28,63 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CPU = torch.device("cpu")
 TIMEOUT = timedelta(hours=1)
-"""How long a process waits for the others, of which one may write a large file. A process that ended is noticed at
-once."""
-SIGNS = ("gloo", "nccl", "connection closed", "connection reset", "timed out waiting")
-"""Parts of the messages of errors of collectives; those of gloo are plain RuntimeErrors."""
+"""How long a process waits for the others, since one may be writing a large file.
+
+A process that has ended is detected at once.
+"""
+COLLECTIVE_ERRORS = ("gloo", "nccl", "connection closed", "connection reset", "timed out waiting")
+"""Substrings of error messages of collective operations. gloo raises them as plain RuntimeErrors."""
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes that work on one network, and the device and the rank of this one; by default, it is alone."""
+    """The group of processes that train one network, seen from one process; by default, a single process on the CPU."""
 
     device: torch.device = CPU
     rank: int = 0
     size: int = 1
 
     @property
-    def first(self) -> bool:
-        """Whether this process writes and tracks."""
+    def is_first(self) -> bool:
+        """Whether this is the process that writes files and logs to MLflow."""
         return self.rank == 0
 
-    def part(self, rows: int) -> slice:
-        """Return which of `rows` are this process's; parts differ by one row at most."""
+    def shard(self, rows: int) -> slice:
+        """Return this process's share of `rows` rows; the shards of the processes differ by at most one row."""
         return slice(rows * self.rank // self.size, rows * (self.rank + 1) // self.size)
 
     def describe(self) -> str:
         """Return the device of this process and the number of processes, for a log line."""
-        gpu = self.device.type == "cuda"
-        kind = torch.cuda.get_device_name(self.device) if gpu else f"{torch.get_num_threads()} threads"
-        return f"{self.device} ({kind})" + (f", {self.size} processes" if self.size > 1 else "")
+        is_gpu = self.device.type == "cuda"
+        detail = torch.cuda.get_device_name(self.device) if is_gpu else f"{torch.get_num_threads()} threads"
+        return f"{self.device} ({detail})" + (f", {self.size} processes" if self.size > 1 else "")
 
     def wrap(self, network: Network) -> nn.Module:
-        """Return `network` for training: its gradients are the mean over all processes.
+        """Wrap `network` for training, so that its gradients are averaged over all processes.
 
-        On GPUs, batch norms that are trained take their statistics from all parts of a batch. On a CPU, each process
-        takes them from its own part, and the running statistics are those of the first process.
+        On GPUs, trainable batch norms use the statistics of the whole batch. On CPUs, each process uses the statistics
+        of its shard, and the running statistics are those of the first process.
         """
         if self.size == 1:
             return network
         if self.device.type == "cuda":
-            synchronise_norms(network, network.backbone.name)
+            synchronise_batch_norms(network, network.backbone.name)
         return DistributedDataParallel(network, gradient_as_bucket_view=True)
 
     def broadcast_buffers(self, network: nn.Module) -> None:
-        """Give every process the running statistics of the first one, as DDP does before each step."""
+        """Copy the running statistics of the first process to all others, as DDP does before each step."""
         if self.size > 1:
             for buffer in network.buffers():
                 dist.broadcast(buffer, src=0)
 
     def sum(self, values: Tensor) -> Tensor:
-        """Return `values` summed over all processes, in place."""
+        """Sum `values` over all processes, in place, and return them."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
     def broadcast(self, value: T) -> T:
-        """Return the first process's `value`."""
+        """Return the `value` of the first process."""
         values = [value]
         if self.size > 1:
             dist.broadcast_object_list(values, src=0)
@@ -96,27 +98,27 @@ class ProcessGroup:
         return values
 
     def check_same(self, digest: str) -> None:
-        """Check that all processes are about to work with the same files.
+        """Check that all processes have the same digest of their inputs.
 
         Raises:
-            WhaleidError: one has another digest than the first; raised in all of them.
+            WhaleidError: the digest of a process differs from the first one's; raised in every process.
         """
         digests = self.all_gather(digest)
-        others = [rank for rank, other in enumerate(digests) if other != digests[0]]
-        if others:
+        different = [rank for rank, other in enumerate(digests) if other != digests[0]]
+        if different:
             raise WhaleidError(
-                f"process {others[0]} of {self.size} has other photos, parameters, networks or code than process 0: "
-                "give all the same commit and `dvc pull`, or a folder that all share."
+                f"process {different[0]} of {self.size} has other photos, parameters, networks or code than process 0. "
+                "Check out the same commit and run `dvc pull` on every host, or use a folder that all hosts share."
             )
 
 
 ALONE = ProcessGroup()
 
 
-def synchronise_norms(network: nn.Module, backbone: str) -> None:
-    """Replace the batch norms of `network` that are trained by ones over all processes, which work on GPUs alone."""
+def synchronise_batch_norms(network: nn.Module, backbone: str) -> None:
+    """Replace trainable batch norms of `network` with synchronised ones, which torch supports on GPUs only."""
     convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
-    if backbone.startswith(TIMM):  # torch's own drops the activation in timm's norms
+    if backbone.startswith(TIMM):  # torch's function drops the activation that is part of timm's norms
         from timm.layers.norm_act import convert_sync_batchnorm as convert
 
     for name, layer in list(network.named_modules()):
@@ -125,31 +127,31 @@ def synchronise_norms(network: nn.Module, backbone: str) -> None:
 
 
 @contextmanager
-def joined() -> Iterator[ProcessGroup]:
-    """Join the processes that torchrun started, each on the device of `pick_device`; without it, this one is alone.
+def join_process_group() -> Iterator[ProcessGroup]:
+    """Join the process group of torchrun; without torchrun, yield a group of one process.
 
     Raises:
-        WhaleidError: this machine lacks a device; in the block, another process ended or did not answer.
+        WhaleidError: `pick_device` finds no device, or in the `with` block, another process ended or does not respond.
     """
     device = pick_device()
     if not ranks.launched_by_torchrun():
         yield ProcessGroup(device)
         return
-    # torchrun sets one thread each, however many cores there are
+    # torchrun sets one thread per process, whatever the number of cores
     torch.set_num_threads(max(1, cores() // ranks.local_world_size()))
     processes = ProcessGroup(device, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-    gpu = device.type == "cuda"
+    is_gpu = device.type == "cuda"
     try:
-        # gloo carries what is not on a GPU
-        backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
-        dist.init_process_group(backend, timeout=TIMEOUT, device_id=device if gpu else None)
+        # gloo transfers objects and tensors that are not on a GPU
+        backend = "cpu:gloo,cuda:nccl" if is_gpu else "gloo"
+        dist.init_process_group(backend, timeout=TIMEOUT, device_id=device if is_gpu else None)
         yield processes
     except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and not any(sign in str(error).lower() for sign in SIGNS):
+        if not isinstance(error, dist.DistError) and not any(text in str(error).lower() for text in COLLECTIVE_ERRORS):
             raise
         raise WhaleidError(
             f"process {processes.rank} of {processes.size} on {socket.gethostname()}: another process ended or does "
-            f"not answer ({first_line(error)}). Its own error is above, or on its host. All stop. Run the same command "
-            "again: a training resumes."
+            f"not respond ({first_line(error)}). Its own error is above, or on its host. All processes stop. Run the "
+            "same command again: training resumes after the last saved epoch."
         ) from None
     dist.destroy_process_group()

@@ -1,6 +1,6 @@
-"""Losses of embeddings (B, D) of unit length and their classes (B,).
+"""Metric-learning losses of embeddings (B, D) of unit length and their classes (B,).
 
-Margins and mining are pytorch-metric-learning's, whose losses train the weight of `CosineClassifier`.
+Margin losses and mining are pytorch-metric-learning's. Its losses train the weight of `CosineClassifier`.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ if TYPE_CHECKING:
     from whaleid.model.network import CosineClassifier
 
 LossFunction = Callable[[Tensor, Tensor, float], Tensor]
-"""From embeddings, classes and the share of the margin that applies (0 to 1) to the loss, a scalar.
+"""Maps embeddings, classes and a factor of the margin (0 to 1) to a scalar loss, the mean over photos.
 
-It is the mean over photos; `triplet` always applies its whole margin and is the mean over the triplets that violate it.
+`triplet` ignores the factor; its loss is the mean over the triplets that violate the margin.
 """
 
 
 def build(settings: Loss, classifier: CosineClassifier) -> LossFunction:
-    """Return the loss that `settings` describe; all but `triplet` train `classifier` as well.
+    """Build the loss function of `settings`. All losses except `triplet` also train `classifier`.
 
     - `softmax`: cross-entropy over scaled cosines (Wang et al. 2017, "NormFace").
-    - `cosface`: a margin taken off the cosine (Wang et al. 2018, "CosFace").
-    - `arcface`: a margin added to the angle (Deng et al. 2019, "ArcFace"); with several centres a class, to the angle
-      of the closest (Deng et al. 2020, "Sub-center ArcFace").
+    - `cosface`: a margin subtracted from the cosine (Wang et al. 2018, "CosFace").
+    - `arcface`: a margin added to the angle (Deng et al. 2019, "ArcFace"); with several centres per class, to
+      the angle to the closest centre (Deng et al. 2020, "Sub-center ArcFace").
     - `triplet`: hardest positive and hardest negative in the batch (Hermans et al. 2017, "In Defense of the Triplet
-      Loss"). A photo without a second one of its class in the batch adds nothing.
+      Loss"). A photo without another photo of its class in the batch is ignored.
     """
     if settings.kind == "softmax":
         return lambda embeddings, classes, _: F.cross_entropy(settings.scale * classifier(embeddings), classes)
     if settings.kind == "triplet":
         return _triplet(settings.margin)
-    from pytorch_metric_learning import losses  # takes 0.4 s
+    from pytorch_metric_learning import losses  # its import takes 0.4 s
 
-    columns = {"num_classes": classifier.classes, "embedding_size": classifier.weight.shape[0], "scale": settings.scale}
-    margin: LargeMarginSoftmaxLoss
+    options = {"num_classes": classifier.classes, "embedding_size": classifier.weight.shape[0], "scale": settings.scale}
+    margin_loss: LargeMarginSoftmaxLoss
     if settings.kind == "cosface":
-        margin = losses.CosFaceLoss(**columns)
+        margin_loss = losses.CosFaceLoss(**options)
     elif classifier.centres == 1:
-        margin = losses.ArcFaceLoss(**columns)
+        margin_loss = losses.ArcFaceLoss(**options)
     else:
-        margin = losses.SubCenterArcFaceLoss(**columns, sub_centers=classifier.centres)
-    margin.W = classifier.weight
+        margin_loss = losses.SubCenterArcFaceLoss(**options, sub_centers=classifier.centres)
+    margin_loss.W = classifier.weight
 
-    def loss(embeddings: Tensor, classes: Tensor, share: float) -> Tensor:
-        # the library takes degrees when it is made, but computes with this attribute, in radians
-        margin.margin = settings.margin * share
-        value: Tensor = margin(embeddings, classes)
+    def loss(embeddings: Tensor, classes: Tensor, margin_factor: float) -> Tensor:
+        # the constructor takes degrees, but the loss is computed from this attribute, in radians
+        margin_loss.margin = settings.margin * margin_factor
+        value: Tensor = margin_loss(embeddings, classes)
         return value
 
     return loss
@@ -63,10 +63,11 @@ def _triplet(margin: float) -> LossFunction:
     from pytorch_metric_learning import distances, losses, miners
 
     distance = distances.LpDistance()
-    mine, hinge = miners.BatchHardMiner(distance=distance), losses.TripletMarginLoss(margin=margin, distance=distance)
+    mine = miners.BatchHardMiner(distance=distance)
+    triplet_loss = losses.TripletMarginLoss(margin=margin, distance=distance)
 
     def loss(embeddings: Tensor, classes: Tensor, _: float) -> Tensor:
-        value: Tensor = hinge(embeddings, classes, mine(embeddings, classes))
+        value: Tensor = triplet_loss(embeddings, classes, mine(embeddings, classes))
         return value
 
     return loss

@@ -1,4 +1,4 @@
-"""Tensors with a description in JSON, as the bytes of a safetensors file and back."""
+"""Read and write safetensors files with a JSON description in their header."""
 
 import json
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from whaleid.core.errors import InputProblems, WhaleidError, first_line
 
-KEY = "whaleid"
+METADATA_KEY = "whaleid"
 """The key of the description in the file's metadata."""
-REMEDY = "Run `dvc repro` to make it again."
+REMEDY = "Run `dvc repro` to rebuild it."
 
 
 class Header(BaseModel):
-    """The description of a file: a subclass has all that is needed to rebuild a network from its tensors."""
+    """The description of a file. A subclass adds the fields that its content needs."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     version: Literal[1] = 1
@@ -26,26 +26,27 @@ H = TypeVar("H", bound=Header)
 
 
 def save(tensors: Mapping[str, Tensor], header: Header) -> bytes:
-    """Return the bytes of a file: the same for the same tensors, whatever device and memory layout they have."""
+    """Serialise `tensors` and `header`; the bytes do not depend on the tensors' device or memory layout."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return safetensors.torch.save(plain, {KEY: header.model_dump_json()})
+    return safetensors.torch.save(plain, {METADATA_KEY: header.model_dump_json()})
 
 
 def load(data: bytes, name: str, header: type[H], remedy: str = REMEDY) -> tuple[dict[str, Tensor], H]:
-    """Return the tensors, on the CPU, and the description of a file that `save` made.
+    """Read a file written by `save`: return its tensors by name, on the CPU, and its description.
 
-    `header` is the kind of file; in errors, `name` names the file and `remedy` says what to do.
+    `header` is the expected class of the description. Errors name the file `name` and end in `remedy`.
 
     Raises:
-        WhaleidError: `data` is no whole safetensors file, or its description is missing or of another kind or version.
+        WhaleidError: `data` is not a complete safetensors file, or its description is missing or of another kind or
+            version.
     """
     tensors = load_tensors(data, name, remedy)
     length = int.from_bytes(data[:8], "little")
     metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    if KEY not in metadata:
-        raise WhaleidError(f"{name} is no checkpoint of whaleid: its header has no description. {remedy}")
+    if METADATA_KEY not in metadata:
+        raise WhaleidError(f"{name} is not a whaleid checkpoint: its header has no description. {remedy}")
     try:
-        return tensors, header.model_validate_json(metadata[KEY])
+        return tensors, header.model_validate_json(metadata[METADATA_KEY])
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"])
@@ -54,12 +55,12 @@ def load(data: bytes, name: str, header: type[H], remedy: str = REMEDY) -> tuple
 
 
 def load_tensors(data: bytes, name: str, remedy: str) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file; arguments and errors as in `load`."""
+    """Return the tensors of a safetensors file by name. For arguments and errors, see `load`."""
     try:
         return safetensors.torch.load(data)
-    except Exception as error:  # depends on the bytes
+    except Exception as error:  # the exception type depends on the bytes
         raise WhaleidError(
-            f"{name} is no safetensors file, or not a whole one ({first_line(error)}). {remedy}"
+            f"{name} is not a safetensors file, or is incomplete ({first_line(error)}). {remedy}"
         ) from None
 
 
@@ -68,22 +69,24 @@ def is_state_dict(weights: object) -> TypeGuard[Mapping[str, Tensor]]:
     return isinstance(weights, Mapping) and all(isinstance(weight, Tensor) for weight in weights.values())
 
 
-def load_weights(module: nn.Module, weights: object, wrong: str, remedy: str, unused: tuple[str, ...] = ()) -> None:
-    """Set all weights of `module` in place from its state dict; names that begin with one of `unused` are ignored.
+def load_weights(
+    module: nn.Module, weights: object, problem: str, remedy: str, ignored_prefixes: tuple[str, ...] = ()
+) -> None:
+    """Load the state dict `weights` into `module`, in place; errors begin with `problem` and end in `remedy`.
 
-    In errors, `wrong` says what does not fit and `remedy` what to do.
+    Unknown weights are ignored if their names have one of the `ignored_prefixes`.
 
     Raises:
-        WhaleidError: `weights` is no state dict.
-        InputProblems: weights are missing, of another shape, or unknown.
+        WhaleidError: `weights` is not a state dict.
+        InputProblems: weights are missing, unknown or of another shape.
     """
     if not is_state_dict(weights):
-        raise WhaleidError(f"{wrong}: it holds no state dict (names with their tensors). {remedy}")
+        raise WhaleidError(f"{problem}: it does not contain a state dict (tensors by name). {remedy}")
     try:
-        fit = module.load_state_dict(weights, strict=False)
-        problems = [f"{name}: missing" for name in fit.missing_keys]
-        problems += [f"{name}: unknown" for name in fit.unexpected_keys if not name.startswith(unused)]
+        keys = module.load_state_dict(weights, strict=False)
+        problems = [f"{name}: missing" for name in keys.missing_keys]
+        problems += [f"{name}: unknown" for name in keys.unexpected_keys if not name.startswith(ignored_prefixes)]
     except RuntimeError as error:  # tensors of other shapes
         problems = str(error).split("\n\t")[1:] or [str(error)]
     if problems:
-        raise InputProblems(wrong, problems, remedy)
+        raise InputProblems(problem, problems, remedy)

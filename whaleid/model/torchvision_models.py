@@ -1,4 +1,4 @@
-"""Models of torchvision without their classifier, and their pretrained weights."""
+"""torchvision models without their classifier, and their pretrained weights."""
 
 import importlib
 import re
@@ -15,17 +15,17 @@ import torch
 from torch import nn
 
 from whaleid.core.errors import WhaleidError
-from whaleid.model.architectures import Architecture, Weights, suggest
+from whaleid.model.architectures import Architecture, StateDict, suggest
 
 
 def _import_models() -> Any:
-    """Import torchvision's models without torch._dynamo, which takes a second and which only RoIAlign needs."""
+    """Import torchvision's models without torch._dynamo, whose import takes a second and which only RoIAlign needs."""
     name, models = "torch._dynamo.utils", "torchvision.models"
     if name not in sys.modules:
         stub: Any = ModuleType(name)
         stub.is_compile_supported = lambda device: importlib.import_module(name).is_compile_supported(device)
         sys.modules[name] = stub
-        with suppress(ImportError):  # torchvision may need more of it in another version
+        with suppress(ImportError):  # other versions of torchvision may need more than the stub
             importlib.import_module(models)
         del sys.modules[name]
     return importlib.import_module(models)
@@ -42,67 +42,67 @@ LAST_MAP = {
     "shufflenet": "conv5",
     "swin": "permute",
 }
-"""The module before the pooling, by the first word of a torchvision model's name."""
+"""The last module before the pooling, by model family (the first word of a model's name)."""
 TIMM_INSTEAD = {"vit": "timm/vit_base_patch16_224", "maxvit": "timm/maxvit_tiny_tf_224"}
-"""Families of torchvision that are not supported, and a model of timm to use instead."""
+"""Unsupported torchvision model families, each with a timm model to use instead."""
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
-"""Prefixes of the auxiliary classifiers of GoogLeNet and Inception, which are left out."""
+"""Prefixes of the weights of GoogLeNet's and Inception's auxiliary classifiers, which are not used."""
 
 
 def build(name: str) -> Architecture:
     """Build the model `name`.
 
     Raises:
-        WhaleidError: there is no such model, or its family is not supported.
+        WhaleidError: the model does not exist, or its family is not supported.
     """
     known = models.list_models(module=models)
     if name not in known:
-        hint = suggest(name, known) or f"there are: {', '.join(known)}."
+        hint = suggest(name, known) or f"available: {', '.join(known)}."
         raise WhaleidError(f"backbone.name: torchvision has no classification model {name!r}; {hint}")
     family = re.split(r"[\d_]", name)[0]
     if family not in LAST_MAP:
         raise WhaleidError(
-            f"backbone.name: torchvision's {name} is not supported. Use one of timm, such as {TIMM_INSTEAD[family]}."
+            f"backbone.name: torchvision's {name} is not supported. Use a timm model, such as {TIMM_INSTEAD[family]}."
         )
     options = {"aux_logits": False, "init_weights": True} if family in ("googlenet", "inception") else {}
     layers = list(models.get_model(name, weights=None, **options).named_children())
     end = [layer for layer, _ in layers].index(LAST_MAP[family]) + 1
     body = nn.Sequential(OrderedDict(layers[:end]))
-    unused = (*(f"{layer}." for layer, _ in layers[end:]), *AUXILIARY)
-    smallest = models.get_model_weights(name).DEFAULT.meta["min_size"]
-    return Architecture(body, unused, smallest, fixed=False, rename=_rename)
+    ignored_prefixes = (*(f"{layer}." for layer, _ in layers[end:]), *AUXILIARY)
+    min_size = models.get_model_weights(name).DEFAULT.meta["min_size"]
+    return Architecture(body, ignored_prefixes, min_size, fixed_size=False, convert=_convert)
 
 
-def _rename(weights: Weights) -> Weights:
-    """Return `weights` by the names that DenseNets have for them today; those of other models are not changed."""
-    old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
-    return {old.sub(r"\1\2.", key): weight for key, weight in weights.items()}
+def _convert(weights: StateDict) -> StateDict:
+    """Rename DenseNet weights from their old names; return the weights of other models unchanged."""
+    old_name = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
+    return {old_name.sub(r"\1\2.", key): weight for key, weight in weights.items()}
 
 
 def count_parameters(name: str) -> int:
-    """Return the number of parameters of the whole classifier without building it; 0 if there is no such model."""
+    """Return the number of parameters of the full classification model without building it; 0 if it does not exist."""
     known = name in models.list_models(module=models)
     return int(models.get_model_weights(name).DEFAULT.meta["num_params"]) if known else 0
 
 
-def download(name: str) -> tuple[Weights, str]:
-    """Return the pretrained weights of the whole model, from torch's cache or from the internet, and their title.
+def download(name: str) -> tuple[StateDict, str]:
+    """Return the pretrained state dict of the full model, from torch's cache or the internet, and its description.
 
     Raises:
-        WhaleidError: they cannot be downloaded, or the file in the cache is damaged.
+        WhaleidError: the weights cannot be downloaded, or the file in the cache is damaged.
     """
     weights = models.get_model_weights(name).DEFAULT
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
     try:
-        # file names end in the first digits of their SHA-256, which are compared after a download
-        state: Weights = weights.get_state_dict(
+        # check_hash compares the SHA-256 with the digits in the file name, only after a download
+        state: StateDict = weights.get_state_dict(
             check_hash=True, progress=sys.stderr.isatty(), map_location="cpu", weights_only=True
         )
-    except Exception as error:  # depends on the bytes of a damaged file
+    except Exception as error:  # the exception type depends on the bytes of a damaged file
         if isinstance(error, OSError | HTTPException) or not file.exists():
             raise WhaleidError(
-                f"backbone.weights: DEFAULT: {weights.url} could not be downloaded ({error}). Fetch {file.name} by "
-                f"other means and put it at {file}, or set backbone.weights to where you keep it."
+                f"backbone.weights: DEFAULT: {weights.url} could not be downloaded ({error}). Download {file.name} "
+                f"in another way and put it at {file}, or set backbone.weights to its path."
             ) from None
         raise WhaleidError(f"backbone.weights: DEFAULT: {file} is damaged. Remove it and try again.") from None
     return state, f"torchvision's pretrained weights ({weights})"

@@ -77,8 +77,8 @@ class Embedder:
             description.check_photos((pack.height, pack.width, len(self._shape.mode)), name)
             mirrored = description.flip != "off"
             flips, _, dimensions = bundle.features[name].embeddings.shape
-            if (flips, dimensions) != (1 + mirrored, network.embedding):
-                expected = f"{1 + mirrored} of {network.embedding}"
+            if (flips, dimensions) != (1 + mirrored, network.embedding_dim):
+                expected = f"{1 + mirrored} of {network.embedding_dim}"
                 raise misfit(f"{name}.embeddings", f"{flips} flips of {dimensions} dimensions, not {expected}")
             prepare(network, self._device)
             self._networks[name] = network, mirrored

@@ -43,7 +43,7 @@ def run(params: Params) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(checkpoint.save(network, checkpoint.Description(classes=(), photos=None)))
     count = sum(weight.numel() for weight in network.embedder.parameters())
-    logger.info(f"{path}: {name}, {count:,} parameters, {network.backbone.features} features, {source}")
+    logger.info(f"{path}: {name}, {count:,} parameters, {network.backbone.num_features} features, {source}")
 
 
 def _read(path: str) -> bytes:

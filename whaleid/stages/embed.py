@@ -28,7 +28,7 @@ def run(params: Params, variant: str) -> Record:
         WhaleidError: the network was trained on photos of another size, or one of several processes has another
             network than the first, or failed.
     """
-    with distributed.joined() as processes:
+    with distributed.join_process_group() as processes:
         return _run(params, variant, processes)
 
 
@@ -41,17 +41,17 @@ def _run(params: Params, variant: str, processes: ProcessGroup) -> Record:
     settings = params.variants[variant].embed
     inputs = [settings.zoom, settings.tilt, photos.images]
     processes.check_same(hashlib.sha256(content + repr(inputs).encode()).hexdigest())
-    part = np.arange(len(photos.images))[processes.part(len(photos.images))]
+    part = np.arange(len(photos.images))[processes.shard(len(photos.images))]
     mirrored = description.flip != "off"
     prepare(network, processes.device)
     own = embed(network, photos.array, part, mirrored, settings.zoom, settings.tilt)
     embeddings = np.concatenate(processes.all_gather(own), axis=1)  # (F, N, D)
-    if not processes.first:
+    if not processes.is_first:
         return Record()
     # (C, S, D), or (2C, S, D) with mirrored whales after the others
-    directions = network.classifier.directions().detach().cpu().numpy()
+    prototypes = network.classifier.prototypes().detach().cpu().numpy()
     flips, classes = len(embeddings), len(description.classes)
-    centres = np.stack([directions[-classes:] if flip else directions[:classes] for flip in range(flips)])
+    centres = np.stack([prototypes[-classes:] if flip else prototypes[:classes] for flip in range(flips)])
     with files.replacing(paths.features(variant)) as temporary:
         np.savez(
             temporary,

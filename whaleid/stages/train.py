@@ -46,7 +46,7 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
         WhaleidError: the photos are too few for the variant, its `init` cannot be used, or another process has other
             files than the first, or ended.
     """
-    with distributed.joined() as processes:
+    with distributed.join_process_group() as processes:
         return _run(params, variant, log_epoch, processes)
 
 
@@ -69,7 +69,7 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, processes: ProcessGr
     if before.photos is not None:
         before.check_photos(photos.shape, str(start))
     description = checkpoint.Description(classes, photos.shape, settings.flip)
-    network.classifier = CosineClassifier(network.embedding, description.columns, settings.loss.centres)
+    network.classifier = CosineClassifier(network.embedding_dim, description.num_outputs, settings.loss.centres)
     dtype = str(precision(processes.device)).removeprefix("torch.")
     where = f"{processes.describe()} in {dtype}"
     logger.info(
@@ -85,7 +85,7 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, processes: ProcessGr
     digest = _digest(repr(facts).encode(), np.ascontiguousarray(photos.array).data, weights, *tables, *_sources())
     processes.check_same(digest)
     path = paths.training_state(variant)
-    saved = processes.broadcast(_load(path, digest) if processes.first else None)
+    saved = processes.broadcast(_load(path, digest) if processes.is_first else None)
     epochs = saved.epochs if saved else []
     for number, epoch in enumerate(epochs, start=1):
         log_epoch(number, epoch.learning | epoch.speed)
@@ -94,11 +94,11 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, processes: ProcessGr
         epochs = current.epochs
         _report(epochs, settings.epochs, log_epoch)
         due = time.perf_counter() - last_saved >= SAVE_SECONDS
-        if processes.first and len(epochs) < settings.epochs and due:
+        if processes.is_first and len(epochs) < settings.epochs and due:
             with files.replacing(path) as temporary:
                 temporary.write_bytes(state.save(current, digest))
             last_saved = time.perf_counter()
-    if not processes.first:
+    if not processes.is_first:
         return Record()
 
     with files.replacing(paths.checkpoint(variant)) as temporary:

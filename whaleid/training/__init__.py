@@ -1,1 +1,1 @@
-"""How a network learns whales."""
+"""Training of the network."""

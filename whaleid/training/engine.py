@@ -1,4 +1,4 @@
-"""The training loop: one cycle of AdamW over augmented photos."""
+"""The training loop: AdamW with a one-cycle learning rate, on augmented photos."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch._dynamo  # AdamW imports it at its first step, whose time is measured
+import torch._dynamo  # AdamW would import it in its first step, whose time is measured
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
@@ -29,16 +29,16 @@ from whaleid.training.state import Epoch, State, restore, snapshot
 if TYPE_CHECKING:
     from whaleid.config import Training
 
-WARM_UP = 0.21
-"""The share of the steps in which the rate rises; at exactly 0.2, torch divides by zero where there are five steps."""
-LAST_LAYER_LR = 10.0
-"""How much higher the last layer's rate is: a whale with one photo pulls at its class in one step of an epoch only."""
-MARGIN_WARM_UP = 0.5
-"""The share of the steps in which the margin grows to its full size: at once, it would keep a loss from learning."""
-BN_BATCH, BN_BATCHES = 64, 20
-"""Photos and batches that bring the running statistics of batch norms to where they belong."""
-CENTRE_SPREAD = 0.3
-"""How far the centres of a class lie from its mean at first, where it has several."""
+LR_WARMUP = 0.21
+"""Fraction of the steps in which the learning rate rises. With 0.2, torch divides by zero if there are five steps."""
+CLASSIFIER_LR_FACTOR = 10.0
+"""Factor of the classifier's learning rate: a whale with one photo trains its prototype in one step per epoch."""
+MARGIN_WARMUP = 0.5
+"""Fraction of the steps in which the margin grows from 0 to its full size. The full margin prevents early learning."""
+BN_BATCH_SIZE, BN_BATCHES = 64, 20
+"""Photos per batch and number of batches that adapt the running statistics of batch norms to the training photos."""
+CENTRE_DISTANCE = 0.3
+"""Initial distance of the centres of a class from its mean, if it has several."""
 
 
 def train(
@@ -50,21 +50,21 @@ def train(
     saved: State | None = None,
     processes: ProcessGroup = ALONE,
 ) -> Iterator[State]:
-    """Train `network` in place; yield the state after each epoch, whose tensors later epochs change.
+    """Train `network` in place; yield the state after each epoch. Later epochs overwrite its tensors.
 
     Args:
-        network: left on the device of `processes`, in evaluation mode. Its last layer has the classes of `train_set`
-            or, where a mirrored fluke is another whale, those and then as many mirrored ones.
-        train_set: photos to learn from.
-        val_set: photos of the same classes that are measured after each epoch; may be empty.
-        settings: which layers are trained, by which loss, on which photos, for how many epochs.
-        seed: of the order of photos and of their augmentation.
-        saved: the state from which this training resumes, on the CPU to the same result.
-        processes: which train together; all are given, and left, the same.
+        network: moved to the device of `processes`, and in evaluation mode afterwards. Its classifier has one output
+            per class of `train_set`, followed by one per mirrored class if `flip` is `identity`.
+        train_set: photos to train on.
+        val_set: photos of the same classes to evaluate after each epoch; may be empty.
+        settings: parameters of the training, such as its layers, loss and number of epochs.
+        seed: seed of the order of photos and of their augmentation.
+        saved: state to resume from; on a CPU, the result is the same as without the interruption.
+        processes: group of processes that train together, each called with the same arguments.
 
     Raises:
-        WhaleidError: `layers` is `upper`, and the backbone has no first layers to keep; or the parts of a batch are too
-            small for so many processes.
+        WhaleidError: `layers` is `upper` and the backbone has no early layers, or the shards of a batch are too small
+            for the number of processes.
     """
     network.to(processes.device).to(memory_format=torch.channels_last)
     if settings.layers == "last":
@@ -72,58 +72,60 @@ def train(
     else:
         _update_bn_stats(network, train_set, seed)
     if settings.layers == "upper":
-        network.freeze(network.backbone.early())
-    classified = settings.loss.kind != "triplet"  # it has no classes before its end
-    network.classifier.requires_grad_(classified)
-    loss_of = build(settings.loss, network.classifier)
+        network.freeze(network.backbone.early_layers())
+    trains_classifier = settings.loss.kind != "triplet"  # triplet sets the classifier after the last epoch
+    network.classifier.requires_grad_(trains_classifier)
+    loss_function = build(settings.loss, network.classifier)
 
-    # where the other layers stand still, they embed each photo once, and every process learns from all embeddings
+    # frozen layers embed each photo once, and every process trains the classifier on all embeddings
     embeds_once = settings.layers == "last" and not settings.augment
-    sharing = ProcessGroup(processes.device) if embeds_once else processes
-    # every epoch has as many batches of the same sizes
+    group = ProcessGroup(processes.device) if embeds_once else processes
+    # every epoch has the same number of batches, of the same sizes
     batches = sample_batches(train_set.classes, settings, np.random.default_rng(seed))
-    _check_parts(min(len(batch) for batch in batches), settings, sharing)
-    optimiser, schedule = _optimiser(network, settings, settings.epochs * len(batches))
+    _check_shards(min(len(batch) for batch in batches), settings, group)
+    optimiser, scheduler = _build_optimiser(network, settings, settings.epochs * len(batches))
     epochs = list(saved.epochs) if saved else []
     if saved:
         restore(network, optimiser, saved.tensors)
-        _fast_forward(schedule, len(epochs) * len(batches))
+        _fast_forward(scheduler, len(epochs) * len(batches))
     else:
         _imprint(network, train_set, seed, processes)
 
-    model: Callable[[Tensor], Tensor] = sharing.wrap(network)
+    model: Callable[[Tensor], Tensor] = group.wrap(network)
     if settings.compile:
         model = torch.compile(model, dynamic=False)
     train_embeddings = None
     if embeds_once:
         model, train_embeddings = nn.Identity(), _embeddings(network, train_set, settings.flip != "off")
-    loader = BatchLoader(train_set, train_embeddings, settings, sharing)
-    own_val_set, val_embeddings = val_set.part(sharing.part(len(val_set))), None
+    loader = BatchLoader(train_set, train_embeddings, settings, group)
+    val_shard, val_embeddings = val_set.subset(group.shard(len(val_set))), None
 
-    for number in range(len(epochs) + 1, settings.epochs + 1):
+    for epoch in range(len(epochs) + 1, settings.epochs + 1):
         started = time.perf_counter()
-        order, draws = _generators(seed, number, sharing.rank)
-        batches = sample_batches(train_set.classes, settings, order)
+        order_generator, augment_generator = _generators(seed, epoch, group.rank)
+        batches = sample_batches(train_set.classes, settings, order_generator)
         photos = sum(batch.size for batch in batches)
-        learning = {"lr": float(schedule.get_last_lr()[0])}
-        watched = progress(batches, f"epoch {number} of {settings.epochs}", len(batches))
-        sums = _train_epoch(network, model, loader, watched, draws, loss_of, optimiser, schedule)
-        sharing.broadcast_buffers(network)
-        loss, correct = sharing.sum(sums).tolist()  # waits for a GPU
+        learning = {"lr": float(scheduler.get_last_lr()[0])}
+        tracked_batches = progress(batches, f"epoch {epoch} of {settings.epochs}", len(batches))
+        sums = _train_epoch(
+            network, model, loader, tracked_batches, augment_generator, loss_function, optimiser, scheduler
+        )
+        group.broadcast_buffers(network)
+        loss, correct = group.sum(sums).tolist()  # synchronises with the GPU
         seconds = time.perf_counter() - started
 
         learning["loss"] = loss / photos
-        if classified:
+        if trains_classifier:
             learning["accuracy"] = correct / photos
-        if classified and len(val_set):
-            if val_embeddings is None or settings.layers != "last":  # else they stand still
-                val_embeddings = _embeddings(network, own_val_set, mirrored=False)[0]
-            loss, correct = sharing.sum(_validation_sums(network, val_embeddings, own_val_set, settings)).tolist()
+        if trains_classifier and len(val_set):
+            if val_embeddings is None or settings.layers != "last":  # else they are frozen
+                val_embeddings = _embeddings(network, val_shard, mirrored=False)[0]
+            loss, correct = group.sum(_validation_sums(network, val_embeddings, val_shard, settings)).tolist()
             learning["validation_loss"] = loss / len(val_set)
             learning["validation_accuracy"] = correct / len(val_set)
         epochs.append(Epoch(learning, {"epoch_seconds": seconds, "photos_per_second": photos / seconds}))
         yield State([*epochs], snapshot(network, optimiser))
-    if not classified:
+    if not trains_classifier:
         _imprint(network, train_set, seed, processes)
     network.eval()
 
@@ -133,69 +135,69 @@ def _train_epoch(
     model: Callable[[Tensor], Tensor],
     loader: BatchLoader,
     batches: Iterable[Rows],
-    draws: torch.Generator,
-    loss_of: LossFunction,
+    generator: torch.Generator,
+    loss_function: LossFunction,
     optimiser: torch.optim.Optimizer,
-    schedule: OneCycleLR,
+    scheduler: OneCycleLR,
 ) -> Tensor:
-    """Train for one epoch; return (2,): this process's sums of the loss and of the photos whose class is right.
+    """Train for one epoch; return (2,): the sum of the loss and the number of correct predictions of this process.
 
-    `model` maps what `loader` loads to embeddings: `network` as it is wrapped and compiled, or nothing to compute.
+    `model` maps the inputs from `loader` to embeddings: `network`, wrapped and compiled, or the identity.
     """
     processes = loader.processes
-    device, margin_steps = processes.device, MARGIN_WARM_UP * schedule.total_steps
-    half = precision(device) == torch.bfloat16
+    device, margin_steps = processes.device, MARGIN_WARMUP * scheduler.total_steps
+    use_bfloat16 = precision(device) == torch.bfloat16
     sums = torch.zeros(2, device=device)
     network.train()
     for batch in batches:
-        inputs, columns = loader.load(batch, draws)  # this process's part: (B, C, H, W) or (B, D), and (B,)
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        inputs, targets = loader.load(batch, generator)  # this process's shard: (B, C, H, W) or (B, D), and (B,)
+        with torch.autocast(device.type, torch.bfloat16, enabled=use_bfloat16):
             embeddings = model(inputs)  # (B, D)
-        loss = loss_of(embeddings, columns, min(1.0, schedule.last_epoch / margin_steps))
+        loss = loss_function(embeddings, targets, min(1.0, scheduler.last_epoch / margin_steps))
         with torch.no_grad():
-            correct = (network.classifier(embeddings).argmax(dim=1) == columns).sum()
-            sums += torch.stack([loss * len(columns), correct])
+            correct = (network.classifier(embeddings).argmax(dim=1) == targets).sum()
+            sums += torch.stack([loss * len(targets), correct])
         optimiser.zero_grad(set_to_none=True)
-        # DDP takes the mean over processes, whose parts may differ by a row
-        (loss * (len(columns) * processes.size / batch.size)).backward()  # type: ignore[no-untyped-call]
+        # DDP averages over processes, whose shards may differ by one row
+        (loss * (len(targets) * processes.size / batch.size)).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        schedule.step()
+        scheduler.step()
     return sums
 
 
-def _optimiser(network: Network, settings: Training, total_steps: int) -> tuple[torch.optim.Optimizer, OneCycleLR]:
-    # decay pulls weights towards zero; the shifts and scales of norms are not to be pulled
+def _build_optimiser(network: Network, settings: Training, steps: int) -> tuple[torch.optim.Optimizer, OneCycleLR]:
+    # the biases and scales of norms are exempt from weight decay
     hidden = [weight for weight in network.embedder.parameters() if weight.requires_grad]
     groups = [
         {"params": [weight for weight in hidden if weight.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [weight for weight in hidden if weight.ndim <= 1], "weight_decay": 0.0},
         {"params": [network.classifier.weight], "weight_decay": settings.weight_decay},
     ]
-    optimiser = torch.optim.AdamW(groups, fused=True)  # one pass over the weights: a quarter of the time
-    rates = [settings.lr, settings.lr, settings.lr * LAST_LAYER_LR]
-    return optimiser, OneCycleLR(optimiser, rates, total_steps=total_steps, pct_start=WARM_UP)
+    optimiser = torch.optim.AdamW(groups, fused=True)  # one pass over the weights takes a quarter of the time
+    max_lr = [settings.lr, settings.lr, settings.lr * CLASSIFIER_LR_FACTOR]
+    return optimiser, OneCycleLR(optimiser, max_lr, total_steps=steps, pct_start=LR_WARMUP)
 
 
-def _fast_forward(schedule: OneCycleLR, steps: int) -> None:
-    """Set the rates to those after so many steps: they depend on nothing else."""
-    schedule.last_epoch = steps - 1
-    with warnings.catch_warnings(action="ignore"):  # that the optimiser made no step before
-        schedule.step()
+def _fast_forward(scheduler: OneCycleLR, steps: int) -> None:
+    """Set the learning rates after `steps` steps. They depend on the number of steps only."""
+    scheduler.last_epoch = steps - 1
+    with warnings.catch_warnings(action="ignore"):  # that the scheduler steps before the optimiser
+        scheduler.step()
 
 
-def _check_parts(rows: int, settings: Training, processes: ProcessGroup) -> None:
-    """Refuse batches of `rows` of `per_whale` photos that leave a process less than two: batch norms need them."""
+def _check_shards(rows: int, settings: Training, processes: ProcessGroup) -> None:
+    """Check that each process gets at least two of the `rows` of a batch, which batch norms need."""
     if processes.size > 1 and rows // processes.size < 2:
         raise WhaleidError(
-            f"{processes.size} processes need {2 * processes.size * settings.per_whale} photos in a batch, but there "
-            f"are batches of {rows * settings.per_whale}: start fewer processes, or raise `batch_size`."
+            f"{processes.size} processes need batches of at least {2 * processes.size * settings.per_whale} photos, "
+            f"but some have {rows * settings.per_whale}. Start fewer processes, or increase `batch_size`."
         )
 
 
 def _generators(seed: int, epoch: int, rank: int) -> tuple[np.random.Generator, torch.Generator]:
-    """Return what draws the order of photos and, on the CPU, their augmentation: the same in every process.
+    """Return the generators of the order of photos and of their augmentation (on the CPU), equal in every process.
 
-    Layers that draw, such as dropout, do so by torch's global generator, in each process differently.
+    Also seed torch's global generator, which layers such as dropout use, differently in every process.
     """
     order, draws, layers = np.random.SeedSequence([seed, epoch]).spawn(3)
     torch.manual_seed(int(layers.spawn(rank + 1)[rank].generate_state(1, np.uint64)[0] >> 1))
@@ -203,16 +205,16 @@ def _generators(seed: int, epoch: int, rank: int) -> tuple[np.random.Generator, 
 
 
 def _embeddings(network: Network, photos: LabelledPhotos, mirrored: bool) -> Tensor:
-    """Return embeddings (F, N, D) of `photos` on the device of `network`."""
+    """Compute the embeddings (F, N, D) of `photos`, on the device of `network`."""
     embeddings = embed(network, photos.packed, photos.rows, mirrored)
     return torch.from_numpy(embeddings).to(network.classifier.weight.device)
 
 
 @torch.no_grad()
 def _validation_sums(network: Network, embeddings: Tensor, photos: LabelledPhotos, settings: Training) -> Tensor:
-    """Return (2,): the sum of the loss over `photos`, by their `embeddings` (N, D), and how many classes are right."""
+    """Return (2,): the sum of the loss and the number of correct predictions over `photos` with `embeddings` (N, D)."""
     cosines = network.classifier(embeddings)  # (N, C)
-    if settings.flip == "identity":  # none of these photos is mirrored
+    if settings.flip == "identity":  # no photo is mirrored, so mirrored classes are excluded
         cosines = cosines[:, : network.classifier.classes // 2]
     classes = torch.from_numpy(photos.classes).to(cosines.device)
     loss = F.cross_entropy(settings.loss.scale * cosines, classes, reduction="sum")
@@ -220,27 +222,28 @@ def _validation_sums(network: Network, embeddings: Tensor, photos: LabelledPhoto
 
 
 def _update_bn_stats(network: Network, photos: LabelledPhotos, seed: int) -> None:
-    """Move the running statistics of batch norms from the photos that the weights come from to these."""
+    """Adapt the running statistics of batch norms from the photos of the pretrained weights to `photos`."""
     network.train()
     with torch.no_grad():
-        for rows in shuffled_batches(photos.rows, BN_BATCH, np.random.default_rng(seed))[:BN_BATCHES]:
+        for rows in shuffled_batches(photos.rows, BN_BATCH_SIZE, np.random.default_rng(seed))[:BN_BATCHES]:
             network(standardise(torch.from_numpy(photos.packed[rows]).to(network.classifier.weight.device)))
 
 
 def _imprint(network: Network, photos: LabelledPhotos, seed: int, processes: ProcessGroup) -> None:
-    """Set each class of the last layer to the mean of its photos' embeddings.
+    """Set the prototype of each class to the mean embedding of its photos; several centres are placed around it.
 
-    Qi et al. 2018, "Low-Shot Learning with Imprinted Weights". Several centres of a class lie around it.
+    Qi et al. 2018, "Low-Shot Learning with Imprinted Weights".
     """
-    last, classes = network.classifier, int(photos.classes.max()) + 1
-    own = photos.part(processes.part(len(photos)))
-    embeddings = embed(network, own.packed, own.rows, mirrored=last.classes > classes)  # (F, N, D)
-    sums = np.zeros((last.classes, network.embedding), dtype=np.float32)
-    for flip, rows in enumerate(embeddings):
-        np.add.at(sums, own.classes + flip * classes, rows)
-    means = F.normalize(processes.sum(torch.from_numpy(sums))).repeat_interleave(last.centres, dim=0)  # (C * S, D)
-    if last.centres > 1:
-        around = torch.randn(means.shape, generator=torch.Generator().manual_seed(seed))
-        means += CENTRE_SPREAD * F.normalize(around)
+    classifier, classes = network.classifier, int(photos.classes.max()) + 1
+    shard = photos.subset(processes.shard(len(photos)))
+    embeddings = embed(network, shard.packed, shard.rows, mirrored=classifier.classes > classes)  # (F, N, D)
+    sums = np.zeros((classifier.classes, network.embedding_dim), dtype=np.float32)
+    for flip, flip_embeddings in enumerate(embeddings):
+        np.add.at(sums, shard.classes + flip * classes, flip_embeddings)
+    means = F.normalize(processes.sum(torch.from_numpy(sums)))  # (C, D)
+    means = means.repeat_interleave(classifier.centres, dim=0)  # (C * S, D)
+    if classifier.centres > 1:
+        offsets = torch.randn(means.shape, generator=torch.Generator().manual_seed(seed))
+        means += CENTRE_DISTANCE * F.normalize(offsets)
     with torch.no_grad():
-        last.weight.copy_(means.T)
+        classifier.weight.copy_(means.T)

@@ -1,4 +1,4 @@
-"""Start a process on each GPU, as `torchrun` does on one host."""
+"""Start one training process per GPU of this host, with `torchrun`."""
 
 import os
 import signal
@@ -16,14 +16,14 @@ from whaleid.core.log import logger
 from whaleid.core.parallel import cores
 
 PHOTOS_PER_GPU = 32
-"""Photos of a batch that a GPU should have: with fewer, it takes no less time for them."""
+"""Minimum number of photos of a batch per GPU. A GPU takes as long for fewer."""
 
 
-def processes(batch_size: int | None) -> int:
-    """Return how many processes to start for a stage; 1: none, this process does the work.
+def process_count(batch_size: int | None) -> int:
+    """Return the number of processes to start for a stage; 1 means that this process runs the stage itself.
 
-    One on each GPU, or fewer where a batch gives each less than `PHOTOS_PER_GPU`. A process that torchrun started, or
-    whose `WHALEID_DEVICE` is set, does its own work.
+    It is the number of GPUs, or less if batches of `batch_size` have less than `PHOTOS_PER_GPU` photos per GPU; None
+    sets no such limit. It is 1 if torchrun started this process or `WHALEID_DEVICE` is set.
     """
     if ranks.launched_by_torchrun() or os.environ.get("WHALEID_DEVICE"):
         return 1
@@ -31,20 +31,20 @@ def processes(batch_size: int | None) -> int:
     count = max(1, gpus if batch_size is None else min(gpus, batch_size // PHOTOS_PER_GPU))
     if count < gpus:
         logger.info(
-            f"{count} of {gpus} GPUs: a batch of {batch_size} takes no less time on more. "
-            "Raise batch_size and lr to use them."
+            f"{count} of {gpus} GPUs are used: a batch of {batch_size} photos is not faster on more. "
+            "Increase batch_size and lr to use them."
         )
     return count
 
 
 def launch(count: int, arguments: Sequence[str]) -> None:
-    """Run `python -m whaleid` with `arguments` in `count` processes that know each other, and wait for all.
+    """Run `python -m whaleid` with `arguments` in `count` processes of one torchrun group, and wait for all.
 
     Raises:
-        WhaleidError: one of them failed; the others were stopped.
+        WhaleidError: a process failed, and the others were stopped.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
-    host = ["--standalone", "--local-addr=localhost"]  # a host may not know its own name
+    host = ["--standalone", "--local-addr=localhost"]  # a host may be unable to resolve its own name
     try:
         torchrun([*host, f"--nproc-per-node={count}", "-m", "whaleid", *arguments])
     except SignalException as stop:
@@ -53,8 +53,8 @@ def launch(count: int, arguments: Sequence[str]) -> None:
         sys.exit(128 + stop.sigval)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        how = failure.signal_name() if failure.exitcode < 0 else f"exit code {failure.exitcode}, its error is above"
+        reason = failure.signal_name() if failure.exitcode < 0 else f"exit code {failure.exitcode}, its error is above"
         raise WhaleidError(
-            f"process {rank} of {count} ended ({how}) and all were stopped. Run the same command again: a training "
-            "resumes."
+            f"process {rank} of {count} ended ({reason}), so all were stopped. Run the same command again: training "
+            "resumes after the last saved epoch."
         ) from None

@@ -1,4 +1,4 @@
-"""Photos of a batch, from the packed array to the device, mirrored and augmented."""
+"""Load the photos of a batch from the packed array to the device, mirrored and augmented."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LabelledPhotos:
-    """N photos, rows of the packed array, and their classes."""
+    """N photos, as rows of the packed array, and their classes."""
 
     packed: npt.NDArray[np.uint8]  # (M, H, W, C)
     rows: npt.NDArray[np.int64]  # (N,)
@@ -30,48 +30,48 @@ class LabelledPhotos:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def part(self, photos: slice) -> Self:
-        """Return some of the photos."""
+    def subset(self, photos: slice) -> Self:
+        """Return the photos of a slice."""
         return replace(self, rows=self.rows[photos], classes=self.classes[photos])
 
 
 @dataclass(frozen=True)
 class BatchLoader:
-    """Loads this process's part of a batch."""
+    """Loads this process's shard of each batch."""
 
     train_set: LabelledPhotos
-    embeddings: Tensor | None  # (F, N, D) of `train_set`, loaded instead of photos; F is 2 where photos are mirrored
+    embeddings: Tensor | None  # (F, N, D) of `train_set`, loaded instead of photos; F is 1 if `flip` is off, else 2
     settings: Training
     processes: ProcessGroup
 
     def load(self, batch: Rows, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return photos (B, C, H, W) or embeddings (B, D), and their columns of the last layer (B,).
+        """Return photos (B, C, H, W) or embeddings (B, D), and their targets (B,), outputs of the classifier.
 
-        Photos in one row of `batch` (P, K) are mirrored together; each is augmented by itself. `generator` is on the
-        CPU and draws for the whole batch, so that every device and number of processes gets the same.
+        All photos in a row of `batch` (P, K) are mirrored or none; each photo has its own augmentation. `generator` is
+        on the CPU and draws for the whole batch, so that results do not depend on the number of processes.
         """
         draws = torch.rand(*batch.shape, 1 + DRAWS, generator=generator)  # (P, K, 1 + DRAWS)
         mirrored = (draws[:, :1, 0] < 0.5).expand(batch.shape)  # (P, K)
         if self.settings.flip == "off":
             mirrored = torch.zeros_like(mirrored)
-        columns = torch.from_numpy(self.train_set.classes[batch])  # (P, K)
-        if self.settings.flip == "identity":  # mirrored whales come after the others
-            columns = columns + mirrored * (int(self.train_set.classes.max()) + 1)
-        own = self.processes.part(len(batch))
-        photos = batch[own].reshape(-1)  # (B,)
-        mirrored, columns = (self._to_device(values[own].reshape(-1)) for values in (mirrored, columns))
+        targets = torch.from_numpy(self.train_set.classes[batch])  # (P, K)
+        if self.settings.flip == "identity":  # the classes of mirrored whales follow the others
+            targets = targets + mirrored * (int(self.train_set.classes.max()) + 1)
+        shard = self.processes.shard(len(batch))
+        photos = batch[shard].reshape(-1)  # (B,)
+        mirrored, targets = (self._to_device(values[shard].reshape(-1)) for values in (mirrored, targets))
         if self.embeddings is not None:
-            return self.embeddings[mirrored.long(), self._to_device(torch.from_numpy(photos))], columns
+            return self.embeddings[mirrored.long(), self._to_device(torch.from_numpy(photos))], targets
         packed = self.train_set.packed[self.train_set.rows[photos]]
         inputs = standardise(self._to_device(torch.from_numpy(packed)))
         if self.settings.flip != "off":
             inputs = torch.where(mirrored[:, None, None, None], inputs.flip(3), inputs)
         if self.settings.augment:
-            inputs = augment(inputs, self._to_device(draws[own, :, 1:].reshape(-1, DRAWS)))
-        return inputs, columns
+            inputs = augment(inputs, self._to_device(draws[shard, :, 1:].reshape(-1, DRAWS)))
+        return inputs, targets
 
     def _to_device(self, values: Tensor) -> Tensor:
         device = self.processes.device
-        if device.type == "cuda":  # copied while the GPU computes the last batch
+        if device.type == "cuda":  # copied while the GPU computes the previous batch
             return values.pin_memory().to(device, non_blocking=True)
         return values

@@ -1,6 +1,6 @@
-"""The state of a training after an epoch, as the bytes of a safetensors file and back.
+"""Save and load the state of an unfinished training, as the bytes of a safetensors file.
 
-The order of photos, augmentation and dropout need no state: they are drawn anew for each epoch, from the seed.
+The order of photos, augmentation and dropout are not part of it: each epoch draws them from the seed and its number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from whaleid.model import tensors
 
 @dataclass(frozen=True)
 class Epoch:
-    """The figures of one epoch: those of learning are the same on every run, those of speed are the machine's."""
+    """Metrics of one epoch: `learning` is reproducible, `speed` depends on the machine."""
 
     learning: dict[str, float]  # lr, loss (nats), accuracy, validation_loss, validation_accuracy
     speed: dict[str, float]  # epoch_seconds, photos_per_second
@@ -24,14 +24,14 @@ class Epoch:
 
 @dataclass(frozen=True)
 class State:
-    """All that the rest of a training depends on: its epochs so far, and the tensors of network and optimiser."""
+    """The state from which training resumes: the completed epochs, and the tensors of network and optimiser."""
 
     epochs: Sequence[Epoch]
     tensors: Mapping[str, Tensor]
 
 
 def snapshot(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the weights and buffers of `network` and what `optimiser` keeps of each weight, by name."""
+    """Return the weights and buffers of `network` and the state of `optimiser`, by name."""
     named = {f"network.{name}": value for name, value in network.state_dict().items()}
     for name, weight in network.named_parameters():
         for key, value in optimiser.state.get(weight, {}).items():  # exp_avg, exp_avg_sq and step of AdamW
@@ -40,16 +40,16 @@ def snapshot(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, 
 
 
 def restore(network: nn.Module, optimiser: torch.optim.Optimizer, named: Mapping[str, Tensor]) -> None:
-    """Set `network` and `optimiser` to a snapshot, in the memory layout of the weights."""
+    """Load the snapshot `named` into `network` and `optimiser`, in the memory layout of the weights."""
     for name, value in network.state_dict().items():
         value.copy_(named[f"network.{name}"])
     for name, weight in network.named_parameters():
         if f"step.{name}" in named:
-            averages = {
+            moments = {
                 key: torch.empty_like(weight, requires_grad=False).copy_(named[f"{key}.{name}"])
                 for key in ("exp_avg", "exp_avg_sq")
             }
-            optimiser.state[weight] = {"step": named[f"step.{name}"].to(weight.device), **averages}
+            optimiser.state[weight] = {"step": named[f"step.{name}"].to(weight.device), **moments}
 
 
 class _StateHeader(tensors.Header):
@@ -59,17 +59,19 @@ class _StateHeader(tensors.Header):
 
 
 def save(state: State, training: str) -> bytes:
-    """Return the bytes of a file with the state of the training that has the digest `training`."""
+    """Serialise a state; `training` is the digest of the training that it belongs to."""
     return tensors.save(state.tensors, _StateHeader(training=training, epochs=list(state.epochs)))
 
 
 def load(data: bytes, training: str, name: str) -> State:
-    """Return the state in a file that `save` made; `name` names it in errors.
+    """Load a state that `save` serialised; errors name the file `name`.
 
     Raises:
-        WhaleidError: it is damaged, or of a training with another digest.
+        WhaleidError: the file is damaged, or belongs to a training with another digest.
     """
-    named, header = tensors.load(data, name, _StateHeader, "Training begins anew.")
+    named, header = tensors.load(data, name, _StateHeader, "Training starts from the beginning.")
     if header.training != training:
-        raise WhaleidError(f"{name} is of another training (other photos, parameters or code): this one begins anew.")
+        raise WhaleidError(
+            f"{name} belongs to a training with other photos, parameters or code. Training starts from the beginning."
+        )
     return State(header.epochs, named)

@@ -1,4 +1,4 @@
-"""Which photos a variant learns from."""
+"""Select the photos that a variant is trained on."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ if TYPE_CHECKING:
 
 
 def select(labelled: pd.DataFrame, variant: str, settings: Training) -> pd.DataFrame:
-    """Choose the training photos of a variant.
+    """Select the training photos of a variant.
 
     Args:
-        labelled: `Image,Id` of the photos that may be learnt from.
-        variant: its name, for errors.
-        settings: `whales`, `photos`, `min_photos` and `new_whale` choose photos; the loss and the batches need enough.
+        labelled: candidate photos, with the columns `Image` and `Id`.
+        variant: name of the variant, for errors.
+        settings: `whales`, `photos`, `min_photos` and `new_whale` select photos; the loss and the batch size set how
+            many are required.
 
     Returns:
-        `Image,Id`, sorted by Image: the first photos by name of the whales with most photos (ties by name), and the
-        `new_whale` photos where they are a class.
+        The columns `Image` and `Id`, sorted by Image: the first photos by name of the whales with the most photos
+        (ties by name), and the `new_whale` photos if they are a class.
 
     Raises:
-        WhaleidError: there are fewer whales than `whales`, fewer than two classes, fewer than a batch is made of, or no
-            whale with the two photos that the loss compares.
+        WhaleidError: there are fewer whales than `whales`, fewer than two classes, too few whales for a batch, or no
+            whale with two photos although the loss compares photos of a whale.
     """
     train = labelled[["Image", "Id"]].sort_values("Image")
     unknown = train["Id"] == NEW_WHALE
     whales = train[~unknown]
     whales = whales[whales.groupby("Id")["Image"].transform("size") >= settings.min_photos]
     if settings.whales != "all":
-        photos = whales["Id"].value_counts()
-        # value_counts orders ties by first appearance; names do not depend on the order of rows
-        order = sorted(photos.index, key=lambda whale: (-photos[whale], whale))
+        counts = whales["Id"].value_counts()
+        # ties by name: value_counts would order them by the order of rows
+        order = sorted(counts.index, key=lambda whale: (-counts[whale], whale))
         if len(order) < settings.whales:
             raise WhaleidError(
-                f"variants.{variant}.train.whales asks for {settings.whales} whales, but only {len(order)} have "
-                f"{settings.min_photos} or more photos to train on: ask for at most {len(order)}, or for all."
+                f"variants.{variant}.train.whales is {settings.whales}, but only {len(order)} whales have at least "
+                f"{settings.min_photos} photos to train on. Set it to at most {len(order)}, or to all."
             )
         whales = whales[whales["Id"].isin(order[: settings.whales])]
     if settings.photos != "all":
@@ -50,19 +51,22 @@ def select(labelled: pd.DataFrame, variant: str, settings: Training) -> pd.DataF
     return chosen.sort_values("Image", ignore_index=True)
 
 
-def _check_enough(photos: pd.Series[int], variant: str, settings: Training) -> None:
-    """Refuse `photos`, the number of photos of each class, where they are too few for the loss or a batch."""
-    if len(photos) < 2:
-        raise WhaleidError(f"variants.{variant} has {len(photos)} classes to tell apart: it needs two or more.")
-    if settings.loss.kind == "triplet" and photos.max() < 2:
+def _check_enough(counts: pd.Series[int], variant: str, settings: Training) -> None:
+    """Check that `counts`, the number of photos of each class, suffice for the loss and for a batch."""
+    if len(counts) < 2:
         raise WhaleidError(
-            f"variants.{variant}.train.loss: triplet compares two photos of a whale, but each of {len(photos):,} "
-            "whales has one to train on. Take another loss, or add photos."
+            f"variants.{variant} needs at least two classes, but has {len(counts)}. Add labelled photos of other "
+            f"whales, or lower variants.{variant}.train.min_photos."
+        )
+    if settings.loss.kind == "triplet" and counts.max() < 2:
+        raise WhaleidError(
+            f"variants.{variant}.train.loss: triplet compares two photos of a whale, but each of the "
+            f"{len(counts):,} whales has one photo to train on. Use another loss, or add photos."
         )
     whales_per_batch = settings.batch_size // settings.per_whale
-    if settings.per_whale > 1 and len(photos) < whales_per_batch:
+    if settings.per_whale > 1 and len(counts) < whales_per_batch:
         raise WhaleidError(
-            f"variants.{variant}: a batch of {settings.batch_size} with {settings.per_whale} photos together needs "
-            f"{whales_per_batch} whales, but there are {len(photos)} to train on. Set "
-            f"variants.{variant}.train.batch_size to {len(photos) * settings.per_whale} at most, or raise per_whale."
+            f"variants.{variant}: a batch of {settings.batch_size} with {settings.per_whale} photos per whale needs "
+            f"{whales_per_batch} whales, but there are {len(counts)} to train on. Set "
+            f"variants.{variant}.train.batch_size to at most {len(counts) * settings.per_whale}, or increase per_whale."
         )
