@@ -353,7 +353,7 @@ def test_a_long_list_of_problems_is_counted() -> None:
 def test_a_variant_may_name_only_what_differs_from_another() -> None:
     before = "\n  margin:\n    init: full\n    learn: train\n    train:\n"
     after = "\n  margin: &margin\n    init: full\n    learn: train\n    train: &train\n"
-    mark = "\n# Which networks decide together"
+    mark = "\n# Predictions: "
     assert before in TEXT
     assert mark in TEXT
     loss = "{kind: arcface, scale: 24, margin: 0.3, centres: 1}"

@@ -1,4 +1,4 @@
-"""`python -m whaleid`: what `dvc.yaml` calls, so that an experiment runs the code of its own working copy."""
+"""`python -m whaleid`. `dvc.yaml` uses it so that each experiment runs the code of its own working copy."""
 
 from whaleid.cli import main
 

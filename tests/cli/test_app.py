@@ -15,10 +15,10 @@ from helpers.project import ROOT
 from helpers.terminal import WHALEID, environment, run_in_process, run_in_subprocess
 from ruamel.yaml import YAML
 
-from whaleid.cli.app import CODES, ENVIRONMENT
+from whaleid.cli.app import ENVIRONMENT, EXIT_CODES
 from whaleid.config import Params
 
-VARIANTS = "There are: toy, full, threshold, margin, final.\n"
+VARIANTS = "Available: toy, full, threshold, margin, final.\n"
 NO_CATALOG = "error: data/catalog.csv does not exist. Run `dvc repro` to create it and all files that it depends on.\n"
 
 
@@ -28,7 +28,7 @@ def test_the_help_names_commands_codes_and_the_environment() -> None:
     pipeline = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for name in [*pipeline, "score", "submit", "preset", "compare", "import"]:
         assert f" {name} " in printed
-    for code, meaning in CODES.items():
+    for code, meaning in EXIT_CODES.items():
         assert f"  {code:<20}{meaning}" in printed
         assert f"| {code} | {meaning}" in documents
     read = {
@@ -62,11 +62,11 @@ def test_the_version_has_one_place() -> None:
     ("words", "code", "message"),
     [
         ("check", 0, ""),
-        ("train toyy", 1, f"error: 'toyy' is no variant in params.yaml. {VARIANTS}"),
+        ("train toyy", 1, f"error: 'toyy' is not a variant in params.yaml. {VARIANTS}"),
         # it is ranked, but neither trained nor bundled
-        ("calibrate phash", 1, f"error: 'phash' is no variant in params.yaml. {VARIANTS}"),
+        ("calibrate phash", 1, f"error: 'phash' is not a variant in params.yaml. {VARIANTS}"),
         *(
-            (f"{name} phash", 1, f"error: 'phash' is no prediction with a network in params.yaml. {VARIANTS}")
+            (f"{name} phash", 1, f"error: 'phash' is not a prediction with a network in params.yaml. {VARIANTS}")
             for name in ("bundle", "register")
         ),
         ("rank", 1, NO_CATALOG),
@@ -102,7 +102,7 @@ def test_unreadable_photos_have_an_exit_code_of_their_own(tmp_path: Path, monkey
     Path("photos/b.png").write_bytes(b"no photo")
     ended = run_in_process("duplicates", "photos")
     assert ended.returncode == 3
-    assert ended.stderr == "duplicates/unreadable.csv says which images could not be read, and why\n"
+    assert ended.stderr == "duplicates/unreadable.csv lists the images that could not be read, and why\n"
 
 
 def test_score(tmp_path: Path) -> None:

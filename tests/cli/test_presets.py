@@ -51,7 +51,7 @@ def test_to_real_photos_and_back(path: Path, tmp_path: Path) -> None:
     assert found.data.root == "elsewhere/whales"
     assert found.pack.stretch
     assert found.variants["margin"].init == "pairs"
-    assert "# the catalogue folder: train.csv" in path.read_text(encoding="utf-8")
+    assert "# catalogue folder, with train.csv" in path.read_text(encoding="utf-8")
     assert (found.boxes.size, found.boxes.steps) == (96, 800)
     back = presets.apply("sample", path, {})
     assert "data.root: elsewhere/whales → data/sample" in back
@@ -84,7 +84,8 @@ def test_real_adds_a_second_network_and_what_it_decides_with(path: Path) -> None
     assert found.predictions["final"] == config.Prediction(networks=["final", "final_pairs"], calibrated_by="ensemble")
     # as the file has its own: the comment above `predictions` stands there still
     text = path.read_text(encoding="utf-8")
-    assert "\n\n# Which networks decide together: each makes submissions/NAME.csv.\npredictions:\n" in text
+    heading = "# Predictions: variants that rank whales together. Each entry creates submissions/NAME.csv."
+    assert f"\n\n{heading}\npredictions:\n" in text
     assert "\n  ensemble: {networks: [margin, pairs]}\n" in text
 
 
@@ -117,7 +118,7 @@ def test_a_variant_of_ones_own_survives_both(path: Path) -> None:
     margin = re.search(r"\n  margin:\n.*?    train:\n(.*?)    embed:", TEXT, re.DOTALL)
     assert margin
     train = "{" + ", ".join(line.strip() for line in margin[1].splitlines()) + "}"
-    mark = "\n# Which networks decide together"
+    mark = "\n# Predictions: "
     own = TEXT.replace(mark, MINE.format(train=train) + mark).replace(
         "  final: {networks", "  mine: {networks: [mine]}   # and mine\n  final: {networks"
     )
@@ -147,8 +148,8 @@ def test_a_place_outside_the_project_becomes_absolute(path: Path, tmp_path_facto
 @pytest.mark.parametrize(
     ("name", "named", "said"),
     [
-        ("reel", {}, "There is no preset 'reel'; there are: real, sample"),
-        ("real", {}, "needs the catalogue folder: whaleid preset real --root FOLDER"),
+        ("reel", {}, "There is no preset 'reel'. Available: real, sample"),
+        ("real", {}, "needs the catalogue folder: run whaleid preset real --root FOLDER"),
         ("real", {"data.root": "nowhere"}, "data.root: nowhere does not exist"),
         ("sample", {"backbone.weights": "w.pth"}, "backbone.weights: w.pth does not exist"),
     ],
@@ -164,7 +165,7 @@ def test_a_file_without_the_keys_of_the_preset(path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(WhaleidError) as error:
         presets.apply("sample", path, {})
-    assert str(error.value) == ("The preset changes variants.toy, which params.yaml lacks: restore it from git.")
+    assert str(error.value) == ("The preset changes variants.toy, which is not in params.yaml: restore it from git.")
     assert path.read_text(encoding="utf-8") == text
 
 

@@ -36,10 +36,10 @@ def test_a_stage_prints_a_summary_and_details_if_wanted(small: None) -> None:
     assert versions.startswith(f"whaleid 0.1.0 ({ROOT / 'whaleid'}), Python {sys.version.split()[0]}, ")
     assert f"numpy {version('numpy')}" in versions
     assert [re.sub(r"\d+\.\d\d s", "S", re.sub(r": \d+:", ": N:", part)) for part in parts] == [
-        "code of sample loaded: S",
+        "code of sample imported: S",
         "whales drawn: N: S",
         "sample done: S",
-        "S in all",
+        "total: S",
     ]
 
 

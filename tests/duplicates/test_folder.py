@@ -52,7 +52,7 @@ def test_copies_are_found_at_any_depth_and_no_file_is_touched(folder: Path) -> N
     output = call("photos")
     assert state(folder) == before
     assert "4 images, 1 groups, 2 copies, 1 unreadable" in output
-    assert "duplicates/unreadable.csv says which images could not be read, and why\n" in output
+    assert "duplicates/unreadable.csv lists the images that could not be read, and why\n" in output
     assert rows("duplicates/manifest.csv", "photo", "group", "representative", "keep", "reason") == [
         ["photos/a.jpg", 0, "photos/a.jpg", True, "best of its group"],
         ["photos/c.png", -1, "photos/c.png", True, "no duplicate"],

@@ -217,7 +217,7 @@ def test_only_some_stages_are_shared(project: Project, monkeypatch: pytest.Monke
     project()
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(WhaleidError, match=r"^Several processes share train and embed; run predict without"):
+    with pytest.raises(WhaleidError, match=r"^Only train and embed can run in several processes: run predict without"):
         app(["predict"], standalone_mode=False)
 
 

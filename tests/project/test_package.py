@@ -132,7 +132,7 @@ def test_it_is_the_installed_one(installed: Path, empty: Path) -> None:
         (
             ["duplicates", "photos"],
             "3 images, 1 groups, 1 copies\n"
-            "duplicates/manifest.csv says which to keep and why; look at duplicates/report.html\n",
+            "duplicates/manifest.csv lists which images to keep and why; duplicates/report.html shows them\n",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The command line: a command for each stage, and commands for people. Heavy imports wait until a command runs."""
+"""The command line: one command per pipeline stage, and tools. Heavy packages are imported when a command runs."""
 
 from whaleid.cli.app import main
 

@@ -1,4 +1,4 @@
-"""The program `whaleid`: its options, environment variables and exit codes."""
+"""The program `whaleid`: global options, environment variables and exit codes."""
 
 import gc
 import logging
@@ -18,23 +18,23 @@ from whaleid.core.errors import WhaleidError
 from whaleid.core.log import logger
 
 ENVIRONMENT = {
-    "WHALEID_DASK": "the Dask scheduler that photos are read by",
-    "WHALEID_DEVICE": "where networks run, as cpu or cuda:1; else on a GPU",
-    "WHALEID_PHOTOS": "addresses below which a served model reads photos",
-    "WHALEID_TRACKING": "off: no runs in MLflow",
-    "MLFLOW_TRACKING_URI": "MLflow's store; else mlflow.db",
-    "NO_COLOR": "set to anything: no colours",
+    "WHALEID_DASK": "address of a Dask scheduler whose workers read photos",
+    "WHALEID_DEVICE": "cpu, cuda or cuda:1; default: the first GPU, if any",
+    "WHALEID_PHOTOS": "addresses from which a served model may read photos",
+    "WHALEID_TRACKING": "off: log no runs to MLflow",
+    "MLFLOW_TRACKING_URI": "MLflow's store; default: mlflow.db",
+    "NO_COLOR": "any value: no colours",
 }
-CODES = {
+EXIT_CODES = {
     0: "done",
     1: "error; the last lines say how to fix it",
-    2: "a wrong command line",
+    2: "invalid command line",
     3: "done, but some photos could not be read",
     130: "interrupted",
     143: "terminated",
 }
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "Pillow", "mlflow", "dvc")
-"""Those that `--verbose` names."""
+"""Libraries whose versions `--verbose` prints."""
 app = typer.Typer(
     help="Identify individual humpback whales from photos of their flukes.",
     epilog="\n".join(
@@ -42,7 +42,7 @@ app = typer.Typer(
             "Environment:",
             *(f"  {name:20}{meaning}" for name, meaning in ENVIRONMENT.items()),
             "Exit codes:",
-            *(f"  {code:<20}{meaning}" for code, meaning in CODES.items()),
+            *(f"  {code:<20}{meaning}" for code, meaning in EXIT_CODES.items()),
         ]
     ),
     no_args_is_help=True,
@@ -53,31 +53,31 @@ for commands in (stages, photos, models, submissions, settings):
 
 
 def main() -> None:
-    """Run a command. An error that a user can fix is printed as text, with a traceback only if verbose."""
+    """Run the command line. Print errors that a user can fix as a message, with a traceback only if `--verbose`."""
     start = time.perf_counter()
     startup.prepare()
-    # as Ctrl-C: a command that is terminated closes its MLflow runs and leaves no file half written
+    # like Ctrl-C, SIGTERM raises an exception, so that MLflow runs are closed and temporary files removed
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if os.environ.get("NO_COLOR"):
         from typer import rich_utils
 
-        rich_utils.COLOR_SYSTEM = None  # rich itself would keep bold and dim
+        rich_utils.COLOR_SYSTEM = None  # NO_COLOR alone would leave bold and dim text
     try:
         try:
             app(prog_name="whaleid")
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output has gone, as in `whaleid compare | head`
+    except BrokenPipeError:  # the reader of the output has exited, as in `whaleid compare | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except SystemExit as end:
-        # of several processes, the one that started them prints
-        if end.code in (128 + signal.SIGINT, 128 + signal.SIGTERM) and not ranks.launched_by_torchrun():
-            print(CODES[end.code], file=sys.stderr)
-        elif end.code == 128 + signal.SIGTERM:
+    except SystemExit as stop:
+        # with torchrun, the process that started the others prints the message
+        if stop.code in (128 + signal.SIGINT, 128 + signal.SIGTERM) and not ranks.launched_by_torchrun():
+            print(EXIT_CODES[stop.code], file=sys.stderr)
+        elif stop.code == 128 + signal.SIGTERM:
             print(
-                "Stopped: another process failed, or torchrun was stopped. Run the same command again: a training "
-                "resumes.",
+                "Stopped: another process failed, or torchrun was stopped. Run the same command again to resume the "
+                "training.",
                 file=sys.stderr,
             )
         raise
@@ -86,12 +86,12 @@ def main() -> None:
             traceback.print_exc()
         sys.exit(f"error: {errors.message(error)}")
     finally:
-        logger.debug(f"{time.perf_counter() - start:.2f} s in all")
-        gc.freeze()  # the process ends without a last collection, which takes up to a second
+        logger.debug(f"total: {time.perf_counter() - start:.2f} s")
+        gc.freeze()  # skips the final garbage collection, which takes up to a second
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         print(f"whaleid {version('whaleid')}")
@@ -103,13 +103,13 @@ def options(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors only.")] = False,
     verbose: Annotated[
         bool,
-        typer.Option("--verbose", "-v", help="Also print timings and versions; errors with a traceback."),
+        typer.Option("--verbose", "-v", help="Also print timings, versions and tracebacks."),
     ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
-    """Choose how much is printed."""
+    """Set how much is printed."""
     if quiet and verbose:
         raise typer.BadParameter("use --quiet or --verbose, not both")
     logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
@@ -118,7 +118,7 @@ def options(
 
 
 def _versions() -> str:
-    """Return what a report of a problem should name."""
+    """Return the versions and the machine, as a bug report needs them."""
     import platform
     from importlib.metadata import version
 

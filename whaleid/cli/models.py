@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from whaleid.cli.options import PEOPLE, PREDICTION, PredictionArgument, check_name, load_params
+from whaleid.cli.options import PREDICTION, TOOLS, PredictionArgument, check_name, load_params
 from whaleid.core import store
 from whaleid.core.errors import WhaleidError
 
 app = typer.Typer()
 
 
-@app.command(rich_help_panel=PEOPLE)
+@app.command(rich_help_panel=TOOLS)
 def compare() -> None:
-    """Compare all predictions on validation, at their threshold and at others. The best is marked."""
+    """Compare all predictions on validation, at their own threshold and at others. The best is marked."""
     from whaleid.report import comparison
     from whaleid.serving import registry
 
@@ -24,26 +24,28 @@ def compare() -> None:
         print(f"\nChampion: version {first.number} of models:/{registry.NAME}, {first.variant}: {first.why}")
 
 
-@app.command(rich_help_panel=PEOPLE)
+@app.command(rich_help_panel=TOOLS)
 def register(
     prediction: PredictionArgument = "final",
     alias: Annotated[
         str | None,
-        typer.Option(help="Alias in the registry.", show_default="champion, or challenger if the champion is better"),
+        typer.Option(
+            help="Alias of the model in the registry.", show_default="champion, or challenger if the champion is better"
+        ),
     ] = None,
 ) -> None:
-    """Register a prediction as a model that MLflow can serve: models:/whaleid@champion."""
+    """Register a prediction as a model in MLflow, to serve it: models:/whaleid@champion."""
     settings = load_params()
     check_name(prediction, PREDICTION, settings)
     if not store.enabled():
-        raise WhaleidError("A model is registered with MLflow, but tracking is off: unset WHALEID_TRACKING.")
+        raise WhaleidError("Models are registered in MLflow, but tracking is off: unset WHALEID_TRACKING.")
     from whaleid import tracking
     from whaleid.serving import export, registry
 
     threshold = None if settings.threshold == "auto" else settings.threshold
     with TemporaryDirectory() as folder, tracking.run("register", [prediction]) as run:
-        place = Path(folder) / f"{prediction}.bundle"
-        export.write(settings, prediction, place, threshold)
-        version = registry.register(run.ids[prediction], place, alias)
+        bundle = Path(folder) / f"{prediction}.bundle"
+        export.write(settings, prediction, bundle, threshold)
+        version = registry.register(run.ids[prediction], bundle, alias)
     print(f"models:/{registry.NAME}/{version.number} is {version.alias}: {version.why}")
     print(f"  mlflow models serve --env-manager local --port 5001 -m models:/{registry.NAME}@{version.alias}")

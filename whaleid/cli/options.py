@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and the names that a shell completes for them."""
+"""Arguments and options that several commands share, and the shell completion of names from `params.yaml`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,35 +12,35 @@ from whaleid.core.errors import WhaleidError
 if TYPE_CHECKING:
     from whaleid.config import Params
 
-PEOPLE = "For people"
-"""The panel of the help with the commands that are no stage."""
-PARTLY = 3
-"""The exit code where some photos could not be read."""
-MODEL = "models/final.bundle"
+TOOLS = "Tools"
+"""Help panel of the commands that are not a stage of the pipeline."""
+EXIT_UNREADABLE = 3
+"""Exit code of a command that succeeded, except that some photos could not be read."""
+DEFAULT_MODEL = "models/final.bundle"
 VARIANT, PREDICTION = "variant", "prediction with a network"
-"""The kinds of names of params.yaml that commands take."""
+"""Kinds of names in `params.yaml` that commands take. Errors print them."""
 
 
 def load_params() -> "Params":
     """Read and check the project's params.yaml.
 
     Raises:
-        WhaleidError: it is missing or wrong.
+        WhaleidError: the file is missing or invalid.
     """
-    from whaleid import config  # whose types take as long to build as all else that the help imports
+    from whaleid import config  # building its types takes as long as all other imports of `--help`
 
     return config.load(paths.PARAMS)
 
 
 def check_name(name: str, kind: str, settings: "Params") -> None:
-    """Check that params.yaml has a `name` of a `kind`.
+    """Check that `params.yaml` defines `name`, which is of kind VARIANT or PREDICTION.
 
     Raises:
-        WhaleidError: it has not.
+        WhaleidError: it does not.
     """
-    known = _names(kind, settings)
-    if name not in known:
-        raise WhaleidError(f"{name!r} is no {kind} in params.yaml. There are: {', '.join(known)}.")
+    names = _names(kind, settings)
+    if name not in names:
+        raise WhaleidError(f"{name!r} is not a {kind} in params.yaml. Available: {', '.join(names)}.")
 
 
 def _names(kind: str, settings: "Params") -> list[str]:
@@ -50,12 +50,12 @@ def _names(kind: str, settings: "Params") -> list[str]:
 
 
 def _completion(kind: str) -> Callable[[], list[str]]:
-    """Return a function that completes names of params.yaml."""
+    """Return a function that lists the names of a kind for shell completion."""
 
     def complete() -> list[str]:
         try:
             return _names(kind, load_params())
-        except Exception:  # a shell's prompt shows no errors, whatever the file holds
+        except Exception:  # an error would be printed into the shell's prompt
             return []
 
     return complete
@@ -65,20 +65,27 @@ CatalogueOption = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="The catalogue folder. Photos that it got after the model was made count too.",
+        help="The catalogue folder. Photos added to it after the model was built are used too.",
         exists=True,
         file_okay=False,
-        show_default="data.root, for a project's own model",
+        show_default="data.root of params.yaml, with the project's own model",
     ),
 ]
 ModelOption = Annotated[
-    str, typer.Option(metavar="DIR|URI", help="A bundle, or a registered model such as models:/whaleid@champion.")
+    str,
+    typer.Option(
+        metavar="DIR|URI", help="A bundle (model folder), or a registered model such as models:/whaleid@champion."
+    ),
 ]
 VariantArgument = Annotated[
     str,
-    typer.Argument(help="A variant named in params.yaml.", show_default=False, autocompletion=_completion(VARIANT)),
+    typer.Argument(
+        help="A variant (way to train a network) in params.yaml.",
+        show_default=False,
+        autocompletion=_completion(VARIANT),
+    ),
 ]
 PredictionArgument = Annotated[
     str,
-    typer.Argument(help="A prediction with a network, named in params.yaml.", autocompletion=_completion(PREDICTION)),
+    typer.Argument(help="A prediction in params.yaml, except phash.", autocompletion=_completion(PREDICTION)),
 ]

@@ -1,4 +1,4 @@
-"""The commands that take photos: import, add, identify, duplicates."""
+"""The commands that read photos: import, add, identify, duplicates."""
 
 import sys
 from pathlib import Path
@@ -6,156 +6,172 @@ from typing import Annotated
 
 import typer
 
-from whaleid.cli.options import MODEL, PARTLY, PEOPLE, CatalogueOption, ModelOption, load_params
+from whaleid.cli.options import DEFAULT_MODEL, EXIT_UNREADABLE, TOOLS, CatalogueOption, ModelOption, load_params
 from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
 
 app = typer.Typer()
 
 
-@app.command(rich_help_panel=PEOPLE)
+@app.command(rich_help_panel=TOOLS)
 def identify(
     photos: Annotated[
         list[Path], typer.Argument(metavar="PHOTO|DIR…", help="Photos or folders of photos.", show_default=False)
     ],
-    model: ModelOption = MODEL,
+    model: ModelOption = DEFAULT_MODEL,
     catalogue: CatalogueOption = None,
     threshold: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="The probability at which new_whale takes its rank.", show_default="the model's"
+            min=0,
+            max=1,
+            help="Probability at which new_whale is ranked: whales above it come first.",
+            show_default="the model's",
         ),
     ] = None,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a table, for review and for add.")] = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all results of each photo.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a table, to review it and pass it to add.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all results for each photo.")] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page with the photos side by side.")
+        Path | None, typer.Option(metavar="FILE", help="Write a page that shows photos next to their candidate whales.")
     ] = None,
 ) -> None:
-    """Identify the whale in each photo: five labels with probabilities, and the photos that it duplicates."""
-    from whaleid.serving import identify as room
+    """Identify the whale in each photo: five labels with probabilities, and duplicates in the catalogue."""
+    from whaleid.serving import identify as identify_photos
 
     catalogue, threshold = _defaults(model, catalogue, threshold)
-    if unread := room.run(photos, _bundle(model), catalogue, threshold, csv, json, html):
+    if unread := identify_photos.run(photos, _bundle(model), catalogue, threshold, csv, json, html):
         print(f"{unread:,} of the photos could not be read.", file=sys.stderr)
-        sys.exit(PARTLY)
+        sys.exit(EXIT_UNREADABLE)
 
 
-@app.command("import", rich_help_panel=PEOPLE)
+@app.command("import", rich_help_panel=TOOLS)
 def import_(
     source: Annotated[
         str,
         typer.Argument(
-            help="A folder with a folder for each whale, a csv file, a catalogue folder, a zip file or folder of "
-            "Kaggle's, a COCO json, a folder with a metadata.csv, or kaggle:CONTEST.",
+            help="One of: a folder with one subfolder per whale, a csv file, a catalogue folder, a folder with a "
+            "metadata.csv, a COCO json file, a zip file or folder of a Kaggle contest, kaggle:CONTEST.",
             show_default=False,
         ),
     ],
     to: Annotated[Path, typer.Option(metavar="DIR", help="The catalogue folder, new or existing.")],
     photo_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="For a csv: the column of the photo's path.")
+        str | None, typer.Option(metavar="NAME", help="Csv files: column with the path of the photo.")
     ] = None,
-    whale_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="For a csv: the column of the whale.")
-    ] = None,
+    whale_column: Annotated[str | None, typer.Option(metavar="NAME", help="Csv files: column with the whale.")] = None,
     box_columns: Annotated[
         str | None,
-        typer.Option(metavar="X0,Y0,X1,Y1", help="For a csv: the columns of the fluke's box, in pixels or fractions."),
+        typer.Option(metavar="X0,Y0,X1,Y1", help="Csv files: columns of the fluke's box: left, top, right, bottom."),
     ] = None,
     photos: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder that paths in a csv or json start from; else that of the file."),
+        typer.Option(
+            metavar="DIR", help="Csv and json files: folder that contains the photos; default: the folder of the file."
+        ),
     ] = None,
-    queries: Annotated[Path | None, typer.Option(metavar="DIR", help="Photos to identify, at any depth.")] = None,
-    link: Annotated[bool, typer.Option("--link", help="Link photos instead of copying them.")] = False,
+    queries: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of queries (photos to identify) to import as well.")
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="Link to the photos instead of copying them.")] = False,
 ) -> None:
-    """Import photos into a new or existing catalogue folder. No photo is moved or changed."""
+    """Import labelled photos into a new or existing catalogue folder. The originals are not changed."""
     from whaleid.importing import importer
     from whaleid.importing.csv import Columns
 
     importer.run(source, to, Columns(photo_column, whale_column, box_columns, photos), queries, link)
 
 
-@app.command(rich_help_panel=PEOPLE)
+@app.command(rich_help_panel=TOOLS)
 def add(
     reviewed: Annotated[
         Path,
         typer.Argument(
-            help="A csv file with columns photo and whale, as identify --csv writes it, with whale filled in.",
+            help="A csv file with the columns photo and whale: the output of identify --csv, with whale filled in.",
             exists=True,
             dir_okay=False,
             show_default=False,
         ),
     ],
-    by: Annotated[str, typer.Option(metavar="NAME", help="Who reviewed the photos.", show_default=False)],
-    photos: Annotated[Path, typer.Option(metavar="DIR", help="Folder that their paths start from.")] = Path(),
+    by: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the person who reviewed the photos.", show_default=False)
+    ],
+    photos: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder that the paths in the csv file are relative to.")
+    ] = Path(),
     catalogue: CatalogueOption = None,
-    model: ModelOption = MODEL,
+    model: ModelOption = DEFAULT_MODEL,
 ) -> None:
-    """Add reviewed photos to the catalogue, with reviewer, time and the model's answer. identify uses them at once.
+    """Add reviewed photos to the catalogue. identify uses them at once.
 
-    whale is a label of the catalogue, new for a new whale, or new:LABEL to name the new whale yourself.
+    The column whale has a label of the catalogue, new for a new whale, or new:LABEL to name the new whale yourself.
     """
-    from whaleid.importing import add as room
+    from whaleid.importing import add as add_photos
 
     folder, threshold = _defaults(model, catalogue)
     if folder is None:
         raise WhaleidError(
-            "The catalogue is unknown: name its folder with --catalogue, or run this in a project that has one."
+            "The catalogue folder is unknown: set it with --catalogue, or run the command in the project's folder."
         )
-    room.run(reviewed, photos, by, folder, _bundle(model), threshold)
+    add_photos.run(reviewed, photos, by, folder, _bundle(model), threshold)
 
 
-@app.command(rich_help_panel=PEOPLE)
+@app.command(rich_help_panel=TOOLS)
 def duplicates(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A folder of images, at any depth.", show_default=False)
+        Path, typer.Argument(metavar="DIR", help="Folder of images, including its subfolders.", show_default=False)
     ],
     against: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Another folder, to find its images that are in DIR too.")
+        Path | None, typer.Option(metavar="DIR", help="Another folder. Images of DIR that are also in it are reported.")
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the tables and the page.")] = Path("duplicates"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write the tables and the page to.")] = Path(
+        "duplicates"
+    ),
     max_distance: Annotated[
-        int, typer.Option(min=0, max=16, help="Largest distance of perceptual hashes, in bits of 64.")
+        int, typer.Option(min=0, max=16, help="Maximum distance of the 64-bit perceptual hashes, in bits.")
     ] = 8,
     max_error: Annotated[
-        float, typer.Option(min=0, max=1, help="Largest share of the pixels' variance left unexplained.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Maximum share of the variance of pixels that a linear fit leaves unexplained."
+        ),
     ] = 0.1,
-    turned: Annotated[bool, typer.Option(help="Whether a photo turned by 180 degrees is a duplicate.")] = True,
-    mirrored: Annotated[bool, typer.Option(help="Whether a mirrored photo is a duplicate.")] = False,
+    turned: Annotated[bool, typer.Option(help="Whether an image rotated by 180 degrees counts as a duplicate.")] = True,
+    mirrored: Annotated[bool, typer.Option(help="Whether a mirrored image counts as a duplicate.")] = False,
 ) -> None:
-    """Find duplicate images in any folder, without a pipeline. No image is changed."""
+    """Find duplicate images in any folder, also outside a project. No image is changed."""
     from whaleid.config import Dedup
-    from whaleid.duplicates import folder as room
+    from whaleid.duplicates import folder as duplicate_search
     from whaleid.report import duplicates as duplicates_page
 
     rule = Dedup(max_distance=max_distance, max_error=max_error, turned=turned, mirrored=mirrored)
-    result = room.search(folder, against, rule)
+    result = duplicate_search.search(folder, against, rule)
     page = duplicates_page.render(f"Duplicates in {folder}", result.counts, result.duplicates, result.files, rule)
-    room.write(result.tables, page, out)
+    duplicate_search.write(result.tables, page, out)
     counts = result.counts.items()
     print(", ".join(f"{count:,} {name}" for name, count in counts if count or name in ("images", "copies")))
-    print(f"{out / 'manifest.csv'} says which to keep and why; look at {out / 'report.html'}")
+    print(f"{out / 'manifest.csv'} lists which images to keep and why; {out / 'report.html'} shows them")
     if result.counts["unreadable"]:
-        print(f"{out / 'unreadable.csv'} says which images could not be read, and why", file=sys.stderr)
-        raise typer.Exit(PARTLY)
+        print(f"{out / 'unreadable.csv'} lists the images that could not be read, and why", file=sys.stderr)
+        raise typer.Exit(EXIT_UNREADABLE)
 
 
 def _defaults(model: str, catalogue: Path | None, threshold: float | None = None) -> tuple[Path | None, float | None]:
-    """Return the catalogue folder and threshold to identify with: for a project's own model, those of the project."""
-    if Path(model).resolve() != Path(MODEL).resolve() or not paths.PARAMS.exists():
+    """Return the catalogue folder and the threshold. With the project's own model, they default to `params.yaml`."""
+    if Path(model).resolve() != Path(DEFAULT_MODEL).resolve() or not paths.PARAMS.exists():
         return catalogue, threshold
     settings = load_params()
-    own = Path(settings.data.root)
-    if catalogue is None and (own / "train.csv").exists():
-        catalogue = own
+    root = Path(settings.data.root)
+    if catalogue is None and (root / "train.csv").exists():
+        catalogue = root
     if threshold is None and settings.threshold != "auto":
         threshold = settings.threshold
     return catalogue, threshold
 
 
 def _bundle(model: str) -> Path:
-    """Return the folder of a bundle; a model of MLflow's registry is downloaded."""
+    """Return the folder of a bundle. A model of MLflow's registry is downloaded."""
     if not model.startswith("models:/"):
         return Path(model)
     from whaleid.serving import registry

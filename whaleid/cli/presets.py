@@ -1,4 +1,4 @@
-"""Presets: parts of `params.yaml` that replace the same parts of a project's file."""
+"""Presets: sets of values that `whaleid preset` writes into a project's `params.yaml`."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
@@ -14,44 +14,49 @@ from whaleid.core.errors import WhaleidError
 
 
 def overlays() -> dict[str, CommentedMap]:
-    """Return the part of `params.yaml` that each preset sets, by the preset's name."""
+    """Read the presets: by name, the part of `params.yaml` that each sets."""
     files = sorted(resources.files("whaleid.presets").iterdir(), key=lambda file: file.name)
     texts = {file.name: file.read_text(encoding="utf-8") for file in files if file.name.endswith(".yaml")}
-    # as ruamel keeps it for writing: an entry that is added looks as it does in the preset
+    # the round-trip parser keeps the style, so that entries are added to a file as the preset writes them
     return {name.removesuffix(".yaml"): YAML().load(text) for name, text in texts.items()}
 
 
 def apply(name: str, path: Path, options: Mapping[str, str | float | None]) -> list[str]:
-    """Set the keys of preset `name` in `path`, and the `options` that are not None; keep all else, and comments.
+    """Write the values of preset `name`, and of the `options` that are not None, into the file `path`.
 
-    Variants and predictions that the file lacks are added. Those that only other presets have are removed, unless
-    they were changed.
+    Other values and comments are kept. Variants and predictions that the file lacks are added. Those that only other
+    presets define are removed, unless they were changed. The file is written only if the result is valid.
+
+    Args:
+        name: the preset.
+        path: the project's `params.yaml`.
+        options: values by dotted key, such as `data.root`.
 
     Returns:
-        `key: old → new` for each key that changed. The file is written only if the result is valid.
+        `key: old → new` for each key that changed; `key: added` and `key: removed` for variants and predictions.
 
     Raises:
         WhaleidError: there is no such preset or path; the preset needs a catalogue folder and `options` has none;
-            the file lacks a variant or prediction that the preset changes.
+            the file lacks a variant or prediction that the preset only changes in part.
         InputProblems: the result has wrong values.
     """
-    from whaleid.core import files  # imports pandas, which the completion of names does without
+    from whaleid.core import files  # imports pandas, which would slow down the shell completion of preset names
 
     presets = overlays()
     if name not in presets:
-        raise WhaleidError(f"There is no preset {name!r}; there are: {', '.join(presets)}.")
+        raise WhaleidError(f"There is no preset {name!r}. Available: {', '.join(presets)}.")
     overlay = presets.pop(name)
     for key, value in options.items():
         section, _, last = key.partition(".")
         if value is not None:
             overlay.setdefault(section, {})[last] = value
     if "data" not in overlay:
-        raise WhaleidError(f"Preset {name} needs the catalogue folder: whaleid preset {name} --root FOLDER")
+        raise WhaleidError(f"Preset {name} needs the catalogue folder: run whaleid preset {name} --root FOLDER")
     for section, key in (("data", "root"), ("backbone", "weights")):
         overlay[section][key] = _location(f"{section}.{key}", str(overlay[section][key]))
     config.load(path)
     yaml = YAML()
-    yaml.width = 10_000  # no line is broken
+    yaml.width = 10_000  # do not wrap long lines
     yaml.indent(mapping=2, sequence=4, offset=2)
     document = yaml.load(path.read_text(encoding="utf-8"))
     changes = [*_remove(document, overlay, presets.values()), *_merge(document, overlay)]
@@ -64,7 +69,7 @@ def apply(name: str, path: Path, options: Mapping[str, str | float | None]) -> l
 
 
 def _remove(document: CommentedMap, overlay: CommentedMap, others: Iterable[CommentedMap]) -> Iterator[str]:
-    """Remove the variants and predictions that only other presets have, as they have them; yield their keys."""
+    """Remove unchanged variants and predictions that only other presets define. Yield one line per removal."""
     for other in others:
         for section in config.NAMED:
             for entry, settings in other[section].items():
@@ -74,7 +79,7 @@ def _remove(document: CommentedMap, overlay: CommentedMap, others: Iterable[Comm
 
 
 def _merge(document: CommentedMap, overlay: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Set the keys of `overlay` in `document`; yield each change."""
+    """Write the values of `overlay` into `document`. Yield one line per change."""
     for key, value in overlay.items():
         name = f"{prefix}{key}"
         if not isinstance(value, Mapping):
@@ -85,19 +90,21 @@ def _merge(document: CommentedMap, overlay: Mapping[str, Any], prefix: str = "")
             yield from _merge(document[key], value, f"{name}.")
         else:
             fields = config.NAMED[prefix.rstrip(".")].model_fields
-            if not value.keys() >= {field for field, about in fields.items() if about.is_required()}:
-                raise WhaleidError(f"The preset changes {name}, which params.yaml lacks: restore it from git.")
+            if not value.keys() >= {field for field, info in fields.items() if info.is_required()}:
+                raise WhaleidError(f"The preset changes {name}, which is not in params.yaml: restore it from git.")
             yield f"{name}: added"
-            document.insert(len(document) - 1, key, value)  # before the last entry, which a comment follows
+            document.insert(
+                len(document) - 1, key, value
+            )  # not at the end: the comment of the next section belongs to the last entry
 
 
 def _location(key: str, value: str) -> str:
-    """Return a path as experiments find it, which run in other folders: absolute if it leads out of the project."""
+    """Return a path that also works in experiments, which run in other folders: absolute if outside the project."""
     if value in ("DEFAULT", "none", "data/sample"):
         return value
     path = Path(value).expanduser()
     if not path.exists():
-        raise WhaleidError(f"{key}: {value} does not exist.")
-    # weights are no output of DVC's, so an experiment's folder has none
+        raise WhaleidError(f"{key}: {value} does not exist. Check the path.")
+    # DVC does not track the file of weights, so it is missing in the folder of an experiment
     inside = key == "data.root" and path.resolve().is_relative_to(Path.cwd())
     return path.resolve().relative_to(Path.cwd()).as_posix() if inside else str(path.resolve())

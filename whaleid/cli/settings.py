@@ -1,19 +1,19 @@
-"""The commands for `params.yaml`: check it, and set it for drawn flukes or for real photos."""
+"""The commands for `params.yaml`: check, preset."""
 
 from typing import Annotated
 
 import typer
 
-from whaleid.cli.options import PEOPLE, load_params
+from whaleid.cli.options import TOOLS, load_params
 from whaleid.core import paths
 from whaleid.core.log import logger
 
 app = typer.Typer()
 
 
-@app.command(rich_help_panel=PEOPLE)
+@app.command(rich_help_panel=TOOLS)
 def check() -> None:
-    """Check params.yaml: its keys, types, ranges, and that they fit each other."""
+    """Check params.yaml: its keys, types and ranges, and contradictions between keys."""
     variants = load_params().variants
     print(f"{paths.PARAMS} is valid. Its variants: {', '.join(variants)}.")
 
@@ -24,17 +24,24 @@ def _presets() -> list[str]:
     return [*presets.overlays()]
 
 
-@app.command(rich_help_panel=PEOPLE)
+@app.command(rich_help_panel=TOOLS)
 def preset(
     name: Annotated[
         str,
-        typer.Argument(help="sample (drawn flukes) or real (photos).", show_default=False, autocompletion=_presets),
+        typer.Argument(
+            help="sample (drawn flukes) or real (real photos).", show_default=False, autocompletion=_presets
+        ),
     ],
-    root: Annotated[str | None, typer.Option(help="The catalogue folder, in Kaggle's layout.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Any torchvision classification model, or timm/NAME.")] = None,
-    weights: Annotated[str | None, typer.Option(help="DEFAULT, none, or the path of a state dict.")] = None,
+    root: Annotated[str | None, typer.Option(help="The catalogue folder, which whaleid import creates.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="A classification model of torchvision, or timm/NAME for a model of timm.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="DEFAULT (pretrained), none (random weights), or the path of a state dict.")
+    ] = None,
     unknown_share: Annotated[
-        float | None, typer.Option(help="Share of unknown whales in the queries, duplicates excluded.")
+        float | None,
+        typer.Option(help="Expected share of unknown whales among future queries, not counting duplicates."),
     ] = None,
 ) -> None:
     """Set params.yaml for drawn flukes or for real photos, and print each change."""

@@ -1,4 +1,4 @@
-"""The commands that run a stage of `dvc.yaml`."""
+"""The commands that run the stages of `dvc.yaml`."""
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
@@ -22,76 +22,83 @@ if TYPE_CHECKING:
 
 
 class Stage(NamedTuple):
-    """A stage of `dvc.yaml`, as a command."""
+    """The command of a stage of `dvc.yaml`."""
 
     help: str
     item: str = ""
-    """The kind of name that it runs for, if not for all at once."""
+    """VARIANT or PREDICTION if it runs for one of them, else empty."""
     tracked: bool = True
-    """Whether it has runs in MLflow."""
+    """Whether its runs are logged to MLflow."""
     shared: bool = False
-    """Whether several processes can share it."""
+    """Whether several processes can share its work."""
 
 
 STAGES = {
-    "sample": Stage("Draw a catalogue of flukes, labelled photos and queries: data/sample.", tracked=False),
-    "catalog": Stage("Read and check every row and photo of the catalogue folder: data/catalog.csv.", tracked=False),
+    "sample": Stage(
+        "Draw a catalogue of flukes for a first run, with labelled photos and queries: data/sample.", tracked=False
+    ),
+    "catalog": Stage("Read and check all rows and photos of the catalogue folder: data/catalog.csv.", tracked=False),
     "dedup": Stage("Find duplicate photos by perceptual hash: data/dedup."),
-    "explore": Stage("Describe the catalogue in tables, pictures and one page: reports/explore/explore.html."),
+    "explore": Stage("Describe the catalogue with tables and figures on one page: reports/explore/explore.html."),
     "split": Stage("Hold out photos and whole whales for validation: data/split.csv."),
-    "boxes": Stage("Train a network that finds flukes, and use it on photos without a box: data/flukes.csv."),
-    "pack": Stage("Crop, turn, grey and resize every photo once, into one array: data/pack.", tracked=False),
+    "boxes": Stage("Train a network that detects flukes, and apply it to photos without a box: data/flukes.csv."),
+    "pack": Stage(
+        "Crop, rotate and resize all photos and convert them to greyscale, into one array: data/pack.", tracked=False
+    ),
     "backbone": Stage(
-        "Build the network that variants start from, with its weights: checkpoints/backbone.safetensors.", tracked=False
+        "Build the network that variants start from, with its initial weights: checkpoints/backbone.safetensors.",
+        tracked=False,
     ),
     "train": Stage("Train the network of a variant: checkpoints/VARIANT.safetensors.", VARIANT, shared=True),
-    "embed": Stage("Compute the embedding of every photo: features/VARIANT.npz.", VARIANT, shared=True),
+    "embed": Stage("Compute the embeddings of all photos: features/VARIANT.npz.", VARIANT, shared=True),
     "calibrate": Stage(
-        "Turn a variant's scores into probabilities and find its threshold: calibrations/VARIANT.", VARIANT
+        "Fit the probabilities and the threshold of a variant on validation: calibrations/VARIANT.", VARIANT
     ),
-    "rank": Stage("Calibrate ensembles, and rank the whales for every query: rankings."),
-    "predict": Stage("Rank five labels for every query, at the threshold: submissions."),
-    "report": Stage("Write a page for every prediction, with a slider for its threshold: reports/pages."),
+    "rank": Stage("Calibrate ensembles, and rank the whales for each query: rankings."),
+    "predict": Stage("Write the five labels for each query, with new_whale at the threshold: submissions."),
+    "report": Stage("Write a page for each prediction, with a slider for the threshold: reports/pages."),
     "bundle": Stage(
-        "Write a model as one folder, to share or to serve: models/PREDICTION.bundle.", PREDICTION, tracked=False
+        "Write the model of a prediction as one folder, to share or to serve: models/PREDICTION.bundle.",
+        PREDICTION,
+        tracked=False,
     ),
 }
-"""In the order of the pipeline."""
+"""The stages by name, in the order of the pipeline."""
 app = typer.Typer()
 
 
 def run(stage: str, item: str | None = None) -> None:
-    """Run a stage, for the variant or prediction `item` if it runs for one, and track it.
+    """Run a stage, for the variant or prediction `item` if it runs for one, and log it to MLflow.
 
     Raises:
-        WhaleidError: there is no such item, or an input is missing or wrong.
+        WhaleidError: there is no such item, or an input is missing or invalid.
     """
     settings = load_params()
     if ranks.launched_by_torchrun() and not STAGES[stage].shared:
-        shared = " and ".join(name for name, each in STAGES.items() if each.shared)
-        raise WhaleidError(f"Several processes share {shared}; run {stage} without torchrun.")
+        shared = " and ".join(name for name, entry in STAGES.items() if entry.shared)
+        raise WhaleidError(f"Only {shared} can run in several processes: run {stage} without torchrun.")
     if item is not None:
         check_name(item, STAGES[stage].item, settings)
-        if STAGES[stage].shared and _launched(stage, item, settings):
+        if STAGES[stage].shared and _run_in_processes(stage, item, settings):
             return
     arguments: list[object] = [settings] if item is None else [settings, item]
-    items = _tracked(stage, item, settings)
+    items = _tracked_items(stage, item, settings)
     if items is None or not store.enabled():
         if stage == "train":
             arguments.append(lambda epoch, figures: None)
-        _work(stage, arguments)
+        _run(stage, arguments)
         return
     with log.timed("MLflow imported"):
         from whaleid import tracking
 
-    setting = f"at {settings.threshold:g}" if stage == "predict" and settings.threshold != "auto" else ""
-    # rank calibrates the ensembles. The run begins before the stage's modules are imported: a tracking server that
-    # cannot be reached is an error at once
-    with tracking.run("calibrate" if stage == "rank" else stage, items, setting) as tracked:
+    threshold = f"at {settings.threshold:g}" if stage == "predict" and settings.threshold != "auto" else ""
+    # rank logs the calibration of ensembles. The run begins before the stage's modules are imported, so that an
+    # unreachable tracking server is reported at once
+    with tracking.run("calibrate" if stage == "rank" else stage, items, threshold) as tracked:
         if stage == "train":
             arguments.append(tracked.log_epoch)
-        records = _work(stage, arguments)
-        with log.timed("tracked"):
+        records = _run(stage, arguments)
+        with log.timed("logged to MLflow"):
             if stage == "report":
                 tracked.attach(records)
             else:
@@ -102,11 +109,11 @@ def run(stage: str, item: str | None = None) -> None:
                 tracked.summarise(comparison.summary([*settings.predictions]))
 
 
-def _launched(stage: str, variant: str, settings: "Params") -> bool:
-    """Run a stage in several processes where that is wanted; return whether it was."""
+def _run_in_processes(stage: str, variant: str, settings: "Params") -> bool:
+    """Run a stage in several processes, one per GPU, if that is faster. Return whether it was."""
     from whaleid.training import launching
 
-    # a small batch is no faster on many GPUs than on one
+    # several GPUs do not speed up a small batch
     batch_size = settings.variants[variant].train.batch_size
     count = launching.process_count(batch_size if stage == "train" else None)
     if count > 1:
@@ -114,22 +121,22 @@ def _launched(stage: str, variant: str, settings: "Params") -> bool:
     return count > 1
 
 
-def _tracked(stage: str, item: str | None, settings: "Params") -> list[str | None] | None:
-    """Return the items with a run of their own in MLflow; None is the only run of a stage. No list: no run at all."""
-    if stage == "rank":  # it calibrates ensembles; predictions of one network are calibrated already
+def _tracked_items(stage: str, item: str | None, settings: "Params") -> list[str | None] | None:
+    """Return the items that get their own run in MLflow, [None] for a single run of the stage, or None for no run."""
+    if stage == "rank":  # it calibrates ensembles; predictions with one network are already calibrated
         predictions = settings.predictions.items()
-        return [name for name, each in predictions if len(each.networks) > 1 and each.calibrated_by is None] or None
+        return [name for name, entry in predictions if len(entry.networks) > 1 and entry.calibrated_by is None] or None
     if stage == "predict":
         return [*settings.predictions]
-    if stage == "report":  # pages go to the runs of their predictions
+    if stage == "report":  # its pages are attached to existing runs of the predictions
         return []
     uncalibrated = stage == "calibrate" and item is not None and settings.variants[item].learn == "all"
     return [item] if STAGES[stage].tracked and not uncalibrated else None
 
 
-def _work(stage: str, arguments: Sequence[object]) -> Any:
-    """Import a stage, which may take longer than its work, and run it; return what it returns."""
-    with log.timed(f"code of {stage} loaded"):
+def _run(stage: str, arguments: Sequence[object]) -> Any:
+    """Import the module of a stage and call its `run`. Both times are logged: the import may take longer."""
+    with log.timed(f"code of {stage} imported"):
         module = importlib.import_module(f"whaleid.stages.{stage}")
     with log.timed(f"{stage} done"):
         return module.run(*arguments)
@@ -153,10 +160,10 @@ def _prediction_command(stage: str) -> Callable[[str], None]:
     return command
 
 
-def explore(show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False) -> None:
-    """Run the stage and, if wanted, show its page."""
+def explore(open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False) -> None:
+    """Run the stage, and open its page with `--open`."""
     run("explore")
-    if show:
+    if open_page:
         typer.launch(str(paths.EXPLORE_PAGE.resolve()))
 
 

@@ -1,36 +1,40 @@
-"""The commands for submissions: score one against the truth, check that one can be handed in."""
+"""The commands for submissions to Kaggle: score, submit."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from whaleid.cli.options import PEOPLE
+from whaleid.cli.options import TOOLS
 from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
 
 SubmissionArgument = Annotated[
-    Path, typer.Argument(help="Ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
+    Path,
+    typer.Argument(help="Csv file with the ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False),
 ]
 app = typer.Typer()
 
 
-@app.command(rich_help_panel=PEOPLE)
+@app.command(rich_help_panel=TOOLS)
 def score(
     submission: SubmissionArgument,
     solution: Annotated[
-        Path, typer.Argument(help="The truth: Image,Id.", exists=True, dir_okay=False, show_default=False)
+        Path,
+        typer.Argument(
+            help="Csv file with the true labels: Image,Id.", exists=True, dir_okay=False, show_default=False
+        ),
     ],
 ) -> None:
-    """Print the MAP@5 of a submission as Kaggle does: by the first five distinct labels of a photo."""
+    """Print the MAP@5 of a submission, computed as on Kaggle: the first five distinct labels of each photo count."""
     print(f"{grade(submission, solution):.5f}")
 
 
 def grade(submission: Path, solution: Path) -> float:
-    """Return the MAP@5 of `submission` over the photos of `solution`, as Kaggle does.
+    """Compute the MAP@5 of `submission` over the photos of `solution`, as on Kaggle.
 
     Raises:
-        WhaleidError: a file cannot be read or is wrong, or the submission does not answer each photo once.
+        WhaleidError: a file cannot be read or is invalid, or the submission does not answer each photo exactly once.
     """
     from whaleid.catalog.submission import read_solution, read_submission
     from whaleid.identification.map5 import mean_average_precision
@@ -40,18 +44,20 @@ def grade(submission: Path, solution: Path) -> float:
     return mean_average_precision([ranked[image] for image in truth], list(truth.values()))
 
 
-@app.command(rich_help_panel=PEOPLE)
+@app.command(rich_help_panel=TOOLS)
 def submit(submission: SubmissionArgument) -> None:
     """Check that Kaggle will accept a submission, and print how to upload it."""
     from whaleid.catalog.submission import check_ready
     from whaleid.core.files import read_csv
 
     if not paths.CATALOG.is_file():
-        raise WhaleidError(f"{paths.CATALOG} does not exist, so the queries are unknown: run `dvc repro catalog`.")
+        raise WhaleidError(
+            f"{paths.CATALOG} does not exist, so the queries are unknown: run `dvc repro catalog` to create it."
+        )
     catalog = read_csv(paths.CATALOG)
     queries = catalog.loc[catalog["part"] == "test", "Image"].tolist()
     if not queries:
-        raise WhaleidError("The catalogue has no photos to identify: put them into its folder test/.")
+        raise WhaleidError("The catalogue has no queries: put the photos to identify into its folder test/.")
     check_ready(submission, queries, catalog.loc[catalog["part"] == "train", "Id"].unique().tolist())
-    print(f"{submission} is ready: {len(queries)} queries, each answered once. To upload it with Kaggle's own client:")
+    print(f"{submission} is ready: {len(queries)} queries, each answered once. Upload it with Kaggle's client:")
     print(f"  kaggle competitions submit -c whale-categorization-playground -f {submission} -m whaleid")
