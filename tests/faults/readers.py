@@ -188,13 +188,13 @@ def _predict_cells(content: bytes, folder: Path) -> object:
 
 
 @cache
-def _served_without_network() -> model.Served:  # cached, because its thread never ends
-    return model.Served(_NoRecogniser())
+def _served_without_network() -> model.ServedModel:  # cached, because its thread never ends
+    return model.ServedModel(_NoRecogniser())
 
 
 @cache
-def _served_bundle() -> model.Served:
-    return model.Served(Recogniser(bundle.read(ROOT / "models/final.bundle")))
+def _served_bundle() -> model.ServedModel:
+    return model.ServedModel(Recogniser(bundle.read(ROOT / "models/final.bundle")))
 
 
 def _identify(content: bytes, folder: Path) -> object:

@@ -57,7 +57,7 @@ UNREADABLE: dict[object, str] = {
     base64.b64encode(b"no photo").decode(): "no image in a format that is known",
     "": "an empty file",
     "file:///etc/passwd": "may not be read",
-    5: "A photo is text: its file in base64, or a URI; this is int.",
+    5: "A photo must be text: its file in base64, or a URI; this is int.",
 }
 """Cells that are no photo, and what is said of each; what stands beside them is answered."""
 REFUSED = [b"{", b'{"dataframe_records": [{"picture": "x"}]}', b"[]"]

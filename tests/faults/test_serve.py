@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from whaleid.serving.embedder import BATCH, Query
-from whaleid.serving.model import Served
+from whaleid.serving.model import ServedModel
 from whaleid.serving.recogniser import Answer, Candidate, Recogniser
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def table(*contents: bytes) -> pd.DataFrame:
 
 def test_who_waits_is_answered_together_and_each_by_his_own_answer() -> None:
     echo = Echo()
-    served = Served(cast(Recogniser, echo))
+    served = ServedModel(cast(Recogniser, echo))
     with ThreadPoolExecutor(40) as pool:
         asked = [pool.submit(served.predict, table(f"{number}".encode(), b"other")) for number in range(40)]
         while served._waiting.qsize() < 2 * 40 - BATCH:  # the first batch is with the recogniser
@@ -52,7 +52,7 @@ def test_who_waits_is_answered_together_and_each_by_his_own_answer() -> None:
 
 def test_who_is_at_fault_fails_alone() -> None:
     echo = Echo()
-    served = Served(cast(Recogniser, echo))
+    served = ServedModel(cast(Recogniser, echo))
     with ThreadPoolExecutor(3) as pool:
         asked = [pool.submit(served.predict, table(content)) for content in (b"one", b"harm", b"two")]
         echo.go_on.set()

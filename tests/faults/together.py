@@ -197,7 +197,7 @@ def register(folder: Path, environment: dict[str, str], predictions: tuple[str, 
     better = max(found.values(), key=lambda each: float(each.tags["whaleid.map5"]))
     champion = client.get_model_version_by_alias("whaleid", "champion")
     assert float(champion.tags["whaleid.map5"]) == float(better.tags["whaleid.map5"])
-    assert sorted(each.tags["whaleid.why"] for each in found.values()).count("the first to be registered") == 1
+    assert sorted(each.tags["whaleid.why"] for each in found.values()).count("the first version") == 1
     assert "RUNNING" not in repository.statuses(folder)
     return {"register_versions": len(found)}
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from whaleid.serving.embedder import Embedded, Query
+from whaleid.serving.embedder import EmbeddedPhoto, Query
 from whaleid.serving.recogniser import Recogniser
 
 
@@ -11,7 +11,7 @@ def queries(part: str, count: int | None = None) -> list[Query]:
     return [Query(path.name, path.read_bytes()) for path in sorted(Path("data/sample", part).iterdir())[:count]]
 
 
-def embed(recogniser: Recogniser, *photos: Query) -> list[Embedded]:
+def embed(recogniser: Recogniser, *photos: Query) -> list[EmbeddedPhoto]:
     """Embed the photos that can be read."""
     decoded = recogniser.embedder.read(photos)
     return recogniser.embedder.embed([photo for photo in decoded if not isinstance(photo, str)])

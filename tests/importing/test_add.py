@@ -97,7 +97,7 @@ def test_reviewed_photos_are_in_the_catalogue_and_known_at_once(
     assert record["probability1"].astype(float).tolist() == pytest.approx(
         [answer.names[0].probability for answer in answers], abs=1e-4
     )
-    again = additions.known(recogniser, whales)[0].identify(photos)
+    again = additions.extend(recogniser, whales)[0].identify(photos)
     assert [answer.same[0].whale for answer in again] == [some, new, "Snowy"]
     assert "Snowy" in {name.whale for name in again[2].names}
 

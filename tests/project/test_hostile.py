@@ -263,7 +263,7 @@ def test_a_path_in_a_catalogues_table_is_refused(whales: Path, name: str) -> Non
         bundle = type("Bundle", (), {"photos": {"Image": np.array([])}})
 
     with pytest.raises(WhaleidError, match=said):  # identify and add read no more than this table
-        additions.known(Known(), whales)  # type: ignore[arg-type]
+        additions.extend(Known(), whales)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["../secret.jpg", "/etc/passwd.jpg", f"{'n' * 300}/a.jpg", "a\0.jpg", "\ud800.jpg"])
@@ -467,7 +467,7 @@ def test_a_bundles_labels_are_fit_to_be_shown(tmp_path: Path) -> None:
     for label in ["\x1b[2J", "=1+1", "", "\u202ea"]:
         text = f"Image,Id,sha256,width,height,phash,compared\na.jpg,{label},0,1,1,0,1\n"
         (tmp_path / contents.PHOTOS).write_text(text, encoding="utf-8")
-        with pytest.raises(WhaleidError, match="does not fit the bundle"):
+        with pytest.raises(WhaleidError, match="does not match the bundle"):
             contents.read_photos(tmp_path / contents.PHOTOS)
 
 

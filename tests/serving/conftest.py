@@ -1,4 +1,4 @@
-"""The trained project and its model, loaded once."""
+"""Fixtures: the trained project and a recogniser with its bundle."""
 
 from pathlib import Path
 
@@ -9,19 +9,19 @@ from whaleid.serving.recogniser import Recogniser
 
 
 @pytest.fixture
-def here(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Go to the trained project."""
+def in_project(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Change to the folder of the trained project."""
     monkeypatch.chdir(trained)
     return trained
 
 
 @pytest.fixture(scope="session")
 def model(trained: Path) -> Recogniser:
-    """Return a recogniser of the trained project's bundle."""
+    """Return a recogniser with the bundle of the trained project, loaded once."""
     return Recogniser(bundle.read(trained / "models/final.bundle"))
 
 
 @pytest.fixture
-def recogniser(here: Path, model: Recogniser) -> Recogniser:
-    """Return that recogniser, in the trained project."""
+def recogniser(in_project: Path, model: Recogniser) -> Recogniser:
+    """Return the recogniser, in the folder of the trained project."""
     return model

@@ -1,4 +1,4 @@
-"""The command `identify`: what it prints and writes, and what it loads before its first answer."""
+"""The command `identify`: its output, its files, and the libraries that it imports."""
 
 import builtins
 import json
@@ -23,18 +23,18 @@ from whaleid.serving import about, identify, registry
 
 MODEL = Path("models/final.bundle")
 UNNEEDED = {"jinja2", "joblib", "matplotlib", "mlflow", "pytorch_metric_learning", "sklearn", "timm"}
-"""Libraries that an answer does not need."""
+"""Libraries that `identify` must not import, because they are slow to load and not needed."""
 
 
-def test_places_that_do_not_exist_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_inputs_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputProblems, match=r"There are no such photos or folders \(2\):\n  a\n  b"):
+    with pytest.raises(InputProblems, match=r"Photos or folders that do not exist \(2\):\n  a\n  b"):
         identify.run([Path("a"), Path("b")], MODEL, None, None, None, None, None)
 
 
 @pytest.mark.slow
-def test_the_command_writes_what_it_prints(
-    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_files_have_the_printed_answers(
+    in_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "<b>photos"
     folder.mkdir()
@@ -43,7 +43,7 @@ def test_the_command_writes_what_it_prints(
     shutil.copy(sorted(Path("data/sample/train").iterdir())[0], folder / "copy.jpg")
     (folder / "broken.jpg").write_bytes(b"none")
     table, text, page = (tmp_path / name for name in ("a.csv", "a.json", "a.html"))
-    table.write_text("photo,whale\na.jpg,\n")  # nobody has reviewed it
+    table.write_text("photo,whale\na.jpg,\n")  # not reviewed
     assert identify.run([folder, folder / "copy.jpg"], MODEL, None, None, table, text, page) == 1
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if line.startswith(str(folder))]) == 5  # each photo once
@@ -61,30 +61,30 @@ def test_the_command_writes_what_it_prints(
     assert "<b>photos" not in html.split("<body>")[1].replace("&lt;b&gt;", "")
     assert "same picture as" in html
     assert html.count('class="strip"') == 5
-    assert html.count("no photo") == 1  # that of broken.jpg
+    assert html.count("no photo") == 1  # broken.jpg
 
-    # a photo that vanishes after it was answered has no picture on the page
+    # a photo that is removed after it was identified has no picture on the page
     print_lines = builtins.print
 
-    def vanish(*texts: object, **options: object) -> None:
+    def remove_and_print(*texts: object, **options: object) -> None:
         (folder / "copy.jpg").unlink(missing_ok=True)
         print_lines(*texts, **options)  # type: ignore[call-overload]
 
     with monkeypatch.context() as patch:
-        patch.setattr(builtins, "print", vanish)
+        patch.setattr(builtins, "print", remove_and_print)
         identify.run([folder], MODEL, None, None, None, None, page)
     assert page.read_text().count("no photo") == 2
 
     reviewed = table.read_text().replace(",,", ",new,", 1)
     table.write_text(reviewed)
-    with pytest.raises(WhaleidError, match=r"a\.csv has 1 reviewed photos: `whaleid add"):
+    with pytest.raises(WhaleidError, match=r"a\.csv has 1 reviewed photos, .*\. Run `whaleid add"):
         identify.run([folder], MODEL, None, None, table, None, None)
     assert table.read_text() == reviewed
 
 
 @pytest.mark.slow
-def test_a_projects_own_model_takes_the_projects_threshold(
-    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_threshold_of_the_project_applies_to_its_own_model_only(
+    in_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = config.load(paths.PARAMS).model_copy(update={"threshold": 0.0})
     monkeypatch.setattr(photos, "load_params", lambda: settings)
@@ -97,8 +97,8 @@ def test_a_projects_own_model_takes_the_projects_threshold(
 
     assert rank_of_new_whale() == 0  # five whales are above the threshold 0
     assert rank_of_new_whale(threshold=1.0) == 1
-    own = about.read(MODEL).threshold
-    assert rank_of_new_whale(model=str(elsewhere)) == rank_of_new_whale(threshold=own) > 0
+    bundled = about.read(MODEL).threshold
+    assert rank_of_new_whale(model=str(elsewhere)) == rank_of_new_whale(threshold=bundled) > 0
 
 
 CODE = """
@@ -112,19 +112,19 @@ print(*used)
 import whaleid.cli, whaleid.serving.identify
 print(*{name.split(".")[0] for name in sys.modules})
 """
-"""Prints the modules that whaleid's modules hold once the served model is imported, by whatever way they were imported,
-and the libraries that are loaded for `identify`."""
+"""Prints the modules that whaleid's modules reference after the import of the served model, and the libraries that are
+loaded for `identify`."""
 
 
 @pytest.mark.slow
-def test_what_is_loaded_is_what_an_answer_needs() -> None:
+def test_only_the_required_libraries_are_imported() -> None:
     command = [sys.executable, "-c", CODE]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=100)
-    used, loaded = (set(line.split()) for line in done.stdout.splitlines())
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=100)
+    used, loaded = (set(line.split()) for line in result.stdout.splitlines())
     assert "torch" in loaded
     assert not loaded & UNNEEDED
 
-    # a served model requires what its code imports, and no more
+    # the requirements of the served model are exactly the libraries that its code imports
     static = {name for module in closure("whaleid.serving.model") for name in imports(module)}
     libraries = {name.split(".")[0] for name in static | used}
     libraries -= {"whaleid", "timm", "distributed"}  # timm only for its own models, distributed only with WHALEID_DASK

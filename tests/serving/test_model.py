@@ -1,4 +1,4 @@
-"""The model that MLflow serves: photos by value or by address, from places that the server allows."""
+"""The model that MLflow serves: photos in base64 or by URI, below the URIs that the server allows."""
 
 import threading
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ import pytest
 from whaleid.core.errors import WhaleidError
 from whaleid.serving import model
 from whaleid.serving.embedder import Query
-from whaleid.serving.model import Served
+from whaleid.serving.model import ServedModel
 
 
-class Nobody:
-    """Answers no photo: no request of these tests holds one."""
+class UnusedRecogniser:
+    """A recogniser for requests without readable photos."""
 
     def identify(self, queries: list[Query]) -> list[object]:
         assert not queries
@@ -24,12 +24,12 @@ class Nobody:
 
 
 def problems(*cells: object) -> list[str]:
-    return Served(Nobody()).predict(pd.DataFrame({"photo": list(cells)}))["problem"].tolist()  # type: ignore[arg-type]
+    return ServedModel(UnusedRecogniser()).predict(pd.DataFrame({"photo": list(cells)}))["problem"].tolist()  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[str]:
-    """Serve a folder with a photo, and an address that leads elsewhere."""
+    """Serve a folder with photos and a redirect; return the URI of the server."""
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/one.jpg").write_bytes(b"content")
     (tmp_path / "photos/large.jpg").write_bytes(bytes(model.MAX_BYTES + 1))
@@ -56,7 +56,7 @@ def web(tmp_path: Path) -> Iterator[str]:
     thread.join()
 
 
-def test_addresses_are_read_only_where_they_may_be(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_allowed_web_addresses_are_read(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(model.ALLOWED, raising=False)
     with pytest.raises(WhaleidError, match="may not be read"):
         model.content(f"{web}/photos/one.jpg")
@@ -75,27 +75,27 @@ def test_addresses_are_read_only_where_they_may_be(web: str, monkeypatch: pytest
         model.content(f"{web}/photos/large.jpg")
 
 
-def test_files_are_read_only_where_they_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_allowed_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "photos").mkdir()
     for path in ("photos/one.jpg", "secret.jpg"):
         (tmp_path / path).write_bytes(b"content")
     (tmp_path / "photos/link.jpg").symlink_to(tmp_path / "secret.jpg")
-    places = (tmp_path / "photos").as_uri()
-    monkeypatch.setenv(model.ALLOWED, places)
-    assert model.content(f"{places}/one.jpg") == b"content"
-    for uri in ((tmp_path / "secret.jpg").as_uri(), f"{places}/../secret.jpg", f"{places}/link.jpg"):
-        with pytest.raises(WhaleidError, match="may not be read: WHALEID_PHOTOS of the server names the places"):
+    folder = (tmp_path / "photos").as_uri()
+    monkeypatch.setenv(model.ALLOWED, folder)
+    assert model.content(f"{folder}/one.jpg") == b"content"
+    for uri in ((tmp_path / "secret.jpg").as_uri(), f"{folder}/../secret.jpg", f"{folder}/link.jpg"):
+        with pytest.raises(WhaleidError, match=r"may not be read\. Add its folder to WHALEID_PHOTOS"):
             model.content(uri)
 
 
-def test_text_that_is_too_long_for_a_photo_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_that_is_too_long_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "MAX_BYTES", 4)
     assert problems("!" * 9) == ["The photo's file is larger than 50,000,000 bytes."]
     assert model.content("YWJjZA==") == b"abcd"
 
 
-def test_what_is_no_photo_is_answered_with_its_problem() -> None:
+def test_an_invalid_photo_is_answered_with_its_problem() -> None:
     neither = "This is neither base64 nor a data:, file: or http(s): URI."
     assert problems("no base64!", "ftp://host/photo.jpg", "data:image/jpeg;base64,%%%") == [neither] * 3
-    assert problems(7) == ["A photo is text: its file in base64, or a URI; this is int."]
+    assert problems(7) == ["A photo must be text: its file in base64, or a URI; this is int."]
     assert problems() == []

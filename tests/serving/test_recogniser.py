@@ -1,4 +1,4 @@
-"""A bundle names whales as the pipeline does, without it; and refuses what does not fit."""
+"""A bundle identifies whales as the pipeline does, and inconsistent bundles are refused."""
 
 import os
 import pickle
@@ -29,7 +29,7 @@ def link(source: str, target: str) -> None:
     os.link(source, target)
 
 
-def test_without_crops_its_answers_are_those_of_the_submission(
+def test_without_crops_the_answers_equal_the_submission(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # in the trained project a query may have been packed by another box: packed whole, nothing else differs
@@ -56,56 +56,56 @@ def test_without_crops_its_answers_are_those_of_the_submission(
     assert duplicates
 
 
-def test_an_answer_has_five_names_and_what_they_leave_is_new_whales(recogniser: Recogniser) -> None:
+def test_an_answer_has_five_labels_ranked_at_the_threshold(recogniser: Recogniser) -> None:
     for answer in recogniser.identify(queries("test")):
         whales = [name.whale for name in answer.names]
         assert len(set(whales)) == 5
         assert "new_whale" in whales
-        place = whales.index("new_whale")
+        rank = whales.index("new_whale")
         known = [name.probability for name in answer.names if name.whale != "new_whale"]
         assert known == sorted(known, reverse=True)
-        assert all(value > recogniser.bundle.about.threshold for value in known[:place])
+        assert all(value > recogniser.bundle.about.threshold for value in known[:rank])
         assert sum(name.probability for name in answer.names) <= 1 + 1e-6
         x0, y0, x1, y1 = answer.fluke or (1, 1, 0, 0)
         assert 0 <= x0 < x1 <= 1
         assert 0 <= y0 < y1 <= 1
 
 
-def test_the_nearest_photo_is_that_of_a_slow_search(recogniser: Recogniser) -> None:
+def test_the_nearest_photo_equals_a_slow_search(recogniser: Recogniser) -> None:
     photos = embed(recogniser, *queries("test", 4))
     compared = recogniser.bundle.compared
-    for photo, answer in zip(photos, recogniser.answer(photos), strict=True):
+    for photo, answer in zip(photos, recogniser.identify_embedded(photos), strict=True):
         for name in answer.names:
             if name.whale == "new_whale":
                 assert name.nearest == ""
                 continue
-            likeness = dict.fromkeys(compared.loc[compared["Id"] == name.whale, "Image"], 0.0)
-            for image in likeness:
-                for network, each in recogniser.bundle.features.items():
-                    for one, other in zip(photo.embeddings[network], each.select([image])[:, 0], strict=True):
-                        likeness[image] += float(np.dot(one, other))
-            assert likeness[name.nearest] == pytest.approx(max(likeness.values()), abs=1e-6)
+            similarity = dict.fromkeys(compared.loc[compared["Id"] == name.whale, "Image"], 0.0)
+            for image in similarity:
+                for network, features in recogniser.bundle.features.items():
+                    for a, b in zip(photo.embeddings[network], features.select([image])[:, 0], strict=True):
+                        similarity[image] += float(np.dot(a, b))
+            assert similarity[name.nearest] == pytest.approx(max(similarity.values()), abs=1e-6)
 
 
-def test_a_labelled_photo_is_the_same_picture_as_itself(recogniser: Recogniser) -> None:
+def test_a_labelled_photo_is_a_duplicate_of_itself(recogniser: Recogniser) -> None:
     (photo,) = queries("train", 1)
     (answer,) = recogniser.identify([photo])
     assert (answer.same[0].photo, answer.same[0].distance, answer.same[0].error) == (photo.name, 0, 0.0)
     assert answer.same[0].whale == recogniser.bundle.photos.set_index("Image").at[photo.name, "Id"]
 
 
-def test_photos_alone_and_together_get_the_same_answers(recogniser: Recogniser) -> None:
+def test_a_batch_gets_the_same_answers_as_single_photos(recogniser: Recogniser) -> None:
     photos = [*queries("test", 5), Query("bad", b"no photo"), Query("empty", b"")]
-    together = recogniser.identify(photos)
-    assert [answer.photo for answer in together] == [photo.name for photo in photos]
-    assert [answer.problem for answer in together[5:]] == [
+    batch = recogniser.identify(photos)
+    assert [answer.photo for answer in batch] == [photo.name for photo in photos]
+    assert [answer.problem for answer in batch[5:]] == [
         "bad: no image in a format that is known",
         "empty: an empty file",
     ]
-    for photo, answer in zip(photos, together, strict=True):
-        (alone,) = recogniser.identify([photo])
-        assert [name.whale for name in alone.names] == [name.whale for name in answer.names]
-        assert [name.probability for name in alone.names] == pytest.approx(
+    for photo, answer in zip(photos, batch, strict=True):
+        (single,) = recogniser.identify([photo])
+        assert [name.whale for name in single.names] == [name.whale for name in answer.names]
+        assert [name.probability for name in single.names] == pytest.approx(
             [name.probability for name in answer.names], abs=1e-5
         )
     same_names = [photos[number]._replace(name="same") for number in (0, 5, 1)]
@@ -120,73 +120,74 @@ def test_photos_alone_and_together_get_the_same_answers(recogniser: Recogniser) 
     assert missing.problem == "nowhere.jpg: cannot be read (No such file or directory)"
 
 
-def test_several_threads_get_the_answers_of_one(recogniser: Recogniser) -> None:
+def test_embeddings_are_the_same_in_several_threads(recogniser: Recogniser) -> None:
     photos = queries("test", 6)
-    alone = [embed(recogniser, photo)[0].embeddings for photo in photos]
+    sequential = [embed(recogniser, photo)[0].embeddings for photo in photos]
     with ThreadPoolExecutor(6) as pool:
-        together = list(pool.map(lambda photo: embed(recogniser, photo)[0].embeddings, photos * 3))
-    for one, several in zip(alone * 3, together, strict=True):
-        for network, embeddings in one.items():
-            np.testing.assert_allclose(several[network], embeddings, atol=1e-5)
+        parallel = list(pool.map(lambda photo: embed(recogniser, photo)[0].embeddings, photos * 3))
+    for expected, result in zip(sequential * 3, parallel, strict=True):
+        for network, embeddings in expected.items():
+            np.testing.assert_allclose(result[network], embeddings, atol=1e-5)
 
 
-def test_a_threshold_of_its_own(recogniser: Recogniser) -> None:
+def test_a_given_threshold_replaces_the_threshold_of_the_bundle(recogniser: Recogniser) -> None:
     photos = queries("test", 3)
     assert [answer.names[0].whale for answer in recogniser.identify(photos, threshold=1.0)] == ["new_whale"] * 3
     last = [answer.names[-1].whale for answer in recogniser.identify(photos, threshold=0.0)]
-    assert "new_whale" not in last  # five whales come before it
+    assert "new_whale" not in last  # five whales rank before it
 
 
-def cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Return the mean over flips of the cosine of two photos, (F, D)."""
-    return float((one * other).sum(axis=1).mean())
+def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Return the cosine similarity of two photos (F, D), averaged over flips."""
+    return float((a * b).sum(axis=1).mean())
 
 
-def test_a_photo_upside_down_is_turned_where_the_bundle_says_so(
+def test_a_photo_upside_down_is_rotated_if_the_bundle_says_so(
     recogniser: Recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def packed(turn: bool) -> Recogniser:
+    def with_rotation(turn: bool) -> Recogniser:
         pack = recogniser.bundle.about.pack.model_copy(update={"crop": False, "turn": turn})
         return Recogniser(replace(recogniser.bundle, about=recogniser.bundle.about.model_copy(update={"pack": pack})))
 
     (photo,) = queries("test", 1)
     with Image.open(Path("data/sample/test", photo.name)) as image:
-        image.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "turned.png")
+        image.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "rotated.png")
         image.save(tmp_path / "upright.png")
-    turned, upright = (Query(name, (tmp_path / name).read_bytes()) for name in ("turned.png", "upright.png"))
-    monkeypatch.setattr(embedder, "CERTAIN", -1.0)  # takes all photos for upside down
-    straight = packed(turn=False)
-    (expected, without), (straightened,) = embed(straight, upright, turned), embed(packed(turn=True), turned)
-    for network, each in expected.embeddings.items():
-        likeness = cosine(each, straightened.embeddings[network])
-        assert likeness > max(0.97, cosine(each, without.embeddings[network]))  # but for where a pixel is rounded to
+    rotated, upright = (Query(name, (tmp_path / name).read_bytes()) for name in ("rotated.png", "upright.png"))
+    monkeypatch.setattr(embedder, "CERTAIN", -1.0)  # all photos are detected as upside down
+    expected, uncorrected = embed(with_rotation(turn=False), upright, rotated)
+    (corrected,) = embed(with_rotation(turn=True), rotated)
+    for network, embeddings in expected.embeddings.items():
+        similarity = cosine(embeddings, corrected.embeddings[network])
+        assert similarity > max(0.97, cosine(embeddings, uncorrected.embeddings[network]))  # not 1: pixels are rounded
 
 
-def test_the_same_inputs_give_the_same_bundle(here: Path, tmp_path: Path) -> None:
+def test_the_same_inputs_give_the_same_bundle(in_project: Path, tmp_path: Path) -> None:
     export.write(config.load(paths.PARAMS), "final", tmp_path / "again")
     for path in sorted(Path("models/final.bundle").iterdir()):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
     assert about.read(tmp_path / "again").digest == about.read(Path("models/final.bundle")).digest
 
 
-def test_a_network_that_is_a_pickle_is_refused(recogniser: Recogniser, tmp_path: Path) -> None:
+def test_a_pickled_network_is_refused(recogniser: Recogniser, tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return os.mkdir, (str(tmp_path / "ran"),)
 
     evil = pickle.dumps(Evil())
-    whole = recogniser.bundle
-    for changed in (replace(whole, boxes=evil), replace(whole, networks=dict.fromkeys(whole.networks, evil))):
+    original = recogniser.bundle
+    networks = dict.fromkeys(original.networks, evil)
+    for changed in (replace(original, boxes=evil), replace(original, networks=networks)):
         with pytest.raises(WhaleidError, match="is not a safetensors file, or is incomplete"):
             Recogniser(changed)
     assert not (tmp_path / "ran").exists()
 
 
 def test_files_of_other_networks_are_refused(recogniser: Recogniser) -> None:
-    whole = recogniser.bundle
-    thin = {name: replace(each, embeddings=each.embeddings[:1]) for name, each in whole.features.items()}
-    with pytest.raises(WhaleidError, match=r"margin\.embeddings does not fit .*1 flips of 32 dimensions, not 2 of 32"):
-        Recogniser(replace(whole, features=thin))
-    decision = replace(whole.about.decision, weights={"margin_other": 1.0})
-    with pytest.raises(WhaleidError, match=r"bundle\.json does not fit .* \(there is no score 'margin_other'\)"):
-        Recogniser(replace(whole, about=whole.about.model_copy(update={"decision": decision})))
+    bundle = recogniser.bundle
+    one_flip = {name: replace(x, embeddings=x.embeddings[:1]) for name, x in bundle.features.items()}
+    with pytest.raises(WhaleidError, match=r"margin\.embeddings does not match .*1 flips of 32 .*, not 2 of 32"):
+        Recogniser(replace(bundle, features=one_flip))
+    decision = replace(bundle.about.decision, weights={"margin_other": 1.0})
+    with pytest.raises(WhaleidError, match=r"bundle\.json does not match .* \(unknown score 'margin_other'\)"):
+        Recogniser(replace(bundle, about=bundle.about.model_copy(update={"decision": decision})))

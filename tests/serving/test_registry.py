@@ -1,4 +1,4 @@
-"""Models in the registry, which of them is champion, and MLflow's own server answering as `identify` does."""
+"""The model registry: aliases, download, and a model served by MLflow."""
 
 import base64
 import json
@@ -29,16 +29,16 @@ UNMEASURED = Version(number="1", variant="final")
 @pytest.mark.parametrize(
     ("map5", "validation", "champion", "alias", "why"),
     [
-        (0.8, "photos", None, "champion", "the first to be registered"),
-        (0.8, "photos", FIRST, "champion", "MAP@5 0.8000 on validation, where version 1 (final) has 0.7000"),
-        (0.7, "photos", FIRST, "champion", "MAP@5 0.7000 on validation, where version 1 (final) has 0.7000"),
-        (0.6, "photos", FIRST, "challenger", "MAP@5 0.6000 on validation, where version 1 (final) has 0.7000"),
-        (0.6, "others", FIRST, "champion", "validation has changed since version 1 (final) was measured"),
-        (None, "photos", FIRST, "challenger", "there is no MAP@5 on validation to compare with that of version 1"),
-        (0.6, "photos", UNMEASURED, "challenger", "there is no MAP@5 on validation to compare with that of version 1"),
+        (0.8, "photos", None, "champion", "the first version"),
+        (0.8, "photos", FIRST, "champion", "MAP@5 0.8000 on validation; version 1 (final) has 0.7000"),
+        (0.7, "photos", FIRST, "champion", "MAP@5 0.7000 on validation; version 1 (final) has 0.7000"),
+        (0.6, "photos", FIRST, "challenger", "MAP@5 0.6000 on validation; version 1 (final) has 0.7000"),
+        (0.6, "others", FIRST, "champion", "validation has changed since version 1 (final)"),
+        (None, "photos", FIRST, "challenger", "no MAP@5 on validation to compare with version 1"),
+        (0.6, "photos", UNMEASURED, "challenger", "no MAP@5 on validation to compare with version 1"),
     ],
 )
-def test_the_better_one_is_champion(
+def test_the_better_version_is_champion(
     map5: float | None, validation: str, champion: Version | None, alias: str, why: str
 ) -> None:
     figures = {} if map5 is None else {"map5": map5}
@@ -49,7 +49,7 @@ def test_the_better_one_is_champion(
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Set a store of the test's own, which does not exist yet."""
+    """Configure a store in a temporary folder; it does not exist yet."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/store.db")
     monkeypatch.delenv("WHALEID_TRACKING", raising=False)
     return tmp_path / "store.db"
@@ -61,37 +61,37 @@ def register(folder: Path, alias: str | None = None) -> Version:
 
 
 @pytest.mark.slow
-def test_a_server_of_mlflow_answers_as_identify_does(
+def test_a_model_served_by_mlflow_answers_like_identify(
     store: Path, recogniser: Recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = register(MODEL)
-    assert (first.number, first.alias, first.why) == ("1", "champion", "the first to be registered")
+    assert (first.number, first.alias, first.why) == ("1", "champion", "the first version")
     assert registry.champion() == first
-    assert register(MODEL) == first  # the champion stays the version that it is
+    assert register(MODEL) == first  # a bundle that is already registered keeps its version
 
     lower = tmp_path / "lower.bundle"
     export.write(config.load(paths.PARAMS), "final", lower, threshold=0.0)
     second = register(lower)
     assert (second.number, second.alias) == ("2", "challenger")
-    assert second.why.startswith(f"MAP@5 {second.map5:.4f} on validation, where version 1 (final) has")
+    assert second.why.startswith(f"MAP@5 {second.map5:.4f} on validation; version 1 (final) has")
     third = register(lower, "champion")
-    assert third.number == "2"  # a bundle in the registry keeps its version
-    assert third.why == f"chosen by hand; by its figures it is a challenger: {second.why}"
+    assert third.number == "2"  # a bundle that is already registered keeps its version
+    assert third.why == f"alias set by the user; by its figures it is a challenger: {second.why}"
     assert register(MODEL, "stable").alias == "stable"
     assert register(lower) == third
 
-    # a person changes the champion, and tags a version, in MLflow
+    # a user changes the champion and the tags of a version in MLflow
     client = MlflowClient(f"sqlite:///{store}")
     client.set_model_version_tag("whaleid", "1", "map5", "n/a")
     client.set_registered_model_alias("whaleid", "champion", "1")
     for champion in (registry.champion(), register(MODEL)):
         assert champion is not None
-        assert (champion.number, champion.alias, champion.why) == ("1", "champion", "made champion in MLflow")
+        assert (champion.number, champion.alias, champion.why) == ("1", "champion", "set as champion in MLflow")
     client.set_registered_model_alias("whaleid", "champion", "2")
 
     assert about.read(registry.download("models:/whaleid@champion")).digest == about.read(lower).digest
     assert about.read(registry.download("models:/whaleid/1")).digest == about.read(MODEL).digest
-    monkeypatch.setattr(registry, "FileLock", None)  # fetched already: nothing is locked, as in a read-only cache
+    monkeypatch.setattr(registry, "FileLock", None)  # a read-only cache: nothing is locked
     assert about.read(registry.download("models:/whaleid/1")).digest == about.read(MODEL).digest
     for uri in ("models:/whaleid@none", "models:/whaleid/9", "models:/other/1"):
         with pytest.raises(WhaleidError, match=rf"There is no model {uri} in sqlite:.*whaleid register"):
@@ -110,18 +110,18 @@ def test_a_server_of_mlflow_answers_as_identify_does(
         assert row["names"] == [name.whale for name in answer.names]
         assert row["probabilities"] == pytest.approx([name.probability for name in answer.names], abs=2e-4)
         assert row["nearest"] == [name.nearest for name in answer.names]
-        assert row["same_as"] == [each.photo for each in answer.same]
+        assert row["same_as"] == [copy.photo for copy in answer.same]
         assert row["problem"] == ""
     outside, neither, empty = (row["problem"] for row in rows[5:])
-    assert outside.endswith("may not be read: WHALEID_PHOTOS of the server names the places that may.")
+    assert outside.endswith("may not be read. Add its folder to WHALEID_PHOTOS on the server.")
     assert neither == "This is neither base64 nor a data:, file: or http(s): URI."
     assert empty.endswith("an empty file")
     assert [row["names"] for row in rows[5:]] == [[]] * 3
 
 
-def test_a_store_that_does_not_exist_is_not_made(store: Path) -> None:
+def test_a_missing_store_is_not_created(store: Path) -> None:
     assert registry.champion() is None
-    with pytest.raises(WhaleidError, match="There is no MLflow store"):
+    with pytest.raises(WhaleidError, match=r"The MLflow store .* does not exist yet"):
         registry.download("models:/whaleid@champion")
     assert not store.exists()
 

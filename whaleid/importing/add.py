@@ -20,7 +20,7 @@ from whaleid.importing.plan import make_plan
 from whaleid.importing.source import Entry, Source
 from whaleid.serving import additions, bundle
 from whaleid.serving.embedder import Query, batches
-from whaleid.serving.identify import evidence
+from whaleid.serving.identify import answer_cells
 from whaleid.serving.recogniser import Answer, Recogniser
 
 RECORD = "additions.csv"
@@ -51,7 +51,7 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
     prints = check([source])
     # photos that another reviewer has just added count as well, for conflicts and for the answers
     with target.locked(catalogue, WAIT):
-        recogniser, _ = additions.known(Recogniser(bundle.read(model)), catalogue)
+        recogniser, _ = additions.extend(Recogniser(bundle.read(model)), catalogue)
         labels = new_labels(table["whale"].str.strip().tolist(), entries, prints, recogniser.bundle.photos)
         entries = [replace(entry, label=label) for entry, label in zip(entries, labels, strict=True)]
         answers: list[Answer] = []
@@ -69,7 +69,7 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
             model=f"{about.variant} {about.digest[:16]}",
             threshold=f"{about.threshold if threshold is None else threshold:g}",
         )
-        record = record.join(pd.DataFrame([evidence(answer) for answer in answers]))
+        record = record.join(pd.DataFrame([answer_cells(answer) for answer in answers]))
         record = record[record["Image"].isin(plan.labels)]
         if (catalogue / RECORD).exists():
             earlier = read_table(catalogue / RECORD, header(catalogue / RECORD))

@@ -1,1 +1,1 @@
-"""All that names the whale on a photo, in one folder that needs no pipeline around it."""
+"""Identification of whales with a bundle, independent of the pipeline and its files."""

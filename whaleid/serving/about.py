@@ -1,4 +1,4 @@
-"""The description of a bundle: which networks decide, how, and the digests of its files."""
+"""The description of a bundle, `bundle.json`: networks, decision, parameters, and digests of its files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from whaleid.identification.decision import Decision
 
 ABOUT = "bundle.json"
 FORMAT: Final = 2
-"""Version of the files; a bundle of another one has to be made again."""
-REMEDY = "Copy the folder again, or make it again by `dvc repro bundle`."
+"""Version of the file format. Bundles of another version cannot be read."""
+REMEDY = "Copy the folder again, or run `dvc repro bundle` to rebuild it."
 
 Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
 
@@ -24,21 +24,21 @@ class About(Section):
     """The description of a bundle."""
 
     format: Literal[2] = FORMAT
-    variant: Name  # the prediction
-    timm: bool  # whether its networks are built by timm
-    calibrated_by: Name  # the prediction whose decision and threshold were fitted on validation
+    variant: Name  # name of the prediction
+    timm: bool  # whether timm builds the networks
+    calibrated_by: Name  # the validated prediction that provides decision and threshold
     threshold: Probability
     decision: Decision
     dedup: Dedup
     pack: Pack
     networks: Annotated[dict[Name, Embedding], Field(min_length=1)]
-    figures: dict[str, float]  # of `calibrated_by` at this threshold, as in `paths.FIGURES`
-    validation: str  # a digest of the photos that they were measured on
-    files: dict[str, str] = Field(default_factory=dict)  # the SHA-256 of each, by name
-    digest: str = ""  # of all of this, and so of the files
+    figures: dict[str, float]  # validation figures of `calibrated_by` at `threshold`, by key
+    validation: str  # digest of the split and the expected shares; bundles with the same digest are comparable
+    files: dict[str, str] = Field(default_factory=dict)  # SHA-256 of each file of the bundle, by name
+    digest: str = ""  # SHA-256 of this description, which includes the digests of the files
 
-    def sealed(self, files: dict[str, str]) -> About:
-        """Return the same description with the SHA-256 of `files`, by name, and its own digest."""
+    def with_digests(self, files: dict[str, str]) -> About:
+        """Return a copy with the SHA-256 of each file, by name, and the digest of the description itself."""
         about = self.model_copy(update={"files": files, "digest": ""})
         return about.model_copy(update={"digest": hashlib.sha256(about.model_dump_json().encode()).hexdigest()})
 
@@ -47,25 +47,26 @@ def read(folder: Path) -> About:
     """Read the description of the bundle in `folder`.
 
     Raises:
-        WhaleidError: it is no bundle, one of another version of whaleid, or its description was changed.
+        WhaleidError: the folder is not a bundle, it has another format, or its description was modified.
     """
     try:
         about = About.model_validate_json((folder / ABOUT).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise WhaleidError(
-            f"{folder} is no bundle: it has no {ABOUT}. In a project, `dvc repro` makes models/final.bundle; elsewhere "
-            "name a bundle by --model, or a registered model: models:/whaleid@champion."
+            f"{folder} is not a bundle: it does not contain {ABOUT}. In a project, run `dvc repro` to build "
+            "models/final.bundle. Elsewhere, set --model to a bundle or a registered model, such as "
+            "models:/whaleid@champion."
         ) from None
     except ValidationError as error:
-        problems = {".".join(map(str, each["loc"])): each for each in error.errors()}
+        problems = {".".join(map(str, problem["loc"])): problem for problem in error.errors()}
         if "format" in problems:
             raise WhaleidError(
-                f"{folder} is a bundle of format {problems['format']['input']}; this whaleid reads format {FORMAT}. "
-                "Make it again by `dvc repro bundle`, and a registered model by `whaleid register`."
+                f"{folder} has bundle format {problems['format']['input']}, but this version of whaleid reads format "
+                f"{FORMAT}. Run `dvc repro bundle` to rebuild it, or `whaleid register` to register a new version."
             ) from None
         key, problem = next(iter(problems.items()))
         reason = f"{key}: {problem['msg']}" if key else problem["msg"]
         raise WhaleidError(f"{folder / ABOUT} cannot be used ({reason}). {REMEDY}") from None
-    if about.sealed(about.files).digest != about.digest:
-        raise WhaleidError(f"{folder / ABOUT} cannot be used (it was changed since it was made). {REMEDY}")
+    if about.with_digests(about.files).digest != about.digest:
+        raise WhaleidError(f"{folder / ABOUT} cannot be used (it was modified after it was written). {REMEDY}")
     return about

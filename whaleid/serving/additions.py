@@ -1,4 +1,4 @@
-"""Photos that a catalogue has gained since a bundle was made: known at once, without training."""
+"""Extend a bundle with photos that were added to the catalogue after it was built, without training."""
 
 from __future__ import annotations
 
@@ -26,102 +26,109 @@ from whaleid.serving.embedder import Embedder, Query, batches
 from whaleid.serving.recogniser import Recogniser
 
 Embeddings = Mapping[str, npt.NDArray[np.float32]]
-"""(F, D) of a photo, by network."""
+"""Embeddings (F, D) of a photo, by network."""
 
 
-def known(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[str, Path]]:
-    """Return a recogniser that also knows the labelled photos of `catalogue` that its bundle lacks, and their files.
+def extend(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[str, Path]]:
+    """Add the labelled photos of `catalogue` that are not in the bundle of `recogniser`.
 
-    They include photos whose label differs from the bundle's: that of the catalogue counts. Embeddings are cached in
-    the user's cache folder, a folder a bundle.
+    Photos whose label differs from the bundle are also added, with the label of the catalogue. Embeddings are cached
+    in the user's cache folder, in one folder per bundle.
+
+    Returns:
+        A recogniser with the added photos, and their paths by Image.
 
     Raises:
-        WhaleidError: train.csv of the catalogue cannot be read, or photos that it names are missing or damaged.
+        WhaleidError: train.csv of the catalogue cannot be read, photos in it are missing or damaged, or a photo with a
+            changed label is another picture than the photo of the same name in the bundle.
     """
     labelled = read_labels(catalogue)
     bundle = recogniser.bundle
     bundled = bundle.photos.set_index("Image")
     bundled_labels = labelled["Image"].map(bundled["Id"])
     if len(labelled) and bundled_labels.isna().all():
-        print(f"The model was trained on no photo of {catalogue}; its whales are named as well.", file=sys.stderr)
+        message = f"The model was not trained on photos of {catalogue}. Its whales are identified as well."
+        print(message, file=sys.stderr)
     photos = labelled.loc[bundled_labels != labelled["Id"], ["Image", "Id"]]
     if photos.empty:
         return recogniser, {}
     files = {image: catalogue / "train" / image for image in photos["Image"]}
-    remedy = "Put them back, or remove their rows."
+    remedy = "Restore the files, or remove their rows."
     what = f"Photos of {catalogue / 'train.csv'} cannot be used"
     prints = require_all(fingerprints([*files.values()]), what, remedy)
     photos = photos.reset_index(drop=True).join(file_metadata(prints))
     bundled_hashes = photos["Image"].map(bundled["sha256"])
-    others = photos.loc[bundled_hashes.notna() & (bundled_hashes != photos["sha256"]), "Image"]
-    if len(others):
-        remedy = "Rename the photos, or make the model anew with `dvc repro`."
-        what = "Photos by whose names the model knows other pictures, with other labels"
-        raise InputProblems(what, [str(files[image]) for image in others], remedy)
+    replaced = photos.loc[bundled_hashes.notna() & (bundled_hashes != photos["sha256"]), "Image"]
+    if len(replaced):
+        remedy = "Rename the photos, or run `dvc repro` to rebuild the model."
+        what = "Photos whose names the model knows with another picture and another label"
+        raise InputProblems(what, [str(files[image]) for image in replaced], remedy)
     cache = Path(platformdirs.user_cache_dir("whaleid")) / f"embeddings-{bundle.about.digest[:16]}"
-    places = [cache / f"{sha256}.safetensors" for sha256 in photos["sha256"]]
-    embeddings = _embed(recogniser.embedder, [*files.values()], places, [*bundle.networks])
-    return Recogniser(_extended(bundle, photos, thumbnails(prints), embeddings), recogniser.embedder), files
+    cached = [cache / f"{sha256}.safetensors" for sha256 in photos["sha256"]]
+    embeddings = _embed(recogniser.embedder, [*files.values()], cached, [*bundle.networks])
+    return Recogniser(_merge(bundle, photos, thumbnails(prints), embeddings), recogniser.embedder), files
 
 
 def _embed(
-    embedder: Embedder, files: Sequence[Path], places: Sequence[Path], networks: Sequence[str]
+    embedder: Embedder, files: Sequence[Path], cached: Sequence[Path], networks: Sequence[str]
 ) -> list[Embeddings]:
-    """Return the embeddings of each of `files`, from the cache at `places`, or computed and cached."""
-    embeddings = [load(place, networks) for place in places]
-    parts = batches([row for row, each in enumerate(embeddings) if each is None])
+    """Return the embeddings of each photo in `files`: from its file in `cached`, else computed and cached."""
+    embeddings = [load(path, networks) for path in cached]
+    missing = batches([row for row, loaded in enumerate(embeddings) if loaded is None])
     writable = True
-    for rows in progress(parts, "photos added since, in batches", len(parts)):
+    for rows in progress(missing, "added photos, in batches", len(missing)):
         photos = embedder.read([Query(str(files[row])) for row in rows])
-        what = "Photos that have changed since they were checked"
-        readable = require_all(photos, what, "Run the same command again.")
+        what = "Photos that were modified while the command ran"
+        readable = require_all(photos, what, "Run the command again.")
         for row, photo in zip(rows, embedder.embed(readable), strict=True):
             embeddings[row] = photo.embeddings
-            writable = writable and save(places[row], photo.embeddings)
-    return [each for each in embeddings if each is not None]
+            writable = writable and save(cached[row], photo.embeddings)
+    return [photo for photo in embeddings if photo is not None]
 
 
-def save(place: Path, embeddings: Embeddings) -> bool:
-    """Cache the embeddings of a photo at `place`; if that fails, print a warning and return False."""
+def save(path: Path, embeddings: Embeddings) -> bool:
+    """Cache the embeddings of a photo in the file `path`. On failure, print a warning and return False."""
     try:
-        with FileLock(place.with_name("lock")), replacing(place) as temporary:
-            contiguous = {name: np.ascontiguousarray(each) for name, each in embeddings.items()}
+        with FileLock(path.with_name("lock")), replacing(path) as temporary:
+            contiguous = {name: np.ascontiguousarray(array) for name, array in embeddings.items()}
             temporary.write_bytes(safetensors.numpy.save(contiguous))
     except OSError as error:
-        print(f"{place.parent}: embeddings could not be cached ({error.strerror}).", file=sys.stderr)
+        print(f"{path.parent}: embeddings could not be cached ({error.strerror}).", file=sys.stderr)
         return False
     return True
 
 
-def load(place: Path, networks: Sequence[str]) -> Embeddings | None:
-    """Return the embeddings cached at `place`; None if there is no whole file for these `networks`."""
+def load(path: Path, networks: Sequence[str]) -> Embeddings | None:
+    """Load the embeddings cached in the file `path`; None if it is missing, damaged or of other networks."""
     try:
-        embeddings = safetensors.numpy.load(place.read_bytes())
+        embeddings = safetensors.numpy.load(path.read_bytes())
     except (OSError, safetensors.SafetensorError):
         return None
     return embeddings if embeddings.keys() == {*networks} else None
 
 
-def _extended(bundle: Bundle, photos: pd.DataFrame, small: Thumbnails, embeddings: Sequence[Embeddings]) -> Bundle:
-    """Return `bundle` with further labelled `photos` and their thumbnails, which replace photos of the same name.
+def _merge(
+    bundle: Bundle, photos: pd.DataFrame, added_thumbnails: Thumbnails, embeddings: Sequence[Embeddings]
+) -> Bundle:
+    """Return `bundle` with the labelled `photos` added; they replace photos of the same name.
 
-    Photos of `new_whale` count as duplicates only.
+    Photos of `new_whale` are only compared to detect duplicates.
     """
     compared = (photos["Id"] != NEW_WHALE).astype(int)
-    photos = photos.assign(phash=to_hex(perceptual_hashes(small)), compared=compared)
+    photos = photos.assign(phash=to_hex(perceptual_hashes(added_thumbnails)), compared=compared)
     kept = ~bundle.photos["Image"].isin(photos["Image"])
     merged = pd.concat([bundle.photos[kept], photos[COLUMNS]], ignore_index=True)
     order = np.lexsort((merged["Image"], merged["Id"]))
     features = {}
-    for network, each in bundle.features.items():
-        count = each.embeddings.shape[1]
-        new = {image: count + row for row, image in enumerate(photos["Image"])}
-        added = np.stack([one[network] for one in embeddings], axis=1)
-        together = np.concatenate([each.embeddings, added], axis=1)
-        features[network] = replace(each, rows={**each.rows, **new}, embeddings=together)
+    for network, bundled in bundle.features.items():
+        count = bundled.embeddings.shape[1]
+        rows = {image: count + row for row, image in enumerate(photos["Image"])}
+        added = np.stack([photo[network] for photo in embeddings], axis=1)
+        merged_embeddings = np.concatenate([bundled.embeddings, added], axis=1)
+        features[network] = replace(bundled, rows={**bundled.rows, **rows}, embeddings=merged_embeddings)
     return replace(
         bundle,
         photos=merged.iloc[order].reset_index(drop=True),
-        thumbnails=np.concatenate([bundle.thumbnails[kept.to_numpy()], small])[order],
+        thumbnails=np.concatenate([bundle.thumbnails[kept.to_numpy()], added_thumbnails])[order],
         features=features,
     )

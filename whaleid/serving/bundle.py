@@ -1,8 +1,11 @@
-"""A bundle: a model as a folder of safetensors files that needs no pipeline around it.
+"""A bundle: a model as a folder of files, independent of the pipeline.
 
-`bundle.json` describes it (`about`). `NAME.safetensors` is the checkpoint of a network, `boxes.safetensors` that of the
-network that finds flukes. `photos.csv` lists the labelled photos; `photos.thumbnails.safetensors` holds what duplicates
-are found by, `photos.pictures.safetensors` small pictures for pages, `NAME.embeddings.safetensors` their embeddings.
+* `bundle.json`: the description (`about.About`)
+* `NAME.safetensors`: the checkpoint of a network; `boxes.safetensors`: the checkpoint of the fluke detector
+* `photos.csv`: the labelled photos
+* `photos.thumbnails.safetensors`: their thumbnails, to detect duplicates
+* `photos.pictures.safetensors`: their previews, for HTML pages
+* `NAME.embeddings.safetensors`: their embeddings and the class centres by a network
 """
 
 from __future__ import annotations
@@ -29,44 +32,48 @@ from whaleid.serving.about import ABOUT, REMEDY, About
 PHOTOS, BOXES = "photos.csv", "boxes.safetensors"
 THUMBNAILS, PICTURES = "photos.thumbnails.safetensors", "photos.pictures.safetensors"
 COLUMNS = ["Image", "Id", "sha256", "width", "height", "phash", "compared"]
+"""Columns of `photos.csv`."""
 WIDTH = 240
-"""Pixels of a picture's width: enough to compare flukes by eye."""
+"""Width of a preview in pixels: enough to compare flukes by eye."""
 
 
 class _Arrays(tensors.Header):
     kind: Literal["bundle"] = "bundle"
-    classes: tuple[str, ...] = ()  # of embeddings
+    classes: tuple[str, ...] = ()  # the classes of the centres, in files of embeddings
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model, and the labelled photos that it compares queries with."""
+    """A model and its labelled photos."""
 
     about: About
     photos: pd.DataFrame
-    """`COLUMNS`, by whale: all labelled photos, of which duplicates are looked for;
-    `compared` is 1 for those that queries are compared with by embedding."""
+    """All labelled photos, sorted by label and name, with `COLUMNS`; all are compared with queries to detect
+    duplicates. `compared` is 1 for the photos of the gallery, whose embeddings are compared with queries."""
     thumbnails: Thumbnails
-    """Of `photos`, (N, SIDE, SIDE)."""
+    """(N, SIDE, SIDE) uint16 thumbnails of `photos`."""
     features: Mapping[str, Features]
-    """By network, of the photos that are `compared`."""
+    """Features of the photos that are `compared`, by network."""
     networks: Mapping[str, bytes]
-    """The checkpoint of each network."""
+    """The checkpoint of each network, by name."""
     boxes: bytes
-    """The checkpoint of the network that finds flukes; empty if there is none."""
+    """The checkpoint of the fluke detector; empty if there is none."""
 
     @property
     def compared(self) -> pd.DataFrame:
-        """The photos that queries are compared with, `Image,Id`."""
+        """The photos of the gallery, with the columns `Image,Id`."""
         return self.photos.loc[self.photos["compared"] == 1, ["Image", "Id"]]
 
 
-def write(bundle: Bundle, pictures: Mapping[str, bytes], folder: Path) -> None:
-    """Write a bundle into an empty folder, with `pictures`, small JPEG files of the photos that are `compared`."""
+def write(bundle: Bundle, previews: Mapping[str, bytes], folder: Path) -> None:
+    """Write a bundle into an empty folder.
+
+    `previews` maps the Image of each photo that is `compared` to its preview, a JPEG file.
+    """
     write_csv(bundle.photos[COLUMNS], folder / PHOTOS)
     files = {THUMBNAILS: tensors.save({"thumbnails": torch.from_numpy(bundle.thumbnails)}, _Arrays())}
     images = bundle.compared["Image"].tolist()
-    as_tensors = {image: torch.from_numpy(np.frombuffer(pictures[image], np.uint8).copy()) for image in images}
+    as_tensors = {image: torch.from_numpy(np.frombuffer(previews[image], np.uint8).copy()) for image in images}
     files[PICTURES] = tensors.save(as_tensors, _Arrays())
     files[BOXES] = bundle.boxes
     for network, features in bundle.features.items():
@@ -77,24 +84,24 @@ def write(bundle: Bundle, pictures: Mapping[str, bytes], folder: Path) -> None:
         files[f"{network}.embeddings.safetensors"] = content
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    seal(bundle.about, folder)
+    write_description(bundle.about, folder)
 
 
-def seal(about: About, folder: Path) -> None:
-    """Write the description of a bundle with the digests of the files in `folder`."""
+def write_description(about: About, folder: Path) -> None:
+    """Write `about` to `folder`, with the digests of the files in it."""
     files = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.iterdir())
         if path.name != ABOUT
     }
-    (folder / ABOUT).write_text(about.sealed(files).model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / ABOUT).write_text(about.with_digests(files).model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> Bundle:
-    """Read what `write` wrote; nothing in it is run as code.
+    """Read a bundle. No content is executed as code: there are no pickles.
 
     Raises:
-        WhaleidError: the folder is no bundle, was not copied whole, is damaged, or its files do not fit each other.
+        WhaleidError: the folder is not a bundle, is incomplete or damaged, or its files are inconsistent.
     """
     about = description.read(folder)
     _content(folder, about, PHOTOS)
@@ -107,79 +114,80 @@ def read(folder: Path) -> Bundle:
     arrays, _ = tensors.load(_content(folder, about, THUMBNAILS), str(folder / THUMBNAILS), _Arrays, REMEDY)
     thumbnails = arrays["thumbnails"].numpy() if "thumbnails" in arrays else np.empty(0, np.uint16)
     if thumbnails.shape != (len(photos), SIDE, SIDE) or thumbnails.dtype != np.uint16:
-        raise misfit(str(folder / THUMBNAILS), f"no thumbnails of {len(photos)} photos")
+        raise inconsistent(str(folder / THUMBNAILS), f"expected thumbnails of {len(photos)} photos")
     networks = {network: _content(folder, about, f"{network}.safetensors") for network in about.networks}
     return Bundle(about, photos, thumbnails, features, networks, _content(folder, about, BOXES))
 
 
 def pictures(folder: Path) -> dict[str, bytes]:
-    """Return the small JPEG file of each photo that is compared in the bundle `folder`, by its Image.
+    """Read the previews of the bundle in `folder`: the JPEG file of each photo that is `compared`, by Image.
 
     Raises:
-        WhaleidError: the folder is no bundle, or the pictures are missing or damaged.
+        WhaleidError: the folder is not a bundle, or the previews are missing or damaged.
     """
     return load_pictures(_content(folder, description.read(folder), PICTURES), str(folder / PICTURES))
 
 
 def _content(folder: Path, about: About, name: str) -> bytes:
-    """Return the content of a file of the bundle.
+    """Read a file of the bundle and verify its digest.
 
     Raises:
-        WhaleidError: it is not the content that the bundle was made with.
+        WhaleidError: the file is missing, or its digest is not the one in the description.
     """
     path = folder / name
     content = path.read_bytes() if path.is_file() else b""
     if about.files.get(name) != hashlib.sha256(content).hexdigest():
-        raise WhaleidError(f"{folder} is not whole: {name} is missing or damaged. Copy the folder again.")
+        raise WhaleidError(f"{folder} is incomplete: {name} is missing or damaged. Copy the folder again.")
     return content
 
 
 def read_photos(path: Path) -> pd.DataFrame:
-    """Read the table `COLUMNS` of labelled photos, whose names and labels are fit to be written and displayed.
+    """Read `photos.csv`, a table with `COLUMNS`.
 
     Raises:
-        WhaleidError: it is no such table.
+        WhaleidError: columns are missing or not integers, names or labels contain unsafe characters or formulas, names
+            are repeated, or no photo is `compared`.
     """
     try:
         photos = read_csv(path)[COLUMNS]
         photos = photos.astype(dict.fromkeys(("width", "height", "compared"), int))
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise misfit(str(path), str(error)) from None
+        raise inconsistent(str(path), str(error)) from None
     names = [*photos["Image"], *photos["Id"]]
     if odd := [ascii(name) for name in names if not name or has_unsafe_characters(name) or name.startswith(FORMULA)]:
-        raise misfit(str(path), odd[0])
+        raise inconsistent(str(path), odd[0])
     if photos["Image"].duplicated().any() or not (photos["compared"] == 1).any():
-        raise misfit(str(path), "photos twice, or none to compare with")
+        raise inconsistent(str(path), "photos are repeated, or none is compared")
     return photos
 
 
 def load_features(content: bytes, name: str, images: Sequence[str]) -> Features:
-    """Return the features of `images` that the file `name` holds.
+    """Parse `content`, a file of embeddings, as the features of `images`. `name` is the file's name in errors.
 
     Raises:
-        WhaleidError: `content` is no such file, or one of other photos.
+        WhaleidError: `content` is not a file of embeddings, or has another number of photos.
     """
     arrays, header = tensors.load(content, name, _Arrays, REMEDY)
-    if arrays.keys() != {"embeddings", "centres"} or any(each.dtype != torch.float32 for each in arrays.values()):
-        raise misfit(name, "it lacks embeddings and centres as float32")
+    if arrays.keys() != {"embeddings", "centres"} or any(array.dtype != torch.float32 for array in arrays.values()):
+        raise inconsistent(name, "expected the float32 arrays embeddings and centres")
     rows = {image: row for row, image in enumerate(images)}
     classes = np.array(header.classes, dtype=np.str_)
     features = Features(rows, arrays["embeddings"].numpy(), arrays["centres"].numpy(), classes)
     if problem := features.problem(len(images)):
-        raise misfit(name, problem)
+        raise inconsistent(name, problem)
     return features
 
 
 def load_pictures(content: bytes, name: str) -> dict[str, bytes]:
-    """Return the pictures that the file `name` holds, by Image.
+    """Parse `content`, a file of previews, as JPEG files by Image. `name` is the file's name in errors.
 
     Raises:
-        WhaleidError: `content` is no such file.
+        WhaleidError: `content` is not a file of previews.
     """
-    read, _ = tensors.load(content, name, _Arrays, REMEDY)
-    return {image: picture.numpy().tobytes() for image, picture in read.items()}
+    arrays, _ = tensors.load(content, name, _Arrays, REMEDY)
+    return {image: array.numpy().tobytes() for image, array in arrays.items()}
 
 
-def misfit(name: str, reason: str) -> WhaleidError:
-    """Return the error that the file `name` does not fit the other files of a bundle."""
-    return WhaleidError(f"{name} does not fit the bundle ({reason}). {REMEDY}")
+def inconsistent(name: str, reason: str) -> WhaleidError:
+    """Return the error that the file `name` is inconsistent with the other files of a bundle."""
+    return WhaleidError(f"{name} does not match the bundle ({reason}). {REMEDY}")

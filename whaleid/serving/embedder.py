@@ -1,4 +1,4 @@
-"""From the bytes of photos' files to embeddings, by the networks of a bundle."""
+"""Embed photos with the networks of a bundle: decode the files, detect the flukes, crop, and embed."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from whaleid.images.pack import Region, Shape, crop_region
 from whaleid.model import checkpoint
 from whaleid.model.device import pick_device
 from whaleid.model.embedding import embed_batch, prepare
-from whaleid.serving.bundle import Bundle, misfit
+from whaleid.serving.bundle import Bundle, inconsistent
 
 BATCH = 16
-"""Photos to embed at a time: large ones need some 40 MB each."""
+"""Number of photos per batch. A large photo takes about 40 MB when decoded."""
 T = TypeVar("T")
 
 
 def batches(items: Sequence[T]) -> list[Sequence[T]]:
-    """Return `items` in order, `BATCH` at a time."""
+    """Split `items` into batches of `BATCH`, in order."""
     return [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
 
 
@@ -39,31 +39,31 @@ class Query(NamedTuple):
     """A photo to identify."""
 
     name: str
-    content: bytes | None = None  # of its file; None if `name` is its path
+    content: bytes | None = None  # content of the file; None to read it from the path `name`
 
 
-class Decoded(NamedTuple):
-    """A photo that was read."""
+class DecodedPhoto(NamedTuple):
+    """A decoded photo."""
 
     name: str
     fingerprint: Fingerprint
     image: Image.Image
 
 
-class Embedded(NamedTuple):
-    """A photo as the networks see it."""
+class EmbeddedPhoto(NamedTuple):
+    """The embeddings of a photo."""
 
     name: str
     fingerprint: Fingerprint
-    fluke: Box | None  # as fractions of the photo's width and height; None if none was looked for
-    embeddings: Mapping[str, npt.NDArray[np.float32]]  # (F, D) by network
+    fluke: Box | None  # in fractions of the photo's width and height; None without detection
+    embeddings: Mapping[str, npt.NDArray[np.float32]]  # (F, D), by network
 
 
 class Embedder:
-    """The networks of a bundle, on the device of `pick_device`; thread-safe.
+    """Embeds photos with the networks of a bundle, on the device that `pick_device` returns. Thread-safe.
 
     Raises:
-        WhaleidError: a network cannot be read, or does not fit the bundle's photos or embeddings.
+        WhaleidError: a network cannot be read, or does not match the photos or embeddings of the bundle.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -79,7 +79,7 @@ class Embedder:
             flips, _, dimensions = bundle.features[name].embeddings.shape
             if (flips, dimensions) != (1 + mirrored, network.embedding_dim):
                 expected = f"{1 + mirrored} of {network.embedding_dim}"
-                raise misfit(f"{name}.embeddings", f"{flips} flips of {dimensions} dimensions, not {expected}")
+                raise inconsistent(f"{name}.embeddings", f"{flips} flips of {dimensions} dimensions, not {expected}")
             prepare(network, self._device)
             self._networks[name] = network, mirrored
         self._boxes = None
@@ -88,46 +88,44 @@ class Embedder:
             prepare(self._boxes, self._device)
         self._pool = ThreadPoolExecutor(torch.get_num_threads())
 
-    def read(self, queries: Sequence[Query]) -> list[Decoded | str]:
-        """Read and decode photos; one that cannot be read gets an error text."""
+    def read(self, queries: Sequence[Query]) -> list[DecodedPhoto | str]:
+        """Read and decode photos. For a photo that cannot be read, return the message of the error."""
         return list(self._pool.map(partial(_read, mode=self._shape.mode), queries))
 
-    def embed(self, photos: Sequence[Decoded]) -> list[Embedded]:
-        """Find the flukes of photos, one or more, and embed them."""
+    def embed(self, photos: Sequence[DecodedPhoto]) -> list[EmbeddedPhoto]:
+        """Detect the flukes of one or more photos, and embed them."""
         images = [photo.image for photo in photos]
-        regions = self._find_flukes(images)
-        packed = np.stack(
-            list(self._pool.map(partial(crop_region, shape=self._shape), images, regions))
-        )  # (B, H, W, C)
-        inputs = torch.from_numpy(packed).to(self._device)
-        arrays = {}  # (F, B, D)
+        regions = self._detect_flukes(images)
+        crops = list(self._pool.map(partial(crop_region, shape=self._shape), images, regions))
+        inputs = torch.from_numpy(np.stack(crops)).to(self._device)  # (B, H, W, C)
+        arrays = {}  # (F, B, D) by network
         for name, (network, mirrored) in self._networks.items():
             settings = self._settings[name]
             arrays[name] = embed_batch(network, inputs, mirrored, settings.zoom, settings.tilt).cpu().numpy()
         return [
-            Embedded(photo.name, photo.fingerprint, region.box, {name: each[:, row] for name, each in arrays.items()})
+            EmbeddedPhoto(photo.name, photo.fingerprint, region.box, {name: x[:, row] for name, x in arrays.items()})
             for row, (photo, region) in enumerate(zip(photos, regions, strict=True))
         ]
 
-    def _find_flukes(self, images: Sequence[Image.Image]) -> list[Region]:
-        """Return where the fluke lies on each of `images`, and whether the photo is to be turned."""
+    def _detect_flukes(self, images: Sequence[Image.Image]) -> list[Region]:
+        """Return the region of each image to crop, and whether to rotate the image by 180 degrees."""
         if self._boxes is None:
             return [Region()] * len(images)
         square = Shape(self._boxes.size, self._boxes.size, stretch=True)
         squares = list(self._pool.map(lambda image: crop_region(image, Region(WHOLE), square), images))
         boxes = box_network.predict(self._boxes, torch.from_numpy(np.stack(squares)).to(self._device)).cpu().numpy()
-        own = np.array([image.width / image.height for image in images])
-        aspect = aspects(self._boxes, boxes[:, :5], own)
+        current = np.array([image.width / image.height for image in images])
+        original = aspects(self._boxes, boxes[:, :5], current)
         return [
-            Region((x0, y0, x1, y1) if self._pack.crop else None, width_by_height, self._pack.turn and turned > CERTAIN)
-            for (x0, y0, x1, y1, _, turned), width_by_height in zip(boxes.tolist(), aspect.tolist(), strict=True)
+            Region((x0, y0, x1, y1) if self._pack.crop else None, aspect, self._pack.turn and upside_down > CERTAIN)
+            for (x0, y0, x1, y1, _, upside_down), aspect in zip(boxes.tolist(), original.tolist(), strict=True)
         ]
 
 
-def _read(query: Query, mode: str) -> Decoded | str:
+def _read(query: Query, mode: str) -> DecodedPhoto | str:
     path = Path(query.name)
     try:
         content = read(path) if query.content is None else query.content
-        return Decoded(query.name, fingerprint(path, content), decode(path, content=content).convert(mode))
+        return DecodedPhoto(query.name, fingerprint(path, content), decode(path, content=content).convert(mode))
     except WhaleidError as error:
         return str(error)

@@ -1,4 +1,4 @@
-"""A bundle made from the files of the pipeline: by stage `bundle`, and by `whaleid register`."""
+"""Build a bundle from the outputs of the pipeline, for stage `bundle` and for `whaleid register`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 
 def write(params: Params, prediction: str, target: Path, threshold: float | None = None) -> None:
-    """Write the bundle of `prediction` to the folder `target`, with `threshold` instead of that of its calibration.
+    """Write the bundle of `prediction` to the folder `target`.
+
+    `threshold`, 0 to 1, replaces the threshold `auto` of the calibration.
 
     Raises:
-        InputProblems: photos can no longer be read, or have no embedding.
+        InputProblems: photos cannot be read, or have no embedding.
     """
     calibrated_by = params.calibration_of(prediction)
     networks = params.variants_of(prediction)
@@ -40,7 +42,6 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
     ranking = paths.ranking(calibrated_by)
     decision = from_json((ranking / paths.DECISION).read_bytes())
     fixed = json.loads((ranking / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
-    limit = decision.threshold_auto if threshold is None else threshold
     answers = files.read_csv(ranking / paths.VALIDATION)
     measured = figures.evaluate(fixed, answers, threshold)
     shares = fixed["unknown_share"], fixed["duplicate_share"]
@@ -48,7 +49,7 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
         variant=prediction,
         timm=params.backbone.name.startswith("timm/"),
         calibrated_by=calibrated_by,
-        threshold=limit,
+        threshold=decision.threshold_auto if threshold is None else threshold,
         decision=decision,
         dedup=params.dedup,
         pack=params.pack,
@@ -65,9 +66,9 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
         paths.BOX_NETWORK.read_bytes(),
     )
     root = Path(params.data.root) / "train"
-    pictures = read_previews({image: root / image for image in sorted(compared)}, bundle.WIDTH)
+    previews = read_previews({image: root / image for image in sorted(compared)}, bundle.WIDTH)
     with files.replacing_folder(target) as temporary:
-        bundle.write(model, pictures, temporary)
+        bundle.write(model, previews, temporary)
     size = sum(path.stat().st_size for path in target.iterdir()) / 2**20
     logger.info(
         f"{target}: {len(networks)} networks, {len(photos):,} labelled photos, {len(compared):,} of them compared, of "

@@ -1,4 +1,4 @@
-"""Command `identify`: name the whales on photos anywhere, by a bundle; no photo is changed."""
+"""Command `identify`: identify the whales on photos with a bundle. No photo is changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from whaleid.serving.recogniser import Answer, Recogniser
 
 
 def run(
-    places: Sequence[Path],
+    inputs: Sequence[Path],
     model: Path,
     catalogue: Path | None,
     threshold: float | None,
@@ -36,19 +36,26 @@ def run(
     json_file: Path | None,
     html: Path | None,
 ) -> int:
-    """Print who is on the photos at `places`, files and folders; write tables and a page where files are named.
+    """Identify the whales on photos; print the answers and write them to files.
 
-    Whales are those of the bundle `model`, and those that the folder `catalogue` has gained since.
+    Args:
+        inputs: photos, and folders of photos.
+        model: folder of a bundle.
+        catalogue: folder of a catalogue; labelled photos that are not in the bundle are added to it.
+        threshold: 0 to 1; None for the threshold of the bundle.
+        csv: path of the table to write, one row per photo.
+        json_file: path of the JSON file to write.
+        html: path of the page to write.
 
     Returns:
         The number of photos that could not be read.
 
     Raises:
-        WhaleidError: the bundle `model` cannot be used, a folder holds no images, or a place does not exist.
+        WhaleidError: the bundle `model` cannot be used, an input does not exist, or a folder contains no images.
     """
     if csv:
         _refuse_reviewed(csv)
-    photos, refused = _photos(places)
+    photos, refused = _photos(inputs)
     recogniser, added = _load(model, catalogue)
     width = max([len(spreadsheet_safe(path)) for path in photos], default=0)
     answers: list[Answer] = []
@@ -67,46 +74,47 @@ def run(
         nearest = {name.nearest for answer in answers for name in answer.names}
         files = {image: path for image, path in added.items() if image in nearest}
         readable = {answer.photo for answer in answers if not answer.problem}
-        files |= {page.key(spreadsheet_safe(path)): path for path in photos if spreadsheet_safe(path) in readable}
-        # photos that are not there any more are left out
+        names = {spreadsheet_safe(path): path for path in photos}
+        files |= {page.picture_key(name): path for name, path in names.items() if name in readable}
+        # photos that were removed in the meantime are omitted
         pictures = bundle.pictures(model) | try_previews(files, bundle.WIDTH)[0]
         with replacing(html) as temporary:
             temporary.write_text(page.render(answers, limit, pictures), encoding="utf-8", newline="\n")
     return sum(bool(answer.problem) for answer in answers)
 
 
-def _photos(places: Sequence[Path]) -> tuple[list[Path], list[Answer]]:
-    """Return the files at `places` and the images in folders, each once, and answers to those with unwritable names."""
-    if missing := [str(place) for place in places if not place.exists()]:
-        raise InputProblems("There are no such photos or folders", missing, "Check how they are spelt.")
-    paths = dict.fromkeys(path for place in places for path in (list_images(place) if place.is_dir() else [place]))
-    odd = {path for path in paths if has_unsafe_characters(str(path))}
+def _photos(inputs: Sequence[Path]) -> tuple[list[Path], list[Answer]]:
+    """List the photos of `inputs` without repetition; refuse those whose names cannot be written to a csv file."""
+    if missing := [str(path) for path in inputs if not path.exists()]:
+        raise InputProblems("Photos or folders that do not exist", missing, "Check their spelling.")
+    paths = dict.fromkeys(path for entry in inputs for path in (list_images(entry) if entry.is_dir() else [entry]))
+    unsafe = {path for path in paths if has_unsafe_characters(str(path))}
     problem = "its name cannot be written to a csv file: rename it"
-    refused = [Answer(ascii(str(path)), problem=problem) for path in sorted(odd)]
-    return [path for path in paths if path not in odd], refused
+    refused = [Answer(ascii(str(path)), problem=problem) for path in sorted(unsafe)]
+    return [path for path in paths if path not in unsafe], refused
 
 
 def _refuse_reviewed(path: Path) -> None:
-    """Refuse to replace a table in which a reviewer has named whales."""
+    """Raise an error if the file to write is a table with reviewed photos, to keep the reviewer's labels."""
     if not path.exists() or "whale" not in header(path):
         return
     if reviewed := int((read_table(path, ["whale"])["whale"].str.strip() != "").sum()):
         raise WhaleidError(
-            f"{path} has {reviewed:,} reviewed photos: `whaleid add {path} --by NAME` adds them. Name another file, or "
-            "remove this one."
+            f"{path} has {reviewed:,} reviewed photos, which would be overwritten. Run `whaleid add {path} --by NAME` "
+            "to add them to the catalogue, or choose another file."
         )
 
 
 def _answers(
     recogniser: Recogniser, photos: Sequence[Path], model: Path, catalogue: Path | None, threshold: float | None
 ) -> Iterable[list[Answer]]:
-    """Yield the answers to `photos` in batches, from here or from the workers of a Dask cluster."""
+    """Yield the answers to `photos` in batches, computed in this process or by the workers of a Dask cluster."""
     parts = batches(photos)
     if not os.environ.get(DASK):
         return map(partial(_identify, load=lambda: recogniser, threshold=threshold), parts)
-    # the labels and the SHA-256 of all photos that it knows, those that the catalogue has gained as well
-    known = recogniser.bundle.photos[["Image", "Id", "sha256"]].to_csv(index=False)
-    version = recogniser.bundle.about.digest + hashlib.sha256(known.encode()).hexdigest()
+    # identifies the labels and contents of all labelled photos, including those added from the catalogue
+    labelled = recogniser.bundle.photos[["Image", "Id", "sha256"]].to_csv(index=False)
+    version = recogniser.bundle.about.digest + hashlib.sha256(labelled.encode()).hexdigest()
     load = partial(_load_once, model, catalogue, version)
     identify = partial(_identify, load=load, threshold=threshold)
     return parallel_map(identify, parts, f"batches of {BATCH} photos", batch_size=1)
@@ -118,36 +126,36 @@ def _identify(photos: Sequence[Path], load: Callable[[], Recogniser], threshold:
 
 @lru_cache(maxsize=1)
 def _load_once(model: Path, catalogue: Path | None, version: str) -> Recogniser:
-    """Load a recogniser; a worker keeps it while the `version` of the model and the catalogue is the same."""
+    """Load a recogniser. A worker keeps it until the `version` of the model and the catalogue changes."""
     return _load(model, catalogue)[0]
 
 
 def _load(model: Path, catalogue: Path | None) -> tuple[Recogniser, dict[str, Path]]:
-    """Load a recogniser; return it and the files of the photos that were added to `catalogue`."""
+    """Load a recogniser; return it and the paths of the photos added from `catalogue`, by Image."""
     recogniser = Recogniser(bundle.read(model))
-    return additions.known(recogniser, catalogue) if catalogue else (recogniser, {})
+    return additions.extend(recogniser, catalogue) if catalogue else (recogniser, {})
 
 
 def _lines(answer: Answer, width: int) -> list[str]:
-    """Return the lines to print for an answer; photos' names are padded to `width` columns."""
+    """Format an answer as the lines to print; the name of the photo is padded to `width` characters."""
     if answer.problem:
         return [f"{answer.photo:<{width}}  not read: {answer.problem}"]
     names = "  ".join(f"{name.whale} {name.probability:.0%}" for name in answer.names)
-    same = [f"{'':<{width}}  same picture as {each.photo} ({each.whale})" for each in answer.same]
+    same = [f"{'':<{width}}  same picture as {copy.photo} ({copy.whale})" for copy in answer.same]
     return [f"{answer.photo:<{width}}  {names}", *same]
 
 
 def _table(answers: Sequence[Answer]) -> pd.DataFrame:
-    """Return a row per answer: `photo,whale,label1…5,probability1…5,same_as,same_as_whale,problem`.
+    """Return a table with one row per answer: `photo,whale,label1…5,probability1…5,same_as,same_as_whale,problem`.
 
-    `whale` is empty, for the reviewer to fill in for `whaleid add`.
+    `whale` is empty. A reviewer fills it in for `whaleid add`.
     """
-    rows = [{"photo": answer.photo, "whale": "", **evidence(answer), "problem": answer.problem} for answer in answers]
+    rows = [{"photo": x.photo, "whale": "", **answer_cells(x), "problem": x.problem} for x in answers]
     return pd.DataFrame(rows)
 
 
-def evidence(answer: Answer) -> dict[str, str]:
-    """Return an answer as cells: `label1…5,probability1…5,same_as,same_as_whale`; of duplicates the closest."""
+def answer_cells(answer: Answer) -> dict[str, str]:
+    """Return an answer as cells of a table: `label1…5,probability1…5,same_as,same_as_whale`, the closest duplicate."""
     missing = [""] * (TOP_K - len(answer.names))
     whales = [name.whale for name in answer.names] + missing
     probabilities = [f"{name.probability:.4g}" for name in answer.names] + missing

@@ -1,4 +1,4 @@
-"""A bundle as an MLflow model: what `mlflow models serve` loads and calls."""
+"""A bundle as an MLflow model, for `mlflow models serve`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pandas as pd
 
 from whaleid.core import startup
 
-startup.prepare()  # a server imports this module first of whaleid's
+startup.prepare()  # before the other imports: a server imports this module first
 
 from whaleid.core.errors import WhaleidError  # noqa: E402
 from whaleid.serving.bundle import read  # noqa: E402
@@ -27,20 +27,20 @@ from whaleid.serving.embedder import BATCH, Query, batches  # noqa: E402
 from whaleid.serving.recogniser import Answer, Recogniser  # noqa: E402
 
 ALLOWED = "WHALEID_PHOTOS"
-"""Environment variable: prefixes of the addresses that the server may read photos from, separated by spaces. Without
-it the server reads none: clients could otherwise read every file that the server can."""
+"""Environment variable: the URIs below which the server may read photos, separated by spaces. By default the server
+reads no URIs, because clients could otherwise read every file that the server can."""
 MAX_BYTES = 50_000_000
-"""Of a photo's file."""
+"""Maximum size of a photo's file."""
 TOO_LARGE = f"The photo's file is larger than {MAX_BYTES:,} bytes."
 TIMEOUT = 10
-"""Seconds to wait for a photo's server."""
+"""Seconds to wait for the server of a photo."""
 
 
-class Served:
-    """A recogniser as MLflow calls it, from several threads at once.
+class ServedModel:
+    """The model that MLflow serves. Thread-safe.
 
-    One thread identifies the photos of all requests, up to `BATCH` at a time: a network takes less than half of the
-    time for photos that it takes together.
+    One thread identifies the photos of all requests in batches of up to `BATCH`: a network takes less than half of the
+    time per photo in a batch.
     """
 
     def __init__(self, recogniser: Recogniser) -> None:
@@ -49,24 +49,24 @@ class Served:
         Thread(target=self._run, name="whaleid", daemon=True).start()
 
     def predict(self, requests: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Identify the photos in the column `photo`: a row for each, in order.
+        """Identify the photos in the column `photo` of `requests`.
 
-        A photo is the content of its file in base64, a `data:` URI, or a `file:` or `http(s):` URI below one of those
-        in `WHALEID_PHOTOS`.
+        A photo is the content of its file in base64, a `data:` URI, or a `file:` or `http(s):` URI below one of the
+        URIs in `WHALEID_PHOTOS`.
 
         Returns:
-            `names` (up to five labels, ranked), `probabilities` (0 to 1, of these), `nearest` (for each label the
-            labelled photo most like the query), `same_as` (labelled photos that are duplicates) and `problem`, what is
-            wrong with a photo that could not be read; then the others are empty.
+            One row per photo, in order, with the columns `names` (up to five labels, ranked), `probabilities` (0 to 1,
+            of the labels), `nearest` (the most similar photo of each label), `same_as` (labelled photos that are
+            duplicates) and `problem` (why a photo could not be read; the other columns are then empty).
         """
         answers: list[Answer] = []
-        for cells in batches(requests["photo"].tolist()):  # so that few downloaded photos are held at once
+        for cells in batches(requests["photo"].tolist()):  # limits the downloaded photos in memory
             answers += self._answers(cells)
         columns = {
             "names": [[name.whale for name in answer.names] for answer in answers],
             "probabilities": [[round(name.probability, 4) for name in answer.names] for answer in answers],
             "nearest": [[name.nearest for name in answer.names] for answer in answers],
-            "same_as": [[each.photo for each in answer.same] for answer in answers],
+            "same_as": [[copy.photo for copy in answer.same] for answer in answers],
             "problem": [answer.problem for answer in answers],
         }
         return pd.DataFrame(columns)
@@ -83,7 +83,7 @@ class Served:
         return [future.result() for future in futures]
 
     def _run(self) -> None:
-        """Identify waiting photos for as long as the process lives."""
+        """Identify waiting photos in batches, in an endless loop."""
         while True:
             batch = [self._waiting.get()]
             with suppress(Empty):
@@ -98,22 +98,23 @@ class Served:
             if len(batch) == 1:
                 batch[0][1].set_exception(error)
                 return
-            for one in batch:  # a photo that fails does not fail the requests of others
-                self._identify([one])
+            for item in batch:  # a photo that fails must not fail other requests
+                self._identify([item])
         else:
             for (_, future), answer in zip(batch, answers, strict=True):
                 future.set_result(answer)
 
 
 def content(cell: object) -> bytes:
-    """Return the photo's file that a cell of a request holds or names.
+    """Return the content of the photo in a cell of a request: a file in base64, or a URI.
 
     Raises:
-        WhaleidError: it is neither base64 nor an address that may be read, or the file is too large or out of reach.
+        WhaleidError: the cell is not a text, neither base64 nor a URI, or a URI that is not allowed; or the file cannot
+            be read or is too large.
     """
     if not isinstance(cell, str):
-        raise WhaleidError(f"A photo is text: its file in base64, or a URI; this is {type(cell).__name__}.")
-    if len(cell) > 2 * MAX_BYTES:  # base64 takes a third more than its content
+        raise WhaleidError(f"A photo must be text: its file in base64, or a URI; this is {type(cell).__name__}.")
+    if len(cell) > 2 * MAX_BYTES:  # base64 is longer than its content by a third
         raise WhaleidError(TOO_LARGE)
     scheme = cell[:8].lower()
     if scheme.startswith(("file:", "http:", "https:")):
@@ -129,13 +130,13 @@ def content(cell: object) -> bytes:
 
 
 def _read(uri: str) -> bytes:
-    """Read a file, or one byte more than `MAX_BYTES` of it, from an address that may be read."""
+    """Read a file from an allowed URI, at most `MAX_BYTES` + 1 bytes."""
     try:
-        allowed = any(_is_below(uri, place) for place in os.environ.get(ALLOWED, "").split())
-    except (OSError, ValueError, RuntimeError):  # it is no address, or links lead in a circle
+        allowed = any(_is_below(uri, root) for root in os.environ.get(ALLOWED, "").split())
+    except (OSError, ValueError, RuntimeError):  # invalid URI, or a cycle of symbolic links
         allowed = False
     if not allowed:
-        raise WhaleidError(f"{uri} may not be read: {ALLOWED} of the server names the places that may.")
+        raise WhaleidError(f"{uri} may not be read. Add its folder to {ALLOWED} on the server.")
     try:
         if uri.lower().startswith("file:"):
             with Path(unquote(urlsplit(uri).path)).open("rb") as file:
@@ -146,23 +147,23 @@ def _read(uri: str) -> bytes:
         raise WhaleidError(f"{uri} cannot be read ({getattr(error, 'reason', None) or error}).") from None
 
 
-def _is_below(uri: str, place: str) -> bool:
-    """Return whether `uri` lies below the URI `place`: on the same server, or in that folder with links resolved."""
-    one, other = urlsplit(uri), urlsplit(place)
-    if (one.scheme.lower(), one.netloc) != (other.scheme.lower(), other.netloc):
+def _is_below(uri: str, root: str) -> bool:
+    """Return whether `uri` is below the URI `root`, on the same server. Symbolic links in files are resolved."""
+    photo, folder = urlsplit(uri), urlsplit(root)
+    if (photo.scheme.lower(), photo.netloc) != (folder.scheme.lower(), folder.netloc):
         return False
-    if one.scheme.lower() == "file":
-        return Path(unquote(one.path)).resolve().is_relative_to(Path(unquote(other.path)).resolve())
-    return one.path.startswith(other.path.rstrip("/") + "/") and ".." not in unquote(one.path).split("/")
+    if photo.scheme.lower() == "file":
+        return Path(unquote(photo.path)).resolve().is_relative_to(Path(unquote(folder.path)).resolve())
+    return photo.path.startswith(folder.path.rstrip("/") + "/") and ".." not in unquote(photo.path).split("/")
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    """Follow no redirect, which could lead anywhere."""
+    """Refuse redirects, which could lead to a URI that is not allowed."""
 
     def redirect_request(self, *_: object) -> None:
-        """Return no further request."""
+        """Return None: the redirect is not followed."""
 
 
-def _load_pyfunc(data_path: str) -> Served:
-    """Load the bundle in `data_path`; MLflow calls this for a model with this `loader_module`."""
-    return Served(Recogniser(read(Path(data_path))))
+def _load_pyfunc(data_path: str) -> ServedModel:
+    """Load the bundle in the folder `data_path`. MLflow calls this function of the model's `loader_module`."""
+    return ServedModel(Recogniser(read(Path(data_path))))

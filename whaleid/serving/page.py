@@ -1,4 +1,4 @@
-"""The page of `identify`: each photo, its labels, and the labelled photos most like it."""
+"""The HTML page of `identify`: each query with its labels and the most similar photos of those whales."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,19 +8,23 @@ from whaleid.report.sheets import Cell, Sheet, Strip
 from whaleid.serving.recogniser import Answer
 
 
-def key(photo: str) -> str:
-    """Return the name of a query's picture, which no labelled photo has: theirs hold no slash."""
+def picture_key(photo: str) -> str:
+    """Return the key of a query's picture. The slash distinguishes it from the names of labelled photos."""
     return f"/{photo}"
 
 
 def render(answers: Sequence[Answer], threshold: float, photos: Mapping[str, bytes]) -> str:
-    """Return the page of `answers`; `photos` has the pictures there are: labelled photos by name, queries by `key`."""
+    """Render the page of `answers` as HTML.
+
+    `photos` contains the available pictures (JPEG files): labelled photos by Image, queries by `picture_key`.
+    """
     strips = []
     for answer in answers:
-        same = {each.photo for each in answer.same}
-        copies = ", ".join(f"{each.photo} ({each.whale})" for each in answer.same)
+        key = picture_key(answer.photo)
+        same = {copy.photo for copy in answer.same}
+        copies = ", ".join(f"{copy.photo} ({copy.whale})" for copy in answer.same)
         query = Cell(
-            photo=key(answer.photo) if key(answer.photo) in photos else "",
+            photo=key if key in photos else "",
             text=answer.problem or (f"same picture as {copies}" if copies else ""),
             bold=answer.photo,
             kind="query same" if copies else "query",

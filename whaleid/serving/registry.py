@@ -1,4 +1,4 @@
-"""Models in MLflow's registry: bundles that MLflow can serve, and which of them is the champion."""
+"""Bundles in the MLflow model registry, where the alias `champion` marks the best one."""
 
 from __future__ import annotations
 
@@ -25,42 +25,44 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 NAME = "whaleid"
+"""Name of the registered model."""
 CHAMPION, CHALLENGER = "champion", "challenger"
 TAG = "whaleid."
+"""Prefix of the tags of model versions."""
 REQUIREMENTS = (
     *("faiss-cpu", "imagehash", "joblib", "numpy", "pandas", "pillow", "pydantic", "ruamel.yaml", "safetensors"),
     *("scikit-learn", "scipy", "threadpoolctl", "torch", "torchvision", "tqdm"),
 )
-"""What the served code imports; the code itself is a part of the model."""
+"""Distributions that the served code imports. The code itself is part of the model."""
 
 
 class Version(BaseModel, frozen=True):
-    """A model in the registry. All but its number are its tags, after the prefix `TAG`."""
+    """A version of the registered model. All fields except `number` are stored as tags, with the prefix `TAG`."""
 
     number: str
     variant: str = ""
-    map5: float | None = None  # on validation; for `final`, that of the prediction that calibrates it
-    validation: str = ""  # a digest of the photos that `map5` was measured on
-    digest: str = ""  # of the bundle
-    alias: str = ""  # the one that it was registered under
-    why: str = ""  # it was registered under this one
+    map5: float | None = None  # on validation; for `final`, of the prediction that calibrates it
+    validation: str = ""  # as in `About`: versions with the same digest are comparable
+    digest: str = ""  # digest of the bundle
+    alias: str = ""  # alias at registration
+    why: str = ""  # reason for the alias
 
 
 def choose_alias(about: About, champion: Version | None) -> tuple[str, str]:
-    """Return the alias for the bundle with `about`, given the present `champion`, and why."""
+    """Compare the bundle of `about` with the current `champion`; return its alias and the reason."""
     if champion is None:
-        return CHAMPION, "the first to be registered"
+        return CHAMPION, "the first version"
     other, map5 = f"version {champion.number} ({champion.variant})", about.figures.get("map5")
     if map5 is None or champion.map5 is None:
-        return CHALLENGER, f"there is no MAP@5 on validation to compare with that of {other}"
+        return CHALLENGER, f"no MAP@5 on validation to compare with {other}"
     if about.validation != champion.validation:
-        return CHAMPION, f"validation has changed since {other} was measured: the newer one leads"
-    why = f"MAP@5 {map5:.4f} on validation, where {other} has {champion.map5:.4f}"
+        return CHAMPION, f"validation has changed since {other}, so the newer version is preferred"
+    why = f"MAP@5 {map5:.4f} on validation; {other} has {champion.map5:.4f}"
     return (CHAMPION if map5 >= champion.map5 else CHALLENGER), why
 
 
 def champion() -> Version | None:
-    """Return the champion; None if there is none, there is no store yet, or tracking is off.
+    """Return the champion; None if there is none, the store does not exist yet, or tracking is off.
 
     Raises:
         WhaleidError: the store cannot be reached or read.
@@ -73,24 +75,27 @@ def champion() -> Version | None:
 
 
 def register(run_id: str, folder: Path, alias: str | None) -> Version:
-    """Log the bundle `folder` as a model of an MLflow run, and register it under `alias`, else as `choose_alias` says.
+    """Log a bundle as a model of an MLflow run and register it. A bundle that is already registered keeps its version.
 
-    A bundle that is in the registry keeps its version.
+    Args:
+        run_id: the MLflow run.
+        folder: folder of the bundle.
+        alias: alias of the version; None for the result of `choose_alias`.
 
     Raises:
         WhaleidError: the bundle cannot be used, or the store cannot be reached, read or written.
     """
     about = description.read(folder)
     with _client(patient=True) as client:
-        first = _champion(client)
-        if first is not None and first.digest == about.digest and alias in (None, CHAMPION):
-            return first
-        number = _newest(client, about.digest) or _create_version(client, run_id, folder, about)
-        # meanwhile others may have registered theirs: only one at a time compares itself with the champion
+        current = _champion(client)
+        if current is not None and current.digest == about.digest and alias in (None, CHAMPION):
+            return current
+        number = _newest_version(client, about.digest) or _create_version(client, run_id, folder, about)
+        # other processes may register versions at the same time: compare with the champion under a lock
         with store.lock(store.address()[1]):
             chosen, why = choose_alias(about, _champion(client))
             if alias not in (None, chosen):
-                why = f"chosen by hand; by its figures it is a {chosen}: {why}"
+                why = f"alias set by the user; by its figures it is a {chosen}: {why}"
             version = Version(
                 number=str(number),
                 variant=about.variant,
@@ -108,12 +113,12 @@ def register(run_id: str, folder: Path, alias: str | None) -> Version:
 
 
 def download(uri: str) -> Path:
-    """Return the bundle of a registered model, `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+    """Download the bundle of a registered model to the user's cache folder, unless it is already there.
 
-    It is kept in the user's cache folder and downloaded once.
+    `uri` is `models:/NAME@ALIAS` or `models:/NAME/VERSION`. Returns the folder of the bundle.
 
     Raises:
-        WhaleidError: there is no such model, it holds no bundle, or the store cannot be reached or read.
+        WhaleidError: the model does not exist or does not contain a bundle, or the store cannot be reached or read.
     """
     with _client() as client:
         from mlflow.artifacts import download_artifacts
@@ -127,27 +132,27 @@ def download(uri: str) -> Path:
             )
         except MlflowException as error:
             raise WhaleidError(
-                f"There is no model {uri} in {store.address()[0]} ({first_line(error)}). `whaleid register` registers "
-                f"one: models:/{NAME}@{CHAMPION}, or models:/{NAME}/1 by its version."
+                f"There is no model {uri} in {store.address()[0]} ({first_line(error)}). Run `whaleid register` to "
+                f"register one, then use models:/{NAME}@{CHAMPION}, or models:/{NAME}/1 for a version."
             ) from None
-        digest = _read(version).digest
+        digest = _from_tags(version).digest
         if not digest:
-            raise WhaleidError(f"{uri} holds no bundle of whaleid: it was not registered by `whaleid register`.")
-        place = Path(platformdirs.user_cache_dir("whaleid")) / "bundles" / digest[:16]
-        if not place.exists():
-            with FileLock(place.with_suffix(".lock")):
-                if not place.exists():  # others may have fetched it meanwhile
-                    with files.replacing_folder(place) as temporary:
+            raise WhaleidError(f"{uri} does not contain a bundle. Choose a model that `whaleid register` registered.")
+        cached = Path(platformdirs.user_cache_dir("whaleid")) / "bundles" / digest[:16]
+        if not cached.exists():
+            with FileLock(cached.with_suffix(".lock")):
+                if not cached.exists():  # another process may have downloaded it in the meantime
+                    with files.replacing_folder(cached) as temporary:
                         download_artifacts(f"models:/{version.name}/{version.version}", dst_path=str(temporary))
-    return next(place.rglob(ABOUT)).parent
+    return next(cached.rglob(ABOUT)).parent
 
 
 @contextmanager
 def _client(patient: bool = False) -> Iterator[MlflowClient]:
-    """Yield a client of the store that exists; one that is not `patient` gives up a silent server within seconds."""
+    """Yield a client of the store, which must exist. If not `patient`, a server has only seconds to answer."""
     uri, database = store.address()
     if database is not None and not database.exists():
-        raise WhaleidError(f"There is no MLflow store {database} yet: `dvc repro` and `whaleid register` make it.")
+        raise WhaleidError(f"The MLflow store {database} does not exist yet. Run `dvc repro` to create it.")
     import mlflow
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
@@ -162,30 +167,30 @@ def _champion(client: MlflowClient) -> Version | None:
     number = models[0].aliases.get(CHAMPION) if models else None
     if not number:
         return None
-    version = _read(client.get_model_version(NAME, number))
+    version = _from_tags(client.get_model_version(NAME, number))
     if version.alias == CHAMPION:
         return version
-    return version.model_copy(update={"alias": CHAMPION, "why": "made champion in MLflow"})
+    return version.model_copy(update={"alias": CHAMPION, "why": "set as champion in MLflow"})
 
 
-def _read(version: ModelVersion) -> Version:
+def _from_tags(version: ModelVersion) -> Version:
     tags = {key.removeprefix(TAG): value for key, value in version.tags.items() if key.startswith(TAG)}
     return Version.model_validate(tags | {"number": str(version.version)})
 
 
-def _newest(client: MlflowClient, digest: str) -> int:
-    """Return the newest version of a bundle, such as that of a registration that was interrupted; 0 if none."""
+def _newest_version(client: MlflowClient, digest: str) -> int:
+    """Return the newest version of the bundle with `digest`, even if its registration was interrupted; 0 if none."""
     versions = client.search_model_versions(f"name = '{NAME}' and tags.`{TAG}digest` = '{digest}'")
     return max((int(version.version) for version in versions), default=0)
 
 
 def _create_version(client: MlflowClient, run_id: str, folder: Path, about: About) -> int:
-    """Log a bundle and register it, with the tag by which `_newest` knows it; return its number."""
+    """Log a bundle and register it with the tag that `_newest_version` searches; return the number of the version."""
     from mlflow.exceptions import MlflowException
 
     model_id = _log_model(client, run_id, folder, about)
     try:
-        client.create_registered_model(NAME, description="Names the whale on a photo of a humpback's fluke.")
+        client.create_registered_model(NAME, description="Identifies humpback whales from photos of their flukes.")
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -195,7 +200,7 @@ def _create_version(client: MlflowClient, run_id: str, folder: Path, about: Abou
 
 
 def _log_model(client: MlflowClient, run_id: str, folder: Path, about: About) -> str:
-    """Log the bundle as a model of a run; return the model's id."""
+    """Log the bundle as a model of a run; return the id of the model."""
     import mlflow
     import pandas as pd
     from mlflow.models import infer_signature
@@ -204,7 +209,7 @@ def _log_model(client: MlflowClient, run_id: str, folder: Path, about: About) ->
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     mlflow.set_experiment(experiment_id=client.get_run(run_id).info.experiment_id)
-    # MLflow asks the model with this photo of the catalogue, and so checks that it can be served
+    # MLflow calls the model with this example, which verifies that it can be served
     photo = base64.b64encode(next(iter(bundle.pictures(folder).values()))).decode("ascii")
     requests = pd.DataFrame({"photo": [photo]})
     answer = {"names": ["w"], "probabilities": [0.5], "nearest": ["a.jpg"], "same_as": ["a.jpg"], "problem": ""}
