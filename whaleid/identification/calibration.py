@@ -65,13 +65,9 @@ class Calibration:
 def fit(probability: Floats, correct: npt.NDArray[np.bool_], sample_weight: Floats) -> Calibration:
     """Fit a calibration by logistic regression on the logit of the best whale's probability.
 
-    Slope and intercept are rounded to five decimals, so that the saved values are those used. The identity is returned
-    for fewer than `MIN_QUERIES` queries, if all or none are correct, or if a higher probability is correct less often.
-
-    Args:
-        probability: (Q,), uncalibrated, of the best whale.
-        correct: (Q,), whether the best whale is the true one.
-        sample_weight: (Q,).
+    `correct` (Q,) is whether the best whale is the true one. Slope and intercept are rounded to five decimals, so that
+    the saved values are those used. The identity is returned for fewer than `MIN_QUERIES` queries, if all or none are
+    correct, or if higher probabilities are correct less often.
     """
     if len(correct) < MIN_QUERIES or correct.all() or not correct.any():
         return Calibration()

@@ -18,15 +18,10 @@ from whaleid.identification.ranking import at_threshold
 def threshold_free(
     answers: pd.DataFrame, duplicate_answers: pd.DataFrame, threshold_auto: float | None, shares: Shares
 ) -> dict[str, float]:
-    """Compute the figures that do not depend on the chosen threshold, by name.
+    """Compute the figures that do not depend on the chosen threshold: probabilities, fitted threshold, baselines.
 
-    These are the metrics of probabilities, those of the fitted threshold, and the baselines.
-
-    Args:
-        answers: of the prediction to the validation queries.
-        duplicate_answers: to the validation queries, from the labels of their duplicates alone.
-        threshold_auto: the fitted threshold; None for a prediction without probabilities.
-        shares: the expected mix of queries.
+    `duplicate_answers` are answers to the same queries from the labels of their duplicates alone. `threshold_auto` is
+    the fitted threshold, None for a prediction without probabilities.
     """
     kind = kinds(answers["role"])
     weights = query_weights(kind, shares)

@@ -78,7 +78,7 @@ def fit(
     They are rounded to four decimals, so that the saved values are those used.
 
     Args:
-        names: (K,), of the scores.
+        names: the score names (K,), in the order of `table`.
         table: the scores, (K, Q, W + 1).
         y: (Q,), the column of the true candidate of each query.
         sample_weight: (Q,), with sum 1.

@@ -32,15 +32,9 @@ PERCENTILES = (2.5, 97.5)
 
 
 def ranking_metrics(answers: pd.DataFrame, ranks: Ranks, counts: Floats, shares: Shares) -> dict[str, Floats]:
-    """Compute all metrics that depend only on ranks. There is no key for a kind without queries.
+    """Compute all metrics that depend only on ranks, (B,) or (B, T) each, except those of kinds without queries.
 
-    Args:
-        answers: one row per query, with columns `Image`, `whale` and `role`.
-        ranks: the rank of the true label, 0 if it is not among five: (Q,), or (Q, T) at T thresholds.
-        counts: (B, Q), see the module.
-        shares: the expected mix of queries.
-
-    Returns (B,) or (B, T) by metric.
+    `answers` has one row per query, with columns `Image`, `whale` and `role`. `ranks` are as in `map5`.
     """
     kind = kinds(answers["role"])
     metrics = map5(ranks, kind, shares, counts)
@@ -83,13 +77,8 @@ def probability_metrics(answers: pd.DataFrame, counts: Floats, shares: Shares) -
 def balanced_accuracy(correct: Bools, whales: npt.NDArray[np.str_], counts: Floats) -> Floats:
     """Compute the mean over whales of the accuracy on each whale's queries, (B,) or (B, T).
 
-    It is called BAKS for known and BAUS for unknown whales (AnimalCLEF 2025). A whale that is drawn twice counts twice:
-    all queries of a whale have the same count, because they belong to one cluster.
-
-    Args:
-        correct: (Q,) or (Q, T).
-        whales: (Q,), the whale of each query.
-        counts: (B, Q), see the module.
+    It is called BAKS for known and BAUS for unknown whales (AnimalCLEF 2025). `correct` is (Q,) or (Q, T), `whales` is
+    (Q,). All queries of a whale have the same count, since they are in one cluster: a whale drawn twice counts twice.
     """
     _, number, photos = np.unique(whales, return_inverse=True, return_counts=True)
     return average(correct, counts / photos[number])

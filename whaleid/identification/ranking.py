@@ -51,15 +51,10 @@ def rank(labels: Labels, values: Floats, threshold: float) -> tuple[Labels, Floa
 
 
 def true_ranks(labels: Labels, values: Floats, truth: Labels, thresholds: Floats) -> npt.NDArray[np.int64]:
-    """Compute the rank of the true label of each query at each threshold, as ranked by `rank`.
+    """Compute the rank (Q, T) of the true label of each query at each threshold; 0 if it is not among five.
 
-    Args:
-        labels: (Q, K), the best whales, in descending order of `values`.
-        values: (Q, K), their probabilities.
-        truth: (Q,), the true labels.
-        thresholds: (Q, T), or (1, T) for all queries.
-
-    Returns (Q, T): from 1 to 5, or 0 if the true label is not among five.
+    `labels` and `values` (Q, K) are as in `rank`, `truth` (Q,) are the true labels. `thresholds` are (Q, T), or (1, T)
+    for all queries.
     """
     same = labels == truth[:, None]
     position = np.where(same.any(axis=1), same.argmax(axis=1), TOP_K)[:, None]

@@ -96,16 +96,12 @@ def extend_class_scores(
 ) -> npt.NDArray[np.float32]:
     """Estimate the class scores of whales that are not a class of the network, such as held-out whales.
 
-    They get their nearest-photo score, mapped linearly for each query. The map takes the nearest-photo scores of the
-    whales that are classes to the mean and the standard deviation of their class scores. Without it, whales that are
-    not classes would rank first, because two photos are more similar than a photo and the centre of another class.
+    Their nearest-photo scores are rescaled, query by query, by the linear map that takes the nearest-photo scores of
+    the whales that are classes to the mean and the standard deviation of their class scores. Without it, whales that
+    are not classes would rank first, because two photos are more similar than a photo and the centre of another class.
 
-    Args:
-        class_scores: (Q, L), of the L whales that are classes.
-        nearest: (Q, W), from `nearest_scores`. Returned unchanged if no whale is a class.
-        is_class: (W,), whether each whale is a class; L of them are.
-
-    Returns (Q, W).
+    `class_scores` (Q, L) are those of the whales that `is_class` (W,) marks. `nearest` (Q, W) are from
+    `nearest_scores`, and are returned unchanged if no whale is a class. Returns (Q, W).
     """
     if not is_class.any():
         return nearest
@@ -158,12 +154,8 @@ class Scorer:
     ) -> Iterator[npt.NDArray[np.float32]]:
         """Yield the scores (K, B, W + 1) of B queries at a time, for each whale and, in the last column, `new_whale`.
 
-        The score of `new_whale` is 0 where it is not a class, except for `duplicates`.
-
-        Args:
-            names: (K,), score names as in `score_name`.
-            queries: network name to embeddings (F, Q, D).
-            duplicates: (Q,), the labels of the duplicates of each query.
+        `names` (K,) are as in `score_name`; `duplicates` (Q,) are the labels of each query's duplicates. The score of
+        `new_whale` is 0 where it is not a class, except for `duplicates`.
         """
         count = next(iter(queries.values())).shape[1]
         size = max(1, min(MAX_QUERIES, MAX_SCORES // (len(names) * len(self.whales))))
@@ -205,24 +197,16 @@ def nearest_photos(
     whales: Sequence[str],
     photos: Mapping[str, Sequence[str]],
 ) -> list[str]:
-    """Find, for each query, the most similar photo of a whale, by the mean cosine over networks.
+    """Find, for each query, the most similar photo of its whale in `whales` (Q,), by the mean cosine over networks.
 
-    Args:
-        features: network name to its features, which must cover `photos`.
-        queries: network name to embeddings (F, Q, D).
-        whales: (Q,), the whale to search for each query.
-        photos: whale to its photos.
-
-    Returns (Q,): of equally similar photos the first, and an empty string for a whale without photos.
+    `features` are by network and must cover `photos`, the images of each whale. Of equally similar photos, the first is
+    returned; for a whale without photos, an empty string.
     """
     nearest = []
     for query, whale in enumerate(whales):
         if images := photos.get(whale):
-            similarities = [
-                cosines(embeddings[:, [query]], features[name].select(images))[0]
-                for name, embeddings in queries.items()
-            ]
-            nearest.append(images[int(np.mean(similarities, axis=0).argmax())])
+            scores = [cosines(each[:, [query]], features[name].select(images))[0] for name, each in queries.items()]
+            nearest.append(images[int(np.mean(scores, axis=0).argmax())])
         else:
             nearest.append("")
     return nearest
