@@ -187,7 +187,7 @@ FIGURES, SHEET, TURNED = (Path("reports/boxes") / name for name in ("figures.jso
 
 def write_backbone() -> None:
     torch.manual_seed(0)
-    network = Network(SMALL, embedding=8, classes=0)
+    network = Network(SMALL, embedding_dim=8, classes=0)
     paths.checkpoint("backbone").parent.mkdir()
     description = checkpoint.Description(classes=(), photos=None)
     paths.checkpoint("backbone").write_bytes(checkpoint.save(network, description))
@@ -210,29 +210,29 @@ def reddest(path: Path) -> bool:
 @pytest.mark.parametrize(
     ("photos", "boxed", "settings", "kept", "reason"),
     [
-        ((6, 2, 3), True, {}, 11, "that takes boxes on 100 different photos to learn from"),
-        ((110, 5, 10), False, {"crop": False}, 110, "photos are not cropped (pack.crop)"),
+        ((6, 2, 3), True, {}, 11, "training needs boxes on 100 different photos"),
+        ((110, 5, 10), False, {"crop": False}, 110, "pack.crop and pack.turn are off"),
         (
             (99, 5, 10),
             False,
             {},
             99,
-            "that takes boxes on 100 different photos to learn from; the 15 others stay whole",
+            "training needs boxes on 100 different photos; 15 photos are not cropped",
         ),
-        ((50, 6, 0), False, {}, 50, "that takes boxes on 100 different photos to learn from; the 6 others stay whole"),
+        ((50, 6, 0), False, {}, 50, "training needs boxes on 100 different photos; 6 photos are not cropped"),
         (
             (50, 60, 2),
             True,
             {"turn": True},
             112,
-            "that takes boxes on 100 different photos to learn from, and none is turned",
+            "training needs boxes on 100 different photos; no photo is rotated",
         ),
         (
             (0, 0, 8),
             False,
             {"turn": True},
             0,
-            "that takes boxes on 100 different photos to learn from; the 8 others stay whole, and none is turned",
+            "training needs boxes on 100 different photos; 8 photos are not cropped; no photo is rotated",
         ),
     ],
 )
@@ -249,7 +249,7 @@ def test_the_stage_keeps_what_is_given_where_nothing_is_learnt(
     catalogue(*photos, boxed)
     record = stage.run(params)
     labelled = len(given_rows())
-    assert capsys.readouterr().out == f"boxes: {labelled} given, none found: {reason}\n"
+    assert capsys.readouterr().out == f"boxes: {labelled} given, none predicted: {reason}\n"
     # where queries lack a box, validation photos are to lack one as well
     assert paths.FLUKES.read_text().splitlines() == [HEADER, *given_rows()[:kept]]
     assert json.loads(FIGURES.read_text()) == record.metrics == {"given": labelled, "found": 0, "turned": 0}
@@ -267,7 +267,7 @@ def test_copies_of_a_photo_teach_too_little(project: Callable[..., Params], caps
     table = files.read_csv(paths.CATALOG)
     files.write_csv(table.assign(phash=[f"{number % 99:016x}" for number in range(120)]), paths.CATALOG)
     stage.run(params)
-    assert "110 given, none found: that takes boxes on 100 different photos" in capsys.readouterr().out
+    assert "110 given, none predicted: training needs boxes on 100 different photos" in capsys.readouterr().out
 
 
 def test_where_nothing_is_learnt_torch_stays_out(project: Callable[..., Params]) -> None:
@@ -280,7 +280,7 @@ def test_where_nothing_is_learnt_torch_stays_out(project: Callable[..., Params])
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)}
     )
-    assert ran.stdout == "boxes: 10 given, none found: that takes boxes on 100 different photos to learn from\nFalse\n"
+    assert ran.stdout == "boxes: 10 given, none predicted: training needs boxes on 100 different photos\nFalse\n"
 
 
 @pytest.mark.parametrize("squeezed", [False, True])
@@ -320,8 +320,8 @@ def test_validation_gets_its_boxes_as_the_queries_do(
     assert metrics["iou"] == pytest.approx(box_iou(sides[0], sides[1]).mean(), abs=1e-4)
     assert reddest(SHEET)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "boxes: 113 given, 103 to learn from, 23 to find"
-    assert printed[1].startswith("boxes: 23 found; on 6 validation photos, intersection over union is 0.")
+    assert printed[0] == "boxes: 113 given; training on 103, predicting 23"
+    assert printed[1].startswith("boxes: 23 predicted; on 6 validation photos, mean intersection over union is 0.")
     first = outputs()
     stage.run(params)
     assert outputs() == first
@@ -408,8 +408,8 @@ def test_photos_that_are_surely_upside_down_are_to_be_turned(
     left = 6 + (220 - 198) // 2
     assert np.abs(np.asarray(page, dtype=int)[6:130, left : left + 198] - pixels).max() <= 1
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "boxes: 110 given, 105 to learn from, 0 to find"
-    assert printed[-1] == "boxes: 3 of 110 photos are upside down and will be turned"
+    assert printed[0] == "boxes: 110 given; training on 105, predicting 0"
+    assert printed[-1] == "boxes: 3 of 110 photos are upside down and will be rotated"
 
 
 @pytest.mark.slow

@@ -17,27 +17,26 @@ from whaleid.images.crop import box_iou
 if TYPE_CHECKING:
     from whaleid.config import Pack, Params
 
-FEWEST = 100
-"""The number of different photos with a box below which no network is trained."""
+MIN_PHOTOS = 100
+"""Minimum number of different photos with a box to train the network on."""
 
 
 def run(params: Params) -> Record:
-    """Write the box of each photo, its own or predicted, and whether to turn it; the boxes' quality, and examples.
+    """Write the box of each photo, given or predicted, whether the photo is upside down, and a report of the quality.
 
-    The network is kept for photos that come later, also where no photo of the catalogue lacks a box.
-
-    Boxes of photos in `train` are trained on. Where a query has no box, or there is none yet, those of validation
-    photos only measure the ones predicted there, so that validation is like the queries.
+    The network is trained on the boxes of training photos. It is saved even if all photos have a box, to predict the
+    boxes of future photos. Unless there are queries and all of them have a box, the boxes of validation photos are
+    predicted too, so that validation is as hard as the queries. Their given boxes then only measure the quality.
 
     Raises:
         WhaleidError: a photo can no longer be read, or the backbone's checkpoint cannot be used.
     """
     tables = (files.read_csv(path).set_index("Image") for path in (paths.CATALOG, paths.BOXES, paths.SPLIT))
     photos, labelled, split = tables
-    known = labelled.join(split[["part", "role"]])  # neither, where the split left the photo out
-    train_set, held_out = labelled[known["part"] == "train"], known["part"] == "validation"
-    # boxes on copies of training photos would come out too well
-    measured = labelled[held_out & (known["role"] != "duplicate")]
+    roles = labelled.join(split[["part", "role"]])  # NaN for photos that are not in the split
+    train_set, held_out = labelled[roles["part"] == "train"], roles["part"] == "validation"
+    # duplicates of training photos would make the quality look too good
+    measured = labelled[held_out & (roles["role"] != "duplicate")]
     queries = photos.index[photos["part"] == "test"]
     kept = labelled if len(queries) and queries.isin(labelled.index).all() else labelled[~held_out]
     missing = photos.index.difference(kept.index)
@@ -45,13 +44,13 @@ def run(params: Params) -> Record:
 
     network = b""
     if reason := _reason_to_skip(photos.loc[train_set.index], len(missing), params.pack):
-        logger.info(f"boxes: {len(labelled):,} given, none found: {reason}")
+        logger.info(f"boxes: {len(labelled):,} given, none predicted: {reason}")
         predicted = labelled.iloc[:0].assign(upside_down=0.0, turned=False)
     else:
         from whaleid.detection.fitting import fit_predict
         from whaleid.model import checkpoint
 
-        logger.info(f"boxes: {len(labelled):,} given, {len(train_set):,} to learn from, {len(missing):,} to find")
+        logger.info(f"boxes: {len(labelled):,} given; training on {len(train_set):,}, predicting {len(missing):,}")
         targets = photos.index if params.pack.turn else missing.union(measured.index)
         start = paths.checkpoint(paths.BACKBONE)
         backbone = checkpoint.load(start.read_bytes(), str(start))[0].backbone
@@ -75,12 +74,12 @@ def run(params: Params) -> Record:
         quality.draw_turned(photos, flukes["aspect"], turned, root).save(folder / "turned.png")
     if len(checked):
         logger.info(
-            f"boxes: {len(added):,} found; on {len(checked):,} validation photos, intersection over union is "
-            f"{figures['iou']:.3f} on average, over 0.5 on {figures['iou_over_50']:.1%} and over 0.75 on "
+            f"boxes: {len(added):,} predicted; on {len(checked):,} validation photos, mean intersection over union is "
+            f"{figures['iou']:.3f}, above 0.5 on {figures['iou_over_50']:.1%} and above 0.75 on "
             f"{figures['iou_over_75']:.1%} of them"
         )
     if params.pack.turn and len(predicted):
-        logger.info(f"boxes: {len(turned):,} of {len(photos):,} photos are upside down and will be turned")
+        logger.info(f"boxes: {len(turned):,} of {len(photos):,} photos are upside down and will be rotated")
     return Record(
         params={"seed": params.seed, "crop": params.pack.crop, "turn": params.pack.turn, **params.boxes.model_dump()},
         metrics=figures,
@@ -91,11 +90,11 @@ def run(params: Params) -> Record:
 
 
 def _reason_to_skip(train_set: pd.DataFrame, missing: int, settings: Pack) -> str | None:
-    """Return why no network is trained on the photos `train_set`, or None if one is."""
+    """Return the reason not to train a network on the photos `train_set`; None if it is to be trained."""
     if not (settings.crop or settings.turn):
-        return "photos are not cropped (pack.crop)"
-    if train_set["phash"].nunique() < FEWEST:
-        others = f"; the {missing:,} others stay whole" if missing else ""
-        unturned = ", and none is turned" if settings.turn else ""
-        return f"that takes boxes on {FEWEST} different photos to learn from{others}{unturned}"
+        return "pack.crop and pack.turn are off"
+    if train_set["phash"].nunique() < MIN_PHOTOS:
+        not_cropped = f"; {missing:,} photos are not cropped" if missing else ""
+        not_rotated = "; no photo is rotated" if settings.turn else ""
+        return f"training needs boxes on {MIN_PHOTOS} different photos{not_cropped}{not_rotated}"
     return None
