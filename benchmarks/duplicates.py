@@ -219,7 +219,7 @@ def quality(folder: Path, rule: "Dedup") -> dict[str, float]:
     """Measure groups among drawn photos of which each has one copy, of each kind as many."""
     import pandas as pd
 
-    from whaleid.duplicates.search import find
+    from whaleid.duplicates.search import find_duplicates
     from whaleid.sample.copies import KINDS
 
     rows = [
@@ -227,7 +227,7 @@ def quality(folder: Path, rule: "Dedup") -> dict[str, float]:
     ]
     read = [each for each in fingerprints([folder / name for name, _ in rows]) if isinstance(each, Fingerprint)]
     photos = pd.DataFrame({"Image": [name for name, _ in rows], "Id": "", "part": "train"}).join(file_metadata(read))
-    group = find(photos, thumbnails(read), rule).manifest["group"].to_numpy()
+    group = find_duplicates(photos, thumbnails(read), rule).manifest["group"].to_numpy()
     # an original stands before its copy
     kind = np.array([kind for _, kind in rows])
     copy = np.flatnonzero(kind != "")

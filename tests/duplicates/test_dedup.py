@@ -13,7 +13,7 @@ from whaleid.core import paths
 from whaleid.core.files import read_csv
 from whaleid.core.record import Record
 from whaleid.duplicates.groups import components
-from whaleid.duplicates.search import Duplicates, find
+from whaleid.duplicates.search import Duplicates, find_duplicates
 from whaleid.images.fingerprint import thumbnail
 from whaleid.stages import catalog, dedup
 
@@ -25,7 +25,7 @@ def search(*images: Image.Image, **rule: float) -> Duplicates:
     photos = pd.DataFrame({"Image": [str(number) for number in range(len(images))], "Id": "w", "part": "train"})
     photos = photos.assign(width=[image.width for image in images], height=[image.height for image in images])
     photos = photos.assign(mode="L", sha256=photos["Image"])
-    return find(photos, np.stack([thumbnail(image) for image in images]), RULE.model_copy(update=rule))
+    return find_duplicates(photos, np.stack([thumbnail(image) for image in images]), RULE.model_copy(update=rule))
 
 
 def test_pixels_must_confirm_an_equal_hash() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from whaleid.duplicates.groups import components, representatives, without_chains
+from whaleid.duplicates.groups import compact_groups, components, representatives
 
 NONE = np.empty((0, 2), dtype=np.intp)
 
@@ -19,13 +19,13 @@ def test_the_member_of_lowest_rank_stands_for_its_group() -> None:
     assert representatives(group, np.array([5, 0, 1, 3, 2, 4])).tolist() == [3, 1, 2, 3, 2, 3]
 
 
-def chain(places: list[float], reach: float, rank: list[int]) -> tuple[list[int], list[int]]:
+def chain(places: list[float], reach: float, rank_photos: list[int]) -> tuple[list[int], list[int]]:
     """Photos on a line: those beside each other are pairs, and at most `reach` is near."""
     at = np.array(places)
     count = len(places)
     pairs = np.array([(i, j) for i in range(count) for j in range(i + 1, count) if abs(at[i] - at[j]) <= 1])
-    group, representative = without_chains(
-        count, pairs, np.array(rank), lambda rows: np.abs(at[rows[:, 0]] - at[rows[:, 1]]) <= reach
+    group, representative = compact_groups(
+        count, pairs, np.array(rank_photos), lambda rows: np.abs(at[rows[:, 0]] - at[rows[:, 1]]) <= reach
     )
     return group.tolist(), representative.tolist()
 
@@ -45,7 +45,7 @@ def test_a_near_member_stays_where_only_a_far_one_leads_to_it() -> None:
     # on a ring: 1 is linked to the representative 0 only by way of 2, which is too far from it
     near = {(1, 0): True, (2, 0): False, (3, 0): True}
     pairs = np.array([(0, 3), (3, 2), (2, 1)])
-    group, representative = without_chains(
+    group, representative = compact_groups(
         4, pairs, np.arange(4), lambda rows: np.array([near[i, j] for i, j in rows.tolist()], dtype=bool)
     )
     assert group.tolist() == [0, 0, -1, 0]
@@ -53,6 +53,6 @@ def test_a_near_member_stays_where_only_a_far_one_leads_to_it() -> None:
 
 
 def test_no_pairs_make_no_groups() -> None:
-    group, representative = without_chains(3, NONE, np.arange(3), lambda rows: np.ones(len(rows), dtype=bool))
+    group, representative = compact_groups(3, NONE, np.arange(3), lambda rows: np.ones(len(rows), dtype=bool))
     assert group.tolist() == [-1, -1, -1]
     assert representative.tolist() == [0, 1, 2]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from whaleid.duplicates import groups, manifest
-from whaleid.duplicates.leaks import leak_rows, leaks
+from whaleid.duplicates.leaks import leak_pairs, leak_table
 
 PHOTOS = pd.DataFrame(
     [
@@ -43,18 +43,18 @@ COPIES = pairs(
 
 
 def test_the_best_photo_is_labelled_large_and_in_colour() -> None:
-    order = np.argsort(groups.rank(PHOTOS))
+    order = np.argsort(groups.rank_photos(PHOTOS))
     assert PHOTOS["Image"].iloc[order].tolist() == ["b", "d", "a", "c", "e", "h", "f", "k", "g", "j", "i", "l"]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "I", "I;16", "F"])
 def test_a_photo_in_colour_is_better_than_a_grey_one(mode: str) -> None:
     photos = PHOTOS.iloc[[0, 1]].assign(mode=[mode, "CMYK"])
-    assert groups.rank(photos).tolist() == [1, 0]
+    assert groups.rank_photos(photos).tolist() == [1, 0]
 
 
 def test_the_manifest_says_of_every_photo_what_becomes_of_it() -> None:
-    table = manifest.manifest(PHOTOS, GROUP, COPIES)
+    table = manifest.build_manifest(PHOTOS, GROUP, COPIES)
     assert table.columns.tolist() == [
         *("photo", "part", "Id", "group", "representative", "keep", "reason", "distance", "error")
     ]
@@ -75,7 +75,7 @@ def test_the_manifest_says_of_every_photo_what_becomes_of_it() -> None:
 
 
 def test_what_follows_from_the_manifest() -> None:
-    table = manifest.manifest(PHOTOS, GROUP, COPIES)
+    table = manifest.build_manifest(PHOTOS, GROUP, COPIES)
     grouped = manifest.members(table)
     assert grouped.columns.tolist() == ["group", "Image", "part", "Id"]
     assert grouped["Image"].tolist() == list("abcdefgijkl")
@@ -92,9 +92,9 @@ def test_what_follows_from_the_manifest() -> None:
 
 
 def test_leaks_include_conflicts_and_come_closest_first() -> None:
-    rows = leak_rows(PHOTOS, GROUP)
+    rows = leak_pairs(PHOTOS, GROUP)
     assert [(PHOTOS["Image"][q], PHOTOS["Image"][p]) for q, p in rows.tolist()] == [("g", "e"), ("g", "f"), ("l", "k")]
-    table = leaks(PHOTOS, pairs((6, 4, 0, 5, 0.04), (6, 5, 0, 1, 0.06), (11, 10, 0, 0, 0.0)), COPIES)
+    table = leak_table(PHOTOS, pairs((6, 4, 0, 5, 0.04), (6, 5, 0, 1, 0.06), (11, 10, 0, 0, 0.0)), COPIES)
     assert table.columns.tolist() == ["query", "photo", "Id", "distance", "error", "confidence"]
     assert table.index.tolist() == [0, 1, 2]
     assert table.drop(columns="confidence").to_numpy().tolist() == [
@@ -105,7 +105,7 @@ def test_leaks_include_conflicts_and_come_closest_first() -> None:
 
 
 def confidence(copies: pd.DataFrame, *leaked: tuple[int, int, int, int, float]) -> list[float]:
-    values: list[float] = leaks(PHOTOS, pairs(*leaked), copies)["confidence"].tolist()
+    values: list[float] = leak_table(PHOTOS, pairs(*leaked), copies)["confidence"].tolist()
     return values
 
 
@@ -126,10 +126,10 @@ def test_confidence_is_how_often_the_labels_of_duplicates_agree() -> None:
 
 def test_no_duplicates_give_empty_tables() -> None:
     photos, group, none = PHOTOS.iloc[[0, 6]].reset_index(drop=True), np.array([-1, -1]), COPIES[:0]
-    table = manifest.manifest(photos, group, none)
+    table = manifest.build_manifest(photos, group, none)
     assert table["reason"].tolist() == ["no duplicate", "no duplicate"]
-    assert leak_rows(photos, group).shape == (0, 2)
-    assert leaks(photos, none, none).empty
+    assert leak_pairs(photos, group).shape == (0, 2)
+    assert leak_table(photos, none, none).empty
     assert manifest.members(table).empty
     assert manifest.conflicts(table).empty
     assert manifest.unique(table).to_numpy().tolist() == [["a", "w1"]]

@@ -10,13 +10,13 @@ from whaleid.config import Dedup
 from whaleid.duplicates.hashing import Orientation, perceptual_hashes
 from whaleid.duplicates.pairs import (
     Descriptors,
-    agree,
-    candidates,
-    compare,
+    compare_pairs,
     describe,
     duplicates_between,
+    find_candidates,
     near_hashes,
     orientations,
+    pixels_agree,
 )
 from whaleid.duplicates.pixels import detail
 from whaleid.images.fingerprint import thumbnail
@@ -96,14 +96,14 @@ def test_candidates_are_near_in_an_allowed_orientation() -> None:
     image = picture(1)
     images = image, image.rotate(180), picture(2), ImageOps.mirror(image), image.resize((60, 40))
     upright = described(*images)
-    assert rows(candidates(upright, upright, 8)) == [[0, 4]]
-    assert not upright.blank.any()
+    assert rows(find_candidates(upright, upright, 8)) == [[0, 4]]
+    assert not upright.plain.any()
     turned = described(*images, allowed=(UPRIGHT, TURNED))
-    pairs = candidates(turned, turned, 8)
+    pairs = find_candidates(turned, turned, 8)
     assert rows(pairs) == [[0, 1], [0, 4], [1, 4]]
     assert pairs["orientation"].tolist() == [TURNED, UPRIGHT, TURNED]
     every = described(*images, allowed=tuple(Orientation))
-    pairs = candidates(every, every, 8)
+    pairs = find_candidates(every, every, 8)
     assert rows(pairs) == [[0, 1], [0, 3], [0, 4], [1, 3], [1, 4], [3, 4]]
     assert pairs["orientation"].tolist() == [TURNED, MIRRORED, UPRIGHT, FLIPPED, TURNED, MIRRORED]
     assert pairs["error"].max() < 0.01
@@ -112,10 +112,10 @@ def test_candidates_are_near_in_an_allowed_orientation() -> None:
 
 def test_candidates_lie_within_the_distance() -> None:
     left, right = described(picture(1)), described(picture(1).crop((6, 3, 96, 64)), files="b")
-    (distance,) = compare(left, right, np.array([(0, 0)]))["distance"]
+    (distance,) = compare_pairs(left, right, np.array([(0, 0)]))["distance"]
     assert distance > 0
-    assert rows(candidates(left, right, distance)) == [[0, 0]]
-    assert rows(candidates(left, right, distance - 1)) == []
+    assert rows(find_candidates(left, right, distance)) == [[0, 0]]
+    assert rows(find_candidates(left, right, distance - 1)) == []
 
 
 def test_hashes_that_were_computed_before_are_used() -> None:
@@ -131,8 +131,8 @@ def test_a_photo_with_less_detail_than_two_grey_levels_is_blank_and_no_candidate
     faint = np.rint(30_000 + (small - 30_000.0) * (level / detail(small))).astype(np.uint16)
     table = pd.DataFrame({"sha256": ["1", "2"], "width": 96, "height": 64})
     photos = describe(table, np.concatenate([small, faint]), [UPRIGHT])
-    assert photos.blank.tolist() == [False, blank]
-    assert rows(candidates(photos, photos, 16)) == ([] if blank else [[0, 1]])
+    assert photos.plain.tolist() == [False, blank]
+    assert rows(find_candidates(photos, photos, 16)) == ([] if blank else [[0, 1]])
 
 
 def test_pairs_are_compared_in_the_best_orientation() -> None:
@@ -140,11 +140,11 @@ def test_pairs_are_compared_in_the_best_orientation() -> None:
     images = image, image.rotate(180), picture(4)
     pairs = np.array([(0, 1), (2, 0)])
     turned = described(*images, allowed=(UPRIGHT, TURNED))
-    assert compare(turned, turned, pairs[::-1]).index.tolist() == [0, 1]
-    best = compare(turned, turned, pairs).iloc[0]
+    assert compare_pairs(turned, turned, pairs[::-1]).index.tolist() == [0, 1]
+    best = compare_pairs(turned, turned, pairs).iloc[0]
     assert (best["orientation"], best["distance"], best["error"] < 1e-6) == (TURNED, 0, True)
     upright = described(*images)
-    compared = compare(upright, upright, pairs)
+    compared = compare_pairs(upright, upright, pairs)
     hashes = perceptual_hashes(upright.thumbnails)
     assert compared["distance"].tolist() == [int(hashes[i] ^ hashes[j]).bit_count() for i, j in pairs]
     assert compared["error"][0] > 0.5
@@ -152,9 +152,9 @@ def test_pairs_are_compared_in_the_best_orientation() -> None:
 
 def test_the_same_file_has_no_error_whatever_it_shows() -> None:
     plain = described(Image.new("L", (9, 9), 70), Image.new("L", (9, 9), 70))
-    assert compare(plain, plain, np.array([(0, 1)]))["error"].tolist() == [1]
-    same = Descriptors(np.array(["a", "a"]), plain.aspect, plain.thumbnails, plain.blank, plain.hashes)
-    assert compare(same, same, np.array([(0, 1)])).to_numpy().tolist() == [[0, 1, UPRIGHT, 0, 0]]
+    assert compare_pairs(plain, plain, np.array([(0, 1)]))["error"].tolist() == [1]
+    same = Descriptors(np.array(["a", "a"]), plain.aspect, plain.thumbnails, plain.plain, plain.hashes)
+    assert compare_pairs(same, same, np.array([(0, 1)])).to_numpy().tolist() == [[0, 1, UPRIGHT, 0, 0]]
     assert rows(duplicates_between(same, same, RULE)) == [[0, 0], [1, 0], [0, 1], [1, 1]]
 
 
@@ -163,12 +163,12 @@ def test_a_squeezed_copy_must_agree_twice_as_well() -> None:
     right = described(*(picture(1, size) for size in ((218, 100), (222, 100), (46, 25), (45, 25))))
     for error, expected in ((0.05, [True] * 4), (0.051, [True, False, True, False]), (0.1001, [False] * 4)):
         pairs = pd.DataFrame({"left": 0, "right": range(4), "error": error})
-        assert agree(pairs, left, right, 0.1).tolist() == expected
+        assert pixels_agree(pairs, left, right, 0.1).tolist() == expected
     same = pd.DataFrame({"left": [0], "right": [0], "error": [0.1]})
-    assert agree(same, left, right, 0.1).tolist() == [True]
+    assert pixels_agree(same, left, right, 0.1).tolist() == [True]
     # a ratio of 1.1 is not above it
     tenth, square = (described(picture(1, size)) for size in ((110, 100), (100, 100)))
-    assert agree(same, tenth, square, 0.1).tolist() == [True]
+    assert pixels_agree(same, tenth, square, 0.1).tolist() == [True]
 
 
 def test_duplicates_of_queries_come_closest_first() -> None:

@@ -6,12 +6,12 @@ from helpers.pictures import picture
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from scipy.ndimage import gaussian_filter
 
-from whaleid.duplicates.pixels import detail, details, errors
+from whaleid.duplicates.pixels import detail, high_pass, pixel_errors
 from whaleid.images.fingerprint import SIDE, thumbnail
 
 
 def error(left: Image.Image, right: Image.Image) -> float:
-    return float(errors(thumbnail(left)[None], thumbnail(right)[None])[0])
+    return float(pixel_errors(thumbnail(left)[None], thumbnail(right)[None])[0])
 
 
 def slow(picture: np.ndarray, target: np.ndarray) -> float:
@@ -86,10 +86,10 @@ def test_letters_on_a_copy_hardly_count() -> None:
 def test_other_pictures_have_a_large_error_in_any_order() -> None:
     thumbnails = np.stack([thumbnail(picture(seed)) for seed in range(20)])
     left, right = np.triu_indices(20, 1)
-    values = errors(thumbnails[left], thumbnails[right])
+    values = pixel_errors(thumbnails[left], thumbnails[right])
     assert values.min() > 0.5
     assert values.max() <= 1
-    assert np.array_equal(values, errors(thumbnails[right], thumbnails[left]))
+    assert np.array_equal(values, pixel_errors(thumbnails[right], thumbnails[left]))
 
 
 def test_what_shows_nothing_resembles_nothing() -> None:
@@ -101,7 +101,7 @@ def test_what_shows_nothing_resembles_nothing() -> None:
 def test_detail_is_what_is_left_of_light_and_sky() -> None:
     sky = Image.linear_gradient("L").resize((300, 200)).point(lambda level: 80 + level // 2)
     thumbnails = np.stack([thumbnail(image) for image in (Image.new("L", (9, 9), 50), sky, picture(1))])
-    assert details(thumbnails).shape == (3, SIDE, SIDE)
+    assert high_pass(thumbnails).shape == (3, SIDE, SIDE)
     values = detail(thumbnails)
     assert values[0] == 0
     assert values[1] < 2
@@ -118,11 +118,11 @@ def test_the_detail_of_many_photos_is_that_of_each() -> None:
 def test_pairs_that_are_compared_together_have_the_errors_of_each() -> None:
     left = np.stack([thumbnail(picture(1))] * 3)
     right = np.stack([thumbnail(picture(1).crop(box)) for box in ((2, 1, 95, 64), (6, 3, 96, 64), (12, 6, 96, 64))])
-    alone = [errors(left[[pair]], right[[pair]])[0] for pair in range(3)]
-    assert errors(left, right) == pytest.approx(alone, rel=1e-6)
+    alone = [pixel_errors(left[[pair]], right[[pair]])[0] for pair in range(3)]
+    assert pixel_errors(left, right) == pytest.approx(alone, rel=1e-6)
 
 
 def test_a_faint_picture_is_the_same_as_itself() -> None:
     small = thumbnail(picture(1))[None]
     faint = np.rint(30_000 + (small - 30_000.0) * (0.02 / detail(small))).astype(np.uint16)
-    assert errors(faint, faint)[0] < 1e-3
+    assert pixel_errors(faint, faint)[0] < 1e-3

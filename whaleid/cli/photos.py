@@ -146,9 +146,9 @@ def duplicates(
     from whaleid.report import duplicates as duplicates_page
 
     rule = Dedup(max_distance=max_distance, max_error=max_error, turned=turned, mirrored=mirrored)
-    result = duplicate_search.search(folder, against, rule)
+    result = duplicate_search.search_folder(folder, against, rule)
     page = duplicates_page.render(f"Duplicates in {folder}", result.counts, result.duplicates, result.files, rule)
-    duplicate_search.write(result.tables, page, out)
+    duplicate_search.write_results(result.tables, page, out)
     counts = result.counts.items()
     print(", ".join(f"{count:,} {name}" for name, count in counts if count or name in ("images", "copies")))
     print(f"{out / 'manifest.csv'} lists which images to keep and why; {out / 'report.html'} shows them")

@@ -1,1 +1,1 @@
-"""Duplicates: photos that are the same picture."""
+"""Find duplicates: photos that show the same picture."""

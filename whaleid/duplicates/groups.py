@@ -1,4 +1,4 @@
-"""Groups of photos that are all the same picture: closed, and held together by one photo each."""
+"""Duplicate groups: connected components of duplicate pairs, split so that all members resemble one representative."""
 
 from collections.abc import Callable
 
@@ -8,65 +8,82 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from whaleid.duplicates.pairs import Rows
+from whaleid.duplicates.pairs import RowPairs
 
-ALONE = -1
-GREY = ("1", "L", "LA", "I", "I;16", "F")
-"""Modes without colour."""
+NO_GROUP = -1
+"""Group number of a photo without duplicates."""
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
+"""Pillow's image modes without colour."""
 
 
-def rank(photos: pd.DataFrame) -> NDArray[np.intp]:
-    """Return the rank (N,) of each photo as the representative of a group, 0 being the best.
+def rank_photos(photos: pd.DataFrame) -> NDArray[np.intp]:
+    """Rank photos by how well they can represent a duplicate group.
 
-    Labelled photos come first, then those with most pixels, with colour, and with the first name.
+    Labelled photos rank before queries, then photos with more pixels before smaller ones, colour before grey, and names
+    in alphabetical order.
+
+    Args:
+        photos: one row per photo, with the columns Image, part, width, height and mode; index 0 to N - 1.
+
+    Returns:
+        The rank of each photo, (N,); 0 is the best.
     """
     keys = photos.assign(
-        query=photos["part"] == "test", fewer=-photos["width"] * photos["height"], grey=photos["mode"].isin(GREY)
+        query=photos["part"] == "test", pixels=-photos["width"] * photos["height"], grey=photos["mode"].isin(GREY_MODES)
     )
-    return np.argsort(keys.sort_values(["query", "fewer", "grey", "Image"]).index)
+    return np.argsort(keys.sort_values(["query", "pixels", "grey", "Image"]).index)
 
 
-def components(count: int, pairs: Rows) -> NDArray[np.intp]:
-    """Return the connected component (count,) of each photo: `ALONE` where it is in none of `pairs` (P, 2).
+def components(count: int, pairs: RowPairs) -> NDArray[np.intp]:
+    """Compute the connected components of the graph whose edges are `pairs` (P, 2) of photos.
 
-    Components are numbered from 0 by their first member.
+    Returns the component of each photo, (count,), or `NO_GROUP` for a photo without a pair. Components are numbered
+    from 0, in the order of their first members.
     """
     links = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     component = connected_components(links, directed=False)[1]
-    group = np.full(count, ALONE, dtype=np.intp)
+    group = np.full(count, NO_GROUP, dtype=np.intp)
     members = np.unique(pairs)
     group[members] = pd.factorize(component[members])[0]
     return group
 
 
 def representatives(group: NDArray[np.intp], rank: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the representative of each photo (N,): the member of its `group` (N,) with the lowest `rank` (N,).
+    """Return the row of each photo's representative, (N,): the member of its `group` (N,) with the lowest `rank` (N,).
 
     A photo without a group represents itself.
     """
     rows = np.arange(len(group))
-    best = pd.Series(rank).groupby(group).transform("min").to_numpy()
-    return np.where(group == ALONE, rows, np.argsort(rank)[best])
+    best_rank = pd.Series(rank).groupby(group).transform("min").to_numpy()
+    return np.where(group == NO_GROUP, rows, np.argsort(rank)[best_rank])
 
 
-def without_chains(
-    count: int, pairs: Rows, rank: NDArray[np.intp], close: Callable[[Rows], NDArray[np.bool_]]
+def compact_groups(
+    count: int, pairs: RowPairs, rank: NDArray[np.intp], is_close: Callable[[RowPairs], NDArray[np.bool_]]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the group and the representative of each of `count` photos, both (count,).
+    """Group photos so that all members of a group are close to its representative.
 
-    A chain of photos, each a little unlike the one before, would join pictures that have nothing in common. So all
-    members of a group are `close` to their representative, the one with the lowest `rank` (count,); `close` maps pairs
-    (P, 2) of a photo and its representative, sorted, to (P,). Members that are not form groups of their own.
+    Connected components alone are not enough: a chain of photos that differ a little from one to the next would join
+    different pictures. Members that are not close to the representative form new groups among themselves.
+
+    Args:
+        count: the number of photos, N.
+        pairs: (P, 2), the rows of duplicate photos.
+        rank: (N,), as `rank_photos` returns it; the representative is the member with the lowest rank.
+        is_close: maps rows (M, 2) of a photo and its representative, sorted by photo, to bool (M,).
+
+    Returns:
+        The group and the representative of each photo, both (N,).
     """
     while True:
         group = components(count, pairs)
         representative = representatives(group, rank)
         members = np.flatnonzero(representative != np.arange(count))
-        kept = close(np.column_stack([members, representative[members]]))
-        if kept.all():
+        close = is_close(np.column_stack([members, representative[members]]))
+        if close.all():
             return group, representative
         far = np.zeros(count, dtype=bool)
-        far[members[~kept]] = True
-        near = members[kept]
-        # a close member keeps its representative, also where only a far one leads there
+        far[members[~close]] = True
+        near = members[close]
+        # link close members to their representative directly: their path to it may lead through far members
         pairs = np.concatenate([np.column_stack([near, representative[near]]), pairs[far[pairs].all(axis=1)]])

@@ -1,4 +1,4 @@
-"""Perceptual hashes: 64 bits that nearly agree where photos look alike."""
+"""Perceptual hashes: 64 bits per photo, most of which agree for similar photos."""
 
 from collections.abc import Iterable
 from enum import IntEnum
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 
 class Orientation(IntEnum):
-    """How one photo lies relative to another one."""
+    """The orientation of a photo relative to another photo."""
 
     UPRIGHT = 0
-    TURNED = 1  # by 180 degrees
-    MIRRORED = 2  # left and right exchanged
-    FLIPPED = 3  # both: top and bottom exchanged
+    TURNED = 1  # rotated by 180 degrees
+    MIRRORED = 2  # left and right swapped
+    FLIPPED = 3  # both, which swaps top and bottom
 
     def apply(self, thumbnails: Thumbnails) -> Thumbnails:
-        """Return `thumbnails` (N, H, W) in this orientation. Each orientation is its own inverse."""
-        down = -1 if self in (Orientation.TURNED, Orientation.FLIPPED) else 1
-        across = -1 if self in (Orientation.TURNED, Orientation.MIRRORED) else 1
-        return thumbnails[:, ::down, ::across]
+        """Rotate or mirror `thumbnails` (N, H, W) to this orientation. Each orientation is its own inverse."""
+        row_step = -1 if self in (Orientation.TURNED, Orientation.FLIPPED) else 1
+        column_step = -1 if self in (Orientation.TURNED, Orientation.MIRRORED) else 1
+        return thumbnails[:, ::row_step, ::column_step]
 
 
-class _Shrunk:
-    """A thumbnail as `imagehash.phash` takes a photo, which it converts to grey and shrinks to 32 x 32 first.
+class _GreyThumbnail:
+    """A thumbnail with the methods that `imagehash.phash` calls on a photo; they leave its 16-bit pixels unchanged.
 
-    Pillow's grey has 8 bits; with the 16 bits of the thumbnail, one photo in 17 gets another hash, by 2 bits.
+    Pillow's grey images have 8 bits. With the 16 bits of a thumbnail, one hash in 17 differs, by 2 bits.
     """
 
     def __init__(self, pixels: NDArray[np.uint16]) -> None:
@@ -45,24 +45,24 @@ class _Shrunk:
 
 
 def perceptual_hashes(thumbnails: Thumbnails) -> NDArray[np.uint64]:
-    """Return the pHash (N,) of `thumbnails` (N, SIDE, SIDE), as ImageHash computes it from these pixels.
+    """Compute the pHash of `thumbnails` (N, SIDE, SIDE) with ImageHash.
 
-    Each of its 64 bits is whether one of the lowest frequencies lies above their median (C. Zauner 2010,
-    "Implementation and benchmarking of perceptual image hash functions"). `imagehash.phash` of the photo itself starts
-    from pixels of another filter: three in four real photos have the same hash, and most others differ in 2 bits.
+    Returns (N,). Each of the 64 bits says whether one of the lowest frequencies is above their median (C. Zauner 2010,
+    "Implementation and benchmarking of perceptual image hash functions"). `imagehash.phash` of the photo itself shrinks
+    it with another filter: three in four real photos get the same hash, and most of the others differ in 2 bits.
     """
-    import imagehash  # with PyWavelets, 0.1 s
+    import imagehash  # slow to import (0.1 s): it loads PyWavelets
 
-    bits = [imagehash.phash(cast("Image", _Shrunk(pixels))).hash for pixels in thumbnails]
+    bits = [imagehash.phash(cast("Image", _GreyThumbnail(pixels))).hash for pixels in thumbnails]
     packed = np.packbits(np.array(bits, dtype=bool).reshape(-1, 64), axis=1)
     return packed.view(">u8").astype(np.uint64).ravel()
 
 
 def to_hex(hashes: NDArray[np.uint64]) -> list[str]:
-    """Return each of `hashes` as 16 hexadecimal digits."""
+    """Format each of `hashes` (N,) as 16 hexadecimal digits."""
     return [f"{bits:016x}" for bits in hashes.tolist()]
 
 
 def from_hex(digits: Iterable[str]) -> NDArray[np.uint64]:
-    """Return the numbers (N,) of hexadecimal hashes."""
-    return np.array([int(each, 16) for each in digits], dtype=np.uint64)
+    """Parse hashes of 16 hexadecimal digits to an array (N,)."""
+    return np.array([int(text, 16) for text in digits], dtype=np.uint64)

@@ -1,32 +1,44 @@
-"""Leaks: queries that duplicate a labelled photo, and how far to trust its label. `photos` is as in `manifest`."""
+"""Leaks: queries that duplicate a labelled photo, and the confidence in its label.
+
+`photos` and `group` are described in `manifest`, tables of pairs in `pairs`.
+"""
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from whaleid.duplicates.groups import ALONE
-from whaleid.duplicates.pairs import Rows
+from whaleid.duplicates.groups import NO_GROUP
+from whaleid.duplicates.pairs import RowPairs
 
 
-def leak_rows(photos: pd.DataFrame, group: NDArray[np.intp]) -> Rows:
-    """Return the rows in `photos` of each query and each labelled photo of its `group` (N,), (L, 2).
+def leak_pairs(photos: pd.DataFrame, group: NDArray[np.intp]) -> RowPairs:
+    """Return the rows (L, 2) of each query and each labelled photo in the same `group` (N,).
 
-    Labelled photos of conflicts are included: their labels are all that is known of the query.
+    Labelled photos in conflict are included, since their labels are the only information about the query.
     """
-    rows = photos[["part"]].assign(row=np.arange(len(photos)), group=group)[group != ALONE]
+    rows = photos[["part"]].assign(row=np.arange(len(photos)), group=group)[group != NO_GROUP]
     queries, labelled = rows[rows["part"] == "test"], rows[rows["part"] == "train"]
     both = queries.merge(labelled, on="group", suffixes=("_query", "_photo"))
-    pairs: Rows = both[["row_query", "row_photo"]].to_numpy(dtype=np.intp)
+    pairs: RowPairs = both[["row_query", "row_photo"]].to_numpy(dtype=np.intp)
     return pairs
 
 
-def leaks(photos: pd.DataFrame, pairs: pd.DataFrame, copies: pd.DataFrame) -> pd.DataFrame:
-    """Return query, photo, Id, distance, error, confidence of `pairs`, each query with each labelled duplicate.
+def leak_table(photos: pd.DataFrame, pairs: pd.DataFrame, copies: pd.DataFrame) -> pd.DataFrame:
+    """Build the table of leaks, with the confidence in each label.
 
-    Rows are sorted by query, closest first. `confidence`, from 0 to 1, is how far to trust that the query has this
-    label: how often labelled photos with such an error to their representative have its label (`copies` are these
-    pairs; an isotonic regression), times the share of the query's duplicates with the same label.
+    The confidence is the product of two factors. The first is the estimated probability that photos with this error
+    have the same label: an isotonic regression on the labelled photos in `copies`. The second is the share of the
+    query's labelled duplicates that have this label.
+
+    Args:
+        photos: one row per photo.
+        pairs: pairs of a query (left) and a labelled duplicate (right).
+        copies: pairs of a photo (left) and the representative of its group (right).
+
+    Returns:
+        One row per pair, with the columns query, photo, Id, distance, error and confidence (0 to 1), sorted by query
+        and then by distance.
     """
     images, labels = photos["Image"].to_numpy(), photos["Id"].to_numpy()
     table = pd.DataFrame(
@@ -41,23 +53,25 @@ def leaks(photos: pd.DataFrame, pairs: pd.DataFrame, copies: pd.DataFrame) -> pd
     train = (photos["part"] == "train").to_numpy()
     labelled = copies[train[copies["left"]] & train[copies["right"]]]
     agree = labels[labelled["left"]] == labels[labelled["right"]]
-    trust = _agreement(labelled["error"].to_numpy(), agree, table["error"].to_numpy())
-    same = table.groupby(["query", "Id"])["photo"].transform("size") / table.groupby("query")["photo"].transform("size")
-    table["confidence"] = trust * same.to_numpy()
+    agreement = _label_agreement(labelled["error"].to_numpy(), agree, table["error"].to_numpy())
+    with_label, duplicates = (table.groupby(by)["photo"].transform("size") for by in (["query", "Id"], "query"))
+    table["confidence"] = agreement * (with_label / duplicates).to_numpy()
     return table.sort_values(["query", "distance", "error", "photo"], ignore_index=True)
 
 
-def _agreement(errors: NDArray[np.float64], agree: NDArray[np.bool_], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (A,) how often the labels of photos with the errors `at` (A,) agree: the less, the larger the error.
+def _label_agreement(
+    errors: NDArray[np.float64], agree: NDArray[np.bool_], new_errors: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Estimate the probability (A,) that the labels of pairs with `new_errors` (A,) agree.
 
-    `agree` (P,) is whether those of pairs with `errors` (P,) do. Each step of the isotonic regression is counted with
-    one pair more that agrees, and one that does not (Laplace's rule of succession).
+    Fits an isotonic regression, decreasing in the error, to whether the labels of pairs with `errors` (P,) `agree`
+    (P,). Each step is smoothed by one more pair that agrees and one that does not (Laplace's rule of succession).
     """
     if not len(errors):
-        return np.full(len(at), 0.5)
-    error, step = np.unique(errors, return_inverse=True)
-    pairs = np.bincount(step)
-    fit = isotonic_regression(np.bincount(step, agree) / pairs, weights=pairs, increasing=False)
+        return np.full(len(new_errors), 0.5)
+    error, row = np.unique(errors, return_inverse=True)
+    pairs = np.bincount(row)
+    fit = isotonic_regression(np.bincount(row, agree) / pairs, weights=pairs, increasing=False)
     steps = (fit.x[fit.blocks[:-1]] * fit.weights + 1) / (fit.weights + 2)
-    shares: NDArray[np.float64] = steps[np.searchsorted(error[fit.blocks[1:-1]], at, side="right")]
-    return shares
+    probabilities: NDArray[np.float64] = steps[np.searchsorted(error[fit.blocks[1:-1]], new_errors, side="right")]
+    return probabilities

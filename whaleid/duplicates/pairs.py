@@ -1,8 +1,11 @@
-"""Pairs of photos that may be the same picture: their hashes are near each other, and their pixels are compared.
+"""Find pairs of photos that show the same picture: first by the distance of their hashes, then by their pixels.
 
-Pairs are a table: `left` and `right`, the rows of two photos; `orientation`, how the right one is turned or mirrored
-for their pixels to agree best; `distance`, the bits of 64 in which their hashes differ; `error`, from 0 to 1, as in
-`pixels.errors`.
+A table of pairs has one row per pair and these columns:
+
+- left, right: the rows of both photos;
+- orientation: the orientation of the right photo in which the pixels agree best;
+- distance: the number of hash bits, of 64, that differ;
+- error: 0 (the same picture) to 1, see `pixels.pixel_errors`.
 """
 
 from __future__ import annotations
@@ -18,102 +21,113 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from whaleid.duplicates.hashing import Orientation, from_hex, perceptual_hashes
-from whaleid.duplicates.pixels import BLOCK, detail, errors
+from whaleid.duplicates.pixels import BLOCK, detail, pixel_errors
 from whaleid.images.fingerprint import Thumbnails
 
 if TYPE_CHECKING:
     from whaleid.config import Dedup
 
-Rows = NDArray[np.intp]
-"""(P, 2): the rows of two photos."""
+RowPairs = NDArray[np.intp]
+"""Rows of both photos of each pair, (P, 2)."""
 BITS = 64
+"""Bits of a perceptual hash."""
 MIN_DETAIL = 2.0
-"""Grey levels of `pixels.detail`. The plainest of 9,850 real fluke photos has 5.4; sky, haze and night have about 1,
-and their hashes are noise."""
-SQUEEZED = 1.1
-"""The ratio of two photos' aspects above which pixels must agree twice as well: a crop by some pixels changes less."""
+"""The detail (`pixels.detail`), in grey levels, below which a photo is plain: its hash is noise. The minimum of 9,850
+real fluke photos is 5.4; photos of sky, haze or night have about 1."""
+MAX_ASPECT_RATIO = 1.1
+"""The ratio of two photos' aspect ratios above which the limit of the error is halved. Cropping a few pixels stays
+below it."""
 
 
 @dataclass(frozen=True)
 class Descriptors:
-    """What N photos are compared by."""
+    """The features by which N photos are compared."""
 
-    sha256: NDArray[np.str_]  # (N,), of the files
+    sha256: NDArray[np.str_]  # (N,), digests of the files
     aspect: NDArray[np.float64]  # (N,), width / height
     thumbnails: Thumbnails  # (N, SIDE, SIDE)
-    blank: NDArray[np.bool_]  # (N,): with less than MIN_DETAIL, so that only the same file is a duplicate
-    hashes: Mapping[Orientation, NDArray[np.uint64]]  # (N,), of the thumbnails in each orientation
+    plain: NDArray[np.bool_]  # (N,), detail below MIN_DETAIL: only an identical file is a duplicate
+    hashes: Mapping[Orientation, NDArray[np.uint64]]  # (N,) each: hashes of the thumbnails, by orientation
 
 
 def describe(photos: pd.DataFrame, thumbnails: Thumbnails, orientations: Sequence[Orientation]) -> Descriptors:
-    """Return what photos are compared by.
+    """Compute the descriptors of photos.
 
     Args:
-        photos: a row a photo, with the columns sha256, width, height and maybe phash, hashes computed before.
+        photos: one row per photo, with the columns sha256, width and height; a column phash, if there is one, replaces
+            the computation of the upright hashes.
         thumbnails: (N, SIDE, SIDE), of the same photos.
-        orientations: in which to compute hashes, UPRIGHT first; only the right photo of a pair needs others.
+        orientations: the orientations of the hashes, UPRIGHT first. The left photos of pairs only need UPRIGHT.
     """
     upright = from_hex(photos["phash"]) if "phash" in photos else perceptual_hashes(thumbnails)
-    others = {each: perceptual_hashes(each.apply(thumbnails)) for each in orientations[1:]}
+    rotated = {orientation: perceptual_hashes(orientation.apply(thumbnails)) for orientation in orientations[1:]}
     return Descriptors(
         photos["sha256"].to_numpy(dtype=np.str_),
         (photos["width"] / photos["height"]).to_numpy(),
         thumbnails,
         detail(thumbnails) < MIN_DETAIL,
-        {Orientation.UPRIGHT: upright} | others,
+        {Orientation.UPRIGHT: upright} | rotated,
     )
 
 
 def orientations(rule: Dedup) -> list[Orientation]:
-    """Return the orientations in which photos are compared, UPRIGHT first."""
-    allowed = {
+    """Return the orientations that `rule` allows, UPRIGHT first."""
+    enabled = {
         Orientation.UPRIGHT: True,
         Orientation.TURNED: rule.turned,
         Orientation.MIRRORED: rule.mirrored,
         Orientation.FLIPPED: rule.turned and rule.mirrored,
     }
-    return [orientation for orientation, compared in allowed.items() if compared]
+    return [orientation for orientation, allowed in enabled.items() if allowed]
 
 
-def candidates(left: Descriptors, right: Descriptors, max_distance: int) -> pd.DataFrame:
-    """Compare photos whose hashes are at most `max_distance` bits apart in an orientation of `right`; none is blank.
+def find_candidates(left: Descriptors, right: Descriptors, max_distance: int) -> pd.DataFrame:
+    """Find pairs of photos whose hashes differ in at most `max_distance` bits, in any orientation of `right`.
 
-    Returns pairs sorted by left and right. Where both are the same photos, each pair comes once, the lower row first.
+    Plain photos are skipped. Returns a table of pairs, sorted by left and right. If `left` and `right` are the same
+    object, each pair occurs once, with the lower row first.
     """
-    rows_left, rows_right = np.flatnonzero(~left.blank), np.flatnonzero(~right.blank)
+    rows_left, rows_right = np.flatnonzero(~left.plain), np.flatnonzero(~right.plain)
     tables = []
     for orientation, hashes in right.hashes.items():
         near = near_hashes(left.hashes[Orientation.UPRIGHT][rows_left], hashes[rows_right], max_distance)
         rows = np.column_stack([rows_left[near[:, 0]], rows_right[near[:, 1]]])
         if left is right:
-            # an orientation is its own inverse: but for rounding, each pair comes from both sides
+            # each pair is found from both sides, because an orientation is its own inverse (up to rounding)
             rows = np.unique(np.sort(rows[rows[:, 0] != rows[:, 1]], axis=1), axis=0)
-        tables.append(_compare(left, right, rows, orientation))
-    pairs = _best(tables)
+        tables.append(_compare_in(left, right, rows, orientation))
+    pairs = _best_orientation(tables)
     return pairs[pairs["distance"] <= max_distance]
 
 
-def compare(left: Descriptors, right: Descriptors, rows: Rows) -> pd.DataFrame:
-    """Compare the pairs `rows`, each of `left` and `right`, in all orientations of `right`.
+def compare_pairs(left: Descriptors, right: Descriptors, rows: RowPairs) -> pd.DataFrame:
+    """Compare pairs of photos in all orientations of `right`.
 
-    Returns pairs sorted by left and right. Photos whose files are the same have distance and error 0.
+    Args:
+        left: descriptors of the left photos.
+        right: descriptors of the right photos.
+        rows: rows in `left` and in `right`.
+
+    Returns:
+        A table of pairs, sorted by left and right. Identical files have a distance and an error of 0.
     """
-    return _best([_compare(left, right, rows, orientation) for orientation in right.hashes])
+    return _best_orientation([_compare_in(left, right, rows, orientation) for orientation in right.hashes])
 
 
-def _compare(left: Descriptors, right: Descriptors, rows: Rows, orientation: Orientation) -> pd.DataFrame:
-    ones, others = rows.T
+def _compare_in(left: Descriptors, right: Descriptors, rows: RowPairs, orientation: Orientation) -> pd.DataFrame:
+    left_rows, right_rows = rows.T
     error = np.empty(len(rows))
     for start in range(0, len(rows), BLOCK):
-        one, other = ones[start : start + BLOCK], others[start : start + BLOCK]
-        error[start : start + BLOCK] = errors(left.thumbnails[one], orientation.apply(right.thumbnails[other]))
-    distance = np.bitwise_count(left.hashes[Orientation.UPRIGHT][ones] ^ right.hashes[orientation][others])
-    differ = left.sha256[ones] != right.sha256[others]
-    # the same file is upright and without error, whatever its pixels
+        block = slice(start, start + BLOCK)
+        oriented = orientation.apply(right.thumbnails[right_rows[block]])
+        error[block] = pixel_errors(left.thumbnails[left_rows[block]], oriented)
+    distance = np.bitwise_count(left.hashes[Orientation.UPRIGHT][left_rows] ^ right.hashes[orientation][right_rows])
+    differ = left.sha256[left_rows] != right.sha256[right_rows]
+    # identical files are upright and have no error, even if they are plain
     return pd.DataFrame(
         {
-            "left": ones,
-            "right": others,
+            "left": left_rows,
+            "right": right_rows,
             "orientation": differ * int(orientation),
             "distance": differ * distance.astype(np.int64),
             "error": np.where(differ, error, 0.0),
@@ -121,48 +135,49 @@ def _compare(left: Descriptors, right: Descriptors, rows: Rows, orientation: Ori
     )
 
 
-def _best(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return each pair once, in the orientation in which its pixels agree best."""
+def _best_orientation(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return each pair once, in the orientation with the lowest error."""
     pairs = pd.concat(tables).sort_values(["left", "right", "error"])
     return pairs.drop_duplicates(["left", "right"], ignore_index=True)
 
 
-def agree(pairs: pd.DataFrame, left: Descriptors, right: Descriptors, max_error: float) -> NDArray[np.bool_]:
-    """Return (P,) which of `pairs`, of `left` and `right`, are the same picture by their pixels."""
-    squeezed = np.abs(np.log(left.aspect[pairs["left"]] / right.aspect[pairs["right"]])) > np.log(SQUEEZED)
-    same: NDArray[np.bool_] = pairs["error"].to_numpy() <= np.where(squeezed, max_error / 2, max_error)
-    return same
+def pixels_agree(pairs: pd.DataFrame, left: Descriptors, right: Descriptors, max_error: float) -> NDArray[np.bool_]:
+    """Return a mask (P,) of `pairs` whose pixels agree: the error is at most `max_error`, or half if shapes differ."""
+    stretched = np.abs(np.log(left.aspect[pairs["left"]] / right.aspect[pairs["right"]])) > np.log(MAX_ASPECT_RATIO)
+    mask: NDArray[np.bool_] = pairs["error"].to_numpy() <= np.where(stretched, max_error / 2, max_error)
+    return mask
 
 
 def duplicates_between(gallery: Descriptors, queries: Descriptors, rule: Dedup) -> pd.DataFrame:
-    """Return the pairs of a photo of `gallery` and one of `queries` that are duplicates, by query, the closest first.
+    """Find the duplicates of queries in the gallery.
 
-    Photos are duplicates as in `search.find`, pair by pair. `queries` have hashes in all `orientations` of the rule.
+    The criterion is that of `search.find_duplicates`, applied to each pair. `queries` must have hashes in all
+    orientations that `rule` allows. Returns a table of pairs, sorted by query (right) and then by distance.
     """
-    near = candidates(gallery, queries, rule.max_distance)
-    near = near[agree(near, gallery, queries, rule.max_error)]
+    near = find_candidates(gallery, queries, rule.max_distance)
+    near = near[pixels_agree(near, gallery, queries, rule.max_error)]
     files = pd.DataFrame({"sha256": gallery.sha256}).reset_index(names="left")
     files = files.merge(pd.DataFrame({"sha256": queries.sha256}).reset_index(names="right"), on="sha256")
-    same = compare(gallery, queries, files[["left", "right"]].to_numpy(dtype=np.intp))
-    pairs = pd.concat([same, near]).drop_duplicates(["left", "right"])
+    identical = compare_pairs(gallery, queries, files[["left", "right"]].to_numpy(dtype=np.intp))
+    pairs = pd.concat([identical, near]).drop_duplicates(["left", "right"])
     return pairs.sort_values(["right", "distance", "error", "left"], ignore_index=True)
 
 
-def near_hashes(left: NDArray[np.uint64], right: NDArray[np.uint64], max_distance: int) -> Rows:
-    """Return all (i, j) where `left[i]` and `right[j]` are at most `max_distance` bits apart, (P, 2), sorted.
+def near_hashes(left: NDArray[np.uint64], right: NDArray[np.uint64], max_distance: int) -> RowPairs:
+    """Find all pairs (i, j) for which `left[i]` and `right[j]` differ in at most `max_distance` bits.
 
-    None is missed: of several bands of bits, at least one has no more than its share of the bits that differ. So hashes
-    are looked up by each band, with up to that many bits flipped (Norouzi, Punjani and Fleet 2012, "Fast search in
-    Hamming space with multi-index hashing").
+    Returns the sorted pairs, (P, 2). The search is exact. It uses multi-index hashing (Norouzi, Punjani and Fleet 2012,
+    "Fast search in Hamming space with multi-index hashing"): hashes are split into bands of bits, and looked up by each
+    band with a few bits flipped. By the pigeonhole principle, this finds all near hashes.
     """
     if not len(left) or not len(right):
         return np.empty((0, 2), dtype=np.intp)
-    # a band has about as many bits as the number of hashes, so that few hashes share one
+    # about log2(number of hashes) bits per band: few hashes share the value of a band
     bands = min(max_distance + 1, max(3, int(BITS / log2(len(right) + 1))))
     index = faiss.IndexBinaryMultiHash(BITS, bands, BITS // bands)
     index.nflip = max_distance // bands
     index.add(right.view(np.uint8).reshape(-1, 8))
-    # faiss finds what is nearer than its radius
+    # the radius of faiss is exclusive
     limits, _, near = index.range_search(left.view(np.uint8).reshape(-1, 8), max_distance + 1)
     pairs = np.column_stack([np.repeat(np.arange(len(left)), np.diff(limits).astype(np.intp)), near])
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]

@@ -1,4 +1,4 @@
-"""Whether two thumbnails show the same picture: how much of one the other does not explain."""
+"""Compare the pixels of two thumbnails: the share of the variance of one that the other does not explain."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,79 +8,89 @@ from whaleid.images.fingerprint import LEVEL, SIDE, Thumbnails
 
 Floats = npt.NDArray[np.float32]
 BLUR = 2.0
-"""Pixels, see `details`: the outlines of flukes are alike, smaller details differ."""
+"""Standard deviation of the blur in `high_pass`, in pixels. Flukes have similar outlines and differ in finer detail."""
 TRIMMED = 0.05
-"""Share of the pixels, those that agree least, that do not count: a date printed onto a copy covers no more."""
+"""Share of the pixels that is left out because it fits worst. A date printed on a copy covers less."""
 FITS = 3
-"""Number of fits, each without the pixels that agreed least in the one before."""
+"""Number of fits. Each fit leaves out the pixels with the largest residuals of the previous fit."""
 BLOCK = 512
-"""Thumbnails in memory as floats at a time."""
+"""Number of thumbnails that are converted to floats at once."""
 
 
-def details(thumbnails: Thumbnails) -> Floats:
-    """Return `thumbnails` (N, SIDE, SIDE) less their blurred selves, in grey levels: without light, sky and haze."""
+def high_pass(thumbnails: Thumbnails) -> Floats:
+    """Subtract a Gaussian blur from `thumbnails` (N, SIDE, SIDE), which removes lighting, sky and haze.
+
+    Returns grey levels, of the same shape.
+    """
     pixels = np.divide(thumbnails, LEVEL, dtype=np.float32)
-    sharp: Floats = pixels - gaussian_filter(pixels, (0, BLUR, BLUR))
-    return sharp
+    filtered: Floats = pixels - gaussian_filter(pixels, (0, BLUR, BLUR))
+    return filtered
 
 
 def detail(thumbnails: Thumbnails) -> Floats:
-    """Return the standard deviation (N,) of the `details` of `thumbnails` (N, SIDE, SIDE)."""
+    """Compute the detail (N,) of `thumbnails` (N, SIDE, SIDE): the standard deviation after `high_pass`."""
     deviations = np.empty(len(thumbnails), np.float32)
     for start in range(0, len(thumbnails), BLOCK):
-        deviations[start : start + BLOCK] = details(thumbnails[start : start + BLOCK]).std(axis=(1, 2))
+        deviations[start : start + BLOCK] = high_pass(thumbnails[start : start + BLOCK]).std(axis=(1, 2))
     return deviations
 
 
-def errors(left: Thumbnails, right: Thumbnails) -> npt.NDArray[np.float64]:
-    """Return the share of the details of `left` and `right`, both (P, SIDE, SIDE), that the other does not explain.
+def pixel_errors(left: Thumbnails, right: Thumbnails) -> npt.NDArray[np.float64]:
+    """Compute the share of the variance that two pictures leave unexplained of each other.
 
-    Shape (P,), from 0, the same picture, to 1. Each may be brighter, of more contrast, and moved or scaled along each
-    axis by a pixel or so, as a crop leaves it; by how much is fitted by linear least squares, since for small moves a
-    picture changes by its gradient (Lucas and Kanade 1981, "An iterative image registration technique"). The pixels
-    that fit least are left out (least trimmed squares, Rousseeuw 1984). The worse of both directions counts, so the
-    order makes no difference. A picture without any detail has an error of 1 to every other. All pairs
-    are in memory at once.
+    One picture is fitted to the other by linear least squares: its brightness, its contrast, and a shift and a scale of
+    about a pixel along each axis, as after a crop. A small shift changes a picture by a multiple of its gradient (Lucas
+    and Kanade 1981, "An iterative image registration technique"). The pixels that fit worst are left out (least trimmed
+    squares, Rousseeuw 1984). The result is symmetric: the larger error of both directions.
+
+    Args:
+        left: (P, SIDE, SIDE). All pairs are in memory at once.
+        right: (P, SIDE, SIDE).
+
+    Returns:
+        Errors (P,) from 0, the same picture, to 1. A picture without any detail has an error of 1.
     """
-    one, other = details(left), details(right)
-    return np.maximum(_unexplained(one, other), _unexplained(other, one))
+    filtered_left, filtered_right = high_pass(left), high_pass(right)
+    return np.maximum(
+        _unexplained_variance(filtered_left, filtered_right), _unexplained_variance(filtered_right, filtered_left)
+    )
 
 
-def _unexplained(pictures: Floats, targets: Floats) -> npt.NDArray[np.float64]:
-    """Return (P,) the share of the variance of `targets` (P, SIDE, SIDE) that `pictures` do not explain."""
-    terms, target = _terms(pictures), targets.reshape(len(targets), -1)
+def _unexplained_variance(pictures: Floats, targets: Floats) -> npt.NDArray[np.float64]:
+    """Return the share (P,) of the variance of `targets` (P, SIDE, SIDE) that `pictures` do not explain."""
+    terms, target = _design_matrix(pictures), targets.reshape(len(targets), -1)
     weights = np.ones_like(target)
     kept = round((1 - TRIMMED) * SIDE * SIDE)
     for _ in range(FITS):
-        factors = _fit(terms, target, weights)
+        factors = _weighted_least_squares(terms, target, weights)
         squares = np.square(target - (terms @ factors[:, :, None])[:, :, 0])
-        last = np.partition(squares, kept - 1, axis=1)[:, kept - 1 : kept]
-        weights = (squares <= last).astype(np.float32)
+        limit = np.partition(squares, kept - 1, axis=1)[:, kept - 1 : kept]
+        weights = (squares <= limit).astype(np.float32)
     residual = (weights * squares).sum(axis=1, dtype=np.float64)
     mean = (weights * target).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
     variance = (weights * np.square(target - mean)).sum(axis=1, dtype=np.float64)
-    # a negative is another picture
+    # a negative contrast does not count: an inverted picture is a different picture
     explained = (variance > 0) & (factors[:, 1] > 0)
     return np.where(explained, np.minimum(residual / np.where(explained, variance, 1), 1), 1.0)
 
 
-def _terms(pictures: Floats) -> Floats:
-    """Return the terms of a picture that is moved a little, (P, SIDE * SIDE, 6).
+def _design_matrix(pictures: Floats) -> Floats:
+    """Return the terms of the fit, (P, SIDE * SIDE, 6).
 
-    One grey, the picture itself, and its gradients, both as they are (a move) and times the place (a scale).
+    They are a constant, the picture, its two gradients (a shift), and its gradients times the position (a scale).
     """
-    place = (np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2) / SIDE
+    position = (np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2) / SIDE
     down, across = np.gradient(pictures, axis=(1, 2))
-    grey = np.ones_like(pictures)
-    parts = [grey, pictures, down, across, down * place[:, None], across * place]
+    constant = np.ones_like(pictures)
+    parts = [constant, pictures, down, across, down * position[:, None], across * position]
     return np.stack(parts, axis=-1).reshape(len(pictures), -1, len(parts))
 
 
-def _fit(terms: Floats, target: Floats, weights: Floats) -> Floats:
-    """Return the factors (P, K) of `terms` (P, N, K) nearest to `target` (P, N): weighted least squares."""
+def _weighted_least_squares(terms: Floats, target: Floats, weights: Floats) -> Floats:
+    """Return the coefficients (P, K) of `terms` (P, N, K) that fit `target` (P, N) best."""
     weighted = np.swapaxes(terms, 1, 2) * weights[:, None]
     normal = (weighted @ terms).astype(np.float64)
-    # a little added to the diagonal: without detail, all gradients are 0
+    # regularise: without detail, all gradients are 0 and the matrix is singular
     normal += np.eye(normal.shape[1]) * 1e-3
     right = (weighted @ target[:, :, None]).astype(np.float64)
     return np.linalg.solve(normal, right)[:, :, 0].astype(np.float32)

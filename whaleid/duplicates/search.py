@@ -1,4 +1,4 @@
-"""All duplicates among photos, and what they mean: groups, what is kept, leaks."""
+"""Find all duplicates in a set of photos: duplicate groups, the manifest and leaks."""
 
 from __future__ import annotations
 
@@ -9,58 +9,64 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from whaleid.duplicates.groups import rank, without_chains
-from whaleid.duplicates.leaks import leak_rows, leaks
-from whaleid.duplicates.manifest import manifest
-from whaleid.duplicates.pairs import Rows, agree, candidates, compare, describe, orientations
+from whaleid.duplicates.groups import compact_groups, rank_photos
+from whaleid.duplicates.leaks import leak_pairs, leak_table
+from whaleid.duplicates.manifest import build_manifest
+from whaleid.duplicates.pairs import RowPairs, compare_pairs, describe, find_candidates, orientations, pixels_agree
 from whaleid.images.fingerprint import Thumbnails
 
 if TYPE_CHECKING:
     from whaleid.config import Dedup
 
 SPREAD = 2.0
-"""Times `max_error`: the largest error of a member to the representative of its group."""
+"""Limit of the error between a group member and its representative, as a multiple of `max_error`."""
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """The duplicates among N photos."""
+    """The duplicates in a set of N photos."""
 
-    manifest: pd.DataFrame  # as `manifest.manifest` returns it: a row a photo
-    leaks: pd.DataFrame  # as `leaks.leaks` returns them
-    copies: pd.DataFrame  # pairs of a photo and the representative of its group
-    confirmed: pd.DataFrame  # pairs that agree by hash and pixels
-    rejected: pd.DataFrame  # pairs that agree by hash and not by pixels
-    plain: int  # photos with too little detail for their hash: only the same file is a duplicate
+    manifest: pd.DataFrame  # one row per photo, see `manifest.build_manifest`
+    leaks: pd.DataFrame  # see `leaks.leak_table`
+    copies: pd.DataFrame  # pairs of a photo and the representative of its group, see `pairs`
+    confirmed: pd.DataFrame  # pairs whose hashes and pixels agree
+    rejected: pd.DataFrame  # pairs whose hashes agree, but whose pixels do not
+    plain: int  # number of photos with too little detail for a hash
 
 
-def find(photos: pd.DataFrame, thumbnails: Thumbnails, rule: Dedup) -> Duplicates:
-    """Find the duplicates among `photos`, a table as in `manifest`, by their `thumbnails` (N, SIDE, SIDE).
+def find_duplicates(photos: pd.DataFrame, thumbnails: Thumbnails, rule: Dedup) -> Duplicates:
+    """Find the duplicates in a set of photos.
 
-    Photos are duplicates where their hashes are at most `rule.max_distance` bits apart and the share of each one's
-    pixels that the other does not explain is at most `rule.max_error`; also where their files are the same. To ask for
-    pixels besides hashes was M. Piotte's rule, who won Kaggle's whale-categorization-playground in 2018.
+    Two photos are duplicates if their files are identical, or if their hashes differ in at most `rule.max_distance`
+    bits and their pixels have an error of at most `rule.max_error` (see `pixels.pixel_errors`). M. Piotte, winner of
+    Kaggle's whale-categorization-playground in 2018, combined hashes and pixels in this way.
+
+    Args:
+        photos: one row per photo, see `manifest`.
+        thumbnails: (N, SIDE, SIDE).
+        rule: the limits, and the orientations to compare.
     """
-    described = describe(photos, thumbnails, orientations(rule))
-    near = candidates(described, described, rule.max_distance)
-    same = agree(near, described, described, rule.max_error)
+    descriptors = describe(photos, thumbnails, orientations(rule))
+    near = find_candidates(descriptors, descriptors, rule.max_distance)
+    same = pixels_agree(near, descriptors, descriptors, rule.max_error)
     rows = np.arange(len(photos))
-    first = pd.Series(rows).groupby(described.sha256).transform("first").to_numpy()  # photo with the same file
-    files = np.column_stack([first, rows])[first != rows]
+    first = pd.Series(rows).groupby(descriptors.sha256).transform("first").to_numpy()  # first photo with the same file
+    identical = np.column_stack([first, rows])[first != rows]
 
-    def close(members: Rows) -> NDArray[np.bool_]:
-        kept: NDArray[np.bool_] = compare(described, described, members)["error"].to_numpy() <= SPREAD * rule.max_error
-        return kept
+    def is_close(members: RowPairs) -> NDArray[np.bool_]:
+        errors = compare_pairs(descriptors, descriptors, members)["error"].to_numpy()
+        close: NDArray[np.bool_] = errors <= SPREAD * rule.max_error
+        return close
 
-    links = np.concatenate([near.loc[same, ["left", "right"]].to_numpy(), files])
-    group, representative = without_chains(len(photos), links, rank(photos), close)
+    links = np.concatenate([near.loc[same, ["left", "right"]].to_numpy(), identical])
+    group, representative = compact_groups(len(photos), links, rank_photos(photos), is_close)
     copy = np.flatnonzero(representative != rows)
-    copies = compare(described, described, np.column_stack([copy, representative[copy]]))
+    copies = compare_pairs(descriptors, descriptors, np.column_stack([copy, representative[copy]]))
     return Duplicates(
-        manifest(photos, group, copies),
-        leaks(photos, compare(described, described, leak_rows(photos, group)), copies),
+        build_manifest(photos, group, copies),
+        leak_table(photos, compare_pairs(descriptors, descriptors, leak_pairs(photos, group)), copies),
         copies,
         near[same],
         near[~same],
-        int(described.blank.sum()),
+        int(descriptors.plain.sum()),
     )

@@ -12,7 +12,7 @@ from whaleid.core.files import read_csv, replacing_folder, write_csv
 from whaleid.core.log import logger
 from whaleid.core.record import Record
 from whaleid.duplicates import manifest
-from whaleid.duplicates.search import find
+from whaleid.duplicates.search import find_duplicates
 from whaleid.report import duplicates as page
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def run(params: Params) -> Record:
     photos = read_csv(paths.CATALOG)
     by_name = photos["Image"].argsort()
     photos, thumbnails = photos.iloc[by_name].reset_index(drop=True), np.load(paths.THUMBNAILS)[by_name]
-    duplicates = find(photos, thumbnails, params.dedup)
+    duplicates = find_duplicates(photos, thumbnails, params.dedup)
     tables = {
         paths.MANIFEST: duplicates.manifest,
         paths.GROUPS: manifest.members(duplicates.manifest),
