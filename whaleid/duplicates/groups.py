@@ -17,16 +17,10 @@ GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
 
 
 def rank_photos(photos: pd.DataFrame) -> NDArray[np.intp]:
-    """Rank photos by how well they can represent a duplicate group.
+    """Return the rank (N,) of each photo as the representative of a duplicate group; 0 is the best.
 
-    Labelled photos rank before queries, then photos with more pixels before smaller ones, colour before grey, and names
-    in alphabetical order.
-
-    Args:
-        photos: one row per photo, with the columns Image, part, width, height and mode; index 0 to N - 1.
-
-    Returns:
-        The rank of each photo, (N,); 0 is the best.
+    Photos (see `manifest`) are sorted by these criteria: labelled before queries, the number of pixels, colour before
+    grey, the name.
     """
     keys = photos.assign(
         query=photos["part"] == "test", pixels=-photos["width"] * photos["height"], grey=photos["mode"].isin(GREY_MODES)
@@ -35,10 +29,9 @@ def rank_photos(photos: pd.DataFrame) -> NDArray[np.intp]:
 
 
 def components(count: int, pairs: RowPairs) -> NDArray[np.intp]:
-    """Compute the connected components of the graph whose edges are `pairs` (P, 2) of photos.
+    """Return the connected component (count,) of each photo, where `pairs` (P, 2) are the edges of the graph.
 
-    Returns the component of each photo, (count,), or `NO_GROUP` for a photo without a pair. Components are numbered
-    from 0, in the order of their first members.
+    Components are numbered from 0 by their first member. Photos without a pair get `NO_GROUP`.
     """
     links = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     component = connected_components(links, directed=False)[1]
@@ -66,14 +59,9 @@ def compact_groups(
     Connected components alone are not enough: a chain of photos that differ a little from one to the next would join
     different pictures. Members that are not close to the representative form new groups among themselves.
 
-    Args:
-        count: the number of photos, N.
-        pairs: (P, 2), the rows of duplicate photos.
-        rank: (N,), as `rank_photos` returns it; the representative is the member with the lowest rank.
-        is_close: maps rows (M, 2) of a photo and its representative, sorted by photo, to bool (M,).
-
-    Returns:
-        The group and the representative of each photo, both (N,).
+    `pairs` (P, 2) are duplicates. The representative is the member with the lowest `rank` (count,). `is_close` maps the
+    rows (M, 2) of a photo and its representative, sorted by photo, to bool (M,). Returns the group and the
+    representative of each photo, both (count,).
     """
     while True:
         group = components(count, pairs)

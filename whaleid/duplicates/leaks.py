@@ -36,9 +36,8 @@ def leak_table(photos: pd.DataFrame, pairs: pd.DataFrame, copies: pd.DataFrame) 
         pairs: pairs of a query (left) and a labelled duplicate (right).
         copies: pairs of a photo (left) and the representative of its group (right).
 
-    Returns:
-        One row per pair, with the columns query, photo, Id, distance, error and confidence (0 to 1), sorted by query
-        and then by distance.
+    Returns one row per pair, sorted by query and distance, with the columns query, photo, Id, distance, error and
+    confidence (0 to 1).
     """
     images, labels = photos["Image"].to_numpy(), photos["Id"].to_numpy()
     table = pd.DataFrame(

@@ -16,19 +16,11 @@ CONFLICT = "labels of its group differ"
 
 
 def build_manifest(photos: pd.DataFrame, group: NDArray[np.intp], copies: pd.DataFrame) -> pd.DataFrame:
-    """Build the manifest of a catalogue.
+    """Return one row per photo: photo, part, Id, group, representative, keep, reason, distance, error.
 
-    A photo is not kept if it is a copy, or a labelled photo whose group has several labels (a conflict): one picture
-    cannot show two whales, and it is unknown which label is correct.
-
-    Args:
-        photos: one row per photo.
-        group: (N,).
-        copies: pairs of a photo (left) and the representative of its group (right), as in `pairs`.
-
-    Returns:
-        One row per photo, with the columns photo, part, Id, group, representative, keep, reason, distance and error.
-        `distance` and `error` compare the photo with its representative.
+    `copies` are pairs (see `pairs`) of a photo and the representative of its group. `keep` is false for copies, and for
+    labelled photos whose group has several labels (a conflict): one picture cannot show two whales, and it is unknown
+    which label is correct. `distance` and `error` compare a photo with its representative.
     """
     table = photos[["Image", "part", "Id"]].rename(columns={"Image": "photo"})
     table = table.assign(

@@ -1,11 +1,8 @@
 """Find pairs of photos that show the same picture: first by the distance of their hashes, then by their pixels.
 
-A table of pairs has one row per pair and these columns:
-
-- left, right: the rows of both photos;
-- orientation: the orientation of the right photo in which the pixels agree best;
-- distance: the number of hash bits, of 64, that differ;
-- error: 0 (the same picture) to 1, see `pixels.pixel_errors`.
+A table of pairs has one row per pair, with the columns `left` and `right`, the rows of both photos; `orientation` of
+the right photo, in which the pixels agree best; `distance`, the number of hash bits (of 64) that differ; and `error`,
+from 0 (the same picture) to 1, see `pixels.pixel_errors`.
 """
 
 from __future__ import annotations
@@ -101,15 +98,9 @@ def find_candidates(left: Descriptors, right: Descriptors, max_distance: int) ->
 
 
 def compare_pairs(left: Descriptors, right: Descriptors, rows: RowPairs) -> pd.DataFrame:
-    """Compare pairs of photos in all orientations of `right`.
+    """Compare pairs of photos, given by their `rows` in `left` and `right`, in all orientations of `right`.
 
-    Args:
-        left: descriptors of the left photos.
-        right: descriptors of the right photos.
-        rows: rows in `left` and in `right`.
-
-    Returns:
-        A table of pairs, sorted by left and right. Identical files have a distance and an error of 0.
+    Returns a table of pairs, sorted by left and right. Identical files have a distance and an error of 0.
     """
     return _best_orientation([_compare_in(left, right, rows, orientation) for orientation in right.hashes])
 

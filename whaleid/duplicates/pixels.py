@@ -18,10 +18,7 @@ BLOCK = 512
 
 
 def high_pass(thumbnails: Thumbnails) -> Floats:
-    """Subtract a Gaussian blur from `thumbnails` (N, SIDE, SIDE), which removes lighting, sky and haze.
-
-    Returns grey levels, of the same shape.
-    """
+    """Subtract a blur from `thumbnails` (N, SIDE, SIDE), which removes lighting, sky and haze; return grey levels."""
     pixels = np.divide(thumbnails, LEVEL, dtype=np.float32)
     filtered: Floats = pixels - gaussian_filter(pixels, (0, BLUR, BLUR))
     return filtered
@@ -43,17 +40,11 @@ def pixel_errors(left: Thumbnails, right: Thumbnails) -> npt.NDArray[np.float64]
     and Kanade 1981, "An iterative image registration technique"). The pixels that fit worst are left out (least trimmed
     squares, Rousseeuw 1984). The result is symmetric: the larger error of both directions.
 
-    Args:
-        left: (P, SIDE, SIDE). All pairs are in memory at once.
-        right: (P, SIDE, SIDE).
-
-    Returns:
-        Errors (P,) from 0, the same picture, to 1. A picture without any detail has an error of 1.
+    Both inputs have the shape (P, SIDE, SIDE) and are in memory at once. Returns errors (P,) from 0, the same picture,
+    to 1. A picture without any detail has an error of 1.
     """
-    filtered_left, filtered_right = high_pass(left), high_pass(right)
-    return np.maximum(
-        _unexplained_variance(filtered_left, filtered_right), _unexplained_variance(filtered_right, filtered_left)
-    )
+    first, second = high_pass(left), high_pass(right)
+    return np.maximum(_unexplained_variance(first, second), _unexplained_variance(second, first))
 
 
 def _unexplained_variance(pictures: Floats, targets: Floats) -> npt.NDArray[np.float64]:
