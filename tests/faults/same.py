@@ -1,11 +1,12 @@
-"""Two fresh clones leave the same bytes, whatever machine-side thing differs between them.
+"""Compare the outputs of two fresh clones, byte for byte, under different conditions.
 
-A: two clones run the whole pipeline at a sliver's size. The second differs in all that should not matter: another
-folder (deeper, with blanks and umlauts), another order of the photos on disk, folders listed in a shuffled order,
-PYTHONHASHSEED, time zone, locale (Turkish, whose lower case of I is no i, where it can be made), and umask.
+A: two clones run the whole pipeline, with few photos. The second clone differs in everything that must not affect
+results: the folder (deeper, with spaces and umlauts), the order of the photos on disk, a shuffled order of directory
+listings, PYTHONHASHSEED, the time zone, the locale (Turkish, where the lower case of I is not i, if available) and the
+umask.
 
-B: every stage runs again on what the first clone has, on one core and with another number of threads: so it shows which
-stages depend on that by themselves, not by what they read. Those that train may, no others.
+B: every stage runs again on the first clone's files, on one core and with other numbers of threads. As its inputs are
+unchanged, this shows which stages depend on threads themselves. Only stages that train a network may.
 
     python tests/faults/same.py [--only VARIATION]
 """
@@ -24,12 +25,12 @@ from typing import Any
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own modules
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the test helpers
 
 from helpers import repository
 from helpers.project import init_repository
 
-SHUFFLED = '''"""Folders are listed in a random order in this process."""
+SHUFFLED_LISTINGS = '''"""List folders in a random order in this process."""
 
 import os
 import random
@@ -37,14 +38,14 @@ import random
 
 
 class Entries:
-    def __init__(self, found):
-        self._left = iter(found)
+    def __init__(self, entries):
+        self._entries = iter(entries)
 
     def __iter__(self):
         return self
 
     def __next__(self):
-        return next(self._left)
+        return next(self._entries)
 
     def __enter__(self):
         return self
@@ -53,13 +54,13 @@ class Entries:
         self.close()
 
     def close(self):
-        self._left = iter(())
+        self._entries = iter(())
 
 
-def shuffled(found):
-    found = list(found)
-    random.Random(len(found)).shuffle(found)
-    return found
+def shuffled(entries):
+    entries = list(entries)
+    random.Random(len(entries)).shuffle(entries)
+    return entries
 
 
 listdir, scandir = os.listdir, os.scandir
@@ -67,7 +68,7 @@ os.listdir = lambda *arguments: shuffled(listdir(*arguments))
 os.scandir = lambda *arguments: Entries(shuffled(scandir(*arguments)))
 '''
 TRAINING = ("boxes", "train")
-"""How the names of stages begin that train a network."""
+"""Prefixes of the names of the stages that train a network."""
 OTHER_NAME, OTHER_UMASK = Path("deep er/ünter/Wale İ/clone"), 0o077
 THREADS = {
     "one core": (["taskset", "-c", "0"], {}),
@@ -78,32 +79,32 @@ THREADS = {
 }
 
 
-def fresh(folder: Path) -> None:
-    """Make a repository in which nothing has run."""
+def init_fresh_repository(folder: Path) -> None:
+    """Create a repository whose pipeline has not run."""
     folder.mkdir(parents=True)
     init_repository(folder)
 
 
-def locale(home: Path) -> dict[str, str]:
-    """Make the Turkish locale, if this system can, and return what chooses it; else C, which knows no umlauts."""
-    made = home / "locales" / "tr_TR.UTF-8"
-    made.parent.mkdir()
+def turkish_locale(home: Path) -> dict[str, str]:
+    """Compile the Turkish locale, if possible, and return the variables that select it; otherwise those of locale C."""
+    compiled = home / "locales" / "tr_TR.UTF-8"
+    compiled.parent.mkdir()
     if shutil.which("localedef"):
-        subprocess.run(["localedef", "-i", "tr_TR", "-f", "UTF-8", str(made)], check=False)
-    if made.exists():
-        return {"LC_ALL": "tr_TR.UTF-8", "LOCPATH": str(made.parent)}
+        subprocess.run(["localedef", "-i", "tr_TR", "-f", "UTF-8", str(compiled)], check=False)
+    if compiled.exists():
+        return {"LC_ALL": "tr_TR.UTF-8", "LOCPATH": str(compiled.parent)}
     return {"LC_ALL": "C"}
 
 
-def rearrange(catalogue: Path) -> None:
-    """Create all photos anew, in another order."""
+def recreate_in_other_order(catalogue: Path) -> None:
+    """Create all photos of a catalogue again, in another order."""
     for part in ("train", "test"):
         aside = catalogue / f"{part}.aside"
         (catalogue / part).rename(aside)
         (catalogue / part).mkdir()
-        names = sorted(path.name for path in aside.iterdir())
-        random.Random(1).shuffle(names)
-        for name in names:
+        photos = sorted(path.name for path in aside.iterdir())
+        random.Random(1).shuffle(photos)
+        for name in photos:
             shutil.copyfile(aside / name, catalogue / part / name)
         shutil.rmtree(aside)
 
@@ -112,32 +113,34 @@ def repro(folder: Path, environment: dict[str, str], *further: str, umask: int =
     subprocess.run(["dvc", "repro", "--quiet", *further], cwd=folder, env=environment, umask=umask, check=True)
 
 
-def other(home: Path) -> dict[str, str]:
-    """Return an environment that differs in what should not matter."""
+def other_environment(home: Path) -> dict[str, str]:
+    """Return an environment that differs in variables that must not affect results."""
     patches = home / "patches"
     patches.mkdir()
-    (patches / "sitecustomize.py").write_text(SHUFFLED, encoding="utf-8")
-    differs = {"PYTHONHASHSEED": "4242", "TZ": "Pacific/Kiritimati", "PYTHONPATH": str(patches), **locale(home)}
+    (patches / "sitecustomize.py").write_text(SHUFFLED_LISTINGS, encoding="utf-8")
+    differs = {"PYTHONHASHSEED": "4242", "TZ": "Pacific/Kiritimati", "PYTHONPATH": str(patches), **turkish_locale(home)}
     return repository.environment(home / "other cache", **differs)
 
 
-def elsewhere(home: Path) -> tuple[Path, dict[str, str]]:
-    """Run all in a clone that differs in what should not matter; return it and its environment."""
-    folder, environment = home / OTHER_NAME, other(home)
-    fresh(folder)
+def run_elsewhere(home: Path) -> tuple[Path, dict[str, str]]:
+    """Run the pipeline in a clone that differs in what must not affect results; return its folder and environment."""
+    folder, environment = home / OTHER_NAME, other_environment(home)
+    init_fresh_repository(folder)
     repro(folder, environment, "sample", umask=OTHER_UMASK)
-    rearrange(folder / "data/sample")
+    recreate_in_other_order(folder / "data/sample")
     repro(folder, environment, umask=OTHER_UMASK)
     return folder, environment
 
 
-def by_stage(folder: Path, environment: dict[str, str], before: list[str], stages: list[str]) -> dict[str, list[str]]:
-    """Run each stage, or those named, again on what is there; return, by stage, the files that come out otherwise.
+def rerun_stages(
+    folder: Path, environment: dict[str, str], prefix: list[str], stages: list[str]
+) -> dict[str, list[str]]:
+    """Run all stages (or only `stages`) again on the same inputs; map each stage to the files that differ.
 
-    What a stage changes is put back before the next one runs.
+    Files that differ are restored before the next stage runs.
     """
     locked = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
-    wrong = {}
+    differing = {}
     expected = repository.digests(folder)
     whole = folder.with_name(f"{folder.name}.whole")
     shutil.copytree(folder, whole)
@@ -149,52 +152,51 @@ def by_stage(folder: Path, environment: dict[str, str], before: list[str], stage
             path = folder / out["path"]
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         subprocess.run(
-            [*before, "python", "-m", *command],
+            [*prefix, "python", "-m", *command],
             cwd=folder,
             env=environment | {"WHALEID_TRACKING": "off"},
             stdout=subprocess.DEVNULL,
             check=True,
         )
-        found = repository.digests(folder)
-        if changed := repository.differing_files(expected, found):
-            print(f"{name}: other bytes", flush=True)
-            wrong[name] = changed
+        if changed := repository.differing_files(expected, repository.digests(folder)):
+            print(f"{name}: {len(changed)} files differ", flush=True)
+            differing[name] = changed
             for path in changed:
                 shutil.copy2(whole / path, folder / path) if path in expected else (folder / path).unlink()
     shutil.rmtree(whole)
-    return wrong
+    return differing
 
 
 def main(home: Path, only: str | None, stages: list[str]) -> dict[str, Any]:
-    one = home / "one"
+    reference = home / "one"
     environment = repository.environment(home / "cache", PYTHONHASHSEED="0")
-    fresh(one)
-    repro(one, environment)
-    expected = repository.digests(one)
+    init_fresh_repository(reference)
+    repro(reference, environment)
+    expected = repository.digests(reference)
     figures: dict[str, Any] = {"files": len(expected), "cores": len(os.sched_getaffinity(0))}
     print(f"one clone: {len(expected)} files", flush=True)
     if only in (None, "elsewhere"):
-        another, settings = elsewhere(home)
+        clone, settings = run_elsewhere(home)
         figures["locale"] = settings["LC_ALL"]
-        figures["different_elsewhere"] = repository.differing_files(expected, repository.digests(another))
+        figures["different_elsewhere"] = repository.differing_files(expected, repository.digests(clone))
         print(f"another clone: {figures['different_elsewhere'] or 'the same'}", flush=True)
     by_threads = figures["different_by_threads"] = {}
-    for name, (before, threads) in THREADS.items():
+    for name, (prefix, threads) in THREADS.items():
         if only in (None, name):
-            wrong = by_stage(one, environment | threads, before, stages)
-            by_threads[name] = wrong
-            print(f"{name}: {wrong or 'the same'}", flush=True)
+            differing = rerun_stages(reference, environment | threads, prefix, stages)
+            by_threads[name] = differing
+            print(f"{name}: {differing or 'the same'}", flush=True)
     return figures
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["elsewhere", *THREADS])
-    parser.add_argument("--stages", nargs="*", default=[], help="of part B, these alone")
-    asked = parser.parse_args()
+    parser.add_argument("--stages", nargs="*", default=[], help="run only these stages in part B")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = main(Path(folder), asked.only, asked.stages)
+        figures = main(Path(folder), arguments.only, arguments.stages)
     print(json.dumps(figures))
     assert not figures.get("different_elsewhere")
-    wrong = {stage for found in figures["different_by_threads"].values() for stage in found}
-    assert all(stage.startswith(TRAINING) for stage in wrong), wrong
+    differing = {stage for by_stage in figures["different_by_threads"].values() for stage in by_stage}
+    assert all(stage.startswith(TRAINING) for stage in differing), differing

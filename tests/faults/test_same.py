@@ -1,6 +1,6 @@
-"""Stages leave the same bytes in another folder, process, locale and order of files.
+"""Stages write the same bytes in another folder, process, locale and order of files.
 
-The long version, of every stage and by DVC, is tests/faults/same.py, which also tells what depends on threads.
+The long version, for every stage and with DVC, is tests/faults/same.py. It also shows which stages depend on threads.
 """
 
 import shutil
@@ -15,27 +15,27 @@ from helpers.project import ROOT, keep_predictions
 pytestmark = pytest.mark.long
 
 
-def test_what_should_not_matter_does_not(trained: Path, tmp_path: Path) -> None:
+def test_the_environment_does_not_change_results(trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / same.OTHER_NAME
     shutil.copytree(trained, folder)
     keep_predictions(folder, "ensemble", "final")
     shutil.copytree(ROOT / "whaleid", folder / "whaleid", ignore=shutil.ignore_patterns("__pycache__"))
     expected = repository.digests(folder)
-    for made in (folder / "data").iterdir():
-        if made.is_dir():
-            shutil.rmtree(made)
-        elif made.name != "flukes.csv":  # of the stage boxes, which is left out here
-            made.unlink()
-    for name in (
+    for output in (folder / "data").iterdir():
+        if output.is_dir():
+            shutil.rmtree(output)
+        elif output.name != "flukes.csv":  # written by the stage boxes, which is skipped here
+            output.unlink()
+    for output_name in (
         "checkpoints/margin.safetensors",
         "features/margin.npz",
         "calibrations/margin",
         "rankings",
         "submissions",
     ):
-        path = folder / name
+        path = folder / output_name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    environment = same.other(tmp_path) | {"WHALEID_TRACKING": "off"}
+    environment = same.other_environment(tmp_path) | {"WHALEID_TRACKING": "off"}
     for stage in (
         *("sample", "catalog", "dedup", "split", "pack", "train margin", "embed margin"),
         *("calibrate margin", "rank", "predict"),
@@ -43,5 +43,5 @@ def test_what_should_not_matter_does_not(trained: Path, tmp_path: Path) -> None:
         command = ["python", "-m", "whaleid", *stage.split()]
         subprocess.run(command, cwd=folder, env=environment, umask=same.OTHER_UMASK, check=True)
         if stage == "sample":
-            same.rearrange(folder / "data/sample")
+            same.recreate_in_other_order(folder / "data/sample")
     assert repository.differing_files(expected, repository.digests(folder)) == []

@@ -1,4 +1,4 @@
-"""The served model under several clients: what tests/faults/serve.py does for ten minutes, for some seconds."""
+"""A served model with several clients: a version of tests/faults/serve.py that takes seconds instead of ten minutes."""
 
 import base64
 import shutil
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Echo:
-    """Names a whale after the photo's content; the first call waits until it is told to go on."""
+    """A recogniser that names a whale after the photo's content; its first call waits for the event `go_on`."""
 
     def __init__(self) -> None:
         self.go_on, self.batches = Event(), list[int]()
@@ -27,8 +27,8 @@ class Echo:
     def identify(self, photos: Sequence[Query]) -> list[Answer]:
         self.go_on.wait(10)
         self.batches.append(len(photos))
-        if any(photo.content == b"harm" for photo in photos):
-            raise RuntimeError("harm was done")
+        if any(photo.content == b"invalid" for photo in photos):
+            raise RuntimeError("invalid photo")
         return [Answer(photo.name, [Candidate(photo.content.decode(), 1.0, "")]) for photo in photos]
 
 
@@ -36,41 +36,41 @@ def table(*contents: bytes) -> pd.DataFrame:
     return pd.DataFrame({"photo": [base64.b64encode(content).decode() for content in contents]})
 
 
-def test_who_waits_is_answered_together_and_each_by_his_own_answer() -> None:
+def test_waiting_requests_share_batches_and_each_gets_its_own_answer() -> None:
     echo = Echo()
     served = ServedModel(cast(Recogniser, echo))
     with ThreadPoolExecutor(40) as pool:
-        asked = [pool.submit(served.predict, table(f"{number}".encode(), b"other")) for number in range(40)]
+        futures = [pool.submit(served.predict, table(f"{number}".encode(), b"other")) for number in range(40)]
         while served._waiting.qsize() < 2 * 40 - BATCH:  # the first batch is with the recogniser
             pass
         echo.go_on.set()
-        for number, answer in enumerate(asked):
-            assert answer.result()["names"].tolist() == [[str(number)], ["other"]]
+        for number, future in enumerate(futures):
+            assert future.result()["names"].tolist() == [[str(number)], ["other"]]
     assert sum(echo.batches) == 80
     assert max(echo.batches) == BATCH
 
 
-def test_who_is_at_fault_fails_alone() -> None:
+def test_a_failing_request_does_not_affect_others() -> None:
     echo = Echo()
     served = ServedModel(cast(Recogniser, echo))
     with ThreadPoolExecutor(3) as pool:
-        asked = [pool.submit(served.predict, table(content)) for content in (b"one", b"harm", b"two")]
+        futures = [pool.submit(served.predict, table(content)) for content in (b"one", b"invalid", b"two")]
         echo.go_on.set()
-        with pytest.raises(RuntimeError, match="harm was done"):
-            asked[1].result()
-        assert [asked[place].result()["names"].tolist() for place in (0, 2)] == [[["one"]], [["two"]]]
+        with pytest.raises(RuntimeError, match="invalid photo"):
+            futures[1].result()
+        assert [futures[index].result()["names"].tolist() for index in (0, 2)] == [[["one"]], [["two"]]]
     assert served.predict(table(b"later"))["names"].tolist() == [["later"]]
 
 
 @pytest.mark.long
-def test_many_at_once_are_answered_as_one_by_one(
+def test_parallel_requests_get_the_same_answers_as_single_ones(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WHALEID_TRACKING", raising=False)
     from faults import serve
 
-    monkeypatch.setattr(serve, "BAD", 0.2)  # so that every kind of them comes
-    monkeypatch.setattr(serve, "GROWTH", 200)  # in some seconds what a server needs is not all there yet
+    monkeypatch.setattr(serve, "INVALID_SHARE", 0.2)  # so that all kinds occur within seconds
+    monkeypatch.setattr(serve, "MAX_GROWTH", 200)  # memory still grows during the first seconds
     shutil.copytree(trained, tmp_path / "project", ignore=shutil.ignore_patterns("cache"))
     figures = serve.measure(tmp_path / "project", "final", minutes=0.1, clients=6)
     assert figures["faults"] == []

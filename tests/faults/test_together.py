@@ -1,6 +1,6 @@
-"""Several commands at once: all finish, and nothing is lost.
+"""Concurrent commands: all succeed, and no result is lost.
 
-The long version, with DVC's queue, two people's clones and MLflow's registry, is tests/faults/together.py.
+The long version, with DVC's queue, two clones and MLflow's registry, is tests/faults/together.py.
 """
 
 import shutil
@@ -21,12 +21,12 @@ def folder(trained: Path, tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def test_photos_are_identified_during_a_training(folder: Path, tmp_path: Path) -> None:
+def test_photos_can_be_identified_during_training(folder: Path, tmp_path: Path) -> None:
     environment = repository.environment(tmp_path / "cache", PYTHONPATH=str(ROOT))
     assert together.identify(folder, tmp_path, environment, MODEL, processes=2)["identify_photos"] == 60
 
 
-def test_two_reviewers_add_at_once(folder: Path, tmp_path: Path) -> None:
+def test_two_reviewers_add_at_the_same_time(folder: Path, tmp_path: Path) -> None:
     environment = repository.environment(tmp_path / "cache", PYTHONPATH=str(ROOT))
     added = together.add(folder, tmp_path, environment, MODEL)["add_photos"]
     assert isinstance(added, int)
