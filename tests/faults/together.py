@@ -200,7 +200,7 @@ def register(folder: Path, environment: dict[str, str], predictions: tuple[str, 
     champion = client.get_model_version_by_alias("whaleid", "champion")
     assert float(champion.tags["whaleid.map5"]) == float(better.tags["whaleid.map5"])
     reasons = [version.tags["whaleid.why"] for version in versions.values()]
-    assert reasons.count("the first to be registered") == 1
+    assert reasons.count("the first version") == 1
     assert "RUNNING" not in repository.statuses(folder)
     return {"register_versions": len(versions)}
 
