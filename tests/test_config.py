@@ -1,4 +1,4 @@
-"""`params.yaml` is valid, or one error names all that is wrong."""
+"""Validation of `params.yaml`: one error lists all problems."""
 
 import copy
 from pathlib import Path
@@ -18,7 +18,7 @@ VARIANTS = "toy, full, threshold, margin, final"
 
 
 def changed(**changes: object) -> dict[str, object]:
-    """Return the document with changes; a section keeps its other keys."""
+    """Return a copy of the document with `changes`; sections keep their other keys."""
     assert isinstance(DOCUMENT, dict)
     document = copy.deepcopy(DOCUMENT)
     update_nested(document, changes)
@@ -37,7 +37,7 @@ def problems(document: object) -> list[str]:
     return caught.value.locations
 
 
-def test_the_projects_own_file() -> None:
+def test_the_params_file_of_the_project() -> None:
     loaded = config.load(ROOT / "params.yaml")
     assert loaded == params()
     assert loaded.threshold == "auto"
@@ -50,7 +50,7 @@ def test_the_projects_own_file() -> None:
     assert loaded.predictions == {"phash": Prediction(networks=[]), **single, "final": final}
 
 
-def test_where_a_prediction_takes_its_calibration_from() -> None:
+def test_calibration_of_predictions() -> None:
     loaded = params(**ensemble_params())
     assert loaded.calibration_of("margin") == "margin"
     assert loaded.calibration_of("final") == "ensemble"
@@ -72,11 +72,11 @@ def test_where_a_prediction_takes_its_calibration_from() -> None:
         {"predictions": {"three": {"networks": ["toy", "full", "margin"]}}},
     ],
 )
-def test_what_is_valid(changes: dict[str, object]) -> None:
+def test_valid_values(changes: dict[str, object]) -> None:
     params(**changes)
 
 
-def test_a_project_may_do_without_phash() -> None:
+def test_phash_is_optional() -> None:
     document = changed()
     document["predictions"].pop("phash")
     assert "phash" not in config.check(document, Path("params.yaml")).predictions
@@ -122,11 +122,11 @@ def test_a_project_may_do_without_phash() -> None:
         ),
     ],
 )
-def test_each_problem_is_named_by_its_key(changes: dict[str, object], expected: list[str]) -> None:
+def test_each_problem_names_its_key(changes: dict[str, object], expected: list[str]) -> None:
     assert problems(changed(**changes)) == expected
 
 
-def test_no_variant_is_called_backbone() -> None:
+def test_backbone_is_a_reserved_name() -> None:
     lines = problems(changed(variants={"backbone": DOCUMENT["variants"]["full"]}))
     assert lines[0] == "variants.backbone: the names backbone, boxes, pictures are reserved: choose another name"
 
@@ -140,25 +140,25 @@ def test_missing_keys() -> None:
     assert problems(document) == ["predictions.final: missing: the stage bundle builds models/final.bundle from it"]
 
 
-def test_keys_of_a_former_version_are_named_with_their_new_place() -> None:
-    former = {
+def test_errors_name_the_present_keys_for_keys_of_earlier_versions() -> None:
+    renamed = {
         **dict.fromkeys(["whales", "flip", "loss", "layers", "epochs"], "train.{}"),
         **{"min_views": "train.oversample", "batch": "train.batch_size", "rate": "train.lr"},
         **{"decay": "train.weight_decay", "zoom": "embed.zoom", "tilt": "embed.tilt"},
     }
     document = changed(
-        ensemble=["margin", "pairs"], final={"epochs": 6}, neighbours=3, variants={"margin": dict.fromkeys(former, 1)}
+        ensemble=["margin", "pairs"], final={"epochs": 6}, neighbours=3, variants={"margin": dict.fromkeys(renamed, 1)}
     )
     assert problems(document) == [
         *(
-            f"variants.margin.{key}: no such key; did you mean 'variants.NAME.{now.format(key)}'?"
-            for key, now in former.items()
+            f"variants.margin.{key}: no such key; did you mean 'variants.NAME.{present.format(key)}'?"
+            for key, present in renamed.items()
         ),
         "ensemble: no such key; did you mean 'predictions.ensemble.networks'?",
         "final: no such key; did you mean 'variants.final.learn and predictions.final.calibrated_by'?",
         "neighbours: no such key",
     ]
-    # a section that never had the key is not sent elsewhere
+    # the section boxes never had these keys
     assert problems(changed(boxes={"rate": 1, "batch": 2})) == [
         "boxes.rate: no such key",
         "boxes.batch: no such key; did you mean 'batch_size'?",
@@ -169,7 +169,7 @@ def test_keys_of_a_former_version_are_named_with_their_new_place() -> None:
     ("inits", "expected"),
     [
         ({"full": "tyo"}, f"full.init: there is no variant 'tyo' (available: backbone, {VARIANTS})"),
-        # once, though each of the three is in it and `margin` and `final` lead into it
+        # reported once, although three variants are in the cycle and `margin` and `final` start from it
         (
             {"toy": "threshold"},
             "full.init: circular: full → toy → threshold → full. Set init of one of them to backbone",
@@ -182,7 +182,7 @@ def test_keys_of_a_former_version_are_named_with_their_new_place() -> None:
         ),
     ],
 )
-def test_where_a_variant_starts_from(inits: dict[str, str], expected: str) -> None:
+def test_initial_weights_of_a_variant(inits: dict[str, str], expected: str) -> None:
     assert problems(changed(variants={name: {"init": init} for name, init in inits.items()})) == [
         f"variants.{expected}"
     ]
@@ -236,7 +236,7 @@ NO_PREDICTION = f".calibrated_by: there is no prediction 'margn' (available: pha
         ),
     ],
 )
-def test_a_prediction_that_cannot_be_made(networks: list[str], calibrated_by: str | None, expected: list[str]) -> None:
+def test_invalid_predictions(networks: list[str], calibrated_by: str | None, expected: list[str]) -> None:
     document = changed(predictions={"new": {"networks": networks, "calibrated_by": calibrated_by}})
     assert problems(document) == [f"predictions.new{line}" for line in expected]
 
@@ -274,7 +274,7 @@ def test_a_prediction_that_cannot_be_made(networks: list[str], calibrated_by: st
         ),
     ],
 )
-def test_a_wrong_loss_is_named_by_its_keys(loss: object, expected: list[str]) -> None:
+def test_invalid_losses(loss: object, expected: list[str]) -> None:
     document = changed()
     document["variants"]["margin"]["train"]["loss"] = loss
     assert problems(document) == [f"variants.margin.train.loss{line}" for line in expected]
@@ -287,16 +287,18 @@ def test_a_wrong_loss_is_named_by_its_keys(loss: object, expected: list[str]) ->
         (
             ["clas", "nearst"],
             [
-                f"input should be 'class', 'nearest', 'centroid' or 'duplicates', got '{wrong}'"
-                for wrong in ("clas", "nearst")
+                f"input should be 'class', 'nearest', 'centroid' or 'duplicates', got '{score}'"
+                for score in ("clas", "nearst")
             ],
         ),
         ([], ["list should have at least 1 item after validation, not 0, got []"]),
         (["class", "class"], ["a score is repeated: list each once"]),
     ],
 )
-def test_wrong_scores(scores: list[str], expected: list[str]) -> None:
-    assert problems(changed(variants={"toy": {"scores": scores}})) == [f"variants.toy.scores: {x}" for x in expected]
+def test_invalid_scores(scores: list[str], expected: list[str]) -> None:
+    assert problems(changed(variants={"toy": {"scores": scores}})) == [
+        f"variants.toy.scores: {line}" for line in expected
+    ]
 
 
 @pytest.mark.parametrize(
@@ -327,7 +329,7 @@ def test_wrong_scores(scores: list[str], expected: list[str]) -> None:
         ),
     ],
 )
-def test_keys_of_a_training_that_contradict_each_other(train: dict[str, object], expected: list[str]) -> None:
+def test_contradictions_in_a_training(train: dict[str, object], expected: list[str]) -> None:
     document = changed(variants={"margin": {"train": train | {"batch_size": 32}}})
     assert problems(document) == [f"variants.margin.train.{line}" for line in expected]
 
@@ -336,7 +338,7 @@ def test_keys_of_a_training_that_contradict_each_other(train: dict[str, object],
     ("text", "expected"),
     [("a: [", "is not valid YAML"), ("", "contains no keys"), ("- 1", "contains no keys"), (None, "does not exist")],
 )
-def test_no_mapping(tmp_path: Path, text: str | None, expected: str) -> None:
+def test_files_that_are_not_a_mapping(tmp_path: Path, text: str | None, expected: str) -> None:
     path = tmp_path / "params.yaml"
     if text is not None:
         path.write_text(text, encoding="utf-8")
@@ -344,13 +346,13 @@ def test_no_mapping(tmp_path: Path, text: str | None, expected: str) -> None:
         config.load(path)
 
 
-def test_a_long_list_of_problems_is_counted() -> None:
+def test_a_long_list_of_problems_is_shortened() -> None:
     error = str(InputProblems("Rows are wrong", [f"row {n}" for n in range(25)], "Fix them."))
     assert error.startswith("Rows are wrong (25):\n  row 0\n")
     assert "  row 19\n  … and 5 more\nFix them." in error
 
 
-def test_a_variant_may_name_only_what_differs_from_another() -> None:
+def test_yaml_anchors_let_a_variant_list_only_its_differences() -> None:
     before = "\n  margin:\n    init: full\n    learn: train\n    train:\n"
     after = "\n  margin: &margin\n    init: full\n    learn: train\n    train: &train\n"
     mark = "\n# Predictions: "

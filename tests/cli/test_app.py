@@ -1,4 +1,4 @@
-"""The commands as people type them: what they print, and how they end."""
+"""The command line: help, exit codes, errors and signals."""
 
 import re
 import signal
@@ -22,48 +22,48 @@ VARIANTS = "Available: toy, full, threshold, margin, final.\n"
 NO_CATALOG = "error: data/catalog.csv does not exist. Run `dvc repro` to create it and all files that it depends on.\n"
 
 
-def test_the_help_names_commands_codes_and_the_environment() -> None:
-    printed = run_in_process("--help").stdout
-    documents = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
+def test_help_lists_commands_exit_codes_and_environment_variables() -> None:
+    output = run_in_process("--help").stdout
+    reference = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
     pipeline = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for name in [*pipeline, "score", "submit", "preset", "compare", "import"]:
-        assert f" {name} " in printed
+        assert f" {name} " in output
     for code, meaning in EXIT_CODES.items():
-        assert f"  {code:<20}{meaning}" in printed
-        assert f"| {code} | {meaning}" in documents
-    read = {
+        assert f"  {code:<20}{meaning}" in output
+        assert f"| {code} | {meaning}" in reference
+    variables = {
         name
         for file in (ROOT / "whaleid").rglob("*.py")
         for name in re.findall(r'"(WHALEID_[A-Z_]+)"', file.read_text(encoding="utf-8"))
     }
-    assert {name for name in ENVIRONMENT if name.startswith("WHALEID_")} == read
+    assert {name for name in ENVIRONMENT if name.startswith("WHALEID_")} == variables
     for name, meaning in ENVIRONMENT.items():
-        assert f"  {name:20}{meaning} " in printed
-        assert f"| `{name}` |" in documents
+        assert f"  {name:20}{meaning} " in output
+        assert f"| `{name}` |" in reference
 
 
-def test_the_help_imports_nothing_heavy() -> None:
+def test_help_imports_no_heavy_packages() -> None:
     code = "import sys, whaleid.cli; print(sorted(sys.modules))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     for name in ("'torch'", "'mlflow'", "'dvc'", "'pandas'", "'numpy'", "'pydantic'", "'rich'"):
-        assert name not in loaded
+        assert name not in modules
 
 
-def test_the_version_has_one_place() -> None:
+def test_the_version_is_declared_once() -> None:
     import tomllib
 
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    assert run_in_process("--version").stdout == f"whaleid {declared}\n"
-    command = ["git", "grep", "-lF", f'"{declared}"', "--", "whaleid/*.py", "*.toml"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert run_in_process("--version").stdout == f"whaleid {version}\n"
+    command = ["git", "grep", "-lF", f'"{version}"', "--", "whaleid/*.py", "*.toml"]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == "pyproject.toml\n"
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"),
+    ("arguments", "exit_code", "message"),
     [
         ("check", 0, ""),
         ("train toyy", 1, f"error: 'toyy' is not a variant in params.yaml. {VARIANTS}"),
-        # it is ranked, but neither trained nor bundled
+        # phash is a prediction, but has no network to train or bundle
         ("calibrate phash", 1, f"error: 'phash' is not a variant in params.yaml. {VARIANTS}"),
         *(
             (f"{name} phash", 1, f"error: 'phash' is not a prediction with a network in params.yaml. {VARIANTS}")
@@ -80,102 +80,104 @@ def test_the_version_has_one_place() -> None:
         ("--quiet --verbose check", 2, "use --quiet or --verbose, not both"),
     ],
 )
-def test_how_a_command_ends(project: Callable[..., Params], words: str, code: int, message: str) -> None:
+def test_exit_codes_and_errors(project: Callable[..., Params], arguments: str, exit_code: int, message: str) -> None:
     project()
-    ended = run_in_process(*words.split())
-    assert ended.returncode == code
-    assert message in ended.stderr if message else not ended.stderr
-    assert "Traceback" not in ended.stderr
+    result = run_in_process(*arguments.split())
+    assert result.returncode == exit_code
+    assert message in result.stderr if message else not result.stderr
+    assert "Traceback" not in result.stderr
 
 
-def test_a_process_ends_as_the_program_does(project: Callable[..., Params]) -> None:
+def test_a_subprocess_has_the_same_exit_code_and_output(project: Callable[..., Params]) -> None:
     project()
-    ended = run_in_subprocess("--quiet", "dedup")
-    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", NO_CATALOG)
+    result = run_in_subprocess("--quiet", "dedup")
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", NO_CATALOG)
 
 
-def test_unreadable_photos_have_an_exit_code_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exit_code_if_photos_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()
     picture(1).save("photos/a.png")
     assert run_in_process("duplicates", "photos").returncode == 0
-    Path("photos/b.png").write_bytes(b"no photo")
-    ended = run_in_process("duplicates", "photos")
-    assert ended.returncode == 3
-    assert ended.stderr == "duplicates/unreadable.csv lists the images that could not be read, and why\n"
+    Path("photos/b.png").write_bytes(b"not a photo")
+    result = run_in_process("duplicates", "photos")
+    assert result.returncode == 3
+    assert result.stderr == "duplicates/unreadable.csv lists the images that could not be read, and why\n"
 
 
 def test_score(tmp_path: Path) -> None:
     solution, submission = tmp_path / "solution.csv", tmp_path / "submission.csv"
     solution.write_text("Image,Id\na.jpg,w_1\nb.jpg,new_whale\nc.jpg,w_2\n")
     submission.write_text("Image,Id\nb.jpg,w_1 new_whale\na.jpg,w_1 w_2 w_3\nc.jpg,w_3 w_3 w_4 w_2\n")
-    # 1, 1/2, and the third distinct label
+    # 1 for rank 1, 1/2 for rank 2, 1/3 for the third distinct label
     assert run_in_process("score", str(submission), str(solution)).stdout == "0.61111\n"
     submission.write_text("Image,Id\nb.jpg,w_1\nb.jpg,w_1\nd.jpg,w_1\n")
-    ended = run_in_process("score", str(submission), str(solution))
-    assert ended.returncode == 1
+    result = run_in_process("score", str(submission), str(solution))
+    assert result.returncode == 1
     for message in ("line 3: 'b.jpg' is repeated", "line 4: 'd.jpg' is not asked for", "'a.jpg' is missing"):
-        assert message in ended.stderr
+        assert message in result.stderr
 
 
 def test_compare(project: Callable[..., Params]) -> None:
     project()
-    ended = run_in_process("compare")
-    assert ended.returncode == 1
-    assert ended.stderr == (
+    result = run_in_process("compare")
+    assert result.returncode == 1
+    assert result.stderr == (
         "error: There are no figures to compare in reports/figures/PREDICTION.json for phash, toy, full, threshold, "
         "margin, final. Run `dvc repro`.\n"
     )
     Path("reports/figures").mkdir(parents=True)
     for name, map5 in (("full", 0.7), ("phash", 0.4)):
         Path("reports/figures", f"{name}.json").write_text(f'{{"map5": {map5}}}', encoding="utf-8")
-    printed = run_in_process("compare").stdout
-    assert re.search(r"^ *phash +0\.400 +-$", printed, re.MULTILINE)
-    assert re.search(r"^ *full +0\.700\* +-$", printed, re.MULTILINE)
-    assert "Without figures: toy, threshold, margin, final.\n" in printed
+    output = run_in_process("compare").stdout
+    assert re.search(r"^ *phash +0\.400 +-$", output, re.MULTILINE)
+    assert re.search(r"^ *full +0\.700\* +-$", output, re.MULTILINE)
+    assert "Without figures: toy, threshold, margin, final.\n" in output
 
 
-def test_a_disk_that_fills_up_leaves_the_last_whole_output(project: Callable[..., Params]) -> None:
+def test_a_full_disk_leaves_the_previous_output_unchanged(project: Callable[..., Params]) -> None:
     project()
     Path("data").mkdir()
-    Path("data/sample").write_text("whole")
-    command = f"ulimit -f 1; exec {' '.join(WHALEID)} sample"  # no file may grow beyond a block
-    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=environment())
-    assert ended.returncode == 1
-    assert ended.stderr.startswith("error: File too large: data/sample.")
-    assert "Outputs are written completely or not at all" in ended.stderr
-    assert [(path.name, path.read_text()) for path in Path("data").iterdir()] == [("sample", "whole")]
+    Path("data/sample").write_text("previous")
+    command = f"ulimit -f 1; exec {' '.join(WHALEID)} sample"  # limits files to one block
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=environment())
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: File too large: data/sample.")
+    assert "Outputs are written completely or not at all" in result.stderr
+    assert [(path.name, path.read_text()) for path in Path("data").iterdir()] == [("sample", "previous")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("stop", "code", "message"), [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")]
+    ("number", "exit_code", "message"), [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")]
 )
-def test_a_stage_that_is_stopped_prints_one_word(
-    project: Callable[..., Params], stop: signal.Signals, code: int, message: str
+def test_a_stopped_stage_prints_one_word(
+    project: Callable[..., Params], number: signal.Signals, exit_code: int, message: str
 ) -> None:
     project(sample={"frequent": 64, "occasional": 50, "single": 140, "new_whale": 110, "queries": 1000})
-    # who runs these tests in the background of a shell has Ctrl-C ignored, and so would what they start
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    # a shell's background job ignores SIGINT, and its child processes inherit this
+    reset_sigint = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([*WHALEID, "sample"], **pipes, text=True, env=environment(), preexec_fn=heard) as process:
+    with subprocess.Popen(
+        [*WHALEID, "sample"], **pipes, text=True, env=environment(), preexec_fn=reset_sigint
+    ) as process:
         while not any(Path("data").glob(".sample.partial/*/*")):
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
-        process.send_signal(stop)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (code, "", message)
+    assert (process.returncode, out, err) == (exit_code, "", message)
     assert [*Path("data").iterdir()] == []
 
 
-@pytest.mark.parametrize("words", ["--help", "compare"])
-def test_a_reader_that_goes_away_sees_nothing_more(project: Callable[..., Params], words: str) -> None:
+@pytest.mark.parametrize("arguments", ["--help", "compare"])
+def test_a_broken_pipe_prints_no_error(project: Callable[..., Params], arguments: str) -> None:
     project()
     Path("reports/figures").mkdir(parents=True)
     Path("reports/figures/full.json").write_text('{"map5": 0.7}')
-    # not even the first line is read: whatever is written, even at the very end, has no reader
-    command = f"{' '.join(WHALEID)} {words} | true; exit ${{PIPESTATUS[0]}}"
-    ended = subprocess.run(
+    # `true` reads nothing, so every write fails, even the last flush
+    command = f"{' '.join(WHALEID)} {arguments} | true; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, check=False, env=environment(PYTHONUNBUFFERED="")
     )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "")
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", "")

@@ -1,4 +1,4 @@
-"""What a shell gets when Tab is pressed, by typer's protocol; what installs that."""
+"""Shell completion: the suggestions of typer's protocol, and its installation."""
 
 import subprocess
 import sys
@@ -14,16 +14,18 @@ from whaleid.config import Params
 BIN = Path(sys.executable).parent
 
 
-def completed(typed: str) -> list[str]:
-    """Return what bash is offered for the last word of `whaleid` and what was `typed`."""
+def suggestions(typed: str) -> list[str]:
+    """Return the words that bash suggests for the last word of `whaleid TYPED`."""
     words = ["whaleid", *typed.split(" ")]
-    done = run_in_process(_WHALEID_COMPLETE="complete_bash", COMP_WORDS=" ".join(words), COMP_CWORD=str(len(words) - 1))
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.split()
+    result = run_in_process(
+        _WHALEID_COMPLETE="complete_bash", COMP_WORDS=" ".join(words), COMP_CWORD=str(len(words) - 1)
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout.split()
 
 
 @pytest.mark.parametrize(
-    ("typed", "offered"),
+    ("typed", "expected"),
     [
         ("tr", ["train"]),
         ("--v", ["--verbose", "--version"]),
@@ -31,59 +33,59 @@ def completed(typed: str) -> list[str]:
         ("train ", ["toy", "full", "threshold", "margin", "final"]),
         ("embed t", ["toy", "threshold"]),
         ("calibrate m", ["margin"]),
-        ("bundle ", ["toy", "full", "threshold", "margin", "final"]),  # not phash, which has no network
+        ("bundle ", ["toy", "full", "threshold", "margin", "final"]),  # without phash, which has no network
         ("register f", ["full", "final"]),
         ("preset ", ["real", "sample"]),
     ],
 )
-def test_words_are_completed(project: Callable[..., Params], typed: str, offered: list[str]) -> None:
+def test_words_are_completed(project: Callable[..., Params], typed: str, expected: list[str]) -> None:
     project()
-    assert completed(typed) == offered
+    assert suggestions(typed) == expected
 
 
-def test_an_ensemble_is_completed_as_a_prediction_its_networks_as_variants(project: Callable[..., Params]) -> None:
+def test_ensembles_are_completed_as_predictions_and_their_networks_as_variants(project: Callable[..., Params]) -> None:
     project(**ensemble_params())
-    assert completed("train ") == ["toy", "full", "threshold", "margin", "final", "pairs", "final_pairs"]
-    assert completed("bundle e") == ["ensemble"]
-    assert completed("calibrate e") == []
+    assert suggestions("train ") == ["toy", "full", "threshold", "margin", "final", "pairs", "final_pairs"]
+    assert suggestions("bundle e") == ["ensemble"]
+    assert suggestions("calibrate e") == []
 
 
 @pytest.mark.parametrize("content", [None, "variants: {toy: ", "- a list", "variants: {toy: {}}"])
-def test_a_project_that_cannot_be_read_offers_nothing_and_says_nothing(
+def test_an_invalid_params_file_gives_no_suggestions_and_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if content is not None:
         Path("params.yaml").write_text(content)
-    assert completed("train ") == []
-    assert completed("preset s") == ["sample"]
+    assert suggestions("train ") == []
+    assert suggestions("preset s") == ["sample"]
 
 
 @pytest.mark.parametrize(
     ("shell", "file"), [("bash", ".bashrc"), pytest.param("zsh", ".zshrc", marks=pytest.mark.long)]
 )
-def test_a_shell_can_be_taught(tmp_path: Path, shell: str, file: str) -> None:
-    def type_there(option: str) -> str:
-        # typer sees which shell runs it by the name of the process: bash under that name
-        named = tmp_path / shell
-        if not named.exists():
-            named.symlink_to("/bin/bash")
+def test_completion_can_be_installed(tmp_path: Path, shell: str, file: str) -> None:
+    def run_in_shell(option: str) -> str:
+        # typer detects the shell by the name of its process, so bash is linked under that name
+        executable = tmp_path / shell
+        if not executable.exists():
+            executable.symlink_to("/bin/bash")
         command = f"{' '.join(WHALEID)} {option}; true"
         return subprocess.run(
-            [named, "-c", command],
+            [executable, "-c", command],
             capture_output=True,
             text=True,
             check=True,
-            env=environment(HOME=str(tmp_path), SHELL=str(named)),
+            env=environment(HOME=str(tmp_path), SHELL=str(executable)),
         ).stdout
 
-    shown = type_there("--show-completion")
-    assert f"_WHALEID_COMPLETE=complete_{shell}" in shown
-    assert f"{shell} completion installed in" in type_there("--install-completion")
+    script = run_in_shell("--show-completion")
+    assert f"_WHALEID_COMPLETE=complete_{shell}" in script
+    assert f"{shell} completion installed in" in run_in_shell("--install-completion")
     assert (tmp_path / file).is_file()
 
 
-def test_bash_completes_with_what_it_was_taught(project: Callable[..., Params]) -> None:
+def test_bash_completes_with_the_installed_script(project: Callable[..., Params]) -> None:
     project()
     script = "\n".join(
         [
@@ -94,7 +96,7 @@ def test_bash_completes_with_what_it_was_taught(project: Callable[..., Params]) 
         ]
     )
     path = f"{BIN}:{environment()['PATH']}"
-    done = subprocess.run(
+    result = subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, check=True, env=environment(PATH=path)
     )
-    assert done.stdout == "margin\n"
+    assert result.stdout == "margin\n"

@@ -1,4 +1,4 @@
-"""`--quiet`, `--verbose`, bars and colours: what is printed, and where."""
+"""`--quiet`, `--verbose`, progress bars and colours on standard output and standard error."""
 
 import logging
 import re
@@ -15,16 +15,16 @@ from helpers.terminal import run_in_process, run_in_subprocess, run_on_terminal
 from whaleid.config import Params
 from whaleid.core import log
 
-SLIVER = {"frequent": 2, "occasional": 1, "single": 2, "new_whale": 2, "queries": 4}
+SMALL_SAMPLE = {"frequent": 2, "occasional": 1, "single": 2, "new_whale": 2, "queries": 4}
 ESCAPE = "\x1b"
 
 
 @pytest.fixture
-def small(project: Callable[..., Params]) -> None:
-    project(sample=SLIVER)
+def small_project(project: Callable[..., Params]) -> None:
+    project(sample=SMALL_SAMPLE)
 
 
-def test_a_stage_prints_a_summary_and_details_if_wanted(small: None) -> None:
+def test_a_stage_prints_a_summary_and_with_verbose_details(small_project: None) -> None:
     plain = run_in_process("sample")
     assert re.fullmatch(r"drew \d+ labelled photos and \d+ queries into data/sample\n", plain.stdout)
     assert plain.stderr == ""
@@ -32,10 +32,10 @@ def test_a_stage_prints_a_summary_and_details_if_wanted(small: None) -> None:
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
     verbose = run_in_process("--verbose", "sample")
     assert verbose.stdout == plain.stdout
-    versions, *parts = verbose.stderr.splitlines()
+    versions, *timings = verbose.stderr.splitlines()
     assert versions.startswith(f"whaleid 0.1.0 ({ROOT / 'whaleid'}), Python {sys.version.split()[0]}, ")
     assert f"numpy {version('numpy')}" in versions
-    assert [re.sub(r"\d+\.\d\d s", "S", re.sub(r": \d+:", ": N:", part)) for part in parts] == [
+    assert [re.sub(r"\d+\.\d\d s", "S", re.sub(r": \d+:", ": N:", line)) for line in timings] == [
         "code of sample imported: S",
         "whales drawn: N: S",
         "sample done: S",
@@ -43,14 +43,14 @@ def test_a_stage_prints_a_summary_and_details_if_wanted(small: None) -> None:
     ]
 
 
-def test_a_verbose_error_has_a_traceback_before_the_message(small: None) -> None:
-    printed = run_in_process("--verbose", "dedup").stderr
-    assert "Traceback (most recent call last)" in printed
-    assert "stages/dedup.py" in printed
-    assert printed.splitlines()[-1].startswith("error: data/catalog.csv does not exist. Run `dvc repro` to create it")
+def test_a_verbose_error_prints_a_traceback_before_the_message(small_project: None) -> None:
+    output = run_in_process("--verbose", "dedup").stderr
+    assert "Traceback (most recent call last)" in output
+    assert "stages/dedup.py" in output
+    assert output.splitlines()[-1].startswith("error: data/catalog.csv does not exist. Run `dvc repro` to create it")
 
 
-def test_results_are_printed_even_if_quiet(small: None) -> None:
+def test_quiet_commands_print_results(small_project: None) -> None:
     assert run_in_process("-q", "check").stdout.startswith("params.yaml is valid")
     Path("truth.csv").write_text("Image,Id\na.jpg,w_1\n")
     assert run_in_process("-q", "score", "truth.csv", "truth.csv").stdout == "1.00000\n"
@@ -63,13 +63,13 @@ def test_results_are_printed_even_if_quiet(small: None) -> None:
     assert run_in_process("-q", "preset", "sample").stdout == ""
 
 
-def test_processes_that_a_command_starts_get_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launched_processes_get_the_same_options(monkeypatch: pytest.MonkeyPatch) -> None:
     for level, options in [(logging.WARNING, ["--quiet"]), (logging.DEBUG, ["--verbose"]), (logging.INFO, [])]:
         monkeypatch.setattr(log.logger, "level", level)
         assert log.options() == options
 
 
-def test_of_several_processes_the_first_prints(
+def test_only_the_main_process_prints_summaries(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
@@ -80,30 +80,30 @@ def test_of_several_processes_the_first_prints(
     assert capsys.readouterr() == ("summary\n", "warning\nwarning\n")
 
 
-def test_a_terminal_shows_a_bar_unless_it_is_to_be_quiet(small: None) -> None:
+def test_a_terminal_shows_a_progress_bar_unless_quiet(small_project: None) -> None:
     assert "whales drawn" in run_on_terminal("sample")
     assert run_on_terminal("--quiet", "sample") == ""
 
 
-WORDS = [["--help"], pytest.param(["train", "--help"], marks=pytest.mark.long), ["traim"]]
-"""Help, and a wrong command line."""
+ARGUMENTS = [["--help"], pytest.param(["train", "--help"], marks=pytest.mark.long), ["traim"]]
+"""Command lines that print help, and an invalid one."""
 
 
-@pytest.mark.parametrize("words", WORDS)
-def test_a_terminal_has_colours_unless_they_are_unwanted(words: list[str]) -> None:
-    assert ESCAPE in run_on_terminal(*words)
-    plain = run_on_terminal(*words, NO_COLOR="1")
+@pytest.mark.parametrize("arguments", ARGUMENTS)
+def test_a_terminal_gets_colours_unless_no_color_is_set(arguments: list[str]) -> None:
+    assert ESCAPE in run_on_terminal(*arguments)
+    plain = run_on_terminal(*arguments, NO_COLOR="1")
     assert ESCAPE not in plain
     assert "Usage: whaleid" in plain
-    assert ESCAPE in run_on_terminal(*words, NO_COLOR="")  # https://no-color.org: unless it is empty
+    assert ESCAPE in run_on_terminal(*arguments, NO_COLOR="")  # https://no-color.org: an empty value has no effect
 
 
-@pytest.mark.parametrize("words", WORDS)
-def test_a_pipe_has_none_unless_they_are_forced(words: list[str]) -> None:
-    def printed(**more: str) -> str:
-        ended = run_in_subprocess(*words, **more)
-        return ended.stdout + ended.stderr
+@pytest.mark.parametrize("arguments", ARGUMENTS)
+def test_a_pipe_gets_no_colours_unless_force_color_is_set(arguments: list[str]) -> None:
+    def output(**variables: str) -> str:
+        result = run_in_subprocess(*arguments, **variables)
+        return result.stdout + result.stderr
 
-    assert ESCAPE not in printed()
-    assert ESCAPE in printed(FORCE_COLOR="1")
-    assert ESCAPE not in printed(FORCE_COLOR="1", NO_COLOR="1")
+    assert ESCAPE not in output()
+    assert ESCAPE in output(FORCE_COLOR="1")
+    assert ESCAPE not in output(FORCE_COLOR="1", NO_COLOR="1")
