@@ -135,8 +135,8 @@ def test_labels_that_cannot_be_used_are_listed_at_once(imported: Path, fresh: li
         add.run(table, Path(), "one", imported, MODEL)
     line = f"  {table}, line {{}}: {fresh[0]!r}: "
     for text in (
-        f"Whales that the catalogue has not (2):\n{line.format(2)}'Snowy W'\n{line.format(3)}'new_whal' (did you mean",
-        f"New whales that the catalogue has already (1):\n{line.format(4)}{known!r}\nWrite the label without new:.",
+        f"Whales that are not in the catalogue (2):\n{line.format(2)}'Snowy W'\n{line.format(3)}'new_whal' (did you ",
+        f"New whales with a label that is already in the catalogue (1):\n{line.format(4)}{known!r}\nIf it is that ",
         f"Names of whales that are empty or hold white space (1):\n{line.format(5)}'a b'\nGive each photo one label",
     ):
         assert text in str(caught.value)
@@ -148,12 +148,12 @@ def test_labels_that_cannot_be_used_are_listed_at_once(imported: Path, fresh: li
     [
         (
             [("nowhere.jpg", "new")],
-            r"Photos that are not there \(1\):\n.*'nowhere.jpg'\nCorrect their paths; --photos DIR names the folder",
+            r"Photos that do not exist \(1\):\n.*'nowhere.jpg'\nCorrect the paths, or the folder",
         ),
-        ([("params.yaml", "new")], r"Files that are no photos \(1\)"),
-        ([(3, "new_whale")], r"The same picture under several labels \(\d\):\n.*line 2:"),
-        ([(0, "new:A"), (0, "new:B")], "The same picture under several labels"),
-        ([(0, " ")], "no row has a whale: write a label, new_whale, or new"),
+        ([("params.yaml", "new")], r"Files that are not photos \(1\)"),
+        ([(3, "new_whale")], r"The same photo with different labels \(\d\):\n.*line 2:"),
+        ([(0, "new:A"), (0, "new:B")], "The same photo with different labels"),
+        ([(0, " ")], "the column whale is empty in all rows. Write a label, new_whale, or new"),
     ],
 )
 def test_photos_that_cannot_be_added_are_listed(
@@ -168,7 +168,10 @@ def test_photos_that_cannot_be_added_are_listed(
 
 def test_no_reviewer_and_the_drawn_catalogue_are_refused(imported: Path, fresh: list[str], tmp_path: Path) -> None:
     table = review(tmp_path / "r.csv", (fresh[0], "new"))
-    for by, error in ((" ", "--by ' ': name the reviewer"), ("=1", "none of = [+] - @ in front")):
+    for by, error in (
+        (" ", "--by ' ': cannot be recorded. Name the reviewer"),
+        ("=1", "must not begin with = [+] - @"),
+    ):
         with pytest.raises(WhaleidError, match=error):
             add.run(table, Path(), by, imported, MODEL)
     with pytest.raises(WhaleidError, match="whaleid import data/sample --to data/whales"):
@@ -183,5 +186,5 @@ def test_of_two_who_contradict_each_other_at_once_one_gets_an_error(
         results = [both.submit(add.run, table, Path(), table.stem, whales, MODEL) for table in tables]
         errors = [each.exception() for each in results]
     [error] = [each for each in errors if each]
-    assert "The same picture under several labels (1):" in str(error)
+    assert "The same photo with different labels (1):" in str(error)
     assert len(pd.read_csv(whales / "additions.csv")) == 1

@@ -75,7 +75,7 @@ def test_a_contest_is_downloaded_by_kaggles_client(
 
     client.write_text("#!/bin/sh\necho '403 - Forbidden'\nexit 1\n")
     error = refusal("kaggle:whale-categorization-playground")
-    assert error.startswith("Kaggle's client has not downloaded whale-categorization-playground; its messages stand")
+    assert error.startswith("Kaggle's client did not download whale-categorization-playground: see its messages")
     for text in (
         "kaggle auth login",
         "https://www.kaggle.com/settings/api",
@@ -90,7 +90,7 @@ def test_a_contest_is_downloaded_by_kaggles_client(
     error = refusal("kaggle:whale-categorization-playground")
     assert error.startswith("Kaggle's client is not installed: run `pip install kaggle`.")
     error = refusal("kaggle:titanic")
-    assert "the contests known are kaggle:whale-categorization-playground, kaggle:humpback" in error
+    assert "Choose one of: kaggle:whale-categorization-playground, kaggle:humpback" in error
 
 
 def test_zips_within_a_zip(by_whale: None) -> None:
@@ -98,7 +98,7 @@ def test_zips_within_a_zip(by_whale: None) -> None:
     pack("all.zip", ("photos/ann/1.png", "trip/ann/1.png"), ("bob.zip", "trip/bob.zip"))
     output = call("all.zip")
     assert "added 2 labelled photos (2 whales, 0 photos of new_whale)" in output
-    assert "passed over" not in output
+    assert "files skipped" not in output
 
 
 def test_zips_anywhere_in_a_zip_in_any_case_of_letters(by_whale: None) -> None:
@@ -113,7 +113,7 @@ def test_a_zip_within_a_zip_within_a_zip_is_refused(by_whale: None) -> None:
     pack("1.ZIP", ("photos/bob/1.png", "1.png"))
     pack("2.zip", ("1.ZIP", "bob/1.ZIP"))
     pack("3.zip", ("photos/ann/1.png", "ann/1.png"), ("2.zip", "2019/2.zip"))
-    assert refusal("3.zip").startswith("3.zip, 2019/2.zip: zip files that are too deep inside (1):\n  'bob/1.ZIP'\n")
+    assert refusal("3.zip").startswith("3.zip, 2019/2.zip: zip files that are nested too deeply (1):\n  'bob/1.ZIP'\n")
     assert not Path("whales").exists()
 
 
@@ -132,7 +132,8 @@ def write_zip(*members: str | zipfile.ZipInfo, method: int = zipfile.ZIP_STORED,
 def test_names_that_lead_out_of_a_zip(name: str) -> None:
     write_zip("ann/a.png", name)
     error = refusal("bad.zip", to="deep/whales")
-    assert f"bad.zip: names that lead out of the zip file, are there twice, or are links (1):\n  {name!r}\n" in error
+    assert error.startswith("bad.zip: names that lead out of the zip file, occur twice or contain control characters,")
+    assert f" and links (1):\n  {name!r}\n" in error
     assert not Path("deep/whales").exists()
     assert not list(Path().rglob("evil*"))
 
@@ -164,11 +165,9 @@ def test_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MAX_FILES", 3)
     write_zip("a.png", "b.png", "c.png")
     pack("outer.zip", *(("bad.zip", f"{whale}.zip") for whale in ("ann", "bob", "cat")))
-    assert "outer.zip, ann.zip: would unpack to more than 20 times its size, or to more than 3 f" in refusal(
-        "outer.zip"
-    )
+    assert "outer.zip, ann.zip: would unpack to more than 20 times its size or more than 3 f" in refusal("outer.zip")
     write_zip(*(f"ann/{name}.png" for name in "abcd"))
-    assert "or to more than 3 files" in refusal("bad.zip")
+    assert "or more than 3 files" in refusal("bad.zip")
     assert not Path("whales").exists()
 
 
@@ -187,11 +186,11 @@ def test_zips_that_are_none_or_packed_in_another_way() -> None:
     Path("bad.zip").write_bytes(Path("bad.zip").read_bytes().replace(b"whole", b"whose"))
     assert "bad.zip: cannot be unpacked (Bad CRC-32" in refusal("bad.zip")
     write_zip("ann/a.png", method=zipfile.ZIP_LZMA)
-    assert "bad.zip: is packed in a way that is not read" in refusal("bad.zip")
+    assert "bad.zip: is compressed with a method that is not supported" in refusal("bad.zip")
     assert not Path("whales").exists()
 
 
 def test_a_disk_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
     write_zip("ann/a.png")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
-    assert "GB unpacked, and there are 0.0 GB free" in refusal("bad.zip")
+    assert "GB to unpack, but only 0.0 GB are free" in refusal("bad.zip")

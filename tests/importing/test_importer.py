@@ -29,10 +29,10 @@ def catalogue() -> None:
 def test_a_folder_for_each_whale(by_whale: None) -> None:
     before = state("photos")
     assert call("photos") == (
-        "photos: a folder a whale\n"
-        "added 4 labelled photos (2 whales, 1 photos of new_whale) and 0 to identify; 0 boxes\n"
-        "1 files passed over: they are no images\n"
-        "whales holds 4 labelled photos (2 whales, 1 photos of new_whale) and 0 to identify\n"
+        "photos: one folder per whale\n"
+        "added 4 labelled photos (2 whales, 1 photos of new_whale), 0 queries (photos to identify) and 0 boxes\n"
+        "1 files skipped: not images\n"
+        "whales now contains 4 labelled photos (2 whales, 1 photos of new_whale) and 0 queries\n"
     )
     assert state("photos") == before
     # of the same name as ann's: digits of its SHA-256 are added
@@ -51,14 +51,14 @@ def test_photos_that_are_there_are_skipped_and_new_ones_are_added(by_whale: None
     before = state("whales")
     output = call("photos")
     assert "added 0 labelled photos" in output
-    assert "4 photos skipped: they are there already" in output
+    assert "4 photos skipped: already in the catalogue" in output
     assert state("whales") == before
 
     save("photos/eve/3.png", 5)
     save("coming/deep/1.png", 6)
     output = call("photos --queries coming")
-    assert "added 1 labelled photos (1 whales, 0 photos of new_whale) and 1 to identify" in output
-    assert "whales holds 5 labelled photos (3 whales, 1 photos of new_whale) and 1 to identify" in output
+    assert "added 1 labelled photos (1 whales, 0 photos of new_whale), 1 queries" in output
+    assert "whales now contains 5 labelled photos (3 whales, 1 photos of new_whale) and 1 queries" in output
     assert rows("whales/train.csv")[-1] == ["3.png", "eve"]
     assert len(names("whales/test")) == 1
     after = state("whales")
@@ -71,14 +71,20 @@ def test_queries_are_the_photos_that_have_no_label() -> None:
         save(f"all/{seed}.png", seed)
     write("all/birds.csv", "photo,whale", "1.png,ann")
     output = call("all/birds.csv --queries all")
-    assert "added 1 labelled photos (1 whales, 0 photos of new_whale) and 2 to identify" in output
+    assert "added 1 labelled photos (1 whales, 0 photos of new_whale), 2 queries" in output
     assert "1 photos skipped" in output
     assert names("whales/test") == ["0.png", "2.png"]
     save("more/1.png", 1)
-    assert "and 0 to identify" in call("all/birds.csv --queries more").splitlines()[1]
-    assert refusal("all/birds.csv --queries nowhere") == "--queries nowhere: is no folder."
+    assert ", 0 queries (photos to identify)" in call("all/birds.csv --queries more").splitlines()[1]
+    assert (
+        refusal("all/birds.csv --queries nowhere")
+        == "--queries nowhere: is not a folder. Name a folder with the photos to identify."
+    )
     Path("empty").mkdir()
-    assert refusal("all/birds.csv --queries empty") == "--queries empty: holds no photos."
+    assert (
+        refusal("all/birds.csv --queries empty")
+        == "--queries empty: contains no photos. Name a folder with the photos to identify."
+    )
 
 
 def test_further_columns_and_the_order_of_a_catalogue_stay(by_whale: None) -> None:
@@ -114,7 +120,10 @@ def test_links_instead_of_copies(by_whale: None, across: bool, monkeypatch: pyte
 
 def test_a_catalogue_folder(catalogue: None) -> None:
     write("cat/sample_submission.csv", "Image,Id", "q.jpg,new_whale w_1")
-    assert "added 2 labelled photos (1 whales, 1 photos of new_whale) and 1 to identify; 2 boxes" in call("cat")
+    assert (
+        "added 2 labelled photos (1 whales, 1 photos of new_whale), 1 queries (photos to identify) and 2 boxes"
+        in call("cat")
+    )
     for name in ("train.csv", "boxes.csv", "solution.csv"):
         assert rows(f"whales/{name}") == rows(f"cat/{name}")
     assert rows("whales/sample_submission.csv") == [["Image", "Id"], ["q.jpg", "new_whale"]]
@@ -124,7 +133,7 @@ def test_a_catalogue_folder(catalogue: None) -> None:
     save("coming/r.png", 9)
     output = call("cat --queries coming", to="others")
     assert rows("others/sample_submission.csv")[1:] == [["q.jpg", "new_whale"], ["r.png", "new_whale"]]
-    assert "and 2 to identify; 2 boxes" in output
+    assert ", 2 queries (photos to identify) and 2 boxes" in output
 
 
 def test_boxes_join_ones_without_aspects(catalogue: None) -> None:
@@ -152,7 +161,7 @@ def test_all_that_is_wrong_is_listed_at_once(by_whale: None) -> None:
     save("photos/=1/7.png", 11)
     error = refusal("photos")
     for text in (
-        "Photos in a format that a catalogue does not take (2):\n  'bob/3.gif'\n  'bob/4.webp'\n",
+        "Photos in a format that is not supported (2):\n  'bob/3.gif'\n  'bob/4.webp'\n",
         "magick mogrify -format png",
         "Photos that cannot be used (3):",
         "photos/ann/broken.jpg: no image in a format that is known",
@@ -169,10 +178,16 @@ def test_all_that_is_wrong_is_listed_at_once(by_whale: None) -> None:
 @pytest.mark.parametrize(
     ("make", "error"),
     [
-        (lambda: None, "source is not there. SOURCE is a folder with a folder a whale"),
-        (lambda: Path("source").write_text("text"), "source is none of what can be imported. SOURCE is a folder"),
-        (lambda: Path("source").mkdir(), "source holds no photos. Looked for: train.csv beside train/ or train.zip"),
-        (lambda: save("source/loose.png", 9), "Photos that lie directly in source (1):\n  'loose.png'\nPut each into"),
+        (lambda: None, "source does not exist: correct the path. SOURCE is a folder with one folder per whale"),
+        (lambda: Path("source").write_text("text"), "source cannot be imported. SOURCE is a folder"),
+        (
+            lambda: Path("source").mkdir(),
+            "source contains no photos to import. It needs one of: a folder for each whale",
+        ),
+        (
+            lambda: save("source/loose.png", 9),
+            "Photos directly in source, not in the folder of a whale (1):\n  'loose.png'\nMove each into",
+        ),
         (
             lambda: [save("source/train/a.png", 1), save("source/test/b.png", 2)],
             "source lacks parts of a catalogue (1):\n  train.csv\n",
@@ -186,18 +201,20 @@ def test_sources_that_are_none(make: Callable[[], object], error: str) -> None:
 
 
 def test_options_of_a_table_are_refused_for_folders(by_whale: None) -> None:
-    assert "photos is no csv file: options for columns" in refusal("photos --whale-column x")
+    assert "photos is not a csv file: leave out --photo-column" in refusal("photos --whale-column x")
 
 
 def test_a_catalogue_within_its_source_is_refused(by_whale: None) -> None:
     for source, to in (("photos", "photos/whales"), (".", "whales"), ("photos/ann", "photos")):
-        assert "overlap: the catalogue needs a folder of its own" in refusal(source, to)
+        assert "overlap: name another folder with --to" in refusal(source, to)
     assert not Path("photos/whales").exists()
 
 
 def test_a_folder_of_something_else_is_no_catalogue(by_whale: None) -> None:
     write("whales/thesis.txt", "chapter one")
-    assert refusal("photos").startswith("whales holds other things than a catalogue (1):\n  thesis.txt\n")
+    assert refusal("photos").startswith(
+        "whales is not a catalogue folder: it contains other files (1):\n  thesis.txt\n"
+    )
     assert names("whales") == ["thesis.txt"]
 
 
@@ -205,9 +222,9 @@ def test_links_out_of_the_source_are_refused(by_whale: None) -> None:
     outside = save("elsewhere/secret.png", 12).resolve()
     link = Path("photos/ann/link.png")
     for place, leads_to, error in (
-        (link, outside, "Photos that lie outside of their source (1):\n  'ann/link.png'\n"),
+        (link, outside, "Photos outside of the folder of their source (1):\n  'ann/link.png'\n"),
         (Path("photos/eve"), outside.parent, "Links to folders (1):\n  'photos/eve'\n"),
-        (link, Path("link.png"), "Photos that are not there (1):\n  'ann/link.png'\n"),
+        (link, Path("link.png"), "Photos that do not exist (1):\n  'ann/link.png'\n"),
     ):
         place.symlink_to(leads_to)
         assert refusal("photos").startswith(error)
@@ -222,9 +239,9 @@ def test_the_same_picture_under_two_labels_is_refused(by_whale: None) -> None:
     save("photos/bob/again.png", 1)
     save("photos/bob/third.png", 1)
     assert refusal("photos") == (
-        "The same picture under several labels (1):\n"
+        "The same photo with different labels (1):\n"
         "  'ann/1.png' is ann; 'bob/again.png' is bob; 'bob/third.png' is bob\n"
-        "Keep the label that is right. Correct the source."
+        "Keep the correct label. Correct the source."
     )
     for name in ("again", "third"):
         Path(f"photos/bob/{name}.png").unlink()
@@ -233,7 +250,10 @@ def test_the_same_picture_under_two_labels_is_refused(by_whale: None) -> None:
     before = state("whales")
     error = refusal("more")
     assert "'1.png' in the catalogue is ann; 'bob/again.png' is bob\n" in error
-    assert "correct the source or, where the source is right, train.csv by hand." in error
+    assert (
+        "Correct the source or, if the source is right, train.csv of the catalogue: import does not change its rows."
+        in error
+    )
     assert state("whales") == before
 
 
@@ -246,10 +266,10 @@ def test_nothing_in_a_catalogue_is_changed(catalogue: None) -> None:
     save("coming/r.png", 9)
     error = refusal("cat --queries coming")
     for text in (
-        "The same picture under several labels (1):\n  'a.jpg' in the catalogue is w_1; 'train/a.jpg' is w_9\n",
-        "Boxes that differ from another one of their photo (1):\n  'train/a.jpg'\n",
-        "Truths that differ from another one of their photo (1):\n  'q.jpg' is w_4 here, and w_3",
-        "whose truth is not known, for a catalogue with a solution.csv (1):\n  'r.png'\n",
+        "The same photo with different labels (1):\n  'a.jpg' in the catalogue is w_1; 'train/a.jpg' is w_9\n",
+        "The same photo with different boxes (1):\n  'train/a.jpg'\n",
+        "Truths that differ from The same photo with different boxes (1):\n  'q.jpg' is w_4 here, but w_3",
+        "Queries (photos to identify) without a true label, for a catalogue with a solution.csv (1):\n  'r.png'\n",
     ):
         assert text in error
     assert state("whales") == before
@@ -265,7 +285,7 @@ def test_a_catalogue_with_mistakes_is_refused(catalogue: None) -> None:
 def test_tables_that_are_links_out_of_the_source_are_refused(catalogue: None) -> None:
     Path("cat/train.csv").unlink()
     Path("cat/train.csv").symlink_to("/etc/hostname")
-    error = "Files that lie outside of cat (1):\n  {}\n"
+    error = "Links to files outside of cat (1):\n  {}\n"
     assert refusal("cat").startswith(error.format("train.csv"))
     pack("cat/train.zip", ("cat/train/a.jpg", "a.jpg"))
     shutil.rmtree("cat/train")

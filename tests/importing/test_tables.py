@@ -29,14 +29,18 @@ def test_columns_are_inferred(header: str, row: str) -> None:
         (
             "a,b",
             "",
-            "which column holds the photo's path is not clear: none is named Image, photo, image, filename, "
-            "file_name, file, path. Columns: 'a', 'b'. Name it with --photo-column NAME.",
+            "which column contains the path of the photo is not clear: none is named Image, photo, image, filename, "
+            "file_name, file, path. Columns: 'a', 'b'. Name one with --photo-column NAME.",
         ),
-        ("photo,path,whale", "", "is not clear: 'photo' or 'path'. Columns: 'photo', 'path', 'whale'. Name it with"),
-        ("photo,who", "", "which column holds the whale is not clear: none is named Id, whale, identity"),
+        ("photo,path,whale", "", "is not clear: 'photo' or 'path'. Columns: 'photo', 'path', 'whale'. Name one with"),
+        ("photo,who", "", "which column contains the whale is not clear: none is named Id, whale, identity"),
         ("photo,who", "--whale-column Who", "no column is named 'Who'. Columns: 'photo', 'who'."),
         ("photo;whale", "", "Columns: 'photo;whale'."),
-        ("photo,whale", "--box-columns a,b,c", "--box-columns a,b,c: name four, with commas: the left, top, right"),
+        (
+            "photo,whale",
+            "--box-columns a,b,c",
+            "--box-columns a,b,c: name four columns, separated by commas: left, top, right",
+        ),
         ("photo,whale", "--box-columns a,b,c,d", "wrong columns: no 'a'; no 'b'; no 'c'; no 'd'"),
     ],
 )
@@ -61,7 +65,10 @@ def test_columns_and_a_folder_by_options() -> None:
         "--box-columns left,top,right,bottom"
     )
     assert "a csv file: photos by 'picture file', whales by 'who'" in output
-    assert "added 4 labelled photos (2 whales, 2 photos of new_whale) and 0 to identify; 3 boxes" in output
+    assert (
+        "added 4 labelled photos (2 whales, 2 photos of new_whale), 0 queries (photos to identify) and 3 boxes"
+        in output
+    )
     assert [label for _, label in rows("whales/train.csv")[1:]] == ["bob", "ann", "new_whale", "new_whale"]
     # pixels, since some are above 1; what reaches out by a pixel is cut off
     assert rows("whales/boxes.csv") == [
@@ -90,15 +97,15 @@ def test_boxes_that_cannot_be() -> None:
     cells = ["90,0,120,60", "50,0,40,60", "0,0,nan,60", "3,3,3.5,60", "0,0,96,64"]
     write("birds.csv", header, *(f"{seed}.png,ann,{each}" for seed, each in enumerate(cells)))
     assert refusal("birds.csv") == (
-        "Boxes that are not inside their photo, or hold less than a pixel (4):\n"
+        "Boxes that are not inside their photo, or smaller than a pixel (4):\n"
         "  birds.csv, line 2: '0.png' has 90, 0, 120, 60 of 96 x 64 pixels\n"
         "  birds.csv, line 3: '1.png' has 50, 0, 40, 60 of 96 x 64 pixels\n"
         "  birds.csv, line 4: '2.png' has 0, 0, nan, 60 of 96 x 64 pixels\n"
         "  birds.csv, line 5: '3.png' has 3, 3, 3.5, 60 of 96 x 64 pixels\n"
-        "Boxes are left, top, right, bottom (a bbox: x, y, width, height), of the photo upright."
+        "Give left, top, right and bottom edge (for a bbox: x, y, width, height) on the upright photo."
     )
     write("birds.csv", header, "0.png,ann,0,0,1,1", "0.png,ann,0,0,1,1", "0.png,ann,0,0,1,0.5")
-    assert "another one of their photo (1):\n  birds.csv, line 4: '0.png'\n" in refusal("birds.csv")
+    assert "The same photo with different boxes (1):\n  birds.csv, line 4: '0.png'\n" in refusal("birds.csv")
 
 
 def test_rows_that_lead_nowhere_or_out() -> None:
@@ -106,12 +113,14 @@ def test_rows_that_lead_nowhere_or_out() -> None:
     save("in/a.png", 2)
     write("in/birds.csv", "photo,whale", "a.png,ann", "b.png,ann", "notes.txt,ann")
     error = refusal("in/birds.csv")
-    assert "Photos that are not there (1):\n  in/birds.csv, line 3: 'b.png'\n" in error
-    assert "--photos DIR names the folder that they begin at" in error
-    assert "Files that are no photos (1):\n  in/birds.csv, line 4: 'notes.txt'\n" in error
+    assert "Photos that do not exist (1):\n  in/birds.csv, line 3: 'b.png'\n" in error
+    assert "Correct the paths, or the folder that they start from: --photos DIR" in error
+    assert "Files that are not photos (1):\n  in/birds.csv, line 4: 'notes.txt'\n" in error
     write("in/birds.csv", "photo,whale", "../secret.png,ann", f"{outside},ann", r"..\secret.png,ann")
     error = refusal("in/birds.csv")
-    assert error.startswith("Photos that lie outside of their source (3):\n  in/birds.csv, line 2: '../secret.png'\n")
+    assert error.startswith(
+        "Photos outside of the folder of their source (3):\n  in/birds.csv, line 2: '../secret.png'\n"
+    )
     assert not Path("whales").exists()
 
 
@@ -130,7 +139,10 @@ def test_a_table_of_wildlife_datasets() -> None:
         "5,6,w1,images/same.jpg,,test",
     )
     output = call("set")
-    assert "added 3 labelled photos (2 whales, 1 photos of new_whale) and 2 to identify; 1 boxes" in output
+    assert (
+        "added 3 labelled photos (2 whales, 1 photos of new_whale), 2 queries (photos to identify) and 1 boxes"
+        in output
+    )
     assert "1 photos skipped" in output  # its picture has a label
     assert rows("whales/train.csv")[1:] == [["a.jpg", "w1"], ["b.jpg", "w2"], ["c.jpg", "new_whale"]]
     # of w9 there is no labelled photo: the right answer is new_whale
@@ -143,7 +155,7 @@ def test_truths_of_some_queries_only_are_left_out() -> None:
     for seed, name in enumerate("abc"):
         save(f"set/{name}.jpg", seed)
     write("set/metadata.csv", "identity,path,split", "w1,a.jpg,database", "w1,b.jpg,query", ",c.jpg,query")
-    assert "1 photos to identify have no truth, so there is no solution.csv" in call("set")
+    assert "1 queries have no true label, so solution.csv is not written" in call("set")
     assert names("whales") == ["test", "train", "train.csv"]
 
 
@@ -175,7 +187,10 @@ def test_a_coco_file(key: str, ann: object, bob: object) -> None:
         ]
     )
     output = call("set/flukes.json")
-    assert "added 2 labelled photos (2 whales, 0 photos of new_whale) and 1 to identify; 1 boxes" in output
+    assert (
+        "added 2 labelled photos (2 whales, 0 photos of new_whale), 1 queries (photos to identify) and 1 boxes"
+        in output
+    )
     assert rows("whales/train.csv")[1:] == [["a.png", "ann"], ["b.png", "bob"]]
     assert rows("whales/boxes.csv")[1] == ["a.png", "0.1", "0.1", "0.6", "0.6", "1.5"]
     assert names("whales/test") == ["c.png"]
@@ -187,15 +202,19 @@ X = {"image_id": 0, "identity": "x"}
 @pytest.mark.parametrize(
     ("annotations", "more", "error"),
     [
-        ([{"image_id": 0, "category_id": 1}], {}, "names no individuals: annotations have none of the keys identity"),
+        (
+            [{"image_id": 0, "category_id": 1}],
+            {},
+            "does not name individual whales: annotations have none of the keys identity",
+        ),
         ([X, X | {"identity": "y"}], {}, "photos of several whales (1):\n  'a.png': 'x', 'y'\n"),
         ([X | {"bbox": [1, 2]}], {}, "bbox is not [x, y, width, height] (1):\n  'a.png'\n"),
-        ([X], {"images": {}}, "is no COCO file"),
-        ([X], {"categories": [1]}, "is no COCO file"),
+        ([X], {"images": {}}, "is not a COCO file"),
+        ([X], {"categories": [1]}, "is not a COCO file"),
         (
             [X | {"image_id": 9}],
             {"images": [{"id": 9, "file_name": "../a\0.png"}, {"id": 8, "file_name": "../../etc/x.png"}]},
-            "Photos with names that a catalogue cannot have (1):\n  set/flukes.json: '../a\\x00.png'\n",
+            "Photos with names that cannot be used (1):\n  set/flukes.json: '../a\\x00.png'\n",
         ),
     ],
 )
@@ -207,4 +226,4 @@ def test_coco_files_that_are_refused(annotations: list[dict[str, object]], more:
 @pytest.mark.parametrize("text", ["{" * 10, "[" * 100_000])
 def test_json_that_is_none(text: str) -> None:
     Path("x.json").write_text(text)
-    assert "x.json: is no json" in refusal("x.json")
+    assert "x.json: is not valid json" in refusal("x.json")

@@ -163,7 +163,10 @@ def test_photos_are_imported_and_identified_from_an_empty_folder(
 ) -> None:
     whaleid, model = installed / "whaleid", trained / "models/final.bundle"
     said = call(whaleid, "import", trained / "data/sample", "--to", "whales", cwd=tmp_path)
-    assert "added 150 labelled photos (34 whales, 20 photos of new_whale) and 30 to identify; 150 boxes" in said
+    assert (
+        "added 150 labelled photos (34 whales, 20 photos of new_whale), 30 queries (photos to identify) and 150 boxes"
+        in said
+    )
     photo = sorted((tmp_path / "whales/test").iterdir())[0].relative_to(tmp_path)
     command = ("identify", photo, "--model", model, "--csv", "answers.csv")
     looks = loads("dvc", "mlflow", "matplotlib", "sklearn")

@@ -1,4 +1,4 @@
-"""Command `add`: reviewed photos become labelled photos of a catalogue, recorded with who reviewed them and when."""
+"""Command `add`: add reviewed photos to a catalogue as labelled photos, and record reviewer, time and prediction."""
 
 import difflib
 from collections.abc import Sequence
@@ -24,43 +24,46 @@ from whaleid.serving.identify import answer_cells
 from whaleid.serving.recogniser import Answer, Recogniser
 
 RECORD = "additions.csv"
-"""In the catalogue's folder, a row per photo added: `Image,Id,by,at,source,model,threshold`, the five labels and
-probabilities of the model's answer before the photo was known, and the closest labelled duplicate."""
+"""File in the catalogue folder, one row per added photo: `Image,Id,by,at,source,model,threshold`, the five labels and
+probabilities that the model predicted before the photo was added, and the closest labelled duplicate."""
 NEW = "new"
-"""What a reviewer writes for a whale that the catalogue has not, alone or before a label: `new:LABEL`."""
+"""What a reviewer writes for a whale that is not in the catalogue, alone or before a label: `new:LABEL`."""
 WAIT = 120
 """Seconds to wait for another process that adds photos."""
 
 
 def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, threshold: float | None = None) -> None:
-    """Put the photos of `reviewed`, a csv file with columns `photo` and `whale`, into the folder `catalogue`.
+    """Add the photos of `reviewed`, a csv file with columns `photo` and `whale`, to the folder `catalogue`.
 
-    Paths of photos are relative to `photos`. Rows without a whale are left out. The answer of the bundle `model` to
-    each photo, at `threshold` or its own, is recorded with the reviewer and the time.
+    Paths start from the folder `photos`. Rows without a whale are skipped. The reviewer `by`, the time and the
+    prediction of the bundle `model` are recorded for each photo; `threshold` is by default that of the bundle.
 
     Raises:
-        WhaleidError: rows, photos or whales that cannot be used; names all of them, and nothing is written.
+        WhaleidError: rows, photos or whales cannot be used; the error lists all of them, and nothing is written.
     """
     table = read_reviewed(reviewed)
     if not by.strip() or has_unsafe_characters(by) or by.startswith(FORMULA):
-        raise WhaleidError(f"--by {by!r}: name the reviewer, without control characters and none of = + - @ in front.")
+        raise WhaleidError(
+            f"--by {by!r}: cannot be recorded. Name the reviewer; the name must not begin with {' '.join(FORMULA[:4])} "
+            "and must not contain control characters."
+        )
     entries = [
         Entry(photos / photo, "", f"{reviewed}, line {line}: {photo!r}") for line, photo in table["photo"].items()
     ]
     source = Source("reviewed photos", Path(Path.cwd().anchor), entries)
-    prints = check([source])
-    # photos that another reviewer has just added count as well, for conflicts and for the answers
+    fingerprints = check([source])
+    # inside the lock, so that conflicts and predictions take into account what other reviewers have just added
     with target.locked(catalogue, WAIT):
         recogniser, _ = additions.extend(Recogniser(bundle.read(model)), catalogue)
-        labels = new_labels(table["whale"].str.strip().tolist(), entries, prints, recogniser.bundle.photos)
+        labels = new_labels(table["whale"].str.strip().tolist(), entries, fingerprints, recogniser.bundle.photos)
         entries = [replace(entry, label=label) for entry, label in zip(entries, labels, strict=True)]
         answers: list[Answer] = []
-        parts = batches(entries)
-        for part in progress(parts, "batches of photos identified", len(parts)):
-            answers += recogniser.identify([Query(str(entry.file)) for entry in part], threshold)
+        photo_batches = batches(entries)
+        for batch in progress(photo_batches, "batches of photos identified", len(photo_batches)):
+            answers += recogniser.identify([Query(str(entry.file)) for entry in batch], threshold)
         _refuse_conflicts(entries, answers)
-        existing = target.read(catalogue, {each.size for each in prints})
-        plan = make_plan([replace(source, entries=entries)], prints, existing)
+        existing = target.read(catalogue, {fingerprint.size for fingerprint in fingerprints})
+        plan = make_plan([replace(source, entries=entries)], fingerprints, existing)
         about = recogniser.bundle.about
         record = pd.DataFrame({"Image": plan.names, "Id": labels}).assign(
             by=by,
@@ -74,70 +77,76 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
         if (catalogue / RECORD).exists():
             earlier = read_table(catalogue / RECORD, header(catalogue / RECORD))
             record = pd.concat([earlier, record])
-        target.write(catalogue, plan, more={RECORD: record.drop_duplicates(["Image", "Id"]).fillna("")})
+        record = record.drop_duplicates(["Image", "Id"]).fillna("")
+        target.write(catalogue, plan, other_tables={RECORD: record})
     for name, label in plan.labels.items():
-        new = label not in (NEW_WHALE, *plan.existing.labels.values())
-        logger.info(f"{name}: {label}{', a new whale' if new else ''}")
+        is_new = label not in (NEW_WHALE, *plan.existing.labels.values())
+        logger.info(f"{name}: {label}{', a new whale' if is_new else ''}")
     logger.info(
-        f"{len(plan.labels):,} photos added to {catalogue}, {plan.skipped:,} were there already; "
-        f"{catalogue / RECORD} records who added them, when, and what the model had answered"
+        f"{len(plan.labels):,} photos added to {catalogue}, {plan.skipped:,} skipped: already in the catalogue\n"
+        f"{catalogue / RECORD} records reviewer, time and the model's prediction"
     )
 
 
 def read_reviewed(path: Path) -> pd.DataFrame:
-    """Return `photo,whale`, the rows of the csv file `path` that have a whale.
+    """Read the columns `photo` and `whale` of the csv file `path`, without rows that have no whale.
 
     Raises:
-        WhaleidError: the file is no csv, lacks a column, or has no such row.
-        InputProblems: photos' paths that cannot be recorded as they are.
+        WhaleidError: the file is not csv, lacks a column, or has no row with a whale.
+        InputProblems: paths of photos cannot be recorded in a csv file.
     """
     table = read_table(path, ["photo", "whale"])
     table = table[table["whale"].str.strip() != ""]
     if table.empty:
         raise WhaleidError(
-            f"{path}: no row has a whale: write a label, {NEW_WHALE}, or {NEW} for one that the catalogue has not."
+            f"{path}: the column whale is empty in all rows. Write a label, {NEW_WHALE}, or {NEW} for a whale that is "
+            "not in the catalogue."
         )
-    odd = [
+    bad_paths = [
         f"{path}, line {line}: {photo!r}"
         for line, photo in table["photo"].items()
         if photo.startswith(FORMULA) or has_unsafe_characters(photo)
     ]
-    if odd:
-        remedy = "Write ./ before the first, as `whaleid identify --csv` does, and rename the others."
-        raise InputProblems("Paths that a spreadsheet would run, or that hold control characters", odd, remedy)
+    if bad_paths:
+        what = f"Paths that begin with {' '.join(FORMULA[:4])}, which spreadsheets run as a formula, or contain control"
+        remedy = "Write ./ before such a path, as `whaleid identify --csv` does. Rename files with control characters."
+        raise InputProblems(f"{what} characters", bad_paths, remedy)
     return table
 
 
 def new_labels(
-    reviewed: Sequence[str], entries: Sequence[Entry], prints: Sequence[Fingerprint], known: pd.DataFrame
+    reviewed: Sequence[str], entries: Sequence[Entry], fingerprints: Sequence[Fingerprint], known: pd.DataFrame
 ) -> list[str]:
-    """Return the label of each photo for what the reviewer wrote; `known` is `Id,sha256` of labelled photos.
+    """Return the label of each photo, for which the reviewer wrote a label, `new` or `new:LABEL`.
+
+    `known` is the table of labelled photos, with columns `Id` and `sha256`.
 
     Raises:
-        WhaleidError: labels that no labelled photo has, new ones that some have, or ones that cannot be used.
+        WhaleidError: labels are not in the catalogue, new labels are in it already, or labels cannot be used.
     """
     existing = {*known["Id"], NEW_WHALE}
     label_by_hash = dict(zip(known["sha256"], known["Id"], strict=True))
     labels, unknown, in_use, new = [], [], [], []
-    for text, entry, photo in zip(reviewed, entries, prints, strict=True):
+    for text, entry, fingerprint in zip(reviewed, entries, fingerprints, strict=True):
         kind, _, name = text.partition(":")
         if kind == NEW:
-            # named by its photo, so that the same photo always makes the same whale
-            label = name.strip() or f"w_{photo.sha256[:7]}"
-            new.append((f"{entry.where}: {label!r}", label))
-            if label in existing and label_by_hash.get(photo.sha256) != label:
-                in_use.append(f"{entry.where}: {label!r}")
+            # from the photo's hash, so that adding a photo again gives the same label
+            label = name.strip() or f"w_{fingerprint.sha256[:7]}"
+            new.append((f"{entry.location}: {label!r}", label))
+            if label in existing and label_by_hash.get(fingerprint.sha256) != label:
+                in_use.append(f"{entry.location}: {label!r}")
         else:
             label = text
             if label not in existing:
                 near = difflib.get_close_matches(label, existing, 1)
-                unknown.append(f"{entry.where}: {label!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+                unknown.append(f"{entry.location}: {label!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
         labels.append(label)
-    remedy = f"Correct the label, or write {NEW}, or {NEW}:LABEL, for a whale that the catalogue has not."
+    remedy = f"Correct the label. For a whale that is not in the catalogue, write {NEW} or {NEW}:LABEL."
+    in_use_remedy = f"If it is that whale, write the label without {NEW}:. Otherwise choose another label."
     raise_all(
         [
-            *input_problems("Whales that the catalogue has not", unknown, remedy),
-            *input_problems("New whales that the catalogue has already", in_use, f"Write the label without {NEW}:."),
+            *input_problems("Whales that are not in the catalogue", unknown, remedy),
+            *input_problems("New whales with a label that is already in the catalogue", in_use, in_use_remedy),
             *label_problems("Names of whales", new),
         ]
     )
@@ -145,13 +154,13 @@ def new_labels(
 
 
 def _refuse_conflicts(entries: Sequence[Entry], answers: Sequence[Answer]) -> None:
-    """Refuse photos that duplicate one with another label: training would leave out both."""
+    """Refuse photos that duplicate a photo with another label, because training would leave out both."""
     conflicts = [
-        f"{entry.where} is {entry.label} here; it is the same picture as {each.photo}, which is {each.whale}"
+        f"{entry.location} is {entry.label}, but it is a duplicate of {duplicate.photo}, which is {duplicate.whale}"
         for entry, answer in zip(entries, answers, strict=True)
-        for each in answer.same
-        if each.whale != entry.label
+        for duplicate in answer.same
+        if duplicate.whale != entry.label
     ]
     if conflicts:
-        remedy = "Keep the label that is right: correct the row, or train.csv of the catalogue by hand."
-        raise InputProblems("The same picture under several labels", conflicts, remedy)
+        remedy = "Keep the correct label: correct this row, or that of the other photo in train.csv of the catalogue."
+        raise InputProblems("The same photo with different labels", conflicts, remedy)

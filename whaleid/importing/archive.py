@@ -1,4 +1,4 @@
-"""Zip files, unpacked within bounds: only the files that a catalogue is made from."""
+"""Unpack zip files within limits: only the files that a catalogue is made from."""
 
 import shutil
 import stat
@@ -13,107 +13,111 @@ from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.log import progress
 from whaleid.importing.source import FOREIGN, is_hidden
 
-UNPACKED = (*SUFFIXES, *FOREIGN, ".csv", ".zip")
+UNPACKED_SUFFIXES = (*SUFFIXES, *FOREIGN, ".csv", ".zip")
+"""Suffixes of the files that are unpacked."""
 MAX_FILES = 1_000_000
+"""Maximum number of files that the zip files of a source may contain."""
 MAX_RATIO, SLACK = 20, 64 * 2**20
-"""Zip files may unpack to so many times their size plus so many bytes: photos hardly shrink."""
+"""Zip files may unpack to `MAX_RATIO` times their size plus `SLACK` bytes. Photos hardly shrink when compressed."""
 
 
 class Limits(NamedTuple):
-    """What zip files may still unpack to, all together."""
+    """What the zip files of a source may still unpack to."""
 
     size: int  # bytes
     files: int
 
 
 def unpack_limits(archives: Sequence[Path]) -> Limits:
-    """Return what `archives` may unpack to, with the zip files in them."""
+    """Return what `archives`, with the zip files in them, may unpack to."""
     return Limits(MAX_RATIO * sum(archive.stat().st_size for archive in archives) + SLACK, MAX_FILES)
 
 
-def unpack(archive: Path, folder: Path, left: Limits, title: str = "", part: bool = False) -> tuple[int, Limits]:
-    """Unpack photos, csv files and zip files of `archive` below `folder`, within what is `left`.
+def unpack(archive: Path, folder: Path, limits: Limits, title: str = "", is_part: bool = False) -> tuple[int, Limits]:
+    """Unpack the photos, csv files and zip files in `archive` into `folder`, within `limits`.
 
-    `title` names it in errors. A `part` of a source holds no zip file, and `train.zip` is unpacked into `train/`,
-    whether or not its names begin so.
+    Errors begin with `title`, by default the path. If the archive `is_part` of a source, it contains no zip files, and
+    `train.zip` is unpacked into `train/`, whether or not the names in it begin with `train/`.
 
     Returns:
-        The number of other files, and what is left then.
+        The number of other files, which are skipped, and the limits for further zip files.
 
     Raises:
-        WhaleidError: it is no zip, damaged, encrypted, or unpacks to more than what is left or the disk holds.
-        InputProblems: names that lead out of the folder or are there twice, links, and zip files in a part.
+        WhaleidError: the file is not a zip file, is damaged or encrypted, or exceeds the limits or the free disk space.
+        InputProblems: names that are outside of the folder or repeated, links, or zip files in a part.
     """
     title = title or str(archive)
     try:
         with zipfile.ZipFile(archive) as packed:
-            files = [each for each in packed.infolist() if not each.is_dir()]
+            files = [member for member in packed.infolist() if not member.is_dir()]
             _check_names(title, files)
-            members = [each for each in files if _is_wanted(each.filename)]
-            if part:
+            members = [member for member in files if _is_unpacked(member.filename)]
+            if is_part:
                 _refuse_zips(title, members)
-                if not all(PurePosixPath(each.filename).parts[0] == archive.stem for each in members):
+                if not all(PurePosixPath(member.filename).parts[0] == archive.stem for member in members):
                     folder = folder / archive.stem
             folder.mkdir(parents=True, exist_ok=True)
-            size = sum(each.file_size for each in members)
-            _check_size(title, members, size, left, shutil.disk_usage(folder).free)
-            for each in progress(members, "files unpacked", len(members)):
-                path = folder / each.filename
+            size = sum(member.file_size for member in members)
+            _check_size(title, members, size, limits, shutil.disk_usage(folder).free)
+            for member in progress(members, "files unpacked", len(members)):
+                path = folder / member.filename
                 path.parent.mkdir(parents=True, exist_ok=True)
-                # reads `file_size` bytes at most; if the archive holds more, the checksum fails
-                with packed.open(each) as source, path.open("xb") as target:
+                # zipfile reads at most `file_size` bytes; if the archive contains more, the checksum fails
+                with packed.open(member) as source, path.open("xb") as target:
                     shutil.copyfileobj(source, target)
     except WhaleidError:
         raise
-    # damaged files make zipfile raise nearly anything; clashing or overlong names are errors of the system
+    # damaged files make zipfile raise many types of exceptions; names that clash or are too long are an OSError
     except Exception as error:
-        raise WhaleidError(f"{title}: cannot be unpacked ({error}).") from None
-    return len(files) - len(members), Limits(left.size - size, left.files - len(members))
+        remedy = "Download it again, or unpack it yourself and import the folder."
+        raise WhaleidError(f"{title}: cannot be unpacked ({error}). {remedy}") from None
+    return len(files) - len(members), Limits(limits.size - size, limits.files - len(members))
 
 
 def zip_files(paths: Iterable[Path]) -> list[Path]:
-    """Return which of `paths` are zip files, by their names."""
+    """Return those of `paths` that are zip files by their suffix."""
     return [path for path in paths if path.suffix.lower() == ".zip" and path.is_file()]
 
 
-def _is_wanted(name: str) -> bool:
+def _is_unpacked(name: str) -> bool:
     path = PurePosixPath(name)
-    return path.suffix.lower() in UNPACKED and not any(map(is_hidden, path.parts))
+    return path.suffix.lower() in UNPACKED_SUFFIXES and not any(map(is_hidden, path.parts))
 
 
 def _check_names(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
-    """Refuse names that lead elsewhere or are there twice, and links."""
-    names = Counter(each.filename.casefold() for each in members)
+    """Refuse names that are outside of the folder or repeated, and links."""
+    counts = Counter(member.filename.casefold() for member in members)
     bad = []
-    for each in members:
-        name, path = each.filename, PurePosixPath(each.filename)
-        leaves = path.is_absolute() or ".." in path.parts or "\\" in name or PureWindowsPath(name).drive
-        if (
-            leaves
-            or has_unsafe_characters(name)
-            or names[name.casefold()] > 1
-            or stat.S_ISLNK(each.external_attr >> 16)
-        ):
+    for member in members:
+        name, path = member.filename, PurePosixPath(member.filename)
+        is_outside = path.is_absolute() or ".." in path.parts or "\\" in name or PureWindowsPath(name).drive
+        is_repeated, is_link = counts[name.casefold()] > 1, stat.S_ISLNK(member.external_attr >> 16)
+        if is_outside or is_repeated or is_link or has_unsafe_characters(name):
             bad.append(repr(name))
     if bad:
-        what = f"{title}: names that lead out of the zip file, are there twice, or are links"
-        raise InputProblems(what, bad, "Pack it anew without them.")
+        what = f"{title}: names that lead out of the zip file, occur twice or contain control characters, and links"
+        raise InputProblems(what, bad, "Pack the zip file again without them.")
 
 
 def _refuse_zips(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
-    if inner := [repr(each.filename) for each in members if each.filename.lower().endswith(".zip")]:
-        raise InputProblems(f"{title}: zip files that are too deep inside", inner, "Unpack them yourself.")
+    if nested := [repr(member.filename) for member in members if member.filename.lower().endswith(".zip")]:
+        remedy = "Zip files in a zip file may not contain others: unpack them yourself and import the folder."
+        raise InputProblems(f"{title}: zip files that are nested too deeply", nested, remedy)
 
 
-def _check_size(title: str, members: Sequence[zipfile.ZipInfo], size: int, left: Limits, free: int) -> None:
-    """Refuse `members` of more than what is `left`, or of more than `free` bytes together."""
-    # of other methods, zipfile unpacks a whole block into memory: a thousand times its size and more
-    if any(each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for each in members):
-        raise WhaleidError(f"{title}: is packed in a way that is not read: pack it anew with deflate, as zip does.")
-    if size > left.size or len(members) > left.files:
+def _check_size(title: str, members: Sequence[zipfile.ZipInfo], size: int, limits: Limits, free: int) -> None:
+    """Refuse other compression methods, and `members` that exceed `limits` or `free`, the free space in bytes."""
+    # with other methods, zipfile unpacks a whole block into memory, which may be 1,000 times its compressed size
+    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
         raise WhaleidError(
-            f"{title}: would unpack to more than {MAX_RATIO} times its size, or to more than {MAX_FILES:,} files; "
-            "photos never do. If you trust it, unpack it yourself and give the folder."
+            f"{title}: is compressed with a method that is not supported. Pack it again with the usual one, deflate."
+        )
+    if size > limits.size or len(members) > limits.files:
+        raise WhaleidError(
+            f"{title}: would unpack to more than {MAX_RATIO} times its size or more than {MAX_FILES:,} files, which is "
+            "unusual for photos. If you trust the file, unpack it yourself and import the folder."
         )
     if size > free:
-        raise WhaleidError(f"{title}: takes {size / 1e9:.1f} GB unpacked, and there are {free / 1e9:.1f} GB free.")
+        raise WhaleidError(
+            f"{title}: needs {size / 1e9:.1f} GB to unpack, but only {free / 1e9:.1f} GB are free: free some space."
+        )

@@ -1,4 +1,4 @@
-"""Checks of a source's photos: names, places, formats, labels, and whether each can be decoded."""
+"""Checks of a source's photos: names, folders, formats, labels, and whether each photo can be decoded."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,51 +7,57 @@ from pathlib import Path
 from whaleid.catalog.checks import FORMULA, SUFFIXES, has_unsafe_characters, is_file, label_problems
 from whaleid.core.errors import InputProblems, raise_all
 from whaleid.images.fingerprint import CATALOGUE_FORMATS, Fingerprint, fingerprints
-from whaleid.importing.source import FOREIGN, Source, is_hidden, leads_out
+from whaleid.importing.source import FOREIGN, Source, is_hidden, is_outside
 
 MAX_BYTES = 180
-"""Of a photo's name: file systems allow 255, of which a temporary name and digits of the SHA-256 take some."""
+"""Maximum length of a photo's name. File systems allow 255 bytes; a temporary name and SHA-256 digits need the rest."""
 NAME = (
-    "Photos with names that a catalogue cannot have",
-    f"Rename them: no control characters, none of . {' '.join(FORMULA[:4])} at the beginning, no more than "
-    f"{MAX_BYTES} bytes.",
+    "Photos with names that cannot be used",
+    f"Rename them. A name must not begin with . {' '.join(FORMULA[:4])}, must not contain control characters, and may "
+    f"have at most {MAX_BYTES} bytes (as many letters without accents).",
 )
-OUTSIDE = ("Photos that lie outside of their source", "Put them into its folder; --photos DIR names another one.")
+OUTSIDE = (
+    "Photos outside of the folder of their source",
+    "Copy them into that folder. For a csv or COCO file, --photos DIR names the folder that contains the photos.",
+)
 FORMAT = (
-    "Photos in a format that a catalogue does not take",
-    "Save them as JPEG or PNG first; `magick mogrify -format png FILES` of ImageMagick does so without loss.",
+    "Photos in a format that is not supported",
+    "Save them as JPEG or PNG. ImageMagick converts them without loss: `magick mogrify -format png FILES`.",
 )
-NO_PHOTO = ("Files that are no photos", f"Photos are files named {', '.join(SUFFIXES)}.")
-MISSING = ("Photos that are not there", "Correct their paths; --photos DIR names the folder that they begin at.")
-UNREADABLE = ("Photos that cannot be used", "Replace these files, or take them out of the source.")
+NOT_A_PHOTO = ("Files that are not photos", f"Names of photos end in {', '.join(SUFFIXES)}: correct the paths.")
+MISSING = ("Photos that do not exist", "Correct the paths, or the folder that they start from: --photos DIR.")
+UNREADABLE = ("Photos that cannot be used", "Replace these files, or remove them from the source.")
 
 
 def check(sources: Sequence[Source]) -> list[Fingerprint]:
-    """Return the fingerprint of each photo of `sources`.
+    """Check all photos and labels of `sources` and compute the fingerprint of each photo, in order.
 
     Raises:
-        WhaleidError: photos or labels that cannot be used; names all of them.
+        WhaleidError: photos or labels cannot be used; the error lists all of them.
     """
-    places = defaultdict(list)
+    locations = defaultdict(list)
     files = []
     for source in sources:
         root = source.root.resolve()
         for entry in source.entries:
             if problem := photo_problem(entry.file, root):
-                places[problem].append(entry.where)
+                locations[problem].append(entry.location)
             else:
                 files.append(entry.file)
-    read = fingerprints(files, CATALOGUE_FORMATS)
-    if unreadable := [each for each in read if isinstance(each, str)]:
-        places[UNREADABLE] = unreadable
+    results = fingerprints(files, CATALOGUE_FORMATS)
+    if unreadable := [result for result in results if isinstance(result, str)]:
+        locations[UNREADABLE] = unreadable
     labels = {entry.label or entry.truth for source in sources for entry in source.entries} - {""}
-    problems = [InputProblems(what, where, remedy) for (what, remedy), where in places.items()]
+    problems = [InputProblems(what, where, remedy) for (what, remedy), where in locations.items()]
     raise_all([*problems, *label_problems("Names of whales", [(repr(label), label) for label in sorted(labels)])])
-    return [each for each in read if isinstance(each, Fingerprint)]
+    return [result for result in results if isinstance(result, Fingerprint)]
 
 
 def photo_problem(file: Path, root: Path) -> tuple[str, str] | None:
-    """Return what is wrong with a photo of a source whose resolved folder is `root`, and the remedy; opens no photo."""
+    """Return what is wrong with the path of a photo and the remedy, or None. The photo is not opened.
+
+    `root` is the resolved folder of the source.
+    """
     name, suffix = file.name, file.suffix.lower()
     if (
         has_unsafe_characters(str(file))
@@ -60,10 +66,10 @@ def photo_problem(file: Path, root: Path) -> tuple[str, str] | None:
         or len(name.encode()) > MAX_BYTES
     ):
         return NAME
-    if leads_out(file, root):
+    if is_outside(file, root):
         return OUTSIDE
     if suffix in FOREIGN:
         return FORMAT
     if suffix not in SUFFIXES:
-        return NO_PHOTO
+        return NOT_A_PHOTO
     return None if is_file(file) else MISSING

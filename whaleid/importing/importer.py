@@ -1,4 +1,4 @@
-"""Command `import`: turn photos from anywhere into a catalogue folder, or add them to one."""
+"""Command `import`: make a catalogue folder from photos in any supported source, or add them to one."""
 
 import shutil
 from collections import Counter
@@ -19,41 +19,46 @@ from whaleid.importing.plan import Plan, make_plan
 from whaleid.importing.source import Source, require_inside
 
 SOURCES = (
-    "SOURCE is a folder with a folder a whale, a catalogue folder, one with the metadata.csv of wildlife-datasets, a "
-    f"zip file of one of these, a csv file, a COCO json, or {' or '.join(kaggle.PREFIX + c for c in kaggle.CONTESTS)}."
+    "SOURCE is a folder with one folder per whale, a catalogue folder, a folder with the metadata.csv of "
+    "wildlife-datasets, a zip file of one of these, a csv file, a COCO json file, or "
+    f"{' or '.join(kaggle.PREFIX + contest for contest in kaggle.CONTESTS)}."
 )
+"""The kinds of sources, for errors."""
 
 
-def run(source: str, to: Path, columns: csv.Columns, queries: Path | None, link: bool) -> None:
-    """Put the photos of `source`, and those below `queries` to identify, into the catalogue folder `to`.
+def run(source: str, catalogue: Path, columns: csv.Columns, queries: Path | None, link: bool) -> None:
+    """Import the photos of `source`, and those in the folder `queries` as queries, into the folder `catalogue`.
+
+    `link` makes links to the photos instead of copies.
 
     Raises:
-        WhaleidError: something is wrong with the source or the catalogue; then nothing is written.
+        WhaleidError: the source or the catalogue has mistakes. Nothing is written.
     """
     if source.startswith(kaggle.PREFIX):
-        path = kaggle.download(source, to.resolve().with_name(f"{to.resolve().name}.download"))
+        path = kaggle.download(source, catalogue.resolve().with_name(f"{catalogue.resolve().name}.download"))
     else:
         path = Path(source).expanduser()
         if not path.exists():
-            raise WhaleidError(f"{source} is not there. {SOURCES}")
-    for place in (path, queries):
-        if place is not None and place.is_dir() and overlap(place, to):
-            raise WhaleidError(f"{place} and {to} overlap: the catalogue needs a folder of its own.")
-    with target.locked(to):
-        sources = [read_source(path, to / target.UNPACKED, columns)]
+            raise WhaleidError(f"{source} does not exist: correct the path. {SOURCES}")
+    for directory in (path, queries):
+        if directory is not None and directory.is_dir() and overlap(directory, catalogue):
+            raise WhaleidError(f"{directory} and {catalogue} overlap: name another folder with --to.")
+    with target.locked(catalogue):
+        sources = [read_source(path, catalogue / target.UNPACKED, columns)]
         if queries is not None:
             sources.append(folder.read_queries(queries))
-        prints = check(sources)
-        plan = make_plan(sources, prints, target.read(to, {each.size for each in prints}))
-        written = target.write(to, plan, link)
-    logger.info(_summary(source, to, sources, plan, written))
+        fingerprints = check(sources)
+        existing = target.read(catalogue, {fingerprint.size for fingerprint in fingerprints})
+        plan = make_plan(sources, fingerprints, existing)
+        counts = target.write(catalogue, plan, link)
+    logger.info(_summary(source, catalogue, sources, plan, counts))
 
 
 def read_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
-    """Read the source at `path`, by what it looks like; zip files are unpacked into the folder `unpacked`.
+    """Read the source at `path` after inferring its kind. Zip files are unpacked into the folder `unpacked`.
 
     Raises:
-        WhaleidError: it is no source, or something is wrong with it.
+        WhaleidError: `path` is not a source, or has mistakes.
     """
     skipped = 0
     if archives := zip_files([path, *(path / f"{contest}.zip" for contest in kaggle.CONTESTS)]):
@@ -69,10 +74,11 @@ def read_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
         source = coco.read(path, columns.photos or path.parent)
     elif columns != csv.Columns():
         raise WhaleidError(
-            f"{path} is no csv file: options for columns and --photos belong to one (--photos to a COCO json as well)."
+            f"{path} is not a csv file: leave out --photo-column, --whale-column, --box-columns and --photos "
+            "(--photos is for COCO json files, too)."
         )
     elif not path.is_dir():
-        raise WhaleidError(f"{path} is none of what can be imported. {SOURCES}")
+        raise WhaleidError(f"{path} cannot be imported. {SOURCES}")
     elif (path / "train.csv").exists() or all((path / part).is_dir() for part in target.PARTS):
         source = folder.read_catalogue(path)
     else:
@@ -81,60 +87,63 @@ def read_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
 
 
 def _unpack_zip(archive: Path, unpacked: Path) -> tuple[Path, int]:
-    """Unpack a zip file and those in it; return the folder with its content, and the number of files left out."""
-    skipped, left = unpack(archive, unpacked, unpack_limits([archive]))
-    content = _content(unpacked)
+    """Unpack a zip file and those in it; return the folder with the content, and the number of skipped files."""
+    skipped, limits = unpack(archive, unpacked, unpack_limits([archive]))
+    content = _content_folder(unpacked)
     for part in zip_files(sorted(unpacked.rglob("*"))):
         title = f"{archive}, {part.relative_to(unpacked)}"
-        more, left = unpack(part, part.parent, left, title, part=True)
-        skipped += more
+        part_skipped, limits = unpack(part, part.parent, limits, title, is_part=True)
+        skipped += part_skipped
         part.unlink()
     return content, skipped
 
 
 def _unpack_parts(folder: Path, unpacked: Path) -> int:
-    """Unpack the zip files of a folder and copy its tables; return the number of files left out."""
+    """Unpack the zip files of a folder and copy its csv files; return the number of skipped files."""
     tables = [folder / name for name in layout.COLUMNS if (folder / name).is_file()]
     parts = zip_files(sorted(folder.iterdir()))
     require_inside(folder, [*tables, *parts])
-    skipped, left = 0, unpack_limits(parts)
+    skipped, limits = 0, unpack_limits(parts)
     for part in parts:
-        more, left = unpack(part, unpacked, left, part=True)
-        skipped += more
+        part_skipped, limits = unpack(part, unpacked, limits, is_part=True)
+        skipped += part_skipped
     for table in tables:
         if not (unpacked / table.name).exists():
             shutil.copy(table, unpacked)
     return skipped
 
 
-def _content(place: Path) -> Path:
-    """Return the folder `place` or, where it holds nothing but one folder of folders or zip files, that one."""
-    match [*place.iterdir()]:
+def _content_folder(folder: Path) -> Path:
+    """Descend from `folder` while it contains one folder only, and that one contains folders or zip files."""
+    match [*folder.iterdir()]:
         case [inner] if inner.is_dir() and (
             zip_files(inner.iterdir()) or any(path.is_dir() for path in inner.iterdir())
         ):
-            return _content(inner)
-    return place
+            return _content_folder(inner)
+    return folder
 
 
-def _summary(source: str, to: Path, sources: Sequence[Source], plan: Plan, written: Counter[str]) -> str:
-    """Return the lines that the command prints."""
+def _summary(source: str, catalogue: Path, sources: Sequence[Source], plan: Plan, counts: Counter[str]) -> str:
+    """Return the lines that the command prints; `counts` is the number of photos by how they were written."""
     labels, queries, existing = [*plan.labels.values()], len(plan.queries), plan.existing
-    lines = [f"{source}: {sources[0].kind}", f"added {_count(labels, queries)}; {len(plan.boxes):,} boxes"]
+    lines = [
+        f"{source}: {sources[0].kind}",
+        f"added {_labelled(labels)}, {queries:,} queries (photos to identify) and {len(plan.boxes):,} boxes",
+    ]
     for number, text in (
-        (plan.skipped, "photos skipped: they are there already"),
-        (sum(each.skipped_files for each in sources), "files passed over: they are no images"),
-        (plan.without_truth, "photos to identify have no truth, so there is no solution.csv"),
-        (written["hard link"], "photos are hard links"),
-        (written["symbolic link"], f"photos are symbolic links, since hard ones cannot be made from there to {to}"),
+        (plan.skipped, "photos skipped: already in the catalogue"),
+        (sum(s.skipped_files for s in sources), "files skipped: not images"),
+        (plan.without_truth, "queries have no true label, so solution.csv is not written"),
+        (counts["hard link"], "photos are hard links"),
+        (counts["symbolic link"], f"photos are symbolic links: hard links from there to {catalogue} are not possible"),
     ):
         lines += [f"{number:,} {text}"] if number else []
-    lines.append(f"{to} holds {_count([*labels, *existing.labels.values()], queries + len(existing.queries))}")
-    lines += [f"next: whaleid preset real --root {to}"] if paths.PARAMS.exists() else []
+    all_labels, all_queries = [*labels, *existing.labels.values()], queries + len(existing.queries)
+    lines.append(f"{catalogue} now contains {_labelled(all_labels)} and {all_queries:,} queries")
+    lines += [f"next: whaleid preset real --root {catalogue}"] if paths.PARAMS.exists() else []
     return "\n".join(lines)
 
 
-def _count(labels: Sequence[str], queries: int) -> str:
+def _labelled(labels: Sequence[str]) -> str:
     unnamed, whales = labels.count(NEW_WHALE), len({*labels} - {NEW_WHALE})
-    photos = f"{len(labels):,} labelled photos ({whales:,} whales, {unnamed:,} photos of {NEW_WHALE})"
-    return f"{photos} and {queries:,} to identify"
+    return f"{len(labels):,} labelled photos ({whales:,} whales, {unnamed:,} photos of {NEW_WHALE})"

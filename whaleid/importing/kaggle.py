@@ -1,4 +1,4 @@
-"""Kaggle's contests of humpback whales, downloaded by Kaggle's own client."""
+"""Download Kaggle's contests on humpback whales with Kaggle's own client."""
 
 import shutil
 import subprocess
@@ -7,31 +7,34 @@ from pathlib import Path
 from whaleid.core.errors import WhaleidError
 
 CONTESTS = ("whale-categorization-playground", "humpback-whale-identification")
+"""Contests that can be imported, by their names at Kaggle."""
 PREFIX = "kaggle:"
+"""A source that begins with it is a contest to download."""
 
 
 def download(source: str, folder: Path) -> Path:
-    """Download the contest `source`, `kaggle:CONTEST`, into `folder` unless it is there; return the zip file.
+    """Download the contest `source`, `kaggle:CONTEST`, into `folder`, unless it is there; return the zip file.
 
     Raises:
-        WhaleidError: there is no such contest, no client, or the client fails.
+        WhaleidError: the contest is unknown, the client is not installed, or the client fails.
     """
     contest = source.removeprefix(PREFIX)
     if contest not in CONTESTS:
-        raise WhaleidError(f"{source}: the contests known are {', '.join(PREFIX + name for name in CONTESTS)}.")
+        contests = ", ".join(PREFIX + name for name in CONTESTS)
+        raise WhaleidError(f"{source}: is not a contest that can be imported. Choose one of: {contests}.")
     access = (
-        "Kaggle asks for an account: sign in by `kaggle auth login`, or make an API token at "
+        "Kaggle needs an account: sign in with `kaggle auth login`, or create an API token at "
         "https://www.kaggle.com/settings/api and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token (an older key: "
         "~/.kaggle/kaggle.json, or KAGGLE_USERNAME and KAGGLE_KEY).\n"
-        f"Also accept the contest's rules: https://www.kaggle.com/competitions/{contest}/rules\n"
-        f"Or download {contest}.zip in a browser and give that file as SOURCE."
+        f"Also accept the rules of the contest: https://www.kaggle.com/competitions/{contest}/rules\n"
+        f"Or download {contest}.zip in a browser and import that file."
     )
     client = shutil.which("kaggle")
     if client is None:
         raise WhaleidError(f"Kaggle's client is not installed: run `pip install kaggle`.\n{access}")
     folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run([client, "competitions", "download", "-c", contest, "-p", str(folder)], check=False)
+    process = subprocess.run([client, "competitions", "download", "-c", contest, "-p", str(folder)], check=False)
     archive = folder / f"{contest}.zip"
-    if done.returncode != 0 or not archive.is_file():
-        raise WhaleidError(f"Kaggle's client has not downloaded {contest}; its messages stand above.\n{access}")
+    if process.returncode != 0 or not archive.is_file():
+        raise WhaleidError(f"Kaggle's client did not download {contest}: see its messages above.\n{access}")
     return archive

@@ -1,4 +1,4 @@
-"""The catalogue folder that an import writes to: locked, read, and extended by all of a plan or by nothing."""
+"""The catalogue folder that an import writes to: lock it, read it, and add either all of a plan or nothing."""
 
 import hashlib
 import os
@@ -18,64 +18,70 @@ from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.files import replacing, write_csv
 from whaleid.core.labels import CORNERS, NEW_WHALE
 from whaleid.core.log import progress
-from whaleid.importing.plan import ExistingCatalogue, Known, Plan
+from whaleid.importing.plan import CataloguePhoto, ExistingCatalogue, Plan
 
 PARTS = ("train", "test")
+"""Folders of a catalogue: labelled photos and queries."""
 LOCK = ".lock"
+"""File in the catalogue folder that keeps other commands from writing to it."""
 UNPACKED = ".unpacked"
-"""Within the catalogue's folder, where zip files are unpacked."""
+"""Folder in the catalogue folder that zip files are unpacked into."""
 
 
 @contextmanager
-def locked(to: Path, wait: float = 0) -> Iterator[None]:
-    """Keep other commands from writing to the catalogue folder `to`; create it, and remove it if it stays empty.
+def locked(catalogue: Path, wait: float = 0) -> Iterator[None]:
+    """Keep other commands from writing to the folder `catalogue`. Create it, and remove it if it stays empty.
 
     Raises:
-        WhaleidError: another process writes there, even after `wait` seconds, or the folder is the drawn catalogue.
+        WhaleidError: another process is still writing there after `wait` seconds, or it is the drawn catalogue.
     """
-    if paths.PARAMS.exists() and to.resolve() == paths.SAMPLE.resolve():
+    if paths.PARAMS.exists() and catalogue.resolve() == paths.SAMPLE.resolve():
         raise WhaleidError(
-            f"{to} is drawn by the stage `sample`, which would throw away what you put there. Make a copy of it your "
-            f"own: whaleid import {paths.SAMPLE} --to data/whales"
+            f"{catalogue} is drawn by the stage `sample`, which would remove your photos from it. Make a copy to add "
+            f"photos to: whaleid import {paths.SAMPLE} --to data/whales"
         )
-    to.mkdir(parents=True, exist_ok=True)
+    catalogue.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(to / LOCK, timeout=wait):
-            shutil.rmtree(to / UNPACKED, ignore_errors=True)  # left by an import that was killed
+        with FileLock(catalogue / LOCK, timeout=wait):
+            shutil.rmtree(catalogue / UNPACKED, ignore_errors=True)  # of an import that was killed
             try:
                 yield
             finally:
-                shutil.rmtree(to / UNPACKED, ignore_errors=True)
-                (to / LOCK).unlink(missing_ok=True)
+                shutil.rmtree(catalogue / UNPACKED, ignore_errors=True)
+                (catalogue / LOCK).unlink(missing_ok=True)
     except Timeout:
-        raise WhaleidError(f"Another command is writing to {to}: wait until it has ended.") from None
+        raise WhaleidError(f"Another command is writing to {catalogue}: run this again when it has ended.") from None
     finally:
         with suppress(OSError):
-            to.rmdir()
+            catalogue.rmdir()
 
 
-def read(to: Path, sizes: Collection[int]) -> ExistingCatalogue:
-    """Read the catalogue folder `to`, complete or not; of photos with `sizes` (bytes) the SHA-256 as well.
+def read(root: Path, sizes: Collection[int]) -> ExistingCatalogue:
+    """Read the catalogue folder `root`, which may be incomplete. SHA-256 is computed for files of `sizes` (bytes).
 
     Raises:
-        WhaleidError: it is no catalogue folder, or one with mistakes.
+        WhaleidError: `root` is not a catalogue folder, or has mistakes.
     """
-    others = {path.name for path in to.iterdir() if not path.name.startswith(".")} - {*PARTS, *layout.COLUMNS}
-    if others and not (to / "train.csv").exists():
-        what = f"{to} holds other things than a catalogue"
-        raise InputProblems(what, sorted(others), "Name an empty folder, or a new one.")
+    other_files = {path.name for path in root.iterdir() if not path.name.startswith(".")} - {*PARTS, *layout.COLUMNS}
+    if other_files and not (root / "train.csv").exists():
+        what = f"{root} is not a catalogue folder: it contains other files"
+        raise InputProblems(what, sorted(other_files), "Name a new or an empty folder with --to.")
     for part in PARTS:  # temporary files of an import that was killed
-        for path in (to / part).glob(".*.partial*"):
+        for path in (root / part).glob(".*.partial*"):
             path.unlink()
-    catalogue = layout.read(to, incomplete=True)
+    catalogue = layout.read(root, incomplete=True)
     labelled = catalogue.photos[catalogue.photos["part"] == "train"]
-    places = [(part, name, to / part / name) for part in PARTS for name in layout.photos_in(to / part)]
+    photos = []
+    for part in PARTS:
+        for name in layout.photos_in(root / part):
+            path = root / part / name
+            photos.append(CataloguePhoto(name, part, _sha256(path) if path.stat().st_size in sizes else ""))
     return ExistingCatalogue(
-        [Known(name, part, _sha256(path) if path.stat().st_size in sizes else "") for part, name, path in places],
+        photos,
         dict(zip(labelled["Image"], labelled["Id"], strict=True)),
         {image: tuple(box) for image, *box in catalogue.boxes.itertuples(index=False)},
         dict(zip(catalogue.solution["Image"], catalogue.solution["Id"], strict=True)),
-        {name: read_table(to / name, header(to / name)) for name in layout.COLUMNS if (to / name).is_file()},
+        {name: read_table(root / name, header(root / name)) for name in layout.COLUMNS if (root / name).is_file()},
     )
 
 
@@ -84,43 +90,49 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write(to: Path, plan: Plan, link: bool = False, more: Mapping[str, pd.DataFrame] | None = None) -> Counter[str]:
-    """Write photos and csv files as `plan` says, and the tables of `more` by file name; count photos by how.
+def write(
+    root: Path, plan: Plan, link: bool = False, other_tables: Mapping[str, pd.DataFrame] | None = None
+) -> Counter[str]:
+    """Write the photos and csv files of `plan`, and `other_tables` by file name, to the catalogue folder `root`.
 
-    Csv files get their names last. If anything fails, all that was written is undone.
+    Csv files are renamed last. If an exception is raised, everything written is removed or restored.
+
+    Returns:
+        The number of photos by how they were written: `copy`, `hard link` or `symbolic link`.
 
     Raises:
         WhaleidError: a photo has changed since it was checked.
-        OSError: something cannot be read or written.
+        OSError: a file cannot be read or written.
     """
-    tables = {**(more or {}), **_tables(plan)}
-    before = {name: (to / name).read_bytes() for name in tables if (to / name).is_file()}
-    written: Counter[str] = Counter()
+    tables = {**(other_tables or {}), **_tables(plan)}
+    content_before = {name: (root / name).read_bytes() for name in tables if (root / name).is_file()}
+    counts: Counter[str] = Counter()
     try:
-        with ExitStack() as renamed:  # closing it renames the csv files, the last one first
+        with ExitStack() as csv_files:  # on exit, it renames the csv files, the last one first
             for (part, name), (file, sha256) in progress(plan.files.items(), "photos written", len(plan.files)):
-                with replacing(to / part / name) as temporary:
-                    written[_write(file, temporary, sha256, link, file.is_relative_to(to / UNPACKED))] += 1
+                with replacing(root / part / name) as temporary:
+                    counts[_write_photo(file, temporary, sha256, link, file.is_relative_to(root / UNPACKED))] += 1
             for name, table in reversed(tables.items()):
-                write_csv(table, renamed.enter_context(replacing(to / name)))
+                write_csv(table, csv_files.enter_context(replacing(root / name)))
     except Exception:
-        for path in [*(Path(*place) for place in plan.files), *map(Path, tables.keys() - before.keys())]:
+        new_tables = tables.keys() - content_before.keys()
+        for path in [*(Path(part, name) for part, name in plan.files), *map(Path, new_tables)]:
             with suppress(OSError):
-                (to / path).unlink()
-        for name, content in before.items():
+                (root / path).unlink()
+        for name, content in content_before.items():
             with suppress(OSError):
-                if (to / name).read_bytes() != content:
-                    with replacing(to / name) as temporary:
+                if (root / name).read_bytes() != content:
+                    with replacing(root / name) as temporary:
                         temporary.write_bytes(content)
         for part in PARTS:
-            with suppress(OSError):  # it is not there, or holds other photos
-                (to / part).rmdir()
+            with suppress(OSError):  # it does not exist, or contains other photos
+                (root / part).rmdir()
         raise
-    return written
+    return counts
 
 
-def _write(file: Path, target: Path, sha256: str, link: bool, unpacked: bool) -> str:
-    """Copy the photo `file` to `target`, `link` it, or move an `unpacked` one; return which was done."""
+def _write_photo(file: Path, target: Path, sha256: str, link: bool, unpacked: bool) -> str:
+    """Copy the photo `file` to `target`, `link` it, or move it if it is `unpacked`; return which was done."""
     if unpacked:
         file.replace(target)
         return "copy"
@@ -132,28 +144,28 @@ def _write(file: Path, target: Path, sha256: str, link: bool, unpacked: bool) ->
         return "symbolic link"
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise WhaleidError(f"{file}: has changed since it was checked: run the same command again.")
+        raise WhaleidError(f"{file}: has changed since it was checked. Run the same command again.")
     target.write_bytes(content)
     return "copy"
 
 
 def _tables(plan: Plan) -> dict[str, pd.DataFrame]:
-    """Return the csv files that get new rows, with those that they have; train.csv last."""
+    """Return the csv files that get new rows, with old and new rows, by file name; train.csv is last."""
     tables = plan.existing.tables
-    unanswered: set[str] = set()
+    new_queries: set[str] = set()
     if plan.submission or "sample_submission.csv" in tables:
-        answered = tables["sample_submission.csv"]["Image"] if "sample_submission.csv" in tables else ()
-        unanswered = {*plan.existing.queries, *plan.queries} - {*answered}
+        listed = tables["sample_submission.csv"]["Image"] if "sample_submission.csv" in tables else ()
+        new_queries = {*plan.existing.queries, *plan.queries} - {*listed}
     boxes = [[name, *(f"{number:.6g}" for number in box)] for name, box in plan.boxes.items()]
     columns = ["Image", "Id"]
-    new = {
+    new_rows = {
         "boxes.csv": pd.DataFrame(boxes, columns=["Image", *CORNERS, "aspect"]),
         "solution.csv": pd.DataFrame(plan.solution.items(), columns=columns),
-        "sample_submission.csv": pd.DataFrame([[name, NEW_WHALE] for name in unanswered], columns=columns),
+        "sample_submission.csv": pd.DataFrame([[name, NEW_WHALE] for name in new_queries], columns=columns),
         "train.csv": pd.DataFrame(plan.labels.items(), columns=columns),
     }
     return {
         name: pd.concat([tables.get(name), rows.sort_values("Image")], ignore_index=True).fillna("")
-        for name, rows in new.items()
+        for name, rows in new_rows.items()
         if len(rows)
     }
