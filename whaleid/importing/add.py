@@ -108,9 +108,9 @@ def read_reviewed(path: Path) -> pd.DataFrame:
         if photo.startswith(FORMULA) or has_unsafe_characters(photo)
     ]
     if bad_paths:
-        what = f"Paths that begin with {' '.join(FORMULA[:4])}, which spreadsheets run as a formula, or contain control"
+        problem = f"Paths that begin with {' '.join(FORMULA[:4])}, as formulas do, or contain control characters"
         remedy = "Write ./ before such a path, as `whaleid identify --csv` does. Rename files with control characters."
-        raise InputProblems(f"{what} characters", bad_paths, remedy)
+        raise InputProblems(problem, bad_paths, remedy)
     return table
 
 

@@ -95,8 +95,8 @@ def _check_names(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
         if is_outside or is_repeated or is_link or has_unsafe_characters(name):
             bad.append(repr(name))
     if bad:
-        what = f"{title}: names that lead out of the zip file, occur twice or contain control characters, and links"
-        raise InputProblems(what, bad, "Pack the zip file again without them.")
+        problem = f"{title}: names that lead out of the zip file, occur twice or contain control characters, and links"
+        raise InputProblems(problem, bad, "Pack the zip file again without them.")
 
 
 def _refuse_zips(title: str, members: Sequence[zipfile.ZipInfo]) -> None:

@@ -48,7 +48,7 @@ def check(sources: Sequence[Source]) -> list[Fingerprint]:
     if unreadable := [result for result in results if isinstance(result, str)]:
         locations[UNREADABLE] = unreadable
     labels = {entry.label or entry.truth for source in sources for entry in source.entries} - {""}
-    problems = [InputProblems(what, where, remedy) for (what, remedy), where in locations.items()]
+    problems = [InputProblems(problem, where, remedy) for (problem, remedy), where in locations.items()]
     raise_all([*problems, *label_problems("Names of whales", [(repr(label), label) for label in sorted(labels)])])
     return [result for result in results if isinstance(result, Fingerprint)]
 

@@ -58,8 +58,8 @@ def read(path: Path, root: Path) -> Source:
         remedy = "A photo of a catalogue shows one whale: crop the photo to each whale, or leave it out."
         raise InputProblems(f"{path}: photos of several whales", ambiguous, remedy)
     if bad_boxes:
-        what = f"{path}: photos whose bbox is not [x, y, width, height]"
-        raise InputProblems(what, bad_boxes, "Give four numbers, in pixels.")
+        problem = f"{path}: photos whose bbox is not [x, y, width, height]"
+        raise InputProblems(problem, bad_boxes, "Give four numbers, in pixels.")
     return Source(f"a COCO file: whales by {'annotation' if identities else 'category'}", root, entries)
 
 

@@ -64,8 +64,8 @@ def read(root: Path, sizes: Collection[int]) -> ExistingCatalogue:
     """
     other_files = {path.name for path in root.iterdir() if not path.name.startswith(".")} - {*PARTS, *layout.COLUMNS}
     if other_files and not (root / "train.csv").exists():
-        what = f"{root} is not a catalogue folder: it contains other files"
-        raise InputProblems(what, sorted(other_files), "Name a new or an empty folder with --to.")
+        problem = f"{root} is not a catalogue folder: it contains other files"
+        raise InputProblems(problem, sorted(other_files), "Name a new or an empty folder with --to.")
     for part in PARTS:  # temporary files of an import that was killed
         for path in (root / part).glob(".*.partial*"):
             path.unlink()
