@@ -1,4 +1,4 @@
-"""A checkpoint gives back the very network, and one that does not fit is refused."""
+"""Checkpoints restore the same network; damaged and unsuitable files are refused."""
 
 import json
 import os
@@ -23,29 +23,30 @@ REMEDY = "Run `dvc repro` to rebuild it."
 
 
 def network(backbone: str = "squeezenet1_1", columns: int = 3, centres: int = 1, fine: bool = False) -> Network:
-    """Return a network that has processed photos, so that its statistics are no longer the initial ones."""
+    """Return a network whose running statistics differ from the initial ones."""
     torch.manual_seed(0)
-    trained = Network(backbone, 16, columns, centres, fine)
+    result = Network(backbone, 16, columns, centres, fine)
     with torch.no_grad():
-        trained(torch.randn(4, 1, 32, 64))
-    return trained.eval()
+        result(torch.randn(4, 1, 32, 64))
+    return result.eval()
 
 
-def parts(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
-    """Return the tensors of a checkpoint and its description."""
+def read(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+    """Return the tensors and the description of a checkpoint."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return safetensors.torch.load(data), json.loads(header["__metadata__"]["whaleid"])
 
 
 def changed(weights: dict[str, torch.Tensor | None] | None = None, **header: object) -> bytes:
-    """Return a checkpoint with other entries in its header, or other weights; None leaves one out."""
-    tensors, described = parts(checkpoint.save(network(), DESCRIPTION))
-    described |= header
+    """Return a checkpoint with changed weights (None removes one) or changed entries of its description."""
+    tensors, description = read(checkpoint.save(network(), DESCRIPTION))
+    description |= header
     kept = {name: tensor for name, tensor in (tensors | (weights or {})).items() if tensor is not None}
-    return safetensors.torch.save(kept, {"whaleid": json.dumps(described)})
+    return safetensors.torch.save(kept, {"whaleid": json.dumps(description)})
 
 
-def refusal(data: bytes) -> str:
+def load_error(data: bytes) -> str:
+    """Return the message of the error that loading `data` raises."""
     with pytest.raises(WhaleidError) as caught:
         checkpoint.load(data, NAME)
     return str(caught.value)
@@ -55,7 +56,7 @@ def refusal(data: bytes) -> str:
 @pytest.mark.parametrize(
     ("backbone", "centres", "fine"), [("squeezenet1_1", 1, False), ("mnasnet0_5", 3, False), ("squeezenet1_1", 1, True)]
 )
-def test_a_network_comes_back_bit_for_bit(backbone: str, centres: int, fine: bool, flip: str) -> None:
+def test_a_network_is_restored_bit_for_bit(backbone: str, centres: int, fine: bool, flip: str) -> None:
     expected = Description(DESCRIPTION.classes, DESCRIPTION.photos, flip)
     assert expected.num_outputs == (6 if flip == "identity" else 3)
     before = network(backbone, expected.num_outputs, centres, fine)
@@ -74,15 +75,15 @@ def test_a_network_comes_back_bit_for_bit(backbone: str, centres: int, fine: boo
         assert torch.equal(after.classifier(embeddings), before.classifier(embeddings))
 
 
-def test_a_network_before_training_on_whales() -> None:
+def test_a_network_without_classes_is_restored() -> None:
     after, description = checkpoint.load(checkpoint.save(network(columns=0), Description((), None)), NAME)
     assert description == Description((), None, "off")
     assert after.classifier.weight.shape == (16, 0)
 
 
-def test_any_program_reads_the_weights_and_the_description() -> None:
-    tensors, described = parts(checkpoint.save(network(), DESCRIPTION))
-    assert described == {
+def test_weights_and_description_are_stored_as_plain_safetensors_and_json() -> None:
+    tensors, description = read(checkpoint.save(network(), DESCRIPTION))
+    assert description == {
         "version": 1,
         "kind": "network",
         "backbone": "squeezenet1_1",
@@ -96,39 +97,39 @@ def test_any_program_reads_the_weights_and_the_description() -> None:
     }
 
 
-def test_bytes_do_not_depend_on_the_layout_of_memory() -> None:
+def test_bytes_do_not_depend_on_the_memory_layout() -> None:
     plain = checkpoint.save(network(), DESCRIPTION)
     assert checkpoint.save(network().to(memory_format=torch.channels_last), DESCRIPTION) == plain
     assert checkpoint.save(network(), DESCRIPTION) == plain
 
 
 @pytest.mark.parametrize("cut", [0, 4, 100, 5000, -1])
-def test_refuses_a_file_that_is_cut_off(cut: int) -> None:
+def test_a_truncated_file_is_refused(cut: int) -> None:
     data = checkpoint.save(network(), DESCRIPTION)[:cut]
-    assert refusal(data).startswith(f"{NAME} is not a safetensors file, or is incomplete (")
-    assert refusal(data).endswith(REMEDY)
+    assert load_error(data).startswith(f"{NAME} is not a safetensors file, or is incomplete (")
+    assert load_error(data).endswith(REMEDY)
 
 
-class Evil:
-    """Makes a folder when it is unpickled."""
+class Malicious:
+    """Creates a folder when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.mkdir, ("ran",)
 
 
-def test_refuses_a_pickle_without_running_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_is_refused_without_running_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save({"backbone": Evil()}, "a.pt")
-    for data in (Path("a.pt").read_bytes(), pickle.dumps(Evil()), b"no checkpoint"):
-        assert refusal(data).startswith(f"{NAME} is not a safetensors file, or is incomplete (")
+    torch.save({"backbone": Malicious()}, "a.pt")
+    for data in (Path("a.pt").read_bytes(), pickle.dumps(Malicious()), b"no checkpoint"):
+        assert load_error(data).startswith(f"{NAME} is not a safetensors file, or is incomplete (")
     assert not Path("ran").exists()
 
 
-def test_refuses_tensors_without_a_description() -> None:
+def test_tensors_without_a_description_are_refused() -> None:
     weights = network().state_dict()
     message = f"{NAME} is not a whaleid checkpoint: its header has no description. {REMEDY}"
-    assert refusal(safetensors.torch.save(weights)) == message
-    assert refusal(safetensors.torch.save(weights, {"format": "pt"})) == message
+    assert load_error(safetensors.torch.save(weights)) == message
+    assert load_error(safetensors.torch.save(weights, {"format": "pt"})) == message
 
 
 @pytest.mark.parametrize(
@@ -149,20 +150,20 @@ def test_refuses_tensors_without_a_description() -> None:
         ({"description": {"classes": [], "photos": None, "flip": "up"}}, "description.flip: Input should be 'off'"),
     ],
 )
-def test_refuses_another_kind_or_version_of_description(header: dict[str, object], reason: str) -> None:
-    message = refusal(changed(**header))
+def test_a_description_of_another_kind_or_version_is_refused(header: dict[str, object], reason: str) -> None:
+    message = load_error(changed(**header))
     assert message.startswith(f"{NAME} is a checkpoint of another kind or version ({reason}")
     assert message.endswith(REMEDY)
 
 
-def test_refuses_a_description_that_is_no_json() -> None:
+def test_a_description_that_is_not_json_is_refused() -> None:
     for text in ("", "{", "[1]", "[" * 100_000):
         data = safetensors.torch.save({}, {"whaleid": text})
-        assert refusal(data).startswith(f"{NAME} is a checkpoint of another kind or version (")
+        assert load_error(data).startswith(f"{NAME} is a checkpoint of another kind or version (")
 
 
 @pytest.mark.parametrize(
-    ("header", "weights", "described", "shape"),
+    ("header", "weights", "expected", "shape"),
     [
         ({"description": {"classes": ["a", "b"], "photos": None}}, {}, (16, 2), (16, 3)),
         ({"description": {"classes": ["a"], "photos": None, "flip": "identity"}}, {}, (16, 2), (16, 3)),
@@ -172,42 +173,42 @@ def test_refuses_a_description_that_is_no_json() -> None:
         ({}, {"classifier.weight": torch.zeros(3)}, (16, 3), (3,)),
     ],
 )
-def test_refuses_a_classifier_of_another_shape(
-    header: dict[str, object], weights: dict[str, torch.Tensor | None], described: object, shape: object
+def test_a_classifier_of_another_shape_is_refused(
+    header: dict[str, object], weights: dict[str, torch.Tensor | None], expected: object, shape: object
 ) -> None:
-    assert refusal(changed(weights, **header)) == (
-        f"{NAME} describes a classifier of shape {described}, but has one of shape {shape}. {REMEDY}"
+    assert load_error(changed(weights, **header)) == (
+        f"{NAME} describes a classifier of shape {expected}, but has one of shape {shape}. {REMEDY}"
     )
 
 
-def test_names_weights_that_are_missing_unknown_or_of_another_shape() -> None:
+def test_errors_list_weights_that_are_missing_unknown_or_of_another_shape() -> None:
     wrong = {
         "embedder.neck.running_mean": None,
         "embedder.backbone.head.bias": torch.zeros(3),
         "embedder.norm.weight": torch.zeros(2),
     }
-    places = []
+    problems = []
     for name, weight in wrong.items():
         with pytest.raises(InputProblems, match=f"^{NAME} does not fit its backbone, squeezenet1_1 ") as caught:
             checkpoint.load(changed({name: weight}), NAME)
-        places += caught.value.locations
+        problems += caught.value.locations
         assert str(caught.value).endswith(REMEDY)
-    assert places[:2] == ["embedder.neck.running_mean: missing", "embedder.backbone.head.bias: unknown"]
-    assert places[2].startswith("size mismatch for embedder.norm.weight: ")
+    assert problems[:2] == ["embedder.neck.running_mean: missing", "embedder.backbone.head.bias: unknown"]
+    assert problems[2].startswith("size mismatch for embedder.norm.weight: ")
 
 
-def test_refuses_a_backbone_that_has_other_weights_or_does_not_exist() -> None:
-    assert refusal(changed(backbone="resnet18")).startswith(f"{NAME} does not fit its backbone, resnet18 (")
-    message = refusal(changed(backbone="resnet19"))
+def test_another_or_an_unknown_backbone_is_refused() -> None:
+    assert load_error(changed(backbone="resnet18")).startswith(f"{NAME} does not fit its backbone, resnet18 (")
+    message = load_error(changed(backbone="resnet19"))
     assert message.startswith(f"{NAME}: backbone.name: torchvision has no classification model 'resnet19'")
 
 
 @pytest.mark.parametrize("backbone", ["regnet_y_128gf", "timm/eva_giant_patch14_224"])
-def test_refuses_a_backbone_larger_than_the_file_before_it_is_built(backbone: str) -> None:
-    assert refusal(changed(backbone=backbone)) == f"{NAME}: it has fewer weights than {backbone}. {REMEDY}"
+def test_a_backbone_larger_than_the_file_is_refused_before_it_is_built(backbone: str) -> None:
+    assert load_error(changed(backbone=backbone)) == f"{NAME}: it has fewer weights than {backbone}. {REMEDY}"
 
 
-def test_refuses_photos_that_are_packed_otherwise() -> None:
+def test_photos_of_another_shape_are_refused() -> None:
     DESCRIPTION.check_photos((32, 64, 1), NAME)
     with pytest.raises(WhaleidError) as caught:
         DESCRIPTION.check_photos((32, 64, 3), NAME)
@@ -218,7 +219,7 @@ def test_refuses_photos_that_are_packed_otherwise() -> None:
 
 
 @pytest.mark.parametrize("size", [32, 512])
-def test_a_box_network_comes_back_bit_for_bit(size: int) -> None:
+def test_a_box_network_is_restored_bit_for_bit(size: int) -> None:
     torch.manual_seed(0)
     before = BoxNetwork(Backbone("shufflenet_v2_x0_5"), size, turns=True, squeezed=True).eval()
     data = boxes.save(before)
@@ -227,7 +228,7 @@ def test_a_box_network_comes_back_bit_for_bit(size: int) -> None:
     photos = torch.randn(2, 1, 32, 32)
     with torch.no_grad():
         assert torch.equal(after(photos), before(photos))
-    assert refusal(data).startswith(f"{NAME} is a checkpoint of another kind or version (kind: ")
+    assert load_error(data).startswith(f"{NAME} is a checkpoint of another kind or version (kind: ")
 
 
 @pytest.mark.parametrize(
@@ -242,7 +243,7 @@ def test_a_box_network_comes_back_bit_for_bit(size: int) -> None:
         ({"turns": True}, "boxes does not fit its backbone, shufflenet_v2_x0_5"),
     ],
 )
-def test_another_box_network_is_refused(header: dict[str, object], message: str) -> None:
-    tensors, described = parts(boxes.save(BoxNetwork(Backbone("shufflenet_v2_x0_5"), 32, turns=False)))
+def test_an_unsuitable_box_network_is_refused(header: dict[str, object], message: str) -> None:
+    tensors, description = read(boxes.save(BoxNetwork(Backbone("shufflenet_v2_x0_5"), 32, turns=False)))
     with pytest.raises(WhaleidError, match=message):
-        boxes.load(safetensors.torch.save(tensors, {"whaleid": json.dumps(described | header)}), "boxes")
+        boxes.load(safetensors.torch.save(tensors, {"whaleid": json.dumps(description | header)}), "boxes")

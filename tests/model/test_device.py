@@ -1,4 +1,4 @@
-"""Where a network runs, and in which precision."""
+"""The device and the precision of a network."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from whaleid.core.errors import WhaleidError
 from whaleid.model.device import pick_device, precision
 
 
-def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHALEID_DEVICE", "cuda:99")
     with pytest.raises(WhaleidError, match="WHALEID_DEVICE=cuda:99: this machine has no such device"):
         pick_device()
@@ -15,7 +15,7 @@ def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_device() == torch.device("cpu")
 
 
-def test_one_device_is_not_for_several(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_device_is_refused_for_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setenv("WHALEID_DEVICE", "cuda:1")
@@ -23,7 +23,7 @@ def test_one_device_is_not_for_several(monkeypatch: pytest.MonkeyPatch) -> None:
         pick_device()
 
 
-def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     monkeypatch.setenv("WHALEID_DEVICE", "cuda")
@@ -36,6 +36,8 @@ def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     ("device", "native", "expected"),
     [("cpu", True, torch.float32), ("cuda", True, torch.bfloat16), ("cuda", False, torch.float32)],
 )
-def test_precision_is_a_rule(device: str, native: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_is_bfloat16_on_gpus_with_native_support(
+    device: str, native: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
     assert precision(torch.device(device)) == expected

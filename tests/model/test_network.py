@@ -1,4 +1,4 @@
-"""Pooling, embeddings, cosines and what of a network is trained, against slow references."""
+"""Pooling, embeddings, cosines and frozen layers, compared with plain reference implementations."""
 
 import math
 
@@ -9,21 +9,21 @@ import torch.nn.functional as F
 from whaleid.model.network import CosineClassifier, GeM, Network, standardise
 
 
-def small(classes: int = 3, centres: int = 1) -> Network:
+def new_network(classes: int = 3, centres: int = 1) -> Network:
     torch.manual_seed(0)
     return Network("squeezenet1_1", 16, classes, centres)
 
 
-def state(network: Network, part: str) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in network.get_submodule(part).state_dict().items()}
+def state(network: Network, module: str) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in network.get_submodule(module).state_dict().items()}
 
 
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def step(network: Network) -> None:
-    """Train for one step."""
+    """Run one training step."""
     optimiser = torch.optim.AdamW([weight for weight in network.parameters() if weight.requires_grad], lr=0.01)
     cosines = network.classifier(network.train()(torch.randn(4, 1, 32, 64)))
     F.cross_entropy(16 * cosines, torch.tensor([0, 1, 2, 0])).backward()
@@ -31,7 +31,7 @@ def step(network: Network) -> None:
 
 
 @pytest.mark.parametrize("exponent", [1.0, 2.5, 3.0])
-def test_pooling_is_the_generalised_mean_of_what_is_above_zero(exponent: float) -> None:
+def test_pooling_is_the_generalised_mean_of_clamped_values(exponent: float) -> None:
     torch.manual_seed(0)
     maps = torch.randn(2, 3, 4, 5)
     result = GeM(exponent)(maps)
@@ -48,10 +48,10 @@ def test_pooling_lies_between_the_mean_and_the_maximum() -> None:
     assert GeM(1.0)(maps).item() == pytest.approx(1.0, rel=1e-4)
     assert GeM(3.0)(maps).item() == pytest.approx(7 ** (1 / 3), rel=1e-5)
     assert GeM(8.0)(maps).item() == pytest.approx(3 / 4 ** (1 / 8), rel=1e-3)
-    assert GeM(60.0)(maps).item() == GeM(8.0)(maps).item()  # no further: powers of the least would be lost
+    assert GeM(60.0)(maps).item() == GeM(8.0)(maps).item()  # the exponent is limited, or powers of EPS would underflow
 
 
-def test_pooling_that_is_nearly_the_maximum_can_still_be_learnt() -> None:
+def test_gradients_of_pooling_are_finite_at_the_largest_exponent() -> None:
     pool = GeM(60.0)
     maps = torch.tensor([[[[0.0, 0.0]], [[0.0, 2.0]]]], requires_grad=True)
     pool(maps).sum().backward()
@@ -61,21 +61,21 @@ def test_pooling_that_is_nearly_the_maximum_can_still_be_learnt() -> None:
     assert torch.isfinite(pool.exponent.grad).all()
 
 
-def test_pooling_starts_at_the_third_power() -> None:
+def test_the_default_exponent_of_pooling_is_3() -> None:
     maps = torch.rand(1, 1, 3, 3)
     assert GeM()(maps).item() == GeM(3.0)(maps).item()
 
 
-def test_the_exponent_of_pooling_is_learnt() -> None:
+def test_the_exponent_of_pooling_has_the_numerical_gradient() -> None:
     pool = GeM()
     maps = torch.tensor([[[[0.2, 1.0], [0.0, 3.0]]]])
     pool(maps).sum().backward()
     assert pool.exponent.grad is not None
-    risen = (GeM(3.01)(maps) - GeM(2.99)(maps)).item() / 0.02
-    assert pool.exponent.grad.item() == pytest.approx(risen, rel=1e-3)
+    slope = (GeM(3.01)(maps) - GeM(2.99)(maps)).item() / 0.02
+    assert pool.exponent.grad.item() == pytest.approx(slope, rel=1e-3)
 
 
-def test_pooling_keeps_its_precision_where_the_rest_is_halved() -> None:
+def test_pooling_is_computed_in_float32_under_autocast() -> None:
     maps = torch.rand(2, 3, 4, 5) * 100
     with torch.autocast("cpu", torch.bfloat16):
         result = GeM()(maps.bfloat16())
@@ -84,13 +84,13 @@ def test_pooling_keeps_its_precision_where_the_rest_is_halved() -> None:
 
 
 @pytest.mark.parametrize("centres", [1, 3])
-def test_cosines_are_those_of_the_closest_centre_of_each_class(centres: int) -> None:
+def test_the_cosine_of_a_class_is_that_of_its_closest_centre(centres: int) -> None:
     torch.manual_seed(0)
-    last = CosineClassifier(5, 4, centres)
+    classifier = CosineClassifier(5, 4, centres)
     embeddings = F.normalize(torch.randn(3, 5))
-    result = last(embeddings)
+    result = classifier(embeddings)
     assert result.shape == (3, 4)
-    columns = last.weight.T.tolist()  # those of a class lie side by side
+    columns = classifier.weight.T.tolist()  # the centres of a class are adjacent
     for photo in range(3):
         for label in range(4):
             cosines = [
@@ -101,36 +101,36 @@ def test_cosines_are_those_of_the_closest_centre_of_each_class(centres: int) -> 
 
 
 def test_the_closest_centre_by_hand() -> None:
-    last = CosineClassifier(2, 2, 2)
-    with torch.no_grad():  # class 0 looks right and left, class 1 up and down
-        last.weight.copy_(torch.tensor([[2.0, -3.0, 0.0, 0.0], [0.0, 0.0, 1.0, -4.0]]))
-    result = last(torch.tensor([[-0.8, 0.6], [0.6, -0.8]]))
+    classifier = CosineClassifier(2, 2, 2)
+    with torch.no_grad():  # the centres of class 0 point right and left, those of class 1 up and down
+        classifier.weight.copy_(torch.tensor([[2.0, -3.0, 0.0, 0.0], [0.0, 0.0, 1.0, -4.0]]))
+    result = classifier(torch.tensor([[-0.8, 0.6], [0.6, -0.8]]))
     torch.testing.assert_close(result, torch.tensor([[0.8, 0.6], [0.6, 0.8]]))
-    assert last.prototypes().tolist() == [[[1, 0], [-1, 0]], [[0, 1], [0, -1]]]
+    assert classifier.prototypes().tolist() == [[[1, 0], [-1, 0]], [[0, 1], [0, -1]]]
 
 
 @pytest.mark.parametrize("centres", [1, 3])
-def test_cosines_are_those_of_the_directions(centres: int) -> None:
-    network = small(centres=centres).eval()
+def test_cosines_follow_from_the_prototypes(centres: int) -> None:
+    network = new_network(centres=centres).eval()
     with torch.no_grad():
         embeddings = network(torch.randn(2, 3, 32, 64))
-        directions = network.classifier.prototypes()
+        prototypes = network.classifier.prototypes()
         result = network.classifier(embeddings)
     assert embeddings.shape == (2, 16)
-    assert directions.shape == (3, centres, 16)
-    torch.testing.assert_close(directions.norm(dim=2), torch.ones(3, centres))
+    assert prototypes.shape == (3, centres, 16)
+    torch.testing.assert_close(prototypes.norm(dim=2), torch.ones(3, centres))
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
-    torch.testing.assert_close(result, torch.einsum("bd,csd->bcs", embeddings, directions).amax(dim=2))
+    torch.testing.assert_close(result, torch.einsum("bd,csd->bcs", embeddings, prototypes).amax(dim=2))
 
 
 @pytest.mark.parametrize("centres", [1, 3])
-def test_cosines_keep_their_precision_where_the_rest_is_halved(centres: int) -> None:
-    network = small(centres=centres).eval()
+def test_cosines_are_computed_in_float32_under_autocast(centres: int) -> None:
+    network = new_network(centres=centres).eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         embeddings = network(torch.randn(2, 1, 32, 64))
         result = network.classifier(embeddings)
-        centre = network.classifier.prototypes().double()
-    expected = torch.einsum("bd,csd->bcs", embeddings.double(), centre).amax(dim=2)
+        prototypes = network.classifier.prototypes().double()
+    expected = torch.einsum("bd,csd->bcs", embeddings.double(), prototypes).amax(dim=2)
     assert embeddings.dtype == result.dtype == torch.float32
     torch.testing.assert_close(result.double(), expected, rtol=1e-5, atol=1e-5)
 
@@ -147,7 +147,7 @@ def test_a_backbone_without_a_map_keeps_its_own_pooling() -> None:
 
 
 def test_a_backbone_with_a_map_is_pooled_by_the_generalised_mean() -> None:
-    network = small().eval()
+    network = new_network().eval()
     photos = torch.randn(2, 3, 32, 64)
     with torch.no_grad():
         powers = network.backbone(photos).clamp(min=GeM.EPS) ** 3
@@ -165,8 +165,8 @@ def test_a_new_network_is_in_training_mode(name: str) -> None:
     )
 
 
-def test_a_grey_photo_counts_as_one_of_three_equal_channels() -> None:
-    network = small().eval()
+def test_a_greyscale_photo_equals_a_photo_with_three_equal_channels() -> None:
+    network = new_network().eval()
     grey = torch.randn(2, 1, 32, 64)
     with torch.no_grad():
         assert torch.equal(network(grey), network(grey.repeat(1, 3, 1, 1)))
@@ -191,46 +191,48 @@ def test_each_photo_is_standardised_by_its_own_mean_and_deviation(channels: int)
 def test_a_blank_photo_stays_blank() -> None:
     packed = torch.full((1, 4, 4, 1), 200, dtype=torch.uint8)
     assert standardise(packed).abs().max() == 0.0
-    packed[0, 0, 0] = 201  # noise of a grey level is not blown up to a picture
+    packed[0, 0, 0] = 201  # noise of one grey level is not amplified
     assert standardise(packed).abs().max() < 1.0
 
 
-def test_a_step_trains_all_but_the_shifts_before_and_after_the_reduction() -> None:
-    network = small()
-    hidden, last = state(network, "embedder"), state(network, "classifier")
+def test_a_step_changes_all_weights_but_the_frozen_biases() -> None:
+    network = new_network()
+    embedder, classifier = state(network, "embedder"), state(network, "classifier")
     step(network)
-    assert not same(last, state(network, "classifier"))
-    changed = {name for name, value in state(network, "embedder").items() if not torch.equal(value, hidden[name])}
-    assert changed == hidden.keys() - {"norm.bias", "neck.bias"}
+    assert not same(classifier, state(network, "classifier"))
+    changed = {name for name, value in state(network, "embedder").items() if not torch.equal(value, embedder[name])}
+    assert changed == embedder.keys() - {"norm.bias", "neck.bias"}
 
 
-def test_frozen_hidden_layers_stay_bit_for_bit() -> None:
-    network = small()
-    step(network)  # so that the statistics are no longer those of the beginning
+def test_a_frozen_embedder_does_not_change() -> None:
+    network = new_network()
+    step(network)  # changes the running statistics
     network.freeze([network.embedder])
-    hidden, last = state(network, "embedder"), state(network, "classifier")
+    embedder, classifier = state(network, "embedder"), state(network, "classifier")
     step(network)
     step(network)
     assert network.training
-    assert same(hidden, state(network, "embedder"))
-    assert not same(last, state(network, "classifier"))
+    assert same(embedder, state(network, "embedder"))
+    assert not same(classifier, state(network, "classifier"))
 
 
-def test_frozen_hidden_layers_embed_in_training_as_in_use() -> None:
-    network = small()
+def test_a_frozen_embedder_has_the_same_output_in_training_and_evaluation_mode() -> None:
+    network = new_network()
     network.freeze([network.embedder])
     photos = torch.randn(3, 1, 32, 64)
     assert torch.equal(network.train()(photos), network.eval()(photos))
 
 
-def test_frozen_early_layers_stay_bit_for_bit_and_the_others_learn() -> None:
+def test_frozen_early_layers_do_not_change_and_the_others_do() -> None:
     network = Network("resnet18", 16, 3)
     step(network)
     network.freeze(network.backbone.early_layers())
-    hidden = state(network, "embedder")
+    embedder = state(network, "embedder")
     step(network)
-    changed = {name for name, value in state(network, "embedder").items() if not torch.equal(value, hidden[name])}
+    changed = {name for name, value in state(network, "embedder").items() if not torch.equal(value, embedder[name])}
     early = {
-        name for name in hidden if name.startswith(("backbone.body.conv1", "backbone.body.bn1", "backbone.body.layer1"))
+        name
+        for name in embedder
+        if name.startswith(("backbone.body.conv1", "backbone.body.bn1", "backbone.body.layer1"))
     }
-    assert changed == hidden.keys() - early - {"norm.bias", "neck.bias"}
+    assert changed == embedder.keys() - early - {"norm.bias", "neck.bias"}

@@ -1,4 +1,4 @@
-"""Models of timm are backbones as torchvision's are; where they come from is needed once, and never to rebuild them."""
+"""timm backbones: feature maps, input sizes, pretrained weights, and checkpoints that need neither hub nor folder."""
 
 import json
 import os
@@ -30,27 +30,28 @@ from whaleid.model.pretrained import load as load_pretrained
 from whaleid.stages import backbone as stage
 from whaleid.stages import train
 
-MEGA = "hf-hub:BVRA/MegaDescriptor-T-224"
+MEGADESCRIPTOR = "hf-hub:BVRA/MegaDescriptor-T-224"
 SWIN = "swin_tiny_patch4_window7_224"
 
 
-def whole(name: str, **options: object) -> nn.Module:
-    """Return a classifier of timm with weights unlike those of any other here, its batch norms' statistics as well."""
+def classifier(name: str, **options: object) -> nn.Module:
+    """Return a timm classification model with random weights and random running statistics."""
     torch.manual_seed(1)
     model: nn.Module = timm.create_model(name, **options)
     for buffer in model.buffers():
-        if buffer.is_floating_point() and buffer.ndim == 1:  # means and variances
+        if buffer.is_floating_point() and buffer.ndim == 1:  # running means and variances
             nn.init.uniform_(buffer, 0.5, 1.5)
     return model.eval()
 
 
-def refusal(run: Callable[[], object]) -> str:
+def error_of(run: Callable[[], object]) -> str:
+    """Return the message of the error that `run` raises."""
     with pytest.raises(WhaleidError) as caught:
         run()
     return str(caught.value)
 
 
-def read() -> Network:
+def load_backbone() -> Network:
     return checkpoint.load(paths.checkpoint("backbone").read_bytes(), "b")[0]
 
 
@@ -59,8 +60,8 @@ def same(body: nn.Module, weights: dict[str, Tensor]) -> bool:
 
 
 @pytest.fixture
-def cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail where anything looks for another machine."""
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raise AssertionError on any network connection."""
 
     def connect(*_: object) -> None:
         raise AssertionError("the network was used")
@@ -71,14 +72,14 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the hub's client a cache of its own, and no network: what is in the cache was downloaded earlier."""
+    """Give the hub client an empty cache and offline mode; return the cache folder."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     return tmp_path / "hub"
 
 
-def downloaded(hub: Path, model: str) -> Path:
-    """Return the folder of the hub's cache where the files of `model` lie, of which none is in safetensors' format."""
+def cached_model(hub: Path, model: str) -> Path:
+    """Create the folder of `model`, which has no safetensors file, in the hub's cache; return it."""
     folder, revision = hub / f"models--{model.replace('/', '--')}", "0" * 40
     for name in ("refs", f"snapshots/{revision}", f".no_exist/{revision}"):
         (folder / name).mkdir(parents=True)
@@ -99,8 +100,8 @@ def downloaded(hub: Path, model: str) -> Path:
         ("mobilenetv3_small_050", 1024, True),
         ('test_vit {"img_size": 96}', 64, False),
         *(
-            pytest.param(*each, marks=pytest.mark.long)
-            for each in (
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (
                 (SWIN, 768, False),
                 ("convnext_tiny", 768, True),
                 ("efficientnet_b0", 1280, True),
@@ -120,7 +121,7 @@ def downloaded(hub: Path, model: str) -> Path:
         ),
     ],
 )
-def test_a_model_of_timm_gives_an_embedding_of_each_photo(name: str, features: int, has_map: bool) -> None:
+def test_a_timm_model_returns_one_embedding_per_photo(name: str, features: int, has_map: bool) -> None:
     torch.manual_seed(0)
     network = Network(f"timm/{name}", 16, classes=3).train()
     assert (network.backbone.num_features, network.backbone.has_map) == (features, has_map)
@@ -138,21 +139,23 @@ def test_a_model_of_timm_gives_an_embedding_of_each_photo(name: str, features: i
     [
         ("resnet18", (40, 60), (40, 60)),
         ('test_vit {"img_size": 32}', (40, 60), (40, 60)),
-        ("test_vit", (40, 60), (40, 60)),  # filled up to whole patches by the model itself
-        ("test_convnext", (24, 60), (32, 80)),  # at least 32 x 32, in the photo's proportions
+        ("test_vit", (40, 60), (40, 60)),  # the model itself pads it to a multiple of the patch size
+        ("test_convnext", (24, 60), (32, 80)),  # at least 32 x 32, with the same aspect ratio
         ("test_coatnet", (40, 60), (160, 160)),
         ('beit_base_patch16_224 {"img_size": [64, 128]}', (48, 96), (64, 128)),
         *(
-            pytest.param(*each, marks=pytest.mark.long)
-            for each in (
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (
                 (SWIN, (48, 96), (224, 224)),
-                ("hrnet_w18_small", (48, 96), (224, 224)),  # takes no sizes but multiples of 32
+                ("hrnet_w18_small", (48, 96), (224, 224)),  # accepts only multiples of 32
                 ('beit_base_patch16_224 {"img_size": 64}', (48, 96), (64, 64)),
             )
         ),
     ],
 )
-def test_photos_are_resized_to_what_the_model_takes(name: str, size: tuple[int, int], resized: tuple[int, int]) -> None:
+def test_photos_are_resized_to_a_size_that_the_model_accepts(
+    name: str, size: tuple[int, int], resized: tuple[int, int]
+) -> None:
     backbone = Backbone(f"timm/{name}").eval()
     recorded: list[Tensor] = []
     backbone.body.register_forward_pre_hook(lambda _, inputs: recorded.append(inputs[0]))
@@ -162,8 +165,8 @@ def test_photos_are_resized_to_what_the_model_takes(name: str, size: tuple[int, 
 
 
 @pytest.mark.parametrize("name", ["resnet18", "test_vit", "test_efficientnet", "levit_128s"])
-def test_features_are_what_goes_into_the_last_layer_of_timms_classifier(name: str) -> None:
-    expected = whole(name, num_classes=7)
+def test_pooled_features_equal_the_input_of_timms_last_layer(name: str) -> None:
+    expected = classifier(name, num_classes=7)
     backbone = Backbone(f"timm/{name}").eval()
     load_pretrained(backbone, expected.state_dict(), "w.pth")
     size = backbone.min_size if backbone.fixed_size else (160, 160)
@@ -174,20 +177,20 @@ def test_features_are_what_goes_into_the_last_layer_of_timms_classifier(name: st
 
 
 @pytest.mark.parametrize("name", ["resnet18", "test_efficientnet", "efficientnet_b0"])
-def test_a_fine_map_has_twice_as_many_places(name: str) -> None:
+def test_fine_doubles_the_height_and_width_of_the_feature_map(name: str) -> None:
     torch.manual_seed(0)
     plain, fine = Backbone(f"timm/{name}").eval(), Backbone(f"timm/{name}", fine=True).eval()
     fine.load_state_dict(plain.state_dict())
     photos = torch.randn(1, 3, 64, 160)
     with torch.no_grad():
-        for backbone, places in ((plain, (2, 5)), (fine, (4, 10))):
+        for backbone, size in ((plain, (2, 5)), (fine, (4, 10))):
             result = backbone(photos)
-            assert result.shape == (1, backbone.num_features, *places)
+            assert result.shape == (1, backbone.num_features, *size)
 
 
 @pytest.mark.parametrize("name", ["timm/test_vit", pytest.param(f"timm/{SWIN}", marks=pytest.mark.long)])
-def test_a_map_that_cannot_be_finer(name: str) -> None:
-    assert refusal(lambda: Backbone(name, fine=True)) == (
+def test_fine_is_refused_without_a_last_stride(name: str) -> None:
+    assert error_of(lambda: Backbone(name, fine=True)) == (
         f"backbone.fine: {name} has no stride before its last feature map that could be removed. Set backbone.fine to "
         f"false, or use another model, such as resnet18."
     )
@@ -195,37 +198,37 @@ def test_a_map_that_cannot_be_finer(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["timm/test_vit", pytest.param(f"timm/{SWIN}", marks=pytest.mark.long)])
 def test_transformers_have_no_early_layers(name: str) -> None:
-    assert refusal(Backbone(name).early_layers) == (
+    assert error_of(Backbone(name).early_layers) == (
         f"layers: upper freezes the first layers, which work on large feature maps, but {name} has no such layers. "
         f"Set it to all or last, or use another model (backbone.name), such as resnet18."
     )
 
 
-def test_early_layers_of_a_model_of_one_size_go_by_that_size() -> None:
+def test_early_layers_of_a_fixed_size_model_are_relative_to_that_size() -> None:
     backbone = Backbone("timm/botnet26t_256")
     names = {layer: name for name, layer in backbone.body.named_modules()}
     early = [names[layer] for layer in backbone.early_layers()]
-    assert (early[0], early[-1]) == ("stem.conv1.conv", "stages.1.0.conv1_1x1")  # maps of 64 pixels a side, and no less
+    assert (early[0], early[-1]) == ("stem.conv1.conv", "stages.1.0.conv1_1x1")  # feature maps of at least 64 x 64
 
 
 @pytest.mark.parametrize(
     ("name", "first", "last"),
     [("resnet18", "conv1", "layer1.1.act2"), ("test_efficientnet", "conv_stem", "blocks.1.0.bn1")],
 )
-def test_frozen_early_layers_stay_bit_for_bit_and_the_others_learn(name: str, first: str, last: str) -> None:
+def test_frozen_early_layers_do_not_change_and_the_others_do(name: str, first: str, last: str) -> None:
     torch.manual_seed(0)
     network = Network(f"timm/{name}", 16, 3)
     for layer in network.backbone.body.modules():
-        if isinstance(layer, nn.BatchNorm2d):  # timm begins some at zero, which lets nothing before them learn
+        if isinstance(layer, nn.BatchNorm2d):  # timm initialises some to zero, so that earlier layers get no gradient
             nn.init.ones_(layer.weight)
     early = network.backbone.early_layers()
     assert early[0] is network.backbone.body.get_submodule(first)
     assert network.backbone.body.get_submodule(last) in early
     network.freeze(early)
-    still = {weight for layer in early for weight in layer.state_dict(keep_vars=True).values()}
-    names = {key for key, weight in network.embedder.state_dict(keep_vars=True).items() if weight in still}
+    frozen = {weight for layer in early for weight in layer.state_dict(keep_vars=True).values()}
+    names = {key for key, weight in network.embedder.state_dict(keep_vars=True).items() if weight in frozen}
     before = {key: weight.clone() for key, weight in network.embedder.state_dict().items()}
-    optimiser = torch.optim.SGD([each for each in network.parameters() if each.requires_grad], lr=0.5)
+    optimiser = torch.optim.SGD([weight for weight in network.parameters() if weight.requires_grad], lr=0.5)
     network.train()
     network.classifier(network(torch.randn(4, 1, 64, 64))).pow(2).sum().backward()
     optimiser.step()
@@ -245,8 +248,8 @@ def test_frozen_early_layers_stay_bit_for_bit_and_the_others_learn(name: str, fi
         pytest.param(SWIN, marks=pytest.mark.long),
     ],
 )
-@pytest.mark.usefixtures("cut_off")
-def test_a_network_comes_back_bit_for_bit_without_a_network(name: str) -> None:
+@pytest.mark.usefixtures("offline")
+def test_a_network_is_restored_bit_for_bit_offline(name: str) -> None:
     torch.manual_seed(0)
     before = Network(f"timm/{name}", 16, 3).eval()
     after, _ = checkpoint.load(checkpoint.save(before, Description(("a", "b", "c"), (24, 48, 1))), "m")
@@ -257,19 +260,19 @@ def test_a_network_comes_back_bit_for_bit_without_a_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["timm/resnet18", "timm/test_efficientnet", "timm/test_vit"])
-def test_looking_at_the_model_leaves_no_trace(name: str) -> None:
+def test_tracing_leaves_weights_mode_and_random_generator_unchanged(name: str) -> None:
     torch.manual_seed(1)
-    fresh = timm.create_model(name.removeprefix("timm/"))
-    drawn = torch.rand(3)
+    expected = timm.create_model(name.removeprefix("timm/"))
+    random_numbers = torch.rand(3)
     torch.manual_seed(1)
     backbone = Backbone(name)
-    assert torch.equal(torch.rand(3), drawn)
+    assert torch.equal(torch.rand(3), random_numbers)
     assert all(layer.training for layer in backbone.modules())
-    assert same(backbone.body, fresh.state_dict())
+    assert same(backbone.body, expected.state_dict())
 
 
 @pytest.mark.slow
-def test_a_checkpoint_is_read_without_what_takes_long_to_import(tmp_path: Path) -> None:
+def test_loading_a_checkpoint_does_not_import_slow_modules(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(checkpoint.save(Network("squeezenet1_1", 16, 2), Description(("a", "b"), (24, 48, 1))))
     code = (
         "import sys; from pathlib import Path; from whaleid.model import checkpoint, embedding; "
@@ -280,13 +283,15 @@ def test_a_checkpoint_is_read_without_what_takes_long_to_import(tmp_path: Path) 
         "from whaleid.stages import backbone, train; assert 'timm' not in sys.modules"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert (ran.stdout, ran.stderr) == ("\n", "")
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (process.stdout, process.stderr) == ("\n", "")
 
 
-def test_a_model_of_timm_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timm_model_is_refused_if_timm_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    assert refusal(lambda: Backbone("timm/resnet18")) == (
+    assert error_of(lambda: Backbone("timm/resnet18")) == (
         "backbone.name: timm/resnet18 needs timm: pip install 'whaleid[timm]'"
     )
 
@@ -301,7 +306,7 @@ def test_a_model_of_timm_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
             "backbone.name: timm has no model '~'; `python -c 'import timm; print(timm.list_models())'` lists all "
             "models.",
         ),
-        # checkpoints come from strangers, too: what they name is built, and nothing fetched
+        # checkpoints may be of unknown origin, so that a name in one must not cause a download
         ("timm/hf-hub:a/b", "backbone.name: timm has no model 'hf-hub:a/b'; "),
         ("timm/local-dir:a", "backbone.name: timm has no model 'local-dir:a'; "),
         (
@@ -335,27 +340,29 @@ def test_a_model_of_timm_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     ],
 )
-@pytest.mark.usefixtures("cut_off")
-def test_models_that_cannot_be_built(name: str, message: str) -> None:
-    assert refusal(lambda: Backbone(name)).startswith(message)
+@pytest.mark.usefixtures("offline")
+def test_invalid_models_are_refused(name: str, message: str) -> None:
+    assert error_of(lambda: Backbone(name)).startswith(message)
 
 
-def test_names_weights_that_are_missing_and_weights_that_are_of_no_use() -> None:
-    weights = whole("test_vit").state_dict()
+def test_errors_list_missing_and_unknown_weights() -> None:
+    weights = classifier("test_vit").state_dict()
     del weights["blocks.0.attn.qkv.weight"], weights["head.bias"]
     weights["tail.weight"] = torch.zeros(3)
     with pytest.raises(InputProblems) as caught:
         load_pretrained(Backbone("timm/test_vit"), weights, "w.pth")
     assert caught.value.locations == ["blocks.0.attn.qkv.weight: missing", "tail.weight: unknown"]
-    message = refusal(lambda: load_pretrained(Backbone("timm/test_vit"), whole("test_resnet").state_dict(), "w.pth"))
+    message = error_of(
+        lambda: load_pretrained(Backbone("timm/test_vit"), classifier("test_resnet").state_dict(), "w.pth")
+    )
     assert message.startswith("w.pth does not fit timm/test_vit (")
     assert message.endswith(
         "Provide weights of timm/test_vit, or set backbone.name to the model that these weights belong to."
     )
 
 
-def old(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of a Swin by the names that earlier versions of timm had, with what they stored besides."""
+def old_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the weights of a Swin as in earlier versions of timm; add a buffer that these stored."""
     renamed = {
         name.replace("layers.1.downsample", "layers.0.downsample")
         .replace("layers.2.downsample", "layers.1.downsample")
@@ -366,76 +373,76 @@ def old(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed | {"layers.0.blocks.1.attn_mask": torch.zeros(64, 49, 49)}
 
 
-def test_weights_by_names_of_older_versions_are_understood() -> None:
-    expected = whole(SWIN, num_classes=0)
+def test_old_swin_weight_names_are_converted() -> None:
+    expected = classifier(SWIN, num_classes=0)
     backbone = Backbone(f"timm/{SWIN}")
-    load_pretrained(backbone, old(expected.state_dict()), "w.pth")
+    load_pretrained(backbone, old_names(expected.state_dict()), "w.pth")
     assert same(backbone.body, expected.state_dict())
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-def test_the_stage_takes_a_file_of_weights(
+def test_the_stage_loads_a_weights_file(
     project: Callable[..., Params], capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    expected = whole("test_resnet", num_classes=3)
+    expected = classifier("test_resnet", num_classes=3)
     if name.endswith("pth"):
         torch.save(expected.state_dict(), name)
     else:
         save_file(expected.state_dict(), name)
     stage.run(project(backbone={"name": "timm/test_resnet", "weights": name}))
-    assert same(read().backbone.body, expected.state_dict())
+    assert same(load_backbone().backbone.body, expected.state_dict())
     assert capsys.readouterr().out.endswith(f"96 features, the weights of {name}\n")
     Path(name).write_bytes(Path(name).read_bytes()[:-100])
-    message = refusal(lambda: stage.run(project(backbone={"name": "timm/test_resnet", "weights": name})))
+    message = error_of(lambda: stage.run(project(backbone={"name": "timm/test_resnet", "weights": name})))
     assert message.startswith(f"backbone.weights: {name} ")
     assert message.endswith("Save a state dict, or fetch the file again.")
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("cut_off")
-def test_a_megadescriptor_that_was_downloaded_is_rebuilt_when_its_download_is_gone(
+@pytest.mark.usefixtures("offline")
+def test_a_megadescriptor_checkpoint_does_not_need_the_download(
     project: Callable[..., Params], hub: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expected = whole(SWIN, num_classes=0)
-    files = downloaded(hub, "BVRA/MegaDescriptor-T-224")
+    expected = classifier(SWIN, num_classes=0)
+    files = cached_model(hub, "BVRA/MegaDescriptor-T-224")
     description = {"architecture": SWIN, "num_classes": 0, "num_features": 768, "global_pool": "avg"}
-    trained = {"input_size": [3, 224, 224], "fixed_input_size": True, "num_classes": 0, "classifier": "head.fc"}
-    (files / "config.json").write_text(json.dumps(description | {"pretrained_cfg": trained}))
-    torch.save(old(expected.state_dict()), files / "pytorch_model.bin")
-    stage.run(project(backbone={"name": f"timm/{MEGA}", "weights": "DEFAULT"}))
+    config = {"input_size": [3, 224, 224], "fixed_input_size": True, "num_classes": 0, "classifier": "head.fc"}
+    (files / "config.json").write_text(json.dumps(description | {"pretrained_cfg": config}))
+    torch.save(old_names(expected.state_dict()), files / "pytorch_model.bin")
+    stage.run(project(backbone={"name": f"timm/{MEGADESCRIPTOR}", "weights": "DEFAULT"}))
     assert capsys.readouterr().out == (
         f"checkpoints/backbone.safetensors: timm/{SWIN}, 27,545,530 parameters, 768 features, timm's pretrained "
-        f"weights ({MEGA})\n"
+        f"weights ({MEGADESCRIPTOR})\n"
     )
     shutil.rmtree(hub)
-    network = read()
+    network = load_backbone()
     assert network.backbone.name == f"timm/{SWIN}"
     assert same(network.backbone.body, expected.state_dict())
 
 
-@pytest.mark.usefixtures("cut_off", "hub")
-def test_models_that_are_not_on_this_machine_and_cannot_be_fetched(project: Callable[..., Params]) -> None:
-    message = refusal(lambda: stage.run(project(backbone={"name": f"timm/{MEGA}", "weights": "DEFAULT"})))
-    assert message.startswith(f"backbone.name: timm could not fetch {MEGA} (")
+@pytest.mark.usefixtures("offline", "hub")
+def test_models_that_cannot_be_fetched_are_refused_with_a_remedy(project: Callable[..., Params]) -> None:
+    message = error_of(lambda: stage.run(project(backbone={"name": f"timm/{MEGADESCRIPTOR}", "weights": "DEFAULT"})))
+    assert message.startswith(f"backbone.name: timm could not fetch {MEGADESCRIPTOR} (")
     remedy = (
         "Download the model's config.json and model.safetensors in another way, put both into a folder, and set "
         "backbone.name to timm/local-dir:FOLDER."
     )
     assert message.endswith(remedy)
-    message = refusal(lambda: stage.run(project(backbone={"name": "timm/test_resnet", "weights": "DEFAULT"})))
+    message = error_of(lambda: stage.run(project(backbone={"name": "timm/test_resnet", "weights": "DEFAULT"})))
     assert message.startswith("backbone.weights: DEFAULT: timm could not fetch test_resnet (")
     assert message.endswith(remedy)
     assert not paths.checkpoint("backbone").exists()
 
 
-def test_a_model_that_timm_has_no_weights_of(project: Callable[..., Params]) -> None:
-    assert refusal(lambda: stage.run(project(backbone={"name": "timm/resnet14t {}", "weights": "x"}))).startswith(
+def test_a_timm_model_without_pretrained_weights_is_refused(project: Callable[..., Params]) -> None:
+    assert error_of(lambda: stage.run(project(backbone={"name": "timm/resnet14t {}", "weights": "x"}))).startswith(
         "backbone.weights: x cannot be read"
     )
-    without = next(name for name in timm.list_models("*resnet*") if not timm.get_pretrained_cfg(name).has_weights)
-    message = refusal(lambda: stage.run(project(backbone={"name": f"timm/{without}", "weights": "DEFAULT"})))
+    unweighted = next(name for name in timm.list_models("*resnet*") if not timm.get_pretrained_cfg(name).has_weights)
+    message = error_of(lambda: stage.run(project(backbone={"name": f"timm/{unweighted}", "weights": "DEFAULT"})))
     assert message == (
-        f"backbone.weights: DEFAULT: timm cannot use {without} (No pretrained weights exist for {without}. Use "
+        f"backbone.weights: DEFAULT: timm cannot use {unweighted} (No pretrained weights exist for {unweighted}. Use "
         "`pretrained=False` for random init). Use another model (backbone.name), or set backbone.weights to none or "
         "the path of a state dict."
     )
@@ -448,9 +455,11 @@ def test_a_model_that_timm_has_no_weights_of(project: Callable[..., Params]) -> 
         ("test_vit", {"img_size": 96}, 'timm/test_vit {"global_pool": "token", "img_size": [96, 96]}'),
     ],
 )
-@pytest.mark.usefixtures("cut_off")
-def test_a_model_in_a_folder(project: Callable[..., Params], name: str, options: dict[str, object], built: str) -> None:
-    expected = whole(name, **options)
+@pytest.mark.usefixtures("offline")
+def test_a_model_is_loaded_from_a_folder(
+    project: Callable[..., Params], name: str, options: dict[str, object], built: str
+) -> None:
+    expected = classifier(name, **options)
     folder = Path("a folder")
     save_for_hf(expected, str(folder), safe_serialization=True)
     settings = project(backbone={"name": f"timm/local-dir:{folder}", "weights": "DEFAULT"})
@@ -458,20 +467,20 @@ def test_a_model_in_a_folder(project: Callable[..., Params], name: str, options:
     weights = expected.state_dict()
     del weights["conv1.0.weight" if name == "test_resnet" else "pos_embed"]
     save_file(weights, folder / "model.safetensors")
-    assert refusal(lambda: stage.run(settings)).startswith(
+    assert error_of(lambda: stage.run(settings)).startswith(
         f"backbone.weights: DEFAULT: timm cannot use local-dir:{folder} (Error(s) in loading state_dict for "
     )
     (folder / "config.json").write_text("{}")
-    assert refusal(lambda: stage.run(settings)).startswith(f"backbone.name: timm cannot use local-dir:{folder} (")
+    assert error_of(lambda: stage.run(settings)).startswith(f"backbone.name: timm cannot use local-dir:{folder} (")
     shutil.rmtree(folder)
-    assert refusal(lambda: stage.run(settings)).startswith(f"backbone.name: timm could not fetch local-dir:{folder} (")
-    network = read()
+    assert error_of(lambda: stage.run(settings)).startswith(f"backbone.name: timm could not fetch local-dir:{folder} (")
+    network = load_backbone()
     assert network.backbone.name == built
     assert same(network.backbone.body, expected.state_dict())
 
 
-def trained(project: Callable[..., Params], name: str, epochs: int = 2) -> tuple[bytes, str]:
-    """Train the variant toy of stripes, and return its checkpoint and its history."""
+def train_toy(project: Callable[..., Params], name: str, epochs: int = 2) -> tuple[bytes, str]:
+    """Train the variant toy; return its checkpoint and its history."""
     network = {"name": name, "weights": "none", "embedding": 16}
     toy = {"whales": "all", "photos": "all", "epochs": epochs, "batch_size": 4}
     params = project(backbone=network, variants={"toy": {"train": toy}})
@@ -481,17 +490,17 @@ def trained(project: Callable[..., Params], name: str, epochs: int = 2) -> tuple
 
 
 @pytest.mark.parametrize("name", ["timm/test_vit", pytest.param("timm/test_resnet", marks=pytest.mark.long)])
-def test_a_training_leaves_the_same_bytes(
+def test_a_training_is_reproducible_to_the_byte(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("WHALEID_DEVICE", "cpu")
     write_stripes(whales=3, photos=5)
-    result = trained(project, name)
-    assert result == trained(project, name)
+    result = train_toy(project, name)
+    assert result == train_toy(project, name)
     network, description = checkpoint.load(result[0], "toy")
     assert network.backbone.name == name
     assert description.classes == ("w0", "w1", "w2")
-    assert not same(network.backbone.body, read().backbone.body.state_dict())
+    assert not same(network.backbone.body, load_backbone().backbone.body.state_dict())
 
 
 @pytest.mark.long
@@ -500,6 +509,6 @@ def test_the_architecture_of_megadescriptor_trains(
 ) -> None:
     monkeypatch.setenv("WHALEID_DEVICE", "cpu")
     write_stripes(whales=2, photos=3)
-    _, history = trained(project, f"timm/{SWIN}", epochs=1)
+    _, history = train_toy(project, f"timm/{SWIN}", epochs=1)
     assert len(history.splitlines()) == 2
     assert "nan" not in history

@@ -1,4 +1,4 @@
-"""Which photos a variant learns from."""
+"""Selection of the photos that a variant is trained on."""
 
 import pandas as pd
 import pytest
@@ -11,78 +11,79 @@ TRIPLET = {"kind": "triplet", "scale": 16, "margin": 0.3, "centres": 1}
 
 
 def labelled(**photos: int) -> pd.DataFrame:
-    """Return so many photos of each label, the last first."""
+    """Return a table of photos in descending order; the keyword arguments are the number of photos per label."""
     rows = [(f"{label}{number}.jpg", label) for label, count in photos.items() for number in range(count, 0, -1)]
     return pd.DataFrame(rows, columns=["Image", "Id"])
 
 
-def refusal(frame: pd.DataFrame, **changes: object) -> str:
+def error_of(table: pd.DataFrame, **changes: object) -> str:
+    """Return the message of the error that selecting from `table` raises."""
     with pytest.raises(WhaleidError) as caught:
-        subset.select(frame, "v", training(**changes))
+        subset.select(table, "v", training(**changes))
     return str(caught.value)
 
 
-def test_all_whales_and_all_their_photos() -> None:
-    chosen = subset.select(labelled(b=2, a=1, new_whale=3), "v", training())
-    assert chosen.to_numpy().tolist() == [["a1.jpg", "a"], ["b1.jpg", "b"], ["b2.jpg", "b"]]
+def test_all_photos_of_all_whales_are_selected_by_default() -> None:
+    selected = subset.select(labelled(b=2, a=1, new_whale=3), "v", training())
+    assert selected.to_numpy().tolist() == [["a1.jpg", "a"], ["b1.jpg", "b"], ["b2.jpg", "b"]]
 
 
-def test_new_whale_as_a_class() -> None:
-    chosen = subset.select(labelled(b=2, a=1, new_whale=3), "v", training(new_whale=True))
-    assert chosen["Id"].value_counts().to_dict() == {"new_whale": 3, "b": 2, "a": 1}
+def test_new_whale_can_be_a_class() -> None:
+    selected = subset.select(labelled(b=2, a=1, new_whale=3), "v", training(new_whale=True))
+    assert selected["Id"].value_counts().to_dict() == {"new_whale": 3, "b": 2, "a": 1}
 
 
-def test_the_whales_with_most_photos_and_about_equally_many_of_each() -> None:
-    chosen = subset.select(labelled(a=1, b=5, c=3, d=3, e=4), "v", training(whales=3, photos=4))
-    # c and d have equally many: the name decides
-    assert chosen["Id"].value_counts().to_dict() == {"b": 4, "e": 4, "c": 3}
-    assert chosen.loc[chosen["Id"] == "b", "Image"].tolist() == ["b1.jpg", "b2.jpg", "b3.jpg", "b4.jpg"]
+def test_whales_and_photos_limit_the_selection() -> None:
+    selected = subset.select(labelled(a=1, b=5, c=3, d=3, e=4), "v", training(whales=3, photos=4))
+    # c and d have the same number of photos, so that the name decides
+    assert selected["Id"].value_counts().to_dict() == {"b": 4, "e": 4, "c": 3}
+    assert selected.loc[selected["Id"] == "b", "Image"].tolist() == ["b1.jpg", "b2.jpg", "b3.jpg", "b4.jpg"]
 
 
 @pytest.mark.parametrize(("min_photos", "whales"), [(1, "abcd"), (2, "bcd"), (3, "cd")])
-def test_whales_with_too_few_photos_are_left_out(min_photos: int, whales: str) -> None:
-    chosen = subset.select(labelled(a=1, b=2, c=3, d=4), "v", training(min_photos=min_photos))
-    assert sorted(chosen["Id"].unique()) == list(whales)
-    assert len(chosen) == sum("abcd".index(whale) + 1 for whale in whales)
+def test_whales_with_less_than_min_photos_are_left_out(min_photos: int, whales: str) -> None:
+    selected = subset.select(labelled(a=1, b=2, c=3, d=4), "v", training(min_photos=min_photos))
+    assert sorted(selected["Id"].unique()) == list(whales)
+    assert len(selected) == sum("abcd".index(whale) + 1 for whale in whales)
 
 
-def test_too_few_photos_are_counted_before_some_are_left_out() -> None:
-    chosen = subset.select(labelled(a=2, b=3, c=4), "v", training(min_photos=3, photos=2))
-    assert chosen["Image"].tolist() == ["b1.jpg", "b2.jpg", "c1.jpg", "c2.jpg"]
+def test_min_photos_applies_before_photos() -> None:
+    selected = subset.select(labelled(a=2, b=3, c=4), "v", training(min_photos=3, photos=2))
+    assert selected["Image"].tolist() == ["b1.jpg", "b2.jpg", "c1.jpg", "c2.jpg"]
 
 
-def test_new_whale_is_a_class_however_few_its_photos() -> None:
-    chosen = subset.select(labelled(a=2, b=3, new_whale=1), "v", training(min_photos=3, new_whale=True))
-    assert chosen["Id"].tolist() == ["b", "b", "b", "new_whale"]
+def test_min_photos_does_not_apply_to_new_whale() -> None:
+    selected = subset.select(labelled(a=2, b=3, new_whale=1), "v", training(min_photos=3, new_whale=True))
+    assert selected["Id"].tolist() == ["b", "b", "b", "new_whale"]
 
 
-def test_a_toy_that_asks_for_more_whales_than_there_are() -> None:
-    message = refusal(labelled(a=3, b=2, new_whale=9), whales=56)
+def test_more_whales_than_exist_are_refused() -> None:
+    message = error_of(labelled(a=3, b=2, new_whale=9), whales=56)
     assert message.startswith("variants.v.train.whales is 56, but only 2 whales have at least 1 photos to train on")
-    message = refusal(labelled(a=3, b=2, c=1), whales=3, min_photos=2)
+    message = error_of(labelled(a=3, b=2, c=1), whales=3, min_photos=2)
     assert message.startswith("variants.v.train.whales is 3, but only 2 whales have ")
 
 
-def test_one_class_is_nothing_to_tell_apart() -> None:
-    assert refusal(labelled(a=3, new_whale=9)).startswith("variants.v needs at least two classes, but has 1.")
-    assert refusal(labelled(a=3, b=1), min_photos=2).startswith("variants.v needs at least two classes, but has 1.")
+def test_a_single_class_is_refused() -> None:
+    assert error_of(labelled(a=3, new_whale=9)).startswith("variants.v needs at least two classes, but has 1.")
+    assert error_of(labelled(a=3, b=1), min_photos=2).startswith("variants.v needs at least two classes, but has 1.")
 
 
-def test_triplet_where_every_whale_has_a_single_photo() -> None:
-    assert refusal(labelled(a=1, b=1, c=1), loss=TRIPLET, per_whale=2, batch_size=4) == (
+def test_triplet_is_refused_if_every_whale_has_a_single_photo() -> None:
+    assert error_of(labelled(a=1, b=1, c=1), loss=TRIPLET, per_whale=2, batch_size=4) == (
         "variants.v.train.loss: triplet compares two photos of a whale, but each of the 3 whales has one photo to "
         "train on. Use another loss, or add photos."
     )
-    # one left of each
-    assert "each of the 2 whales has one photo" in refusal(
+    # photos=1 keeps one photo per whale
+    assert "each of the 2 whales has one photo" in error_of(
         labelled(a=3, b=3), loss=TRIPLET, per_whale=2, batch_size=4, photos=1
     )
-    # one whale with two is enough
+    # one whale with two photos is enough
     assert len(subset.select(labelled(a=1, b=2, c=1), "v", training(loss=TRIPLET, per_whale=2, batch_size=4))) == 4
 
 
-def test_a_batch_of_more_whales_than_there_are() -> None:
-    assert refusal(labelled(a=3, b=3, c=3), per_whale=2, batch_size=8) == (
+def test_a_batch_that_needs_more_whales_than_exist_is_refused() -> None:
+    assert error_of(labelled(a=3, b=3, c=3), per_whale=2, batch_size=8) == (
         "variants.v: a batch of 8 with 2 photos per whale needs 4 whales, but there are 3 to train on. Set "
         "variants.v.train.batch_size to at most 6, or increase per_whale."
     )
