@@ -275,7 +275,7 @@ def test_stage_names_all_bad_photos_and_keeps_the_last_catalogue(root: Path, mon
 def test_stage_refuses_other_formats_under_the_name_of_a_photo(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root.parent)
     Image.new("L", (40, 20)).save(root / "train" / "a.jpg", "GIF")
-    with pytest.raises(InputProblems, match=r"a\.jpg: a GIF image; photos of a catalogue are JPEG or PNG"):
+    with pytest.raises(InputProblems, match=r"a\.jpg: a GIF image; photos of a catalogue must be JPEG or PNG"):
         run_catalog(root)
 
 

@@ -70,7 +70,7 @@ def test_the_version_is_declared_once() -> None:
             for name in ("bundle", "register")
         ),
         ("rank", 1, NO_CATALOG),
-        ("duplicates nowhere", 1, "error: nowhere is no folder.\n"),
+        ("duplicates nowhere", 1, "error: nowhere is not a folder.\n"),
         ("traim", 2, "No such command 'traim'"),
         ("train", 2, "Missing argument 'variant'"),
         ("train toy full", 2, "unexpected extra argument"),

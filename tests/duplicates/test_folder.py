@@ -149,9 +149,9 @@ def test_a_single_photo_is_no_duplicate(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "nowhere is no folder"),
-        (["photos/a.jpg"], "photos/a.jpg is no folder"),
-        (["empty"], "empty holds no images: files named .jpg"),
+        (["nowhere"], "nowhere is not a folder"),
+        (["photos/a.jpg"], "photos/a.jpg is not a folder"),
+        (["empty"], "empty contains no images. The names of images end in .jpg"),
         (["photos", "--against", "photos/deep"], "photos and photos/deep overlap"),
         (["photos", "--against", "photos"], "photos and photos overlap"),
         (["bad"], "No image in bad can be read (1 tried). First error: bad/a.jpg: an empty file"),

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from whaleid.images import augment as augmenting
-from whaleid.images.augment import DRAWS, augment, rotate_and_zoom
+from whaleid.images.augment import NUM_DRAWS, augment, rotate_and_zoom
 
-PARTS = ("TURN", "SHEAR", "SCALE", "SHIFT", "GRADIENT", "BLUR", "HIDDEN")
+PARTS = ("MAX_ROTATION", "MAX_SHEAR", "MAX_SCALING", "MAX_SHIFT", "MAX_LIGHT", "MAX_BLUR", "ERASE_PROBABILITY")
 
 
 def only(monkeypatch: pytest.MonkeyPatch, *parts: str) -> None:
@@ -17,7 +17,7 @@ def only(monkeypatch: pytest.MonkeyPatch, *parts: str) -> None:
 
 
 def draws(photos: int = 1, seed: int = 0) -> torch.Tensor:
-    return torch.rand(photos, DRAWS, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(photos, NUM_DRAWS, generator=torch.Generator().manual_seed(seed))
 
 
 def spot(width: int, height: int) -> torch.Tensor:
@@ -37,7 +37,7 @@ def centre(photo: torch.Tensor) -> tuple[float, float]:
 
 
 def test_a_turn_keeps_shapes_on_photos_that_are_not_square(monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, "TURN")
+    only(monkeypatch, "MAX_ROTATION")
     distance = centre(spot(128, 64))[0]
     for seed in range(5):
         x, y = centre(augment(spot(128, 64), draws(seed=seed)))
@@ -47,7 +47,7 @@ def test_a_turn_keeps_shapes_on_photos_that_are_not_square(monkeypatch: pytest.M
 
 
 def test_a_shift_is_within_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, "SHIFT")
+    only(monkeypatch, "MAX_SHIFT")
     start = centre(spot(128, 64))
     moves = []
     for seed in range(20):
@@ -59,13 +59,13 @@ def test_a_shift_is_within_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_comes_into_view_from_outside_repeats_the_border(monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, "SHIFT", "TURN", "SCALE")
+    only(monkeypatch, "MAX_SHIFT", "MAX_ROTATION", "MAX_SCALING")
     photos = torch.full((20, 1, 24, 48), -0.7)
     torch.testing.assert_close(augment(photos, draws(20)), photos)
 
 
 def test_light_falls_from_one_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, "GRADIENT")
+    only(monkeypatch, "MAX_LIGHT")
     photos = torch.randn(200, 3, 5, 9)
     added = augment(photos, draws(200)) - photos
     across, down = added[:, 0, 2, 8], added[:, 0, 4, 4]  # at the middles of the right and the lower border
@@ -78,7 +78,7 @@ def test_light_falls_from_one_side(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_blur_replaces_a_share_of_each_photo_by_the_mean_around(monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, "BLUR")
+    only(monkeypatch, "MAX_BLUR")
     torch.manual_seed(0)
     photos = torch.randn(200, 1, 4, 5)
     changed = augment(photos, draws(200))
@@ -93,7 +93,7 @@ def test_a_blur_replaces_a_share_of_each_photo_by_the_mean_around(monkeypatch: p
 
 
 def test_a_rectangle_of_some_photos_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, "HIDDEN")
+    only(monkeypatch, "ERASE_PROBABILITY")
     photos = torch.full((500, 2, 40, 80), 3.0)
     changed = augment(photos, draws(500))
     gone = changed == 0
@@ -147,7 +147,7 @@ def test_each_photo_is_changed_in_its_own_way() -> None:
 
 
 def test_it_stays_on_the_device_of_the_photos() -> None:
-    drawn = torch.empty(2, DRAWS, device="meta")
+    drawn = torch.empty(2, NUM_DRAWS, device="meta")
     assert augment(torch.empty(2, 1, 24, 48, device="meta"), drawn).device.type == "meta"
 
 

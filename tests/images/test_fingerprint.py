@@ -141,7 +141,7 @@ def test_photos_are_read_in_their_order_and_errors_are_texts(tmp_path: Path) -> 
     files[9].unlink()
     read = fingerprints(files, CATALOGUE_FORMATS)
     assert {row: result for row, result in enumerate(read) if isinstance(result, str)} == {
-        5: f"{files[5]}: a GIF image; photos of a catalogue are JPEG or PNG",
+        5: f"{files[5]}: a GIF image; photos of a catalogue must be JPEG or PNG",
         7: f"{files[7]}: no image in a format that is known",
         9: f"{files[9]}: cannot be read (No such file or directory)",
     }

@@ -308,11 +308,11 @@ def test_the_stage_packs_a_catalogue_without_boxes(project: Callable[..., Params
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        ("", "data/pack/index.csv cannot be used (No columns to parse from file): rerun `dvc repro pack`."),
-        ("Photo\na.jpg\n", "data/pack/index.csv cannot be used ('Image'): rerun `dvc repro pack`."),
+        ("", "data/pack/index.csv cannot be used (No columns to parse from file). Run `dvc repro pack` to rebuild it."),
+        ("Photo\na.jpg\n", "data/pack/index.csv cannot be used ('Image'). Run `dvc repro pack` to rebuild it."),
         (
             "Image\na.jpg\n",
-            "data/pack/photos.npy and data/pack/index.csv do not fit each other: rerun `dvc repro pack`.",
+            "data/pack/photos.npy and data/pack/index.csv do not match. Run `dvc repro pack` to rebuild them.",
         ),
     ],
 )

@@ -166,7 +166,7 @@ def test_all_that_is_wrong_is_listed_at_once(by_whale: None) -> None:
         "Photos that cannot be used (3):",
         "photos/ann/broken.jpg: no image in a format that is known",
         "photos/ann/cut.png: damaged or unreadable",
-        "photos/bob/gif.jpg: a GIF image; photos of a catalogue are JPEG or PNG",
+        "photos/bob/gif.jpg: a GIF image; photos of a catalogue must be JPEG or PNG",
         "Names of whales that are empty or hold white space (2):\n  'big cat'\n  'two  words'\n",
         "with _ for a space: a space separates labels in submissions.",
         "Names of whales that a spreadsheet would run as a formula (1):\n  '=1'\n",

@@ -350,7 +350,7 @@ def test_a_picture_that_is_a_script_as_well_does_not_reach_a_page(tmp_path: Path
     source = tmp_path / "source/ann"
     source.mkdir(parents=True)
     (source / "a.jpg").write_bytes(file.getvalue())
-    with pytest.raises(WhaleidError, match=r"a\.jpg: a GIF image; photos of a catalogue are JPEG or PNG"):
+    with pytest.raises(WhaleidError, match=r"a\.jpg: a GIF image; photos of a catalogue must be JPEG or PNG"):
         importer.run(str(tmp_path / "source"), tmp_path / "to", csv.Columns(), None, False)
     picture(1).save(source / "b.png")
     photos.duplicates(tmp_path / "source", out=tmp_path / "out")

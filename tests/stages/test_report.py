@@ -239,6 +239,6 @@ def test_the_same_bytes_again_or_the_last_whole_report(project):
     assert lines[0] == "The report cannot show photos (2):"
     assert lines[1] == "  photos/train/bob1: no image in a format that is known"
     assert lines[2].startswith("  photos/train/k2: ")
-    assert lines[3] == "Put them back as they were, or run `dvc repro`: it reads the catalogue anew."
+    assert lines[3] == "Restore these files, or run `dvc repro` to read the catalogue again."
     assert written() == whole
     assert sorted(path.name for path in paths.PAGES.parent.iterdir()) == ["histories", "pages", "tables"]

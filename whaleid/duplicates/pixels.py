@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from whaleid.images.fingerprint import LEVEL, SIDE, Thumbnails
+from whaleid.images.fingerprint import GREY_UNITS, SIDE, Thumbnails
 
 Floats = npt.NDArray[np.float32]
 BLUR = 2.0
@@ -19,7 +19,7 @@ BLOCK = 512
 
 def high_pass(thumbnails: Thumbnails) -> Floats:
     """Subtract a blur from `thumbnails` (N, SIDE, SIDE), which removes lighting, sky and haze; return grey levels."""
-    pixels = np.divide(thumbnails, LEVEL, dtype=np.float32)
+    pixels = np.divide(thumbnails, GREY_UNITS, dtype=np.float32)
     filtered: Floats = pixels - gaussian_filter(pixels, (0, BLUR, BLUR))
     return filtered
 

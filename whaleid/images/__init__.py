@@ -1,1 +1,1 @@
-"""Photos: from files to the arrays that the network reads."""
+"""Read photos from files and convert them to the arrays that the network reads."""

@@ -1,4 +1,4 @@
-"""A photo cropped to its fluke, or to what lies inside its frame, and resized to one shape."""
+"""Crop photos to the fluke, or to the area inside a frame, and resize them to one shape."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,45 +7,46 @@ from PIL import Image, ImageStat
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, as fractions of the photo's width and height."""
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+"""The box that covers a whole photo."""
 TOLERANCE = 10
-"""Grey levels by which the pixels of a frame may differ: room for JPEG's noise. A sky as even as that is cut off with
-the frame, which costs nothing: no fluke is on it."""
+"""Grey levels by which the pixels of a frame may differ, to allow for JPEG noise. A sky as uniform as this is removed
+with the frame, which does no harm, because it shows no part of the fluke."""
 MIN_INSIDE = 0.25
-"""The least share of the photo's width and height inside a frame. Where less would be left, the photo is blank."""
+"""Minimum share of the photo's width and height inside a frame. A photo with less inside counts as blank."""
 
 
 def add_margin(box: Box, margin: float) -> Box:
-    """Add `margin` times the width or height of `box` to each side, within the photo."""
+    """Enlarge `box` on each side by `margin` times its width or height, up to the border of the photo."""
     x0, y0, x1, y1 = box
-    across, down = margin * (x1 - x0), margin * (y1 - y0)
-    return max(0.0, x0 - across), max(0.0, y0 - down), min(1.0, x1 + across), min(1.0, y1 + down)
+    margin_x, margin_y = margin * (x1 - x0), margin * (y1 - y0)
+    return max(0.0, x0 - margin_x), max(0.0, y0 - margin_y), min(1.0, x1 + margin_x), min(1.0, y1 + margin_y)
 
 
-def box_iou(predicted: npt.NDArray[np.float64], true: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return (N,) the intersection over union of each box of `predicted` (N, 4) with that of `true` (N, 4)."""
-    sides = np.minimum(predicted[:, 2:], true[:, 2:]) - np.maximum(predicted[:, :2], true[:, :2])  # (N, 2)
-    common = sides.clip(0).prod(axis=1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (predicted, true)]
-    ratios: npt.NDArray[np.float64] = common / (areas[0] + areas[1] - common)
+def box_iou(predicted: npt.NDArray[np.float64], truth: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Compute the intersection over union (N,) of corresponding boxes of `predicted` (N, 4) and `truth` (N, 4)."""
+    sides = np.minimum(predicted[:, 2:], truth[:, 2:]) - np.maximum(predicted[:, :2], truth[:, :2])  # (N, 2)
+    intersection = sides.clip(0).prod(axis=1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (predicted, truth)]
+    ratios: npt.NDArray[np.float64] = intersection / (areas[0] + areas[1] - intersection)
     return ratios
 
 
 def crop(
     photo: Image.Image, box: Box, aspect: float | None, width: int, height: int, stretch: bool = False
 ) -> Image.Image:
-    """Crop a photo to `box` and resize it, as large as it fits, on the middle of a sheet.
+    """Crop a photo to `box`, resize the crop to fit into `width` x `height` pixels, and centre it on such a canvas.
 
     Args:
-        photo: in mode L or RGB.
-        box: with a width and a height above 0.
-        aspect: width / height of the original, where `photo` is a copy squeezed into another shape, else None.
-        width: of the sheet, in pixels.
-        height: of the sheet, in pixels.
-        stretch: whether the crop fills the sheet; else it keeps its proportions.
+        photo: image in mode L or RGB.
+        box: box with a width and a height above 0.
+        aspect: width / height of the original if `photo` was resized to another shape, else None.
+        width: width of the result, in pixels.
+        height: height of the result, in pixels.
+        stretch: whether to fill the canvas with the crop instead of preserving its proportions.
 
     Returns:
-        An image of that size in the photo's mode. A crop that is not stretched is surrounded by its mean colour, which
-        becomes about zero by standardising, as a network's own padding is.
+        An image of `width` x `height` pixels in the mode of `photo`. The canvas around the crop has the mean colour of
+        the crop, which standardisation maps to about zero, like the zero padding of a network.
     """
     x0, y0, x1, y1 = box
     region = x0 * photo.width, y0 * photo.height, x1 * photo.width, y1 * photo.height
@@ -53,20 +54,21 @@ def crop(
     if not stretch:
         shape = (aspect or photo.width / photo.height) * (x1 - x0) / (y1 - y0)
         size = min(width, max(1, round(height * shape))), min(height, max(1, round(width / shape)))
-    # faster, with no visible difference: Pillow first halves large photos coarsely, to three times the size or more
+    # reducing_gap is faster, without a visible difference: Pillow first shrinks large photos to at least 3 x the size
     fluke = photo.resize(size, Image.Resampling.BICUBIC, box=region, reducing_gap=3.0)
     if size == (width, height):
         return fluke
-    mean = tuple(round(level) for level in ImageStat.Stat(fluke).mean)
-    sheet = Image.new(photo.mode, (width, height), mean)
-    sheet.paste(fluke, ((width - size[0]) // 2, (height - size[1]) // 2))
-    return sheet
+    mean = tuple(round(channel) for channel in ImageStat.Stat(fluke).mean)
+    canvas = Image.new(photo.mode, (width, height), mean)
+    canvas.paste(fluke, ((width - size[0]) // 2, (height - size[1]) // 2))
+    return canvas
 
 
 def inside_frame(photo: npt.NDArray[np.uint8]) -> Box:
-    """Return the part of a grey photo (H, W) inside its frame; `WHOLE` if it has none, or nothing else.
+    """Return the box inside the frame of a grey photo (H, W); `WHOLE` if it has no frame or is blank.
 
-    A frame is rows of one grey level at the top or bottom, then columns at the left or right between these.
+    A frame consists of rows of one grey level at the top and bottom, and of columns of one grey level at the left and
+    right, between these rows.
     """
     height, width = photo.shape
     top, bottom = _frame(photo), _frame(photo[::-1])
@@ -80,7 +82,7 @@ def inside_frame(photo: npt.NDArray[np.uint8]) -> Box:
 
 
 def _frame(lines: npt.NDArray[np.uint8]) -> int:
-    """Return how many of `lines` (N, M), from the first one on, have the level of the first one."""
-    level = np.median(lines[0])
-    inside = (number for number, line in enumerate(lines) if (np.abs(line - level) > TOLERANCE).any())
+    """Count the lines of `lines` (N, M), from the first on, that have the grey level of the first line."""
+    grey = np.median(lines[0])
+    inside = (number for number, line in enumerate(lines) if (np.abs(line - grey) > TOLERANCE).any())
     return next(inside, len(lines))

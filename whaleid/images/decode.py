@@ -1,4 +1,4 @@
-"""Photos from files: checked, upright, in one of two modes."""
+"""Decode photos from untrusted files, upright and in mode L or RGB."""
 
 import io
 import warnings
@@ -12,19 +12,20 @@ from PIL import Image, ImageOps, JpegImagePlugin, TiffImagePlugin, UnidentifiedI
 from whaleid.core.errors import WhaleidError
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
-"""Pillow's names of the formats that are read."""
+"""The supported formats, as named by Pillow."""
 MAX_PIXELS = 100_000_000
-"""More than cameras have; a decoded photo of this size takes 300 MB."""
+"""Maximum number of pixels of a photo. Cameras have fewer; a decoded photo of this size takes 300 MB."""
 MAX_SIDE = 30_000
-"""Pixels: a longer image is a line, which takes as long to resize as a photo of its length squared."""
+"""Maximum width and height of a photo, in pixels. Resizing a thin image takes as long as a square one of its length."""
 MAX_SCANS = 100
-"""Scans of a JPEG file: each takes some bytes and goes over all pixels again. Cameras write one, programs ten."""
+"""Maximum number of scans of a JPEG file. A scan takes few bytes, but decoding it processes all pixels again. Cameras
+write one scan, programs about ten."""
 MAX_TILE = 25_000_000
-"""Pixels of a tile of a TIFF file, which is decoded whole, however small the photo is."""
-TILE = (322, 323)
-"""Tags of a TIFF file: width and height of its tiles."""
+"""Maximum number of pixels of a TIFF tile. A tile is decoded as a whole, even if the photo is smaller."""
+TILE_TAGS = (322, 323)
+"""TIFF tags of the width and height of tiles."""
 
-# Pillow's own limits lie on both sides of MAX_PIXELS: it warns at one and raises at the other
+# of Pillow's own two limits, the one for warnings is below MAX_PIXELS and the one for errors is above
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
@@ -32,7 +33,7 @@ def read(path: Path) -> bytes:
     """Return the content of the file `path`.
 
     Raises:
-        WhaleidError: it cannot be read.
+        WhaleidError: the file cannot be read.
     """
     try:
         return path.read_bytes()
@@ -42,18 +43,18 @@ def read(path: Path) -> bytes:
 
 @contextmanager
 def open_image(path: Path, content: bytes) -> Iterator[Image.Image]:
-    """Open the image file `path` by its `content`; its pixels are not decoded yet.
+    """Open the image file `path` from its `content`, without decoding its pixels.
 
-    Of an animation, this is the first picture. Errors in the block that decodes it are raised in the same way.
+    An animation is opened at its first frame. Errors that the block raises while decoding are translated too.
 
     Raises:
-        WhaleidError: the file is of none of `FORMATS` or damaged, has more than `MAX_PIXELS` pixels or `MAX_SIDE` along
-            a side, or would take more work than that. The last three are raised before any pixel is decoded.
+        WhaleidError: the file is damaged, its format is not in `FORMATS`, or it exceeds one of the limits above. Limits
+            are checked before any pixel is decoded.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if excess := _excess(image, content):
-                raise WhaleidError(f"{path}: {excess}")
+            if problem := _exceeded_limit(image, content):
+                raise WhaleidError(f"{path}: {problem}")
             yield image
     except WhaleidError:
         raise
@@ -61,12 +62,12 @@ def open_image(path: Path, content: bytes) -> Iterator[Image.Image]:
         raise WhaleidError(f"{path}: over the {MAX_PIXELS:,} pixels allowed") from None
     except UnidentifiedImageError:
         raise WhaleidError(f"{path}: {'no image in a format that is known' if content else 'an empty file'}") from None
-    except Exception as error:  # on damaged bytes Pillow raises OSError, SyntaxError, ValueError and more
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others on damaged bytes
         raise WhaleidError(f"{path}: damaged or unreadable ({error})") from None
 
 
-def _excess(image: Image.Image, content: bytes) -> str:
-    """Return why `image` would take too much work or memory, `''` if it does not."""
+def _exceeded_limit(image: Image.Image, content: bytes) -> str:
+    """Describe the limit of work or memory that `image` exceeds; an empty string if there is none."""
     size = f"{image.width} x {image.height} pixels"
     if image.width * image.height > MAX_PIXELS:
         return f"{size}, over the {MAX_PIXELS:,} allowed"
@@ -76,20 +77,23 @@ def _excess(image: Image.Image, content: bytes) -> str:
         scans = content.count(b"\xff\xda")  # within a scan, 0xff is followed by 0
         return f"{scans:,} scans, over the {MAX_SCANS} allowed: save the photo anew" if scans > MAX_SCANS else ""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        width, height = (image.tag_v2.get(tag, 0) for tag in TILE)
+        width, height = (image.tag_v2.get(tag, 0) for tag in TILE_TAGS)
         if width * height > MAX_TILE:
             return f"tiles of {width} x {height} pixels, over the {MAX_TILE:,} allowed"
     return ""
 
 
 def decode(path: Path, min_side: int | None = None, content: bytes | None = None) -> Image.Image:
-    """Decode the photo `path`, upright by its EXIF orientation, in mode L or RGB.
+    """Decode the photo `path` in mode L or RGB, rotated upright by its EXIF orientation.
 
-    Its `content` may have been read already. With `least`, a JPEG file is decoded at a half, a quarter or an eighth of
-    its size, in a fraction of the time, if both sides still have `least` pixels.
+    Args:
+        path: file of the photo.
+        min_side: if not None, decode a JPEG file at 1/2, 1/4 or 1/8 of its size, which is faster, as long as both sides
+            keep at least this number of pixels.
+        content: content of the file, if it has been read already.
 
     Raises:
-        WhaleidError: as `read` and `opened`.
+        WhaleidError: as `read` and `open_image`.
     """
     with open_image(path, read(path) if content is None else content) as image:
         if min_side is not None:
@@ -98,7 +102,7 @@ def decode(path: Path, min_side: int | None = None, content: bytes | None = None
 
 
 def simplify(image: Image.Image) -> Image.Image:
-    """Return `image` in mode L if it is grey, else in RGB; transparent pixels become white."""
+    """Convert `image` to mode L if it is grey, else to RGB. Transparent pixels become white."""
     if image.mode in ("L", "RGB"):
         return image
     if image.mode.startswith("I"):  # 16 bits of grey

@@ -1,4 +1,4 @@
-"""Folders of photos: the image files below one, at any depth, and whether two overlap."""
+"""List the images in a folder and its subfolders, and compare folders."""
 
 from pathlib import Path
 
@@ -6,21 +6,22 @@ from whaleid.catalog.checks import FORMULA
 from whaleid.core.errors import WhaleidError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
+"""The suffixes of image files, compared in lower case."""
 
 
 def spreadsheet_safe(path: Path) -> str:
-    """Return `path` as text for tables and pages: the same path with `./` before it if a spreadsheet would run it."""
+    """Return `path` as text for tables and pages, with `./` in front if a spreadsheet would read it as a formula."""
     return f"./{path}" if str(path).startswith(FORMULA) else str(path)
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the images below `folder`, at any depth, sorted, without hidden files and folders.
+    """List the images in `folder` and its subfolders, sorted, without hidden files and folders.
 
     Raises:
-        WhaleidError: it is no folder, or holds no images.
+        WhaleidError: `folder` is not a folder, or contains no images.
     """
     if not folder.is_dir():
-        raise WhaleidError(f"{folder} is no folder.")
+        raise WhaleidError(f"{folder} is not a folder.")
     images = [
         path
         for path in sorted(folder.rglob("*"))
@@ -29,11 +30,11 @@ def list_images(folder: Path) -> list[Path]:
         and path.is_file()
     ]
     if not images:
-        raise WhaleidError(f"{folder} holds no images: files named {', '.join(SUFFIXES)}, at any depth.")
+        raise WhaleidError(f"{folder} contains no images. The names of images end in {', '.join(SUFFIXES)}.")
     return images
 
 
 def overlap(first: Path, second: Path) -> bool:
-    """Return whether two folders are the same, or one lies within the other."""
+    """Return whether two folders are the same, or one contains the other."""
     first, second = first.resolve(), second.resolve()
     return first.is_relative_to(second) or second.is_relative_to(first)

@@ -1,4 +1,4 @@
-"""All photos of a catalogue as one array: decoded, cropped and resized once, not every epoch."""
+"""Pack all photos of a catalogue into one array, so that they are decoded, cropped and resized only once."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,30 +20,30 @@ from whaleid.images.decode import decode
 
 @dataclass(frozen=True)
 class Region:
-    """The part of a photo to pack."""
+    """The part of a photo to crop."""
 
-    box: Box | None = None  # of the fluke
-    aspect: float | None = None  # width / height of the original, where the photo is squeezed
-    upside_down: bool = False  # whether the photo is upside down
+    box: Box | None = None  # of the fluke, if known
+    aspect: float | None = None  # width / height of the original, if the photo was resized to another shape
+    upside_down: bool = False  # whether to rotate the crop by 180 degrees
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The shape in which photos are packed."""
+    """The shape and mode of packed photos."""
 
-    width: int
+    width: int  # in pixels
     height: int
-    mode: str = "L"  # or RGB
-    margin: float = 0.0  # around a box, as a share of its size on each side
-    stretch: bool = False  # whether a crop fills the shape; else it keeps its proportions
+    mode: str = "L"  # L or RGB
+    margin: float = 0.0  # added to each side of a box, as a share of its width or height
+    stretch: bool = False  # whether to fill the shape with the crop instead of preserving its proportions
 
 
 def regions(catalog: pd.DataFrame, flukes: pd.DataFrame, boxes: bool = True) -> list[Region]:
     """Return the region of each photo of `catalog`, in its order.
 
     Args:
-        catalog: `Image`.
-        flukes: `Image,x0,y0,x1,y1,aspect,turned`, of some of these photos; `turned` is 1 for those upside down.
+        catalog: table with the column `Image`.
+        flukes: table `Image,x0,y0,x1,y1,aspect,turned` of some of these photos; `turned` is 1 for those upside down.
         boxes: whether to crop to the boxes.
     """
     columns = flukes[["Image", *CORNERS, "aspect", "turned"]].itertuples(index=False)
@@ -54,7 +54,7 @@ def regions(catalog: pd.DataFrame, flukes: pd.DataFrame, boxes: bool = True) -> 
 
 
 def pack(photos: Sequence[Path], parts: Sequence[Region], shape: Shape) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield the region of each of `photos`, in order, as `cut` returns it.
+    """Yield the crop of each of `photos`, in order, as `crop_region` returns it.
 
     Raises:
         WhaleidError: a photo cannot be decoded.
@@ -69,24 +69,24 @@ def _pack(item: tuple[Path, Region], shape: Shape) -> npt.NDArray[np.uint8]:
 
 
 def crop_region(photo: Image.Image, region: Region, shape: Shape) -> npt.NDArray[np.uint8]:
-    """Crop `photo`, mode L or RGB, to `region` and resize it: uint8 (height, width, 1 or 3).
+    """Crop `photo`, in mode L or RGB, to `region`, and resize it to `shape`. Return uint8 (height, width, 1 or 3).
 
-    Without a box, the frame of the photo is cut off, if it has one. A photo that is upside down is turned.
+    Without a box, remove the frame of the photo if it has one.
     """
     photo = photo.convert(shape.mode)
     box = add_margin(region.box, shape.margin) if region.box else inside_frame(np.asarray(photo.convert("L")))
-    sheet = crop(photo, box, region.aspect, shape.width, shape.height, shape.stretch)
+    canvas = crop(photo, box, region.aspect, shape.width, shape.height, shape.stretch)
     if region.upside_down:
-        sheet = sheet.transpose(Image.Transpose.ROTATE_180)
-    return np.asarray(sheet).reshape(shape.height, shape.width, len(photo.mode))
+        canvas = canvas.transpose(Image.Transpose.ROTATE_180)
+    return np.asarray(canvas).reshape(shape.height, shape.width, len(photo.mode))
 
 
 @dataclass(frozen=True)
 class PackedPhotos:
     """The output of the stage `pack`."""
 
-    images: list[str]  # N names, in the order of `array`
-    array: npt.NDArray[np.uint8]  # (N, H, W, C), mapped from the file
+    images: list[str]  # names of the N photos, in the order of `array`
+    array: npt.NDArray[np.uint8]  # (N, H, W, C), memory-mapped
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -95,28 +95,30 @@ class PackedPhotos:
         return height, width, channels
 
     def rows(self, images: Iterable[str]) -> npt.NDArray[np.int64]:
-        """Return (P,) the rows of `images`.
+        """Return the rows (P,) of `images` in `array`.
 
         Raises:
-            InputProblems: photos are not packed.
+            InputProblems: some of `images` are not packed.
         """
         names, row = list(images), {image: number for number, image in enumerate(self.images)}
         if missing := sorted({*names} - row.keys()):
-            raise InputProblems(f"Photos are not in {paths.PACK_INDEX}", missing, "Rerun `dvc repro pack`.")
+            raise InputProblems(f"Photos are not in {paths.PACK_INDEX}", missing, "Run `dvc repro pack` again.")
         return np.array([row[image] for image in names], dtype=np.int64)
 
 
 def load_pack() -> PackedPhotos:
-    """Map the packed photos from their file; a photo is read when it is used.
+    """Memory-map the packed photos. A photo is read from the file when it is used.
 
     Raises:
-        WhaleidError: a file is not whole, or they do not fit each other.
+        WhaleidError: a file is damaged, or the two files do not match.
     """
     array = arrays.memory_map(paths.PHOTOS, np.uint8, 4)
     try:
         images = files.read_csv(paths.PACK_INDEX)["Image"].tolist()
     except (ValueError, KeyError) as error:
-        raise WhaleidError(f"{paths.PACK_INDEX} cannot be used ({error}): rerun `dvc repro pack`.") from None
+        raise WhaleidError(
+            f"{paths.PACK_INDEX} cannot be used ({error}). Run `dvc repro pack` to rebuild it."
+        ) from None
     if len(images) != len(array):
-        raise WhaleidError(f"{paths.PHOTOS} and {paths.PACK_INDEX} do not fit each other: rerun `dvc repro pack`.")
+        raise WhaleidError(f"{paths.PHOTOS} and {paths.PACK_INDEX} do not match. Run `dvc repro pack` to rebuild them.")
     return PackedPhotos(images, array)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from whaleid.images.augment import DRAWS, augment
+from whaleid.images.augment import NUM_DRAWS, augment
 from whaleid.model.distributed import ProcessGroup
 from whaleid.model.network import standardise
 from whaleid.training.sampler import Rows
@@ -50,7 +50,7 @@ class BatchLoader:
         All photos in a row of `batch` (P, K) are mirrored or none; each photo has its own augmentation. `generator` is
         on the CPU and draws for the whole batch, so that results do not depend on the number of processes.
         """
-        draws = torch.rand(*batch.shape, 1 + DRAWS, generator=generator)  # (P, K, 1 + DRAWS)
+        draws = torch.rand(*batch.shape, 1 + NUM_DRAWS, generator=generator)  # (P, K, 1 + NUM_DRAWS)
         mirrored = (draws[:, :1, 0] < 0.5).expand(batch.shape)  # (P, K)
         if self.settings.flip == "off":
             mirrored = torch.zeros_like(mirrored)
@@ -67,7 +67,7 @@ class BatchLoader:
         if self.settings.flip != "off":
             inputs = torch.where(mirrored[:, None, None, None], inputs.flip(3), inputs)
         if self.settings.augment:
-            inputs = augment(inputs, self._to_device(draws[shard, :, 1:].reshape(-1, DRAWS)))
+            inputs = augment(inputs, self._to_device(draws[shard, :, 1:].reshape(-1, NUM_DRAWS)))
         return inputs, targets
 
     def _to_device(self, values: Tensor) -> Tensor:
