@@ -1,4 +1,4 @@
-"""Runs of stages, read back from real SQLite stores."""
+"""MLflow runs of stages, read from SQLite stores and tracking servers."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store without runs: MLflow takes seconds to make one."""
+    """Create a store without runs once, because MLflow takes seconds to create one."""
     database = tmp_path_factory.mktemp("store") / "mlflow.db"
     MlflowClient(f"sqlite:///{database}")
     return database
@@ -34,7 +34,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory: a project without git, without DVC and without a store."""
+    """Change to a project without git, DVC and a store; return its folder."""
     for name in [n for n in os.environ if n.startswith(("DVC_", "MLFLOW_", "WHALEID_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
@@ -45,7 +45,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def project(bare: Path, empty_store: Path) -> Path:
-    """The working directory, with a store that holds no runs."""
+    """Change to a project with an empty store; return its folder."""
     shutil.copy(empty_store, bare / "mlflow.db")
     return bare
 
@@ -65,26 +65,26 @@ def client(database: Path = Path("mlflow.db")) -> MlflowClient:
     return MlflowClient(f"sqlite:///{database.absolute()}")
 
 
-def stored(database: Path = Path("mlflow.db")) -> list[Run]:
-    """Return all runs."""
+def all_runs(database: Path = Path("mlflow.db")) -> list[Run]:
+    """Return the runs of stages and their parent runs."""
     store = client(database)
     return list(store.search_runs([store.get_experiment_by_name("whaleid").experiment_id]))
 
 
 def runs(database: Path = Path("mlflow.db")) -> dict[str, Run]:
-    """Return the runs of stages by name; fails where two have the same."""
-    found = [run for run in stored(database) if "mlflow.parentRunId" in run.data.tags]
-    names = [run.info.run_name for run in found]
+    """Return the runs of stages by name; fail if names are not unique."""
+    stage_runs = [run for run in all_runs(database) if "mlflow.parentRunId" in run.data.tags]
+    names = [run.info.run_name for run in stage_runs]
     assert len(set(names)) == len(names)
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, stage_runs, strict=True))
 
 
 def parents() -> list[Run]:
-    return [run for run in stored() if "mlflow.parentRunId" not in run.data.tags]
+    return [run for run in all_runs() if "mlflow.parentRunId" not in run.data.tags]
 
 
 def parent(child: str) -> Run:
-    """Return the parent of the run with that name."""
+    """Return the parent run of the run with the name `child`."""
     return client().get_run(runs()[child].data.tags["mlflow.parentRunId"])
 
 
@@ -94,12 +94,12 @@ def track(stage: str, variant: str | None = None, record: Record = Record()) -> 
 
 
 def python_path() -> dict[str, str]:
-    """Return an environment in which the project's own code is imported."""
+    """Return the environment for a process that imports this checkout of whaleid."""
     return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:
-    """Run `code` in a Python process of its own, in the working directory."""
+    """Start a Python process that executes `code` in the working directory."""
     head = (
         "import sys\nfrom pathlib import Path\nfrom whaleid.core import startup\nstartup.prepare()\n"
         "from whaleid import tracking\nfrom whaleid.core.record import Record\n"
@@ -109,12 +109,12 @@ def start(code: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Return the exit status of `process` and all it printed."""
+    """Wait for `process`; return its exit status and its output."""
     out, err = process.communicate(timeout=300)
     return process.returncode, out + err
 
 
-def test_a_record_reads_back(project: Path) -> None:
+def test_a_record_is_logged(project: Path) -> None:
     write("reports/toy/curve.png", "a curve")
     write("reports/explore/sizes.png", "sizes")
     manifest = write("data/split.csv", "Image,Id\na.jpg,w_1\n")
@@ -134,17 +134,17 @@ def test_a_record_reads_back(project: Path) -> None:
     assert run.data.tags["whaleid.stage"] == "predict"
     assert run.data.tags["whaleid.variant"] == "toy"
     store = client()
-    assert [each.path for each in store.list_artifacts(run.info.run_id)] == ["curve.png", "explore"]
+    assert [artifact.path for artifact in store.list_artifacts(run.info.run_id)] == ["curve.png", "explore"]
     sizes = store.download_artifacts(run.info.run_id, "explore/sizes.png", str(project))
     assert Path(sizes).read_text() == "sizes"
-    [used] = run.inputs.dataset_inputs
-    assert (used.dataset.name, used.dataset.digest) == ("data/split.csv", md5("Image,Id\na.jpg,w_1\n"))
-    assert used.dataset.source == '{"uri": "data/split.csv"}'
-    assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "validation")]
+    [logged] = run.inputs.dataset_inputs
+    assert (logged.dataset.name, logged.dataset.digest) == ("data/split.csv", md5("Image,Id\na.jpg,w_1\n"))
+    assert logged.dataset.source == '{"uri": "data/split.csv"}'
+    assert [(tag.key, tag.value) for tag in logged.tags] == [("mlflow.data.context", "validation")]
     tags = execution.tags()
     assert parent("predict toy").info.run_name == execution.name(tags)
-    for each in stored():
-        assert tags.items() - each.data.tags.items() == {("mlflow.source.git.commit", "")}
+    for run in all_runs():
+        assert tags.items() - run.data.tags.items() == {("mlflow.source.git.commit", "")}
     # a stage without items
     track("dedup", None, Record(params={"max_distance": 6}))
     run = runs()["dedup"]
@@ -152,7 +152,7 @@ def test_a_record_reads_back(project: Path) -> None:
     assert "whaleid.variant" not in run.data.tags
 
 
-def test_epochs_are_steps_and_the_last_figures_stand_at_the_last(project: Path) -> None:
+def test_metrics_are_logged_at_the_step_of_their_epoch(project: Path) -> None:
     with tracking.run("train", ["toy"]) as run:
         run.log_epoch(1, {"loss": 2.5, "lr": 0.1})
         run.log_epoch(2, {"loss": 1.5, "lr": 0.2})
@@ -162,43 +162,43 @@ def test_epochs_are_steps_and_the_last_figures_stand_at_the_last(project: Path) 
     trained = runs()["train toy"]
     assert trained.data.metrics == {"loss": 1.5, "lr": 0.2, "photos_per_second": 40.0}
     history = client().get_metric_history(trained.info.run_id, "loss")
-    assert [(each.step, each.value) for each in history] == [(1, 2.5), (2, 1.5)]
+    assert [(metric.step, metric.value) for metric in history] == [(1, 2.5), (2, 1.5)]
     [last] = client().get_metric_history(trained.info.run_id, "photos_per_second")
     assert last.step == 2
     assert trained.inputs.dataset_inputs[0].tags[0].value == "training"
 
 
-def test_a_stage_of_several_predictions_has_a_run_for_each(project: Path) -> None:
+def test_a_stage_with_items_has_one_run_per_item(project: Path) -> None:
     with tracking.run("predict", ["toy", "full"], "at 0.2") as run:
-        assert {name: each.info.status for name, each in runs().items()} == {
+        assert {name: stage_run.info.status for name, stage_run in runs().items()} == {
             "predict toy at 0.2": "RUNNING",
             "predict full at 0.2": "RUNNING",
         }
         run.log({name: Record(metrics={"map5": value}) for name, value in (("toy", 0.5), ("full", 0.75))})
-    found = runs()
-    assert {each.data.tags["whaleid.variant"]: each.data.metrics["map5"] for each in found.values()} == {
+    stage_runs = runs().values()
+    assert {run.data.tags["whaleid.variant"]: run.data.metrics["map5"] for run in stage_runs} == {
         "toy": 0.5,
         "full": 0.75,
     }
-    assert {each.info.status for each in found.values()} == {"FINISHED"}
+    assert {run.info.status for run in stage_runs} == {"FINISHED"}
     assert parent("predict toy at 0.2").info.run_id == parent("predict full at 0.2").info.run_id
     assert len(parents()) == 1
 
 
-def test_a_stage_without_items_has_a_parent_alone(project: Path) -> None:
+def test_a_stage_with_an_empty_list_of_items_has_only_a_parent_run(project: Path) -> None:
     with tracking.run("calibrate", []) as run:
         run.log({})
-    assert [each.info.status for each in stored()] == ["FINISHED"]
+    assert [run.info.status for run in all_runs()] == ["FINISHED"]
     assert runs() == {}
 
 
-def test_a_page_is_kept_with_the_run_that_its_prediction_was_calibrated_by(project: Path) -> None:
+def test_a_page_is_logged_to_the_run_that_calibrated_the_prediction(project: Path) -> None:
     decision = write("calibrations/toy/decision.json", "{}")
     page = write("reports/pages/toy.html", "<h1>toy</h1>")
     record = Record(artifacts=[page], report=Report("toy.html", decision))
     with tracking.run("predict", ["toy"]) as run:
         run.log({"toy": Record(report=record.report)})
-    assert "mlflow.note.content" not in runs()["predict toy"].data.tags  # there is no run with the page
+    assert "mlflow.note.content" not in runs()["predict toy"].data.tags  # no run has the page
     client().update_run(runs()["predict toy"].info.run_id, name="earlier")
 
     track("calibrate", "toy", Record(outputs=[decision]))
@@ -207,15 +207,15 @@ def test_a_page_is_kept_with_the_run_that_its_prediction_was_calibrated_by(proje
     with tracking.run("report", []) as run:
         run.attach({"toy": record})
     calibrated = runs()["calibrate toy"].info
-    assert [each.path for each in client().list_artifacts(calibrated.run_id)] == ["toy.html"]
+    assert [artifact.path for artifact in client().list_artifacts(calibrated.run_id)] == ["toy.html"]
     assert runs()["predict toy"].data.tags["mlflow.note.content"] == (
-        "[Its page: thresholds in steps of 0.005, curves, contact sheets]"
+        "[Page of this prediction: thresholds, curves, contact sheets]"
         f"(#/experiments/{calibrated.experiment_id}/runs/{calibrated.run_id}/artifacts/toy.html)"
     )
     assert set(runs()) == {"earlier", "predict toy", "calibrate toy"}
 
 
-def test_a_page_is_left_out_where_the_store_has_no_run_that_calibrated(project: Path) -> None:
+def test_a_page_is_not_logged_if_no_run_calibrated_the_prediction(project: Path) -> None:
     decision = write("calibrations/toy/decision.json", "{}")
     page = write("reports/pages/toy.html", "<h1>toy</h1>")
     with tracking.run("report", []) as run:
@@ -223,23 +223,23 @@ def test_a_page_is_left_out_where_the_store_has_no_run_that_calibrated(project: 
     assert runs() == {}
 
 
-def test_the_experiment_is_described_and_has_views_until_a_person_changes_them(project: Path) -> None:
+def test_the_description_and_views_of_the_experiment_are_updated_until_a_user_edits_them(project: Path) -> None:
     def tags() -> dict[str, str]:
         return dict(client().get_experiment_by_name("whaleid").tags)
 
     track("dedup")
     number = client().get_experiment_by_name("whaleid").experiment_id
-    shown = {key: value for key, value in tags().items() if key.startswith("mlflow.")}
-    assert shown.keys() == {
+    created = {key: value for key, value in tags().items() if key.startswith("mlflow.")}
+    assert created.keys() == {
         "mlflow.note.content",
         "mlflow.sharedViewState.predictions",
         "mlflow.sharedViewState.trainings",
     }
-    assert shown["mlflow.note.content"].splitlines()[0] == (
+    assert created["mlflow.note.content"].splitlines()[0] == (
         f"**[Predictions](#/experiments/{number}/runs?viewStateShareKey=predictions&workflowType=machine_learning)**: "
         "all predictions at their thresholds, best first.  "
     )
-    view = json.loads(shown["mlflow.sharedViewState.predictions"])
+    view = json.loads(created["mlflow.sharedViewState.predictions"])
     state = json.loads(view["state"])
     assert view["name"] == "Predictions"
     assert (state["searchFilter"], state["orderByKey"], state["orderByAsc"]) == (
@@ -258,20 +258,20 @@ def test_the_experiment_is_described_and_has_views_until_a_person_changes_them(p
     ]
 
     track("dedup", "again")
-    assert {key: value for key, value in tags().items() if key.startswith("mlflow.")} == shown
-    ours = {"mlflow.note.content": "the good ones", "mlflow.sharedViewState.predictions": "{}"}
-    for key, value in ours.items():
+    assert {key: value for key, value in tags().items() if key.startswith("mlflow.")} == created
+    edited = {"mlflow.note.content": "the good ones", "mlflow.sharedViewState.predictions": "{}"}
+    for key, value in edited.items():
         client().set_experiment_tag(number, key, value)
     track("dedup", "once more")
-    assert {key: tags()[key] for key in ours} == ours
+    assert {key: tags()[key] for key in edited} == edited
 
 
-def test_stages_of_one_execution_have_one_parent(project: Path) -> None:
+def test_stages_of_one_execution_share_a_parent_run(project: Path) -> None:
     track("train", "toy")
     track("predict", "toy")
     [first] = parents()
     assert first.info.status == "FINISHED"
-    assert {each.data.tags["mlflow.parentRunId"] for each in runs().values()} == {first.info.run_id}
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs().values()} == {first.info.run_id}
     assert set(runs()) == {"train toy", "predict toy"}
 
     write("params.yaml", "threshold: 0.3\n")
@@ -280,34 +280,34 @@ def test_stages_of_one_execution_have_one_parent(project: Path) -> None:
     assert parent("calibrate toy").info.run_id != first.info.run_id
 
 
-def test_the_parent_sums_up_what_its_stages_found(project: Path) -> None:
-    def predict(said: str, **map5: float) -> None:
+def test_the_summary_is_logged_to_the_parent_run(project: Path) -> None:
+    def predict(text: str, **map5: float) -> None:
         with tracking.run("predict", [*map5]) as run:
             run.log(dict.fromkeys(map5, Record()))
             metrics = {f"map5.{name}": value for name, value in map5.items()}
-            run.summarise(Summary(metrics, f"**{said}**"))
+            run.summarise(Summary(metrics, f"**{text}**"))
 
-    def shown() -> Run:
+    def only_parent() -> Run:
         [only] = parents()
         return only
 
     predict("one", toy=0.5)
-    assert shown().data.metrics == {"map5.toy": 0.5}
+    assert only_parent().data.metrics == {"map5.toy": 0.5}
     predict("two", full=0.75, margin=0.123456789)
-    assert shown().data.metrics == {"map5.toy": 0.5, "map5.full": 0.75, "map5.margin": 0.12346}
-    assert shown().data.tags["mlflow.note.content"] == "**two**"
-    assert shown().info.status == "FINISHED"
+    assert only_parent().data.metrics == {"map5.toy": 0.5, "map5.full": 0.75, "map5.margin": 0.12346}
+    assert only_parent().data.tags["mlflow.note.content"] == "**two**"
+    assert only_parent().info.status == "FINISHED"
     assert runs()["predict full"].data.metrics == {}
 
-    # what a person writes there stays
-    client().set_tag(shown().info.run_id, "mlflow.note.content", "the good one")
+    # a description that a user has edited is kept
+    client().set_tag(only_parent().info.run_id, "mlflow.note.content", "the good one")
     client().update_run(runs()["predict toy"].info.run_id, name="older")
     predict("three", toy=0.6)
-    assert shown().data.tags["mlflow.note.content"] == "the good one"
-    assert shown().data.metrics == {"map5.toy": 0.6, "map5.full": 0.75, "map5.margin": 0.12346}
+    assert only_parent().data.tags["mlflow.note.content"] == "the good one"
+    assert only_parent().data.metrics == {"map5.toy": 0.6, "map5.full": 0.75, "map5.margin": 0.12346}
 
 
-def test_the_parent_ends_as_the_last_of_its_stages(project: Path) -> None:
+def test_the_parent_run_ends_with_its_last_stage(project: Path) -> None:
     track("explore")
     begun = parent("explore").info.start_time
     with pytest.raises(ZeroDivisionError), tracking.run("train", ["toy"]):
@@ -320,12 +320,12 @@ def test_the_parent_ends_as_the_last_of_its_stages(project: Path) -> None:
     assert ended.end_time >= runs()["embed toy"].info.end_time
 
 
-def test_a_parent_that_is_deleted_meanwhile_stops_nothing(project: Path) -> None:
+def test_deleting_the_parent_run_does_not_stop_a_stage(project: Path) -> None:
     with tracking.run("predict", ["toy"]) as run:
         client().delete_run(parent("predict toy").info.run_id)
         run.log({"toy": Record(metrics={"map5": 0.5})})
         run.summarise(Summary({}, "never"))
-    assert {each: run.info.status for each, run in runs().items()} == {"predict toy": "FINISHED"}
+    assert {name: run.info.status for name, run in runs().items()} == {"predict toy": "FINISHED"}
     assert parents() == []
 
 
@@ -337,7 +337,7 @@ def test_runs_are_linked_by_content(project: Path) -> None:
     assert runs()["train toy"].data.tags["output.checkpoints/toy.safetensors"] == md5("weights")
     assert runs()["calibrate toy"].data.tags["input.checkpoints/toy.safetensors"] == trained
 
-    # of several writers of the same bytes, the newest that was not deleted
+    # if several runs wrote the same content, the newest that was not deleted
     client().update_run(trained, name="older")
     track("train", "toy", Record(outputs=[model]))
     newer = runs()["train toy"].info.run_id
@@ -355,25 +355,27 @@ def test_runs_are_linked_by_content(project: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "status"), [(WhaleidError("bad"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")]
 )
-def test_an_exception_passes_through_and_marks_the_runs(project: Path, error: BaseException, status: str) -> None:
+def test_an_exception_propagates_and_sets_the_status_of_the_runs(
+    project: Path, error: BaseException, status: str
+) -> None:
     with pytest.raises(type(error)) as caught, tracking.run("predict", ["toy", "full"]):
         raise error
     assert caught.value is error
-    assert [each.info.status for each in stored()] == [status] * 3
+    assert [run.info.status for run in all_runs()] == [status] * 3
 
 
-def test_an_error_of_the_tracker_stops_the_stage(project: Path) -> None:
-    reached = []
+def test_a_tracking_error_stops_the_stage(project: Path) -> None:
+    completed = []
 
     def stage(log_epoch: LogEpoch) -> None:
         client().delete_run(runs()["train toy"].info.run_id)
         log_epoch(1, {"loss": 2.0})
-        reached.append("the second epoch")
+        completed.append("epoch")
 
-    trouble = pytest.raises(WhaleidError, match=r"Tracking failed at sqlite:.*deleted")
-    with trouble as caught, tracking.run("train", ["toy"]) as run:
+    deleted = pytest.raises(WhaleidError, match=r"Tracking failed at sqlite:.*deleted")
+    with deleted as caught, tracking.run("train", ["toy"]) as run:
         stage(run.log_epoch)
-    assert not reached
+    assert not completed
     assert "WHALEID_TRACKING=off" in str(caught.value)
     assert caught.value.__notes__  # the deleted run could not be marked as failed either
 
@@ -384,7 +386,7 @@ def test_a_missing_artifact_is_an_error(project: Path) -> None:
     assert runs()["predict toy"].info.status == "FAILED"
 
 
-def test_the_switch_is_on_or_off(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tracking_is_on_or_off(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert store.enabled()
     for value, enabled in (("on", True), ("off", False)):
         monkeypatch.setenv("WHALEID_TRACKING", value)
@@ -393,14 +395,14 @@ def test_the_switch_is_on_or_off(bare: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(WhaleidError, match=r"WHALEID_TRACKING is 'no'. Set it to on or off"):
         store.enabled()
     monkeypatch.delenv("WHALEID_TRACKING")
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")  # of several processes, the first tracks
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")  # only the main process tracks
     monkeypatch.setenv("RANK", "1")
     assert not store.enabled()
 
 
-def test_off_keeps_nothing_and_imports_no_mlflow(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_off_logs_nothing_and_does_not_import_mlflow(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHALEID_TRACKING", "off")
-    monkeypatch.setitem(sys.modules, "whaleid.tracking", None)  # an import of it fails
+    monkeypatch.setitem(sys.modules, "whaleid.tracking", None)  # importing it fails
     shutil.copy(Path(__file__).parents[1] / "params.yaml", bare)
     with pytest.raises(FileNotFoundError) as caught:
         stages.run("dedup")
@@ -415,12 +417,12 @@ def test_an_unreachable_server_stops_the_stage_within_seconds(bare: Path, monkey
     assert "MLFLOW_TRACKING_URI" in str(caught.value)
     assert "WHALEID_TRACKING=off" in str(caught.value)
     assert "secret" not in str(caught.value)
-    # once a run is open, MLflow is patient again
+    # afterwards, the timeout is MLflow's default again
     assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
     assert sorted(path.name for path in bare.iterdir()) == ["params.yaml"]
 
 
-def test_a_silent_server_is_given_up_after_the_time_the_user_set(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_timeout_of_the_user_applies_to_a_silent_server(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -430,15 +432,15 @@ def test_a_silent_server_is_given_up_after_the_time_the_user_set(bare: Path, mon
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "1"
 
 
-@pytest.mark.parametrize("junk", ["no database at all " * 300, "SQLite format 3\0" + "?" * 5000])
-def test_what_is_no_database_is_refused_and_kept(bare: Path, junk: str) -> None:
-    database = write("mlflow.db", junk)
+@pytest.mark.parametrize("content", ["no database at all " * 300, "SQLite format 3\0" + "?" * 5000])
+def test_a_file_that_is_not_a_database_is_refused_and_kept(bare: Path, content: str) -> None:
+    database = write("mlflow.db", content)
     with pytest.raises(WhaleidError, match=r"Tracking failed at sqlite:.*mlflow\.db: file is not a database"):
         track("dedup")
-    assert database.read_text() == junk
+    assert database.read_text() == content
 
 
-def test_a_deleted_experiment_is_named_with_its_remedy(project: Path) -> None:
+def test_the_error_of_a_deleted_experiment_says_how_to_restore_it(project: Path) -> None:
     track("dedup")
     store = client()
     number = store.get_experiment_by_name("whaleid").experiment_id
@@ -447,7 +449,7 @@ def test_a_deleted_experiment_is_named_with_its_remedy(project: Path) -> None:
         track("dedup")
 
 
-def test_the_store_stands_in_the_root_of_dvc(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_is_in_the_root_of_dvc(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = project / "temporary"
     workspace.mkdir()
     monkeypatch.chdir(workspace)
@@ -456,13 +458,13 @@ def test_the_store_stands_in_the_root_of_dvc(project: Path, monkeypatch: pytest.
     track("predict", "toy", Record(artifacts=[write("toy.csv", "Image,Id\n")]))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     track("embed", "toy")
-    found = runs(project / "mlflow.db")
-    assert (project / "mlartifacts" / found["predict toy"].info.run_id / "artifacts" / "toy.csv").is_file()
-    assert "embed toy" in found
+    stage_runs = runs(project / "mlflow.db")
+    assert (project / "mlartifacts" / stage_runs["predict toy"].info.run_id / "artifacts" / "toy.csv").is_file()
+    assert "embed toy" in stage_runs
     assert sorted(path.name for path in workspace.iterdir()) == ["params.yaml", "toy.csv"]
 
 
-def test_another_sqlite_store_holds_its_artifacts(
+def test_artifacts_are_beside_an_sqlite_store(
     project: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = project / "bär & co" / "runs.db"
@@ -475,18 +477,18 @@ def test_another_sqlite_store_holds_its_artifacts(
 
 
 @pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.long)])
-def test_processes_that_open_a_new_store_at_once_all_succeed(bare: Path, count: int) -> None:
+def test_processes_can_create_the_store_at_the_same_time(bare: Path, count: int) -> None:
     code = """
 n = sys.argv[1]
 with tracking.run("train", [n]) as run:
     run.log({n: Record(metrics={"n": int(n)})})
 """
     processes = [start(code, str(n)) for n in range(count)]
-    assert [finish(process) for process in processes] == [(0, "")] * count  # and none of MLflow's chatter
+    assert [finish(process) for process in processes] == [(0, "")] * count  # and MLflow prints nothing
     assert {name: run.data.metrics for name, run in runs().items()} == {
         f"train {n}": {"n": float(n)} for n in range(count)
     }
-    assert [each.data.metrics for each in parents()] == [{}]
+    assert [run.data.metrics for run in parents()] == [{}]
     default = client().get_experiment("0").artifact_location
     assert default == (bare / "mlartifacts" / "0").as_uri()
     assert sorted(path.name for path in bare.iterdir()) == [
@@ -497,7 +499,7 @@ with tracking.run("train", [n]) as run:
 
 
 @pytest.mark.long
-def test_processes_that_log_at_once_lose_nothing(project: Path) -> None:
+def test_processes_can_log_at_the_same_time(project: Path) -> None:
     code = """
 with tracking.run("train", [sys.argv[1]]) as run:
     for epoch in range(1, 31):
@@ -514,13 +516,13 @@ with tracking.run("train", [sys.argv[1]]) as run:
         run = runs()[f"train {n}"]
         assert RunStatus.is_terminated(RunStatus.from_string(run.info.status))
         history = store.get_metric_history(run.info.run_id, "lr")
-        assert [each.value for each in history] == list(range(1, 31))
+        assert [metric.value for metric in history] == list(range(1, 31))
         assert len(store.list_artifacts(run.info.run_id, "pictures")) == 10
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("served", [False, True])
-def test_processes_that_use_a_new_dataset_at_once_all_succeed(
+def test_processes_can_log_a_new_dataset_at_the_same_time(
     project: Path, monkeypatch: pytest.MonkeyPatch, served: bool
 ) -> None:
     code = """
@@ -531,7 +533,7 @@ with tracking.run("predict", [own]) as run:
         Path(f"{own}{n}").touch()
         until = time.monotonic() + 20
         while not Path(f"{other}{n}").exists():
-            assert time.monotonic() < until, "left alone"
+            assert time.monotonic() < until, "the other process is late"
         run.log({own: Record(dataset=Path(f"data/{n}.csv"))})
 """
     for n in range(40):
@@ -539,14 +541,14 @@ with tracking.run("predict", [own]) as run:
     with mlflow_server(f"sqlite:///{project}/mlflow.db") if served else nullcontext() as address:
         if address:
             monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        track("explore")  # makes the parent: on a server, two that begin at once would make one each
+        track("explore")  # create the parent run, because two processes could create one each on a server
         processes = [start(code, "a", "b"), start(code, "b", "a")]
         assert [finish(process) for process in processes] == [(0, "")] * 2
     assert [len(runs()[f"predict {name}"].inputs.dataset_inputs) for name in "ab"] == [40] * 2
 
 
 @pytest.mark.slow
-def test_a_kill_while_the_store_is_made_leaves_nothing_behind(bare: Path) -> None:
+def test_partial_files_of_a_killed_process_are_removed(bare: Path) -> None:
     for name in (".mlflow.partial.db", ".mlflow.partial.db-journal"):
         (bare / name).touch()
     track("dedup")
@@ -554,7 +556,7 @@ def test_a_kill_while_the_store_is_made_leaves_nothing_behind(bare: Path) -> Non
 
 
 @pytest.mark.long
-def test_a_full_disk_leaves_no_half_made_store(bare: Path) -> None:
+def test_a_full_disk_leaves_no_partial_store(bare: Path) -> None:
     code = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
@@ -568,7 +570,7 @@ with tracking.run("dedup"):
     assert runs()["dedup"].info.status == "FINISHED"
 
 
-def test_a_store_that_is_removed_meanwhile_is_told(project: Path) -> None:
+def test_removing_the_store_during_a_stage_is_an_error(project: Path) -> None:
     with (
         pytest.raises(
             WhaleidError,
@@ -583,7 +585,7 @@ def test_a_store_that_is_removed_meanwhile_is_told(project: Path) -> None:
 
 
 def kill(stage: str, *items: str) -> None:
-    """Leave runs as a process leaves them that is killed outright."""
+    """Leave runs open, like a process that receives SIGKILL."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracking.Run, "end", lambda *_: None)
         with tracking.run(stage, items or [None]) as run:
@@ -592,32 +594,32 @@ def kill(stage: str, *items: str) -> None:
 
 
 def statuses() -> list[tuple[str, str]]:
-    """Return the name and status of each run but the parents."""
-    found = [run.info for run in stored() if "mlflow.parentRunId" in run.data.tags]
-    return sorted((run.run_name, run.status) for run in found)
+    """Return the sorted names and statuses of the runs of stages."""
+    stage_runs = [run.info for run in all_runs() if "mlflow.parentRunId" in run.data.tags]
+    return sorted((run.run_name, run.status) for run in stage_runs)
 
 
-def test_a_killed_run_ends_when_its_stage_starts_again_at_its_last_metric(project: Path) -> None:
+def test_the_next_execution_ends_a_killed_run_at_its_last_metric(project: Path) -> None:
     kill("train", "toy")
-    [left] = [run for run in stored() if run.info.status == "RUNNING"]
-    [logged] = client().get_metric_history(left.info.run_id, "loss")
+    [killed] = [run for run in all_runs() if run.info.status == "RUNNING"]
+    [logged] = client().get_metric_history(killed.info.run_id, "loss")
     track("train", "toy")
     assert statuses() == [("train toy", "FINISHED"), ("train toy", "KILLED")]
-    assert client().get_run(left.info.run_id).info.end_time == logged.timestamp
+    assert client().get_run(killed.info.run_id).info.end_time == logged.timestamp
     assert [parent.info.status for parent in parents()] == ["FINISHED"]
 
 
-def test_a_killed_run_without_metrics_ends_when_it_began(project: Path) -> None:
+def test_a_killed_run_without_metrics_ends_at_its_start_time(project: Path) -> None:
     kill("predict", "toy", "full")
-    left = {run.info.run_id: run.info.start_time for run in stored() if run.info.status == "RUNNING"}
-    assert len(left) == 2
+    killed = {run.info.run_id: run.info.start_time for run in all_runs() if run.info.status == "RUNNING"}
+    assert len(killed) == 2
     with tracking.run("predict", ["full", "toy"]):
         pass
-    assert {run: client().get_run(run).info.end_time for run in left} == left
-    assert {client().get_run(run).info.status for run in left} == {"KILLED"}
+    assert {run: client().get_run(run).info.end_time for run in killed} == killed
+    assert {client().get_run(run).info.status for run in killed} == {"KILLED"}
 
 
-def test_the_parent_of_another_execution_is_shown_as_killed(project: Path) -> None:
+def test_the_parent_run_of_an_earlier_execution_is_marked_as_killed(project: Path) -> None:
     kill("dedup")
     killed = parent("dedup").info.run_id
     write("params.yaml", "threshold: 0.3\n")
@@ -626,7 +628,7 @@ def test_the_parent_of_another_execution_is_shown_as_killed(project: Path) -> No
 
 
 @pytest.mark.parametrize("collected", [False, pytest.param(True, marks=pytest.mark.long)])
-def test_a_killed_run_ends_without_its_parent(project: Path, collected: bool) -> None:
+def test_a_killed_run_is_ended_even_if_its_parent_run_was_deleted(project: Path, collected: bool) -> None:
     kill("train", "toy")
     removed = parent("train toy").info.run_id
     client().delete_run(removed)
@@ -638,7 +640,7 @@ def test_a_killed_run_ends_without_its_parent(project: Path, collected: bool) ->
     assert statuses() == [("train toy", "FINISHED"), ("train toy", "KILLED")]
 
 
-def test_a_parent_whose_later_stage_has_ended_keeps_that_status(project: Path) -> None:
+def test_a_parent_run_keeps_the_status_of_a_later_stage(project: Path) -> None:
     kill("train", "toy")
     track("embed", "full")
     killed = parent("train toy").info
@@ -648,7 +650,7 @@ def test_a_parent_whose_later_stage_has_ended_keeps_that_status(project: Path) -
     assert (after.status, after.end_time) == ("FINISHED", killed.end_time)
 
 
-def test_runs_of_another_item_or_stage_are_left_alone(project: Path) -> None:
+def test_runs_of_other_items_or_stages_stay_open(project: Path) -> None:
     with tracking.run("train", ["toy"]):
         track("train", "full")
         track("embed", "toy")
@@ -656,7 +658,7 @@ def test_runs_of_another_item_or_stage_are_left_alone(project: Path) -> None:
     assert runs()["train toy"].info.status == "FINISHED"
 
 
-def test_runs_of_another_folder_or_host_are_left_alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_of_other_folders_or_hosts_stay_open(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlflow.db")
     clone = project / "it's a clone"
     clone.mkdir()
@@ -671,7 +673,7 @@ def test_runs_of_another_folder_or_host_are_left_alone(project: Path, monkeypatc
                 assert len(statuses()) == 3
 
 
-def test_a_run_that_was_at_work_after_all_is_shown_as_it_ends(project: Path) -> None:
+def test_a_run_marked_as_killed_while_in_progress_gets_its_final_status(project: Path) -> None:
     with tracking.run("train", ["toy"]) as run:
         track("train", "toy")
         assert statuses() == [("train toy", "FINISHED"), ("train toy", "KILLED")]

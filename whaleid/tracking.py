@@ -1,7 +1,7 @@
-"""The project's runs in MLflow: one for each execution of a stage, below a parent for each execution of the pipeline.
+"""MLflow tracking: one run per execution of a stage and item, below one parent run per execution of the pipeline.
 
-Runs are linked by content: a run is tagged with the md5 of each output, and a later run looks up, by the md5 of what it
-read, which run wrote it. No run id enters an output, so tracking never makes a stage run again.
+Runs are linked by content. A run is tagged with the md5 of each of its outputs. A later run searches the run that wrote
+an input by the md5 of the input. Outputs contain no run ids, so DVC never reruns a stage because of tracking.
 """
 
 import hashlib
@@ -27,82 +27,88 @@ from whaleid.report import views
 
 EXPERIMENT = "whaleid"
 PARENT = "pipeline"
-"""The stage that a parent is tagged with."""
+"""Value of the tag `whaleid.stage` of parent runs."""
 PARENT_RUN = "mlflow.parentRunId"
+"""Tag of a run with the id of its parent run."""
 DESCRIPTION = "mlflow.note.content"
-"""The tag whose Markdown MLflow shows above a run or an experiment."""
+"""Tag of a run or an experiment with its description in Markdown."""
 CONTEXTS = {"train": "training", "calibrate": "validation", "predict": "validation"}
-"""What a stage uses its dataset for; other stages only describe it."""
+"""Context of the dataset in MLflow, by stage; `catalogue` for other stages."""
 
 
 @dataclass
 class Run:
-    """The runs of one execution of a stage."""
+    """The MLflow runs of one execution of a stage."""
 
     ids: Mapping[str | None, str]
-    """The run of each item; the key is None where the stage has no items."""
+    """Id of the run of each item, such as a variant; the key is None if the stage has no items."""
     client: MlflowClient
     uri: str
     database: Path | None
+    """The SQLite file of the store; None for a server."""
     experiment: str
+    """Id of the experiment."""
     parent: str
+    """Id of the parent run."""
     stage: str
     epoch: int = 0
+    """Step of the metrics to log."""
 
-    def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Log the `figures` of `epoch` (from 1) in the only run, while the stage runs."""
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Log the metrics of an epoch, by name, in the only run. Epochs count from 1."""
         self.epoch = epoch
         (run,) = self.ids.values()
-        with self._reached():
-            self._log_batch(run, figures, {}, {})
+        with self._store_errors():
+            self._log_batch(run, metrics, {}, {})
 
     def log(self, records: Mapping[str | None, Record]) -> None:
-        """Log the record of each item in its run, with links to the runs that wrote its inputs."""
-        with self._reached():
+        """Log the record of each item to its run, with links to the runs that wrote its inputs."""
+        with self._store_errors():
             for item, record in records.items():
                 self._log(item, self.ids[item], record)
 
     def attach(self, records: Mapping[str, Record]) -> None:
-        """Add the artifacts of each record to the run that wrote its `calibration_output`, if the store has it."""
-        with self._reached():
+        """Log the artifacts of each record to the run that calibrated the prediction, if the store has it."""
+        with self._store_errors():
             for record in records.values():
-                if record.report and (home := self._writer(record.report.calibration_output)):
+                if record.report and (run := self._find_writer(record.report.calibration_output)):
                     for path in record.artifacts:
-                        self.client.log_artifact(home, str(path))
-                    self.client.set_tag(home, f"page.{record.report.name}", _md5(record.report.calibration_output))
+                        self.client.log_artifact(run, str(path))
+                    self.client.set_tag(run, f"page.{record.report.name}", _md5(record.report.calibration_output))
 
     def summarise(self, summary: Summary) -> None:
-        """Show `summary` in the parent; a description that a person wrote stays."""
-        with self._reached():
-            for parent in _find(self.client, self.experiment, self.parent):
-                description = _unedited(parent.data.tags, {DESCRIPTION: summary.description})
+        """Log `summary` to the parent run. A description that a user has edited is kept."""
+        with self._store_errors():
+            for parent in _find_run(self.client, self.experiment, self.parent):
+                description = _without_edited(parent.data.tags, {DESCRIPTION: summary.description})
                 self._log_batch(self.parent, summary.metrics, {}, description)
 
     def end(self, status: str) -> None:
-        """End the runs as FINISHED, FAILED or KILLED, and the parent with them."""
-        with self._reached():
+        """End the runs and their parent run with `status`: FINISHED, FAILED or KILLED."""
+        with self._store_errors():
             for run in self.ids.values():
                 self.client.set_terminated(run, status)
-            for parent in _find(self.client, self.experiment, self.parent):
+            for parent in _find_run(self.client, self.experiment, self.parent):
                 self.client.set_terminated(parent.info.run_id, status)
 
     @contextmanager
-    def _reached(self) -> Iterator[None]:
+    def _store_errors(self) -> Iterator[None]:
+        """Translate errors of the store, and raise an error if its SQLite file was removed."""
         with store.translate_errors(self.uri, MlflowException):
             try:
                 yield
             finally:
-                if self.database and not self.database.exists():  # SQLite would go on writing to the deleted file
+                if self.database and not self.database.exists():  # SQLite would continue to write to the deleted file
                     raise FileNotFoundError("the file was removed while the stage ran")
 
     def _log(self, item: str | None, run: str, record: Record) -> None:
         tags = {f"output.{path.as_posix()}": _md5(path) for path in record.outputs}
-        # inputs that were not pulled from the DVC remote are missing: the stage did without them
+        # inputs that were not pulled from the DVC remote are missing: the stage ran without them
         inputs = [path for path in record.inputs if path.exists()]
-        tags |= {f"input.{path.as_posix()}": self._writer(path) or _md5(path) for path in inputs}
-        if record.report and (home := self._page(record.report)):
-            page = f"#/experiments/{self.experiment}/runs/{home}/artifacts/{record.report.name}"
-            tags[DESCRIPTION] = f"[Its page: thresholds in steps of 0.005, curves, contact sheets]({page})"
+        tags |= {f"input.{path.as_posix()}": self._find_writer(path) or _md5(path) for path in inputs}
+        if record.report and (page_run := self._find_page(record.report)):
+            page = f"#/experiments/{self.experiment}/runs/{page_run}/artifacts/{record.report.name}"
+            tags[DESCRIPTION] = f"[Page of this prediction: thresholds, curves, contact sheets]({page})"
         self._log_batch(run, record.metrics, {**({"variant": item} if item else {}), **record.params}, tags)
         for path in record.artifacts:
             self.client.log_artifact(run, str(path))
@@ -131,36 +137,39 @@ class Run:
         except MlflowException as error:
             if error.error_code != "BAD_REQUEST":
                 raise
-            self.client.log_inputs(run, inputs)  # another process added the dataset after MLflow had looked for it
+            self.client.log_inputs(run, inputs)  # retry: another process created the dataset at the same time
 
-    def _writer(self, path: Path) -> str | None:
-        """Return the newest run that wrote `path` with its present content; None if DVC took it from its cache."""
-        return self._newest(f"output.{path.as_posix()}", _md5(path))
+    def _find_writer(self, path: Path) -> str | None:
+        """Return the newest run that wrote the current content of `path`; None if the store has none."""
+        return self._find_newest(f"output.{path.as_posix()}", _md5(path))
 
-    def _page(self, report: Report) -> str | None:
-        """Return the run that has the page, else the one that it will be attached to."""
-        if not report.calibration_output.exists():
+    def _find_page(self, report: Report) -> str | None:
+        """Return the run that has the page of a prediction, else the run to which `attach` will log it."""
+        calibration = report.calibration_output
+        if not calibration.exists():
             return None
-        return self._newest(f"page.{report.name}", _md5(report.calibration_output)) or self._writer(
-            report.calibration_output
-        )
+        return self._find_newest(f"page.{report.name}", _md5(calibration)) or self._find_writer(calibration)
 
-    def _newest(self, tag: str, value: str) -> str | None:
+    def _find_newest(self, tag: str, value: str) -> str | None:
         runs = self.client.search_runs([self.experiment], f"tags.`{tag}` = '{value}'", max_results=1)
         return str(runs[0].info.run_id) if runs else None
 
 
 @contextmanager
 def run(stage: str, items: Sequence[str | None] = (None,), setting: str = "") -> Iterator[Run]:
-    """Track an execution of `stage`: begin its runs before the block, end them after it.
+    """Track an execution of `stage`: start its runs before the block and end them after it.
 
-    There is a run for each of `items`, such as a variant, all below one parent. `setting` is added to their names. An
-    exception of the block passes through, and the runs end as FAILED or KILLED.
+    If the block raises an exception, the runs end as FAILED or KILLED, and the exception propagates.
+
+    Args:
+        stage: name of the stage.
+        items: the items of the stage, such as variants, with one run each; None for a stage without items.
+        setting: text to append to the names of the runs.
 
     Raises:
-        WhaleidError: the store cannot be reached, read or written. At the start, a server has seconds to answer.
+        WhaleidError: the store cannot be reached, read or written. A server has a few seconds to answer at the start.
     """
-    tracked = _begin(stage, items, setting)
+    tracked = _start(stage, items, setting)
     try:
         yield tracked
         tracked.end("FINISHED")
@@ -168,67 +177,71 @@ def run(stage: str, items: Sequence[str | None] = (None,), setting: str = "") ->
         try:
             with store.brief_retries():
                 tracked.end("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
-        except WhaleidError as another:
-            error.add_note(str(another))
+        except WhaleidError as end_error:
+            error.add_note(str(end_error))
         raise
 
 
-def _begin(stage: str, items: Sequence[str | None], setting: str) -> Run:
-    """Open the store and begin the runs of a stage below their parent."""
+def _start(stage: str, items: Sequence[str | None], setting: str) -> Run:
+    """Open the store and start the runs of a stage below their parent run."""
     uri, database = store.address()
     shared = execution.tags()
-    # of a stage that was killed, the same in its next execution; hashed, since a path may hold quotes
-    place = _digest(f"{socket.gethostname()}:{Path.cwd()}")
-    own = {"whaleid.stage": stage, "whaleid.place": place, "dvc.stage": os.environ.get("DVC_STAGE", "")}
+    # identifies runs that a killed stage left open; hashed, because a path may contain quotes
+    location = _digest(f"{socket.gethostname()}:{Path.cwd()}")
+    stage_tags = {"whaleid.stage": stage, "whaleid.place": location, "dvc.stage": os.environ.get("DVC_STAGE", "")}
     with store.translate_errors(uri, MlflowException), store.brief_retries():
         with store.lock(database):
             if database:
-                _make_or_check(database)
+                _create_or_check(database)
             client = MlflowClient(uri)
-            experiment = _experiment(client, database)
-            parent = _parent(client, experiment, shared)
-        _end_killed(client, experiment, stage, items, place)
+            experiment = _get_experiment(client, database)
+            parent = _get_parent(client, experiment, shared)
+        _end_killed(client, experiment, stage, items, location)
         ids = {}
         for item in items:
-            tags = {**shared, **own, "whaleid.variant": item or "", PARENT_RUN: parent}
+            tags = {**shared, **stage_tags, "whaleid.variant": item or "", PARENT_RUN: parent}
             name = " ".join(part for part in (stage, item, setting) if part)
-            ids[item] = _create(client, experiment, name, tags)
+            ids[item] = _create_run(client, experiment, name, tags)
     return Run(ids, client, uri, database, experiment, parent, stage)
 
 
-def _create(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str]) -> str:
-    """Begin a run with the `tags` that are not empty; return its id."""
+def _create_run(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str]) -> str:
+    """Create a run with the `tags` that are not empty; return its id."""
     run = client.create_run(experiment, run_name=name, tags={key: value for key, value in tags.items() if value})
     return str(run.info.run_id)
 
 
-def _end_killed(client: MlflowClient, experiment: str, stage: str, items: Sequence[str | None], place: str) -> None:
-    """End, as KILLED, the runs that earlier executions for these items left open: DVC lets no two run at once.
+def _end_killed(client: MlflowClient, experiment: str, stage: str, items: Sequence[str | None], location: str) -> None:
+    """End the runs that killed executions for these items left open, as KILLED.
 
-    A run ends at the time of its last metric, its parent as well, unless a later stage has ended that since.
+    DVC never executes a stage twice at the same time in a folder, so an open run is not in progress. The end time is
+    the time of its last metric. The parent run gets the same status and time, unless a later stage has ended it.
     """
-    left = f"tags.`whaleid.stage` = '{stage}' and tags.`whaleid.place` = '{place}' and attributes.status = 'RUNNING'"
-    for run in client.search_runs([experiment], left):
+    stage_runs = f"tags.`whaleid.stage` = '{stage}' and tags.`whaleid.place` = '{location}'"
+    for run in client.search_runs([experiment], f"{stage_runs} and attributes.status = 'RUNNING'"):
         if run.data.tags.get("whaleid.variant") in items:
             histories = [client.get_metric_history(run.info.run_id, key) for key in run.data.metrics]
             ended = max([run.info.start_time, *(metric.timestamp for history in histories for metric in history)])
             client.set_terminated(run.info.run_id, "KILLED", ended)
-            for parent in _find(client, experiment, run.data.tags[PARENT_RUN]):
+            for parent in _find_run(client, experiment, run.data.tags[PARENT_RUN]):
                 if (parent.info.end_time or 0) <= ended:
                     client.set_terminated(parent.info.run_id, "KILLED", ended)
 
 
-def _find(client: MlflowClient, experiment: str, run: str) -> list[entities.Run]:
-    """Return the run with that id, unless it was deleted."""
+def _find_run(client: MlflowClient, experiment: str, run: str) -> list[entities.Run]:
+    """Return a list with the run of this id, empty if the run was deleted."""
     return list(client.search_runs([experiment], f"attributes.run_id = '{run}'"))
 
 
-def _make_or_check(database: Path) -> None:
-    """Make a new store whole or not at all, and raise if the file is no database: MLflow would retry for minutes."""
+def _create_or_check(database: Path) -> None:
+    """Create the store, or raise an error if the file is not a database: MLflow would retry for minutes.
+
+    A new store gets its name only when it is complete.
+    """
     if not database.exists():
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        for leftover in database.parent.glob(f".{database.stem}.partial{database.suffix}*"):  # of a kill
+        for leftover in database.parent.glob(f".{database.stem}.partial{database.suffix}*"):  # a killed process left it
             leftover.unlink()
         with files.replacing(database) as new:
             SqlAlchemyStore(f"sqlite:///{new}", _artifacts(database)).engine.dispose()  # type: ignore[no-untyped-call]
@@ -237,46 +250,51 @@ def _make_or_check(database: Path) -> None:
 
 
 def _artifacts(database: Path) -> str:
-    """Return where a local store keeps artifacts; MLflow's default is the working directory of the first run."""
+    """Return the URI of the artifacts of a local store, since MLflow's default depends on the working directory."""
     return database.with_name("mlartifacts").as_uri()
 
 
-def _experiment(client: MlflowClient, database: Path | None) -> str:
-    """Return the id of the experiment, with its description and views; a server decides where its artifacts go."""
+def _get_experiment(client: MlflowClient, database: Path | None) -> str:
+    """Return the id of the experiment; create it and update its description and views if necessary."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
-        created = client.create_experiment(EXPERIMENT, _artifacts(database) if database else None)
-        experiment = client.get_experiment(created)
-    number = str(experiment.experiment_id)
+        artifacts = _artifacts(database) if database else None  # a server has its own default
+        experiment = client.get_experiment(client.create_experiment(EXPERIMENT, artifacts))
+    experiment_id = str(experiment.experiment_id)
     if experiment.lifecycle_stage == "deleted":
         raise WhaleidError(
-            f"The MLflow experiment {EXPERIMENT!r} was deleted. Bring it back with `mlflow experiments restore "
-            f"--experiment-id {number}`, or remove it for good with `mlflow gc`."
+            f"The MLflow experiment {EXPERIMENT!r} was deleted. Restore it with `mlflow experiments restore "
+            f"--experiment-id {experiment_id}`, or remove it permanently with `mlflow gc`."
         )
-    for key, value in _unedited(experiment.tags, {DESCRIPTION: views.description(number), **views.tags()}).items():
+    tags = {DESCRIPTION: views.description(experiment_id), **views.tags()}
+    for key, value in _without_edited(experiment.tags, tags).items():
         if experiment.tags.get(key) != value:
-            client.set_experiment_tag(number, key, value)
-    return number
+            client.set_experiment_tag(experiment_id, key, value)
+    return experiment_id
 
 
-def _unedited(present: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the `tags` to set, each with a digest, but those that a person has edited in MLflow since."""
-    ours: dict[str, str] = {}
+def _without_edited(current: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the `tags` to set, each with a digest, except those that a user has edited in MLflow.
+
+    `current` are the tags of the run or experiment. A tag was edited if it does not match its digest.
+    """
+    result: dict[str, str] = {}
     for key, value in tags.items():
         digest = f"whaleid.digest.{key}"
-        if key not in present or present.get(digest) == _digest(present[key]):
-            ours |= {key: value, digest: _digest(value)}
-    return ours
+        if key not in current or current.get(digest) == _digest(current[key]):
+            result |= {key: value, digest: _digest(value)}
+    return result
 
 
-def _parent(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> str:
-    """Return the oldest run that stands for the pipeline execution; if there is none, create one that ends at once."""
-    same = f"tags.`whaleid.key` = '{tags['whaleid.key']}' and tags.`whaleid.stage` = '{PARENT}'"
+def _get_parent(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> str:
+    """Return the id of the oldest parent run of the pipeline execution; create and end one if there is none."""
+    same_execution = f"tags.`whaleid.key` = '{tags['whaleid.key']}' and tags.`whaleid.stage` = '{PARENT}'"
     oldest = ["attributes.start_time ASC"]
-    parents = client.search_runs([experiment], same, order_by=oldest)
+    parents = client.search_runs([experiment], same_execution, order_by=oldest)
     if not parents:
-        client.set_terminated(_create(client, experiment, execution.name(tags), {**tags, "whaleid.stage": PARENT}))
-        parents = client.search_runs([experiment], same, order_by=oldest)  # two hosts that create one at once share it
+        client.set_terminated(_create_run(client, experiment, execution.name(tags), {**tags, "whaleid.stage": PARENT}))
+        # search again: two hosts may have created one at the same time
+        parents = client.search_runs([experiment], same_execution, order_by=oldest)
     return str(parents[0].info.run_id)
 
 

@@ -117,7 +117,7 @@ def test_the_page_of_a_prediction_is_with_what_calibrated_it(reproduced: Path) -
         home = found[writer].info
         assert artifacts(found[writer])[f"{name}.html"] == (reproduced / "reports/pages" / f"{name}.html").read_bytes()
         assert found["predict", name].data.tags["mlflow.note.content"] == (
-            "[Its page: thresholds in steps of 0.005, curves, contact sheets]"
+            "[Page of this prediction: thresholds, curves, contact sheets]"
             f"(#/experiments/{home.experiment_id}/runs/{home.run_id}/artifacts/{name}.html)"
         )
 
