@@ -19,7 +19,7 @@ from whaleid.core import files, paths
 from whaleid.core.errors import InputProblems
 from whaleid.detection import fitting, training
 from whaleid.detection import network as box_network
-from whaleid.detection.network import SMALLEST, BoxNetwork
+from whaleid.detection.network import MIN_SIDE, BoxNetwork
 from whaleid.images.crop import WHOLE, box_iou
 from whaleid.images.pack import Region, Shape, pack
 from whaleid.model import checkpoint
@@ -63,7 +63,7 @@ def test_a_random_view_holds_the_whole_box() -> None:
 
 def test_turning_swaps_both_ends_of_both_sides_and_mirrors_nothing() -> None:
     photo = torch.arange(6.0).reshape(1, 1, 2, 3)
-    views, result = training.turn(
+    views, result = training.rotate(
         photo.repeat(2, 1, 1, 1), torch.tensor([[0.1, 0.2, 0.4, 0.9, 7.0]] * 2), torch.tensor([True, False])
     )
     assert views[:, 0].tolist() == [[[5, 4, 3], [2, 1, 0]], [[0, 1, 2], [3, 4, 5]]]
@@ -89,7 +89,7 @@ def test_every_box_is_inside_the_photo_and_has_a_size(bias: float, turns: bool) 
     assert result.shape == (2, 6 if turns else 5)
     assert result[:, :4].min() >= 0
     assert result[:, :4].max() <= 1
-    assert (result[:, 2:4] - result[:, :2]).min() >= SMALLEST - 1e-6
+    assert (result[:, 2:4] - result[:, :2]).min() >= MIN_SIDE - 1e-6
 
 
 class Lighter(torch.nn.Module):
@@ -125,8 +125,8 @@ def test_a_photo_and_its_turned_view_say_together_which_way_is_up() -> None:
 
 
 def test_half_of_the_views_are_turned_and_known_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    turn, turned = training.turn, []
-    monkeypatch.setattr(training, "turn", lambda *each: (turned.extend(each[2].tolist()), turn(*each))[1])
+    turn, turned = training.rotate, []
+    monkeypatch.setattr(training, "rotate", lambda *each: (turned.extend(each[2].tolist()), turn(*each))[1])
     photos, network, device = lighter_above(64), Lighter(0, 0), torch.device("cpu")
     labelled = np.tile(np.array([[0.25, 0.1, 0.75, 0.4, 0.0]], np.float32), (64, 1))
     training.train(network, photos, labelled, Boxes(size=32, steps=40, batch_size=32, lr=0.3), 0, device)
@@ -424,7 +424,7 @@ def test_learning_finds_flukes(trained: Path) -> None:
 def test_learning_finds_ellipses_and_which_way_is_up(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, turn: bool
 ) -> None:
-    monkeypatch.setattr(box_network, "CERTAIN", 0.8)  # to be surer takes more steps
+    monkeypatch.setattr(box_network, "UPSIDE_DOWN_THRESHOLD", 0.8)  # to be surer takes more steps
     params = project(
         data={"root": "photos"}, boxes={"size": 48, "steps": 300, "batch_size": 32, "lr": 0.001}, pack={"turn": turn}
     )

@@ -154,7 +154,7 @@ def test_a_photo_upside_down_is_rotated_if_the_bundle_says_so(
         image.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "rotated.png")
         image.save(tmp_path / "upright.png")
     rotated, upright = (Query(name, (tmp_path / name).read_bytes()) for name in ("rotated.png", "upright.png"))
-    monkeypatch.setattr(embedder, "CERTAIN", -1.0)  # all photos are detected as upside down
+    monkeypatch.setattr(embedder, "UPSIDE_DOWN_THRESHOLD", -1.0)  # all photos are detected as upside down
     expected, uncorrected = embed(with_rotation(turn=False), upright, rotated)
     (corrected,) = embed(with_rotation(turn=True), rotated)
     for network, embeddings in expected.embeddings.items():

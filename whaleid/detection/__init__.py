@@ -1,1 +1,1 @@
-"""Where the fluke lies on a photo: the network, and how it learns."""
+"""Detect the fluke on a photo: the network and its training."""

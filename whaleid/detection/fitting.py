@@ -1,4 +1,4 @@
-"""Train a network on the boxes of a catalogue, and predict those of its other photos."""
+"""Train a box network on the labelled boxes of a catalogue, and predict the boxes of other photos."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from whaleid.model.device import pick_device
 if TYPE_CHECKING:
     from whaleid.config import Boxes
 
-BATCH = 32
-"""Photos that are predicted together."""
-ROUNDING = 0.01
-"""By how much an aspect may differ, relatively, from the photo's own width / height."""
+BATCH_SIZE = 32
+"""Number of photos in a batch of prediction."""
+ASPECT_TOLERANCE = 0.01
+"""Relative tolerance when comparing the aspect in boxes.csv with the width / height of the photo file."""
 
 
 def fit_predict(
@@ -39,27 +39,28 @@ def fit_predict(
     turns: bool,
     seed: int,
 ) -> tuple[pd.DataFrame, bytes]:
-    """Train a network, and return what it predicts and its checkpoint.
+    """Train a box network, and predict the boxes of photos.
 
     Args:
-        backbone: the network to start from.
-        photos: `part,width,height` by Image.
-        train_set: `x0,y0,x1,y1,aspect` by Image.
-        targets: the photos to predict.
+        backbone: the pretrained backbone.
+        photos: all photos, with the index Image and the columns part, width and height.
+        train_set: the labelled boxes, with the index Image and the columns x0, y0, x1, y1 and aspect.
+        targets: names of the photos to predict.
         root: the catalogue folder.
-        settings: of training.
+        settings: hyperparameters of the training.
         turns: whether to predict which photos are upside down.
-        seed: of the network, of the order of photos and of their crops.
+        seed: seeds the weights of the head, the order of photos and their crops.
 
     Returns:
-        `x0,y0,x1,y1,aspect,upside_down,turned` of `targets`, and the checkpoint. `upside_down` is a probability.
+        The predictions for `targets`, with the index `targets` and the columns x0, y0, x1, y1, aspect, upside_down (a
+        probability) and turned (bool), and the checkpoint.
 
     Raises:
         WhaleidError: a photo can no longer be read.
     """
     torch.manual_seed(seed)
-    own = photos["width"] / photos["height"]
-    squeezed = not np.allclose(train_set["aspect"], own[train_set.index], rtol=ROUNDING, atol=0)
+    file_aspects = photos["width"] / photos["height"]
+    squeezed = not np.allclose(train_set["aspect"], file_aspects[train_set.index], rtol=ASPECT_TOLERANCE, atol=0)
     network, device = BoxNetwork(backbone, settings.size, turns, squeezed), pick_device()
     needed = photos.loc[train_set.index.union(targets)]
     paths, side = [root / part / image for image, part in needed["part"].items()], settings.size
@@ -69,18 +70,18 @@ def fit_predict(
     predictions = predict(network, squares[needed.index.get_indexer(targets)], device)
 
     predicted = pd.DataFrame(predictions[:, :4], columns=CORNERS, index=targets, dtype=float)
-    predicted["aspect"] = box_network.aspects(network, predictions, own[targets].to_numpy())
+    predicted["aspect"] = box_network.original_aspects(network, predictions, file_aspects[targets].to_numpy())
     predicted["upside_down"] = predictions[:, 5].astype(float)
-    predicted["turned"] = predictions[:, 5] > box_network.CERTAIN
+    predicted["turned"] = predictions[:, 5] > box_network.UPSIDE_DOWN_THRESHOLD
     return predicted, box_network.save(network)
 
 
 def predict(network: BoxNetwork, photos: npt.NDArray[np.uint8], device: torch.device) -> npt.NDArray[np.float32]:
-    """Return (N, 6), as `network.predict` does, of `photos` (N, H, W, C); leave the network in evaluation mode."""
+    """Predict the boxes (N, 6) of `photos` (N, H, W, C), see `network.predict`; switches the network to eval mode."""
     network.to(device).eval()
     batches = [np.empty((0, 6), dtype=np.float32)]
-    starts = range(0, len(photos), BATCH)
+    starts = range(0, len(photos), BATCH_SIZE)
     for start in progress(starts, "boxes predicted", len(starts)):
-        batch = torch.from_numpy(photos[start : start + BATCH]).to(device)
+        batch = torch.from_numpy(photos[start : start + BATCH_SIZE]).to(device)
         batches.append(box_network.predict(network, batch).cpu().numpy())
     return np.concatenate(batches)

@@ -1,4 +1,4 @@
-"""A network that predicts the box of the fluke on a photo, and whether the photo is upside down."""
+"""The box network: it predicts the box of the fluke on a photo, and whether the photo is upside down."""
 
 from typing import Annotated, Literal
 
@@ -15,21 +15,22 @@ from whaleid.model.device import stable_threads
 from whaleid.model.network import standardise
 from whaleid.model.tensors import Header
 
-CERTAIN = 0.95
-"""The probability of being upside down above which a photo is turned: a wrong turn costs more than none."""
+UPSIDE_DOWN_THRESHOLD = 0.95
+"""Probability of being upside down above which a photo is rotated. It is high because a wrong rotation costs more than
+a missing one."""
 
-SMALLEST = 0.05
-"""The smallest width and height of a box, as a share of the photo: no whale can be identified by a smaller fluke."""
+MIN_SIDE = 0.05
+"""Minimum width and height of a box, as a share of the photo. A smaller fluke cannot be identified."""
 
 
 class BoxNetwork(nn.Module):
-    """Backbone and linear head: from a photo to its fluke's box and to the aspect that the photo had.
+    """A backbone with a linear head that predicts the box of the fluke and the original aspect of the photo.
 
     Args:
-        backbone: its weights are where training starts.
-        size: width and height in pixels that whole photos are stretched to.
-        turns: whether it also predicts which photos are upside down.
-        squeezed: whether photos come squeezed into another shape, so that their aspect has to be predicted.
+        backbone: the pretrained backbone.
+        size: width and height in pixels to which photos are stretched.
+        turns: whether to predict which photos are upside down as well.
+        squeezed: whether photo files were squeezed into another shape, so that the original aspect must be predicted.
     """
 
     def __init__(self, backbone: Backbone, size: int, turns: bool, squeezed: bool = False) -> None:
@@ -37,66 +38,69 @@ class BoxNetwork(nn.Module):
         self.backbone = backbone
         self.size, self.turns, self.squeezed = size, turns, squeezed
         self.head = nn.Linear(backbone.num_features, 6 if turns else 5)
-        # random weights would send noise back through the pretrained layers in the first steps
+        # with random weights, the first steps would propagate noise into the pretrained layers
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, photos: Tensor) -> Tensor:
-        """Return (B, 5) float32: left, top, right and bottom of the fluke's box, and the log of the photo's aspect.
-
-        A network that `turns` returns (B, 6): the last is the logit of the photo being upside down.
+        """Predict boxes.
 
         Args:
-            photos: (B, C, H, W) float, whole photos stretched to one size, standardised; C is 1 (grey) or 3.
+            photos: (B, C, H, W) float, standardised whole photos, stretched to one size; C is 1 (grey) or 3.
 
-        The sides are fractions of the photo's width and height; right and bottom exceed left and top by `SMALLEST`
-        or more. The aspect is the width / height of the photo before it was stretched.
+        Returns:
+            (B, 5) float32: left, top, right, bottom and the logarithm of the original aspect, width / height. With
+            `turns`, (B, 6): the last column is the logit of being upside down. The sides of the box are fractions of
+            the photo's width and height. A box is inside the photo, and at least `MIN_SIDE` wide and high.
         """
         features = self.backbone(photos.expand(-1, 3, -1, -1))
         if self.backbone.has_map:
             features = features.mean(dim=(2, 3))
         output = self.head(features).float()
-        size, corner, others = output[:, :2], output[:, 2:4], output[:, 4:]
-        # the size first, then the position in the room that this leaves: every box lies inside the photo
-        size = SMALLEST + (1 - SMALLEST) * size.sigmoid()
+        size, corner, other_outputs = output[:, :2], output[:, 2:4], output[:, 4:]
+        # the position is relative to the remaining space, so that all boxes are inside the photo
+        size = MIN_SIDE + (1 - MIN_SIDE) * size.sigmoid()
         corner = (1 - size) * corner.sigmoid()
-        return torch.cat([corner, corner + size, others], dim=1)
+        return torch.cat([corner, corner + size, other_outputs], dim=1)
 
 
 @torch.inference_mode()
 def predict(network: BoxNetwork, photos: Tensor) -> Tensor:
-    """Return (B, 6): boxes as `BoxNetwork` returns them, and the probability that each photo is upside down.
+    """Predict boxes, and the probability that photos are upside down.
 
-    A network that turns averages its predictions of the photo and of the photo turned by 180 degrees; one that does not
-    takes all photos for upright.
+    A network that `turns` averages its predictions for the photo and for the photo rotated by 180 degrees. Otherwise,
+    the probability is 0.
 
     Args:
-        network: in evaluation mode.
-        photos: uint8 (B, H, W, C), stretched as those that it was trained on, on its device.
+        network: in eval mode.
+        photos: (B, H, W, C) uint8, stretched to the size of the network, on its device.
+
+    Returns:
+        (B, 6): the five columns of `BoxNetwork.forward`, and the probability.
     """
     inputs = standardise(photos)  # (B, C, H, W)
     with stable_threads(len(inputs)):
         upright: Tensor = network(inputs)  # (B, 5 or 6)
         if not network.turns:
             return F.pad(upright, (0, 1))
-        turned = network(inputs.flip(-2, -1))
-    boxes = (upright[:, :5] + turn_boxes(turned[:, :5])) / 2
-    return torch.cat([boxes, ((upright[:, 5:] - turned[:, 5:]) / 2).sigmoid()], dim=1)
+        rotated = network(inputs.flip(-2, -1))
+    boxes = (upright[:, :5] + rotate_boxes(rotated[:, :5])) / 2
+    return torch.cat([boxes, ((upright[:, 5:] - rotated[:, 5:]) / 2).sigmoid()], dim=1)
 
 
-def turn_boxes(boxes: Tensor) -> Tensor:
-    """Return where `boxes` (B, 5) lie after their photos are turned by 180 degrees."""
+def rotate_boxes(boxes: Tensor) -> Tensor:
+    """Return the positions of `boxes` (B, 5) after their photos are rotated by 180 degrees."""
     return torch.cat([1 - boxes[:, 2:4], 1 - boxes[:, 0:2], boxes[:, 4:]], dim=1)
 
 
-def aspects(
-    network: BoxNetwork, boxes: npt.NDArray[np.float32], own: npt.NDArray[np.float64]
+def original_aspects(
+    network: BoxNetwork, boxes: npt.NDArray[np.float32], file_aspects: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return (N,) the width / height of the original photos that `boxes` (N, 5 or more) were predicted on.
+    """Return the original width / height (N,) of photos.
 
-    `own` (N,) are those of the photos as they come, which are right unless photos were squeezed.
+    They are predicted in `boxes` (N, 5 or more) if photos were squeezed, else equal to those of the files (N,).
     """
-    return np.exp(boxes[:, 4].astype(np.float64)) if network.squeezed else own
+    return np.exp(boxes[:, 4].astype(np.float64)) if network.squeezed else file_aspects
 
 
 class _BoxHeader(Header):
@@ -109,7 +113,7 @@ class _BoxHeader(Header):
 
 
 def save(network: BoxNetwork) -> bytes:
-    """Return the bytes of a checkpoint: all that is needed to rebuild `network`."""
+    """Return the bytes of a checkpoint of `network`."""
     header = _BoxHeader(
         backbone=network.backbone.name,
         fine=network.backbone.fine,
@@ -121,11 +125,11 @@ def save(network: BoxNetwork) -> bytes:
 
 
 def load(data: bytes, name: str) -> BoxNetwork:
-    """Rebuild a network, on the CPU, from the bytes of its checkpoint; `name` names the file in errors.
+    """Load a box network on the CPU from the bytes of its checkpoint; `name` is the file name in error messages.
 
     Raises:
-        WhaleidError: `data` is no whole checkpoint of such a network, or there is no such backbone.
-        InputProblems: weights are missing, of another shape, or unknown.
+        WhaleidError: `data` is not a complete checkpoint of a box network, or its backbone is unknown.
+        InputProblems: weights are missing, unexpected or of another shape.
     """
     weights, header = tensors.load(data, name, _BoxHeader)
 

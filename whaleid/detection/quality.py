@@ -1,4 +1,4 @@
-"""How good predicted boxes are: figures, and contact sheets to look at."""
+"""Evaluate predicted boxes: metrics and contact sheets."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from whaleid.core.labels import CORNERS
 from whaleid.images.decode import decode
 from whaleid.images.previews import CELL, contact_sheet
 
-PHOTOS, COLUMNS = 24, 6
-"""The most photos of a sheet, and its columns."""
+MAX_PHOTOS, COLUMNS = 24, 6
+"""Maximum number of photos on a contact sheet, and its number of columns."""
 
 
-def measure(checked: pd.DataFrame, labelled: pd.DataFrame) -> dict[str, float]:
-    """Return the figures of boxes predicted on photos held out: none if there are no such photos.
+def box_metrics(checked: pd.DataFrame, labelled: pd.DataFrame) -> dict[str, float]:
+    """Compute metrics of the boxes predicted on held-out photos; empty if there are none.
 
     Args:
-        checked: `aspect,iou` by Image; `iou` is the intersection over union with the box in boxes.csv.
-        labelled: `aspect` of these photos by Image.
+        checked: predictions, with the index Image and the columns aspect and iou (intersection over union with the box
+            in boxes.csv).
+        labelled: ground truth, with the index Image and the column aspect.
     """
     if checked.empty:
         return {}
@@ -38,10 +39,13 @@ def measure(checked: pd.DataFrame, labelled: pd.DataFrame) -> dict[str, float]:
 def draw_boxes(
     photos: pd.DataFrame, labelled: pd.DataFrame, checked: pd.DataFrame, root: Path, seed: int
 ) -> Image.Image:
-    """Draw the boxes of boxes.csv green and predicted ones red, on photos held out or, if there are none, on any."""
+    """Draw boxes on a random sample of photos: boxes of boxes.csv in green, predicted boxes in red.
+
+    The photos are held-out photos (those in `checked`); if there are none, any photos.
+    """
     names = checked.index.tolist() if len(checked) else photos.index.tolist()
     pictures, captions = [], []
-    for image in sorted(np.random.default_rng(seed).permutation(names)[:PHOTOS].tolist()):
+    for image in sorted(np.random.default_rng(seed).permutation(names)[:MAX_PHOTOS].tolist()):
         layers = (labelled, "lime"), (checked, "red")
         boxes = [(table.loc[image], colour) for table, colour in layers if image in table.index]
         photo = _preview(root / str(photos.at[image, "part"]) / image, boxes[0][0]["aspect"] if boxes else None)
@@ -53,9 +57,11 @@ def draw_boxes(
     return contact_sheet(pictures, captions, COLUMNS)
 
 
-def draw_turned(photos: pd.DataFrame, aspects: pd.Series[float], turned: pd.Series[float], root: Path) -> Image.Image:
-    """Draw the first photos of `turned`, as they come, each with its probability of being upside down."""
-    sheet_photos = turned[:PHOTOS]
+def draw_upside_down(
+    photos: pd.DataFrame, aspects: pd.Series[float], probabilities: pd.Series[float], root: Path
+) -> Image.Image:
+    """Draw the first photos of `probabilities`, not rotated; captions give the probability of being upside down."""
+    sheet_photos = probabilities[:MAX_PHOTOS]
     pictures = [_preview(root / str(photos.at[image, "part"]) / image, aspects[image]) for image in sheet_photos.index]
     return contact_sheet(
         pictures, [f"{image} {probability:.3f}" for image, probability in sheet_photos.items()], COLUMNS
@@ -63,6 +69,6 @@ def draw_turned(photos: pd.DataFrame, aspects: pd.Series[float], turned: pd.Seri
 
 
 def _preview(path: Path, aspect: float | None) -> Image.Image:
-    """Return a photo for a contact sheet, in colour and in the shape `aspect`, or in its own."""
+    """Read a photo for a contact sheet, in RGB and with the given aspect (default: its own)."""
     photo = decode(path).convert("RGB")
     return photo.resize((max(1, round(CELL[1] * (aspect or photo.width / photo.height))), CELL[1]))

@@ -1,4 +1,4 @@
-"""Train a network to predict the boxes of flukes, and which photos are upside down."""
+"""Train the box network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from whaleid.core.log import progress
-from whaleid.detection.network import BoxNetwork, turn_boxes
+from whaleid.detection.network import BoxNetwork, rotate_boxes
 from whaleid.images.augment import resample
 from whaleid.model.batches import shuffled_batches
 from whaleid.model.network import standardise
@@ -21,10 +21,10 @@ from whaleid.model.network import standardise
 if TYPE_CHECKING:
     from whaleid.config import Boxes
 
-OUTSIDE = 0.1
-"""How far a crop extends beyond an edge of the photo at most, as a share of its width or height."""
-INSIDE = 0.2
-"""How far it ends before an edge at most."""
+MAX_OUTSIDE = 0.1
+"""Maximum distance by which a crop extends beyond an edge of the photo, as a share of its width or height."""
+MAX_INSIDE = 0.2
+"""Maximum distance by which a crop ends inside an edge of the photo, as a share of its width or height."""
 
 
 def train(
@@ -35,38 +35,38 @@ def train(
     seed: int,
     device: torch.device,
 ) -> None:
-    """Train all layers of `network` in place: one cycle of AdamW over random crops.
+    """Train all layers of `network` in place, with AdamW, a one-cycle schedule and random crops.
 
-    A network that `turns` is trained on photos of which half are turned by 180 degrees. Photos that are upside down
-    themselves are wrong examples; few of them do no harm, since training is too short to memorise them.
+    If the network `turns`, half of the crops are rotated by 180 degrees. Photos that are upside down in the catalogue
+    are mislabelled examples. A few of them do no harm, because training is too short to memorise them.
 
     Args:
-        network: left on `device`.
-        photos: (N, H, W, C), whole photos stretched to one size; two or more.
-        boxes: (N, 5), the targets of the network.
-        settings: the number of steps, the batch size and the learning rate.
-        seed: of the order of photos and of their crops.
-        device: where to compute.
+        network: is moved to `device`.
+        photos: (N, H, W, C) uint8, whole photos stretched to one size; N is at least 2.
+        boxes: (N, 5) float32, the targets: the columns of `BoxNetwork.forward`.
+        settings: the number of steps, the batch size and the maximum learning rate.
+        seed: seeds the order of photos and their crops.
+        device: the device to train on.
     """
-    order, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     network.to(device).to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.lr, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=settings.lr, total_steps=settings.steps, pct_start=0.2
     )
-    epochs = (shuffled_batches(np.arange(len(photos)), settings.batch_size, order) for _ in count())
+    epochs = (shuffled_batches(np.arange(len(photos)), settings.batch_size, rng) for _ in count())
     batches = islice(chain.from_iterable(epochs), settings.steps)
     for batch in progress(batches, "steps", settings.steps):
         inputs = standardise(torch.from_numpy(photos[batch]).to(device))  # (B, C, H, W)
         inputs, targets = random_crops(inputs, torch.from_numpy(boxes[batch]).to(device), generator)
         if network.turns:
-            turned = (torch.rand(len(inputs), generator=generator) < 0.5).to(device)
-            inputs, targets = turn(inputs, targets, turned)
+            rotated = (torch.rand(len(inputs), generator=generator) < 0.5).to(device)
+            inputs, targets = rotate(inputs, targets, rotated)
         output = network(inputs)  # (B, 5 or 6)
-        overlap = generalized_box_iou_loss(output[:, :4], targets[:, :4], reduction="mean")
-        loss = overlap + F.smooth_l1_loss(output[:, :5], targets, beta=0.1)
+        iou_loss = generalized_box_iou_loss(output[:, :4], targets[:, :4], reduction="mean")
+        loss = iou_loss + F.smooth_l1_loss(output[:, :5], targets, beta=0.1)
         if network.turns:
-            loss = loss + F.binary_cross_entropy_with_logits(output[:, 5], turned.float())
+            loss = loss + F.binary_cross_entropy_with_logits(output[:, 5], rotated.float())
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -74,29 +74,29 @@ def train(
 
 
 def random_crops(photos: Tensor, boxes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Crop each of `photos` (B, C, H, W) at random around its whole box of `boxes` (B, 5); mirror half of them.
+    """Crop `photos` (B, C, H, W) at random, so that each crop contains the whole box of `boxes` (B, 5); mirror half.
 
-    `generator` is on the CPU, so that every device draws the same.
+    `generator` is on the CPU, so that crops are the same on all devices.
     """
     draws = torch.rand(2, len(photos), 2, generator=generator).to(photos)
     mirrored = (torch.rand(len(photos), generator=generator) < 0.5).to(photos.device)
-    low = draws[0] * (boxes[:, 0:2].clamp(max=INSIDE) + OUTSIDE) - OUTSIDE
-    high = 1 + OUTSIDE - draws[1] * ((1 - boxes[:, 2:4]).clamp(max=INSIDE) + OUTSIDE)
+    low = draws[0] * (boxes[:, 0:2].clamp(max=MAX_INSIDE) + MAX_OUTSIDE) - MAX_OUTSIDE
+    high = 1 + MAX_OUTSIDE - draws[1] * ((1 - boxes[:, 2:4]).clamp(max=MAX_INSIDE) + MAX_OUTSIDE)
     return crop(photos, boxes, low, high, mirrored)
 
 
 def crop(photos: Tensor, boxes: Tensor, low: Tensor, high: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
-    """Crop each photo and stretch the crop to the photo's size; move its box accordingly.
+    """Crop each photo, stretch the crop to the size of the photo, and transform its box accordingly.
 
     Args:
         photos: (B, C, H, W) float.
         boxes: (B, 5).
-        low: (B, 2), left and top of the crops, as fractions of the photos; less than 0 is outside.
-        high: (B, 2), right and bottom; more than 1 is outside.
-        mirrored: (B,) bool, which crops to mirror left to right.
+        low: (B, 2), left and top of the crops, as fractions of the photos; values below 0 are outside the photo.
+        high: (B, 2), right and bottom; values above 1 are outside the photo.
+        mirrored: (B,) bool, which crops to mirror horizontally.
 
     Returns:
-        The crops, of the photos' shape, and the boxes on them; beyond the photo, its border is repeated.
+        The crops (B, C, H, W) and their boxes (B, 5). Outside a photo, its border pixels are repeated.
     """
     size = high - low
     sign = torch.where(mirrored, -1.0, 1.0)
@@ -112,7 +112,7 @@ def crop(photos: Tensor, boxes: Tensor, low: Tensor, high: Tensor, mirrored: Ten
     return resample(photos, torch.stack(rows, dim=1)), torch.stack([left, top, right, bottom, aspect], dim=1)
 
 
-def turn(photos: Tensor, boxes: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn those of `photos` (B, C, H, W), and of `boxes` (B, 5), by 180 degrees for which `turned` (B,) is true."""
-    photos = torch.where(turned[:, None, None, None], photos.flip(-2, -1), photos)
-    return photos, torch.where(turned[:, None], turn_boxes(boxes), boxes)
+def rotate(photos: Tensor, boxes: Tensor, rotated: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotate `photos` (B, C, H, W) and their `boxes` (B, 5) by 180 degrees where `rotated` (B,) is true."""
+    photos = torch.where(rotated[:, None, None, None], photos.flip(-2, -1), photos)
+    return photos, torch.where(rotated[:, None], rotate_boxes(boxes), boxes)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from whaleid.core.errors import WhaleidError
 from whaleid.detection import network as box_network
-from whaleid.detection.network import CERTAIN, aspects
+from whaleid.detection.network import UPSIDE_DOWN_THRESHOLD, original_aspects
 from whaleid.images.crop import WHOLE, Box
 from whaleid.images.decode import decode, read
 from whaleid.images.fingerprint import Fingerprint, fingerprint
@@ -115,9 +115,13 @@ class Embedder:
         squares = list(self._pool.map(lambda image: crop_region(image, Region(WHOLE), square), images))
         boxes = box_network.predict(self._boxes, torch.from_numpy(np.stack(squares)).to(self._device)).cpu().numpy()
         current = np.array([image.width / image.height for image in images])
-        original = aspects(self._boxes, boxes[:, :5], current)
+        original = original_aspects(self._boxes, boxes[:, :5], current)
         return [
-            Region((x0, y0, x1, y1) if self._pack.crop else None, aspect, self._pack.turn and upside_down > CERTAIN)
+            Region(
+                (x0, y0, x1, y1) if self._pack.crop else None,
+                aspect,
+                self._pack.turn and upside_down > UPSIDE_DOWN_THRESHOLD,
+            )
             for (x0, y0, x1, y1, _, upside_down), aspect in zip(boxes.tolist(), original.tolist(), strict=True)
         ]
 

@@ -64,14 +64,19 @@ def run(params: Params) -> Record:
     added = predicted.loc[predicted.index.isin(missing), [*CORNERS, "aspect"]]
     flukes = pd.concat([kept.assign(source="given"), added.assign(source="found")]).sort_index()
     flukes["turned"] = flukes.index.isin(turned.index).astype(int)
-    figures = {"given": len(labelled), "found": len(added), "turned": len(turned), **quality.measure(checked, measured)}
+    figures = {
+        "given": len(labelled),
+        "found": len(added),
+        "turned": len(turned),
+        **quality.box_metrics(checked, measured),
+    }
     files.write_csv(flukes.reset_index(), paths.FLUKES)
     with files.replacing(paths.BOX_NETWORK) as temporary:
         temporary.write_bytes(network)
     with files.replacing_folder(paths.BOX_REPORT) as folder:
         files.write_json(figures, folder / "figures.json")
         quality.draw_boxes(photos, labelled, checked, root, params.seed).save(folder / "sheet.png")
-        quality.draw_turned(photos, flukes["aspect"], turned, root).save(folder / "turned.png")
+        quality.draw_upside_down(photos, flukes["aspect"], turned, root).save(folder / "turned.png")
     if len(checked):
         logger.info(
             f"boxes: {len(added):,} predicted; on {len(checked):,} validation photos, mean intersection over union is "
