@@ -1,4 +1,4 @@
-"""The rules that keep the rooms apart and the pipeline honest, read from the source."""
+"""Architecture rules, checked on the source code: imports between packages, and the dependencies of stages."""
 
 import ast
 import re
@@ -12,18 +12,19 @@ STAGES: dict[str, Any] = {
     for name, stage in YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items()
 }
 IGNORED = set((ROOT / ".dvcignore").read_text(encoding="utf-8").splitlines())
-# importing comes late: `add` records what a model answers
-ROOMS = ["core", "sample", "catalog", "images", "duplicates", "model", "training", "detection"]
-ROOMS += ["identification", "report", "serving", "importing", "stages", "tracking", "cli", "__main__"]
-"""Each may import those before it. config.py stands outside: it holds types alone."""
+# importing comes after serving: `add` records the answers of a model
+PACKAGES = ["core", "sample", "catalog", "images", "duplicates", "model", "training", "detection"]
+PACKAGES += ["identification", "report", "serving", "importing", "stages", "tracking", "cli", "__main__"]
+"""Subpackages and modules in import order: each may import those before it. config.py, which only defines types, is not
+restricted."""
 
 
-def room(module: str) -> str:
+def package(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
-def users(library: str) -> set[str]:
-    """Return the modules that import `library`, or a module of it."""
+def importers(library: str) -> set[str]:
+    """Return the modules that import `library` or one of its submodules."""
     return {
         module
         for module in modules()
@@ -31,61 +32,65 @@ def users(library: str) -> set[str]:
     }
 
 
-def tree(module: str) -> ast.Module:
+def parse(module: str) -> ast.Module:
     return ast.parse((ROOT / source(module)).read_text(encoding="utf-8"))
 
 
-def test_imports_go_one_way() -> None:
+def test_imports_follow_the_order() -> None:
     for module in modules():
-        if room(module) in ROOMS:
-            later = ROOMS[ROOMS.index(room(module)) + 1 :]
-            assert not [name for name in imports(module) if name.startswith("whaleid.") and room(name) in later], module
-        pending, reached = list(imports(module)), set()
+        if package(module) in PACKAGES:
+            later = PACKAGES[PACKAGES.index(package(module)) + 1 :]
+            assert not [name for name in imports(module) if name.startswith("whaleid.") and package(name) in later], (
+                module
+            )
+        pending, imported = list(imports(module)), set()
         while pending:
             name = pending.pop()
-            if name.startswith("whaleid") and name not in reached:
-                reached.add(name)
+            if name.startswith("whaleid") and name not in imported:
+                imported.add(name)
                 pending += imports(name)
-        assert module not in reached, f"{module} imports itself in a circle"
+        assert module not in imported, f"{module} is part of an import cycle"
 
 
-def test_the_rooms_are_those_of_the_design() -> None:
+def test_packages_are_those_listed_here() -> None:
     folders = {module.split(".")[1] for module in modules() if source(module).count("/") > 1}
-    assert folders == set(ROOMS) - {"tracking", "__main__"}
-    loose = {module for module in modules() if source(module).count("/") == 1}
-    assert loose == {"whaleid", "whaleid.__main__", "whaleid.config", "whaleid.tracking"}
+    assert folders == set(PACKAGES) - {"tracking", "__main__"}
+    top_level = {module for module in modules() if source(module).count("/") == 1}
+    assert top_level == {"whaleid", "whaleid.__main__", "whaleid.config", "whaleid.tracking"}
     assert {module.split(".")[2] for module in modules() if module.startswith("whaleid.stages.")} == set(STAGES)
     for module in modules():
-        if source(module).endswith("__init__.py") and module != "whaleid.cli":  # its `main` is the program's entry
-            assert len(tree(module).body) == 1, module
-            assert ast.get_docstring(tree(module)), module
+        if source(module).endswith("__init__.py") and module != "whaleid.cli":  # its `main` is the entry point
+            assert len(parse(module).body) == 1, module
+            assert ast.get_docstring(parse(module)), module
 
 
-def test_who_imports_what() -> None:
-    assert {room(user) for user in users("mlflow")} == {"tracking", "serving"}
-    assert {room(user) for user in users("whaleid.tracking")} == {"cli"}
-    assert {room(user) for user in users("whaleid.cli")} == {"cli", "__main__"}
-    assert users("whaleid.stages") == set()  # a stage runs by its name alone: what two need is in a room
-    assert users("timm") == {"whaleid.model.timm_models", "whaleid.model.distributed"}
-    for module in users("timm"):  # loaded only for a model of timm's
-        top = [line for line in tree(module).body if isinstance(line, ast.Import | ast.ImportFrom)]
+def test_libraries_are_imported_only_where_allowed() -> None:
+    assert {package(importer) for importer in importers("mlflow")} == {"tracking", "serving"}
+    assert {package(importer) for importer in importers("whaleid.tracking")} == {"cli"}
+    assert {package(importer) for importer in importers("whaleid.cli")} == {"cli", "__main__"}
+    assert (
+        importers("whaleid.stages") == set()
+    )  # stages are loaded by name; code that two stages need is in a subpackage
+    assert importers("timm") == {"whaleid.model.timm_models", "whaleid.model.distributed"}
+    for module in importers("timm"):  # imported only for a timm model
+        top = [line for line in parse(module).body if isinstance(line, ast.Import | ast.ImportFrom)]
         assert not any(re.search(r"\btimm\b", ast.unparse(line)) for line in top)
     without_torch = ("core", "sample", "catalog", "duplicates", "identification", "report")
     stages = [f"whaleid.stages.{name}" for name in ("calibrate", "rank", "predict", "report")]
     for module in modules():
-        if room(module) in without_torch or module in stages:
-            reached = {name.split(".")[0] for inner in closure(module) for name in imports(inner)}
-            assert not reached & {"torch", "torchvision"}, module
+        if package(module) in without_torch or module in stages:
+            imported = {name.split(".")[0] for inner in closure(module) for name in imports(inner)}
+            assert not imported & {"torch", "torchvision"}, module
 
 
-def test_rooms_that_compute_read_no_files() -> None:
-    banned = ("open", "np.load", "np.save", "np.savez", "pd.read_csv", "read_csv", "write_csv", "write_json")
+def test_packages_that_compute_access_no_files() -> None:
+    forbidden = ("open", "np.load", "np.save", "np.savez", "pd.read_csv", "read_csv", "write_csv", "write_json")
     for module in modules():
-        if room(module) not in ("model", "training", "identification"):
+        if package(module) not in ("model", "training", "identification"):
             continue
-        called = {ast.unparse(node.func) for node in ast.walk(tree(module)) if isinstance(node, ast.Call)}
-        files = [name for name in called if name.endswith((".read_text", ".read_bytes", ".write_bytes"))]
-        assert not [*files, *(name for name in called if name in banned)], module
+        calls = {ast.unparse(node.func) for node in ast.walk(parse(module)) if isinstance(node, ast.Call)}
+        files = [name for name in calls if name.endswith((".read_text", ".read_bytes", ".write_bytes"))]
+        assert not [*files, *(name for name in calls if name in forbidden)], module
         assert not imports(module) & {"whaleid.core.files", "whaleid.core.paths"}, module
 
 
@@ -93,23 +98,25 @@ def test_a_stage_depends_on_the_code_that_it_runs() -> None:
     for name, stage in STAGES.items():
         declared = [dep for dep in stage["deps"] if dep.startswith("whaleid/")]
         assert declared == sorted(declared), name
-        # __init__.py files hold a docstring alone; what .dvcignore names changes no result
+        # __init__.py files contain only a docstring; files in .dvcignore do not affect results
         runs = {source(module) for module in closure(f"whaleid.stages.{name}")}
         runs = {path for path in runs if not path.endswith("__init__.py")} - IGNORED
-        covers = {dep: [path for path in runs if path == dep or path.startswith(f"{dep}/")] for dep in declared}
-        assert [dep for dep, paths in covers.items() if not paths] == [], name  # nothing that it does not run
-        assert sorted(runs) == sorted({path for paths in covers.values() for path in paths}), name
+        covered = {dep: [path for path in runs if path == dep or path.startswith(f"{dep}/")] for dep in declared}
+        assert [dep for dep, paths in covered.items() if not paths] == [], name  # no unused dependency
+        assert sorted(runs) == sorted({path for paths in covered.values() for path in paths}), name
         assert not {"whaleid", "whaleid/stages", "whaleid/cli", "whaleid/tracking.py"} & set(declared), name
     for path in sorted(entry for entry in IGNORED if entry.startswith("whaleid/")):
         module = path.removesuffix(".py").replace("/", ".")
-        outer = {room(name) for name in imports(module) if name.startswith("whaleid.")}
-        assert outer <= {"core", "config"}, f"{path} is ignored by DVC, so it may compute nothing"
+        outer = {package(name) for name in imports(module) if name.startswith("whaleid.")}
+        assert outer <= {"core", "config"}, f"{path} is ignored by DVC, so it must not affect results"
 
 
-def test_the_pipeline_is_read_in_two_minutes() -> None:
+def test_dvc_yaml_is_short_and_consistent() -> None:
     lines = (ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 230
     assert len(STAGES) <= 15
     for name, stage in STAGES.items():
         assert stage["desc"], name
-        assert re.match(rf"python -m whaleid {name}\b", stage["cmd"]), name  # the code of its own working copy
+        assert re.match(rf"python -m whaleid {name}\b", stage["cmd"]), (
+            name
+        )  # `python -m` runs the code of the working copy

@@ -1,4 +1,4 @@
-"""The ablation of benchmarks/: what each change sets, how long it trains, and the table that is read back."""
+"""The ablation of benchmarks/: the parameters and epochs of each change, and the table of results."""
 
 import importlib
 import shutil
@@ -14,13 +14,13 @@ from whaleid.cli import presets
 from whaleid.core.record import Record
 
 with pytest.MonkeyPatch.context() as patch:
-    patch.syspath_prepend(ROOT / "benchmarks")  # it is no package: its files import each other as scripts do
+    patch.syspath_prepend(ROOT / "benchmarks")  # not a package: its scripts import each other by name
     ablation = importlib.import_module("ablation")
 
 PHOTOS = pd.Series([11, 5, 2, 1, 1, 30], ["w1", "w2", "w3", "w4", "w5", "new_whale"])
-"""Of five whales, twenty in all, and of none."""
+"""Number of photos by label: twenty of five whales, thirty of `new_whale`."""
 CHANGES = {change.name: change for change in ablation.CHANGES}
-DIFFERENT = {
+EXPECTED_PARAMETERS = {
     "the recipe": {},
     "photos not cropped": {"pack.crop": False},
     "crops keep their proportions": {"pack.stretch": False},
@@ -48,12 +48,12 @@ DIFFERENT = {
     "embeddings of whole crops": {"variants.margin.embed.zoom": 1.0},
     "embeddings averaged over a turn of 4° to either side": {"variants.margin.embed.tilt": 4.0},
 }
-"""What `params.yaml` holds otherwise than after `whaleid preset real`, besides the epochs."""
+"""By change: the parameters that differ from `whaleid preset real`, except the number of epochs."""
 
 
 @pytest.fixture
 def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return `params.yaml` for real photos, in a folder of its own."""
+    """The path of a `params.yaml` for real photos, in a temporary folder."""
     monkeypatch.chdir(tmp_path)
     Path("whales").mkdir()
     shutil.copy(ROOT / "params.yaml", "params.yaml")
@@ -61,28 +61,28 @@ def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("params.yaml")
 
 
-def leaves(path: Path) -> dict[str, object]:
-    """Return every value of `path`, checked, by its key."""
+def parameters(path: Path) -> dict[str, object]:
+    """Validate the parameters in `path` and map each key to its value."""
     (row,) = pd.json_normalize(config.load(path).model_dump()).to_dict("records")
     return {str(key): value for key, value in row.items()}
 
 
-def test_every_change_is_known_here() -> None:
-    assert list(CHANGES) == list(DIFFERENT)
+def test_every_change_is_covered_here() -> None:
+    assert list(CHANGES) == list(EXPECTED_PARAMETERS)
     assert len(ablation.CHANGES) == len(CHANGES)
 
 
-@pytest.mark.parametrize("name", DIFFERENT)
-def test_a_change_sets_what_it_says_and_nothing_else(real: Path, name: str) -> None:
-    before = leaves(real)
-    sets = CHANGES[name].of(PHOTOS, 10)
-    apply_overrides(real, sets)
-    after = leaves(real)
+@pytest.mark.parametrize("name", EXPECTED_PARAMETERS)
+def test_a_change_sets_only_the_parameters_listed_here(real: Path, name: str) -> None:
+    before = parameters(real)
+    overrides = CHANGES[name].of(PHOTOS, 10)
+    apply_overrides(real, overrides)
+    after = parameters(real)
     assert after.keys() == before.keys()
-    different = {key: value for key, value in after.items() if value != before[key]}
-    epochs = different.pop("variants.margin.train.epochs")
-    assert different == DIFFERENT[name]
-    assert f"variants.margin.train.epochs={epochs}" in sets
+    changed = {key: value for key, value in after.items() if value != before[key]}
+    epochs = changed.pop("variants.margin.train.epochs")
+    assert changed == EXPECTED_PARAMETERS[name]
+    assert f"variants.margin.train.epochs={epochs}" in overrides
 
 
 @pytest.mark.parametrize(
@@ -98,48 +98,48 @@ def test_a_change_sets_what_it_says_and_nothing_else(real: Path, name: str) -> N
         ("new_whale a class", 4),  # of 20 + 30
     ],
 )
-def test_a_change_shows_about_as_many_photos_as_the_recipe(name: str, epochs: int) -> None:
+def test_a_change_trains_on_about_as_many_photos_as_the_recipe(name: str, epochs: int) -> None:
     assert f"variants.margin.train.epochs={epochs}" in CHANGES[name].of(PHOTOS, 10)
 
 
-def test_a_change_trains_for_an_epoch_at_least() -> None:
+def test_a_change_trains_for_at_least_one_epoch() -> None:
     lonely = pd.Series([1, 1, 0], ["w1", "w2", "new_whale"])
     assert "variants.margin.train.epochs=1" in CHANGES["four photos of a whale together"].of(lonely, 1)
 
 
-def test_fewer_whales_keep_all_their_photos(tmp_path: Path) -> None:
-    whole, part = tmp_path / "whole", tmp_path / "part"
+def test_a_part_of_a_catalogue_has_all_photos_of_its_whales(tmp_path: Path) -> None:
+    catalogue, subset = tmp_path / "whole", tmp_path / "part"
     for folder in ("train", "test"):
-        (whole / folder).mkdir(parents=True)
+        (catalogue / folder).mkdir(parents=True)
     labels = [f"w{number:02}" for number in range(20) for _ in range(3)] + ["new_whale"] * 40
     rows = [(f"{row:03}.jpg", label) for row, label in enumerate(labels)]
     for image, _ in rows:
-        (whole / "train" / image).write_text(image)
+        (catalogue / "train" / image).write_text(image)
     for row in range(40):
-        (whole / "test" / f"q{row}.jpg").write_text(str(row))
-    pd.DataFrame(rows, columns=["Image", "Id"]).to_csv(whole / "train.csv", index=False)
+        (catalogue / "test" / f"q{row}.jpg").write_text(str(row))
+    pd.DataFrame(rows, columns=["Image", "Id"]).to_csv(catalogue / "train.csv", index=False)
     boxes = pd.DataFrame({"Image": [image for image, _ in rows], "x0": 0.25, "y0": 0.0, "x1": 0.75, "y1": 1.0})
-    boxes.to_csv(whole / "boxes.csv", index=False)
-    ablation.fewer(whole, 0.25, part)
-    kept = pd.read_csv(part / "train.csv")
+    boxes.to_csv(catalogue / "boxes.csv", index=False)
+    ablation.fewer(catalogue, 0.25, subset)
+    kept = pd.read_csv(subset / "train.csv")
     counts = kept["Id"].value_counts()
     assert set(counts.drop("new_whale")) == {3}
     assert len(counts) == 6  # a quarter of 20 whales, and new_whale
     assert 4 <= counts["new_whale"] <= 16
-    assert sorted(path.name for path in (part / "train").iterdir()) == sorted(kept["Image"])
-    assert (part / "train" / kept["Image"][0]).read_text() == kept["Image"][0]
-    assert 4 <= len(list((part / "test").iterdir())) <= 16
-    boxed = pd.read_csv(part / "boxes.csv")
-    assert sorted(boxed["Image"]) == sorted(kept["Image"])
-    assert boxed["x0"].tolist() == [0.25] * len(boxed)
+    assert sorted(path.name for path in (subset / "train").iterdir()) == sorted(kept["Image"])
+    assert (subset / "train" / kept["Image"][0]).read_text() == kept["Image"][0]
+    assert 4 <= len(list((subset / "test").iterdir())) <= 16
+    subset_boxes = pd.read_csv(subset / "boxes.csv")
+    assert sorted(subset_boxes["Image"]) == sorted(kept["Image"])
+    assert subset_boxes["x0"].tolist() == [0.25] * len(subset_boxes)
 
 
-def test_what_is_left_is_one_prediction_with_the_variants_that_its_networks_start_from(real: Path) -> None:
+def test_keep_only_leaves_a_prediction_and_the_variants_it_needs(real: Path) -> None:
     measure = importlib.import_module("measure")
     before = config.load(real)
     text = real.read_text(encoding="utf-8")
     for prediction, variants in (
-        ("margin", ["margin", "pairs"]),  # which starts from it
+        ("margin", ["margin", "pairs"]),  # pairs is needed because margin starts from it
         ("ensemble", ["margin", "pairs"]),
         ("toy", ["toy"]),
         ("threshold", ["toy", "full", "threshold"]),
@@ -153,16 +153,16 @@ def test_what_is_left_is_one_prediction_with_the_variants_that_its_networks_star
         assert kept.pack == before.pack
 
 
-def figures(all_of_them: float, known: float, unknown: float, with_duplicates: float) -> dict[str, float]:
-    """Return the figures that every experiment has."""
-    named = {"map5_no_duplicates": all_of_them, "map5_known": known, "map5_unknown": unknown, "map5": with_duplicates}
-    return named | {"map5_auto": all_of_them, "top1": 0.25}
+def figures(total: float, known: float, unknown: float, with_duplicates: float) -> dict[str, float]:
+    """Return the metrics that every experiment has."""
+    named = {"map5_no_duplicates": total, "map5_known": known, "map5_unknown": unknown, "map5": with_duplicates}
+    return named | {"map5_auto": total, "top1": 0.25}
 
 
-def test_the_table_has_differences_from_the_recipe_fold_by_fold() -> None:
+def test_the_table_shows_paired_differences_from_the_recipe() -> None:
     scores = {"map5_no_duplicates_class": 0.5, "map5_no_duplicates_without_duplicates": 0.625}
     scores |= {"map5_class": 0.25, "map5_known_class": 0.25, "map5_without_duplicates": 0.5}
-    found = {
+    results = {
         "the recipe": [
             figures(0.5, 0.25, 0.75, 0.5) | scores | {"map5_no_duplicates_all": 0.5},
             figures(0.7, 0.25, 1.0, 0.5) | scores | {"map5_no_duplicates_all": 0.7},
@@ -170,7 +170,7 @@ def test_the_table_has_differences_from_the_recipe_fold_by_fold() -> None:
         "softmax": [figures(0.4, 0.5, 0.75, 0.375), figures(0.4, 0.5, 0.75, 0.875)],
         "in colour": [figures(0.5, 0.5, 0.5, 0.5), {}],
     }
-    assert ablation.table(found) == [
+    assert ablation.table(results) == [
         "| MAP@5 on 2 folds | map5_no_duplicates | map5_known | map5_unknown | map5 |",
         "|---|---|---|---|---|",
         "| the recipe | 0.600 ± 0.141 | 0.250 ± 0.000 | 0.875 ± 0.177 | 0.500 ± 0.000 |",
@@ -182,14 +182,14 @@ def test_the_table_has_differences_from_the_recipe_fold_by_fold() -> None:
 
 
 def test_the_table_of_one_fold_has_no_deviations() -> None:
-    found = {"the recipe": [figures(0.5, 0.25, 0.75, 0.5)], "softmax": [figures(0.25, 0.5, 0.75, 0.625)]}
-    assert ablation.table(found)[2:] == [
+    results = {"the recipe": [figures(0.5, 0.25, 0.75, 0.5)], "softmax": [figures(0.25, 0.5, 0.75, 0.625)]}
+    assert ablation.table(results)[2:] == [
         "| the recipe | 0.500 | 0.250 | 0.750 | 0.500 |",
         "| softmax | -0.250 | +0.250 | +0.000 | +0.125 |",
     ]
 
 
-def test_results_are_those_of_the_variant_in_the_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_read_for_the_variant_and_the_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WHALEID_TRACKING", "on")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -206,7 +206,7 @@ def test_results_are_those_of_the_variant_in_the_experiment(tmp_path: Path, monk
         with tracking.run(stage, [variant]) as tracked:
             tracked.log({variant: Record(metrics=metrics)})
     store = tmp_path / "mlflow.db"
-    found = {"map5_no_duplicates_class": 0.5, "map5": 0.75, "top1": 0.25}
-    assert ablation.results(store, "change-1-fold-0") == found
+    results = {"map5_no_duplicates_class": 0.5, "map5": 0.75, "top1": 0.25}
+    assert ablation.results(store, "change-1-fold-0") == results
     assert ablation.results(store, "change-1-fold-1") == {"map5": 0.0625}
     assert ablation.results(store, "change-2-fold-0") == {}
