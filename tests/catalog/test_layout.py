@@ -249,7 +249,9 @@ def test_stage_writes_what_the_files_hold(
     assert paths.BOXES.read_text() == "Image,x0,y0,x1,y1,aspect\na.jpg,0,0,1,1,3\ne.jpg,0,0,1,1,2\n"
     assert paths.SOLUTION.read_text() == "Image,Id\n"
     output = capsys.readouterr().out
-    assert "3 labelled photos, 2 to identify\n2 whales, 2 of them with one photo; 1 photos of new_whale" in output
+    assert (
+        "3 labelled photos, 2 queries\n2 whales, 2 of them with a single photo; 1 photos labelled new_whale" in output
+    )
     assert "sizes: 40x20 (4), 60x20 (1); modes: RGB (4), L (1)" in output
 
     once = [path.read_bytes() for path in (paths.CATALOG, paths.BOXES, paths.SOLUTION)]

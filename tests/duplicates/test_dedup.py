@@ -93,7 +93,7 @@ def run(root: Path, **rule: float) -> Record:
 
 def test_the_stage_finds_duplicates_of_files(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = run(root)
-    assert "6 photos in 2 groups of duplicates; 2 labelled photos left out" in capsys.readouterr().out
+    assert "6 photos in 2 duplicate groups; 2 labelled photos left out" in capsys.readouterr().out
     assert read_csv(paths.GROUPS).to_numpy().tolist() == [
         [0, "a.png", "train", "w1"],
         [0, "b.png", "train", "w1"],

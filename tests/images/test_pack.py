@@ -272,7 +272,7 @@ def test_the_stage_writes_every_photo_in_order(
         expected = crop(photo.convert("L"), (0.25, 0.25, 0.75, 0.75), 2.0, 32, 16)
     assert np.array_equal(load()[1, ::-1, ::-1, 0], np.asarray(expected))
     assert capsys.readouterr().out == (
-        "data/pack/photos.npy: 3 x 16 x 32 x 1 (photos, height, width, channels), 1 of them cropped, 1 turned\n"
+        "data/pack/photos.npy: 3 x 16 x 32 x 1 (photos, height, width, channels); 1 cropped, 1 rotated\n"
     )
     before = {path.name: path.read_bytes() for path in paths.PACK.iterdir()}
     stage.run(settings)

@@ -110,7 +110,7 @@ def test_what_learns_all_is_not_validated_and_says_so(capsys):
     assert calibrate.run(write_settings(), "final") == Record()  # no features: nothing is read
     assert json.loads(Path("calibrations/final/decision.json").read_text()) == {"validated": False}
     assert capsys.readouterr().out == (
-        "calibrate final: it learns validation's photos too, so there is nothing to calibrate it on\n"
+        "calibrate final: not calibrated, because it is trained on the validation photos (learn: all)\n"
     )
 
 

@@ -101,7 +101,7 @@ def test_stage_leaves_tables_and_pictures_twice_the_same(tmp_path, monkeypatch, 
     record = stage.run(project)
 
     printed = capsys.readouterr().out
-    assert "12 labelled photos (16.7% of them new_whale) and 3 to identify" in printed
+    assert "12 labelled photos (16.7% of them new_whale) and 3 queries" in printed
     assert "4 whales, 50.0% of them with a single photo" in printed
     assert record.metrics == explore.summary(catalog)
     assert record.artifacts == [paths.EXPLORE]

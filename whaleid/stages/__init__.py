@@ -1,1 +1,1 @@
-"""The stages of the pipeline, a file each."""
+"""The stages of the pipeline, one module per stage."""

@@ -1,4 +1,4 @@
-"""Stage `backbone`: the network before training on whales."""
+"""Stage `backbone`: build the network that training on whales starts from."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def run(params: Params) -> None:
-    """Write the checkpoint of the backbone, with the weights that `backbone.weights` names.
+    """Write the checkpoint of the backbone, initialised as set by `backbone.weights`.
 
     Raises:
-        WhaleidError: an unknown backbone, one that cannot be made finer, or weights that do not exist, cannot be
-            downloaded or do not fit.
+        WhaleidError: the backbone is unknown or does not support `backbone.fine`; or its weights do not exist, cannot
+            be downloaded or do not fit.
     """
     settings = params.backbone
     name = timm_models.resolve(settings.name)
@@ -51,6 +51,6 @@ def _read(path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise WhaleidError(
-            f"backbone.weights: {path} cannot be read ({error.strerror}). Name the file of a state dict, or set "
-            f"DEFAULT (pretrained weights) or none (random weights)."
+            f"backbone.weights: {path} cannot be read ({error.strerror}). Set it to the path of a state dict, to "
+            f"DEFAULT (pretrained weights) or to none (random weights)."
         ) from None

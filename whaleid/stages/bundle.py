@@ -1,4 +1,4 @@
-"""Stage `bundle`: a model as a folder that works without the pipeline."""
+"""Stage `bundle`: export a prediction as a folder that identifies photos without the pipeline."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def run(params: Params, prediction: str) -> None:
-    """Write the bundle of `prediction`, which has networks, with the threshold of its calibration.
+    """Write the bundle of `prediction`, which must have networks, with the threshold of its calibration.
 
-    The key `threshold` of the parameters is not used: whoever identifies photos may set one.
+    The parameter `threshold` is not used, since `identify --threshold` can set it.
     """
     export.write(params, prediction, paths.bundle(prediction))

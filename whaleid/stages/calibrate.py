@@ -1,4 +1,4 @@
-"""Stage `calibrate`: scores into probabilities and a threshold, fitted on validation by cross-fitting."""
+"""Stage `calibrate`: fit weights, calibration and threshold of a variant on validation, by cross-fitting."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 
 def run(params: Params, variant: str) -> Record:
-    """Calibrate `variant` alone; write the folder `paths.calibration`."""
+    """Calibrate one variant and write the folder `paths.calibration`.
+
+    A variant that is trained on validation photos too (`learn: all`) is only marked as not validated.
+    """
     settings = params.variants[variant]
     with files.replacing_folder(paths.calibration(variant)) as folder:
         if settings.learn == "all":
             files.write_json({"validated": False}, folder / paths.DECISION)
             logger.info(
-                f"calibrate {variant}: it learns validation's photos too, so there is nothing to calibrate it on"
+                f"calibrate {variant}: not calibrated, because it is trained on the validation photos (learn: all)"
             )
             return Record()
         inputs, allocate = calibration_files.read([variant]), partial(arrays.allocate, folder=folder)

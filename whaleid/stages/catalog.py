@@ -1,4 +1,4 @@
-"""Stage `catalog`: reads and checks every row and every photo of the catalogue folder."""
+"""Stage `catalog`: read and check every row and every photo of the catalogue folder."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 def run(params: Params) -> None:
-    """Write the catalogue, the thumbnails of its photos, the boxes and the solution.
+    """Write the table of photos, their thumbnails, the boxes and the solution.
 
     Raises:
-        WhaleidError: the folder or its csv files have mistakes.
-        InputProblems: all photos that cannot be decoded, or all boxes that leave nothing of their photo.
+        WhaleidError: the folder or its CSV files have errors.
+        InputProblems: photos cannot be decoded, or boxes are too small; all of them are listed.
     """
     root = Path(params.data.root)
     catalogue = layout.read(root)
@@ -47,10 +47,10 @@ def run(params: Params) -> None:
 
 
 def _with_aspect(boxes: pd.DataFrame, photos: pd.DataFrame) -> pd.DataFrame:
-    """Return `boxes` with the aspects of their photos where the folder has none."""
+    """Fill missing aspects (width / height) of `boxes` with those of their photos."""
     sizes = photos.set_index("Image").loc[boxes["Image"]].reset_index()
-    own = sizes["width"] / sizes["height"]
-    return boxes.assign(aspect=boxes["aspect"].fillna(own) if "aspect" in boxes else own)
+    aspect = sizes["width"] / sizes["height"]
+    return boxes.assign(aspect=boxes["aspect"].fillna(aspect) if "aspect" in boxes else aspect)
 
 
 def _report(photos: pd.DataFrame, boxes: int, solutions: int) -> str:
@@ -59,9 +59,9 @@ def _report(photos: pd.DataFrame, boxes: int, solutions: int) -> str:
     sizes = (photos["width"].astype(str) + "x" + photos["height"].astype(str)).value_counts()
     more = f" and {len(sizes) - 3:,} more" if len(sizes) > 3 else ""
     return (
-        f"{len(labels):,} labelled photos, {len(photos) - len(labels):,} to identify\n"
-        f"{len(whales):,} whales, {(whales == 1).sum():,} of them with one photo; "
-        f"{len(labels) - whales.sum():,} photos of {NEW_WHALE}\n"
+        f"{len(labels):,} labelled photos, {len(photos) - len(labels):,} queries\n"
+        f"{len(whales):,} whales, {(whales == 1).sum():,} of them with a single photo; "
+        f"{len(labels) - whales.sum():,} photos labelled {NEW_WHALE}\n"
         f"sizes: {_counts(sizes.head(3))}{more}; modes: {_counts(photos['mode'].value_counts())}\n"
         f"{boxes:,} boxes, {solutions:,} solutions"
     )

@@ -1,4 +1,4 @@
-"""Stage `dedup`: finds photos that are the same picture, and what that means for training and for queries."""
+"""Stage `dedup`: find duplicate photos, conflicting labels, and queries that duplicate a labelled photo (leaks)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def run(params: Params) -> Record:
-    """Write the manifest, groups, conflicts, the unique training subset, leaks and a report.
+    """Write the manifest, the duplicate groups, conflicts, the unique training photos, leaks and a report.
 
     Raises:
-        InputProblems: photos that the report shows can no longer be read.
+        InputProblems: photos in the report can no longer be read.
     """
     photos = read_csv(paths.CATALOG)
-    by_name = photos["Image"].argsort()
-    photos, thumbnails = photos.iloc[by_name].reset_index(drop=True), np.load(paths.THUMBNAILS)[by_name]
+    order = photos["Image"].argsort()
+    photos, thumbnails = photos.iloc[order].reset_index(drop=True), np.load(paths.THUMBNAILS)[order]
     duplicates = find_duplicates(photos, thumbnails, params.dedup)
     tables = {
         paths.MANIFEST: duplicates.manifest,
@@ -56,13 +56,14 @@ def run(params: Params) -> Record:
     with replacing_folder(paths.DUPLICATES) as folder:
         (folder / "report.html").write_text(html, encoding="utf-8", newline="\n")
     logger.info(
-        f"{len(tables[paths.GROUPS]):,} photos in {figures['groups']:,} groups of duplicates; "
-        f"{figures['conflicts']:,} labelled photos left out because the labels of their group differ\n"
-        f"{figures['unique']:,} unique photos to train on; "
-        f"{figures['leaks']:,} photos to identify duplicate a labelled one"
+        f"{len(tables[paths.GROUPS]):,} photos in {figures['groups']:,} duplicate groups; "
+        f"{figures['conflicts']:,} labelled photos left out because the labels of their group conflict\n"
+        f"{figures['unique']:,} unique photos to train on; {figures['leaks']:,} queries duplicate a labelled photo"
     )
     if duplicates.plain:
-        logger.info(f"{duplicates.plain:,} photos have too little detail to compare: only the same file is a duplicate")
+        logger.info(
+            f"{duplicates.plain:,} photos have too little detail to compare: only identical files are duplicates"
+        )
     return Record(
         params=params.dedup.model_dump(),
         metrics=figures,

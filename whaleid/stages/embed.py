@@ -1,4 +1,4 @@
-"""Stage `embed`: the embedding of every photo, all that the decision needs of a network."""
+"""Stage `embed`: compute the embedding of every photo with the network of a variant."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def run(params: Params, variant: str) -> Record:
-    """Write the embeddings of every photo, and the centres of the classes.
+    """Write the embeddings of all photos, and the centres of the classes.
 
-    If torchrun started several processes, each computes a part and the first one writes.
+    If torchrun started several processes, each embeds a part of the photos, and the first one writes.
 
     Raises:
-        WhaleidError: the network was trained on photos of another size, or one of several processes has another
-            network than the first, or failed.
+        WhaleidError: the network was trained on photos of another shape; or, of several processes, one failed or has a
+            different network or different photos than the first.
     """
     with distributed.join_process_group() as processes:
         return _run(params, variant, processes)
@@ -41,14 +41,14 @@ def _run(params: Params, variant: str, processes: ProcessGroup) -> Record:
     settings = params.variants[variant].embed
     inputs = [settings.zoom, settings.tilt, photos.images]
     processes.check_same(hashlib.sha256(content + repr(inputs).encode()).hexdigest())
-    part = np.arange(len(photos.images))[processes.shard(len(photos.images))]
+    rows = np.arange(len(photos.images))[processes.shard(len(photos.images))]
     mirrored = description.flip != "off"
     prepare(network, processes.device)
-    own = embed(network, photos.array, part, mirrored, settings.zoom, settings.tilt)
-    embeddings = np.concatenate(processes.all_gather(own), axis=1)  # (F, N, D)
+    shard = embed(network, photos.array, rows, mirrored, settings.zoom, settings.tilt)
+    embeddings = np.concatenate(processes.all_gather(shard), axis=1)  # (F, N, D)
     if not processes.is_first:
         return Record()
-    # (C, S, D), or (2C, S, D) with mirrored whales after the others
+    # (C, S, D), or (2C, S, D) if mirrored whales are classes of their own, after the others
     prototypes = network.classifier.prototypes().detach().cpu().numpy()
     flips, classes = len(embeddings), len(description.classes)
     centres = np.stack([prototypes[-classes:] if flip else prototypes[:classes] for flip in range(flips)])

@@ -1,4 +1,4 @@
-"""Stage `explore`: tables, plots and a page on the catalogue."""
+"""Stage `explore`: describe the catalogue in tables, plots and an HTML page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 INPUTS = [paths.CATALOG, paths.GROUPS, paths.CONFLICTS]
 WHALES, PHOTOS = 6, 4
-"""Rows and columns of the picture `sheet.png`."""
+"""Maximum number of rows (whales) and columns (photos of each) of the contact sheet `sheet.png`."""
 
 
 def run(params: Params) -> Record:
@@ -28,7 +28,7 @@ def run(params: Params) -> Record:
 
     Raises:
         InputProblems: photos on the page are missing or damaged.
-        WhaleidError: no photo shows a whale that has a name.
+        WhaleidError: all photos are labelled `new_whale`.
     """
     catalog, groups, conflicts = (files.read_csv(path) for path in INPUTS)
     root = Path(params.data.root)
@@ -36,8 +36,8 @@ def run(params: Params) -> Record:
     plots = catalogue.draw(tables)
     page_sheets = [*catalogue.whale_sheets(catalog), *catalogue.duplicate_sheets(groups, conflicts)]
     part = catalog.set_index("Image")["part"]
-    small = read_previews({image: root / part[image] / image for image in sheets.photos(page_sheets)})
-    html = catalogue.render(str(root), figures, groups, conflicts, page_sheets, small, [*plots.values()])
+    previews = read_previews({image: root / part[image] / image for image in sheets.photos(page_sheets)})
+    html = catalogue.render(str(root), figures, groups, conflicts, page_sheets, previews, [*plots.values()])
     examples = explore.example_photos(catalog, WHALES, PHOTOS)
     sheet = contact_sheet(
         [decode(root / "train" / image) for image in examples["Image"]],
@@ -54,11 +54,11 @@ def run(params: Params) -> Record:
         (folder / paths.EXPLORE_PAGE.name).write_text(html, encoding="utf-8", newline="\n")
     logger.info(
         f"{figures['labelled']} labelled photos ({figures['new_whale_share']:.1%} of them new_whale) "
-        f"and {figures['queries']} to identify\n"
-        f"{figures['whales']} whales, {figures['single_photo_share']:.1%} of them with a single photo; "
-        f"{figures['most_photos']} photos at most, {figures['mean_photos']:.2f} on average\n"
-        f"the tenth of the whales with most photos has {figures['top_tenth_share']:.1%} of them "
+        f"and {figures['queries']} queries\n"
+        f"{figures['whales']} whales, {figures['single_photo_share']:.1%} of them with a single photo; photos per "
+        f"whale: {figures['most_photos']} at most, {figures['mean_photos']:.2f} on average\n"
+        f"the 10 % of whales with the most photos have {figures['top_tenth_share']:.1%} of the photos "
         f"(Gini coefficient {figures['gini']:.2f})\n"
-        f"{paths.EXPLORE_PAGE} shows it"
+        f"page: {paths.EXPLORE_PAGE}"
     )
     return Record(metrics=figures, artifacts=[paths.EXPLORE], inputs=INPUTS)

@@ -1,4 +1,4 @@
-"""Stage `pack`: photos from files to one array."""
+"""Stage `pack`: crop and resize all photos into one array."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(params: Params) -> None:
-    """Write every photo of the catalogue, cropped to its fluke, into one uint8 array, and the order of its rows.
+    """Write all photos of the catalogue, cropped to the fluke, as one uint8 array, and an index of its rows.
 
     Raises:
         WhaleidError: a photo cannot be decoded.
@@ -26,20 +26,18 @@ def run(params: Params) -> None:
     catalog = read_csv(paths.CATALOG)
     root = Path(params.data.root)
     photos = [root / part / image for part, image in zip(catalog["part"], catalog["Image"], strict=True)]
-    parts = regions(catalog, read_csv(paths.FLUKES), settings.crop)
+    crops = regions(catalog, read_csv(paths.FLUKES), settings.crop)
     mode = "L" if settings.grey else "RGB"
     shape = (len(photos), settings.height, settings.width, len(mode))
-    packed = pack(photos, parts, Shape(settings.width, settings.height, mode, settings.margin, settings.stretch))
+    packed = pack(photos, crops, Shape(settings.width, settings.height, mode, settings.margin, settings.stretch))
     with replacing_folder(paths.PACK) as folder:
-        # photo by photo: memory stays small, and a full disk is an error (a memory map would crash on it)
+        # written photo by photo to save memory; a memory map would crash on a full disk instead of raising an error
         with (folder / paths.PHOTOS.name).open("wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
             for photo in packed:
                 file.write(photo.tobytes())
         write_csv(catalog[["Image", "part"]], folder / paths.PACK_INDEX.name)
-    cropped, turned = sum(part.box is not None for part in parts), sum(part.upside_down for part in parts)
+    cropped, rotated = sum(crop.box is not None for crop in crops), sum(crop.upside_down for crop in crops)
     size = " x ".join(map(str, shape))
-    logger.info(
-        f"{paths.PHOTOS}: {size} (photos, height, width, channels), {cropped:,} of them cropped, {turned:,} turned"
-    )
+    logger.info(f"{paths.PHOTOS}: {size} (photos, height, width, channels); {cropped:,} cropped, {rotated:,} rotated")

@@ -1,4 +1,7 @@
-"""Stage `rank`: the most probable whales of every query, by every prediction, before a threshold ranks `new_whale`."""
+"""Stage `rank`: calibrate ensembles, and find the five most probable whales of every query for every prediction.
+
+The rankings do not depend on the threshold: `predict` ranks `new_whale` among the whales.
+"""
 
 from __future__ import annotations
 
@@ -26,25 +29,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Queries:
-    """The queries to come, and the answers to validation by duplicates."""
+    """The queries of the catalogue, and the baseline that answers validation queries with their duplicates."""
 
     images: list[str]
-    """The photos to identify, sorted."""
+    """The queries, sorted."""
     duplicates: list[list[str]]
     """The labels of the duplicates of each of `images`, closest first."""
     gallery: pd.DataFrame
-    """The photos that queries are compared with, `Image,Id`."""
-    commonest: list[str]
-    """The five whales with most labelled photos, ties by label: short rankings are filled with them."""
-    by_duplicates: pd.DataFrame
-    """The queries of validation, answered by the labels of their duplicates."""
+    """The labelled photos that queries are compared with, `Image,Id`."""
+    fill: list[str]
+    """The five whales with the most labelled photos, which complete short rankings; ties are ordered by label."""
+    duplicate_answers: pd.DataFrame
+    """Answers to the validation queries from the labels of their duplicates, with the columns of `paths.VALIDATION`."""
     shares: Shares
+    """The expected mix of queries."""
 
 
 def run(params: Params) -> dict[str, Record]:
-    """Write the folder `paths.RANKINGS`, with a folder for each prediction.
+    """Write the folder `paths.RANKINGS`, with one folder per prediction.
 
-    Predictions of several networks are calibrated here: the record of each of them is returned.
+    Ensembles are calibrated here. Returns the record of each of their calibrations.
     """
     leftovers.remove_former_variants(params.variants, Path(params.backbone.weights))
     queries = _read(params.split.unknown_share)
@@ -64,7 +68,7 @@ def run(params: Params) -> dict[str, Record]:
 
 
 def _calibrate(params: Params, name: str, folder: Path) -> Record:
-    """Calibrate the networks of the prediction `name` together; write it to `folder`, as stage `calibrate` of one."""
+    """Calibrate the ensemble `name`, and write to `folder` what stage `calibrate` writes for one variant."""
     networks = params.predictions[name].networks
     inputs, allocate = calibration_files.read(networks), partial(arrays.allocate, folder=folder)
     scores = {network: params.variants[network].scores for network in networks}
@@ -77,38 +81,38 @@ def _read(unknown_share: float) -> Queries:
     catalog, split, groups, leaks = map(files.read_csv, (paths.CATALOG, paths.SPLIT, paths.GROUPS, paths.LEAKS))
     images = sorted(catalog.loc[catalog["part"] == "test", "Image"])
     whales = catalog.loc[(catalog["part"] == "train") & (catalog["Id"] != NEW_WHALE), "Id"].value_counts()
-    commonest = whales.sort_index().sort_values(ascending=False, kind="stable").index[:TOP_K].tolist()
+    fill = whales.sort_index().sort_values(ascending=False, kind="stable").index[:TOP_K].tolist()
     rows = validation.queries(split, [])
-    answers = rows.join(rank_by_duplicates(validation.duplicate_labels(rows, groups), commonest))
+    answers = rows.join(rank_by_duplicates(validation.duplicate_labels(rows, groups), fill))
     return Queries(
         images,
         validation.labels_by_image(images, leaks),
         validation.gallery(split, held_out=True),
-        commonest,
+        fill,
         answers.assign(cluster=clusters(rows, groups), uncalibrated=answers["probability1"]),
         Shares(unknown_share, validation.duplicate_share(leaks, catalog)),
     )
 
 
 def _rank(params: Params, name: str, queries: Queries, folder: Path) -> None:
-    """Write a prediction's rankings, its answers to validation, and the figures that no threshold changes."""
+    """Write the rankings of a prediction, its answers to validation, and its threshold-free figures."""
     fixed: dict[str, float] = {"unknown_share": queries.shares.unknown, "duplicate_share": queries.shares.duplicate}
     answers = None
     if name == PHASH:
-        rankings, answers = rank_by_duplicates(queries.duplicates, queries.commonest), queries.by_duplicates
+        rankings, answers = rank_by_duplicates(queries.duplicates, queries.fill), queries.duplicate_answers
         files.write_csv(answers, folder / name / paths.VALIDATION)
     else:
         path = folder / params.calibration_of(name) / paths.DECISION
-        decided = decision.from_json(path.read_bytes())
-        fixed["threshold_auto"] = decided.threshold_auto
+        fitted = decision.from_json(path.read_bytes())
+        fixed["threshold_auto"] = fitted.threshold_auto
         networks = features.load(params.variants_of(name), [*queries.gallery["Image"], *queries.images])
         embeddings = {network: each.select(queries.images) for network, each in networks.items()}
         scorer = Scorer(networks, queries.gallery)
-        rankings = decided.answers(scorer, embeddings, queries.duplicates, queries.commonest)
+        rankings = fitted.answers(scorer, embeddings, queries.duplicates, queries.fill)
         if params.predictions[name].calibrated_by is None:
             answers = files.read_csv(folder / name / paths.VALIDATION)
     if answers is not None:
-        fixed |= figures.threshold_free(answers, queries.by_duplicates, fixed.get("threshold_auto"), queries.shares)
+        fixed |= figures.threshold_free(answers, queries.duplicate_answers, fixed.get("threshold_auto"), queries.shares)
         if "map5_auto" in fixed:
             curve = files.read_csv(folder / name / paths.CURVE)
             fixed["oracle_gain"] = float(curve["map5"].max()) - fixed["map5_auto"]

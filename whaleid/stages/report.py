@@ -1,4 +1,4 @@
-"""Stage `report`: a page for every prediction, and the tables that its plots draw."""
+"""Stage `report`: write an HTML page for every prediction, and the tables of its plots."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Inputs(NamedTuple):
-    """The tables that all predictions share."""
+    """The tables that all pages use, named as in `paths`."""
 
     catalog: pd.DataFrame
     split: pd.DataFrame
@@ -37,7 +37,7 @@ class Inputs(NamedTuple):
 
 
 def run(params: Params) -> dict[str, Record]:
-    """Write the folders `paths.PAGES` and `paths.TABLES`; return the record of each prediction.
+    """Write the folders `paths.PAGES` and `paths.TABLES`; return a record per prediction.
 
     Raises:
         InputProblems: photos on a page are missing or damaged.
@@ -65,7 +65,7 @@ def run(params: Params) -> dict[str, Record]:
 
 
 def _content(params: Params, name: str, inputs: Inputs) -> Content:
-    """Return what the page of a prediction shows."""
+    """Return the content of the page of a prediction."""
     folder = paths.ranking(name)
     figures = json.loads((folder / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
     auto = figures.get("threshold_auto")
@@ -97,9 +97,10 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
 def _nearest(
     queries: pd.DataFrame, networks: Mapping[str, Features], gallery: pd.DataFrame, duplicates: pd.DataFrame
 ) -> list[list[str]]:
-    """Return, for each query and each of its five labels, the photo of that whale most like it; `''` if there is none.
+    """Find, for each query and each of its five labels, the photo of that whale most similar to the query.
 
-    Photos are of `gallery`; without networks, the first that `duplicates` (`query,photo,Id`) names.
+    Photos are from `gallery`. Without networks, they are the first match in `duplicates` (`query,photo,Id`). The name
+    is empty if there is no such photo.
     """
     pairs = [(image, label) for image, *labels in queries[["Image", *LABELS]].to_numpy().tolist() for label in labels]
     if networks:

@@ -1,4 +1,4 @@
-"""Draw the default catalogue."""
+"""Stage `sample`: draw the default catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage `split`: what is trained on and what validation holds out."""
+"""Stage `split`: divide the labelled photos into training and validation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(params: Params) -> Record:
-    """Write `paths.SPLIT` and print how many photos and whales each role has."""
+    """Write `paths.SPLIT` and print the number of photos and labels of each role."""
     table = split(files.read_csv(paths.UNIQUE), files.read_csv(paths.GROUPS), params.split, params.seed)
     files.write_csv(table, paths.SPLIT)
     for (part, role), photos in table.groupby(["part", "role"]):

@@ -1,4 +1,4 @@
-"""Stage `train`: a variant learns whales, from the hidden layers that its `init` names."""
+"""Stage `train`: train the network of a variant, starting from the hidden layers of its `init`."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[1]
 SAVE_SECONDS = 5.0
-"""The state is saved after an epoch that ends so long after the last one saved: the 135 MB of a resnet18 take 0.3 s, a
-tenth of an epoch of the drawn catalogue."""
+"""Minimum time between two saved states. Saving the 135 MB of a resnet18 takes 0.3 s, a tenth of an epoch of the drawn
+catalogue."""
 
 
 def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
-    """Train a variant and write its checkpoint and its history; resume the same training where it was killed.
+    """Train a variant and write its checkpoint and history. An interrupted training resumes from its saved state.
 
-    All processes that torchrun started train together; the first one writes.
+    If torchrun started several processes, they train together, and the first one writes.
 
     Raises:
-        WhaleidError: the photos are too few for the variant, its `init` cannot be used, or another process has other
-            files than the first, or ended.
+        WhaleidError: there are too few photos for the variant, its `init` cannot be used, or, of several processes, one
+            failed or has different inputs than the first.
     """
     with distributed.join_process_group() as processes:
         return _run(params, variant, log_epoch, processes)
 
 
 def _run(params: Params, variant: str, log_epoch: LogEpoch, processes: ProcessGroup) -> Record:
-    chosen = params.variants[variant]
-    init, learn, settings = chosen.init, chosen.learn, chosen.train
+    entry = params.variants[variant]
+    init, learn, settings = entry.init, entry.learn, entry.train
     split = files.read_csv(paths.SPLIT)
     unique = split[split["role"] != "duplicate"]
     held_out = (unique["part"] == "validation") & (learn == "train")
@@ -80,9 +80,9 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, processes: ProcessGr
     libraries = ["torch", "torchvision", "pytorch-metric-learning"]
     libraries += ["timm"] if network.backbone.name.startswith(TIMM) else []
     versions = [version(library) for library in libraries]
-    facts = [settings.model_dump(), params.seed, processes.device.type, dtype, versions, photos.images]
+    inputs = [settings.model_dump(), params.seed, processes.device.type, dtype, versions, photos.images]
     tables = [frame.to_csv().encode() for frame in (train_photos, val_photos)]
-    digest = _digest(repr(facts).encode(), np.ascontiguousarray(photos.array).data, weights, *tables, *_sources())
+    digest = _digest(repr(inputs).encode(), np.ascontiguousarray(photos.array).data, weights, *tables, *_sources())
     processes.check_same(digest)
     path = paths.training_state(variant)
     saved = processes.broadcast(_load(path, digest) if processes.is_first else None)
@@ -106,8 +106,8 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, processes: ProcessGr
     files.remove(path)
     history = pd.DataFrame([{"epoch": number, **epoch.learning} for number, epoch in enumerate(epochs, start=1)])
     files.write_csv(history, paths.history(variant))
-    pace = median(epoch.speed["photos_per_second"] for epoch in epochs)
-    logger.info(f"train {variant}: {pace:.0f} photos/s on {where}")
+    throughput = median(epoch.speed["photos_per_second"] for epoch in epochs)
+    logger.info(f"train {variant}: {throughput:.0f} photos/s on {where}")
     return Record(
         params={
             "variant": variant,
@@ -132,11 +132,13 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, processes: ProcessGr
 
 
 def _report(epochs: Sequence[Epoch], total: int, log_epoch: LogEpoch) -> None:
-    """Log and print the last of `epochs`."""
+    """Log and print the metrics of the last of `epochs`."""
     number, last = len(epochs), epochs[-1]
     log_epoch(number, last.learning | last.speed)
-    named = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in last.learning.items() if name != "lr")
-    logger.info(f"epoch {number} of {total}: {named}, {last.speed['photos_per_second']:.0f} photos/s")
+    metrics = ", ".join(
+        f"{name.replace('_', ' ')} {value:.3f}" for name, value in last.learning.items() if name != "lr"
+    )
+    logger.info(f"epoch {number} of {total}: {metrics}, {last.speed['photos_per_second']:.0f} photos/s")
 
 
 def _labelled(photos: PackedPhotos, frame: pd.DataFrame, classes: tuple[str, ...]) -> LabelledPhotos:
@@ -145,20 +147,20 @@ def _labelled(photos: PackedPhotos, frame: pd.DataFrame, classes: tuple[str, ...
 
 
 def _digest(*contents: bytes | memoryview) -> str:
-    """Return a digest of `contents` and of where each ends."""
+    """Compute a digest of `contents` that depends on their boundaries."""
     digests = b"".join(hashlib.sha256(content).digest() for content in contents)
     return hashlib.sha256(digests).hexdigest()
 
 
 def _sources() -> list[bytes]:
-    """Return the code that training runs: with other code, a training would not arrive where it was going."""
-    rooms = [PACKAGE / room for room in ("images", "model", "training")]
-    sources = [path for room in rooms for path in sorted(room.glob("*.py"))]
+    """Return the source files that affect training, so that a change of the code restarts it."""
+    folders = [PACKAGE / folder for folder in ("images", "model", "training")]
+    sources = [path for folder in folders for path in sorted(folder.glob("*.py"))]
     return [path.read_bytes() for path in (Path(__file__), *sources)]
 
 
 def _load(path: Path, digest: str) -> State | None:
-    """Return the saved state of this training; None if it was not killed."""
+    """Load the saved state of this training; None if there is none, or if it cannot be used."""
     if not path.exists():
         return None
     try:
