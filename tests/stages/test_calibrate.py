@@ -79,7 +79,7 @@ def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(cap
     assert [first["map5_known"], first["map5_unknown"]] == pytest.approx([(1 + 1 / 2) / 2, 0])
     assert [last["map5_known"], last["map5_unknown"]] == pytest.approx([(1 / 2 + 1 / 3) / 2, 1], rel=1e-5)
     assert last["map5"] == pytest.approx(0.7 * (1 / 2 + 1 / 3) / 2 + 0.3, rel=1e-5)
-    assert capsys.readouterr().out.startswith("calibrate threshold: class ")
+    assert capsys.readouterr().out.startswith("calibrate threshold: weights class ")
     assert record.params == {"variant": "threshold", "unknown_share": 0.3, "scores": "class duplicates"}
     assert record.outputs == [place / "decision.json", place / "validation.csv"]
     assert record.artifacts == [place / "threshold.csv", place / "scores.csv"]

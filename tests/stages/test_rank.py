@@ -145,7 +145,7 @@ def test_an_ensemble_is_calibrated_here_and_compared_with_each_of_its_networks(c
     assert record.outputs == [place / "decision.json", place / "validation.csv"]
     assert record.artifacts == [place / "threshold.csv", place / "scores.csv"]
     assert record.inputs[: len(members)] == [Path(f"features/{member}.npz") for member in members]
-    assert capsys.readouterr().out.startswith("calibrate ensemble: toy_class ")
+    assert capsys.readouterr().out.startswith("calibrate ensemble: weights toy_class ")
     compared = pd.read_csv(place / "scores.csv", index_col="score")
     assert list(compared.index) == [*members, "without_duplicates", "all"]
     # alone in both, and not calibrated where another is the variant itself
