@@ -77,15 +77,15 @@ def test_files_that_are_no_photos_are_passed_over(root: Path) -> None:
 
 def test_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
     message = refusal(tmp_path / "nowhere")
-    assert "nowhere is no folder: data.root in params.yaml" in message
-    assert "train.csv (Image,Id)" in message
+    assert "nowhere is not a folder: set data.root in params.yaml" in message
+    assert "train.csv (columns Image,Id)" in message
 
 
 def test_refuses_a_folder_without_its_parts_all_at_once(root: Path) -> None:
     photos = "  photos directly in train/: files named .jpg, .jpeg, .png\n"
     for path in (root / "train").iterdir():
         path.unlink()
-    assert f"{root} lacks parts of a catalogue (1):\n{photos}A catalogue folder holds train.csv" in refusal(root)
+    assert f"{root} lacks parts of a catalogue (1):\n{photos}A catalogue folder contains train.csv" in refusal(root)
     (root / "train").rmdir()
     (root / "train.csv").unlink()
     assert f"lacks parts of a catalogue (2):\n  train.csv\n{photos}" in refusal(root)
@@ -107,12 +107,16 @@ def test_photos_to_identify_may_be_missing(root: Path, there: bool) -> None:
     [
         ("train.csv", ["Image,id", "a.jpg,1"], "train.csv: wrong columns: no 'Id' (did you mean 'id'?)"),
         ("train.csv", ["Image;Id", "a.jpg;1"], "no 'Image' (did you mean 'Image;Id'?); no 'Id'"),
-        ("train.csv", ["file,label", "a.jpg,1"], "The columns there are: 'file', 'label'."),
-        ("train.csv", ["Image,Id,Id", "a.jpg,1,2"], "'Id' is there 2 times"),
-        ("train.csv", ["Image,Id", "a.jpg,1", "b.PNG,1,2", "c.jpeg"], "line 3: 3 instead of 2\n  line 4: 1 instead"),
+        ("train.csv", ["file,label", "a.jpg,1"], "The file has: 'file', 'label'."),
+        ("train.csv", ["Image,Id,Id", "a.jpg,1,2"], "'Id' occurs 2 times"),
+        (
+            "train.csv",
+            ["Image,Id", "a.jpg,1", "b.PNG,1,2", "c.jpeg"],
+            "line 3: 3 cells instead of 2\n  line 4: 1 cells",
+        ),
         ("train.csv", ["Image,Id", "a.jpg,1", 'b.PNG,"1'], "train.csv, line 3: cannot be read as csv"),
         ("train.csv", [], "train.csv: is empty"),
-        ("train.csv", ["Image,Id"], "photos of train/ without a row (3):\n  'a.jpg'\n  'b.PNG'\n  'c.jpeg'\n"),
+        ("train.csv", ["Image,Id"], "photos in train/ without a row (3):\n  'a.jpg'\n  'b.PNG'\n  'c.jpeg'\n"),
         (
             "train.csv",
             ["Image,Id", "a.jpg,1", "b.PNG,1", "c.jpeg,1", "x.jpg,1", "d.jpg,2"],
@@ -126,13 +130,13 @@ def test_photos_to_identify_may_be_missing(root: Path, there: bool) -> None:
         (
             "train.csv",
             ["Image,Id", "a.jpg,", "b.PNG,w 1", 'c.jpeg," w"'],
-            "labels that are empty or hold white space (3):\n  line 2: 'a.jpg' has ''\n"
+            "labels that are empty, or contain spaces or control characters (3):\n  line 2: 'a.jpg' has ''\n"
             "  line 3: 'b.PNG' has 'w 1'\n  line 4: 'c.jpeg' has ' w'\n",
         ),
         (
             "train.csv",
             ["Image,Id", "../a.jpg,1", "/b.PNG,1", "sub/c.jpeg,1", "sub\\c.jpeg,1", "..,1"],
-            "names that are no plain file names (5):\n  line 2: '../a.jpg'\n  line 3: '/b.PNG'\n"
+            "names that are not plain file names (5):\n  line 2: '../a.jpg'\n  line 3: '/b.PNG'\n"
             "  line 4: 'sub/c.jpeg'\n  line 5: 'sub\\\\c.jpeg'\n  line 6: '..'\n",
         ),
         (
@@ -155,8 +159,8 @@ def test_photos_to_identify_may_be_missing(root: Path, there: bool) -> None:
             "boxes that are empty, or not inside their photo (4):\n  line 2: 'a.jpg' has 0.6, 0, 0.4, 1\n"
             "  line 3: 'b.PNG' has 0, 0.5, 1, 0.5\n  line 4: 'c.jpeg' has 0, 0, inf, 1\n"
             "  line 5: 'd.jpg' has , 0, 1, 1\n"
-            "Give fractions of width and height with 0 ≤ x0 < x1 ≤ 1 and 0 ≤ y0 < y1 ≤ 1, "
-            "and an aspect above 0 or none.",
+            "Give fractions of width and height with 0 ≤ x0 < x1 ≤ 1 and 0 ≤ y0 < y1 ≤ 1. "
+            "An aspect is above 0 or empty.",
         ),
         ("boxes.csv", ["Image,x0,y0,x1,y1", "a.jpg,0,0,1,1.01"], "line 2: 'a.jpg' has 0, 0, 1, 1.01"),
         ("boxes.csv", ["Image,x0,y0,x1,y1", "a.jpg,left,0,1,1"], "line 2: 'a.jpg' has left, 0, 1, 1"),
@@ -179,7 +183,7 @@ def test_photos_to_identify_may_be_missing(root: Path, there: bool) -> None:
         (
             "solution.csv",
             ["Image,Id", "d.jpg,1"],
-            "solution.csv: photos of test/ without a row (1):\n  'e.jpg'\n",
+            "solution.csv: photos in test/ without a row (1):\n  'e.jpg'\n",
         ),
         ("solution.csv", ["Image,Id", "d.jpg,1", "d.jpg,1"], "'d.jpg': lines 2, 3"),
         ("solution.csv", ["Image,Id", "d.jpg,1", "e.jpg,"], "line 3: 'e.jpg' has ''"),
@@ -188,7 +192,7 @@ def test_photos_to_identify_may_be_missing(root: Path, there: bool) -> None:
             ["Image,Id", "d.jpg,1 2 3", "x.jpg,1 2 3"],
             "sample_submission.csv: rows without a photo in test/ (1):\n  line 3: 'x.jpg'",
         ),
-        ("sample_submission.csv", ["Image", "d.jpg"], "photos of test/ without a row (1):\n  'e.jpg'\n"),
+        ("sample_submission.csv", ["Image", "d.jpg"], "photos in test/ without a row (1):\n  'e.jpg'\n"),
     ],
 )
 def test_refuses(root: Path, name: str, lines: list[str], message: str) -> None:
@@ -208,7 +212,7 @@ def test_refuses_text_that_is_not_utf8_with_its_line(root: Path) -> None:
 
 def test_refuses_a_photo_in_both_folders(root: Path) -> None:
     photo(root / "test" / "a.jpg")
-    assert "Photos of the same name in train/ and test/ (1):\n  'a.jpg'\n" in refusal(root)
+    assert "Photos with the same name in train/ and test/ (1):\n  'a.jpg'\n" in refusal(root)
 
 
 def test_refuses_names_that_no_csv_keeps(root: Path) -> None:
@@ -222,7 +226,7 @@ def test_all_kinds_of_problems_are_listed_at_once(root: Path) -> None:
     write(root, "boxes.csv", "Image,x0,y0,x1", "a.jpg,0,0,1")
     write(root, "solution.csv", "Image,Id", "d.jpg,1", "d.jpg,2")
     message = refusal(root)
-    for kind in ("of the same name", "rows without", "without a row", "labels that", "no 'y1'", "several rows"):
+    for kind in ("with the same name", "rows without", "without a row", "labels that", "no 'y1'", "several rows"):
         assert kind in message
 
 
@@ -289,7 +293,7 @@ def test_stage_names_all_boxes_that_leave_nothing_before_it_writes(root: Path, m
     with pytest.raises(InputProblems) as caught:
         run_catalog(root)
     assert str(caught.value) == (
-        f"{root / 'boxes.csv'}: boxes that leave less than a pixel of their photo (2):\n"
+        f"{root / 'boxes.csv'}: boxes less than one pixel wide or high (2):\n"
         "  'a.jpg' has 0.5, 0, 0.52, 1 of 40 x 20 pixels\n"
         "  'e.jpg' has 0, 0.96, 1, 1 of 40 x 20 pixels\n"
         "Correct these boxes, or remove their rows."

@@ -300,9 +300,9 @@ def test_a_share_adds_to_what_it_held_out_and_leaves_the_others_alone():
 
 
 def test_nothing_left_to_train_on_is_refused():
-    with pytest.raises(WhaleidError, match="No whale is left to train on: 4 have a usable photo"):
+    with pytest.raises(WhaleidError, match="No whale is left to train on: 4 whales have a unique photo"):
         draw(unknown=1.0)
-    with pytest.raises(WhaleidError, match="No whale is left to train on: 0 have a usable photo"):
+    with pytest.raises(WhaleidError, match="No whale is left to train on: 0 whales have a unique photo"):
         draw(unique=[("n1", "new_whale")])
 
 

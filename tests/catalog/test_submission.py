@@ -56,8 +56,8 @@ def test_everything_wrong_with_a_submission_is_said_at_once(folder):
         grade(submission, solution)
     assert error.value.locations == [
         "s.csv, line 3: 'b.jpg' has no label",
-        "s.csv, line 4: 'a.jpg' is repeated, it is in line 2",
-        "s.csv, line 5: 'z.jpg' is not asked for",
+        "s.csv, line 4: 'a.jpg' is repeated: it is also in line 2",
+        "s.csv, line 5: 'z.jpg' is not one of the queries",
         "s.csv: 'd.jpg' is missing",
     ]
 
@@ -68,7 +68,7 @@ def test_everything_wrong_with_a_solution_is_said_at_once(folder):
         read_solution(solution)
     assert error.value.locations == [
         "solution.csv, line 3: 'b.jpg' has no label",
-        "solution.csv, line 4: 'a.jpg' is repeated, it is in line 2",
+        "solution.csv, line 4: 'a.jpg' is repeated: it is also in line 2",
         "solution.csv, line 5: 'c.jpg' has several labels: 'w_1 w_2'",
     ]
 
@@ -104,11 +104,11 @@ def test_everything_that_is_not_ready_is_said_at_once(folder):
     with pytest.raises(InputProblems, match="not ready") as error:
         check_ready(path, ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"], [f"w_{n}" for n in range(1, 6)])
     assert sorted(error.value.locations) == [
-        "s.csv, line 2: 'a.jpg' has 6 labels, 5 are allowed",
+        "s.csv, line 2: 'a.jpg' has 6 labels; at most 5 are allowed",
         "s.csv, line 3: 'b.jpg' has a label twice: 'w_1 w_2 w_1'",
         "s.csv, line 4: 'c.jpg' has an unknown label: 'w_9'",
-        "s.csv, line 5: 'c.jpg' is repeated, it is in line 4",
+        "s.csv, line 5: 'c.jpg' is repeated: it is also in line 4",
         "s.csv, line 6: 'd.jpg' has no label",
-        "s.csv, line 7: 'z.jpg' is not asked for",
+        "s.csv, line 7: 'z.jpg' is not one of the queries",
         "s.csv: 'e.jpg' is missing",
     ]

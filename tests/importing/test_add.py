@@ -137,7 +137,7 @@ def test_labels_that_cannot_be_used_are_listed_at_once(imported: Path, fresh: li
     for text in (
         f"Whales that are not in the catalogue (2):\n{line.format(2)}'Snowy W'\n{line.format(3)}'new_whal' (did you ",
         f"New whales with a label that is already in the catalogue (1):\n{line.format(4)}{known!r}\nIf it is that ",
-        f"Names of whales that are empty or hold white space (1):\n{line.format(5)}'a b'\nGive each photo one label",
+        f"or contain spaces or control characters (1):\n{line.format(5)}'a b'\nGive each photo one label",
     ):
         assert text in str(caught.value)
     assert state(str(imported)) == before

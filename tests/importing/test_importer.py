@@ -167,8 +167,8 @@ def test_all_that_is_wrong_is_listed_at_once(by_whale: None) -> None:
         "photos/ann/broken.jpg: no image in a format that is known",
         "photos/ann/cut.png: damaged or unreadable",
         "photos/bob/gif.jpg: a GIF image; photos of a catalogue must be JPEG or PNG",
-        "Names of whales that are empty or hold white space (2):\n  'big cat'\n  'two  words'\n",
-        "with _ for a space: a space separates labels in submissions.",
+        "Names of whales that are empty, or contain spaces or control characters (2):\n  'big cat'\n  'two  words'\n",
+        "with _ instead of a space",
         "Names of whales that a spreadsheet would run as a formula (1):\n  '=1'\n",
     ):
         assert text in error
@@ -279,7 +279,7 @@ def test_a_catalogue_with_mistakes_is_refused(catalogue: None) -> None:
     write("cat/train.csv", "Image,Id", "a.jpg,w 1", "x.jpg,w_1")
     error = refusal("cat")
     assert "rows without a photo in train/ (1)" in error
-    assert "labels that are empty or hold white space (1)" in error
+    assert "labels that are empty, or contain spaces or control characters (1)" in error
 
 
 def test_tables_that_are_links_out_of_the_source_are_refused(catalogue: None) -> None:

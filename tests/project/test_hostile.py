@@ -255,7 +255,7 @@ def whales(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", ["../secret.jpg", "../../secret.jpg", "/etc/passwd", "..\\secret.jpg", ".."])
 def test_a_path_in_a_catalogues_table_is_refused(whales: Path, name: str) -> None:
     (whales / "train.csv").write_text(f"Image,Id\na.jpg,w_1\n{name},w_2\n")
-    said = r"train\.csv: names that are no plain file names \(1\):\n  line 3:"
+    said = r"train\.csv: names that are not plain file names \(1\):\n  line 3:"
     with pytest.raises(WhaleidError, match=said):
         layout.read(whales)
 

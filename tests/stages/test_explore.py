@@ -65,7 +65,7 @@ def test_a_tenth_of_eleven_whales_is_two():
 
 def test_a_catalogue_that_names_no_whale_is_refused():
     catalog = catalogue()
-    with pytest.raises(WhaleidError, match="None of the 2 labelled photos names a whale"):
+    with pytest.raises(WhaleidError, match="All 2 labelled photos have the label new_whale"):
         explore.summary(catalog[catalog["Id"].isin(["new_whale", ""])])
 
 

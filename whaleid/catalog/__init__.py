@@ -1,1 +1,1 @@
-"""The catalogue: drawn or read, explored, and split for validation."""
+"""The catalogue folder: read and check it, summarize it, split it for validation, and write submissions."""

@@ -1,6 +1,6 @@
-"""What a catalogue is like: how its photos spread over whales, sizes and modes.
+"""Describe a catalogue: the distribution of its photos over whales, sizes and modes.
 
-A catalogue has a row a photo with the columns of `paths.CATALOG`, in any order.
+The argument `catalog` has one row per photo, with the columns of `paths.CATALOG`, in any order.
 """
 
 import numpy as np
@@ -12,15 +12,18 @@ from whaleid.core.labels import NEW_WHALE
 
 
 def photos_per_whale(catalog: pd.DataFrame) -> pd.DataFrame:
-    """Return `Id,photos`, a row a whale, most photos first, then by `Id`. `new_whale` is no whale."""
+    """Count the photos of each whale, without `new_whale`: `Id,photos`, sorted by decreasing photos, then by Id."""
     named = catalog[(catalog["part"] == "train") & (catalog["Id"] != NEW_WHALE)]
     return _count(named, ["Id"]).sort_values(["photos", "Id"], ascending=[False, True], ignore_index=True)
 
 
 def tables(catalog: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return counts, sorted: `photos_per_whale`; whales by their photos; photos by `sizes` and `modes` of each part.
+    """Return tables of counts by name.
 
-    Sizes are in pixels, modes as Pillow names them (`L` is grey).
+    - `photos_per_whale`: `Id,photos`
+    - `whales_by_photos`: `photos,whales`, the number of whales with that many photos
+    - `sizes`: `part,width,height,photos`, in pixels
+    - `modes`: `part,mode,photos`, with Pillow's names of modes (`L` is grey)
     """
     whales = photos_per_whale(catalog)
     return {
@@ -32,9 +35,9 @@ def tables(catalog: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def example_photos(catalog: pd.DataFrame, whales: int, photos: int) -> pd.DataFrame:
-    """Return `Image,Id`: `photos` photos of each of the `whales` whales with most, the first by `Image`.
+    """Select photos of the `whales` whales with the most photos; return `Image,Id`.
 
-    Every whale has equally many: fewer than `photos`, where one of them has no more.
+    Each whale has the same number of rows: `photos`, or fewer if one of these whales has fewer.
     """
     counts = photos_per_whale(catalog).head(whales)
     rank = dict(zip(counts["Id"], counts.index, strict=True))
@@ -44,20 +47,20 @@ def example_photos(catalog: pd.DataFrame, whales: int, photos: int) -> pd.DataFr
 
 
 def summary(catalog: pd.DataFrame) -> dict[str, float]:
-    """Return the figures that say how much there is and how unevenly it is spread.
+    """Compute summary statistics by name.
 
-    `labelled`, `queries` and `whales` are counts; `single_photo_share` is a share of the whales, `new_whale_share`
-    of the labelled photos. The rest is over the photos of whales: the most, mean and median a whale has, the share
-    that the tenth of the whales with most photos has, and their `gini`.
+    `labelled` and `queries` are numbers of photos, `whales` a number of whales. `single_photo_share` is a fraction of
+    the whales, `new_whale_share` one of the labelled photos. The others describe the number of photos per whale:
+    maximum, mean, median, the share of all photos that the 10 % of whales with the most photos have, and `gini`.
 
     Raises:
-        WhaleidError: no photo shows a whale that has a name.
+        WhaleidError: no photo is labelled with a whale other than `new_whale`.
     """
     photos = photos_per_whale(catalog)["photos"].to_numpy()
     labelled = int((catalog["part"] == "train").sum())
     if len(photos) == 0:
         raise WhaleidError(
-            f"None of the {labelled} labelled photos names a whale: give train.csv some Id other than {NEW_WHALE}."
+            f"All {labelled} labelled photos have the label {NEW_WHALE}: label photos of known whales in train.csv."
         )
     return {
         "labelled": labelled,
@@ -74,9 +77,9 @@ def summary(catalog: pd.DataFrame) -> dict[str, float]:
 
 
 def gini(counts: ArrayLike) -> float:
-    """Return how unevenly `counts` (not all 0) are spread: 0 if all are equal, towards 1 if one has nearly all.
+    """Compute the Gini coefficient of `counts`, not all 0: 0 if all are equal, close to 1 if one dominates.
 
-    The mean difference of two counts, over all pairs, as a share of twice the mean count (C. Gini, 1912).
+    It is the mean absolute difference of two counts, over all pairs, divided by twice the mean count (C. Gini, 1912).
     """
     ordered = np.sort(np.asarray(counts, np.float64))
     ranks = np.arange(1, len(ordered) + 1)

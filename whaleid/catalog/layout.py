@@ -1,34 +1,39 @@
-"""The catalogue folder in Kaggle's layout, read and checked before anything costly starts."""
+"""Read and check a catalogue folder in Kaggle's layout, before any expensive step."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from whaleid.catalog.checks import SUFFIXES, box_numbers, box_problems, input_problems, name_problems, row_problems
+from whaleid.catalog.checks import SUFFIXES, box_problems, input_problems, name_problems, parse_boxes, row_problems
 from whaleid.catalog.table import read_table
 from whaleid.core.errors import WhaleidError, raise_all
 from whaleid.core.labels import CORNERS
 
 LAYOUT = (
-    "A catalogue folder holds train.csv (Image,Id) and train/ (the labelled photos), and may hold test/ (photos to "
-    "identify), sample_submission.csv, boxes.csv and solution.csv."
+    "A catalogue folder contains train.csv (columns Image,Id) and train/ (the labelled photos). It may also contain "
+    "test/ (queries: photos to identify), sample_submission.csv, boxes.csv and solution.csv."
 )
+"""Description of a catalogue folder, for errors."""
 COLUMNS = {
     "train.csv": ["Image", "Id"],
     "sample_submission.csv": ["Image"],
     "boxes.csv": ["Image", *CORNERS],
     "solution.csv": ["Image", "Id"],
 }
+"""Required columns of the csv files in a catalogue folder."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The tables of a catalogue folder; a photo lies at `root / part / Image`.
+    """The tables of a catalogue folder. The path of a photo is `root / part / Image`.
 
-    `photos` has the columns Image, Id, part, a row a photo, sorted by part and Image; `part` is `train` or `test`, `Id`
-    is empty for `test`. `boxes` has Image, x0, y0, x1, y1 as fractions of width and height and maybe aspect, width /
-    height before the photo was squeezed, or NaN. `solution` has Image, Id. Without their files, these two have no rows.
+    Attributes:
+        photos: Columns `Image,Id,part`, one row per photo, sorted by part and Image. `part` is `train` or `test`; `Id`
+            is empty for `test`.
+        boxes: Columns `Image,x0,y0,x1,y1`, fractions of width and height, and, if boxes.csv has it, `aspect`: width /
+            height before the photo was resized to another shape, or NaN. Without boxes.csv, it has no rows.
+        solution: Columns `Image,Id`, the true labels of queries. Without solution.csv, it has no rows.
     """
 
     photos: pd.DataFrame
@@ -37,14 +42,14 @@ class Catalogue:
 
 
 def read(root: Path, incomplete: bool = False) -> Catalogue:
-    """Read the catalogue folder `root`; an `incomplete` one may lack files, and rows of its photos.
+    """Read the catalogue folder `root`. An `incomplete` one may lack files, and photos may lack rows.
 
     Raises:
-        WhaleidError: the folder is not as in `LAYOUT`, or its files contradict each other: all problems at once, unless
-            parts are missing.
+        WhaleidError: the folder does not match `LAYOUT`, or its files contradict each other. If no part is missing, the
+            error lists all problems.
     """
     if not (incomplete or root.is_dir()):
-        raise WhaleidError(f"{root} is no folder: data.root in params.yaml names the catalogue folder. {LAYOUT}")
+        raise WhaleidError(f"{root} is not a folder: set data.root in params.yaml to the catalogue folder. {LAYOUT}")
     train, test = photos_in(root / "train"), photos_in(root / "test")
     if not incomplete:
         missing = [] if (root / "train.csv").is_file() else ["train.csv"]
@@ -73,16 +78,16 @@ def read(root: Path, incomplete: bool = False) -> Catalogue:
     photos = pd.concat([tables["train.csv"].assign(part="train"), queries])
     return Catalogue(
         photos.sort_values(["part", "Image"], ignore_index=True),
-        box_numbers(tables["boxes.csv"]).sort_values("Image", ignore_index=True),
+        parse_boxes(tables["boxes.csv"]).sort_values("Image", ignore_index=True),
         tables["solution.csv"].sort_values("Image", ignore_index=True),
     )
 
 
 def read_labels(root: Path) -> pd.DataFrame:
-    """Read `Image,Id`, the rows of train.csv in the catalogue folder `root`; its photos may lack rows.
+    """Read the columns `Image,Id` of train.csv in the catalogue folder `root`. Photos may lack rows.
 
     Raises:
-        WhaleidError: it cannot be read, or has mistakes: all problems at once.
+        WhaleidError: train.csv cannot be read or has mistakes; the error lists all of them.
     """
     names = photos_in(root / "train")
     table = read_table(root / "train.csv", COLUMNS["train.csv"])
@@ -92,7 +97,7 @@ def read_labels(root: Path) -> pd.DataFrame:
 
 
 def photos_in(folder: Path) -> list[str]:
-    """Return the names of the photos in `folder`, sorted; none if it does not exist."""
+    """Return the file names of the photos in `folder`, sorted; an empty list if the folder does not exist."""
     if not folder.is_dir():
         return []
     return sorted(

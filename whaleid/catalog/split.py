@@ -1,7 +1,7 @@
-"""Divide the labelled photos into training and validation, so that validation resembles the queries to come.
+"""Split the labelled photos into training and validation, so that validation resembles future queries.
 
-Validation has photos of known whales, of whales that are held out whole, and of `new_whale`, each with its `role`. They
-are drawn from the unique photos; copies follow them, so that no picture is in both parts.
+Validation has photos of known whales, of whales that are held out completely, and of `new_whale`, each with its `role`.
+They are drawn from the unique photos. Their duplicates are left out, so that no held-out photo has a copy in training.
 """
 
 from __future__ import annotations
@@ -24,43 +24,48 @@ Frame = TypeVar("Frame", pd.DataFrame, "pd.Series[str]")
 
 @dataclass(frozen=True)
 class Draws:
-    """Random draws by seed, fold and purpose: each is independent of the others."""
+    """Random draws that depend on seed, fold and purpose only, so that draws for different purposes are independent."""
 
     seed: int
     fold: int
 
     def shuffled(self, items: Frame, purpose: str) -> Frame:
-        """Return `items` in a random order that depends on their number."""
+        """Return `items` in a random order. The permutation depends on their number, not on their values."""
         order = np.random.default_rng([self.seed, self.fold, *purpose.encode()]).permutation(len(items))
         return items.iloc[order]
 
     def sample(self, items: pd.Series[str], share: float, purpose: str) -> pd.Series[str]:
-        """Return a share of `items`, whose order does not matter."""
+        """Draw a share of `items`, independently of their order."""
         return self.shuffled(items.sort_values(), purpose).iloc[: _count(share, len(items))]
 
 
 def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) -> pd.DataFrame:
-    """Divide the labelled photos into `train` and `validation`.
+    """Split the labelled photos into `train` and `validation`.
 
-    `unique` is `Image,Id`, one photo a duplicate group and none of a conflict; `groups` is `group,Image,part,Id`, every
-    photo of every duplicate group. Their order does not matter. Raising a share adds to what it held out and changes no
-    other draw; another `shares.fold` or `seed` is another draw.
+    Neither the order of rows nor their index changes the result. A larger share holds out additional photos and keeps
+    those of the smaller one; it changes no other draw. Another `shares.fold` or `seed` gives another draw.
 
-    Returns `Image,Id,part,role`, sorted by `Image`; `part` and `role` are one of
+    Args:
+        unique: `Image,Id`, one photo per duplicate group, none of conflicts.
+        groups: `group,Image,part,Id`, every photo of every duplicate group.
+        shares: The shares of whales and photos to hold out. Counts are rounded half up. A share above 0 draws at least
+            one of several whales or photos, and `known` at least one photo.
+        seed: The seed of all draws.
 
-    - `train`, `catalogue`: the training photos;
-    - `validation`, `known`: one random photo each of a share of the whales with two unique photos or more, and of
-      the photos that these whales have left beyond one, a further share; at least one photo of each is in `train`;
-    - `validation`, `unknown`: all unique photos of a share of the whales with one photo, and of a share of the
-      whales with several;
-    - `validation`, `new_whale`: a share of the unique photos of no named whale;
-    - `validation`, `duplicate`: copies of photos in `train`, and photos of conflicts, to measure how often the label of
-      a duplicate is right.
+    Returns:
+        `Image,Id,part,role`, sorted by `Image`. The values of `part` and `role` are:
 
-    Copies of photos that are held out are left out, and as large a share of the conflicts. Counts are rounded half up;
-    a share above 0 takes at least one `known` photo, and at least one wherever there are several whales or photos.
+        - `train`, `catalogue`: the training photos.
+        - `validation`, `known`: one random photo of each of a share of the whales with two or more unique photos, and a
+          further share of the other photos of these whales, except one. At least one photo of each is in `train`.
+        - `validation`, `unknown`: all unique photos of a share of the whales with one photo, and of a share of the
+          whales with several.
+        - `validation`, `new_whale`: a share of the unique photos labelled `new_whale`.
+        - `validation`, `duplicate`: copies of photos in `train`, and photos of conflicts, to measure how often the
+          label of a duplicate is right.
 
-    With `known` 1, `several` 0 and the others 0.1, photos are held out as in the public re-split of Kaggle's contest.
+        Copies of held-out photos are left out, and so is the same share of conflicts. With `known` 1, `several` 0 and
+        the other shares 0.1, the split follows the public re-split of Kaggle's contest.
 
     Raises:
         WhaleidError: no whale is left to train on, or no photo can be held out as `known`.
@@ -69,18 +74,18 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     unique = unique[["Image", "Id"]].sort_values("Image", ignore_index=True)
     new_whale = unique.loc[unique["Id"] == NEW_WHALE, "Image"]
     named = unique[unique["Id"] != NEW_WHALE]
-    single = ~named["Id"].duplicated(keep=False)
+    is_single = ~named["Id"].duplicated(keep=False)
 
-    singles = draws.sample(named.loc[single, "Id"], shares.unknown, "unknown single")
-    several = draws.sample(named.loc[~single, "Id"].drop_duplicates(), shares.several, "unknown several")
+    singles = draws.sample(named.loc[is_single, "Id"], shares.unknown, "unknown single")
+    several = draws.sample(named.loc[~is_single, "Id"].drop_duplicates(), shares.several, "unknown several")
     unknown = named["Id"].isin([*singles, *several])
     if unknown.all():
         raise WhaleidError(
-            f"No whale is left to train on: {named['Id'].nunique()} have a usable photo and all of these are held out. "
+            f"No whale is left to train on: {named['Id'].nunique()} whales have a unique photo, and all are held out. "
             "Lower split.unknown or split.several, or add labelled photos."
         )
     roles = {
-        "known": _known(named[~single], several, shares, draws),
+        "known": _known(named[~is_single], several, shares, draws),
         "unknown": named.loc[unknown, "Image"],
         "new_whale": draws.sample(new_whale, shares.new_whale, "new_whale"),
     }
@@ -92,52 +97,53 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
 
 
 def _known(photos: pd.DataFrame, unknown: pd.Series[str], shares: Split, draws: Draws) -> pd.Series[str]:
-    """Draw the `known` photos from whales with several `photos` that are not `unknown`: one each, and further ones."""
+    """Draw the `known` photos: one, and further ones, of whales with several `photos` that are not `unknown`."""
     if shares.known == 0:
         return photos["Image"].iloc[:0]
     photos = draws.shuffled(photos, "known photo")
-    place = photos.groupby("Id").cumcount()  # the first photo of a whale is held out, its second one stays
-    # all are shuffled before some are left out, so that other shares do not change the order
-    first = draws.shuffled(photos[place == 0].sort_values("Id"), "known whale")
+    position = photos.groupby("Id").cumcount()  # 0 may be held out; 1 always stays in training; others are `further`
+    # shuffled before unknown whales are removed, so that other shares do not change the order
+    first = draws.shuffled(photos[position == 0].sort_values("Id"), "known whale")
     first = first[~first["Id"].isin(unknown)]
     if first.empty:
         raise WhaleidError(
-            f"split.known is {shares.known:g}, but no whale has two unique photos, one of them to give up (whales "
-            "that are held out whole do not count). Set split.known to 0, lower split.several, or add labelled photos."
+            f"split.known is {shares.known:g}, but no whale has two unique photos, one of them to hold out. (Whales "
+            "held out completely do not count.) Set split.known to 0, lower split.several, or add labelled photos."
         )
     first = first.iloc[: max(_round(shares.known * len(first)), 1)]
-    further = draws.shuffled(photos[place > 1].sort_values("Image"), "further photo")
+    further = draws.shuffled(photos[position > 1].sort_values("Image"), "further photo")
     further = further[further["Id"].isin(first["Id"])]
     known: pd.Series[str] = pd.concat([first, further.iloc[: _count(shares.further, len(further))]])["Image"]
     return known
 
 
 def _duplicates(unique: pd.DataFrame, groups: pd.DataFrame, held_out: pd.Series[str], draws: Draws) -> pd.DataFrame:
-    """Return the labelled photos that are not unique, without the copies of photos held out.
+    """Return the labelled photos that are not unique, without copies of held-out photos.
 
-    A group whose labels agree has one photo in `train`, so a conflict leaves one out as well. Groups whose photo is
-    held out are left out, and as large a share of the conflicts, so that both keep their proportion.
+    One random photo of each conflict is left out, because groups with one label have a photo in `train`, too. Groups
+    with a held-out photo are left out. The same share of conflicts is left out, so that the proportion is kept.
     """
     labelled = groups[groups["part"] == "train"].sort_values("Image")
     labelled = labelled[labelled["group"].duplicated(keep=False)]
-    agreeing = labelled.loc[labelled["Image"].isin(unique["Image"]), "group"]
-    without = labelled.loc[labelled["Image"].isin(held_out), "group"]
-    copies = labelled[~labelled["Image"].isin(unique["Image"]) & ~labelled["group"].isin(without)]
+    one_label = labelled.loc[labelled["Image"].isin(unique["Image"]), "group"]
+    held_out_groups = labelled.loc[labelled["Image"].isin(held_out), "group"]
+    copies = labelled[~labelled["Image"].isin(unique["Image"]) & ~labelled["group"].isin(held_out_groups)]
 
-    conflicting = draws.shuffled(copies[~copies["group"].isin(agreeing)], "conflict photo")
-    conflicting = conflicting[conflicting["group"].duplicated()]
-    conflicts = draws.shuffled(conflicting["group"].drop_duplicates().sort_values(), "conflict")
-    share = 1 - len(without) / len(agreeing) if len(agreeing) else 1.0
-    kept = conflicts.iloc[: _round(share * len(conflicts))]
-    copies = pd.concat([copies[copies["group"].isin(agreeing)], conflicting[conflicting["group"].isin(kept)]])
+    conflict_photos = draws.shuffled(copies[~copies["group"].isin(one_label)], "conflict photo")
+    conflict_photos = conflict_photos[conflict_photos["group"].duplicated()]
+    conflicts = draws.shuffled(conflict_photos["group"].drop_duplicates().sort_values(), "conflict")
+    share = 1 - len(held_out_groups) / len(one_label) if len(one_label) else 1.0
+    selected = conflicts.iloc[: _round(share * len(conflicts))]
+    selected_photos = conflict_photos[conflict_photos["group"].isin(selected)]
+    copies = pd.concat([copies[copies["group"].isin(one_label)], selected_photos])
     return copies[["Image", "Id"]].assign(part="validation", role="duplicate")
 
 
 def _count(share: float, number: int) -> int:
-    """Return `share` of `number`, rounded: at least one of several if it is above 0."""
+    """Return `share` of `number`, rounded; at least 1 if `share` is above 0 and `number` above 1."""
     return max(_round(share * number), 1 if share > 0 and number > 1 else 0)
 
 
 def _round(count: float) -> int:
-    """Round half up. A product of floats can be a little less than it should be: 0.29 * 50 < 14.5."""
+    """Round half up, ignoring errors of floating point: 0.29 * 50 is slightly less than 14.5."""
     return math.floor(round(count, 9) + 0.5)

@@ -1,4 +1,4 @@
-"""Submission files: `Image,Id`, where `Id` is up to five labels, most probable first, separated by spaces."""
+"""Read, check and write submission files: `Image,Id`. `Id` is up to five labels, separated by spaces, best first."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,51 +14,52 @@ COLUMNS = ["Image", "Id"]
 
 
 def write_submission(ranked: Mapping[str, Sequence[str]], path: Path) -> None:
-    """Write the ranked labels of each photo, sorted by Image."""
+    """Write the ranked labels of each photo to the csv file `path`, sorted by Image."""
     images = sorted(ranked)
     write_csv(pd.DataFrame({"Image": images, "Id": [" ".join(ranked[image]) for image in images]}), path)
 
 
 def read_submission(path: Path, photos: Collection[str]) -> dict[str, list[str]]:
-    """Return the labels of each of `photos`, in the order of the file.
+    """Read the ranked labels of each photo from a submission that must have one row for each of `photos`.
 
     Raises:
-        WhaleidError: the file is no csv, or lacks a column.
-        InputProblems: empty labels, and photos that are repeated, missing or no queries; all at once.
+        WhaleidError: the file is not csv, or lacks a column.
+        InputProblems: rows have no label, are repeated, missing or not about `photos`; the error lists all of them.
     """
     table = read_table(path, COLUMNS)
     if problems := _problems(path, table, photos):
-        raise InputProblems("This submission cannot be scored", problems, "Answer every photo of the solution once.")
+        remedy = "Write one row, with a label, for each photo of the solution."
+        raise InputProblems("This submission cannot be scored", problems, remedy)
     return {image: labels.split() for image, labels in table.itertuples(index=False)}
 
 
 def read_solution(path: Path) -> dict[str, str]:
-    """Return the true label of each photo.
+    """Read the true label of each photo from a solution.
 
     Raises:
-        WhaleidError: the file is no csv, lacks a column, or has no rows.
-        InputProblems: labels that are empty or several, and photos that are repeated; all at once.
+        WhaleidError: the file is not csv, lacks a column, or has no rows.
+        InputProblems: rows have no label or several, or are repeated; the error lists all of them.
     """
     table = read_table(path, COLUMNS)
     if table.empty:
-        raise WhaleidError(f"{path}: has no rows: a solution gives the true label of at least one photo.")
+        raise WhaleidError(f"{path}: has no rows. Write the true label of at least one photo.")
     problems = _problems(path, table)
     for line, image, labels in table.itertuples():
         if len(labels.split()) > 1:
             problems.append(f"{path}, line {line}: {image!r} has several labels: {labels!r}")
     if problems:
-        raise InputProblems("This solution cannot be used", problems, "Give every photo its one true label.")
+        raise InputProblems("This solution cannot be used", problems, "Write one row, with one label, for each photo.")
     return {image: label.strip() for image, label in table.itertuples(index=False)}
 
 
 def check_ready(path: Path, queries: Collection[str], labels: Collection[str]) -> None:
-    """Check that the file can be submitted: each query once, with one to five distinct, known labels.
+    """Check that the file can be submitted: one row per query, with one to five distinct labels.
 
-    `queries` are the photos to identify; the `labels` of the catalogue and `new_whale` are known.
+    `queries` are the file names of the queries. Labels must be among `labels`, those of the catalogue, or `new_whale`.
 
     Raises:
-        WhaleidError: the file is no csv, or lacks a column.
-        InputProblems: all rows that are wrong, and all queries without a row.
+        WhaleidError: the file is not csv, or lacks a column.
+        InputProblems: rows are wrong or missing; the error lists all of them.
     """
     table = read_table(path, COLUMNS)
     problems = _problems(path, table, queries)
@@ -67,16 +68,16 @@ def check_ready(path: Path, queries: Collection[str], labels: Collection[str]) -
         ranked = text.split()
         where = f"{path}, line {line}: {image!r} has"
         if len(ranked) > TOP_K:
-            problems.append(f"{where} {len(ranked)} labels, {TOP_K} are allowed")
+            problems.append(f"{where} {len(ranked)} labels; at most {TOP_K} are allowed")
         if len(set(ranked)) < len(ranked):
             problems.append(f"{where} a label twice: {text!r}")
         problems += [f"{where} an unknown label: {label!r}" for label in ranked if label not in known]
     if problems:
-        raise InputProblems("This submission is not ready", problems, "Write it anew with `dvc repro`.")
+        raise InputProblems("This submission is not ready", problems, "Run `dvc repro` to rebuild it.")
 
 
 def _problems(path: Path, table: pd.DataFrame, photos: Collection[str] | None = None) -> list[str]:
-    """Return the rows without a label, those that repeat a photo or are about none of `photos`, and missing photos."""
+    """Describe rows that have no label, are repeated or not about `photos`, and those of `photos` without a row."""
     expected = None if photos is None else {*photos}
     problems = []
     lines: dict[str, int] = {}
@@ -85,8 +86,8 @@ def _problems(path: Path, table: pd.DataFrame, photos: Collection[str] | None = 
         if not labels.strip():
             problems.append(f"{where} has no label")
         if image in lines:
-            problems.append(f"{where} is repeated, it is in line {lines[image]}")
+            problems.append(f"{where} is repeated: it is also in line {lines[image]}")
         if expected is not None and image not in expected:
-            problems.append(f"{where} is not asked for")
+            problems.append(f"{where} is not one of the queries")
         lines.setdefault(image, line)
     return problems + [f"{path}: {image!r} is missing" for image in sorted((expected or set()) - lines.keys())]

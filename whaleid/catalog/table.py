@@ -1,4 +1,4 @@
-"""A csv file as a user wrote it: text in every cell, and the line of each row."""
+"""Read csv files that users wrote: every cell as text, with the line number of each row."""
 
 import csv
 import difflib
@@ -12,56 +12,63 @@ from whaleid.core.errors import InputProblems, WhaleidError
 
 
 def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
-    """Read `columns`, and those of `optional` that exist, as text; the index is the line, the header being line 1.
+    """Read `columns`, and those of `optional` that exist, as text. The index is the line number; the header is line 1.
 
-    Text such as `007`, `nan` or nothing at all stays as it is. A byte-order mark, any kind of line end, empty lines and
+    Cells such as `007`, `nan` or an empty cell are not converted. A byte-order mark, any line ending, empty lines and
     other columns are accepted.
 
     Raises:
-        WhaleidError: the file is not UTF-8, no csv, or lacks a column.
-        InputProblems: rows with more or fewer cells than the header.
+        WhaleidError: the file is not UTF-8, not csv, or lacks a column.
+        InputProblems: rows have more or fewer cells than the header.
     """
     names, rows = _parse(path)
-    problems = [f"{name!r} is there {names.count(name)} times" for name in columns if names.count(name) > 1]
-    others = {name.strip().casefold(): name for name in names if name not in columns}
+    problems = [f"{name!r} occurs {names.count(name)} times" for name in columns if names.count(name) > 1]
+    candidates = {name.strip().casefold(): name for name in names if name not in columns}
     for name in columns:
         if name not in names:
-            near = difflib.get_close_matches(name.casefold(), others, n=1, cutoff=0.5)
-            problems.append(f"no {name!r}" + (f" (did you mean {others[near[0]]!r}?)" if near else ""))
+            matches = difflib.get_close_matches(name.casefold(), candidates, n=1, cutoff=0.5)
+            problems.append(f"no {name!r}" + (f" (did you mean {candidates[matches[0]]!r}?)" if matches else ""))
     if problems:
         listed = ", ".join(map(repr, names))
-        raise WhaleidError(f"{path}: wrong columns: {'; '.join(problems)}. The columns there are: {listed}.")
+        raise WhaleidError(
+            f"{path}: wrong columns: {'; '.join(problems)}. The file has: {listed}. Correct its first line; commas "
+            "separate columns."
+        )
     ragged = [
-        f"line {line}: {len(cells)} instead of {len(names)}" for line, cells in rows.items() if len(cells) != len(names)
+        f"line {line}: {len(cells)} cells instead of {len(names)}"
+        for line, cells in rows.items()
+        if len(cells) != len(names)
     ]
     if ragged:
         raise InputProblems(
-            f"{path}: rows with another number of cells than the header",
+            f"{path}: rows with more or fewer cells than the header",
             ragged,
-            "Put quotes around cells that hold a comma.",
+            "Put double quotes around cells that contain a comma.",
         )
-    kept = [*columns, *(name for name in optional if name in names)]
+    selected = [*columns, *(name for name in optional if name in names)]
     table = pd.DataFrame([*rows.values()], columns=names, index=pd.Index([*rows], name="line"), dtype=str)
-    return table.loc[:, ~table.columns.duplicated()][kept]
+    return table.loc[:, ~table.columns.duplicated()][selected]
 
 
 def header(path: Path) -> list[str]:
-    """Return the names of the columns.
+    """Return the column names of the csv file `path`.
 
     Raises:
-        WhaleidError: the file is not UTF-8 or no csv.
+        WhaleidError: the file is not UTF-8 or not csv.
     """
     return _parse(path)[0]
 
 
 def _parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
-    """Return the header and the cells of each row by the line on which the row begins."""
+    """Return the header, and the cells of each row by the line number on which the row begins."""
     content = path.read_bytes()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise WhaleidError(f"{path}, line {line}: is not UTF-8 text: save it as csv in UTF-8.") from None
+        raise WhaleidError(
+            f"{path}, line {line}: is not UTF-8 text. Save the file as csv with the encoding UTF-8."
+        ) from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows = {}
     line = 1
@@ -71,7 +78,7 @@ def _parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
                 rows[line] = cells
             line = reader.line_num + 1
     except csv.Error as error:
-        raise WhaleidError(f"{path}, line {line}: cannot be read as csv: {error}.") from None
+        raise WhaleidError(f"{path}, line {line}: cannot be read as csv: {error}. Correct this line.") from None
     if not rows:
-        raise WhaleidError(f"{path}: is empty: it needs a header line.")
+        raise WhaleidError(f"{path}: is empty. Write the names of the columns into its first line.")
     return rows.pop(next(iter(rows))), rows
