@@ -50,7 +50,7 @@ class Data(Section):
 
 
 class Sample(Section):
-    """Size of the catalogue of drawn flukes, data/sample."""
+    """Size of the catalogue of synthetic flukes, data/sample."""
 
     frequent: Count = Field(description="Number of whales with ten or more photos. The variant toy trains on some.")
     occasional: Count = Field(description="Number of whales with two to five photos.")

@@ -21,7 +21,7 @@ ENVIRONMENT = {
     "WHALEID_DASK": "address of a Dask scheduler whose workers read photos",
     "WHALEID_DEVICE": "cpu, cuda or cuda:1; default: the first GPU, if any",
     "WHALEID_PHOTOS": "addresses from which a served model may read photos",
-    "WHALEID_TRACKING": "off: log no runs to MLflow",
+    "WHALEID_TRACKING": "off: do not log to MLflow",
     "MLFLOW_TRACKING_URI": "MLflow's store; default: mlflow.db",
     "NO_COLOR": "any value: no colours",
 }

@@ -15,7 +15,7 @@ app = typer.Typer()
 
 @app.command(rich_help_panel=TOOLS)
 def compare() -> None:
-    """Compare all predictions on validation, at their own threshold and at others. The best is marked."""
+    """Compare the results of all predictions on validation. The best value of each column is marked."""
     from whaleid.report import comparison
     from whaleid.serving import registry
 

@@ -68,7 +68,7 @@ CatalogueOption = Annotated[
         help="The catalogue folder. Photos added to it after the model was built are used too.",
         exists=True,
         file_okay=False,
-        show_default="data.root of params.yaml, with the project's own model",
+        show_default="data.root of params.yaml, unless --model is set",
     ),
 ]
 ModelOption = Annotated[

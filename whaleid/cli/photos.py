@@ -26,18 +26,25 @@ def identify(
             min=0,
             max=1,
             help="Probability at which new_whale is ranked: whales above it come first.",
-            show_default="the model's",
+            show_default="threshold of params.yaml or of the model",
         ),
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a table, to review it and pass it to add.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write a table with one row per photo. After review, it can be passed to whaleid add."
+        ),
     ] = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all results for each photo.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all results as JSON.")] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page that shows photos next to their candidate whales.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page that shows each photo next to its candidate whales."),
     ] = None,
 ) -> None:
-    """Identify the whale in each photo: five labels with probabilities, and duplicates in the catalogue."""
+    """Identify the whale in each photo: five labels with probabilities, and duplicates in the catalogue.
+
+    The label new_whale stands for a whale that is not in the catalogue.
+    """
     from whaleid.serving import identify as identify_photos
 
     catalogue, threshold = _defaults(model, catalogue, threshold)
@@ -51,8 +58,9 @@ def import_(
     source: Annotated[
         str,
         typer.Argument(
-            help="One of: a folder with one subfolder per whale, a csv file, a catalogue folder, a folder with a "
-            "metadata.csv, a COCO json file, a zip file or folder of a Kaggle contest, kaggle:CONTEST.",
+            help="A folder with one subfolder per whale, a csv file, a COCO json file, a folder with a metadata.csv, "
+            "a catalogue folder, the data of a Kaggle contest, a zip file of any of these, or kaggle:CONTEST to "
+            "download a contest.",
             show_default=False,
         ),
     ],
@@ -63,7 +71,7 @@ def import_(
     whale_column: Annotated[str | None, typer.Option(metavar="NAME", help="Csv files: column with the whale.")] = None,
     box_columns: Annotated[
         str | None,
-        typer.Option(metavar="X0,Y0,X1,Y1", help="Csv files: columns of the fluke's box: left, top, right, bottom."),
+        typer.Option(metavar="X0,Y0,X1,Y1", help="Csv files: columns of the fluke's box, in pixels or fractions."),
     ] = None,
     photos: Annotated[
         Path | None,
@@ -103,9 +111,10 @@ def add(
     catalogue: CatalogueOption = None,
     model: ModelOption = DEFAULT_MODEL,
 ) -> None:
-    """Add reviewed photos to the catalogue. identify uses them at once.
+    """Add reviewed photos to the catalogue. whaleid identify uses them immediately.
 
-    The column whale has a label of the catalogue, new for a new whale, or new:LABEL to name the new whale yourself.
+    In the column whale, write a label of the catalogue, new for a new whale, or new:LABEL to choose its label.
+    The reviewer, the time and the model's answer are recorded.
     """
     from whaleid.importing import add as add_photos
 
@@ -120,10 +129,10 @@ def add(
 @app.command(rich_help_panel=TOOLS)
 def duplicates(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder of images, including its subfolders.", show_default=False)
+        Path, typer.Argument(metavar="DIR", help="Folder of images. Subfolders are included.", show_default=False)
     ],
     against: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Another folder. Images of DIR that are also in it are reported.")
+        Path | None, typer.Option(metavar="DIR", help="Another folder, to report which images of DIR are also in it.")
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write the tables and the page to.")] = Path(
         "duplicates"

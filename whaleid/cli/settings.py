@@ -29,7 +29,7 @@ def preset(
     name: Annotated[
         str,
         typer.Argument(
-            help="sample (drawn flukes) or real (real photos).", show_default=False, autocompletion=_presets
+            help="sample, for synthetic flukes, or real, for real photos.", show_default=False, autocompletion=_presets
         ),
     ],
     root: Annotated[str | None, typer.Option(help="The catalogue folder, which whaleid import creates.")] = None,
@@ -44,7 +44,7 @@ def preset(
         typer.Option(help="Expected share of unknown whales among future queries, not counting duplicates."),
     ] = None,
 ) -> None:
-    """Set params.yaml for drawn flukes or for real photos, and print each change."""
+    """Set params.yaml to the values for synthetic flukes or for real photos, and print each change."""
     from whaleid.cli import presets
 
     options = {"data.root": root, "backbone.name": backbone, "backbone.weights": weights}

@@ -34,31 +34,34 @@ class Stage(NamedTuple):
 
 
 STAGES = {
-    "sample": Stage(
-        "Draw a catalogue of flukes for a first run, with labelled photos and queries: data/sample.", tracked=False
+    "sample": Stage("Draw a catalogue of synthetic flukes for a first run. Writes data/sample.", tracked=False),
+    "catalog": Stage(
+        "Read and check all rows and photos of the catalogue folder. Writes data/catalog.csv.", tracked=False
     ),
-    "catalog": Stage("Read and check all rows and photos of the catalogue folder: data/catalog.csv.", tracked=False),
-    "dedup": Stage("Find duplicate photos by perceptual hash: data/dedup."),
-    "explore": Stage("Describe the catalogue with tables and figures on one page: reports/explore/explore.html."),
-    "split": Stage("Hold out photos and whole whales for validation: data/split.csv."),
-    "boxes": Stage("Train a network that detects flukes, and apply it to photos without a box: data/flukes.csv."),
-    "pack": Stage(
-        "Crop, rotate and resize all photos and convert them to greyscale, into one array: data/pack.", tracked=False
+    "dedup": Stage("Find duplicate photos by perceptual hash. Writes data/dedup."),
+    "explore": Stage(
+        "Describe the catalogue with tables and figures on one page. Writes reports/explore/explore.html."
     ),
+    "split": Stage("Hold out photos and whole whales for validation. Writes data/split.csv."),
+    "boxes": Stage(
+        "Train a network that detects flukes, and apply it to photos without a box. Writes data/flukes.csv."
+    ),
+    "pack": Stage("Crop, rotate, resize and convert all photos to one array. Writes data/pack.", tracked=False),
     "backbone": Stage(
-        "Build the network that variants start from, with its initial weights: checkpoints/backbone.safetensors.",
+        "Build the network from which variants are trained. Writes checkpoints/backbone.safetensors.",
         tracked=False,
     ),
-    "train": Stage("Train the network of a variant: checkpoints/VARIANT.safetensors.", VARIANT, shared=True),
-    "embed": Stage("Compute the embeddings of all photos: features/VARIANT.npz.", VARIANT, shared=True),
+    "train": Stage("Train the network of a variant. Writes checkpoints/VARIANT.safetensors.", VARIANT, shared=True),
+    "embed": Stage("Compute the embeddings of all photos. Writes features/VARIANT.npz.", VARIANT, shared=True),
     "calibrate": Stage(
-        "Fit the probabilities and the threshold of a variant on validation: calibrations/VARIANT.", VARIANT
+        "Calibrate the scores of a variant to probabilities, and choose its threshold. Writes calibrations/VARIANT.",
+        VARIANT,
     ),
-    "rank": Stage("Calibrate ensembles, and rank the whales for each query: rankings."),
-    "predict": Stage("Write the five labels for each query, with new_whale at the threshold: submissions."),
-    "report": Stage("Write a page for each prediction, with a slider for the threshold: reports/pages."),
+    "rank": Stage("Calibrate ensembles, and rank the whales for each query. Writes rankings."),
+    "predict": Stage("Rank five labels for each query, with new_whale at the threshold. Writes submissions."),
+    "report": Stage("Show each prediction on a page, with a slider for the threshold. Writes reports/pages."),
     "bundle": Stage(
-        "Write the model of a prediction as one folder, to share or to serve: models/PREDICTION.bundle.",
+        "Export a model as one folder, to share or to serve. Writes models/PREDICTION.bundle.",
         PREDICTION,
         tracked=False,
     ),

@@ -26,7 +26,10 @@ def score(
         ),
     ],
 ) -> None:
-    """Print the MAP@5 of a submission, computed as on Kaggle: the first five distinct labels of each photo count."""
+    """Print the MAP@5 of a submission, computed as on Kaggle.
+
+    The first five distinct labels of each photo count.
+    """
     print(f"{grade(submission, solution):.5f}")
 
 
