@@ -1,4 +1,4 @@
-"""The page of a prediction in Chromium: at every threshold of the slider it shows what `predict` measures there."""
+"""The page of a prediction in Chromium: at each threshold of the slider, it displays the figures of `predict`."""
 
 import os
 
@@ -23,8 +23,8 @@ pytestmark = [
 WHALES = ["ann", "bob", "cat", "dan", "eve", "fay", "gil", "hal"]
 
 
-def drawn_answers(count=300):
-    """Draw answers of every role, many of their probabilities being thresholds that are chosen here."""
+def random_answers(count=300):
+    """Draw random answers of every role; many of their probabilities equal thresholds of these tests."""
     rng = np.random.default_rng(7)
     rows = []
     roles = ["known", "known", "known", "unknown", "unknown", "duplicate", "new_whale", "new_whale_train"]
@@ -39,14 +39,14 @@ def drawn_answers(count=300):
     return rows
 
 
-ROWS = drawn_answers()
-TO_COME = [
+ROWS = random_answers()
+RANDOM_QUERIES = [
     (f"q{row[0]}", int(row[2] == "duplicate"), row[3] if row[2] != "known" else row[1], *row[-2:]) for row in ROWS[:150]
 ]
 
 
-class View:
-    """A window on a page of a prediction."""
+class PredictionPage:
+    """The page of a prediction in a browser."""
 
     def __init__(self, page, folder):
         self.page, self.folder = page, folder
@@ -60,31 +60,31 @@ class View:
         self.page.goto(path.as_uri())
 
     def choose(self, threshold):
-        """Choose a threshold as a person does: by the button, or in the field."""
+        """Choose a threshold with the button or in the field."""
         if threshold == "auto":
             self.page.locator("#auto").click()
         else:
             self.page.locator("#value").fill(str(threshold))
 
-    def figures(self, place="table:not(.bars)"):
-        """Return the number and the interval of every figure, as they are written in one place of the page."""
-        number, interval = (f"{place} [data-{kind}]" for kind in ("value", "interval"))
+    def figures(self, parent="table:not(.bars)"):
+        """Return the texts of the value and interval of every figure below the element `parent`, by key."""
+        number, interval = (f"{parent} [data-{kind}]" for kind in ("value", "interval"))
         texts = "(cells, kind) => cells.map(cell => [cell.dataset[kind], cell.textContent])"
         intervals = dict(self.page.locator(interval).evaluate_all(texts, "interval"))
         numbers = self.page.locator(number).evaluate_all(texts, "value")
         return {name: (text, intervals.get(name)) for name, text in numbers}
 
-    def strip(self, place):
-        """Return the cells of a strip in order: its label, the text above it, and how it is marked."""
+    def strip(self, number):
+        """Return the cells of a strip in order: label, text above it, and CSS classes."""
         script = (
             "c => [c.querySelector('span').textContent, c.querySelector('b').textContent, c.className.slice(5).trim()]"
         )
-        cells = self.page.locator(".cells").nth(place).locator(".cell")
+        cells = self.page.locator(".cells").nth(number).locator(".cell")
         return [tuple(cell) for cell in cells.evaluate_all(f"cells => cells.map({script})")]
 
-    def photos(self, place):
-        """Return the photos of a strip in order, or the texts in their places."""
-        photos = self.page.locator(".cells").nth(place).locator(".photo, .none")
+    def photos(self, number):
+        """Return the photos of a strip in order, or the texts in place of missing photos."""
+        photos = self.page.locator(".cells").nth(number).locator(".photo, .none")
         return photos.evaluate_all("all => all.map(each => each.title || each.textContent)")
 
     def legend(self, plot):
@@ -94,12 +94,12 @@ class View:
         return self.page.locator(f"[data-plot={plot}] .plot > svg text").all_text_contents()
 
     def numbers(self, plot, shapes, attribute):
-        """Return the numbers of an attribute of some shapes of a plot."""
+        """Return the values of an attribute of the shapes of a plot."""
         script = "(all, name) => all.map(each => Number(each.getAttribute(name)))"
         return self.page.locator(f"[data-plot={plot}] {shapes}").evaluate_all(script, attribute)
 
     def columns(self, plot):
-        """Return the table behind a plot."""
+        """Unfold the table of a plot; return its columns by name."""
         fold = self.page.locator(f"[data-plot={plot}] details")
         fold.evaluate("fold => { fold.open = true }")
         fold.locator("table").wait_for()
@@ -116,7 +116,7 @@ def window(tmp_path_factory):
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium()) as browser:
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         page.set_default_timeout(10_000)
-        yield View(page, tmp_path_factory.mktemp("slider"))
+        yield PredictionPage(page, tmp_path_factory.mktemp("slider"))
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def view(window):
 
 
 def measured(rows, threshold):
-    """Return what `predict` measures at a threshold."""
+    """Return the figures that `predict` measures at a threshold."""
     answers = content(rows).answers
     fixed = {"unknown_share": SHARES[0], "duplicate_share": SHARES[1], "threshold_auto": AUTO}
     expected = figures.evaluate(fixed, answers, None if threshold == "auto" else threshold)
@@ -135,12 +135,12 @@ def measured(rows, threshold):
 
 
 def digits(figure):
-    """Return a figure as it is read from its JSON file, with three digits."""
+    """Format a figure with three decimals, after rounding it as in its JSON file."""
     return f"{float(f'{figure:.6g}'):.3f}"
 
 
-def graded(queries, threshold):
-    """Return what `predict` grades by the solution at a threshold."""
+def solution_figures(queries, threshold):
+    """Return the figures that `predict` measures by the solution at a threshold."""
     rows = frame(queries, ["Image", "leaked", "truth"])
     limit = AUTO if threshold == "auto" else threshold
     labels, _ = rank(rows[LABELS].to_numpy(dtype=str), rows[PROBABILITIES].to_numpy(), limit)
@@ -150,12 +150,13 @@ def graded(queries, threshold):
         "solution_map5_no_duplicates": (rows["truth"] != "") & (rows["leaked"] == 0),
     }
     return {
-        key: mean_average_precision(ranked[of].tolist(), rows.loc[of, "truth"].tolist()) for key, of in parts.items()
+        key: mean_average_precision(ranked[part].tolist(), rows.loc[part, "truth"].tolist())
+        for key, part in parts.items()
     }
 
 
-@pytest.mark.parametrize(("rows", "queries"), [(ANSWERS, QUERIES), (ROWS, TO_COME)], ids=["by hand", "drawn"])
-def test_the_page_shows_what_predict_measures(view, rows, queries):
+@pytest.mark.parametrize(("rows", "queries"), [(ANSWERS, QUERIES), (ROWS, RANDOM_QUERIES)], ids=["hand-made", "random"])
+def test_the_figures_equal_those_of_predict(view, rows, queries):
     view.open(content(rows, queries))
     for threshold in (0.0, 0.31, 0.4, 1.0, "auto"):
         view.choose(threshold)
@@ -165,12 +166,12 @@ def test_the_page_shows_what_predict_measures(view, rows, queries):
             for key in figures
             if f"{key}_low" in figures
         }
-        expected |= {key: (digits(value), "") for key, value in graded(queries, threshold).items()}
-        written = view.figures()
-        assert written | expected == written, threshold
-        assert float(written["threshold_cost"][0]) == pytest.approx(figures["threshold_cost"], abs=1e-4)
+        expected |= {key: (digits(value), "") for key, value in solution_figures(queries, threshold).items()}
+        displayed = view.figures()
+        assert displayed | expected == displayed, threshold
+        assert float(displayed["threshold_cost"][0]) == pytest.approx(figures["threshold_cost"], abs=1e-4)
         tiles = view.figures(".tiles")
-        assert tiles.items() <= written.items()
+        assert tiles.items() <= displayed.items()
         assert {"map5", "map5_known", "map5_unknown", "map5_duplicates", "top1", "solution_map5"} <= tiles.keys()
         assert view.figures(".bars")["map5"] == expected["map5"]
         assert view.page.locator("output").inner_text() == f"MAP@5 {expected['map5'][0]}"
@@ -181,7 +182,7 @@ def test_the_page_shows_what_predict_measures(view, rows, queries):
         assert interval == pytest.approx(100 * (figures["map5_high"] - figures["map5_low"]), abs=0.11)
 
 
-def test_the_slider_and_the_field_follow_each_other(view):
+def test_the_slider_and_the_field_are_synchronised(view):
     view.open(content())
     slider, field, auto = (view.page.locator(f"#{name}") for name in ("slider", "value", "auto"))
     assert (slider.input_value(), field.input_value(), auto.get_attribute("aria-pressed")) == ("0.305", "0.305", "true")
@@ -190,8 +191,8 @@ def test_the_slider_and_the_field_follow_each_other(view):
     field.fill("0.6")
     assert slider.input_value() == "0.6"
     before = view.figures()
-    for wrong in ("1.5", "-1", ""):
-        field.fill(wrong)
+    for invalid in ("1.5", "-1", ""):
+        field.fill(invalid)
         assert view.figures() == before
     view.choose(0.125)
     exact = view.figures()
@@ -204,9 +205,9 @@ def test_the_slider_and_the_field_follow_each_other(view):
     assert (slider.input_value(), field.input_value(), auto.get_attribute("aria-pressed")) == ("0.305", "0.305", "true")
 
 
-def test_new_whale_has_its_place_in_every_strip(view):
+def test_new_whale_moves_to_its_rank_in_every_strip(view):
     view.open(content())
-    # the sheet holds k1 to k5, u1 to u3
+    # the strips are k1 to k5, u1 to u3
     view.choose(0.3)
     assert view.strip(2) == [
         *(("bob", "rank 4", "query"), ("cat", "0.400", "wrong"), ("new_whale", "0.300", "wrong")),
@@ -226,20 +227,20 @@ def test_new_whale_has_its_place_in_every_strip(view):
     view.choose(0.29)
     assert [label for label, *_ in view.strip(2)[1:]] == ["cat", "dan", "new_whale", "bob", "ann"]
     view.choose(0.05)
-    assert view.photos(3) == ["k4", "ann", "bob", "dan", "eve", "no photo"]  # of fay
-    view.choose(0.0)  # of u3 five whales are above: no place is left
+    assert view.photos(3) == ["k4", "ann", "bob", "dan", "eve", "no photo"]  # fay has no photo
+    view.choose(0.0)  # all five whales of u3 are above the threshold: new_whale has no rank
     assert view.strip(7) == [
         ("new_whale", "missed", "query wrong"),
         *((whale, "0.200", "wrong") for whale in ("bob", "ann", "cat", "dan", "eve")),
     ]
-    view.choose(1.0)  # eve is fifth without new_whale
+    view.choose(1.0)  # new_whale moves eve from rank 5 to 6
     assert view.strip(4)[:2] == [("eve", "missed", "query wrong"), ("new_whale", "1.000", "wrong")]
-    view.choose("auto")  # each query at the threshold of its fold
+    view.choose("auto")  # each query has the threshold of its fold
     assert view.strip(5)[1:3] == [("ann", "0.320", "wrong"), ("new_whale", "0.300", "right")]
     assert view.strip(6)[1:3] == [("new_whale", "0.350", "right"), ("bob", "0.320", "after")]
 
 
-def test_leaks_unfold_and_move(view):
+def test_leaks_are_unfolded_and_depend_on_the_threshold(view):
     view.open(content(own_sheets=[sheet("Few", content().answers[8:9])]))
     assert view.strip(0)[1:] == [("bob", "0.950", "wrong"), ("new_whale", "0.300", "right"), ("ann", "0.020", "after")]
     assert not view.page.locator(".cells").nth(1).is_visible()
@@ -247,7 +248,7 @@ def test_leaks_unfold_and_move(view):
     view.page.locator("details .query b", has_text="rank").first.wait_for()
     leaks = view.page.locator("p", has_text="The truth, where it is known")
     assert leaks.inner_text() == "caption The truth, where it is known, ranks first in 1 of 2."
-    assert [view.strip(place)[0] for place in (1, 2, 3)] == [
+    assert [view.strip(number)[0] for number in (1, 2, 3)] == [
         *(("ann", "rank 1", "query right"), ("q3", "query", "query"), ("bob", "rank 2", "query")),
     ]
     # the truth of q3 is not known
@@ -257,7 +258,7 @@ def test_leaks_unfold_and_move(view):
     assert leaks.inner_text() == "caption The truth, where it is known, ranks first in 0 of 2."
 
 
-def test_without_a_threshold_new_whale_comes_after_what_is_probable(view):
+def test_without_a_threshold_new_whale_ranks_after_whales_with_a_probability(view):
     view.open(content(auto=None))
     assert view.page.locator("#slider").count() == 0
     assert view.strip(5)[1:4] == [
@@ -270,18 +271,18 @@ def test_without_a_threshold_new_whale_comes_after_what_is_probable(view):
     )
 
 
-def test_a_prediction_that_is_not_validated_has_the_solution(view):
+def test_without_validation_the_page_has_the_solution(view):
     curve = content().tables["threshold"]
     view.open(content(None, name="final", calibrated_by="margin", tables={"threshold": curve}))
     assert view.page.locator(".tile").count() == 2
-    # at 0 the ranks are 1, 3 and 2; at 0.3 they are 1, 2, 2; at 0.31 they are 1, 1, 2; at 1 they are 2, 1, 3
+    # ranks at 0: 1, 3, 2; at 0.3: 1, 2, 2; at 0.31: 1, 1, 2; at 1: 2, 1, 3
     for threshold, solution in ((0.0, "0.611"), (0.3, "0.667"), (0.31, "0.833"), (1.0, "0.611")):
         view.choose(threshold)
         assert view.figures(".tiles")["solution_map5"][0] == solution
         assert view.page.locator("output").inner_text() == f"MAP@5 {solution}"
 
 
-def test_the_plots_have_the_numbers_of_their_tables(view):
+def test_the_plots_have_the_values_of_their_tables(view):
     page = content()
     view.open(page)
     for name, table in page.tables.items():
@@ -297,7 +298,7 @@ def test_the_plots_have_the_numbers_of_their_tables(view):
         *("known, best whale right: 1", "known, best whale wrong: 4", "unknown: 3"),
     ]
     view.choose(0.3)
-    # k1 is first, k2 second, k3 fourth, k4 beyond, k5 fifth of the whales and sixth behind new_whale
+    # rank 1 for k1, 2 for k2, 4 for k3, outside five for k4; k5 is fifth of the whales, but sixth with new_whale
     assert view.columns("ranks") == {
         **{"rank": [1, 2, 3, 4, 5, 0], "queries": [1, 1, 0, 1, 0, 2], "whales_alone": [1, 1, 1, 0, 1, 1]},
     }
@@ -305,13 +306,13 @@ def test_the_plots_have_the_numbers_of_their_tables(view):
     assert percents == ["20%", "20%", "0%", "20%", "0%", "40%", "20%", "20%", "20%", "0%", "20%", "20%"]
     assert "beyond" in view.texts("ranks")
     assert "10\N{EN DASH}19" in view.texts("photos")
-    # no photo of cat (k4), one of bob (k3), four of ann (k1, k2), twelve of eve (k5)
+    # cat (k4) has no photo, bob (k3) one, ann (k1, k2) four, eve (k5) twelve
     assert view.columns("photos")["map5"] == [0, 0.25, 0.75, 0]
     view.choose(0.05)
     assert view.columns("photos")["map5"] == [0, 0.3333, 0.75, 0.2]
 
 
-def test_the_marks_of_thresholds_move(view):
+def test_the_marker_of_the_threshold_moves(view):
     view.open(content())
     assert view.page.locator("[data-plot=threshold] .chosen").count() == 0
     assert view.legend("threshold") == ["known", "unknown", "overall", "auto 0.305"]
@@ -319,16 +320,16 @@ def test_the_marks_of_thresholds_move(view):
     for threshold, x in ((0.0, 56), (0.25, 56 + 490 / 4), (1.0, 546)):
         view.choose(threshold)
         assert view.legend("threshold")[-1] == f"threshold {threshold:g}: {curve[threshold]:.3f}"
-        (place,) = zip(*(view.numbers("threshold", ".chosen", name) for name in ("cx", "cy")), strict=True)
-        assert place == pytest.approx((x, 282 - curve[threshold] * 270), abs=1e-3)
-    (place,) = zip(*(view.numbers("threshold", ".dot.auto", name) for name in ("cx", "cy")), strict=True)
-    assert place == pytest.approx((56 + 490 * AUTO, 282 - curve[AUTO] * 270), abs=1e-3)
+        (centre,) = zip(*(view.numbers("threshold", ".chosen", name) for name in ("cx", "cy")), strict=True)
+        assert centre == pytest.approx((x, 282 - curve[threshold] * 270), abs=1e-3)
+    (centre,) = zip(*(view.numbers("threshold", ".dot.auto", name) for name in ("cx", "cy")), strict=True)
+    assert centre == pytest.approx((56 + 490 * AUTO, 282 - curve[AUTO] * 270), abs=1e-3)
     assert view.numbers("scores", ".at", "x1") == [546] * 3
-    view.open(content(auto=0.3071))  # drawn on the curve, at 0.305
+    view.open(content(auto=0.3071))  # the nearest point of the curve is 0.305
     assert view.numbers("threshold", ".dot.auto", "cx") == pytest.approx([56 + 490 * 0.305], abs=1e-3)
 
 
-def test_what_comes_from_outside_does_nothing(view):
+def test_hostile_labels_and_names_are_not_executed(view):
     whales = [HOSTILE, "<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>"]
     whales += ["javascript:alert(1)", "&lt;"]
     rows = [(HOSTILE, HOSTILE, "known", HOSTILE, 0.3, whales, [0.9, 0.5, 0.1, 0.0, 0.0])]
@@ -349,7 +350,7 @@ def test_what_comes_from_outside_does_nothing(view):
     assert title == f"{whales[1]}, held out"
 
 
-def test_the_control_stays_in_view_and_nothing_is_cut(view):
+def test_the_slider_stays_visible_and_nothing_overflows(view):
     view.open(content())
     for width in (1400, 500):
         view.page.set_viewport_size({"width": width, "height": 700})

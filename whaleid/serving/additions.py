@@ -55,8 +55,8 @@ def extend(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[st
     files = {image: catalogue / "train" / image for image in photos["Image"]}
     remedy = "Restore the files, or remove their rows."
     what = f"Photos of {catalogue / 'train.csv'} cannot be used"
-    prints = require_all(fingerprints([*files.values()]), what, remedy)
-    photos = photos.reset_index(drop=True).join(file_metadata(prints))
+    computed = require_all(fingerprints([*files.values()]), what, remedy)
+    photos = photos.reset_index(drop=True).join(file_metadata(computed))
     bundled_hashes = photos["Image"].map(bundled["sha256"])
     replaced = photos.loc[bundled_hashes.notna() & (bundled_hashes != photos["sha256"]), "Image"]
     if len(replaced):
@@ -66,7 +66,7 @@ def extend(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[st
     cache = Path(platformdirs.user_cache_dir("whaleid")) / f"embeddings-{bundle.about.digest[:16]}"
     cached = [cache / f"{sha256}.safetensors" for sha256 in photos["sha256"]]
     embeddings = _embed(recogniser.embedder, [*files.values()], cached, [*bundle.networks])
-    return Recogniser(_merge(bundle, photos, thumbnails(prints), embeddings), recogniser.embedder), files
+    return Recogniser(_merge(bundle, photos, thumbnails(computed), embeddings), recogniser.embedder), files
 
 
 def _embed(

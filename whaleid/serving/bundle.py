@@ -114,7 +114,7 @@ def read(folder: Path) -> Bundle:
     arrays, _ = tensors.load(_content(folder, about, THUMBNAILS), str(folder / THUMBNAILS), _Arrays, REMEDY)
     thumbnails = arrays["thumbnails"].numpy() if "thumbnails" in arrays else np.empty(0, np.uint16)
     if thumbnails.shape != (len(photos), SIDE, SIDE) or thumbnails.dtype != np.uint16:
-        raise inconsistent(str(folder / THUMBNAILS), f"expected thumbnails of {len(photos)} photos")
+        raise mismatch_error(str(folder / THUMBNAILS), f"expected thumbnails of {len(photos)} photos")
     networks = {network: _content(folder, about, f"{network}.safetensors") for network in about.networks}
     return Bundle(about, photos, thumbnails, features, networks, _content(folder, about, BOXES))
 
@@ -152,12 +152,14 @@ def read_photos(path: Path) -> pd.DataFrame:
         photos = read_csv(path)[COLUMNS]
         photos = photos.astype(dict.fromkeys(("width", "height", "compared"), int))
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise inconsistent(str(path), str(error)) from None
+        raise mismatch_error(str(path), str(error)) from None
     names = [*photos["Image"], *photos["Id"]]
-    if odd := [ascii(name) for name in names if not name or has_unsafe_characters(name) or name.startswith(FORMULA)]:
-        raise inconsistent(str(path), odd[0])
+    if invalid := [
+        ascii(name) for name in names if not name or has_unsafe_characters(name) or name.startswith(FORMULA)
+    ]:
+        raise mismatch_error(str(path), invalid[0])
     if photos["Image"].duplicated().any() or not (photos["compared"] == 1).any():
-        raise inconsistent(str(path), "photos are repeated, or none is compared")
+        raise mismatch_error(str(path), "photos are repeated, or none is compared")
     return photos
 
 
@@ -169,12 +171,12 @@ def load_features(content: bytes, name: str, images: Sequence[str]) -> Features:
     """
     arrays, header = tensors.load(content, name, _Arrays, REMEDY)
     if arrays.keys() != {"embeddings", "centres"} or any(array.dtype != torch.float32 for array in arrays.values()):
-        raise inconsistent(name, "expected the float32 arrays embeddings and centres")
+        raise mismatch_error(name, "expected the float32 arrays embeddings and centres")
     rows = {image: row for row, image in enumerate(images)}
     classes = np.array(header.classes, dtype=np.str_)
     features = Features(rows, arrays["embeddings"].numpy(), arrays["centres"].numpy(), classes)
     if problem := features.problem(len(images)):
-        raise inconsistent(name, problem)
+        raise mismatch_error(name, problem)
     return features
 
 
@@ -188,6 +190,6 @@ def load_pictures(content: bytes, name: str) -> dict[str, bytes]:
     return {image: array.numpy().tobytes() for image, array in arrays.items()}
 
 
-def inconsistent(name: str, reason: str) -> WhaleidError:
+def mismatch_error(name: str, reason: str) -> WhaleidError:
     """Return the error that the file `name` is inconsistent with the other files of a bundle."""
     return WhaleidError(f"{name} does not match the bundle ({reason}). {REMEDY}")

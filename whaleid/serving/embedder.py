@@ -23,7 +23,7 @@ from whaleid.images.pack import Region, Shape, crop_region
 from whaleid.model import checkpoint
 from whaleid.model.device import pick_device
 from whaleid.model.embedding import embed_batch, prepare
-from whaleid.serving.bundle import Bundle, inconsistent
+from whaleid.serving.bundle import Bundle, mismatch_error
 
 BATCH = 16
 """Number of photos per batch. A large photo takes about 40 MB when decoded."""
@@ -79,7 +79,7 @@ class Embedder:
             flips, _, dimensions = bundle.features[name].embeddings.shape
             if (flips, dimensions) != (1 + mirrored, network.embedding_dim):
                 expected = f"{1 + mirrored} of {network.embedding_dim}"
-                raise inconsistent(f"{name}.embeddings", f"{flips} flips of {dimensions} dimensions, not {expected}")
+                raise mismatch_error(f"{name}.embeddings", f"{flips} flips of {dimensions} dimensions, not {expected}")
             prepare(network, self._device)
             self._networks[name] = network, mirrored
         self._boxes = None

@@ -41,10 +41,10 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
     )
     ranking = paths.ranking(calibrated_by)
     decision = from_json((ranking / paths.DECISION).read_bytes())
-    fixed = json.loads((ranking / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
+    threshold_free = json.loads((ranking / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
     answers = files.read_csv(ranking / paths.VALIDATION)
-    measured = figures.evaluate(fixed, answers, threshold)
-    shares = fixed["unknown_share"], fixed["duplicate_share"]
+    measured = figures.evaluate(threshold_free, answers, threshold)
+    shares = threshold_free["unknown_share"], threshold_free["duplicate_share"]
     about = About(
         variant=prediction,
         timm=params.backbone.name.startswith("timm/"),

@@ -17,7 +17,7 @@ from whaleid.identification.scores import Scorer, nearest_photos, score_name
 from whaleid.images.crop import Box
 from whaleid.images.fingerprint import Fingerprint, file_metadata, thumbnails
 from whaleid.serving.about import ABOUT
-from whaleid.serving.bundle import Bundle, inconsistent
+from whaleid.serving.bundle import Bundle, mismatch_error
 from whaleid.serving.embedder import EmbeddedPhoto, Embedder, Query
 
 
@@ -71,7 +71,7 @@ class Recogniser:
         networks = [*bundle.features]
         scores = {score_name(name, score, len(networks)) for name in networks for score in get_args(Score)}
         if unknown := [name for name in bundle.about.decision.weights if name not in scores]:
-            raise inconsistent(ABOUT, f"unknown score {unknown[0]!r}")
+            raise mismatch_error(ABOUT, f"unknown score {unknown[0]!r}")
         self.embedder = embedder or Embedder(bundle)
 
     def identify(self, queries: Sequence[Query], threshold: float | None = None) -> list[Answer]:
@@ -92,7 +92,7 @@ class Recogniser:
         """Identify the whales on one or more embedded photos; `threshold` as in `identify`."""
         about, limit = self.bundle.about, self.bundle.about.threshold if threshold is None else threshold
         embeddings = {name: np.stack([photo.embeddings[name] for photo in photos], axis=1) for name in about.networks}
-        duplicates = self._duplicates([photo.fingerprint for photo in photos])
+        duplicates = self._find_duplicates([photo.fingerprint for photo in photos])
         labels = [[copy.whale for copy in copies] for copies in duplicates]
         answers: list[Answer] = []
         for top in about.decision.predict(self._scorer, embeddings, labels):
@@ -106,12 +106,12 @@ class Recogniser:
                 answers.append(Answer(photos[query].name, names, duplicates[query], photos[query].fluke))
         return answers
 
-    def _duplicates(self, prints: Sequence[Fingerprint]) -> list[list[Duplicate]]:
+    def _find_duplicates(self, fingerprints: Sequence[Fingerprint]) -> list[list[Duplicate]]:
         """Return the labelled photos that duplicate each query, the closest first, given their fingerprints."""
         photos, rule = self.bundle.photos, self.bundle.about.dedup
-        queries = describe(file_metadata(prints), thumbnails(prints), orientations(rule))
+        queries = describe(file_metadata(fingerprints), thumbnails(fingerprints), orientations(rule))
         pairs = duplicates_between(self._descriptors, queries, rule)
-        duplicates: list[list[Duplicate]] = [[] for _ in prints]
+        duplicates: list[list[Duplicate]] = [[] for _ in fingerprints]
         for row, query, _, distance, error in pairs.itertuples(index=False):
             image, whale = str(photos.at[row, "Image"]), str(photos.at[row, "Id"])
             duplicates[query].append(Duplicate(image, whale, distance, round(error, 6)))
