@@ -1,4 +1,4 @@
-"""When two photos are the same picture: the search in memory, and the stage from files to files."""
+"""Find duplicates in memory, and run the stage `dedup` on files."""
 
 from pathlib import Path
 
@@ -21,23 +21,23 @@ RULE = Dedup(max_distance=8, max_error=0.1, turned=True, mirrored=False)
 
 
 def search(*images: Image.Image, **rule: float) -> Duplicates:
-    """Search among labelled photos named 0, 1, …"""
+    """Find the duplicates in labelled photos named 0, 1, …"""
     photos = pd.DataFrame({"Image": [str(number) for number in range(len(images))], "Id": "w", "part": "train"})
     photos = photos.assign(width=[image.width for image in images], height=[image.height for image in images])
     photos = photos.assign(mode="L", sha256=photos["Image"])
     return find_duplicates(photos, np.stack([thumbnail(image) for image in images]), RULE.model_copy(update=rule))
 
 
-def test_pixels_must_confirm_an_equal_hash() -> None:
-    # alternating pixels are a frequency that the hash leaves out
+def test_equal_hashes_are_rejected_if_pixels_differ() -> None:
+    # the hash ignores the frequency of a checkerboard
     level = np.asarray(picture(3, (32, 32)), dtype=int) // 4 + 96
-    sign = (np.indices(level.shape).sum(axis=0) % 2) * 2 - 1
-    plain, checked = (Image.fromarray(pixels.astype(np.uint8)) for pixels in (level, level + 60 * sign))
-    duplicates = search(picture(3, (64, 64)), plain, checked)
+    checkerboard = (np.indices(level.shape).sum(axis=0) % 2) * 2 - 1
+    smooth, checked = (Image.fromarray(pixels.astype(np.uint8)) for pixels in (level, level + 60 * checkerboard))
+    duplicates = search(picture(3, (64, 64)), smooth, checked)
     assert duplicates.manifest["group"].tolist() == [0, 0, -1]
     assert duplicates.confirmed[["left", "right"]].to_numpy().tolist() == [[0, 1]]
     assert duplicates.rejected[["left", "right", "distance"]].to_numpy().tolist() == [[0, 2, 2], [1, 2, 0]]
-    assert search(picture(3, (64, 64)), plain, checked, max_error=1).manifest["group"].tolist() == [0, 0, 0]
+    assert search(picture(3, (64, 64)), smooth, checked, max_error=1).manifest["group"].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -49,24 +49,26 @@ def test_pixels_must_confirm_an_equal_hash() -> None:
         (True, True, ["best of its group", "turned copy", "mirrored copy", "flipped copy"]),
     ],
 )
-def test_turned_and_mirrored_photos_are_copies_by_the_rule(turned: bool, mirrored: bool, reasons: list[str]) -> None:
+def test_the_rule_decides_whether_turned_and_mirrored_photos_are_copies(
+    turned: bool, mirrored: bool, reasons: list[str]
+) -> None:
     images = picture(3), picture(3).rotate(180), ImageOps.mirror(picture(3)), ImageOps.flip(picture(3))
     assert search(*images, turned=turned, mirrored=mirrored).manifest["reason"].tolist() == reasons
 
 
-def test_a_chain_is_no_group() -> None:
-    # each a little farther to the right than the one before
-    views = [picture(1, (192, 128)).crop((left, 0, left + 150, 128)) for left in range(0, 40, 2)]
-    duplicates = search(*views)
+def test_a_chain_of_similar_photos_is_split_into_groups() -> None:
+    # each crop starts two pixels farther to the right
+    crops = [picture(1, (192, 128)).crop((left, 0, left + 150, 128)) for left in range(0, 40, 2)]
+    duplicates = search(*crops)
     assert components(20, duplicates.confirmed[["left", "right"]].to_numpy()).tolist() == [0] * 20
     assert duplicates.manifest["group"].nunique() > 1
-    # a member may differ from the representative by twice the error of a pair
+    # the limit between a member and its representative is twice that of a pair
     assert 0.1 < duplicates.copies["error"].max() <= 0.2
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Photo 1 as a, larger and brighter as b, again as q in test; 2 as c and d under two labels and as r; 3 as e."""
+    """Write a catalogue: a, b (larger, brighter) and the query q show picture 1; c, d (other label) and r picture 2."""
     monkeypatch.chdir(tmp_path)
     root = tmp_path / "whales"
     (root / "train").mkdir(parents=True)
@@ -91,7 +93,7 @@ def run(root: Path, **rule: float) -> Record:
     return dedup.run(settings)
 
 
-def test_the_stage_finds_duplicates_of_files(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_stage_writes_groups_conflicts_manifest_and_leaks(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = run(root)
     assert "6 photos in 2 duplicate groups; 2 labelled photos left out" in capsys.readouterr().out
     assert read_csv(paths.GROUPS).to_numpy().tolist() == [
@@ -138,17 +140,17 @@ def test_the_stage_finds_duplicates_of_files(root: Path, capsys: pytest.CaptureF
     html = (paths.DUPLICATES / "report.html").read_text(encoding="utf-8")
     for part in ("The farthest duplicates", "Labels that differ", "w1 c.png", "query q.jpg", "data:image/jpeg"):
         assert part in html
-    assert "The closest other pairs" not in html  # there are none
+    assert "The closest other pairs" not in html  # no pair was rejected
 
-    once = [path.read_bytes() for path in record.outputs]
-    assert [path.read_bytes() for path in run(root).outputs] == once
+    first = [path.read_bytes() for path in record.outputs]
+    assert [path.read_bytes() for path in run(root).outputs] == first
 
 
 def test_photos_with_little_detail_match_the_same_file_only(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number, level in enumerate((0, 80, 80, 90)):
         Image.new("L", (120 + number, 60), level).save(root / "test" / f"haze{number}.png")
     (root / "test" / "again.png").write_bytes((root / "test" / "haze3.png").read_bytes())
-    # and with max_error 0, pairs are rejected
+    # with max_error 0, other pairs are rejected
     assert run(root, max_error=0).metrics["plain"] == 5
     assert "5 photos have too little detail to compare" in capsys.readouterr().out
     manifest = read_csv(paths.MANIFEST).set_index("photo")

@@ -1,4 +1,4 @@
-"""The command that finds the same pictures in any folder, as a user calls it."""
+"""The command `duplicates` on any folder of images."""
 
 import os
 from pathlib import Path
@@ -15,10 +15,10 @@ from whaleid.core.errors import WhaleidError
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Photo 1 twice and turned, 2 once, and a file that is none; all names relative."""
+    """Write picture 1 twice and once rotated, picture 2 once, and an invalid image; return the relative path."""
     monkeypatch.chdir(tmp_path)
-    for place in ("photos/deep", "photos/.hidden", "others"):
-        Path(place).mkdir(parents=True)
+    for name in ("photos/deep", "photos/.hidden", "others"):
+        Path(name).mkdir(parents=True)
     picture(1, (192, 128)).save("photos/a.jpg")
     picture(1).convert("RGB").save("photos/deep/b.PNG")
     picture(1).rotate(180).save("photos/turned.tif")
@@ -31,11 +31,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("photos")
 
 
-def call(*words: str, code: int = 3) -> str:
-    """Run the command; by default, some photos cannot be read."""
-    done = CliRunner().invoke(app, ["duplicates", *words], catch_exceptions=False)
-    assert done.exit_code == code, done.output
-    return done.output
+def run_duplicates(*words: str, code: int = 3) -> str:
+    """Run the command and return its output; the default exit code means that some images are unreadable."""
+    result = CliRunner().invoke(app, ["duplicates", *words], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.output
 
 
 def rows(path: str, *columns: str) -> list[list[object]]:
@@ -47,9 +47,9 @@ def state(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_copies_are_found_at_any_depth_and_no_file_is_touched(folder: Path) -> None:
+def test_copies_at_any_depth_are_found_and_files_are_not_changed(folder: Path) -> None:
     before = state(folder)
-    output = call("photos")
+    output = run_duplicates("photos")
     assert state(folder) == before
     assert "4 images, 1 groups, 2 copies, 1 unreadable" in output
     assert "duplicates/unreadable.csv lists the images that could not be read, and why\n" in output
@@ -66,49 +66,47 @@ def test_copies_are_found_at_any_depth_and_no_file_is_touched(folder: Path) -> N
     assert "photos/deep/b.PNG" in html
     assert "Turned or mirrored" in html
     assert not Path("duplicates/leaks.csv").exists()
-    call("photos", "--out", "again")
+    run_duplicates("photos", "--out", "again")
     for path in Path("duplicates").iterdir():
         assert path.read_bytes() == (Path("again") / path.name).read_bytes()
 
 
-def test_options_change_what_is_a_copy(folder: Path) -> None:
+def test_options_change_which_images_are_copies(folder: Path) -> None:
     ImageOps.mirror(picture(2)).save("photos/mirrored.png")
-    call("photos", "--no-turned", "--out", "strict")
+    run_duplicates("photos", "--no-turned", "--out", "strict")
     assert [row[0] for row in rows("strict/manifest.csv", "photo", "keep") if not row[1]] == ["photos/deep/b.PNG"]
-    call("photos", "--mirrored", "--out", "loose")
+    run_duplicates("photos", "--mirrored", "--out", "loose")
     reasons = dict(rows("loose/manifest.csv", "photo", "reason"))
     assert reasons["photos/mirrored.png"] == "mirrored copy"
-    call("photos", "--max-error", "0", "--max-distance", "0", "--out", "none")
+    run_duplicates("photos", "--max-error", "0", "--max-distance", "0", "--out", "none")
     assert all(row[0] for row in rows("none/manifest.csv", "keep"))
 
 
-def test_a_folder_is_compared_with_another(folder: Path) -> None:
+def test_images_are_compared_with_a_second_folder(folder: Path) -> None:
     before = state(folder) | state(Path("others"))
-    assert "1 also in others" in call("photos", "--against", "others")
+    assert "1 also in others" in run_duplicates("photos", "--against", "others")
     assert state(folder) | state(Path("others")) == before
     assert rows("duplicates/leaks.csv", "photo", "known") == [["photos/c.png", "others/x.gif"]]
     representatives = dict(rows("duplicates/manifest.csv", "photo", "representative"))
-    # what is there already stands for what is new, though it is smaller
+    # the image in the second folder is the representative, although it is smaller
     assert representatives["photos/c.png"] == "others/x.gif"
     assert representatives["photos/deep/b.PNG"] == "photos/a.jpg"
     assert not any(photo.startswith("others") for photo in representatives)
 
 
-def test_a_search_of_one_folder_leaves_no_comparison_of_an_earlier_one(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    call("photos", "--against", "others")
+def test_a_search_of_one_folder_deletes_an_earlier_leaks_csv(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_duplicates("photos", "--against", "others")
     before = state(Path("duplicates"))
 
-    def full(*_: object) -> None:
+    def disk_full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("whaleid.duplicates.folder.write_csv", full)
+        patched.setattr("whaleid.duplicates.folder.write_csv", disk_full)
         with pytest.raises(OSError, match="No space left"):
-            call("photos")
+            run_duplicates("photos")
     assert state(Path("duplicates")) == before
-    call("photos")
+    run_duplicates("photos")
     assert sorted(path.name for path in Path("duplicates").iterdir()) == [
         "manifest.csv",
         "report.html",
@@ -116,33 +114,33 @@ def test_a_search_of_one_folder_leaves_no_comparison_of_an_earlier_one(
     ]
 
 
-def test_two_names_of_one_file_are_the_same_file(folder: Path) -> None:
+def test_links_to_a_file_are_the_same_file(folder: Path) -> None:
     os.link("photos/c.png", "photos/linked.png")
     Path("photos/pointing.png").symlink_to(Path("photos/c.png").resolve())
-    call("photos")
+    run_duplicates("photos")
     reasons = dict(rows("duplicates/manifest.csv", "photo", "reason"))
     assert (reasons["photos/linked.png"], reasons["photos/pointing.png"]) == ("same file", "same file")
 
 
-def test_photos_are_sorted_by_their_whole_names(folder: Path) -> None:
+def test_photos_are_sorted_by_their_full_paths(folder: Path) -> None:
     for name in ("photos/deep/z.jpg", "photos/deep-sea.jpg"):  # a hyphen sorts before a slash
         Path(name).write_bytes(b"no photo")
-    call("photos")
+    run_duplicates("photos")
     assert [row[0] for row in rows("duplicates/unreadable.csv", "photo")] == [
         *("photos/broken.jpg", "photos/deep-sea.jpg", "photos/deep/z.jpg")
     ]
 
 
-def test_a_name_that_no_csv_holds_is_listed(folder: Path) -> None:
+def test_a_file_name_that_csv_cannot_contain_is_listed_as_unreadable(folder: Path) -> None:
     (Path("photos") / "caf\udce9.png").write_bytes(Path("photos/c.png").read_bytes())
-    assert "4 images, 1 groups, 2 copies, 2 unreadable" in call("photos")
+    assert "4 images, 1 groups, 2 copies, 2 unreadable" in run_duplicates("photos")
     assert rows("duplicates/unreadable.csv", "photo")[-1] == ["'photos/caf\\udce9.png'"]
 
 
-def test_a_single_photo_is_no_duplicate(folder: Path) -> None:
+def test_a_single_photo_has_no_duplicate(folder: Path) -> None:
     Path("one").mkdir()
     Image.new("L", (1, 1)).save("one/a.png")
-    assert "1 images, 0 copies, 1 too plain" in call("one", code=0)
+    assert "1 images, 0 copies, 1 too plain" in run_duplicates("one", code=0)
     assert rows("duplicates/manifest.csv", "photo", "reason") == [["one/a.png", "no duplicate"]]
 
 
@@ -157,11 +155,11 @@ def test_a_single_photo_is_no_duplicate(folder: Path) -> None:
         (["bad"], "No image in bad can be read (1 tried). First error: bad/a.jpg: an empty file"),
     ],
 )
-def test_refusals_write_nothing(folder: Path, words: list[str], message: str) -> None:
+def test_after_an_error_nothing_is_written(folder: Path, words: list[str], message: str) -> None:
     Path("empty").mkdir()
     Path("bad").mkdir()
     Path("bad/a.jpg").write_bytes(b"")
     with pytest.raises(WhaleidError) as caught:
-        call(*words)
+        run_duplicates(*words)
     assert message in str(caught.value)
     assert not Path("duplicates").exists()

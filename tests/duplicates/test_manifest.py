@@ -1,4 +1,4 @@
-"""What follows from groups of duplicates: for training, and for the queries."""
+"""The manifest, conflicts, unique photos and leaks that follow from duplicate groups."""
 
 import numpy as np
 import pandas as pd
@@ -42,18 +42,18 @@ COPIES = pairs(
 )
 
 
-def test_the_best_photo_is_labelled_large_and_in_colour() -> None:
+def test_labelled_large_and_colour_photos_rank_first() -> None:
     order = np.argsort(groups.rank_photos(PHOTOS))
     assert PHOTOS["Image"].iloc[order].tolist() == ["b", "d", "a", "c", "e", "h", "f", "k", "g", "j", "i", "l"]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "I", "I;16", "F"])
-def test_a_photo_in_colour_is_better_than_a_grey_one(mode: str) -> None:
+def test_a_colour_photo_ranks_before_a_grey_one(mode: str) -> None:
     photos = PHOTOS.iloc[[0, 1]].assign(mode=[mode, "CMYK"])
     assert groups.rank_photos(photos).tolist() == [1, 0]
 
 
-def test_the_manifest_says_of_every_photo_what_becomes_of_it() -> None:
+def test_the_manifest_has_one_row_per_photo() -> None:
     table = manifest.build_manifest(PHOTOS, GROUP, COPIES)
     assert table.columns.tolist() == [
         *("photo", "part", "Id", "group", "representative", "keep", "reason", "distance", "error")
@@ -74,14 +74,14 @@ def test_the_manifest_says_of_every_photo_what_becomes_of_it() -> None:
     ]
 
 
-def test_what_follows_from_the_manifest() -> None:
+def test_members_conflicts_and_unique_photos() -> None:
     table = manifest.build_manifest(PHOTOS, GROUP, COPIES)
     grouped = manifest.members(table)
     assert grouped.columns.tolist() == ["group", "Image", "part", "Id"]
     assert grouped["Image"].tolist() == list("abcdefgijkl")
     assert grouped.index.tolist() == [*range(11)]
     assert grouped["group"].tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3]
-    # new_whale is a label like any other
+    # new_whale conflicts with other labels
     assert manifest.conflicts(table).to_dict("split")["data"] == [
         [1, "e", "w2", "new_whale w2"],
         [1, "f", "new_whale", "new_whale w2"],
@@ -91,7 +91,7 @@ def test_what_follows_from_the_manifest() -> None:
     assert manifest.unique(table).columns.tolist() == ["Image", "Id"]
 
 
-def test_leaks_include_conflicts_and_come_closest_first() -> None:
+def test_leaks_include_conflicts_and_are_sorted_by_distance() -> None:
     rows = leak_pairs(PHOTOS, GROUP)
     assert [(PHOTOS["Image"][q], PHOTOS["Image"][p]) for q, p in rows.tolist()] == [("g", "e"), ("g", "f"), ("l", "k")]
     table = leak_table(PHOTOS, pairs((6, 4, 0, 5, 0.04), (6, 5, 0, 1, 0.06), (11, 10, 0, 0, 0.0)), COPIES)
@@ -105,26 +105,27 @@ def test_leaks_include_conflicts_and_come_closest_first() -> None:
 
 
 def confidence(copies: pd.DataFrame, *leaked: tuple[int, int, int, int, float]) -> list[float]:
+    """Return the confidence of each pair in `leaked`."""
     values: list[float] = leak_table(PHOTOS, pairs(*leaked), copies)["confidence"].tolist()
     return values
 
 
-def test_confidence_is_how_often_the_labels_of_duplicates_agree() -> None:
-    # labelled copies: at 0.0 one agrees and one does not, at 0.01 and 0.02 one each agrees: no step falls, so 3 of 4,
-    # and by Laplace's rule 4 of 6; the duplicates of g have two labels
+def test_confidence_is_the_smoothed_agreement_of_labels() -> None:
+    # labelled copies: one of two agrees at an error of 0.0, and one of one at 0.01 and at 0.02. A decreasing fit pools
+    # them: 3 of 4, smoothed to 4 of 6. The duplicates of g have two labels, so their confidence is halved.
     leaked = (6, 4, 0, 0, 0.0), (6, 5, 0, 0, 0.0), (11, 10, 0, 0, 0.05)
     assert confidence(COPIES, *leaked) == pytest.approx([4 / 6 / 2, 4 / 6 / 2, 4 / 6])
-    # at 0.01 and 0.02 two agree, at 0.03 one does not
+    # pairs at 0.01 and 0.02 agree, the pair at 0.03 does not
     falling = pairs((0, 1, 0, 0, 0.01), (2, 1, 0, 0, 0.02), (5, 4, 0, 0, 0.03))
     values = [confidence(falling, (11, 10, 0, 0, error))[0] for error in (0.0, 0.02, 0.029, 0.03, 0.04)]
     assert values == pytest.approx([3 / 4, 3 / 4, 3 / 4, 1 / 3, 1 / 3])
-    # two pairs with the same error are one point: one of two agrees
+    # pairs with the same error are pooled: one of two agrees
     assert confidence(pairs((0, 1, 0, 0, 0.01), (5, 4, 0, 0, 0.01)), (11, 10, 0, 0, 0.01)) == pytest.approx([1 / 2])
-    # nothing is known
+    # without labelled copies
     assert confidence(COPIES[:0], (11, 10, 0, 0, 0.05)) == [0.5]
 
 
-def test_no_duplicates_give_empty_tables() -> None:
+def test_without_duplicates_tables_are_empty() -> None:
     photos, group, none = PHOTOS.iloc[[0, 6]].reset_index(drop=True), np.array([-1, -1]), COPIES[:0]
     table = manifest.build_manifest(photos, group, none)
     assert table["reason"].tolist() == ["no duplicate", "no duplicate"]
