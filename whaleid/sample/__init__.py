@@ -1,1 +1,1 @@
-"""The drawn catalogue: flukes, photos of them, copies, and what the catalogue holds."""
+"""Draw a synthetic catalogue: flukes, photos of them, copies of photos, and the catalogue's files."""

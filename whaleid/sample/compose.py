@@ -1,8 +1,8 @@
-"""The default catalogue: drawn whales in Kaggle's layout, with the shape of the real contest.
+"""Compose the default catalogue: drawn whales in the layout and with the difficulties of the Kaggle contest.
 
-A long tail of whales with one photo, `new_whale`, copies of every kind, some under another label, and leaks into
-`test/`. A photo depends on the seed, its whale and its number alone, so the same seed gives the same bytes on any
-number of cores.
+It has a long tail of whales with one photo, photos labelled `new_whale`, copies of every kind, some with another label,
+and leaks into `test/`. A photo depends only on the seed, its whale and its number. The same seed therefore gives the
+same bytes on any number of cores.
 """
 
 from __future__ import annotations
@@ -28,29 +28,32 @@ if TYPE_CHECKING:
     from whaleid.config import Sample
 
 FREQUENT, OCCASIONAL = (10, 14), (2, 5)
-"""Least and most photos of a whale."""
+"""Minimum and maximum number of photos of a frequent and of an occasional whale."""
 UNKNOWN, LEAKED, COPIED, CONFLICTING = 0.2, 0.08, 0.04, 0.01
-"""Shares: of the queries, unknown whales and copies of labelled photos; of the labelled photos, those with a copy
-under the same label and those with a copy under another one."""
-QUERY = 1000
-"""The number of a whale's first photo that is a query: above those in the catalogue."""
+"""Shares of the queries that show unknown whales and that are copies of labelled photos; shares of the labelled photos
+that have a copy with the same label and a copy with another label."""
+FIRST_QUERY = 1000
+"""The number of the first query within its whale, above the numbers of all labelled photos."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A photo of the catalogue: where it lies, what is true of it, and what it shows."""
+    """A photo of the catalogue, before it is drawn."""
 
-    image: str
+    image: str  # file name
     part: str  # train or test
     label: str
-    whale: int  # whose fluke it shows
-    number: int  # which photo of that whale
-    copy: str = ""  # of a copy, which comes right after its original: one of KINDS
+    whale: int  # number of the whale
+    number: int  # number of the photo within its whale
+    copy: str = ""  # one of KINDS if the photo is a copy; it then follows its original
 
 
 def draw_catalogue(folder: Path, sizes: Sample, seed: int) -> None:
-    """Draw a catalogue into the empty `folder`: photos, `train.csv`, `boxes.csv`, `solution.csv`, a submission
-    and, as `duplicates.csv` (`Image,original,kind`), which photos are copies of which. Queries have no box."""
+    """Draw a catalogue into the empty `folder`.
+
+    Write the photos, `train.csv`, `boxes.csv`, `solution.csv`, `sample_submission.csv` and `duplicates.csv`
+    (`Image,original,kind`), which lists the copies. Queries have no boxes.
+    """
     entries = compose(sizes, seed)
     for part in ("train", "test"):
         (folder / part).mkdir()
@@ -67,50 +70,51 @@ def draw_catalogue(folder: Path, sizes: Sample, seed: int) -> None:
     whales = train.loc[train["Id"] != NEW_WHALE, "Id"].value_counts().reset_index()
     commonest = whales.sort_values(["count", "Id"], ascending=[False, True])["Id"].head(4)
     write_csv(test.assign(Id=" ".join([NEW_WHALE, *commonest])), folder / "sample_submission.csv")
-    copies = [(copy.image, of.image, copy.copy) for of, copy in itertools.pairwise(entries) if copy.copy]
+    pairs = itertools.pairwise(entries)
+    copies = [(copy.image, original.image, copy.copy) for original, copy in pairs if copy.copy]
     write_csv(pd.DataFrame(sorted(copies), columns=["Image", "original", "kind"]), folder / "duplicates.csv")
-    # as in real catalogues, nobody has boxed the queries: the pipeline has to find their flukes
+    # as in real catalogues, queries have no boxes: the pipeline has to detect their flukes
     labelled = set(train["Image"])
     corners = [(image, *box) for image, box in sorted(boxes.items()) if image in labelled]
     write_csv(pd.DataFrame(corners, columns=["Image", *CORNERS]), folder / "boxes.csv")
 
 
 def compose(sizes: Sample, seed: int) -> list[Entry]:
-    """Decide which photos the catalogue holds, by whale; a copy comes right after its original."""
+    """Choose the photos of the catalogue. They are ordered by whale, and a copy follows its original."""
     rng = np.random.default_rng([seed, 0])
     known = sizes.frequent + sizes.occasional + sizes.single
     labels = [f"w_{code:07x}" for code in rng.choice(16**7, known, replace=False)]
     frequent, occasional, single = np.split(rng.permutation(known), [sizes.frequent, sizes.frequent + sizes.occasional])
-    strangers = itertools.count(known)
+    unknown_whales = itertools.count(known)
 
     counts = np.ones(known, int)
     counts[frequent] = rng.integers(*FREQUENT, len(frequent), endpoint=True)
     counts[occasional] = rng.integers(*OCCASIONAL, len(occasional), endpoint=True)
     train = [Entry("", "train", labels[whale], whale, n) for whale in range(known) for n in range(counts[whale])]
-    train += [Entry("", "train", NEW_WHALE, next(strangers), 0) for _ in range(sizes.new_whale)]
+    train += [Entry("", "train", NEW_WHALE, next(unknown_whales), 0) for _ in range(sizes.new_whale)]
     unknown = max(1, round(UNKNOWN * sizes.queries))
     leaked = min(sizes.queries - unknown, max(2, round(LEAKED * sizes.queries)))
 
-    # no photo is copied twice, so that it is clear of each copy what kind it is
+    # copy no photo twice, so that the kind of each copy is clear
     shuffled = [train[at] for at in rng.permutation(len(train))]
-    # conflicts are of frequent whales, which keep photos enough when theirs are thrown out
-    named = [photo for photo in shuffled if photo.whale in frequent]
-    conflicting = named[: max(1, round(CONFLICTING * len(train)))]
+    # take conflicts from frequent whales, which have enough photos without them
+    candidates = [photo for photo in shuffled if photo.whale in frequent]
+    conflicting = candidates[: max(1, round(CONFLICTING * len(train)))]
     unused = (photo for photo in shuffled if photo not in conflicting)
     leaks = list(itertools.islice(unused, leaked))
-    doubled = list(itertools.islice(unused, max(2, round(COPIED * len(train)))))
-    others = [NEW_WHALE, *(labels[whale] for whale in frequent)]
-    copies = [replace(photo, copy=KINDS[n % len(KINDS)]) for n, photo in enumerate(doubled)]
+    originals = list(itertools.islice(unused, max(2, round(COPIED * len(train)))))
+    wrong_labels = [NEW_WHALE, *(labels[whale] for whale in frequent)]
+    copies = [replace(photo, copy=KINDS[n % len(KINDS)]) for n, photo in enumerate(originals)]
     copies += [replace(photo, part="test", copy=KINDS[n % len(KINDS)]) for n, photo in enumerate(leaks)]
     for n, photo in enumerate(conflicting):
-        wrong = rng.choice([label for label in others if label != photo.label])
+        wrong = rng.choice([label for label in wrong_labels if label != photo.label])
         copies.append(replace(photo, label=str(wrong), copy=KINDS[n % len(KINDS)]))
 
-    queries = [Entry("", "test", NEW_WHALE, next(strangers), 0) for _ in range(unknown)]
-    # half of the other queries show frequent whales, the rest the tail
+    queries = [Entry("", "test", NEW_WHALE, next(unknown_whales), 0) for _ in range(unknown)]
+    # of the other queries, half show frequent whales, and half show occasional and single ones
     for n in range(sizes.queries - unknown - len(leaks)):
         whale = int(rng.choice((frequent, occasional, frequent, single)[n % 4]))
-        queries.append(Entry("", "test", labels[whale], whale, QUERY + n))
+        queries.append(Entry("", "test", labels[whale], whale, FIRST_QUERY + n))
 
     entries = sorted([*train, *queries, *copies], key=lambda entry: (entry.whale, entry.number, entry.copy != ""))
     names = rng.choice(2**32, len(entries), replace=False)
@@ -118,7 +122,7 @@ def compose(sizes: Sample, seed: int) -> list[Entry]:
 
 
 def _photos(entries: list[Entry], seed: int) -> Iterator[tuple[Entry, Photo]]:
-    """Draw every whale once and yield its photos."""
+    """Draw each whale once, and yield each of `entries` with its photo."""
     whales = [list(group) for _, group in itertools.groupby(entries, key=lambda entry: entry.whale)]
     drawn = parallel_map(partial(_draw, seed=seed), whales, "whales drawn")
     for group, photos in zip(whales, drawn, strict=True):
@@ -126,7 +130,7 @@ def _photos(entries: list[Entry], seed: int) -> Iterator[tuple[Entry, Photo]]:
 
 
 def _draw(entries: list[Entry], seed: int) -> list[Photo]:
-    """Photograph one whale for each of `entries`; a copy is made of the photo before it."""
+    """Draw one whale, and a photo of it for each of `entries`. A copy is made from the photo before it."""
     fluke = draw_fluke(np.random.default_rng([seed, 1, entries[0].whale]))
     photos: list[Photo] = []
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Copies of a photo as catalogues hold them: the same picture, saved another way."""
+"""Make copies of a photo as they occur in catalogues: the same picture, saved in another way."""
 
 import io
 
@@ -8,11 +8,11 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 from whaleid.sample.photograph import Photo
 
 KINDS = ("exact", "recompressed", "resized", "cropped", "greyed", "brightened", "lettered", "turned")
-"""Of copies: `exact` is the same file, byte for byte; all others are saved anew as JPEG, at another quality."""
+"""The kinds of copies. `exact` is the same file, byte for byte; the others are saved again at another JPEG quality."""
 
 
 def make_copy(photo: Photo, kind: str, rng: np.random.Generator) -> Photo:
-    """Return a copy of `photo` of one of `KINDS`; the same state of `rng` gives the same bytes."""
+    """Make a copy of `photo`; `kind` is one of `KINDS`. The same state of `rng` gives the same bytes."""
     if kind == "exact":
         return photo
     image: Image.Image = Image.open(io.BytesIO(photo.jpeg))
@@ -24,7 +24,7 @@ def make_copy(photo: Photo, kind: str, rng: np.random.Generator) -> Photo:
             image = image.resize((round(width * share), round(height * share)), Image.Resampling.BICUBIC)
         case "cropped":
             left, top, right, bottom = (int(pixels) for pixels in rng.integers(0, 3, 4))
-            left += 1  # a crop takes a pixel at least
+            left += 1  # crop at least one pixel
             image = image.crop((left, top, width - right, height - bottom))
             x0, x1 = (min(max((x * width - left) / image.width, 0.0), 1.0) for x in (x0, x1))
             y0, y1 = (min(max((y * height - top) / image.height, 0.0), 1.0) for y in (y0, y1))
