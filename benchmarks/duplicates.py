@@ -1,18 +1,18 @@
-"""How fast and how right duplicates are found, beside imagededup, a plain scan, and decoding alone.
+"""Speed and accuracy of duplicate detection, compared with imagededup, a numpy scan and decoding only.
 
     python benchmarks/duplicates.py [FOLDER] [--runs 3]
 
-FOLDER is a catalogue folder of real photos, by default the one that WHALEID_REAL_DATA names. On two cores, each figure
-the median of several runs, one after another in turn:
+FOLDER is a catalogue folder of real photos, by default the value of WHALEID_REAL_DATA. Uses two cores. Each number is
+the median of several runs, which alternate between the methods:
 
-- hashing: photos a second of whaleid (reading, checks, SHA-256, thumbnail and pHash), of imagededup's
-  `PHash().encode_images`, and of decoding alone; on FOLDER's labelled photos and on drawn JPEG files of 1050 x 600;
-- how many bits the hash of a JPEG file differs by that is decoded to half its size, and without its colours;
-- search: all pairs of random hashes within 4 bits, at 10^4, 10^5 and 10^6, with the memory that it took;
+- hashing: photos per second of whaleid (reading, checks, SHA-256, thumbnail and pHash), of imagededup's
+  `PHash().encode_images` and of decoding only, on FOLDER's labelled photos and on drawn JPEG files of 1050 x 600;
+- reduction: differing bits between the hashes of a JPEG file decoded at half its size without colours, and in full;
+- search: time and memory to find all pairs within 4 bits among 10^4, 10^5 and 10^6 random hashes;
 - `whaleid catalog` and `whaleid dedup` of FOLDER;
 - precision and recall of groups among drawn photos and copies of each kind.
 
-imagededup (`pip install imagededup`) is left out, saying so, where it is not installed. The last line is one JSON
+imagededup is skipped with a message if it is not installed (`pip install imagededup`). The last line is one JSON
 object.
 """
 
@@ -46,29 +46,30 @@ if TYPE_CHECKING:
     from whaleid.config import Dedup
     from whaleid.sample.photograph import Photo
 
-LARGE = (1050, 600)
-PHOTOS = 1500
-"""Large photos."""
-WHALES, EACH = 500, 4
-"""Drawn for precision and recall; photos of one whale are no duplicates, but more alike than those of two."""
-BITS = 4
-PATIENCE = 100.0
-"""Seconds: a peer that would take longer with ten times as many hashes is asked no more."""
+LARGE_SIZE = (1050, 600)
+"""Width and height of the large photos, in pixels."""
+LARGE_PHOTOS = 1500
+WHALES, PHOTOS_PER_WHALE = 500, 4
+"""Drawn whales for precision and recall. Photos of one whale are not duplicates, but similar."""
+MAX_DISTANCE = 4
+"""Maximum number of differing bits of a pair of hashes."""
+MAX_SECONDS = 100.0
+"""A peer is skipped if it would take longer for ten times as many hashes, assuming quadratic time."""
 
 
 def hashes_of(files: Sequence[Path]) -> NDArray[np.uint64]:
-    """Hash `files` as `catalog` does."""
-    return perceptual_hashes(thumbnails([each for each in fingerprints(files) if isinstance(each, Fingerprint)]))
+    """Hash `files` as the stage `catalog` does."""
+    return perceptual_hashes(thumbnails([result for result in fingerprints(files) if isinstance(result, Fingerprint)]))
 
 
 def decode(path: Path) -> None:
-    """Decode a photo, and do nothing with it."""
+    """Decode a photo."""
     with Image.open(path) as image:
         image.load()
 
 
 def imagededup() -> object | None:
-    """Return imagededup's PHash, or None where it is not installed."""
+    """Return imagededup's PHash, or None if it is not installed."""
     try:
         from imagededup.methods import PHash
     except ImportError:
@@ -79,11 +80,11 @@ def imagededup() -> object | None:
 
 
 def seconds(functions: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
-    """Return the median time of each of `functions`, called in turn."""
+    """Return the median seconds of each of `functions`, which are called in turn `runs` times."""
     durations: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(runs):
         for name, function in functions.items():
-            # what one of them has loaded must not slow another one's garbage collection
+            # objects of one function must not slow the garbage collection of another
             gc.collect()
             gc.disable()
             started = time.perf_counter()
@@ -94,27 +95,27 @@ def seconds(functions: dict[str, Callable[[], object]], runs: int) -> dict[str, 
 
 
 def hashing(name: str, files: Sequence[Path], runs: int) -> dict[str, float]:
-    """Compare hashing `files` with decoding them, and with imagededup."""
-    ways: dict[str, Callable[[], object]] = {
+    """Compare the speed of hashing `files` with decoding only and with imagededup."""
+    methods: dict[str, Callable[[], object]] = {
         "whaleid": lambda: hashes_of(files),
         "decoding": lambda: list(parallel_map(decode, files, "decoded")),
     }
     peer = imagededup()
     if peer is not None:
-        ways["imagededup"] = lambda: peer.encode_images(image_dir=files[0].parent, num_enc_workers=2)  # type: ignore[attr-defined]
-    durations = seconds(ways, runs)
-    rates = ", ".join(f"{way} {len(files) / each:,.0f}" for way, each in durations.items())
+        methods["imagededup"] = lambda: peer.encode_images(image_dir=files[0].parent, num_enc_workers=2)  # type: ignore[attr-defined]
+    durations = seconds(methods, runs)
+    rates = ", ".join(f"{method} {len(files) / duration:,.0f}" for method, duration in durations.items())
     figures = {"share_of_decoding": durations["whaleid"] / durations["decoding"]}
     if peer is not None:
         figures["ratio"] = durations["imagededup"] / durations["whaleid"]
     text = ", ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in figures.items())
-    print(f"{name}, photos a second: {rates}; {text}", flush=True)
+    print(f"{name}, photos per second: {rates}; {text}", flush=True)
     return {f"hash_{key}": value for key, value in figures.items()}
 
 
 def large_photos(folder: Path) -> list[Path]:
-    """Draw photos of flukes at the size of the contest's own."""
-    files = [folder / f"{number:04d}.jpg" for number in range(PHOTOS)]
+    """Draw photos of flukes with the size of the competition's photos."""
+    files = [folder / f"{number:04d}.jpg" for number in range(LARGE_PHOTOS)]
     list(parallel_map(_large_photo, files, "large photos drawn"))
     return files
 
@@ -122,8 +123,8 @@ def large_photos(folder: Path) -> list[Path]:
 def _large_photo(path: Path) -> None:
     rng = np.random.default_rng(int(path.stem))
     image = Image.open(io.BytesIO(_flukes(int(path.stem), 1)[0].jpeg)).convert("RGB")
-    grain = rng.normal(0, rng.uniform(0, 4), (*LARGE[::-1], 1))
-    pixels = np.asarray(image.resize(LARGE, Image.Resampling.BICUBIC)) + grain
+    grain = rng.normal(0, rng.uniform(0, 4), (*LARGE_SIZE[::-1], 1))
+    pixels = np.asarray(image.resize(LARGE_SIZE, Image.Resampling.BICUBIC)) + grain
     Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, quality=int(rng.integers(60, 95)))
 
 
@@ -136,25 +137,26 @@ def _flukes(whale: int, count: int) -> "list[Photo]":
 
 
 def reduction(files: Sequence[Path]) -> None:
-    """Print by how many bits hashes differ where JPEG files are decoded as `catalog` does: smaller, without colour."""
-    whole = []
+    """Print the distances between hashes of JPEG files decoded as in `catalog` (half size, no colour) and in full."""
+    full = []
     for path in files:
         with Image.open(path) as image:
-            whole.append(thumbnail(image))
-    distances = np.bincount(np.bitwise_count(hashes_of(files) ^ perceptual_hashes(np.stack(whole))))
+            full.append(thumbnail(image))
+    distances = np.bincount(np.bitwise_count(hashes_of(files) ^ perceptual_hashes(np.stack(full))))
     print(
-        f"{len(files)} photos by bits between the hash of the whole and of the half: {distances.tolist()}", flush=True
+        f"{len(files)} photos by distance between the hashes of full and reduced decoding: {distances.tolist()}",
+        flush=True,
     )
 
 
 def searching() -> dict[str, float]:
-    """Time the search among random hashes, a few of them near each other, beside a plain scan and imagededup."""
+    """Time the search among random hashes, some of which are near each other, and compare it with the peers."""
     from whaleid.duplicates.pairs import near_hashes
 
     rng = np.random.default_rng(0)
     figures: dict[str, float] = {}
     peer = imagededup()
-    to_run = {"scan": True, "imagededup": peer is not None}
+    is_enabled = {"scan": True, "imagededup": peer is not None}
     for power in (4, 5, 6):
         count = 10**power
         hashes = rng.integers(0, 2**64, count, dtype=np.uint64)
@@ -162,44 +164,44 @@ def searching() -> dict[str, float]:
         flips = rng.integers(0, 64, (2, len(near))).astype(np.uint64)
         hashes[: len(near)] = hashes[near] ^ (np.uint64(1) << flips[0]) ^ (np.uint64(1) << flips[1])
         started = time.perf_counter()
-        pairs = near_hashes(hashes, hashes, BITS)
+        pairs = near_hashes(hashes, hashes, MAX_DISTANCE)
         pairs = pairs[pairs[:, 0] < pairs[:, 1]]
         elapsed = figures[f"search_seconds_1e{power}"] = time.perf_counter() - started
         gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        line = f"search among 1e{power}: {elapsed:.2f} s, {len(pairs):,} pairs, {gib:.2f} GiB at most so far"
-        for name, search in (("scan", scan), ("imagededup", partial(asked_of, peer))):
-            if to_run[name]:
+        line = f"search among 1e{power}: {elapsed:.2f} s, {len(pairs):,} pairs, peak {gib:.2f} GiB"
+        for name, search in (("scan", scan), ("imagededup", partial(imagededup_pairs, peer))):
+            if is_enabled[name]:
                 started = time.perf_counter()
-                others = search(hashes)
-                took = time.perf_counter() - started
-                if others != len(pairs):
-                    raise SystemExit(f"{name} finds {others:,} pairs, whaleid {len(pairs):,}.")
-                line += f"; {name} {took:.2f} s, the same pairs"
-                to_run[name] = took * 100 <= PATIENCE
+                peer_pairs = search(hashes)
+                duration = time.perf_counter() - started
+                if peer_pairs != len(pairs):
+                    raise SystemExit(f"{name} finds {peer_pairs:,} pairs, but whaleid {len(pairs):,}.")
+                line += f"; {name} {duration:.2f} s, the same number of pairs"
+                is_enabled[name] = duration * 100 <= MAX_SECONDS
         print(line, flush=True)
         figures["search_gib"] = gib
     return figures
 
 
 def scan(hashes: NDArray[np.uint64]) -> int:
-    """Return how many pairs a plain numpy scan finds."""
+    """Return the number of pairs within the maximum distance, by comparing all hashes with numpy."""
     count = 0
     for row in range(0, len(hashes), 256):
         distances = np.bitwise_count(hashes[row : row + 256, None] ^ hashes[None, row:])
-        i, j = np.nonzero(distances <= BITS)
+        i, j = np.nonzero(distances <= MAX_DISTANCE)
         count += int((i < j).sum())
     return count
 
 
-def asked_of(peer: object, hashes: NDArray[np.uint64]) -> int:
-    """Return how many pairs imagededup finds."""
+def imagededup_pairs(peer: object, hashes: NDArray[np.uint64]) -> int:
+    """Return the number of pairs that imagededup finds."""
     encoded = {str(row): f"{bits:016x}" for row, bits in enumerate(hashes.tolist())}
-    near = peer.find_duplicates(encoding_map=encoded, max_distance_threshold=BITS, num_dist_workers=2)  # type: ignore[attr-defined]
+    near = peer.find_duplicates(encoding_map=encoded, max_distance_threshold=MAX_DISTANCE, num_dist_workers=2)  # type: ignore[attr-defined]
     return sum(map(len, near.values())) // 2
 
 
 def stages(folder: Path, runs: int) -> dict[str, float]:
-    """Time both stages of the pipeline as commands."""
+    """Time the commands `whaleid catalog` and `whaleid dedup`."""
     durations: list[float] = []
     for _ in range(runs):
         with tempfile.TemporaryDirectory() as project:
@@ -216,7 +218,10 @@ def stages(folder: Path, runs: int) -> dict[str, float]:
 
 
 def quality(folder: Path, rule: "Dedup") -> dict[str, float]:
-    """Measure groups among drawn photos of which each has one copy, of each kind as many."""
+    """Measure precision and recall of duplicate groups among drawn photos with one copy each.
+
+    All kinds of copies are equally frequent.
+    """
     import pandas as pd
 
     from whaleid.duplicates.search import find_duplicates
@@ -225,47 +230,49 @@ def quality(folder: Path, rule: "Dedup") -> dict[str, float]:
     rows = [
         row for rows in parallel_map(partial(_copies, folder=folder), range(WHALES), "whales drawn") for row in rows
     ]
-    read = [each for each in fingerprints([folder / name for name, _ in rows]) if isinstance(each, Fingerprint)]
-    photos = pd.DataFrame({"Image": [name for name, _ in rows], "Id": "", "part": "train"}).join(file_metadata(read))
-    group = find_duplicates(photos, thumbnails(read), rule).manifest["group"].to_numpy()
-    # an original stands before its copy
+    results = [
+        result for result in fingerprints([folder / name for name, _ in rows]) if isinstance(result, Fingerprint)
+    ]
+    photos = pd.DataFrame({"Image": [name for name, _ in rows], "Id": "", "part": "train"}).join(file_metadata(results))
+    group = find_duplicates(photos, thumbnails(results), rule).manifest["group"].to_numpy()
+    # each original is followed by its copy
     kind = np.array([kind for _, kind in rows])
-    copy = np.flatnonzero(kind != "")
-    right = (group[copy] >= 0) & (group[copy] == group[copy - 1])
+    copies = np.flatnonzero(kind != "")
+    is_correct = (group[copies] >= 0) & (group[copies] == group[copies - 1])
     members = pd.Series(group[group >= 0]).value_counts()
-    claimed = int((members * (members - 1) // 2).sum())
+    predicted = int((members * (members - 1) // 2).sum())
     wrong = dict.fromkeys(KINDS, 0)
-    for _, of in pd.Series(np.arange(len(rows)))[group >= 0].groupby(group[group >= 0]):
-        for left, other in itertools.combinations(of, 2):
-            if not (other == left + 1 and kind[other]):
-                for row in {left, other}:
+    for _, photo_rows in pd.Series(np.arange(len(rows)))[group >= 0].groupby(group[group >= 0]):
+        for first, second in itertools.combinations(photo_rows, 2):
+            if not (second == first + 1 and kind[second]):
+                for row in {first, second}:
                     wrong[str(kind[row] or kind[row + 1])] += 1
-    print(f"{len(copy):,} copies of {len(copy):,} photos of {WHALES} whales: kind, recall, precision")
-    for each in KINDS:
-        of = kind[copy] == each
-        correct = int(right[of].sum())
-        print(f"  {each:12} {correct / of.sum():.4f} {correct / max(correct + wrong[each], 1):.4f}")
-    figures = {"precision": int(right.sum()) / claimed, "recall": float(right.mean())}
+    print(f"{len(copies):,} copies of {len(copies):,} photos of {WHALES} whales: kind, recall, precision")
+    for name in KINDS:
+        is_kind = kind[copies] == name
+        correct = int(is_correct[is_kind].sum())
+        print(f"  {name:12} {correct / is_kind.sum():.4f} {correct / max(correct + wrong[name], 1):.4f}")
+    figures = {"precision": int(is_correct.sum()) / predicted, "recall": float(is_correct.mean())}
     print(f"  {'all':12} {figures['recall']:.4f} {figures['precision']:.4f}", flush=True)
     return figures
 
 
 def _copies(whale: int, folder: Path) -> list[tuple[str, str]]:
-    """Draw photos of a whale and a copy of each into `folder`; return their names and the kinds of the copies."""
+    """Draw photos of a whale and a copy of each into `folder`; return (file name, kind of copy or '') pairs."""
     from whaleid.sample.copies import KINDS, make_copy
 
     rows = []
-    for number, photo in enumerate(_flukes(whale, EACH)):
-        kind = KINDS[(whale * EACH + number) % len(KINDS)]
+    for number, photo in enumerate(_flukes(whale, PHOTOS_PER_WHALE)):
+        kind = KINDS[(whale * PHOTOS_PER_WHALE + number) % len(KINDS)]
         copy = make_copy(photo, kind, np.random.default_rng([7, whale, number]))
-        for of, file in (("", photo), (kind, copy)):
-            rows.append((f"{whale:04d}-{number}-{of or 'Original'}.jpg", of))
+        for copy_kind, file in (("", photo), (kind, copy)):
+            rows.append((f"{whale:04d}-{number}-{copy_kind or 'Original'}.jpg", copy_kind))
             (folder / rows[-1][0]).write_bytes(file.jpeg)
     return rows
 
 
 def main() -> None:
-    """Measure, print, and one JSON object."""
+    """Run the benchmark; print a table and one JSON object."""
     from whaleid import config
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -273,7 +280,7 @@ def main() -> None:
     parser.add_argument(
         "folder", type=Path, nargs="?", default=Path(real), help="a catalogue folder in Kaggle's layout"
     )
-    parser.add_argument("--runs", type=int, default=3, help="of each figure, their median counts")
+    parser.add_argument("--runs", type=int, default=3, help="number of runs of each measurement")
     arguments = parser.parse_args()
     limit_cores(2)
     figures: dict[str, float] = {}
@@ -287,14 +294,14 @@ def main() -> None:
             compared.append(hashing(arguments.folder.name, labelled, arguments.runs))
             figures |= stages(arguments.folder.resolve(), arguments.runs)
         else:
-            print(f"no real photos at {arguments.folder}: name their folder", file=sys.stderr)
+            print(f"{arguments.folder} does not exist: give the folder of real photos as an argument", file=sys.stderr)
         reduction(large)
         figures |= searching()
         figures |= quality(Path(temporary, "copies"), config.load(ROOT / "params.yaml").dedup)
-    # the less favourable of both sets of photos
-    figures["hash_share_of_decoding"] = max(each["hash_share_of_decoding"] for each in compared)
+    # the less favourable result of the two sets of photos
+    figures["hash_share_of_decoding"] = max(result["hash_share_of_decoding"] for result in compared)
     if "hash_ratio" in compared[0]:
-        figures["hash_ratio"] = min(each["hash_ratio"] for each in compared)
+        figures["hash_ratio"] = min(result["hash_ratio"] for result in compared)
     print(json.dumps({key: round(value, 4) for key, value in sorted(figures.items())}))
 
 

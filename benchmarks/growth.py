@@ -1,11 +1,11 @@
-"""How time and memory grow with the catalogue: the drawn one, four times as large, and sixteen times.
+"""Time and memory of the stages for growing catalogues: the drawn catalogue, four and sixteen times as large.
 
     python benchmarks/growth.py [--sizes 1,4,16]
 
-For each size, the stages of a clean clone run one after another, on whole photos instead of crops, with one epoch of
-one network of all whales. Prints a table of seconds and peak memory, and what a million labelled photos would take: by
-the line through the last two sizes or, where what is compared or held is queries times photos, of which both become
-more, by the parabola through the last three. Two cores are used. The last line is one JSON object.
+For each size, the stages run one after another in a clean clone, on uncropped photos, with one network trained on all
+whales for one epoch. Prints a table of seconds and peak memory, extrapolated to a million labelled photos: with the
+line through the last two sizes or, if the cost is proportional to queries times photos, with the parabola through the
+last three. Uses two cores. The last line is one JSON object.
 """
 
 import argparse
@@ -28,15 +28,17 @@ MEASURED = {
     "predict": ["predict"],
 }
 DEGREES = {"calibrate": (2, 2), "rank": (2, 1)}
-"""Of the curves of seconds and of memory; those of other stages are lines."""
-BEFORE = (["sample"], ["catalog"], ["dedup"], ["split"], ["backbone"], ["boxes"])
+"""Degrees of the polynomials that extrapolate seconds and memory, by stage; 1 for other stages."""
+SETUP = (["sample"], ["catalog"], ["dedup"], ["split"], ["backbone"], ["boxes"])
 MILLION = 1_000_000
 
 
 def main() -> None:
-    """Measure, print a table, and one JSON object."""
+    """Run the benchmark; print a table and one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="1,4,16", help="times the drawn catalogue, three or more, ascending")
+    parser.add_argument(
+        "--sizes", default="1,4,16", help="multiples of the drawn catalogue's size; at least three, ascending"
+    )
     sizes = [int(size) for size in parser.parse_args().sizes.split(",")]
     limit_cores(2)
     with tempfile.TemporaryDirectory() as temporary:
@@ -51,13 +53,13 @@ def main() -> None:
             curve = np.polynomial.Polynomial.fit(photos[-degree - 1 :], values[-degree - 1 :], degree)
             values.append(float(curve(MILLION)))
         cells = zip(seconds, gib, strict=True)
-        print(f"{name:15}" + "".join(f"{took:9.1f} s {peak:5.1f} GiB" for took, peak in cells))
-        figures[name] = {"seconds": [round(each, 1) for each in seconds], "gib": [round(each, 2) for each in gib]}
+        print(f"{name:15}" + "".join(f"{duration:9.1f} s {peak:5.1f} GiB" for duration, peak in cells))
+        figures[name] = {"seconds": [round(value, 1) for value in seconds], "gib": [round(value, 2) for value in gib]}
     print(json.dumps(figures))
 
 
 def measure(project: Path, size: int) -> tuple[int, dict[str, Cost]]:
-    """Return how many labelled photos `size` times the drawn catalogue has, and what the stages cost on it."""
+    """Return the number of labelled photos in `size` times the drawn catalogue, and the cost of each stage on it."""
     clone(project)
     yaml, path = YAML(), project / "params.yaml"
     document = yaml.load(path.read_text(encoding="utf-8"))
@@ -70,7 +72,7 @@ def measure(project: Path, size: int) -> tuple[int, dict[str, Cost]]:
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
     keep_only(path, "final")
-    for command in BEFORE:
+    for command in SETUP:
         run(project, "python", "-m", "whaleid", *command)
     costs = {name: run(project, "python", "-m", "whaleid", *command) for name, command in MEASURED.items()}
     labelled = len(pd.read_csv(project / "data/sample/train.csv"))

@@ -1,11 +1,11 @@
-"""How fast `whaleid identify` answers: the first photo of a fresh process, and a folder of photos.
+"""Speed of `whaleid identify`: the first photo of a new process, and a folder of photos.
 
     python benchmarks/identify.py [--sizes sample,real] [--runs 5] [--photos 300]
 
-Makes bundles of two networks that have learnt next to nothing, which changes no speed, on the drawn catalogue in a
-clean clone: at the sample's size (resnet18, 48x24) and at that of the preset `real` (mobilenet_v2, 144x108). Prints the
-median of the first answers, and how many photos a second follow; beside them the seconds that cores spent on both and
-the load of the machine, as others may work on it. Two cores are used. The last line is one JSON object.
+Builds bundles of two networks on the drawn catalogue in a clean clone: one with the sizes of the sample (resnet18,
+48x24) and one with those of the preset `real` (mobilenet_v2, 144x108). The networks are hardly trained, which does not
+affect speed. Prints the median time of the first answer and the photos per second after it, the CPU seconds of both
+and the load of the machine, which other processes may use. Uses two cores. The last line is one JSON object.
 """
 
 import argparse
@@ -24,15 +24,17 @@ from ruamel.yaml import YAML
 PRESETS = {"sample": [], "real": ["--root", "data/sample", "--backbone", "mobilenet_v2", "--weights", "none"]}
 MODEL = "models/final.bundle"
 NETWORKS = ("margin", "pairs")
-"""Of the preset `real`; at the sample's size, the second one is as the first."""
+"""Networks of the preset `real`. With the sizes of the sample, both are like the first."""
 
 
 def main() -> None:
-    """Measure, print a table, and one JSON object."""
+    """Run the benchmark; print a table and one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="sample,real", help="of sample and real, with a comma between")
-    parser.add_argument("--runs", type=int, default=5, help="of each command")
-    parser.add_argument("--photos", type=int, default=300, help="in the folder; those drawn, several times if need be")
+    parser.add_argument("--sizes", default="sample,real", help="sample, real, or both separated by a comma")
+    parser.add_argument("--runs", type=int, default=5, help="number of runs of each command")
+    parser.add_argument(
+        "--photos", type=int, default=300, help="number of photos in the folder; drawn photos are repeated if necessary"
+    )
     arguments = parser.parse_args()
     limit_cores(2)
     figures = {}
@@ -42,8 +44,8 @@ def main() -> None:
             make_bundle(project, size)
             figures[size] = result = measure(project, arguments.runs, arguments.photos)
         print(
-            f"{size:8} first answer {result['first']:.2f} s, then {result['photos_per_second']:.1f} photos/s; of cores "
-            f"{result['first_cores']:.2f} s, then {1000 * result['photo_cores']:.0f} ms a photo; "
+            f"{size:8} first answer {result['first']:.2f} s, then {result['photos_per_second']:.1f} photos/s; CPU time "
+            f"{result['first_cores']:.2f} s, then {1000 * result['photo_cores']:.0f} ms per photo; "
             f"{result['gib']:.2f} GiB; "
             f"load of the machine {result['load']:.1f}",
             flush=True,
@@ -52,13 +54,13 @@ def main() -> None:
 
 
 def make_bundle(project: Path, size: str) -> None:
-    """Make a clone in the folder `project` and there, at a preset's size, a bundle of two networks."""
+    """Clone into the folder `project` and build a bundle of two networks with the sizes of a preset."""
     clone(project)
     python = [sys.executable, "-m", "whaleid"]
     run(project, *python, "preset", size, *PRESETS[size])
     yaml, path = YAML(), project / "params.yaml"
     document = yaml.load(path.read_text(encoding="utf-8"))
-    document["boxes"]["steps"] = 20  # it learns for seconds
+    document["boxes"]["steps"] = 20  # takes seconds
     variants = {
         name: copy.deepcopy(document["variants"].get(name, document["variants"]["margin"])) for name in NETWORKS
     }
@@ -78,29 +80,29 @@ def make_bundle(project: Path, size: str) -> None:
 
 
 def measure(project: Path, runs: int, photos: int) -> dict[str, float]:
-    """Return seconds of the first answer, photos a second after it, of cores too, and memory; and the load."""
-    folder = project / "asked"
+    """Return the seconds of the first answer, photos per second after it, CPU seconds of both, memory and load."""
+    folder = project / "queries"
     folder.mkdir()
     drawn = sorted((project / "data/sample/test").iterdir())
     for number in range(photos):
         shutil.copy(drawn[number % len(drawn)], folder / f"{number:05}.jpg")
-    before = os.getloadavg()[0]
-    ones = [_identify(project, folder / "00000.jpg") for _ in range(runs)]
-    alls = [_identify(project, folder) for _ in range(runs)]
-    first, whole = (median(cost.seconds for cost, _ in costs) for costs in (ones, alls))
-    first_cores, whole_cores = (median(spent for _, spent in costs) for costs in (ones, alls))
+    load = os.getloadavg()[0]
+    single = [_identify(project, folder / "00000.jpg") for _ in range(runs)]
+    batch = [_identify(project, folder) for _ in range(runs)]
+    first, total = (median(cost.seconds for cost, _ in costs) for costs in (single, batch))
+    first_cores, total_cores = (median(cpu_seconds for _, cpu_seconds in costs) for costs in (single, batch))
     return {
         "first": round(first, 2),
-        "photos_per_second": round((photos - 1) / (whole - first), 1),
+        "photos_per_second": round((photos - 1) / (total - first), 1),
         "first_cores": round(first_cores, 2),
-        "photo_cores": round((whole_cores - first_cores) / (photos - 1), 4),
-        "gib": round(median(cost.peak_gib for cost, _ in alls), 2),
-        "load": round(before, 1),
+        "photo_cores": round((total_cores - first_cores) / (photos - 1), 4),
+        "gib": round(median(cost.peak_gib for cost, _ in batch), 2),
+        "load": round(load, 1),
     }
 
 
 def _identify(project: Path, photos: Path) -> tuple[Cost, float]:
-    """Return what it cost, and the seconds that cores spent on it."""
+    """Return the cost of identifying `photos`, and its CPU seconds."""
     before = os.times()
     cost = run(project, sys.executable, "-m", "whaleid", "identify", str(photos), "--model", MODEL)
     after = os.times()

@@ -1,12 +1,12 @@
-"""How long the default pipeline takes, in units of the machine, and how long the small gestures do.
+"""Time of the default pipeline, relative to a reference on the same machine, and of small experiments.
 
     python benchmarks/pipeline.py [--runs 3] [--repros 1]
 
 The reference is 100 training steps of torchvision's resnet18 (batch 32, 3x48x96, float32, AdamW, synthetic photos).
-It is timed before and after each `dvc repro`, which runs from nothing in a fresh clone. Then, turn by turn so that a
-busy machine slows both alike, `dvc exp run -S threshold=…` beside a `dvc exp run` of a pipeline of one stage that opens
-and closes one MLflow run, and `dvc repro` with nothing to do in both. Prints a table of medians and, as its last line,
-one JSON object.
+It is timed before and after each `dvc repro`, which runs all stages in a clean clone. Then `dvc exp run -S threshold=…`
+is compared with a `dvc exp run` of a minimal pipeline, whose only stage opens and closes one MLflow run, and
+`dvc repro` without changes is timed in both projects. The commands alternate, so that a busy machine slows all of them
+equally. Prints a table of medians and, as its last line, one JSON object.
 """
 
 import argparse
@@ -27,11 +27,11 @@ BARE = {
     "bare.py": "from pathlib import Path\n\nimport mlflow\n\nmlflow.set_tracking_uri('sqlite:///mlflow.db')\n"
     "with mlflow.start_run():\n    Path('bare.txt').write_text(Path('params.yaml').read_text())\n",
 }
-"""The least that DVC and MLflow can be asked for together."""
+"""Files of a minimal project with DVC and MLflow."""
 
 
 def bare_project(folder: Path) -> None:
-    """Make a project of one stage that opens and closes one MLflow run."""
+    """Create a project with one stage, which opens and closes one MLflow run."""
     folder.mkdir()
     for name, text in BARE.items():
         (folder / name).write_text(text)
@@ -47,7 +47,7 @@ def bare_project(folder: Path) -> None:
 
 
 def reference_seconds() -> float:
-    """Return how long the reference takes on this machine."""
+    """Return the seconds of the reference on this machine."""
     import torch
     from torchvision.models import resnet18
 
@@ -70,15 +70,15 @@ def reference_seconds() -> float:
 
 
 def main() -> None:
-    """Measure, print a table, and one JSON object."""
+    """Run the benchmark; print a table and one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=3, help="of each measured command")
-    parser.add_argument("--repros", type=int, default=1, help="of dvc repro from nothing")
+    parser.add_argument("--runs", type=int, default=3, help="number of runs of each command")
+    parser.add_argument("--repros", type=int, default=1, help="number of runs of dvc repro in a clean clone")
     arguments = parser.parse_args()
     limit_cores(2)
     repros: list[Cost] = []
     references = [reference_seconds()]
-    boxes: list[float] = []
+    boxes_shares: list[float] = []
     costs: dict[str, list[Cost]] = {"threshold": [], "bare": [], "idle": [], "bare_idle": []}
     with tempfile.TemporaryDirectory() as temporary:
         for number in range(arguments.repros):
@@ -86,52 +86,54 @@ def main() -> None:
             clone(project)
             repros.append(run(project, "dvc", "repro"))
             references.append(reference_seconds())
-            # from the end of the stage before, backbone
-            begun, ended = (project / path for path in ("checkpoints/backbone.safetensors", "reports/boxes/sheet.png"))
-            boxes.append((ended.stat().st_mtime - begun.stat().st_mtime) / repros[-1].seconds)
+            # the stage boxes starts when the stage backbone ends
+            start, end = (project / path for path in ("checkpoints/backbone.safetensors", "reports/boxes/sheet.png"))
+            boxes_shares.append((end.stat().st_mtime - start.stat().st_mtime) / repros[-1].seconds)
         subprocess.run(
             ["git", "commit", "--quiet", "--all", "--allow-empty", "-m", "reproduced"], cwd=project, check=True
         )
         bare = Path(temporary) / "bare"
         bare_project(bare)
-        run(bare, "dvc", "exp", "run", "--quiet")  # makes the store
+        run(bare, "dvc", "exp", "run", "--quiet")  # creates the MLflow store
         for number in range(arguments.runs):
-            threshold = f"threshold=0.{200 + number}"  # a new one each time: DVC knows the others already
+            threshold = (
+                f"threshold=0.{200 + number}"  # a new value each time, since DVC caches the results of earlier ones
+            )
             for name, folder in (("threshold", project), ("bare", bare)):
                 costs[name].append(run(folder, "dvc", "exp", "run", "--quiet", "-S", threshold))
             for name, folder in (("idle", project), ("bare_idle", bare)):
                 costs[name].append(run(folder, "dvc", "repro", "--quiet"))
 
-    def middle(name: str) -> float:
+    def median_seconds(name: str) -> float:
         return round(median(cost.seconds for cost in costs[name]), 2)
 
-    def ratio(name: str, of: str) -> float:
-        pairs = zip(costs[name], costs[of], strict=True)
-        return round(median(own.seconds / other.seconds for own, other in pairs), 2)
+    def ratio(name: str, baseline: str) -> float:
+        pairs = zip(costs[name], costs[baseline], strict=True)
+        return round(median(cost.seconds / base.seconds for cost, base in pairs), 2)
 
     repro, reference = median(cost.seconds for cost in repros), median(references)
     figures = {
         "repro_seconds": round(repro, 1),
         "reference_seconds": round(reference, 1),
         "repro_ratio": round(repro / reference, 2),
-        "boxes_share": round(median(boxes), 3),
+        "boxes_share": round(median(boxes_shares), 3),
         "peak_gib": round(max(cost.peak_gib for cost in repros), 2),
-        "threshold_seconds": middle("threshold"),
+        "threshold_seconds": median_seconds("threshold"),
         "threshold_ratio": ratio("threshold", "bare"),
-        "idle_seconds": middle("idle"),
+        "idle_seconds": median_seconds("idle"),
         "idle_ratio": ratio("idle", "bare_idle"),
         "runs": arguments.runs,
     }
     rows = (
         ("100 steps of resnet18, the reference", figures["reference_seconds"], ""),
-        ("dvc repro, from nothing", figures["repro_seconds"], f"ratio {figures['repro_ratio']}"),
+        ("dvc repro, all stages", figures["repro_seconds"], f"ratio {figures['repro_ratio']}"),
         ("dvc exp run -S threshold=0.2", figures["threshold_seconds"], f"ratio {figures['threshold_ratio']}"),
-        ("dvc exp run, one bare MLflow run", middle("bare"), ""),
-        ("dvc repro, nothing to do", figures["idle_seconds"], f"ratio {figures['idle_ratio']}"),
-        ("dvc repro, one stage, nothing to do", middle("bare_idle"), ""),
+        ("dvc exp run, minimal project", median_seconds("bare"), ""),
+        ("dvc repro, no changes", figures["idle_seconds"], f"ratio {figures['idle_ratio']}"),
+        ("dvc repro, no changes, minimal project", median_seconds("bare_idle"), ""),
     )
     for name, seconds, note in rows:
-        print(f"{name:38}{seconds:8.2f} s   {note}")
+        print(f"{name:40}{seconds:8.2f} s   {note}")
     print(json.dumps(figures))
 
 

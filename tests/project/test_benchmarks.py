@@ -26,17 +26,17 @@ EXPECTED_PARAMETERS = {
     "crops keep their proportions": {"pack.stretch": False},
     "in colour": {"pack.grey": False},
     "boxes without a margin": {"pack.margin": 0.0},
-    "upside-down photos turned": {"pack.turn": True},
+    "upside-down photos rotated": {"pack.turn": True},
     "last stride kept": {"backbone.fine": False},
-    "first layers learnt as well": {"variants.margin.train.layers": "all"},
+    "first layers trained too": {"variants.margin.train.layers": "all"},
     "weight decay 0.05": {"variants.margin.train.weight_decay": 0.05},
     "no augmentation": {"variants.margin.train.augment": False},
     "a mirrored fluke is the same whale": {"variants.margin.train.flip": "augment"},
     "no mirrored flukes": {"variants.margin.train.flip": "off"},
-    "single-photo whales not learnt": {"variants.margin.train.min_photos": 2},
-    "rare whales shown twice an epoch": {"variants.margin.train.oversample": 2},
-    "four photos of a whale together": {"variants.margin.train.per_whale": 4},
-    "new_whale a class": {"variants.margin.train.new_whale": True},
+    "whales with a single photo left out": {"variants.margin.train.min_photos": 2},
+    "rare whales twice an epoch": {"variants.margin.train.oversample": 2},
+    "four photos of a whale in a batch": {"variants.margin.train.per_whale": 4},
+    "new_whale as a class": {"variants.margin.train.new_whale": True},
     "softmax": {
         "variants.margin.train.loss.kind": "softmax",
         "variants.margin.train.loss.scale": 16.0,
@@ -46,7 +46,7 @@ EXPECTED_PARAMETERS = {
     "sub-centre ArcFace": {"variants.margin.train.loss.kind": "arcface", "variants.margin.train.loss.centres": 3},
     "triplet, batch-hard": {"variants.margin.train.loss.kind": "triplet", "variants.margin.train.per_whale": 4},
     "embeddings of whole crops": {"variants.margin.embed.zoom": 1.0},
-    "embeddings averaged over a turn of 4° to either side": {"variants.margin.embed.tilt": 4.0},
+    "embeddings averaged over rotations by ±4°": {"variants.margin.embed.tilt": 4.0},
 }
 """By change: the parameters that differ from `whaleid preset real`, except the number of epochs."""
 
@@ -75,7 +75,7 @@ def test_every_change_is_covered_here() -> None:
 @pytest.mark.parametrize("name", EXPECTED_PARAMETERS)
 def test_a_change_sets_only_the_parameters_listed_here(real: Path, name: str) -> None:
     before = parameters(real)
-    overrides = CHANGES[name].of(PHOTOS, 10)
+    overrides = CHANGES[name].overrides(PHOTOS, 10)
     apply_overrides(real, overrides)
     after = parameters(real)
     assert after.keys() == before.keys()
@@ -91,20 +91,20 @@ def test_a_change_sets_only_the_parameters_listed_here(real: Path, name: str) ->
         ("the recipe", 10),  # of 20 photos
         ("in colour", 10),
         ("ArcFace", 10),
-        ("single-photo whales not learnt", 11),  # of 11 + 5 + 2 = 18
-        ("rare whales shown twice an epoch", 9),  # of 11 + 5 + 2 + 2 + 2 = 22
-        ("four photos of a whale together", 6),  # of 12 + 8 + 4 + 4 + 4 = 32
+        ("whales with a single photo left out", 11),  # of 11 + 5 + 2 = 18
+        ("rare whales twice an epoch", 9),  # of 11 + 5 + 2 + 2 + 2 = 22
+        ("four photos of a whale in a batch", 6),  # of 12 + 8 + 4 + 4 + 4 = 32
         ("triplet, batch-hard", 6),
-        ("new_whale a class", 4),  # of 20 + 30
+        ("new_whale as a class", 4),  # of 20 + 30
     ],
 )
 def test_a_change_trains_on_about_as_many_photos_as_the_recipe(name: str, epochs: int) -> None:
-    assert f"variants.margin.train.epochs={epochs}" in CHANGES[name].of(PHOTOS, 10)
+    assert f"variants.margin.train.epochs={epochs}" in CHANGES[name].overrides(PHOTOS, 10)
 
 
 def test_a_change_trains_for_at_least_one_epoch() -> None:
     lonely = pd.Series([1, 1, 0], ["w1", "w2", "new_whale"])
-    assert "variants.margin.train.epochs=1" in CHANGES["four photos of a whale together"].of(lonely, 1)
+    assert "variants.margin.train.epochs=1" in CHANGES["four photos of a whale in a batch"].overrides(lonely, 1)
 
 
 def test_a_part_of_a_catalogue_has_all_photos_of_its_whales(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_part_of_a_catalogue_has_all_photos_of_its_whales(tmp_path: Path) -> N
     pd.DataFrame(rows, columns=["Image", "Id"]).to_csv(catalogue / "train.csv", index=False)
     boxes = pd.DataFrame({"Image": [image for image, _ in rows], "x0": 0.25, "y0": 0.0, "x1": 0.75, "y1": 1.0})
     boxes.to_csv(catalogue / "boxes.csv", index=False)
-    ablation.fewer(catalogue, 0.25, subset)
+    ablation.subsample(catalogue, 0.25, subset)
     kept = pd.read_csv(subset / "train.csv")
     counts = kept["Id"].value_counts()
     assert set(counts.drop("new_whale")) == {3}
@@ -207,6 +207,6 @@ def test_results_are_read_for_the_variant_and_the_experiment(tmp_path: Path, mon
             tracked.log({variant: Record(metrics=metrics)})
     store = tmp_path / "mlflow.db"
     results = {"map5_no_duplicates_class": 0.5, "map5": 0.75, "top1": 0.25}
-    assert ablation.results(store, "change-1-fold-0") == results
-    assert ablation.results(store, "change-1-fold-1") == {"map5": 0.0625}
-    assert ablation.results(store, "change-2-fold-0") == {}
+    assert ablation.read_metrics(store, "change-1-fold-0") == results
+    assert ablation.read_metrics(store, "change-1-fold-1") == {"map5": 0.0625}
+    assert ablation.read_metrics(store, "change-2-fold-0") == {}
