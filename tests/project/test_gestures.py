@@ -1,4 +1,4 @@
-"""The three gestures, with DVC and MLflow themselves: `dvc repro`, runs to browse, `dvc exp run -S threshold=…`."""
+"""The three main workflows with real DVC and MLflow: `dvc repro`, browsing runs, `dvc exp run -S threshold=…`."""
 
 import os
 import re
@@ -17,54 +17,56 @@ from ruamel.yaml import YAML
 pytestmark = pytest.mark.slow
 VALIDATED = ["toy", "margin"]
 VARIANTS = [*VALIDATED, "final"]
-COLUMNS = 120
-"""Of a terminal: as wide as what DVC shows may be."""
+MAX_WIDTH = 120
+"""Maximum width of DVC's tables, in characters: the width of a terminal."""
 
 
 def stage_of(run: Run) -> tuple[str, str]:
     return run.data.tags["whaleid.stage"], run.data.tags.get("whaleid.variant", "")
 
 
-def ran(said: str) -> list[str]:
-    """Return the stages that DVC ran, in their order."""
-    return [found[1] for line in said.splitlines() if (found := STAGE_STARTED.match(line))]
+def executed_stages(output: str) -> list[str]:
+    """Return the stages that DVC ran, in order."""
+    return [match[1] for line in output.splitlines() if (match := STAGE_STARTED.match(line))]
 
 
-def widest(said: str) -> int:
-    return max(len(line.rstrip()) for line in said.splitlines())
+def max_width(output: str) -> int:
+    return max(len(line.rstrip()) for line in output.splitlines())
 
 
-def parent_of(found: list[Run]) -> Run:
-    """Return the one parent of runs, among them."""
-    (parent,) = [each for each in found if "mlflow.parentRunId" not in each.data.tags]
-    assert {each.data.tags["mlflow.parentRunId"] for each in found if each is not parent} == {parent.info.run_id}
+def parent_of(all_runs: list[Run]) -> Run:
+    """Return the only parent run; all other runs must be its children."""
+    (parent,) = [tracked for tracked in all_runs if "mlflow.parentRunId" not in tracked.data.tags]
+    assert {tracked.data.tags["mlflow.parentRunId"] for tracked in all_runs if tracked is not parent} == {
+        parent.info.run_id
+    }
     return parent
 
 
 def artifacts(run: Run) -> dict[str, bytes]:
-    """Return the files that a run has, by name."""
-    place = Path(urlsplit(run.info.artifact_uri).path)
-    return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    """Map the path of each artifact of a run to its content."""
+    root = Path(urlsplit(run.info.artifact_uri).path)
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
 def project(reproduced: Path, tmp_path: Path) -> Path:
-    """A repository of the test's own where the pipeline has run, all committed."""
+    """A separate repository where the pipeline has run and everything is committed."""
     return copy_repository(reproduced, tmp_path / "project")
 
 
 @pytest.fixture
 def uncommitted(project: Path) -> Path:
-    """The same, where what came of the pipeline is not committed."""
+    """The same repository with uncommitted results of the pipeline."""
     run(project, "git", "reset", "--quiet", "HEAD~1")
     return project
 
 
-def test_repro_again_does_nothing_nor_in_a_clean_clone(project: Path, tmp_path: Path) -> None:
+def test_a_second_repro_runs_no_stage_also_in_a_clean_clone(project: Path, tmp_path: Path) -> None:
     before = len(runs(project))
-    said = run(project, "dvc", "repro")
-    assert "Data and pipelines are up to date." in said
-    assert "Running stage" not in said
+    output = run(project, "dvc", "repro")
+    assert "Data and pipelines are up to date." in output
+    assert "Running stage" not in output
     assert len(runs(project)) == before
     assert run(project, "git", "status", "--porcelain") == ""
     run(tmp_path, "git", "clone", "--quiet", str(project), "clone")
@@ -72,17 +74,17 @@ def test_repro_again_does_nothing_nor_in_a_clean_clone(project: Path, tmp_path: 
 
 
 def test_stages_are_nested_in_one_parent_and_linked_by_content(reproduced: Path) -> None:
-    found = runs(reproduced)
-    parent = parent_of(found)
-    children = {stage_of(each): each for each in found if each is not parent}
-    assert len(children) == len(found) - 1
+    all_runs = runs(reproduced)
+    parent = parent_of(all_runs)
+    children = {stage_of(tracked): tracked for tracked in all_runs if tracked is not parent}
+    assert len(children) == len(all_runs) - 1
     assert children.keys() == {
         *((stage, "") for stage in ("explore", "dedup", "split", "boxes")),
         *((stage, variant) for stage in ("train", "embed") for variant in VARIANTS),
         *(("calibrate", prediction) for prediction in (*VALIDATED, "ensemble")),
         *(("predict", prediction) for prediction in PREDICTIONS),
     }
-    assert {each.info.status for each in found} == {"FINISHED"}
+    assert {tracked.info.status for tracked in all_runs} == {"FINISHED"}
     start = run(reproduced, "git", "rev-parse", "HEAD~1").strip()
     assert parent.info.run_name == f"dvc repro {start[:7]}"
     assert parent.data.metrics.keys() == {
@@ -106,67 +108,69 @@ def test_stages_are_nested_in_one_parent_and_linked_by_content(reproduced: Path)
     assert children["predict", "toy"].data.metrics["map5"] > 0
 
 
-def test_the_page_of_a_prediction_is_with_what_calibrated_it(reproduced: Path) -> None:
-    found = {stage_of(each): each for each in runs(reproduced)}
+def test_the_page_of_a_prediction_is_an_artifact_of_its_calibration(reproduced: Path) -> None:
+    by_stage = {stage_of(tracked): tracked for tracked in runs(reproduced)}
     writers = {
         "phash": ("dedup", ""),
         **{name: ("calibrate", name) for name in (*VALIDATED, "ensemble")},
         "final": ("calibrate", "margin"),
     }
     for name, writer in writers.items():
-        home = found[writer].info
-        assert artifacts(found[writer])[f"{name}.html"] == (reproduced / "reports/pages" / f"{name}.html").read_bytes()
-        assert found["predict", name].data.tags["mlflow.note.content"] == (
+        writer_run = by_stage[writer].info
+        assert (
+            artifacts(by_stage[writer])[f"{name}.html"] == (reproduced / "reports/pages" / f"{name}.html").read_bytes()
+        )
+        assert by_stage["predict", name].data.tags["mlflow.note.content"] == (
             "[Page of this prediction: thresholds, curves, contact sheets]"
-            f"(#/experiments/{home.experiment_id}/runs/{home.run_id}/artifacts/{name}.html)"
+            f"(#/experiments/{writer_run.experiment_id}/runs/{writer_run.run_id}/artifacts/{name}.html)"
         )
 
 
-def test_a_threshold_reruns_predict_alone(project: Path) -> None:
-    before = {each.info.run_id for each in runs(project)}
-    said = run(project, "dvc", "exp", "run", "-S", "threshold=0.2")
-    assert ran(said) == ["predict"]
-    new = [each for each in runs(project) if each.info.run_id not in before]
+def test_a_threshold_reruns_only_predict(project: Path) -> None:
+    before = {tracked.info.run_id for tracked in runs(project)}
+    output = run(project, "dvc", "exp", "run", "-S", "threshold=0.2")
+    assert executed_stages(output) == ["predict"]
+    new = [tracked for tracked in runs(project) if tracked.info.run_id not in before]
     parent = parent_of(new)
     experiment = parent.data.tags["dvc.experiment"]
     assert parent.info.run_name == f"threshold=0.2 ({experiment})"
-    found = {each.data.params["variant"]: each for each in new if each is not parent}
-    assert found.keys() == {*PREDICTIONS}
-    for name, each in found.items():
-        assert stage_of(each) == ("predict", name)
-        assert each.info.run_name == f"predict {name} at 0.2"
-        assert each.data.params["threshold"] == "0.2"
-        kept = artifacts(each)
-        assert kept[f"{name}.csv"] == (project / "submissions" / f"{name}.csv").read_bytes()
-        if name == "phash":  # it has no probabilities
-            assert "threshold" not in each.data.metrics
-            assert kept.keys() == {"phash.csv", "phash.json"}
+    predictions = {tracked.data.params["variant"]: tracked for tracked in new if tracked is not parent}
+    assert predictions.keys() == {*PREDICTIONS}
+    for name, tracked in predictions.items():
+        assert stage_of(tracked) == ("predict", name)
+        assert tracked.info.run_name == f"predict {name} at 0.2"
+        assert tracked.data.params["threshold"] == "0.2"
+        files = artifacts(tracked)
+        assert files[f"{name}.csv"] == (project / "submissions" / f"{name}.csv").read_bytes()
+        if name == "phash":  # phash has no probabilities
+            assert "threshold" not in tracked.data.metrics
+            assert files.keys() == {"phash.csv", "phash.json"}
         else:
-            assert each.data.metrics["threshold"] == 0.2
-            assert kept.keys() == {f"{name}.csv", f"{name}.json", f"{name}.png"}
-            assert kept[f"{name}.png"].startswith(b"\x89PNG")
+            assert tracked.data.metrics["threshold"] == 0.2
+            assert files.keys() == {f"{name}.csv", f"{name}.json", f"{name}.png"}
+            assert files[f"{name}.png"].startswith(b"\x89PNG")
         if name not in ("phash", "final"):
-            assert {"map5", "map5_known", "map5_unknown", "auroc"} <= each.data.metrics.keys()
+            assert {"map5", "map5_known", "map5_unknown", "auroc"} <= tracked.data.metrics.keys()
     for name in ("phash", *VALIDATED, "ensemble"):
-        assert parent.data.metrics[f"map5.{name}"] == found[name].data.metrics["map5"]
+        assert parent.data.metrics[f"map5.{name}"] == predictions[name].data.metrics["map5"]
 
-    wide = {"COLUMNS": "1000"}  # nothing is cut off
-    shown = run(project, "dvc", "metrics", "show", **wide)
-    assert widest(shown) <= COLUMNS
-    difference = run(project, "dvc", "metrics", "diff", **wide)
-    assert widest(difference) <= COLUMNS
-    experiments = run(project, "dvc", "exp", "show", "--only-changed", "--no-pager", **wide)
-    assert widest(experiments) <= COLUMNS
-    for table in (shown, difference, experiments):
+    environment = {"COLUMNS": "1000"}  # DVC does not truncate its tables
+    metrics = run(project, "dvc", "metrics", "show", **environment)
+    assert max_width(metrics) <= MAX_WIDTH
+    difference = run(project, "dvc", "metrics", "diff", **environment)
+    assert max_width(difference) <= MAX_WIDTH
+    experiments = run(project, "dvc", "exp", "show", "--only-changed", "--no-pager", **environment)
+    assert max_width(experiments) <= MAX_WIDTH
+    for table in (metrics, difference, experiments):
         assert all(f"{name} 0.200" in table for name in PREDICTIONS[1:]), table
         assert "final unvalidated" in table or table is difference
     assert experiment in experiments
 
 
 @pytest.mark.long
-def test_a_queue_of_thresholds_leaves_every_run_also_in_a_fresh_store(project: Path) -> None:
-    for made in project.glob("mlflow.db*"):
-        made.unlink()
+def test_a_queue_of_thresholds_logs_every_run_also_in_a_new_store(project: Path) -> None:
+    for path in project.glob("mlflow.db*"):
+        path.unlink()
     run(project, "dvc", "exp", "run", "--queue", "-S", "threshold=0.1,0.2,0.3")
     run(project, "dvc", "queue", "start", "--jobs", "2")
     deadline = time.monotonic() + 300
@@ -174,25 +178,29 @@ def test_a_queue_of_thresholds_leaves_every_run_also_in_a_fresh_store(project: P
         assert time.monotonic() < deadline, status
         time.sleep(2)
     assert status.count("Success") == 3, status
-    left = runs(project)
-    found = [each for each in left if stage_of(each)[0] == "predict"]
-    assert sorted((each.data.params["variant"], each.data.params["threshold"]) for each in found) == sorted(
-        (prediction, value) for prediction in PREDICTIONS for value in ("0.1", "0.2", "0.3")
-    )
-    assert {each.data.metrics["threshold"] for each in found if stage_of(each)[1] == "toy"} == {0.1, 0.2, 0.3}
-    assert {each.info.status for each in left} == {"FINISHED"}
-    parents = {each.info.run_id: each for each in left if each not in found}
-    names = sorted(each.info.run_name.split()[0] for each in parents.values())
+    all_runs = runs(project)
+    predictions = [tracked for tracked in all_runs if stage_of(tracked)[0] == "predict"]
+    assert sorted(
+        (tracked.data.params["variant"], tracked.data.params["threshold"]) for tracked in predictions
+    ) == sorted((prediction, value) for prediction in PREDICTIONS for value in ("0.1", "0.2", "0.3"))
+    assert {tracked.data.metrics["threshold"] for tracked in predictions if stage_of(tracked)[1] == "toy"} == {
+        0.1,
+        0.2,
+        0.3,
+    }
+    assert {tracked.info.status for tracked in all_runs} == {"FINISHED"}
+    parents = {tracked.info.run_id: tracked for tracked in all_runs if tracked not in predictions}
+    names = sorted(tracked.info.run_name.split()[0] for tracked in parents.values())
     assert names == ["threshold=0.1", "threshold=0.2", "threshold=0.3"]
-    for each in found:
-        threshold = each.data.params["threshold"]
-        assert parents[each.data.tags["mlflow.parentRunId"]].info.run_name.startswith(f"threshold={threshold} (")
-    shown = run(project, "dvc", "exp", "show", "--csv")
-    assert "threshold" in shown
-    assert shown.count("toy 0.300") == 1
+    for tracked in predictions:
+        threshold = tracked.data.params["threshold"]
+        assert parents[tracked.data.tags["mlflow.parentRunId"]].info.run_name.startswith(f"threshold={threshold} (")
+    table = run(project, "dvc", "exp", "show", "--csv")
+    assert "threshold" in table
+    assert table.count("toy 0.300") == 1
 
 
-def test_plots_are_drawn(project: Path) -> None:
+def test_dvc_shows_the_plots(project: Path) -> None:
     run(project, "dvc", "plots", "show", "--out", "plots")
     page = (project / "plots" / "index.html").read_text(encoding="utf-8")
     for title in (
@@ -206,36 +214,36 @@ def test_plots_are_drawn(project: Path) -> None:
 
 
 @pytest.mark.long
-def test_another_loss_runs_the_stages_of_its_variant_alone(project: Path) -> None:
-    before = {each.info.run_id for each in runs(project)}
-    said = run(project, "dvc", "exp", "run", "-S", "variants.margin.train.loss.kind=arcface", "calibrate@margin")
-    assert ran(said) == ["train@margin", "embed@margin", "calibrate@margin"]
-    new = [each for each in runs(project) if each.info.run_id not in before]
+def test_another_loss_runs_only_the_stages_of_its_variant(project: Path) -> None:
+    before = {tracked.info.run_id for tracked in runs(project)}
+    output = run(project, "dvc", "exp", "run", "-S", "variants.margin.train.loss.kind=arcface", "calibrate@margin")
+    assert executed_stages(output) == ["train@margin", "embed@margin", "calibrate@margin"]
+    new = [tracked for tracked in runs(project) if tracked.info.run_id not in before]
     parent = parent_of(new)
     assert parent.info.run_name.startswith("variants.margin.train.loss.kind=arcface (")
-    assert {stage_of(each) for each in new if each is not parent} == {
+    assert {stage_of(tracked) for tracked in new if tracked is not parent} == {
         (stage, "margin") for stage in ("train", "embed", "calibrate")
     }
 
 
 @pytest.mark.long
-def test_the_way_back_from_a_threshold_needs_no_commit(uncommitted: Path) -> None:
+def test_a_threshold_can_be_reverted_without_a_commit(uncommitted: Path) -> None:
     project = uncommitted
     before = digests(project)
-    assert ran(run(project, "dvc", "exp", "run", "-S", "threshold=0.2")) == ["predict"]
-    there = digests(project)
-    assert before.keys() == there.keys()
-    assert "reports/figures/toy.json" in differing_files(before, there)
-    assert ran(run(project, "dvc", "exp", "run", "-S", "threshold=auto")) == ["predict"]
+    assert executed_stages(run(project, "dvc", "exp", "run", "-S", "threshold=0.2")) == ["predict"]
+    changed = digests(project)
+    assert before.keys() == changed.keys()
+    assert "reports/figures/toy.json" in differing_files(before, changed)
+    assert executed_stages(run(project, "dvc", "exp", "run", "-S", "threshold=auto")) == ["predict"]
     assert differing_files(before, digests(project)) == []
-    assert set(ran(run(project, "dvc", "repro"))) <= {"predict"}
+    assert set(executed_stages(run(project, "dvc", "repro"))) <= {"predict"}
     assert differing_files(before, digests(project)) == []
 
 
 @pytest.mark.long
-def test_a_variant_and_a_prediction_are_added_in_the_parameters_alone(uncommitted: Path) -> None:
+def test_a_variant_and_a_prediction_are_added_by_parameters_alone(uncommitted: Path) -> None:
     project = uncommitted
-    before = {each.info.run_id for each in runs(project)}
+    before = {tracked.info.run_id for tracked in runs(project)}
     yaml, path = YAML(), project / "params.yaml"
     document = yaml.load(path.read_text(encoding="utf-8"))
     document["predictions"] |= {"trio": {"networks": ["toy", "margin", "quick"]}, "quick": {"networks": ["quick"]}}
@@ -243,7 +251,7 @@ def test_a_variant_and_a_prediction_are_added_in_the_parameters_alone(uncommitte
     document["variants"]["quick"] = {**toy, "train": {**toy["train"], "epochs": 1}}
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
-    assert set(ran(run(project, "dvc", "repro"))) == {
+    assert set(executed_stages(run(project, "dvc", "repro"))) == {
         *("train@quick", "embed@quick", "calibrate@quick", "rank", "predict", "report", "bundle")
     }
     for name in ("trio", "quick"):
@@ -252,7 +260,7 @@ def test_a_variant_and_a_prediction_are_added_in_the_parameters_alone(uncommitte
         assert len(queries) == 1 + len(list((project / "data/sample/test").iterdir()))
         assert (project / "reports/pages" / f"{name}.html").exists()
         assert (project / "reports/curves" / f"{name}.png").exists()
-    new = {each.info.run_name: each for each in runs(project) if each.info.run_id not in before}
+    new = {tracked.info.run_name: tracked for tracked in runs(project) if tracked.info.run_id not in before}
     parent = parent_of([*new.values()])
     assert re.fullmatch(r"dvc repro \w{7} \d+ parameters", parent.info.run_name)
     assert new.keys() - {parent.info.run_name} == {
@@ -265,17 +273,17 @@ def test_a_variant_and_a_prediction_are_added_in_the_parameters_alone(uncommitte
     assert "trio 0." in table
 
 
-def test_a_stage_that_fails_leaves_the_last_whole_output_within_reach(project: Path) -> None:
+def test_the_previous_output_of_a_failed_stage_can_be_restored(project: Path) -> None:
     before = (project / "data/catalog.csv").read_bytes()
     photo = next((project / "data/sample/test").iterdir())
-    whole = photo.read_bytes()
+    content = photo.read_bytes()
     photo.unlink()
-    photo.write_bytes(whole[:200])
+    photo.write_bytes(content[:200])
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     command = ["dvc", "repro", "--single-item", "catalog"]
-    ended = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
-    assert ended.returncode != 0
-    assert photo.name in ended.stderr
-    photo.write_bytes(whole)
+    process = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode != 0
+    assert photo.name in process.stderr
+    photo.write_bytes(content)
     run(project, "dvc", "checkout", "--force", "--quiet")
     assert (project / "data/catalog.csv").read_bytes() == before

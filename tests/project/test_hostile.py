@@ -1,4 +1,4 @@
-"""What strangers' files could do, each attack by name: it is refused, and nothing comes of it."""
+"""Attacks by untrusted files: each is refused and has no effect."""
 
 import io
 import json
@@ -19,8 +19,7 @@ import safetensors.torch
 import torch
 import typer
 from helpers.pictures import picture
-from hypothesis import given, settings
-from hypothesis import strategies as some
+from hypothesis import given, settings, strategies
 from PIL import Image
 
 from whaleid import config
@@ -40,8 +39,7 @@ from whaleid.importing.archive import unpack, unpack_limits
 from whaleid.model import checkpoint, pretrained
 from whaleid.report import pages, prediction
 from whaleid.report.sheets import Cell, Sheet, Strip
-from whaleid.serving import additions, identify, model
-from whaleid.serving import bundle as contents
+from whaleid.serving import additions, bundle, identify, model
 from whaleid.serving.embedder import Query
 from whaleid.serving.recogniser import Answer, Candidate, Duplicate
 
@@ -50,14 +48,14 @@ MARKUP = '<script>alert(1)</script>"onmouseover="alert(1)\'<img/src=x/onerror=al
 ESCAPES = ["a\x1b]0;owned\x07.jpg", "a\x9b2J.jpg", "a\u202egpj.exe.jpg", "a\tb.jpg", "a\r\nb.jpg", "a\u2028b.jpg"]
 
 
-class Calls:
-    """Calls `function` when it is unpickled."""
+class CallsFunction:
+    """An object that calls `function` when it is unpickled."""
 
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
-        self.called = function, arguments
+        self.call = function, arguments
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return self.called
+        return self.call
 
 
 def jpeg(**options: object) -> bytes:
@@ -66,7 +64,7 @@ def jpeg(**options: object) -> bytes:
     return file.getvalue()
 
 
-# bombs
+# decompression bombs
 
 
 def png_of(width: int, height: int) -> bytes:
@@ -79,8 +77,8 @@ def png_of(width: int, height: int) -> bytes:
 
 def jpeg_of(width: int, height: int) -> bytes:
     content = bytearray(jpeg())
-    at = content.index(b"\xff\xc0") + 5
-    content[at : at + 4] = struct.pack(">HH", height, width)
+    offset = content.index(b"\xff\xc0") + 5
+    content[offset : offset + 4] = struct.pack(">HH", height, width)
     return bytes(content)
 
 
@@ -100,7 +98,7 @@ def jpeg_with_scans(count: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (png_of(60_000, 60_000), "over the 100,000,000 pixels allowed"),
         (png_of(10_001, 10_000), "10001 x 10000 pixels, over the 100,000,000 allowed"),
@@ -111,34 +109,34 @@ def jpeg_with_scans(count: int) -> bytes:
         (jpeg_with_scans(2_000), "scans, over the 100 allowed: save the photo anew"),
     ],
 )
-def test_a_small_file_that_asks_for_much_work_is_refused_at_once(content: bytes, said: str) -> None:
+def test_small_files_that_need_much_work_are_refused(content: bytes, message: str) -> None:
     for read in (decode, fingerprint):
-        with pytest.raises(WhaleidError, match=said):
+        with pytest.raises(WhaleidError, match=message):
             read(Path("a.jpg"), content=content)
     assert len(content) < 250_000
 
 
-def test_progressive_photos_as_programs_save_them_are_read(tmp_path: Path) -> None:
+def test_ordinary_progressive_photos_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg(progressive=True))
     assert decode(tmp_path / "a.jpg").size == (96, 64)
     assert decode(tmp_path / "a.jpg", 16).size == (24, 16)
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [(zipfile.ZIP_DEFLATED, "more than 20 times its size"), (zipfile.ZIP_BZIP2, "a method that is not supported")],
 )
-def test_zip_bombs_are_refused(tmp_path: Path, kind: int, said: str) -> None:
+def test_zip_bombs_are_refused(tmp_path: Path, kind: int, message: str) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", kind) as archive, archive.open("train/a.jpg", "w") as file:
         for _ in range(80):
             file.write(bytes(2**20))
-    with pytest.raises(WhaleidError, match=said):
+    with pytest.raises(WhaleidError, match=message):
         unpack(tmp_path / "a.zip", tmp_path / "out", unpack_limits([tmp_path / "a.zip"]))
     assert not [*tmp_path.rglob("*.jpg")]
 
 
 @pytest.mark.parametrize("names", [["./a.jpg", "a.jpg"], ["a.jpg/b.jpg", "a.jpg"], [f"{'n' * 300}.jpg"]])
-def test_names_in_zip_files_that_clash_or_are_too_long_are_an_error(tmp_path: Path, names: list[str]) -> None:
+def test_conflicting_and_long_names_in_zip_files_are_refused(tmp_path: Path, names: list[str]) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for name in names:
             archive.writestr(name, b"a")
@@ -146,14 +144,14 @@ def test_names_in_zip_files_that_clash_or_are_too_long_are_an_error(tmp_path: Pa
         unpack(tmp_path / "a.zip", tmp_path / "out", unpack_limits([tmp_path / "a.zip"]))
 
 
-def test_packed_arrays_are_refused(tmp_path: Path) -> None:
+def test_compressed_arrays_are_refused(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "a.npz", embeddings=np.zeros((1, 1000, 1000), np.float32))
     assert (tmp_path / "a.npz").stat().st_size < 10_000
     with pytest.raises(WhaleidError, match="it is compressed, or contains overlapping members"):
         arrays.read(tmp_path / "a.npz", {"embeddings": "f"})
 
 
-def test_an_array_that_claims_more_than_its_file_holds_is_refused(tmp_path: Path) -> None:
+def test_an_array_larger_than_its_file_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((1, 2, 2, 1), np.uint8))
     content = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "a.npy").write_bytes(content.replace(b"(1, 2, 2, 1)", b"(9999999, 2, 2, 1)").replace(b" " * 6, b"", 1))
@@ -161,11 +159,11 @@ def test_an_array_that_claims_more_than_its_file_holds_is_refused(tmp_path: Path
         arrays.memory_map(tmp_path / "a.npy", np.uint8, 4)
 
 
-# code
+# code in data
 
 
 def test_objects_in_arrays_are_not_unpickled(tmp_path: Path) -> None:
-    objects = np.array([Calls(os.mkdir, str(tmp_path / "ran"))], dtype=object)
+    objects = np.array([CallsFunction(os.mkdir, str(tmp_path / "ran"))], dtype=object)
     np.savez(tmp_path / "a.npz", embeddings=objects)
     np.save(tmp_path / "a.npy", objects)
     with pytest.raises(WhaleidError, match="allow_pickle=False"):
@@ -178,15 +176,23 @@ def test_objects_in_arrays_are_not_unpickled(tmp_path: Path) -> None:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_code_in_a_file_of_weights_does_not_run(tmp_path: Path, zipped: bool) -> None:
     file = io.BytesIO()
-    torch.save({"backbone": Calls(os.mkdir, str(tmp_path / "ran"))}, file, _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {"backbone": CallsFunction(os.mkdir, str(tmp_path / "ran"))}, file, _use_new_zipfile_serialization=zipped
+    )
     with pytest.raises(WhaleidError, match=r"a\.pt cannot be read: it is truncated, or contains more than tensors"):
         pretrained.from_file(file.getvalue(), "a.pt")
     assert not (tmp_path / "ran").exists()
 
 
-ANYTHING = some.recursive(
-    some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=4),
-    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text(max_size=4), inner, max_size=3),
+ANY_VALUE = strategies.recursive(
+    strategies.none()
+    | strategies.booleans()
+    | strategies.integers()
+    | strategies.floats()
+    | strategies.text(max_size=4),
+    lambda inner: (
+        strategies.lists(inner, max_size=3) | strategies.dictionaries(strategies.text(max_size=4), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 NETWORK = {"version": 1, "kind": "network", "backbone": "squeezenet1_1", "fine": False, "embedding": 2, "centres": 1}
@@ -194,8 +200,8 @@ NETWORK |= {"description": {"classes": ["a"], "photos": [8, 8, 1], "flip": "off"
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(key=some.sampled_from([*NETWORK, "more"]), value=ANYTHING)
-def test_any_value_in_a_checkpoint_is_refused_where_weights_are_missing(key: str, value: object) -> None:
+@given(key=strategies.sampled_from([*NETWORK, "more"]), value=ANY_VALUE)
+def test_checkpoints_without_weights_are_refused_for_any_header(key: str, value: object) -> None:
     weights = {"classifier.weight": torch.ones(2, 1)}
     for header in (NETWORK | {key: value}, value):
         data = safetensors.torch.save(weights, {"whaleid": json.dumps(header)})
@@ -205,7 +211,7 @@ def test_any_value_in_a_checkpoint_is_refused_where_weights_are_missing(key: str
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("!!python/object/apply:os.mkdir [ran]", "could not determine a constructor"),
         ("!!python/name:os.system", "could not determine a constructor"),
@@ -215,27 +221,27 @@ def test_any_value_in_a_checkpoint_is_refused_where_weights_are_missing(key: str
         ("a: &a [*a]\nseed: *a", "seed: input should be a valid integer"),
     ],
 )
-def test_yaml_that_is_more_than_values_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+def test_yaml_with_more_than_plain_values_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(text)
-    with pytest.raises(WhaleidError, match=said):
+    with pytest.raises(WhaleidError, match=message):
         config.load(Path("params.yaml"))
     assert [*tmp_path.iterdir()] == [tmp_path / "params.yaml"]
 
 
-def test_lists_that_name_each_other_are_not_written_out(tmp_path: Path) -> None:
-    laughs = "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
-    (tmp_path / "params.yaml").write_text(laughs + "seed: *a29\n")
+def test_nested_aliases_are_not_expanded_in_errors(tmp_path: Path) -> None:
+    document = "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+    (tmp_path / "params.yaml").write_text(document + "seed: *a29\n")
     with pytest.raises(WhaleidError) as error:
         config.load(tmp_path / "params.yaml")
     assert len(str(error.value)) < 5000
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(document=some.dictionaries(some.sampled_from([*config.Params.model_fields, "x"]), ANYTHING))
-def test_any_document_is_parameters_or_told_what_is_wrong(document: dict[str, object]) -> None:
+@given(document=strategies.dictionaries(strategies.sampled_from([*config.Params.model_fields, "x"]), ANY_VALUE))
+def test_any_invalid_document_is_an_error(document: dict[str, object]) -> None:
     with pytest.raises(WhaleidError):
         config.check(document, Path("params.yaml"))
 
@@ -253,21 +259,21 @@ def whales(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["../secret.jpg", "../../secret.jpg", "/etc/passwd", "..\\secret.jpg", ".."])
-def test_a_path_in_a_catalogues_table_is_refused(whales: Path, name: str) -> None:
+def test_paths_in_a_catalogues_table_are_refused(whales: Path, name: str) -> None:
     (whales / "train.csv").write_text(f"Image,Id\na.jpg,w_1\n{name},w_2\n")
-    said = r"train\.csv: names that are not plain file names \(1\):\n  line 3:"
-    with pytest.raises(WhaleidError, match=said):
+    message = r"train\.csv: names that are no plain file names \(1\):\n  line 3:"
+    with pytest.raises(WhaleidError, match=message):
         layout.read(whales)
 
-    class Known:
+    class CatalogueStub:
         bundle = type("Bundle", (), {"photos": {"Image": np.array([])}})
 
-    with pytest.raises(WhaleidError, match=said):  # identify and add read no more than this table
-        additions.extend(Known(), whales)  # type: ignore[arg-type]
+    with pytest.raises(WhaleidError, match=message):  # identify and add read only this table
+        additions.extend(CatalogueStub(), whales)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["../secret.jpg", "/etc/passwd.jpg", f"{'n' * 300}/a.jpg", "a\0.jpg", "\ud800.jpg"])
-def test_a_path_in_coco_json_leads_nowhere(whales: Path, tmp_path: Path, name: str) -> None:
+def test_paths_outside_the_folder_in_coco_json_are_refused(whales: Path, tmp_path: Path, name: str) -> None:
     source = tmp_path / "source"
     source.mkdir()
     document = {"images": [{"id": 1, "file_name": name}], "annotations": [{"image_id": 1, "identity": "ann"}]}
@@ -280,7 +286,7 @@ def test_a_path_in_coco_json_leads_nowhere(whales: Path, tmp_path: Path, name: s
 @pytest.mark.parametrize(
     "change", [{"images": [{"id": [1]}]}, {"annotations": [{"image_id": {}}]}, {"categories": [{"id": []}]}]
 )
-def test_ids_that_are_no_keys_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
+def test_ids_that_are_not_numbers_or_text_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
     document = {"images": [{"id": 1}], "annotations": [{"image_id": 1, "identity": "a"}], "categories": []} | change
     (tmp_path / "a.json").write_text(json.dumps(document))
     with pytest.raises(WhaleidError, match="values of id, image_id, category_id are numbers or text"):
@@ -288,30 +294,30 @@ def test_ids_that_are_no_keys_are_refused(tmp_path: Path, change: dict[str, obje
 
 
 @pytest.mark.parametrize("box", [f"[{'9' * 400}, 0, 1, 1]", "[" * 5000, "{}", "true", "[1e999]"])
-def test_boxes_that_are_no_numbers_are_refused(tmp_path: Path, box: str) -> None:
+def test_boxes_that_are_not_numbers_are_refused(tmp_path: Path, box: str) -> None:
     (tmp_path / "a.csv").write_text(f'photo,whale,bbox\na.jpg,ann,"{box}"\n')
     with pytest.raises(WhaleidError, match="boxes that cannot be read"):
         csv.read(tmp_path / "a.csv", csv.Columns())
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(cell=some.text("0123456789.eE_+- \u0661\uff11naif", max_size=6))
-def test_a_cell_of_a_box_is_a_number_to_all_or_to_none(tmp_path_factory: pytest.TempPathFactory, cell: str) -> None:
+@given(cell=strategies.text("0123456789.eE_+- \u0661\uff11naif", max_size=6))
+def test_numbers_in_boxes_are_those_that_python_parses(tmp_path_factory: pytest.TempPathFactory, cell: str) -> None:
     root = tmp_path_factory.mktemp("cells")
     (root / "test").mkdir()
     (root / "test/a.jpg").touch()
     (root / "boxes.csv").write_text(f"Image,x0,y0,x1,y1\na.jpg,{cell},0,1,1\n", encoding="utf-8")
     try:
-        (found,) = layout.read(root, incomplete=True).boxes["x0"]
+        (value,) = layout.read(root, incomplete=True).boxes["x0"]
     except WhaleidError as error:
-        found = str(error)
-    if isinstance(found, str):
-        assert "boxes that are empty, or not inside their photo" in found
+        value = str(error)
+    if isinstance(value, str):
+        assert "boxes that are empty, or not inside their photo" in value
     else:
-        assert 0 <= found == float(cell) < 1
+        assert 0 <= value == float(cell) < 1
 
 
-def test_links_that_lead_out_are_not_imported(whales: Path, tmp_path: Path) -> None:
+def test_links_to_files_outside_the_folder_are_not_imported(whales: Path, tmp_path: Path) -> None:
     source = tmp_path / "source/ann"
     source.mkdir(parents=True)
     (source / "a.jpg").symlink_to(tmp_path / "secret.jpg")
@@ -320,17 +326,17 @@ def test_links_that_lead_out_are_not_imported(whales: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("cell", ["file://[::1/a.jpg", "http://[a/b", "file:///%00", "file:///loop/a.jpg", "file:"])
-def test_an_address_that_is_none_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
+def test_invalid_addresses_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     monkeypatch.setenv(model.ALLOWED, f"file://{tmp_path} http://a/")
     with pytest.raises(WhaleidError, match=r"may not be read|cannot be read"):
         model.content(cell.replace("file:///loop", f"file://{tmp_path}/loop"))
 
 
-# polyglots
+# files of two formats
 
 
-def test_a_photo_that_is_a_zip_file_as_well_is_only_a_photo(tmp_path: Path) -> None:
+def test_a_photo_that_is_also_a_zip_file_is_imported_as_a_photo(tmp_path: Path) -> None:
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:
         archive.writestr("../train.csv", "Image,Id\n")
@@ -344,7 +350,7 @@ def test_a_photo_that_is_a_zip_file_as_well_is_only_a_photo(tmp_path: Path) -> N
         unpack(tmp_path / "a.zip", tmp_path / "out", unpack_limits([tmp_path / "a.zip"]))
 
 
-def test_a_picture_that_is_a_script_as_well_does_not_reach_a_page(tmp_path: Path) -> None:
+def test_an_image_that_is_also_a_script_is_not_embedded_in_a_page(tmp_path: Path) -> None:
     file = io.BytesIO()
     picture(1).save(file, "GIF", comment=b"*/=1;alert('whale')//")
     source = tmp_path / "source/ann"
@@ -357,11 +363,11 @@ def test_a_picture_that_is_a_script_as_well_does_not_reach_a_page(tmp_path: Path
     assert "alert('whale')" not in (tmp_path / "out/report.html").read_text()
 
 
-# spreadsheets
+# formulas in spreadsheets
 
 
 @pytest.mark.parametrize("label", FORMULAS)
-def test_labels_and_names_that_a_spreadsheet_would_run_are_refused(whales: Path, tmp_path: Path, label: str) -> None:
+def test_labels_and_names_that_are_formulas_are_refused(whales: Path, tmp_path: Path, label: str) -> None:
     (whales / "train.csv").write_text(f"Image,Id\na.jpg,{label}\n", encoding="utf-8")
     with pytest.raises(WhaleidError, match=r"labels that a spreadsheet would run as a formula \(1\)"):
         layout.read(whales)
@@ -378,39 +384,39 @@ def test_labels_and_names_that_a_spreadsheet_would_run_are_refused(whales: Path,
     assert "Photos with names that cannot be used (1)" in str(error.value)
 
 
-class Fake:
-    """Knows one whale, whose photo is the same picture as every query."""
+class FakeRecogniser:
+    """A recogniser with one whale, whose photo is a duplicate of every query."""
 
     class bundle:
         class about:
             threshold = 0.5
 
     def __init__(self, bundle: object) -> None:
-        """Take anything for a bundle."""
+        """Accept any bundle."""
 
     def identify(self, photos: list[Query], threshold: float | None) -> list[Answer]:
-        """Answer each alike, but for those that are no photos."""
+        """Return the same answer for each JPEG file, and a problem for other files."""
         names = [Candidate("w_1", 0.75, "a.jpg"), Candidate(NEW_WHALE, 0.25, "")]
         same = [Duplicate("a.jpg", "w_1", 0, 0.0)]
         return [
-            Answer(each.name, names, same)
-            if Path(each.name).read_bytes()[:2] == b"\xff\xd8"
-            else Answer(each.name, problem=f"{each.name}: bad")
-            for each in photos
+            Answer(photo.name, names, same)
+            if Path(photo.name).read_bytes()[:2] == b"\xff\xd8"
+            else Answer(photo.name, problem=f"{photo.name}: bad")
+            for photo in photos
         ]
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def fake_recogniser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(identify, "Recogniser", Fake)
-    monkeypatch.setattr(contents, "read", lambda folder: None)
-    monkeypatch.setattr(contents, "pictures", lambda folder: {"a.jpg": jpeg()})
+    monkeypatch.setattr(identify, "Recogniser", FakeRecogniser)
+    monkeypatch.setattr(bundle, "read", lambda folder: None)
+    monkeypatch.setattr(bundle, "pictures", lambda folder: {"a.jpg": jpeg()})
     return tmp_path
 
 
-def test_tables_of_photos_anywhere_run_nothing_and_are_read_again(fake: Path) -> None:
-    names = [f"{each.replace('/', '')}.jpg" for each in FORMULAS]
+def test_tables_of_any_photos_contain_no_formula_and_can_be_read_again(fake_recogniser: Path) -> None:
+    names = [f"{formula.replace('/', '')}.jpg" for formula in FORMULAS]
     for name in names:
         Path(name).write_bytes(jpeg())
     Path("=bad.jpg").write_bytes(b"none")
@@ -434,25 +440,25 @@ def test_tables_of_photos_anywhere_run_nothing_and_are_read_again(fake: Path) ->
         add.read_reviewed(Path("reviewed.csv"))
 
 
-# terminals
+# control characters in terminals
 
 
 @pytest.mark.parametrize("name", ESCAPES)
-def test_names_that_would_steer_a_terminal_are_never_printed(
-    fake: Path, capsys: pytest.CaptureFixture[str], name: str
+def test_control_characters_in_names_are_escaped_in_a_terminal(
+    fake_recogniser: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     Path("photos").mkdir()
     Path("photos", name).write_bytes(jpeg())
     Path("photos", "good.jpg").write_bytes(jpeg())
     assert identify.run([Path("photos")], Path("model"), None, None, Path("a.csv"), Path("a.json"), None) == 1
-    said = capsys.readouterr().out
-    assert said.replace("\n", "").isprintable()
-    assert f"{f'photos/{name}'!a}  not read: its name cannot be written to a csv file: rename it" in said
+    message = capsys.readouterr().out
+    assert message.replace("\n", "").isprintable()
+    assert f"{f'photos/{name}'!a}  not read: its name cannot be written to a csv file: rename it" in message
     assert read_table(Path("a.csv"), ["photo"])["photo"].tolist() == [ascii(f"photos/{name}"), "photos/good.jpg"]
     assert checks.has_unsafe_characters(name)
 
 
-def test_a_name_that_is_no_text_is_told_of(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_that_is_not_unicode_is_reported(fake_recogniser: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("photos").mkdir()
     Path(os.fsdecode(b"photos/\xff.jpg")).write_bytes(jpeg())
     assert identify.run([Path("photos")], Path("model"), None, None, Path("a.csv"), None, Path("a.html")) == 1
@@ -463,19 +469,19 @@ def test_errors_are_printed_without_control_characters() -> None:
     assert errors.message(WhaleidError("a\x1b[2Jb\nc\u202e\udcff é")) == "a\\x1b[2Jb\nc\\u202e\\udcff é"
 
 
-def test_a_bundles_labels_are_fit_to_be_shown(tmp_path: Path) -> None:
+def test_unsafe_labels_in_a_bundle_are_refused(tmp_path: Path) -> None:
     for label in ["\x1b[2J", "=1+1", "", "\u202ea"]:
         text = f"Image,Id,sha256,width,height,phash,compared\na.jpg,{label},0,1,1,0,1\n"
-        (tmp_path / contents.PHOTOS).write_text(text, encoding="utf-8")
+        (tmp_path / bundle.PHOTOS).write_text(text, encoding="utf-8")
         with pytest.raises(WhaleidError, match="does not match the bundle"):
-            contents.read_photos(tmp_path / contents.PHOTOS)
+            bundle.read_photos(tmp_path / bundle.PHOTOS)
 
 
-# pages
+# markup in pages
 
 
-class Parsed(HTMLParser):
-    """Notes the tags and attributes of a page, and what its texts say."""
+class ParsedPage(HTMLParser):
+    """The tags, attributes and links of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -490,43 +496,43 @@ class Parsed(HTMLParser):
         self.links += [value or "" for name, value in attrs if name in ("src", "href")]
 
 
-def harmless(html: str) -> None:
-    found = Parsed(html)
-    assert "script" not in found.tags
-    assert not [name for name in found.attributes if name.startswith("on")]
-    assert all(link.startswith("data:image/") for link in found.links)
+def assert_no_script(html: str) -> None:
+    parsed = ParsedPage(html)
+    assert "script" not in parsed.tags
+    assert not [name for name in parsed.attributes if name.startswith("on")]
+    assert all(link.startswith("data:image/") for link in parsed.links)
     assert MARKUP not in html
-    assert "&lt;script&gt;" in html  # it is there, as text
+    assert "&lt;script&gt;" in html  # the markup appears as text
 
 
-def harmless_with_its_script(html: str) -> None:
-    """See that a page runs its own script alone, which gets what is not ours as values."""
-    found = Parsed(html)
+def assert_only_own_script(html: str) -> None:
+    """Check that a page runs only its own script, which receives untrusted text as data."""
+    parsed = ParsedPage(html)
     assert html.count("<script") == html.count("</script") == 2
-    assert not [name for name in found.attributes if name.startswith("on")]
-    assert all(link.startswith("data:image/") for link in found.links)
+    assert not [name for name in parsed.attributes if name.startswith("on")]
+    assert all(link.startswith("data:image/") for link in parsed.links)
     assert MARKUP not in html
     script = html.split("<script")[2].split("</script")[0]
     assert "innerHTML" not in script
-    assert "&lt;script&gt;" in html  # labels and names of photos, as text
+    assert "&lt;script&gt;" in html  # labels and names of photos appear as text
 
 
 def test_markup_in_labels_and_names_is_text_on_every_page() -> None:
-    small = {MARKUP: jpeg()}
+    thumbnails = {MARKUP: jpeg()}
     cell = Cell(MARKUP, MARKUP, bold=MARKUP, title=MARKUP)
     sheet = Sheet(MARKUP, MARKUP, [Strip([cell, Cell("", MARKUP, placeholder=MARKUP)], MARKUP)])
     plot = pages.Plot(MARKUP, MARKUP, b"", pd.DataFrame({MARKUP: [MARKUP]}))
-    harmless(pages.render_sheets(MARKUP, [MARKUP], [sheet], small, {MARKUP: MARKUP}, [plot]))
+    assert_no_script(pages.render_sheets(MARKUP, [MARKUP], [sheet], thumbnails, {MARKUP: MARKUP}, [plot]))
     query = dict.fromkeys(["Image", "whale", "truth", *LABELS], MARKUP) | dict.fromkeys(PROBABILITIES, 0.1)
     queries = pd.DataFrame([query | {"leaked": 1, "threshold": 0.5}])
     leaks = prediction.sheet(MARKUP, MARKUP, queries, [[MARKUP] * len(LABELS)])
     figures = {"unknown_share": 0.3, "duplicate_share": 0.1, "threshold_auto": 0.5, MARKUP: 0.1}
     content = prediction.Content(MARKUP, MARKUP, figures, queries, None, {}, [leaks])
-    harmless_with_its_script(prediction.render(content, small))
+    assert_only_own_script(prediction.render(content, thumbnails))
 
 
-def test_names_of_variants_and_predictions_hold_no_markup() -> None:
-    """The comparison, in a terminal and as Markdown in MLflow, shows these names alone."""
+def test_names_of_variants_and_predictions_cannot_contain_markup() -> None:
+    """The comparison in a terminal and in MLflow's Markdown displays these names without escaping."""
     from ruamel.yaml import YAML
 
     document = YAML(typ="safe").load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
@@ -537,8 +543,8 @@ def test_names_of_variants_and_predictions_hold_no_markup() -> None:
                 config.check(changed, Path("params.yaml"))
 
 
-def test_a_picture_with_many_pixels_takes_bounded_memory(tmp_path: Path) -> None:
-    """The largest photo allowed, of a file of 12 KB, takes two bytes a pixel, as measured."""
+def test_a_photo_with_many_pixels_needs_bounded_memory(tmp_path: Path) -> None:
+    """The largest allowed photo, from a file of 12 KB, needs two bytes per pixel."""
     file = io.BytesIO()
     Image.new("1", (10_000, 10_000)).save(file, "PNG")
     assert len(file.getvalue()) < 20_000
@@ -548,7 +554,7 @@ def test_a_picture_with_many_pixels_takes_bounded_memory(tmp_path: Path) -> None
         "peak = lambda: int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]); before = peak(); "
         "print(decode(Path('large.png')).size, (peak() - before) // 1024)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    size, _, mebibytes = done.stdout.strip().rpartition(" ")
+    process = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    size, _, mebibytes = process.stdout.strip().rpartition(" ")
     assert size == "(10000, 10000)"
     assert int(mebibytes) < 300
