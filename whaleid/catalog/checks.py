@@ -127,7 +127,7 @@ def _number(text: str) -> float:
 
 
 def box_problems(path: Path, table: pd.DataFrame) -> Iterator[InputProblems]:
-    """Check that boxes are numbers, not empty, and inside their photo. `table` is that of `parse_boxes`."""
+    """Check that boxes are numbers, not empty, and inside their photo. `table` is as in `parse_boxes`."""
     boxes = parse_boxes(table)
     valid = (boxes["x0"] >= 0) & (boxes["x0"] < boxes["x1"]) & (boxes["x1"] <= 1)
     valid &= (boxes["y0"] >= 0) & (boxes["y0"] < boxes["y1"]) & (boxes["y1"] <= 1)

@@ -11,6 +11,7 @@ from whaleid.core.files import write_csv
 from whaleid.core.labels import NEW_WHALE, TOP_K
 
 COLUMNS = ["Image", "Id"]
+"""Columns of a submission and of a solution."""
 
 
 def write_submission(ranked: Mapping[str, Sequence[str]], path: Path) -> None:
@@ -66,12 +67,12 @@ def check_ready(path: Path, queries: Collection[str], labels: Collection[str]) -
     known = {*labels, NEW_WHALE}
     for line, image, text in table.itertuples():
         ranked = text.split()
-        where = f"{path}, line {line}: {image!r} has"
+        row = f"{path}, line {line}: {image!r} has"
         if len(ranked) > TOP_K:
-            problems.append(f"{where} {len(ranked)} labels; at most {TOP_K} are allowed")
+            problems.append(f"{row} {len(ranked)} labels; at most {TOP_K} are allowed")
         if len(set(ranked)) < len(ranked):
-            problems.append(f"{where} a label twice: {text!r}")
-        problems += [f"{where} an unknown label: {label!r}" for label in ranked if label not in known]
+            problems.append(f"{row} a label twice: {text!r}")
+        problems += [f"{row} an unknown label: {label!r}" for label in ranked if label not in known]
     if problems:
         raise InputProblems("This submission is not ready", problems, "Run `dvc repro` to rebuild it.")
 
@@ -82,12 +83,12 @@ def _problems(path: Path, table: pd.DataFrame, photos: Collection[str] | None = 
     problems = []
     lines: dict[str, int] = {}
     for line, image, labels in table.itertuples():
-        where = f"{path}, line {line}: {image!r}"
+        row = f"{path}, line {line}: {image!r}"
         if not labels.strip():
-            problems.append(f"{where} has no label")
+            problems.append(f"{row} has no label")
         if image in lines:
-            problems.append(f"{where} is repeated: it is also in line {lines[image]}")
+            problems.append(f"{row} is repeated: it is also in line {lines[image]}")
         if expected is not None and image not in expected:
-            problems.append(f"{where} is not one of the queries")
+            problems.append(f"{row} is not one of the queries")
         lines.setdefault(image, line)
     return problems + [f"{path}: {image!r} is missing" for image in sorted((expected or set()) - lines.keys())]

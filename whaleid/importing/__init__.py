@@ -1,1 +1,1 @@
-"""Photos as people have them, made into a catalogue or added to one."""
+"""Commands `import` and `add`: read photos from many kinds of sources, check them, and write them to a catalogue."""

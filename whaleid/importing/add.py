@@ -117,7 +117,7 @@ def read_reviewed(path: Path) -> pd.DataFrame:
 def new_labels(
     reviewed: Sequence[str], entries: Sequence[Entry], fingerprints: Sequence[Fingerprint], known: pd.DataFrame
 ) -> list[str]:
-    """Return the label of each photo, for which the reviewer wrote a label, `new` or `new:LABEL`.
+    """Return the label of each photo: what the reviewer wrote, or for `new` and `new:LABEL` that of a new whale.
 
     `known` is the table of labelled photos, with columns `Id` and `sha256`.
 
@@ -127,8 +127,8 @@ def new_labels(
     existing = {*known["Id"], NEW_WHALE}
     label_by_hash = dict(zip(known["sha256"], known["Id"], strict=True))
     labels, unknown, in_use, new = [], [], [], []
-    for text, entry, fingerprint in zip(reviewed, entries, fingerprints, strict=True):
-        kind, _, name = text.partition(":")
+    for cell, entry, fingerprint in zip(reviewed, entries, fingerprints, strict=True):
+        kind, _, name = cell.partition(":")
         if kind == NEW:
             # from the photo's hash, so that adding a photo again gives the same label
             label = name.strip() or f"w_{fingerprint.sha256[:7]}"
@@ -136,10 +136,11 @@ def new_labels(
             if label in existing and label_by_hash.get(fingerprint.sha256) != label:
                 in_use.append(f"{entry.location}: {label!r}")
         else:
-            label = text
+            label = cell
             if label not in existing:
-                near = difflib.get_close_matches(label, existing, 1)
-                unknown.append(f"{entry.location}: {label!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+                matches = difflib.get_close_matches(label, existing, 1)
+                hint = f" (did you mean {matches[0]!r}?)" if matches else ""
+                unknown.append(f"{entry.location}: {label!r}{hint}")
         labels.append(label)
     remedy = f"Correct the label. For a whale that is not in the catalogue, write {NEW} or {NEW}:LABEL."
     in_use_remedy = f"If it is that whale, write the label without {NEW}:. Otherwise choose another label."

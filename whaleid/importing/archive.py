@@ -18,7 +18,7 @@ UNPACKED_SUFFIXES = (*SUFFIXES, *FOREIGN, ".csv", ".zip")
 MAX_FILES = 1_000_000
 """Maximum number of files that the zip files of a source may contain."""
 MAX_RATIO, SLACK = 20, 64 * 2**20
-"""Zip files may unpack to `MAX_RATIO` times their size plus `SLACK` bytes. Photos hardly shrink when compressed."""
+"""Zip files may unpack to `MAX_RATIO` times their size plus `SLACK` bytes, because photos hardly compress."""
 
 
 class Limits(NamedTuple):
@@ -44,7 +44,7 @@ def unpack(archive: Path, folder: Path, limits: Limits, title: str = "", is_part
 
     Raises:
         WhaleidError: the file is not a zip file, is damaged or encrypted, or exceeds the limits or the free disk space.
-        InputProblems: names that are outside of the folder or repeated, links, or zip files in a part.
+        InputProblems: names lead out of the folder or are repeated, members are links, or a part contains zip files.
     """
     title = title or str(archive)
     try:
@@ -85,7 +85,7 @@ def _is_unpacked(name: str) -> bool:
 
 
 def _check_names(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
-    """Refuse names that are outside of the folder or repeated, and links."""
+    """Refuse links, and names that lead out of the folder, are repeated or contain control characters."""
     counts = Counter(member.filename.casefold() for member in members)
     bad = []
     for member in members:

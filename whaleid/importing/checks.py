@@ -48,16 +48,13 @@ def check(sources: Sequence[Source]) -> list[Fingerprint]:
     if unreadable := [result for result in results if isinstance(result, str)]:
         locations[UNREADABLE] = unreadable
     labels = {entry.label or entry.truth for source in sources for entry in source.entries} - {""}
-    problems = [InputProblems(problem, where, remedy) for (problem, remedy), where in locations.items()]
+    problems = [InputProblems(problem, lines, remedy) for (problem, remedy), lines in locations.items()]
     raise_all([*problems, *label_problems("Names of whales", [(repr(label), label) for label in sorted(labels)])])
     return [result for result in results if isinstance(result, Fingerprint)]
 
 
 def photo_problem(file: Path, root: Path) -> tuple[str, str] | None:
-    """Return what is wrong with the path of a photo and the remedy, or None. The photo is not opened.
-
-    `root` is the resolved folder of the source.
-    """
+    """Check the path of a photo, in a source with the resolved folder `root`; return a problem and remedy, or None."""
     name, suffix = file.name, file.suffix.lower()
     if (
         has_unsafe_characters(str(file))

@@ -14,20 +14,20 @@ from whaleid.core.labels import CORNERS
 from whaleid.importing.source import UNNAMED, Entry, Rectangle, Source, from_bbox, to_label
 
 PHOTO_COLUMNS = ("Image", "photo", "image", "filename", "file_name", "file", "path")
-"""Names of the column of photos, if the user names none."""
+"""Column names that are recognized as the path of the photo."""
 WHALE_COLUMNS = ("Id", "whale", "identity", "individual", "individual_id")
-"""Names of the column of whales, if the user names none."""
+"""Column names that are recognized as the whale."""
 BBOX = "bbox"
 """The column of boxes in wildlife-datasets: `[x, y, width, height]`, in pixels."""
 SPLIT = "split"
 """The column that says whether a photo is a query."""
 QUERIES = ("test", "query")
-"""Values of the column `split` that make a photo a query. Compared without regard to case."""
+"""Values of the column `split` that make a photo a query. Case does not matter."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The user's options for a csv file; None for those to infer."""
+    """The user's options for a csv file. Options that are None are inferred."""
 
     photo: str | None = None
     whale: str | None = None
@@ -54,12 +54,12 @@ def read(path: Path, columns: Columns) -> Source:
         label = to_label(row[whale])
         truth = label if is_query and row[whale].casefold() not in UNNAMED else ""
         location = f"{path}, line {line}: {row[photo]!r}"
-        entries.append(Entry(_file(root, row[photo]), "" if is_query else label, location, rectangle, truth))
+        entries.append(Entry(_photo_path(root, row[photo]), "" if is_query else label, location, rectangle, truth))
     return Source(f"a csv file: photos by {photo!r}, whales by {whale!r}", root, entries)
 
 
-def _file(root: Path, cell: str) -> Path:
-    """Return the file that a cell names. Tables made on Windows have backslashes between folders."""
+def _photo_path(root: Path, cell: str) -> Path:
+    """Return the path that a cell names. Tables written on Windows have backslashes between folders."""
     path = root / cell
     return path if "\\" not in cell or is_file(path) else root / cell.replace("\\", "/")
 

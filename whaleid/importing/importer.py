@@ -126,10 +126,8 @@ def _content_folder(folder: Path) -> Path:
 def _summary(source: str, catalogue: Path, sources: Sequence[Source], plan: Plan, counts: Counter[str]) -> str:
     """Return the lines that the command prints; `counts` is the number of photos by how they were written."""
     labels, queries, existing = [*plan.labels.values()], len(plan.queries), plan.existing
-    lines = [
-        f"{source}: {sources[0].kind}",
-        f"added {_labelled(labels)}, {queries:,} queries (photos to identify) and {len(plan.boxes):,} boxes",
-    ]
+    added = f"{_labelled(labels)}, {queries:,} queries (photos to identify) and {len(plan.boxes):,} boxes"
+    lines = [f"{source}: {sources[0].kind}", f"added {added}"]
     for number, text in (
         (plan.skipped, "photos skipped: already in the catalogue"),
         (sum(s.skipped_files for s in sources), "files skipped: not images"),

@@ -196,21 +196,20 @@ def _conflicts(photos: Sequence[CheckedPhoto], names: Sequence[str], existing: E
 
     Identical files are one photo. If the name of an entry is its key, photos of the same name are one photo.
     """
-    known: dict[str, list[tuple[str, str]]] = defaultdict(list)  # locations and labels, by SHA-256 or name
-    new: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    in_catalogue: dict[str, list[tuple[str, str]]] = defaultdict(list)  # locations and labels, by SHA-256 or name
+    in_source: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for photo in existing.photos:
         if label := existing.labels.get(photo.name):
             for key in (photo.name, photo.sha256):
-                known[key].append((f"{photo.name!r} in the catalogue", label))
+                in_catalogue[key].append((f"{photo.name!r} in the catalogue", label))
     for (entry, fingerprint), name in zip(photos, names, strict=True):
         if entry.label:
-            new[name if entry.name_is_key else fingerprint.sha256].append((entry.location, entry.label))
+            in_source[name if entry.name_is_key else fingerprint.sha256].append((entry.location, entry.label))
     conflicts = []
-    for key, locations in new.items():
-        labels_before = {label for _, label in known[key]}
-        labels_after = {label for _, label in known[key] + locations}
-        if len(labels_after) > max(len(labels_before), 1):
-            conflicts.append("; ".join(f"{location} is {label}" for location, label in known[key] + locations))
+    for key, new in in_source.items():
+        old = in_catalogue[key]
+        if len({label for _, label in old + new}) > max(len({label for _, label in old}), 1):
+            conflicts.append("; ".join(f"{location} is {label}" for location, label in old + new))
     return conflicts
 
 

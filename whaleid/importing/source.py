@@ -15,7 +15,7 @@ FOREIGN = (
 )
 """Suffixes of image formats that a catalogue does not accept."""
 UNNAMED = ("", "unknown")
-"""Names that sources use for whales without a name. Compared without regard to case."""
+"""Names that sources use for whales without a name. Case does not matter."""
 OVERHANG = 1.5
 """Maximum number of pixels, caused by rounding, by which a box may exceed its photo before it is clipped."""
 Box = tuple[float, ...]

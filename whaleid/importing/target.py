@@ -37,8 +37,8 @@ def locked(catalogue: Path, wait: float = 0) -> Iterator[None]:
     """
     if paths.PARAMS.exists() and catalogue.resolve() == paths.SAMPLE.resolve():
         raise WhaleidError(
-            f"{catalogue} is drawn by the stage `sample`, which would remove your photos from it. Make a copy to add "
-            f"photos to: whaleid import {paths.SAMPLE} --to data/whales"
+            f"{catalogue} is drawn by the stage `sample`, which would remove your photos from it. Copy it, and add "
+            f"photos to the copy: whaleid import {paths.SAMPLE} --to data/whales"
         )
     catalogue.mkdir(parents=True, exist_ok=True)
     try:
@@ -95,10 +95,8 @@ def write(
 ) -> Counter[str]:
     """Write the photos and csv files of `plan`, and `other_tables` by file name, to the catalogue folder `root`.
 
-    Csv files are renamed last. If an exception is raised, everything written is removed or restored.
-
-    Returns:
-        The number of photos by how they were written: `copy`, `hard link` or `symbolic link`.
+    If an exception is raised, everything written is removed or restored. Return the number of photos by how they were
+    written: `copy`, `hard link` or `symbolic link`.
 
     Raises:
         WhaleidError: a photo has changed since it was checked.
@@ -131,9 +129,9 @@ def write(
     return counts
 
 
-def _write_photo(file: Path, target: Path, sha256: str, link: bool, unpacked: bool) -> str:
-    """Copy the photo `file` to `target`, `link` it, or move it if it is `unpacked`; return which was done."""
-    if unpacked:
+def _write_photo(file: Path, target: Path, sha256: str, link: bool, move: bool) -> str:
+    """Copy, `link` or `move` the photo `file` to `target`; return how it was written."""
+    if move:
         file.replace(target)
         return "copy"
     if link:
