@@ -200,7 +200,7 @@ NO_PREDICTION = f".calibrated_by: there is no prediction 'margn' (available: pha
     [
         (["margn", "full"], None, [f".networks: there is no variant 'margn' (available: {VARIANTS})"]),
         (["full", "full"], None, [".networks: a variant is repeated: list each once"]),
-        ([], None, [".networks: is empty: list one or more variants. Only phash has none"]),
+        ([], None, [".networks: is empty: list one or more variants. Only phash may be empty"]),
         (["final"], None, [NOT_CALIBRATED]),
         (["margin", "final"], None, [NOT_CALIBRATED]),
         (["full"], "toy", [".calibrated_by: not needed, since no variant in networks has learn: all: remove this key"]),
@@ -318,7 +318,7 @@ def test_invalid_scores(scores: list[str], expected: list[str]) -> None:
         ({"loss": TRIPLET}, ["per_whale: the triplet loss compares photos of the same whale: set it to 2 or more"]),
         (
             {"loss": TRIPLET, "per_whale": 4, "new_whale": True},
-            ["new_whale: the triplet loss treats a class as one whale, but new_whale is many: set it to false"],
+            ["new_whale: the triplet loss needs one whale per class, but new_whale is many: set it to false"],
         ),
         (
             {"loss": TRIPLET, "layers": "last", "per_whale": 5},

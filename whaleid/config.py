@@ -76,14 +76,14 @@ class Split(Section):
 
     fold: Seed = Field(description="Number of the random split. Another number holds out other photos.")
     known: Share = Field(
-        description="Share of the whales with two or more photos from which one is held out, a known query."
+        description="Share of the whales with two or more photos from which one is held out, as a known query."
     )
     further: Share = Field(
-        description="Share of the other photos of these whales that is also held out. One of each stays."
+        description="Share of the other photos of these whales that is also held out. One photo of each whale stays."
     )
     unknown: Share = Field(description="Share of the whales with one photo that are held out, as unknown queries.")
     several: Share = Field(
-        description="Share of the whales with two or more photos held out entirely, as unknown queries."
+        description="Share of the whales with two or more photos that are held out entirely, as unknown queries."
     )
     new_whale: Share = Field(description="Share of the photos labelled new_whale that is held out.")
     unknown_share: Share = Field(
@@ -166,12 +166,14 @@ class Training(Section):
     oversample: Count = Field(
         description="Minimum number of photos per whale in an epoch. Photos of rarer whales are repeated."
     )
-    per_whale: Count = Field(description="Number of photos per whale in a batch. A batch has at least two whales.")
+    per_whale: Count = Field(
+        description="Number of photos of a whale that are batched together. A batch has at least two whales."
+    )
     layers: Literal["all", "upper", "last"] = Field(
         description="Layers to train: all, upper (all except those on the largest feature maps), or last."
     )
     epochs: Count = Field(description="Number of passes over the training photos.")
-    batch_size: int = Field(ge=2, description="Number of photos in a training step, summed over all processes.")
+    batch_size: int = Field(ge=2, description="Number of photos in a training step, over all processes.")
     lr: Rate = Field(description="Maximum learning rate of the one-cycle schedule; ten times that for the last layer.")
     weight_decay: float = Field(ge=0, le=1, description="Weight decay of AdamW.")
     compile: bool = Field(
@@ -191,7 +193,7 @@ class Training(Section):
             if self.per_whale == 1:
                 yield "per_whale: the triplet loss compares photos of the same whale: set it to 2 or more"
             if self.new_whale:
-                yield "new_whale: the triplet loss treats a class as one whale, but new_whale is many: set it to false"
+                yield "new_whale: the triplet loss needs one whale per class, but new_whale is many: set it to false"
             if self.layers == "last":
                 yield "layers: the triplet loss does not train the last layer: set it to all or upper"
 
@@ -238,7 +240,8 @@ class Prediction(Section):
         description="Variants that are combined. The prediction phash has none: it ranks duplicates only."
     )
     calibrated_by: Text | None = Field(
-        default=None, description="Prediction whose calibration is used. Required if the variants have learn: all."
+        default=None,
+        description="Prediction whose calibration is used. Required if, and only if, a variant has learn: all.",
     )
 
 
@@ -330,7 +333,7 @@ class Params(Section):
         if networks and name == PHASH:
             yield f".networks: {PHASH} ranks duplicates only: leave networks empty, or choose another name"
         if not networks and name != PHASH:
-            yield f".networks: is empty: list one or more variants. Only {PHASH} has none"
+            yield f".networks: is empty: list one or more variants. Only {PHASH} may be empty"
         unknown = [network for network in networks if network not in self.variants]
         for network in dict.fromkeys(unknown):
             yield f".networks: there is no variant {network!r} (available: {', '.join(self.variants)})"

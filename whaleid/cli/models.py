@@ -20,8 +20,8 @@ def compare() -> None:
     from whaleid.serving import registry
 
     print(comparison.as_text(comparison.read([*load_params().predictions])))
-    if (first := registry.champion()) is not None:
-        print(f"\nChampion: version {first.number} of models:/{registry.NAME}, {first.variant}: {first.why}")
+    if (champion := registry.champion()) is not None:
+        print(f"\nChampion: version {champion.number} of models:/{registry.NAME}, {champion.variant}: {champion.why}")
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -35,17 +35,17 @@ def register(
     ] = None,
 ) -> None:
     """Register a prediction as a model in MLflow, to serve it: models:/whaleid@champion."""
-    settings = load_params()
-    check_name(prediction, PREDICTION, settings)
+    params = load_params()
+    check_name(prediction, PREDICTION, params)
     if not store.enabled():
         raise WhaleidError("Models are registered in MLflow, but tracking is off: unset WHALEID_TRACKING.")
     from whaleid import tracking
     from whaleid.serving import export, registry
 
-    threshold = None if settings.threshold == "auto" else settings.threshold
+    threshold = None if params.threshold == "auto" else params.threshold
     with TemporaryDirectory() as folder, tracking.run("register", [prediction]) as run:
         bundle = Path(folder) / f"{prediction}.bundle"
-        export.write(settings, prediction, bundle, threshold)
+        export.write(params, prediction, bundle, threshold)
         version = registry.register(run.ids[prediction], bundle, alias)
     print(f"models:/{registry.NAME}/{version.number} is {version.alias}: {version.why}")
     print(f"  mlflow models serve --env-manager local --port 5001 -m models:/{registry.NAME}@{version.alias}")

@@ -17,6 +17,7 @@ TOOLS = "Tools"
 EXIT_UNREADABLE = 3
 """Exit code of a command that succeeded, except that some photos could not be read."""
 DEFAULT_MODEL = "models/final.bundle"
+"""The project's own model."""
 VARIANT, PREDICTION = "variant", "prediction with a network"
 """Kinds of names in `params.yaml` that commands take. Errors print them."""
 
@@ -32,21 +33,21 @@ def load_params() -> "Params":
     return config.load(paths.PARAMS)
 
 
-def check_name(name: str, kind: str, settings: "Params") -> None:
+def check_name(name: str, kind: str, params: "Params") -> None:
     """Check that `params.yaml` defines `name`, which is of kind VARIANT or PREDICTION.
 
     Raises:
         WhaleidError: it does not.
     """
-    names = _names(kind, settings)
+    names = _names(kind, params)
     if name not in names:
         raise WhaleidError(f"{name!r} is not a {kind} in params.yaml. Available: {', '.join(names)}.")
 
 
-def _names(kind: str, settings: "Params") -> list[str]:
+def _names(kind: str, params: "Params") -> list[str]:
     if kind == VARIANT:
-        return [*settings.variants]
-    return [name for name, prediction in settings.predictions.items() if prediction.networks]
+        return [*params.variants]
+    return [name for name, prediction in params.predictions.items() if prediction.networks]
 
 
 def _completion(kind: str) -> Callable[[], list[str]]:
@@ -80,12 +81,14 @@ ModelOption = Annotated[
 VariantArgument = Annotated[
     str,
     typer.Argument(
-        help="A variant (way to train a network) in params.yaml.",
+        help="A variant in params.yaml: a way to train a network.",
         show_default=False,
         autocompletion=_completion(VARIANT),
     ),
 ]
 PredictionArgument = Annotated[
     str,
-    typer.Argument(help="A prediction in params.yaml, except phash.", autocompletion=_completion(PREDICTION)),
+    typer.Argument(
+        help="A prediction with a network in params.yaml: any except phash.", autocompletion=_completion(PREDICTION)
+    ),
 ]

@@ -170,12 +170,12 @@ def _defaults(model: str, catalogue: Path | None, threshold: float | None = None
     """Return the catalogue folder and the threshold. With the project's own model, they default to `params.yaml`."""
     if Path(model).resolve() != Path(DEFAULT_MODEL).resolve() or not paths.PARAMS.exists():
         return catalogue, threshold
-    settings = load_params()
-    root = Path(settings.data.root)
+    params = load_params()
+    root = Path(params.data.root)
     if catalogue is None and (root / "train.csv").exists():
         catalogue = root
-    if threshold is None and settings.threshold != "auto":
-        threshold = settings.threshold
+    if threshold is None and params.threshold != "auto":
+        threshold = params.threshold
     return catalogue, threshold
 
 

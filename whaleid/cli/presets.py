@@ -14,7 +14,7 @@ from whaleid.core.errors import WhaleidError
 
 
 def overlays() -> dict[str, CommentedMap]:
-    """Read the presets: by name, the part of `params.yaml` that each sets."""
+    """Return the part of `params.yaml` that each preset sets, by name of the preset."""
     files = sorted(resources.files("whaleid.presets").iterdir(), key=lambda file: file.name)
     texts = {file.name: file.read_text(encoding="utf-8") for file in files if file.name.endswith(".yaml")}
     # the round-trip parser keeps the style, so that entries are added to a file as the preset writes them
@@ -47,9 +47,9 @@ def apply(name: str, path: Path, options: Mapping[str, str | float | None]) -> l
         raise WhaleidError(f"There is no preset {name!r}. Available: {', '.join(presets)}.")
     overlay = presets.pop(name)
     for key, value in options.items():
-        section, _, last = key.partition(".")
+        section, _, field = key.partition(".")
         if value is not None:
-            overlay.setdefault(section, {})[last] = value
+            overlay.setdefault(section, {})[field] = value
     if "data" not in overlay:
         raise WhaleidError(f"Preset {name} needs the catalogue folder: run whaleid preset {name} --root FOLDER")
     for section, key in (("data", "root"), ("backbone", "weights")):
@@ -68,12 +68,12 @@ def apply(name: str, path: Path, options: Mapping[str, str | float | None]) -> l
     return changes
 
 
-def _remove(document: CommentedMap, overlay: CommentedMap, others: Iterable[CommentedMap]) -> Iterator[str]:
+def _remove(document: CommentedMap, overlay: CommentedMap, other_overlays: Iterable[CommentedMap]) -> Iterator[str]:
     """Remove unchanged variants and predictions that only other presets define. Yield one line per removal."""
-    for other in others:
+    for other in other_overlays:
         for section in config.NAMED:
-            for entry, settings in other[section].items():
-                if entry not in overlay[section] and document[section].get(entry) == settings:
+            for entry, value in other[section].items():
+                if entry not in overlay[section] and document[section].get(entry) == value:
                     del document[section][entry]
                     yield f"{section}.{entry}: removed"
 
@@ -93,9 +93,8 @@ def _merge(document: CommentedMap, overlay: Mapping[str, Any], prefix: str = "")
             if not value.keys() >= {field for field, info in fields.items() if info.is_required()}:
                 raise WhaleidError(f"The preset changes {name}, which is not in params.yaml: restore it from git.")
             yield f"{name}: added"
-            document.insert(
-                len(document) - 1, key, value
-            )  # not at the end: the comment of the next section belongs to the last entry
+            # not after the last entry, to which ruamel attaches the comment of the next section
+            document.insert(len(document) - 1, key, value)
 
 
 def _location(key: str, value: str) -> str:

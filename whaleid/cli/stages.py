@@ -76,16 +76,16 @@ def run(stage: str, item: str | None = None) -> None:
     Raises:
         WhaleidError: there is no such item, or an input is missing or invalid.
     """
-    settings = load_params()
+    params = load_params()
     if ranks.launched_by_torchrun() and not STAGES[stage].shared:
         shared = " and ".join(name for name, entry in STAGES.items() if entry.shared)
         raise WhaleidError(f"Only {shared} can run in several processes: run {stage} without torchrun.")
     if item is not None:
-        check_name(item, STAGES[stage].item, settings)
-        if STAGES[stage].shared and _run_in_processes(stage, item, settings):
+        check_name(item, STAGES[stage].item, params)
+        if STAGES[stage].shared and _run_in_processes(stage, item, params):
             return
-    arguments: list[object] = [settings] if item is None else [settings, item]
-    items = _tracked_items(stage, item, settings)
+    arguments: list[object] = [params] if item is None else [params, item]
+    items = _tracked_items(stage, item, params)
     if items is None or not store.enabled():
         if stage == "train":
             arguments.append(lambda epoch, figures: None)
@@ -94,7 +94,7 @@ def run(stage: str, item: str | None = None) -> None:
     with log.timed("MLflow imported"):
         from whaleid import tracking
 
-    threshold = f"at {settings.threshold:g}" if stage == "predict" and settings.threshold != "auto" else ""
+    threshold = f"at {params.threshold:g}" if stage == "predict" and params.threshold != "auto" else ""
     # rank logs the calibration of ensembles. The run begins before the stage's modules are imported, so that an
     # unreachable tracking server is reported at once
     with tracking.run("calibrate" if stage == "rank" else stage, items, threshold) as tracked:
@@ -109,31 +109,31 @@ def run(stage: str, item: str | None = None) -> None:
             if stage == "predict":
                 from whaleid.report import comparison
 
-                tracked.summarise(comparison.summary([*settings.predictions]))
+                tracked.summarise(comparison.summary([*params.predictions]))
 
 
-def _run_in_processes(stage: str, variant: str, settings: "Params") -> bool:
+def _run_in_processes(stage: str, variant: str, params: "Params") -> bool:
     """Run a stage in several processes, one per GPU, if that is faster. Return whether it was."""
     from whaleid.training import launching
 
     # several GPUs do not speed up a small batch
-    batch_size = settings.variants[variant].train.batch_size
+    batch_size = params.variants[variant].train.batch_size
     count = launching.process_count(batch_size if stage == "train" else None)
     if count > 1:
         launching.launch(count, [*log.options(), stage, variant])
     return count > 1
 
 
-def _tracked_items(stage: str, item: str | None, settings: "Params") -> list[str | None] | None:
+def _tracked_items(stage: str, item: str | None, params: "Params") -> list[str | None] | None:
     """Return the items that get their own run in MLflow, [None] for a single run of the stage, or None for no run."""
     if stage == "rank":  # it calibrates ensembles; predictions with one network are already calibrated
-        predictions = settings.predictions.items()
+        predictions = params.predictions.items()
         return [name for name, entry in predictions if len(entry.networks) > 1 and entry.calibrated_by is None] or None
     if stage == "predict":
-        return [*settings.predictions]
+        return [*params.predictions]
     if stage == "report":  # its pages are attached to existing runs of the predictions
         return []
-    uncalibrated = stage == "calibrate" and item is not None and settings.variants[item].learn == "all"
+    uncalibrated = stage == "calibrate" and item is not None and params.variants[item].learn == "all"
     return [item] if STAGES[stage].tracked and not uncalibrated else None
 
 
