@@ -1,4 +1,4 @@
-"""Networks calibrated together on drawn embeddings: what is kept of the fit."""
+"""Calibration of one or several networks on random embeddings: the fitted decision, its tables and its metrics."""
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,12 @@ from whaleid.identification.calibrated import calibrate
 WHALES, PHOTOS, HELD_OUT = 200, 600, 120
 
 
-def drawn(networks, unknown="unknown"):
-    """Return photos of whales, some of them held out, and their features by some networks."""
+def make_inputs(networks, unknown="unknown"):
+    """Return random photos of whales, some of them held out, and their features by each network."""
     generator = np.random.default_rng(0)
     number = np.arange(PHOTOS)
-    labels = np.array([f"w_{each % WHALES:03}" for each in range(PHOTOS)])
-    images = [f"{each:04}.jpg" for each in range(PHOTOS)]
+    labels = np.array([f"w_{photo % WHALES:03}" for photo in range(PHOTOS)])
+    images = [f"{photo:04}.jpg" for photo in range(PHOTOS)]
     centres = generator.normal(size=(WHALES, 16))
     features = {}
     for name in networks:
@@ -39,17 +39,17 @@ def allocate(count, shape):
     return [np.empty(shape, dtype=np.float32) for _ in range(count)]
 
 
-def fitted(inputs, *scores, threads=1):
+def run_calibrate(inputs, *scores, threads=1):
     with threadpool_limits(threads):
         return calibrate("margin", inputs, dict.fromkeys(inputs.features, scores), 0.3, allocate)
 
 
-def test_what_is_kept_of_a_calibration():
-    result = fitted(drawn(["margin"]), "nearest", "centroid", "duplicates")
+def test_outputs_of_a_calibration():
+    result = run_calibrate(make_inputs(["margin"]), "nearest", "centroid", "duplicates")
     assert result.params == {"variant": "margin", "unknown_share": 0.3, "scores": "nearest centroid duplicates"}
     assert result.scores["score"].tolist() == ["nearest", "centroid", "without_duplicates", "all"]
     assert [*result.scores] == ["score", "map5", "map5_no_duplicates", "map5_known"]
-    assert result.validation["cluster"].tolist() == [*range(HELD_OUT)]  # each of a whale of its own
+    assert result.validation["cluster"].tolist() == [*range(HELD_OUT)]  # every query shows a different whale
     assert result.validation["fold"].value_counts().tolist() == [24] * 5
     assert [*result.curve] == ["threshold", "map5", "map5_known", "map5_unknown"]
     weights, metrics = result.decision["weights"], result.metrics
@@ -71,53 +71,56 @@ def test_what_is_kept_of_a_calibration():
 
 
 @pytest.mark.parametrize("networks", [["margin"], ["a", "b"]])
-def test_the_gain_of_the_truth_by_centroids_alone(networks):
-    inputs = drawn(networks)
-    centroid = fitted(inputs, "nearest").validation["centroid"].tolist()
+def test_reciprocal_rank_of_the_truth_by_centroids_alone(networks):
+    inputs = make_inputs(networks)
+    centroid = run_calibrate(inputs, "nearest").validation["centroid"].tolist()
     whale = np.arange(PHOTOS) % WHALES
     cosines = np.zeros((HELD_OUT, WHALES))
     for features in inputs.features.values():
         embeddings = features.embeddings[0].astype(np.float64)
-        means = np.array([embeddings[HELD_OUT:][whale[HELD_OUT:] == each].sum(axis=0) for each in range(WHALES)])
+        means = np.array([embeddings[HELD_OUT:][whale[HELD_OUT:] == w].sum(axis=0) for w in range(WHALES)])
         cosines += embeddings[:HELD_OUT] @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
     for query in range(HELD_OUT):
-        rank = 1 + (cosines[query] > cosines[query, query]).sum()  # the whale of a query has its number
-        expected = 1 / rank if rank <= 5 and query % 4 else 0  # the truth of the others is new_whale
+        rank = 1 + (cosines[query] > cosines[query, query]).sum()  # query i shows whale i
+        expected = 1 / rank if rank <= 5 and query % 4 else 0  # every fourth query is unknown: its truth is new_whale
         assert centroid[query] == expected
 
 
-def test_queries_that_are_scored_in_blocks_have_the_same_answers(monkeypatch):
-    inputs = drawn(["margin"])
-    whole = fitted(inputs, "nearest")
+def test_scoring_in_blocks_does_not_change_the_answers(monkeypatch):
+    inputs = make_inputs(["margin"])
+    whole = run_calibrate(inputs, "nearest")
     monkeypatch.setattr("whaleid.identification.scores.MAX_QUERIES", 50)
-    blocks = fitted(inputs, "nearest")
+    blocks = run_calibrate(inputs, "nearest")
     pd.testing.assert_frame_equal(blocks.validation, whole.validation, rtol=1e-3)
 
 
-def test_photos_labelled_new_whale_stand_in_where_no_whale_is_held_out():
-    summary = fitted(drawn(["margin"], unknown="new_whale"), "nearest").summary
+def test_new_whale_photos_count_as_unknown_if_no_whale_is_held_out():
+    summary = run_calibrate(make_inputs(["margin"], unknown="new_whale"), "nearest").summary
     assert summary.endswith(
         "on 120 validation photos, duplicates excluded; no whale is held out, so photos labelled new_whale stand for "
         "unknown whales"
     )
 
 
-@pytest.mark.parametrize("others", ["known", "unknown"])
-def test_photos_labelled_new_whale_stand_in_nowhere_else(others):
-    inputs = drawn(["margin"], unknown=others)
-    assert fitted(inputs, "nearest").summary.endswith("on 120 validation photos, duplicates excluded")
+@pytest.mark.parametrize("role", ["known", "unknown"])
+def test_new_whale_photos_do_not_count_as_unknown_otherwise(role):
+    inputs = make_inputs(["margin"], unknown=role)
+    assert run_calibrate(inputs, "nearest").summary.endswith("on 120 validation photos, duplicates excluded")
     inputs.split.loc[:9, ["Id", "role"]] = "new_whale"
-    if others == "unknown":  # they have no weight beside whales that are held out
-        assert fitted(inputs, "nearest").summary.endswith("on 110 validation photos, duplicates excluded")
+    if role == "unknown":  # whales are held out, so photos labelled new_whale have no weight
+        assert run_calibrate(inputs, "nearest").summary.endswith("on 110 validation photos, duplicates excluded")
 
 
 def test_a_network_is_compared_as_if_it_were_alone():
-    both, alone = (fitted(drawn(networks), "nearest") for networks in ("ab", "a"))
+    both, alone = (run_calibrate(make_inputs(networks), "nearest") for networks in ("ab", "a"))
     assert both.scores.loc[0].tolist() == ["a", *alone.scores.loc[0].tolist()[1:]]
 
 
 def test_a_score_is_compared_as_if_it_were_alone():
-    both, alone = fitted(drawn(["margin"]), "nearest", "centroid"), fitted(drawn(["margin"]), "nearest")
+    both, alone = (
+        run_calibrate(make_inputs(["margin"]), "nearest", "centroid"),
+        run_calibrate(make_inputs(["margin"]), "nearest"),
+    )
     assert both.scores.loc[0].tolist() == alone.scores.loc[0].tolist()
 
 
@@ -134,11 +137,11 @@ def test_a_score_is_compared_as_if_it_were_alone():
     ],
 )
 def test_all_scores_are_compared_with_some_of_them(networks, scores, compared):
-    assert fitted(drawn(networks), *scores).scores["score"].tolist() == compared
+    assert run_calibrate(make_inputs(networks), *scores).scores["score"].tolist() == compared
 
 
-def test_the_number_of_threads_changes_no_byte():
-    one, four = (fitted(drawn(["margin"]), "nearest", "centroid", threads=threads) for threads in (1, 4))
+def test_the_number_of_threads_does_not_change_the_result():
+    one, four = (run_calibrate(make_inputs(["margin"]), "nearest", "centroid", threads=threads) for threads in (1, 4))
     assert one.decision == four.decision
     assert one.metrics == four.metrics
     pd.testing.assert_frame_equal(one.validation, four.validation, check_exact=True)

@@ -1,4 +1,4 @@
-"""Cross-fitting on drawn scores: nothing that answers a fold has its labels, and probabilities come true."""
+"""Cross-fitting on simulated scores: answers do not depend on the labels of their fold, and are calibrated."""
 
 from dataclasses import replace
 
@@ -16,8 +16,8 @@ from whaleid.identification.threshold import THRESHOLDS, best_threshold
 NAMES = ["class", "nearest"]
 
 
-def drawn(queries=400, whales=20):
-    """Return queries of which three in four are of known whales, whose scores are higher for their own."""
+def simulate(queries=400, whales=20):
+    """Simulate queries, three in four of known whales, whose true whale has a higher score."""
     generator = np.random.default_rng(0)
     known = generator.random(queries) < 0.75
     labels = np.array([f"w_{number:02}" for number in range(whales)])
@@ -40,7 +40,7 @@ def drawn(queries=400, whales=20):
 
 @pytest.fixture(scope="module")
 def scored():
-    return drawn()
+    return simulate()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def fitted(scored):
     return cross_fit(NAMES, scored)
 
 
-def test_queries_of_one_fold_beside_duplicates(scored):
+def test_all_queries_but_one_are_duplicates(scored):
     queries = scored.queries.assign(role="duplicate", truth=scored.queries["whale"])
     queries.loc[7, "role"] = "known"
     assert cross_fit(NAMES, replace(scored, queries=queries)).decision.threshold_auto in THRESHOLDS
@@ -61,7 +61,7 @@ def test_answers_to_a_fold_do_not_depend_on_its_labels(scored, fitted):
     again = cross_fit(NAMES, replace(scored, queries=wrong))
     (labels, values), (expected_labels, expected) = from_table(again.answers), from_table(fitted.answers)
     assert labels[rows].tolist() == expected_labels[rows].tolist()
-    # the search begins at weights that were fitted with them, and ends within some digits of the same weights
+    # the search starts from weights fitted on all labels, so the results are equal only within its tolerance
     np.testing.assert_allclose(values[rows], expected[rows], atol=2e-3)
     thresholds = [each.answers.loc[rows, "threshold"].unique() for each in (again, fitted)]
     assert thresholds[0] == pytest.approx(thresholds[1], abs=0.005)
@@ -69,7 +69,7 @@ def test_answers_to_a_fold_do_not_depend_on_its_labels(scored, fitted):
     assert again.decision != fitted.decision
 
 
-def test_the_answers_are_those_of_the_decision_without_their_fold(scored, fitted):
+def test_answers_to_a_fold_are_those_of_a_decision_fitted_on_the_other_folds(scored, fitted):
     for fold in (0, 4):
         rows = (scored.queries["fold"] == fold).to_numpy()
         scores = {name: each[~rows] for name, each in scored.scores.items()}
@@ -85,13 +85,13 @@ def test_the_answers_are_those_of_the_decision_without_their_fold(scored, fitted
         np.testing.assert_allclose(raw.probabilities[:, 0], answers["uncalibrated"], atol=2e-3)
 
 
-def test_the_fit_of_all_queries(scored, fitted):
-    decided = fitted.decision
-    assert decided.weights == pytest.approx({"class": 9.222, "nearest": 10.590}, abs=0.01)
-    assert decided.bias == pytest.approx(5.126, abs=0.01)
-    assert decided.calibration.slope == pytest.approx(1.2946, abs=0.005)
-    assert decided.calibration.intercept == pytest.approx(0.1555, abs=0.005)
-    assert decided.threshold_auto == pytest.approx(0.415, abs=0.006)
+def test_the_fit_on_all_queries(scored, fitted):
+    decision = fitted.decision
+    assert decision.weights == pytest.approx({"class": 9.222, "nearest": 10.590}, abs=0.01)
+    assert decision.bias == pytest.approx(5.126, abs=0.01)
+    assert decision.calibration.slope == pytest.approx(1.2946, abs=0.005)
+    assert decision.calibration.intercept == pytest.approx(0.1555, abs=0.005)
+    assert decision.threshold_auto == pytest.approx(0.415, abs=0.006)
     assert fitted.answers.groupby("fold")["threshold"].unique().explode().tolist() == pytest.approx(
         [0.44, 0.345, 0.455, 0.4, 0.365], abs=0.006
     )
@@ -102,8 +102,8 @@ def test_the_fit_of_all_queries(scored, fitted):
     ]
 
 
-def test_calibrated_probabilities_come_true_on_folds_they_were_not_fitted_on():
-    scored = drawn(2000)
+def test_probabilities_are_calibrated_on_held_out_folds():
+    scored = simulate(2000)
     fitted = cross_fit(NAMES, scored)
     once = np.ones((1, 2000))
     assert metrics.probability_metrics(fitted.answers, once, scored.shares)["ece"][0] < 0.03
@@ -111,7 +111,7 @@ def test_calibrated_probabilities_come_true_on_folds_they_were_not_fitted_on():
     assert 0 <= fitted.curve["map5"].max() - auto < 0.005
 
 
-def test_duplicates_have_no_part_in_the_curve_but_in_the_weights(scored, fitted):
+def test_duplicates_affect_the_weights_but_not_the_curve(scored, fitted):
     rows = np.arange(400) < 50
     roles = scored.queries["role"].mask(rows, "duplicate")
     queries = scored.queries.assign(role=roles, truth=scored.queries["whale"])
@@ -123,24 +123,24 @@ def test_duplicates_have_no_part_in_the_curve_but_in_the_weights(scored, fitted)
     assert result.curve["map5"][40] == pytest.approx(means["map5_no_duplicates"])
 
 
-def test_a_curve_is_smoothed_over_the_queries_that_it_was_measured_on(scored):
+def test_smoothing_depends_on_the_number_of_queries_in_the_curve(scored):
     roles = scored.queries["role"].mask(scored.queries.index >= 60, "duplicate")
     truth = scored.queries["truth"].mask(roles == "duplicate", scored.queries["whale"])
     queries = scored.queries.assign(role=roles, truth=truth)
     fit = cross_fit(NAMES, replace(scored, queries=queries, shares=Shares(0.3, 0.1)))
-    # of 45 known whales alone the best threshold would be higher, of all 400 queries lower
+    # smoothed for the 45 known queries alone, the best threshold would be higher; for all 400 queries, lower
     assert fit.decision.threshold_auto == best_threshold(fit.curve, 60)
     assert best_threshold(fit.curve, 400) < fit.decision.threshold_auto < best_threshold(fit.curve, 45)
 
 
-def test_the_curve_of_new_whale_photos_that_stand_in_is_theirs(scored, fitted):
+def test_new_whale_photos_have_the_curve_of_unknown_queries_if_no_whale_is_held_out(scored, fitted):
     roles = scored.queries["role"].replace("unknown", "new_whale")
-    stand_in = cross_fit(NAMES, replace(scored, queries=scored.queries.assign(role=roles)))
-    pd.testing.assert_frame_equal(stand_in.curve, fitted.curve)
+    result = cross_fit(NAMES, replace(scored, queries=scored.queries.assign(role=roles)))
+    pd.testing.assert_frame_equal(result.curve, fitted.curve)
 
 
-def test_queries_without_weight_do_not_count_for_a_calibration():
-    scored = drawn(60)
+def test_queries_without_weight_do_not_affect_the_calibration():
+    scored = simulate(60)
     roles = scored.queries["role"].mask(scored.queries.index < 11, "new_whale_train")
     assert cross_fit(NAMES, scored).decision.calibration != Calibration()
     assert (
@@ -149,13 +149,13 @@ def test_queries_without_weight_do_not_count_for_a_calibration():
     )
 
 
-def test_some_of_the_scores_are_weighted_as_if_there_were_no_others(scored):
+def test_a_subset_of_scores_is_fitted_as_if_there_were_no_others(scored):
     alone = cross_fit(["nearest"], scored).decision
     assert [*alone.weights] == ["nearest"]
     assert alone == cross_fit(["nearest"], replace(scored, scores={"nearest": scored.scores["nearest"]})).decision
 
 
-def test_values_are_rounded_as_files_keep_them():
+def test_values_are_rounded_to_six_significant_digits():
     values = np.random.default_rng(0).random(1000) ** 3
     assert round_significant(values).tolist() == [float(f"{value:.6g}") for value in values]
     assert round_significant(np.array([0.0, 1.0, 1e-14])).tolist() == [0, 1, 1e-14]
