@@ -88,10 +88,10 @@ def test_reciprocal_rank_of_the_truth_by_centroids_alone(networks):
 
 def test_scoring_in_blocks_does_not_change_the_answers(monkeypatch):
     inputs = make_inputs(["margin"])
-    whole = run_calibrate(inputs, "nearest")
+    one_block = run_calibrate(inputs, "nearest")
     monkeypatch.setattr("whaleid.identification.scores.MAX_QUERIES", 50)
     blocks = run_calibrate(inputs, "nearest")
-    pd.testing.assert_frame_equal(blocks.validation, whole.validation, rtol=1e-3)
+    pd.testing.assert_frame_equal(blocks.validation, one_block.validation, rtol=1e-3)
 
 
 def test_new_whale_photos_count_as_unknown_if_no_whale_is_held_out():

@@ -40,11 +40,7 @@ def test_a_decision_is_read_as_written():
 
 
 def test_answers_are_the_softmax_of_class_scores():
-    table = answer(
-        Decision({"class": 1.0}, -99.0, Calibration(), 0.3),
-        {"toy": np.log(EXPECTED)},
-        fill=["w_9", "w_2"],
-    )
+    table = answer(Decision({"class": 1.0}, -99.0, Calibration(), 0.3), {"toy": np.log(EXPECTED)}, fill=["w_9", "w_2"])
     assert table[LABELS].to_numpy().tolist() == [["w_3", "w_2", "w_1", "w_9", ""], ["w_1", "w_3", "w_2", "w_9", ""]]
     expected = [[0.6, 0.3, 0.1, 0, 0], [0.5, 0.3, 0.2, 0, 0]]
     np.testing.assert_allclose(table[PROBABILITIES], expected, rtol=1e-5)
@@ -80,6 +76,6 @@ def test_no_queries_give_an_empty_table():
 
 def test_answers_do_not_depend_on_the_block_size(monkeypatch):
     decision, embeddings = Decision({"class": 1.0}, -99.0, Calibration(), 0.3), {"toy": np.log(EXPECTED)}
-    whole = answer(decision, embeddings)
+    one_block = answer(decision, embeddings)
     monkeypatch.setattr("whaleid.identification.scores.MAX_QUERIES", 1)
-    pd.testing.assert_frame_equal(answer(decision, embeddings), whole)
+    pd.testing.assert_frame_equal(answer(decision, embeddings), one_block)

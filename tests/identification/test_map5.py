@@ -1,4 +1,4 @@
-"""MAP@5 by hand: ranks, the weights of queries, and the means of each kind."""
+"""MAP@5, checked by hand: ranks, query weights, and means by kind."""
 
 import numpy as np
 import pandas as pd
@@ -21,11 +21,11 @@ def test_average_precision_by_hand():
     ranked = [
         ["w_1", "w_2", "w_3", "w_4", "w_5"],  # first: 1
         ["w_2", "w_1"],  # second: 1/2
-        ["w_2", "w_2", "w_1"],  # second of the distinct ones: 1/2
+        ["w_2", "w_2", "w_1"],  # second of the distinct labels: 1/2
         ["w_2", "w_3", "w_4", "w_5", "w_1"],  # fifth: 1/5
         ["w_2", "w_3", "w_4", "w_5", "w_6", "w_1"],  # sixth: 0
-        ["w_2", "w_2", "w_3", "w_4", "w_5", "w_1"],  # fifth of the distinct ones: 1/5
-        ["new_whale"],  # not there: 0
+        ["w_2", "w_2", "w_3", "w_4", "w_5", "w_1"],  # fifth of the distinct labels: 1/5
+        ["new_whale"],  # missing: 0
         [],
     ]
     assert mean_average_precision(ranked, ["w_1"] * 8) == pytest.approx(2.4 / 8)
@@ -34,11 +34,11 @@ def test_average_precision_by_hand():
         mean_average_precision([["w_1"]], ["w_1", "w_2"])
 
 
-def test_a_rank_gains_its_reciprocal_and_nothing_beyond_five():
+def test_reciprocal_ranks():
     assert reciprocal_ranks(np.array([[1, 2], [5, 0]])).tolist() == [[1, 0.5], [0.2, 0]]
 
 
-def test_new_whale_photos_stand_in_for_unknown_whales_where_none_is_held_out():
+def test_new_whale_photos_count_as_unknown_only_if_no_whale_is_held_out():
     roles = ["known", "unknown", "new_whale", "duplicate", "new_whale_train"]
     assert kinds(pd.Series(roles)).tolist() == ["known", "unknown", "", "duplicate", ""]
     del roles[1]
@@ -59,11 +59,11 @@ def test_new_whale_photos_stand_in_for_unknown_whales_where_none_is_held_out():
         (["duplicate"], [1]),
     ],
 )
-def test_each_kind_weighs_its_share(roles, expected):
+def test_the_weights_of_each_kind_sum_to_its_share(roles, expected):
     assert query_weights(kinds(pd.Series(roles)), SHARES) == pytest.approx(expected)
 
 
-def test_a_kind_that_no_resampling_has_leaves_its_share_to_the_others():
+def test_the_share_of_a_kind_missing_in_a_resample_goes_to_the_others():
     kind = np.array(["known", "known", "unknown", "", "duplicate"])
     counts = np.array([[1, 1, 1, 1, 1], [2, 1, 0, 1, 1], [0, 0, 2, 1, 1], [0, 0, 0, 1, 3], [1, 0, 1, 0, 0], [0] * 5])
     assert query_weights(kind, SHARES, counts.astype(float)) == pytest.approx(
@@ -105,7 +105,7 @@ def test_map5_by_hand():
         name: pytest.approx(mean) for name, mean in expected.items()
     }
     assert [*result] == [*expected]
-    # the first query twice, the second never, in a resampling
+    # in the resample, the first query counts twice and the second is missing
     counts = np.array([[1.0] * 5, [2, 0, 1, 0, 1]])
     result = map5(ranks[:, 0], kind, SHARES, counts)
     assert result["map5"] == pytest.approx([0.9 * 0.8 * 0.75 + 0.1, 0.8])
@@ -113,7 +113,7 @@ def test_map5_by_hand():
     np.testing.assert_equal(result["map5_duplicates"], [1, np.nan])
 
 
-def test_a_kind_without_queries_has_no_figure():
+def test_there_is_no_figure_for_a_kind_without_queries():
     ranks = np.array([1, 2])
     assert [*map5(ranks, np.array(["known", ""]), SHARES)] == ["map5", "map5_known", "map5_no_duplicates"]
     assert [*map5(ranks, np.array(["duplicate", ""]), SHARES)] == ["map5", "map5_duplicates"]
