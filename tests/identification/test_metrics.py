@@ -1,4 +1,4 @@
-"""Each metric against a slow reference, scikit-learn or an example by hand; the bootstrap against a loop."""
+"""Metrics: comparison with slow references and scikit-learn, worked examples, and the bootstrap against a loop."""
 
 from itertools import pairwise
 
@@ -15,12 +15,12 @@ SHARES = Shares(0.3, 0.1)
 ROLES = ["known", "unknown", "duplicate", "new_whale", "new_whale_train"]
 
 
-def drawn(queries, seed=0):
-    """Return answers at a threshold, with ties among probabilities; photos of a whale are a cluster."""
+def random_answers(queries, seed=0):
+    """Return random answers at a threshold, with ties between probabilities; each whale is a cluster."""
     generator = np.random.default_rng(seed)
     role = generator.choice(ROLES, queries, p=[0.5, 0.2, 0.1, 0.1, 0.1])
     number = generator.integers(0, queries // 2, queries)
-    # a whale is known or not
+    # the name of a whale includes its role, so that a whale has one role
     whale = np.array(
         [f"{kind}_{n}" if kind in ROLES[:3] else "new_whale" for kind, n in zip(role, number, strict=True)]
     )
@@ -42,19 +42,19 @@ def drawn(queries, seed=0):
     )
 
 
-def slow(answers):
-    """Return the metrics of some answers, one by one."""
+def slow_metrics(answers):
+    """Compute the metrics of answers one by one."""
     kind = kinds(answers["role"])
-    gained = np.array([1 / rank if rank else 0.0 for rank in answers["rank"]])
+    reciprocals = np.array([1 / rank if rank else 0.0 for rank in answers["rank"]])
     known, unknown = answers[kind == "known"], answers[kind == "unknown"]
-    means = {name: gained[kind == name].mean() for name in ("known", "unknown", "duplicate")}
+    means = {name: reciprocals[kind == name].mean() for name in ("known", "unknown", "duplicate")}
     no_duplicates = 0.7 * means["known"] + 0.3 * means["unknown"]
     baks, baus = ((rows["rank"] == 1).groupby(rows["whale"]).mean().mean() for rows in (known, unknown))
     both = pd.concat([known, unknown])
     is_known = np.repeat([1, 0], [len(known), len(unknown)])
     false, true, _ = roc_curve(is_known, both["probability1"], drop_intermediate=False)
     weights = query_weights(kind, SHARES)
-    right = answers["label1"] == answers["truth"]
+    correct = answers["label1"] == answers["truth"]
     return {
         "map5": 0.9 * no_duplicates + 0.1 * means["duplicate"],
         "map5_known": means["known"],
@@ -70,27 +70,27 @@ def slow(answers):
         "tpr_at_fpr01": true[false <= 0.01].max(),
         "tpr_at_fpr05": true[false <= 0.05].max(),
         "oscr": slow_oscr(known, unknown),
-        "ece": slow_ece(answers["probability1"], right, weights),
-        "ece_uncalibrated": slow_ece(answers["uncalibrated"], right, weights),
+        "ece": slow_ece(answers["probability1"], correct, weights),
+        "ece_uncalibrated": slow_ece(answers["uncalibrated"], correct, weights),
     }
 
 
 def slow_oscr(known, unknown):
-    """Integrate the correct classification rate over the false positive rate by trapezes, threshold by threshold."""
-    right = (known["label1"] == known["truth"]).to_numpy()
+    """Integrate the correct classification rate over the false positive rate with the trapezoidal rule."""
+    correct = (known["label1"] == known["truth"]).to_numpy()
     points = [(0.0, 0.0)]
     for threshold in sorted({*known["probability1"], *unknown["probability1"]}, reverse=True):
-        rate = ((known["probability1"] >= threshold).to_numpy() & right).mean()
+        rate = ((known["probability1"] >= threshold).to_numpy() & correct).mean()
         points.append(((unknown["probability1"] >= threshold).mean(), rate))
     return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(points))
 
 
-def slow_ece(probability, right, weights):
+def slow_ece(probability, correct, weights):
     total = 0.0
     for number in range(10):
         low, high = number / 10, (number + 1) / 10
         rows = ((probability > low) & (probability <= high)) if number else (probability <= high)
-        total += abs((weights[rows] * (right[rows].astype(float) - probability[rows])).sum())
+        total += abs((weights[rows] * (correct[rows].astype(float) - probability[rows])).sum())
     return total
 
 
@@ -103,44 +103,46 @@ def all_metrics(answers, counts):
 
 @pytest.mark.parametrize("seed", range(2))
 def test_metrics_agree_with_a_slow_reference(seed):
-    answers = drawn(300, seed)
-    result, expected = all_metrics(answers, np.ones((1, 300))), slow(answers)
+    answers = random_answers(300, seed)
+    result, expected = all_metrics(answers, np.ones((1, 300))), slow_metrics(answers)
     assert {key: values.tolist() for key, values in result.items()} == {
         key: [pytest.approx(value)] for key, value in expected.items()
     }
     assert [*result] == [*expected]
 
 
-def test_a_resampling_is_measured_as_if_its_queries_were_repeated():
-    answers = drawn(150)
+def test_a_resample_is_measured_as_if_its_queries_were_repeated():
+    answers = random_answers(150)
     counts = bootstrap_counts(answers["cluster"].to_numpy(), times=3)
     result = all_metrics(answers, counts)
     for row in (1, 2, 3):
         times = counts[row].astype(int)
         repeated = answers.loc[answers.index.repeat(times)]
-        copy = np.concatenate([np.arange(each) for each in times])
-        repeated = repeated.assign(whale=repeated["whale"] + copy.astype(str))  # a whale drawn twice is two whales
-        assert {key: values[row] for key, values in result.items()} == pytest.approx(slow(repeated))
+        copy = np.concatenate([np.arange(count) for count in times])
+        repeated = repeated.assign(
+            whale=repeated["whale"] + copy.astype(str)
+        )  # a whale drawn twice counts as two whales
+        assert {key: values[row] for key, values in result.items()} == pytest.approx(slow_metrics(repeated))
 
 
-def test_ranks_at_several_thresholds_are_measured_side_by_side():
-    answers, counts = drawn(150), np.ones((1, 150))
+def test_ranks_at_several_thresholds_are_measured_independently():
+    answers, counts = random_answers(150), np.ones((1, 150))
     ranks = np.random.default_rng(1).integers(0, 6, (150, 3))
-    together = metrics.ranking_metrics(answers, ranks, counts, SHARES)
+    result = metrics.ranking_metrics(answers, ranks, counts, SHARES)
     for column in range(3):
-        alone = metrics.ranking_metrics(answers, ranks[:, column], counts, SHARES)
-        for key, values in alone.items():
-            np.testing.assert_allclose(together[key][:, column], values)
+        expected = metrics.ranking_metrics(answers, ranks[:, column], counts, SHARES)
+        for key, values in expected.items():
+            np.testing.assert_allclose(result[key][:, column], values)
 
 
 def test_balanced_accuracy_by_hand():
-    # a whale with three photos, two of them right, counts as much as one whose only photo is wrong
-    right, whales = np.array([True, True, False, False]), np.array(["a", "a", "a", "b"])
-    counts = np.array([[1.0] * 4, [2, 2, 2, 1]])  # then a counts twice
-    assert metrics.balanced_accuracy(right, whales, counts) == pytest.approx([1 / 3, 4 / 9])
+    # whale a has accuracy 2/3, whale b has 0: both count equally
+    correct, whales = np.array([True, True, False, False]), np.array(["a", "a", "a", "b"])
+    counts = np.array([[1.0] * 4, [2, 2, 2, 1]])  # in the second row, a counts twice
+    assert metrics.balanced_accuracy(correct, whales, counts) == pytest.approx([1 / 3, 4 / 9])
 
 
-def test_photos_of_no_named_whale_are_whales_of_their_own():
+def test_each_photo_labelled_new_whale_counts_as_a_separate_whale():
     answers = pd.DataFrame({"Image": ["1", "2", "3"], "whale": "new_whale", "role": "new_whale"})
     result = metrics.ranking_metrics(answers, np.array([1, 2, 1]), np.array([[1.0, 1, 1], [2, 1, 0]]), SHARES)
     assert result["baus"] == pytest.approx([2 / 3, 2 / 3])
@@ -149,11 +151,11 @@ def test_photos_of_no_named_whale_are_whales_of_their_own():
 def test_area_by_hand():
     scores = np.array([0.9, 0.8, 0.7, 0.7, 0.1])
     positive, negative = np.array([[1.0, 0, 1, 0, 1]]), np.array([[0.0, 1, 0, 1, 0]])
-    # of six pairs: 0.9 above both; 0.7 below 0.8 and equal to 0.7; 0.1 below both
+    # six pairs: 0.9 is above both negatives, 0.7 is below 0.8 and equal to 0.7, 0.1 is below both
     assert metrics.area_under_curve(scores, positive, negative) == pytest.approx([2.5 / 6])
-    # if 0.9 is wrong, only the half remains
-    right = np.array([False, True, True, True, True])
-    assert metrics.area_under_curve(scores, positive, negative, right) == pytest.approx([0.5 / 6])
+    # if 0.9 is not correct, only the half of the tie remains
+    correct = np.array([False, True, True, True, True])
+    assert metrics.area_under_curve(scores, positive, negative, correct) == pytest.approx([0.5 / 6])
     assert np.isnan(metrics.area_under_curve(scores, positive, 0 * negative)).all()
 
 
@@ -161,7 +163,7 @@ def test_true_positive_rate_by_hand():
     scores = np.linspace(1, 0, 11)
     negative = np.array([[0.0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 1]])
     positive = 1 - negative
-    # before the first of four unknown come 2 of 7 known, before the second 4, all equals counting as accepted
+    # 2 of 7 positives are above the first of four negatives, 4 above the second, 6 above the third
     rates = [metrics.true_positive_rate(scores, positive, negative, rate)[0] for rate in (0.0, 0.2, 0.25, 0.5, 1.0)]
     assert rates == pytest.approx([2 / 7, 2 / 7, 4 / 7, 6 / 7, 1])
     rows = metrics.true_positive_rate(scores, np.vstack([positive] * 2), np.vstack([0 * negative, negative]), 0.05)
@@ -169,8 +171,8 @@ def test_true_positive_rate_by_hand():
     assert np.isnan(metrics.true_positive_rate(scores, 0 * positive, negative, 0.05)[0])
 
 
-def test_one_unknown_query_of_a_hundred_and_five_of_them_may_be_accepted():
-    # a known query after each unknown one
+def test_false_positive_rates_are_1_and_5_percent():
+    # unknown and known queries alternate by descending probability
     answers = pd.DataFrame({"role": ["unknown", "known"] * 100, "truth": "w", "label1": "w"})
     answers = answers.assign(probability1=np.linspace(1, 0, 200), uncalibrated=0.5)
     result = metrics.probability_metrics(answers, np.ones((1, 200)), SHARES)
@@ -178,12 +180,12 @@ def test_one_unknown_query_of_a_hundred_and_five_of_them_may_be_accepted():
 
 
 def test_calibration_error_by_hand():
-    right = np.array([True, False, True, True])
+    correct = np.array([True, False, True, True])
 
     def error(probability, *weights):
-        return metrics.calibration_error(np.array(probability), right, np.array([weights]))
+        return metrics.calibration_error(np.array(probability), correct, np.array([weights]))
 
-    # 0.8 ends the eighth bin, 0.9 the ninth
+    # 0.8 is the upper bound of the eighth bin, 0.9 that of the ninth
     separate = (abs(1 - 0.8) + abs(0 - 0.9) + 2 * abs(1 - 0.95)) / 4
     assert error([0.8, 0.9, 0.95, 0.95], 0.25, 0.25, 0.25, 0.25) == pytest.approx([separate])
     together = [0.85, 0.86, 0.95, 0.95]
@@ -191,22 +193,22 @@ def test_calibration_error_by_hand():
     assert error(together, 0.35, 0.35, 0.15, 0.15) == pytest.approx([0.7 * abs(0.5 - 0.855) + 0.3 * 0.05])
 
 
-def test_bins_end_with_their_upper_bound():
+def test_bins_include_their_upper_bound():
     assert metrics.bin_indices(np.array([0.0, 0.05, 0.1, 0.11, 0.2, 0.95, 1.0])).tolist() == [0, 0, 0, 1, 1, 9, 9]
 
 
-def test_error_by_chance_is_what_perfect_probabilities_show():
+def test_chance_calibration_error_is_that_of_perfectly_calibrated_answers():
     probability, weights = np.random.default_rng(0).random(200), np.full(200, 1 / 200)
     generator = np.random.default_rng(1)
     errors = [slow_ece(probability, generator.random(200) < probability, weights) for _ in range(200)]
     assert metrics.chance_calibration_error(probability, weights) == pytest.approx(np.mean(errors), abs=0.003)
     assert metrics.chance_calibration_error(np.ones(9), np.full(9, 1 / 9)) == 0
-    # always the same thousand sets of answers: 277 of them right here
+    # the simulation has a fixed seed: 277 of 1000 answers are correct
     assert metrics.chance_calibration_error(np.array([0.3]), np.array([1.0])) == pytest.approx(0.3 + 0.4 * 0.277)
 
 
-def test_metrics_of_known_and_unknown_need_both():
-    answers = drawn(50)
+def test_metrics_that_need_known_and_unknown_queries():
+    answers = random_answers(50)
     known = answers[answers["role"] == "known"]
     counts = np.ones((1, len(known)))
     assert list(metrics.ranking_metrics(known, known["rank"].to_numpy(), counts, SHARES)) == [
@@ -220,13 +222,13 @@ def test_metrics_of_known_and_unknown_need_both():
 
 
 def test_photos_labelled_new_whale_are_measured_separately():
-    answers = drawn(120)
+    answers = random_answers(120)
     result = metrics.bootstrap(answers, answers["rank"].to_numpy(), SHARES)
-    gained = np.where(answers["rank"] > 0, 1 / answers["rank"].clip(lower=1), 0)
+    reciprocals = np.where(answers["rank"] > 0, 1 / answers["rank"].clip(lower=1), 0)
     for role in ("new_whale", "new_whale_train"):
         rows = (answers["role"] == role).to_numpy()
         counts = bootstrap_counts(answers.loc[rows, "cluster"].to_numpy())
-        np.testing.assert_allclose(result[f"map5_{role}"], counts @ gained[rows] / rows.sum())
+        np.testing.assert_allclose(result[f"map5_{role}"], counts @ reciprocals[rows] / rows.sum())
     others = answers[~answers["role"].isin(["new_whale", "new_whale_train"])]
     without = metrics.bootstrap(others, others["rank"].to_numpy(), SHARES)
     assert result.keys() - without.keys() == {"map5_new_whale", "map5_new_whale_train"}
@@ -235,7 +237,7 @@ def test_photos_labelled_new_whale_are_measured_separately():
         np.testing.assert_allclose(result[key], values)
 
 
-def test_clusters_are_drawn_whole_and_as_many_as_there_are():
+def test_bootstrap_draws_whole_clusters_with_replacement():
     cluster = np.array([7, 7, 7, 2, 5, 5])
     counts = bootstrap_counts(cluster, times=500)
     assert counts.shape == (501, 6)
@@ -243,12 +245,12 @@ def test_clusters_are_drawn_whole_and_as_many_as_there_are():
     assert (counts[:, 0] == counts[:, 2]).all()
     assert (counts[:, [0, 3, 4]].sum(axis=1) == 3).all()
     assert counts[1:, 3].mean() == pytest.approx(1, abs=0.1)
-    # always the same draws: clusters 2, 5 and 7
+    # the draws have a fixed seed; clusters are in the order 2, 5, 7
     draws = np.random.default_rng(0).integers(3, size=(500, 3))
     assert counts[1:, [3, 4, 0]].tolist() == [[row.count(number) for number in range(3)] for row in draws.tolist()]
 
 
-def test_an_interval_is_where_95_per_cent_of_resamplings_are():
+def test_an_interval_contains_95_percent_of_the_resamples():
     values = np.append(0.5, np.random.default_rng(0).permutation(np.arange(1001) / 1000))
     result = with_intervals(
         {
@@ -259,13 +261,13 @@ def test_an_interval_is_where_95_per_cent_of_resamplings_are():
         }
     )
     assert [result["map5_low"], result["map5"], result["map5_high"]] == pytest.approx([0.025, 0.5, 0.975])
-    # where chance only adds, an interval still holds its figure
+    # an interval is extended to contain its metric
     assert [result["ece_low"], result["ece"], result["ece_high"]] == pytest.approx([0.1, 0.1, 0.2975])
     assert [result["top1_low"], result["top1"], result["top1_high"]] == pytest.approx([0.2025, 0.9, 0.9])
     assert [result["oscr_low"], result["oscr"], result["oscr_high"]] == pytest.approx([0.405, 0.5, 0.595])
 
 
-def test_the_interval_of_a_mean_is_that_of_its_standard_error():
+def test_the_interval_of_a_mean_agrees_with_its_standard_error():
     answers = pd.DataFrame({"role": "known", "rank": np.random.default_rng(0).integers(0, 2, 1000)})
     answers = answers.assign(Image=answers.index.astype(str), whale="w", cluster=np.arange(1000))
     result = with_intervals(metrics.bootstrap(answers, answers["rank"].to_numpy(), SHARES))

@@ -16,8 +16,8 @@ from whaleid.identification.ranking import (
 )
 
 
-def drawn(queries, whales, seed=0):
-    """Return probabilities with many ties, and labels."""
+def random_values(queries, whales, seed=0):
+    """Return random probabilities with many ties, and labels."""
     generator = np.random.default_rng(seed)
     values = generator.integers(0, 12, (queries, whales)) / 20
     labels = np.array(sorted(f"w_{number}" for number in range(whales)))
@@ -31,18 +31,18 @@ def slow_rank(row, labels, threshold):
     return [*above, "new_whale", *below][:5]
 
 
-def test_leading_breaks_ties_by_label():
+def test_top_k_orders_ties_by_label():
     values = np.array([[0.25, 0.25, 0.5]], dtype=np.float32)
     labels, best = top_k(values, np.array(["w_1", "w_2", "w_3"]))
     assert labels.tolist() == [["w_3", "w_1", "w_2"]]
     assert best.tolist() == [[0.5, 0.25, 0.25]]
-    assert values.tolist() == [[0.25, 0.25, 0.5]]  # the input is left as it was
+    assert values.tolist() == [[0.25, 0.25, 0.5]]  # the input is unchanged
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.2, 0.25, 0.5, 1.0])
 @pytest.mark.parametrize("whales", [2, 4, 5, 30])
 def test_rank_agrees_with_a_sort(whales, threshold):
-    values, labels = drawn(40, whales)
+    values, labels = random_values(40, whales)
     expected = [slow_rank(row, labels, threshold) for row in values]
     assert rank(*top_k(values, labels), threshold)[0].tolist() == expected
 
@@ -52,7 +52,7 @@ def test_rank_places_new_whale_at_its_threshold():
     for threshold, ranked, probabilities in (
         (0.0, ["w_1", "w_2", "w_3", "new_whale"], [0.6, 0.3, 0.1, 0.0]),
         (0.2, ["w_1", "w_2", "new_whale", "w_3"], [0.6, 0.3, 0.2, 0.1]),
-        (0.3, ["w_1", "new_whale", "w_2", "w_3"], [0.6, 0.3, 0.3, 0.1]),  # above, not at
+        (0.3, ["w_1", "new_whale", "w_2", "w_3"], [0.6, 0.3, 0.3, 0.1]),  # w_2 is at the threshold, not above
         (1.0, ["new_whale", "w_1", "w_2", "w_3"], [1.0, 0.6, 0.3, 0.1]),
     ):
         result = rank(labels, values, threshold)
@@ -61,7 +61,7 @@ def test_rank_places_new_whale_at_its_threshold():
 
 @pytest.mark.parametrize("whales", [2, 5])
 def test_true_ranks_are_those_of_the_ranking(whales):
-    values, labels = drawn(60, whales)
+    values, labels = random_values(60, whales)
     labels, values = top_k(values, labels)
     truth = np.random.default_rng(1).choice(["new_whale", "w_0", "w_1", "w_other"], 60)
     thresholds = np.array([[0.0, 0.2, 0.25, 1.0]])
@@ -71,9 +71,9 @@ def test_true_ranks_are_those_of_the_ranking(whales):
         ranked = [list(row) for row in rank(labels, values, threshold)[0]]
         expected = [row.index(true) + 1 if true in row else 0 for row, true in zip(ranked, truth, strict=True)]
         assert result[:, column].tolist() == expected
-    own = np.random.default_rng(2).choice(thresholds[0], (60, 1))  # a threshold of each query
-    places = np.searchsorted(thresholds[0], own[:, 0])
-    assert true_ranks(labels, values, truth, own)[:, 0].tolist() == result[np.arange(60), places].tolist()
+    per_query = np.random.default_rng(2).choice(thresholds[0], (60, 1))
+    columns = np.searchsorted(thresholds[0], per_query[:, 0])
+    assert true_ranks(labels, values, truth, per_query)[:, 0].tolist() == result[np.arange(60), columns].tolist()
 
 
 def test_a_table_has_five_labels_and_their_values():
@@ -87,12 +87,12 @@ def test_a_table_has_five_labels_and_their_values():
     assert (labels.tolist(), values.tolist()) == ([["w_2", "w_1", "", "", ""]], [[0.5, 0.3, 0, 0, 0]])
 
 
-def test_answers_are_decided_at_the_threshold_of_their_fold_or_at_one_for_all():
+def test_answers_are_ranked_at_the_threshold_of_their_fold_or_at_one_for_all():
     answers = to_table(np.array([["w_1", "w_2"]] * 3), np.array([[0.6, 0.2]] * 3))
     answers = answers.assign(truth=["w_2", "new_whale", "w_3"])
     folds = at_threshold(answers.assign(threshold=[0.4, 0.1, 0.1]))
     assert folds[["threshold", "rank"]].to_numpy().tolist() == [[0.4, 3], [0.1, 3], [0.1, 0]]
-    one = at_threshold(answers.assign(threshold=[0.4, 0.1, 0.1]), 0.6)  # above, not at
+    one = at_threshold(answers.assign(threshold=[0.4, 0.1, 0.1]), 0.6)  # w_1 is at the threshold, not above
     assert one[["threshold", "rank"]].to_numpy().tolist() == [[0.6, 3], [0.6, 1], [0.6, 0]]
     none = at_threshold(answers)
     assert none["threshold"].isna().all()
@@ -101,7 +101,7 @@ def test_answers_are_decided_at_the_threshold_of_their_fold_or_at_one_for_all():
     assert at_threshold(answers, 0.0)["rank"].tolist() == [2, 3, 0]
 
 
-def test_short_rankings_are_filled_and_labels_stay_distinct():
+def test_short_rankings_are_completed_with_other_labels():
     labels, values = np.array([["w_9", "w_2"], ["w_1", "w_7"]]), np.array([[0.6, 0.2], [0.3, 0.1]])
     full = to_table(labels, values, ["w_1", "w_7", "w_8", "w_5", "w_6"])
     assert full[LABELS].to_numpy().tolist() == [
@@ -112,7 +112,7 @@ def test_short_rankings_are_filled_and_labels_stay_distinct():
     assert to_table(labels, values, ["w_2"])[LABELS].to_numpy().tolist()[1] == ["w_1", "w_7", "w_2", "", ""]
 
 
-def test_labels_of_duplicates_are_certain_but_behind_new_whale():
+def test_labels_of_duplicates_have_probability_1_unless_after_new_whale():
     duplicates = [["w_2", "w_1", "w_2"], ["w_3", "new_whale", "w_2"], [], ["w_9", "w_8", "w_7", "w_6", "w_5", "w_4"]]
     table = rank_by_duplicates(duplicates, ["w_1", "w_2", "w_3"])
     assert table[LABELS].to_numpy().tolist() == [

@@ -1,4 +1,4 @@
-"""Which photos are the queries of validation, what they are compared with, and the labels of their duplicates."""
+"""Validation: its queries, their gallery, and the labels of their duplicates."""
 
 import pandas as pd
 import pytest
@@ -25,7 +25,7 @@ SPLIT = pd.DataFrame(
 )
 
 
-def test_queries_of_a_variant_that_learns_new_whale():
+def test_queries_of_a_variant_with_the_class_new_whale():
     result = queries(SPLIT.sample(frac=1, random_state=0), ["new_whale", "w_a"])
     assert result.to_numpy().tolist() == [
         ["a2.jpg", "w_a", "w_a", "known"],
@@ -37,7 +37,7 @@ def test_queries_of_a_variant_that_learns_new_whale():
     assert result.index.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_all_new_whale_photos_are_queries_of_a_variant_without_that_class():
+def test_new_whale_photos_in_training_are_queries_of_a_variant_without_that_class():
     result = queries(SPLIT, ["w_a"])
     assert [*result] == ["Image", "whale", "truth", "role"]
     assert result.to_numpy().tolist() == [
@@ -51,12 +51,12 @@ def test_all_new_whale_photos_are_queries_of_a_variant_without_that_class():
 
 
 @pytest.mark.parametrize("classes", [["new_whale", "w_a"], ["w_a"]])
-def test_validation_without_queries_that_count_is_refused(classes):
+def test_validation_needs_queries_that_count(classes):
     with pytest.raises(WhaleidError, match=r"raise split\.known"):
         queries(SPLIT[SPLIT["role"].isin(["catalogue", "duplicate"])], classes)
 
 
-def test_a_query_has_the_labels_of_its_duplicates_but_not_its_own():
+def test_the_labels_of_duplicates_leave_out_the_query_itself():
     groups = pd.DataFrame(
         [
             (0, "a3.jpg", "train", "w_a"),
@@ -73,14 +73,14 @@ def test_a_query_has_the_labels_of_its_duplicates_but_not_its_own():
     result = queries(SPLIT, ["new_whale", "w_a"])
     assert duplicate_labels(result, groups) == [
         [],  # a2.jpg has another role
-        ["w_a", "w_z"],  # of a1.jpg and z.jpg
+        ["w_a", "w_z"],  # the labels of a1.jpg and z.jpg
         [],
         ["new_whale"],
         [],
     ]
 
 
-def test_queries_are_compared_with_unique_photos_of_named_whales():
+def test_the_gallery_has_one_photo_of_named_whales_per_duplicate_group():
     assert gallery(SPLIT, held_out=False).to_numpy().tolist() == [["a1.jpg", "w_a"]]
     assert gallery(SPLIT, held_out=True).to_numpy().tolist() == [
         ["a1.jpg", "w_a"],
