@@ -159,12 +159,8 @@ class Run:
 def run(stage: str, items: Sequence[str | None] = (None,), setting: str = "") -> Iterator[Run]:
     """Track an execution of `stage`: start its runs before the block and end them after it.
 
-    If the block raises an exception, the runs end as FAILED or KILLED, and the exception propagates.
-
-    Args:
-        stage: name of the stage.
-        items: the items of the stage, such as variants, with one run each; None for a stage without items.
-        setting: text to append to the names of the runs.
+    Each of `items`, such as a variant, has a run; the item is None for a stage without items. `setting` is appended to
+    the names of the runs. If the block raises an exception, it propagates, and the runs end as FAILED or KILLED.
 
     Raises:
         WhaleidError: the store cannot be reached, read or written. A server has a few seconds to answer at the start.
@@ -234,10 +230,7 @@ def _find_run(client: MlflowClient, experiment: str, run: str) -> list[entities.
 
 
 def _create_or_check(database: Path) -> None:
-    """Create the store, or raise an error if the file is not a database: MLflow would retry for minutes.
-
-    A new store gets its name only when it is complete.
-    """
+    """Create the store atomically, or raise an error if the file is not a database: MLflow would retry for minutes."""
     if not database.exists():
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -274,10 +267,7 @@ def _get_experiment(client: MlflowClient, database: Path | None) -> str:
 
 
 def _without_edited(current: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the `tags` to set, each with a digest, except those that a user has edited in MLflow.
-
-    `current` are the tags of the run or experiment. A tag was edited if it does not match its digest.
-    """
+    """Return the `tags` to set, each with a digest, except those whose `current` value a user has edited in MLflow."""
     result: dict[str, str] = {}
     for key, value in tags.items():
         digest = f"whaleid.digest.{key}"

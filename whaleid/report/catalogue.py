@@ -22,10 +22,7 @@ GROUPS = 60
 
 
 def draw(tables: Mapping[str, pd.DataFrame]) -> dict[str, Plot]:
-    """Draw the plots of the page.
-
-    `tables` is the result of `explore.tables`: DataFrames by name. Returns the plots by name.
-    """
+    """Draw the plots of the page from `explore.tables`; return them by name."""
     per_whale, sizes, modes = (tables[name] for name in ("photos_per_whale", "sizes", "modes"))
     return {
         "photos_per_whale": Plot(
@@ -50,14 +47,9 @@ def render(
 ) -> str:
     """Render the page of the catalogue in the folder `root` as HTML.
 
-    Args:
-        root: path of the catalogue, for the title.
-        figures: the result of `explore.summary`.
-        groups: one row per photo of a duplicate group; `group` is the number of the group.
-        conflicts: the rows of `groups` whose group is a conflict.
-        sheets: contact sheets, from `whale_sheets` and `duplicate_sheets`.
-        photos: the JPEG preview of every photo of `sheets`, by Image.
-        page_plots: plots with their tables, from `draw`.
+    `figures` is the result of `explore.summary`. `groups` has one row per photo of a duplicate group. Its column
+    `group` is the number of the group. `conflicts` has the rows of the groups in conflict. `photos` maps the Image of
+    every photo of `sheets` to its JPEG preview.
     """
     counts = {
         "labelled photos": f"{figures['labelled']:,}",

@@ -39,12 +39,8 @@ def render(
 ) -> str:
     """Render the page of duplicates as HTML.
 
-    Args:
-        title: title of the page.
-        counts: counts of photos, pairs or groups, by key.
-        duplicates: the pairs of photos that were compared.
-        files: path of each photo by the name to display, in the order of the rows of `duplicates`.
-        rule: the parameters with which `duplicates` were detected.
+    `counts` are numbers of photos, pairs or groups by key. `files` maps the display name of each photo to its path, in
+    the order of the rows of `duplicates`. `rule` has the parameters of the detection.
 
     Raises:
         InputProblems: photos on the page are missing or damaged.

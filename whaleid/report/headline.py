@@ -9,14 +9,9 @@ COLUMNS = {"map5": "map5", "known": "map5_known", "at": "threshold"}
 def headline(figures: Mapping[str, Mapping[str, float]]) -> dict[str, object]:
     """Return the headline metrics: `best_map5` and one text per key of `COLUMNS`, with one line per prediction.
 
-    `dvc metrics show` and `dvc exp show` display one column per key. Three columns of six lines fit a terminal, 18
-    columns do not.
-
-    Args:
-        figures: the figures of each prediction, by its name.
-
-    Returns:
-        `best_map5`, the highest MAP@5 on validation (absent if no prediction is validated), and the texts.
+    `figures` has the figures of each prediction, by its name. `best_map5` is the highest MAP@5 on validation; it is
+    omitted if no prediction is validated. `dvc metrics show` and `dvc exp show` display one column per key: three
+    columns of six lines fit a terminal, 18 columns do not.
     """
     validated = [row["map5"] for row in figures.values() if "map5" in row]
     columns: dict[str, object] = {"best_map5": round(max(validated), 4)} if validated else {}

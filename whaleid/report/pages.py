@@ -44,15 +44,9 @@ def render_sheets(
     counts: Mapping[str, str] | None = None,
     plots: Sequence[Plot] = (),
 ) -> str:
-    """Render a page of contact sheets as HTML.
+    """Render a page as HTML: the paragraphs `lead`, formatted numbers by name (`counts`), plots and contact sheets.
 
-    Args:
-        title: title of the page.
-        lead: paragraphs at the top.
-        sheets: contact sheets; a sheet without a title has no heading.
-        photos: the JPEG file of every photo of `sheets`, by name.
-        counts: formatted numbers by name, above the plots.
-        plots: plots with their tables, above the sheets.
+    `photos` maps the name of every photo of `sheets` to its JPEG file. A sheet without a title has no heading.
     """
     return render("sheets.html", title, photos, lead=lead, sheets=sheets, counts=counts, plots=plots)
 

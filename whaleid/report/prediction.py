@@ -45,15 +45,9 @@ def sheet(
 ) -> Sheet:
     """Return a contact sheet with one strip per query: the query, its whales and `new_whale`.
 
-    `new_whale` is last; the script of the page moves it to its rank.
-
-    Args:
-        title: title of the sheet.
-        caption: text below the title.
-        queries: columns `Image,truth,whale,threshold`, `LABELS` and `PROBABILITIES`; `truth` is empty where it is not
-            known.
-        photos: for each query and each of its five labels, the Image of a photo of that whale, or `''`.
-        folded: whether the sheet is hidden until the reader unfolds it.
+    `new_whale` is last; the script of the page moves it to its rank. `queries` has the columns
+    `Image,truth,whale,threshold`, `LABELS` and `PROBABILITIES`; `truth` is empty where it is not known. `photos` has,
+    for each query and each of its five labels, the Image of a photo of that whale, or `''`.
     """
     strips = []
     for query, images in zip(queries.fillna({"threshold": 0.0}).to_dict("records"), photos, strict=True):
@@ -110,9 +104,8 @@ def values(content: Content) -> dict[str, Any]:
 def figure_texts(content: Content) -> dict[str, list[list[str]]]:
     """Format every figure: its value and, if it has one, the ends of its 95 % interval.
 
-    Returns:
-        For each key, a list over the thresholds of `tables.ranks_by_threshold`. The list has a single element if the
-        figure does not depend on the threshold. An element is `[value]` or `[value, low, high]`.
+    Returns `[value]` or `[value, low, high]` by key, in a list over the thresholds of `tables.ranks_by_threshold`. The
+    list has a single element if the figure does not depend on the threshold.
     """
     fixed = content.figures
     rows: dict[str, Sequence[Sequence[float]]] = {
@@ -130,10 +123,7 @@ def figure_texts(content: Content) -> dict[str, list[list[str]]]:
 
 
 def groups(figures: Sequence[str]) -> dict[str, dict[str, tuple[str, str]]]:
-    """Group the keys `figures` by the headings of `NAMES`; keys that are not in `NAMES` are under `More`.
-
-    Returns the display name and description of each figure by heading and key, without empty headings.
-    """
+    """Return the display name and description of each of `figures`, by heading and key; unnamed ones are in `More`."""
     groups = {title: {key: text for key, text in group.items() if key in figures} for title, group in NAMES.items()}
     named = {key for group in groups.values() for key in group}
     groups["More"] = {key: (key, "") for key in figures if key not in named}

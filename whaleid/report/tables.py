@@ -49,10 +49,7 @@ def ranks_by_threshold(answers: pd.DataFrame) -> Ranks:
     """Compute the rank of the true label of each query at each of `THRESHOLDS` and, last, at `auto`.
 
     `auto` is the threshold of the query's fold, in the column `threshold` of `answers`. If all of them are NaN, the
-    prediction has no threshold and T is 1.
-
-    Returns:
-        (Q, T) ranks, from 1; 0 outside the first five.
+    prediction has no threshold and T is 1. Returns (Q, T) ranks from 1; 0 is outside the first five.
     """
     auto = answers[["threshold"]].to_numpy(dtype=np.float64)
     grid = np.broadcast_to(THRESHOLDS, (len(auto), len(THRESHOLDS)))
@@ -76,12 +73,8 @@ def plot_tables(answers: pd.DataFrame, shares: Shares, photos_per_whale: "pd.Ser
 def tidy(plots: Mapping[str, Mapping[str, Table]], histories: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Concatenate the tables of all predictions, at `auto` and after calibration, and the histories of all variants.
 
-    Args:
-        plots: the tables of `plot_tables` and the threshold curve, by prediction.
-        histories: the training history of each variant, one row per epoch.
-
-    Returns:
-        One table for each key of `TIDY_COLUMNS`. The column `name` is the prediction or the variant.
+    `plots` has the tables of `plot_tables` and the threshold curve of each prediction, `histories` one row per epoch of
+    each variant. Returns a table for each key of `TIDY_COLUMNS`; its column `name` is the prediction or the variant.
     """
     tables = {}
     for key, names in TIDY_COLUMNS.items():
@@ -141,11 +134,8 @@ def reliability(answers: pd.DataFrame, weights: npt.NDArray[np.float64]) -> Tabl
     """Compute the reliability diagram of the best whale: `calibrated,least,most,queries,probability,right`.
 
     Bins (`least`, `most`] have equal width; the first includes 0. A bin without queries has no row. `probability` is
-    the mean probability in the bin, `right` the accuracy. `calibrated` is 0 before calibration, 1 after it.
-
-    Args:
-        answers: validation queries.
-        weights: (Q,) weight of each query; queries of weight 0 are excluded.
+    the mean probability in the bin, `right` the accuracy. `calibrated` is 0 before calibration, 1 after it. `weights`
+    (Q,) are the weights of the queries; queries of weight 0 are excluded.
     """
     answers, weights = answers[weights > 0], weights[weights > 0]
     rows = []

@@ -75,7 +75,7 @@ def _state(view: View) -> str:
     widths |= {f"metrics.`{name}`": width for name, width in view.metrics.items()}
     state = {
         "searchFilter": f"tags.`whaleid.stage` = '{view.stage}'",
-        "orderByKey": f"metrics.`{view.metric}`",  # sorted by time, MLflow would nest runs in their parents
+        "orderByKey": f"metrics.`{view.metric}`",  # if sorted by time, MLflow nests runs in their parents
         "orderByAsc": False,
         "selectedColumns": [*widths],
         "columnOrder": [*widths],

@@ -61,7 +61,7 @@ def extend(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[st
     replaced = photos.loc[bundled_hashes.notna() & (bundled_hashes != photos["sha256"]), "Image"]
     if len(replaced):
         remedy = "Rename the photos, or run `dvc repro` to rebuild the model."
-        what = "Photos whose names the model knows with another picture and another label"
+        what = "Photos whose content and label differ from the photo of the same name in the model"
         raise InputProblems(what, [str(files[image]) for image in replaced], remedy)
     cache = Path(platformdirs.user_cache_dir("whaleid")) / f"embeddings-{bundle.about.digest[:16]}"
     cached = [cache / f"{sha256}.safetensors" for sha256 in photos["sha256"]]

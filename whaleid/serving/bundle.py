@@ -4,8 +4,8 @@
 * `NAME.safetensors`: the checkpoint of a network; `boxes.safetensors`: the checkpoint of the fluke detector
 * `photos.csv`: the labelled photos
 * `photos.thumbnails.safetensors`: their thumbnails, to detect duplicates
-* `photos.pictures.safetensors`: their previews, for HTML pages
-* `NAME.embeddings.safetensors`: their embeddings and the class centres by a network
+* `photos.pictures.safetensors`: previews of the photos of the gallery, for HTML pages
+* `NAME.embeddings.safetensors`: embeddings of the photos of the gallery, and class centres, by a network
 """
 
 from __future__ import annotations
@@ -66,10 +66,7 @@ class Bundle:
 
 
 def write(bundle: Bundle, previews: Mapping[str, bytes], folder: Path) -> None:
-    """Write a bundle into an empty folder.
-
-    `previews` maps the Image of each photo that is `compared` to its preview, a JPEG file.
-    """
+    """Write a bundle to an empty folder. `previews` has the JPEG file of each photo that is `compared`, by Image."""
     write_csv(bundle.photos[COLUMNS], folder / PHOTOS)
     files = {THUMBNAILS: tensors.save({"thumbnails": torch.from_numpy(bundle.thumbnails)}, _Arrays())}
     images = bundle.compared["Image"].tolist()

@@ -71,6 +71,6 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
         bundle.write(model, previews, temporary)
     size = sum(path.stat().st_size for path in target.iterdir()) / 2**20
     logger.info(
-        f"{target}: {len(networks)} networks, {len(photos):,} labelled photos, {len(compared):,} of them compared, of "
-        f"{model.compared['Id'].nunique():,} whales; {size:.0f} MiB"
+        f"{target}: {len(networks)} networks; {len(photos):,} labelled photos, {len(compared):,} of them in the "
+        f"gallery ({model.compared['Id'].nunique():,} whales); {size:.0f} MiB"
     )

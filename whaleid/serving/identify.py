@@ -38,14 +38,8 @@ def run(
 ) -> int:
     """Identify the whales on photos; print the answers and write them to files.
 
-    Args:
-        inputs: photos, and folders of photos.
-        model: folder of a bundle.
-        catalogue: folder of a catalogue; labelled photos that are not in the bundle are added to it.
-        threshold: 0 to 1; None for the threshold of the bundle.
-        csv: path of the table to write, one row per photo.
-        json_file: path of the JSON file to write.
-        html: path of the page to write.
+    `inputs` are photos, and folders of photos. The labelled photos of the folder `catalogue` that are not in the bundle
+    `model` are added to it. `threshold`, 0 to 1, replaces the threshold of the bundle.
 
     Returns:
         The number of photos that could not be read.
@@ -84,7 +78,7 @@ def run(
 
 
 def _photos(inputs: Sequence[Path]) -> tuple[list[Path], list[Answer]]:
-    """List the photos of `inputs` without repetition; refuse those whose names cannot be written to a csv file."""
+    """List the photos of `inputs` without repetition, and answers that refuse photos whose names are not csv-safe."""
     if missing := [str(path) for path in inputs if not path.exists()]:
         raise InputProblems("Photos or folders that do not exist", missing, "Check their spelling.")
     paths = dict.fromkeys(path for entry in inputs for path in (list_images(entry) if entry.is_dir() else [entry]))
@@ -112,7 +106,7 @@ def _answers(
     parts = batches(photos)
     if not os.environ.get(DASK):
         return map(partial(_identify, load=lambda: recogniser, threshold=threshold), parts)
-    # identifies the labels and contents of all labelled photos, including those added from the catalogue
+    # the version changes with the label or content of any labelled photo, including those added from the catalogue
     labelled = recogniser.bundle.photos[["Image", "Id", "sha256"]].to_csv(index=False)
     version = recogniser.bundle.about.digest + hashlib.sha256(labelled.encode()).hexdigest()
     load = partial(_load_once, model, catalogue, version)

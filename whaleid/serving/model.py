@@ -109,8 +109,7 @@ def content(cell: object) -> bytes:
     """Return the content of the photo in a cell of a request: a file in base64, or a URI.
 
     Raises:
-        WhaleidError: the cell is not a text, neither base64 nor a URI, or a URI that is not allowed; or the file cannot
-            be read or is too large.
+        WhaleidError: the cell is neither base64 nor an allowed URI, or the file cannot be read or is too large.
     """
     if not isinstance(cell, str):
         raise WhaleidError(f"A photo must be text: its file in base64, or a URI; this is {type(cell).__name__}.")

@@ -14,10 +14,7 @@ def picture_key(photo: str) -> str:
 
 
 def render(answers: Sequence[Answer], threshold: float, photos: Mapping[str, bytes]) -> str:
-    """Render the page of `answers` as HTML.
-
-    `photos` contains the available pictures (JPEG files): labelled photos by Image, queries by `picture_key`.
-    """
+    """Render the page as HTML. `photos` has JPEG files: labelled photos by Image, queries by `picture_key`."""
     strips = []
     for answer in answers:
         key = picture_key(answer.photo)

@@ -75,12 +75,9 @@ def champion() -> Version | None:
 
 
 def register(run_id: str, folder: Path, alias: str | None) -> Version:
-    """Log a bundle as a model of an MLflow run and register it. A bundle that is already registered keeps its version.
+    """Log the bundle in `folder` as a model of an MLflow run, and register it.
 
-    Args:
-        run_id: the MLflow run.
-        folder: folder of the bundle.
-        alias: alias of the version; None for the result of `choose_alias`.
+    A bundle that is already registered keeps its version. If `alias` is None, `choose_alias` determines it.
 
     Raises:
         WhaleidError: the bundle cannot be used, or the store cannot be reached, read or written.
