@@ -1,4 +1,4 @@
-"""The same bytes on a Dask cluster, and plain errors where it cannot be used."""
+"""Commands on a Dask cluster write the same bytes, and errors of the cluster are clear."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ from whaleid.stages import catalog, pack
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
-    """Start a scheduler and two workers, and return the scheduler's address."""
+    """Start a scheduler with two workers; yield the address of the scheduler."""
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
@@ -35,12 +35,12 @@ def scheduler() -> Iterator[str]:
 
 
 def contents(*folders: str) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for each in folders for path in Path(each).rglob("*") if path.is_file()}
+    return {str(path): path.read_bytes() for folder in folders for path in Path(folder).rglob("*") if path.is_file()}
 
 
 @pytest.fixture
 def whales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    """Go to a project with 40 photos; all paths are relative."""
+    """Change to a project with 40 photos and return its parameters. All paths are relative."""
     monkeypatch.chdir(tmp_path)
     root = Path("whales")
     for part in ("train", "test"):
@@ -55,10 +55,10 @@ def whales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     return settings.model_copy(update={"data": settings.data.model_copy(update={"root": str(root)})})
 
 
-def test_stages_and_duplicates_leave_the_same_bytes(
+def test_stages_and_duplicates_write_the_same_bytes(
     whales: Params, scheduler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("whales/train/bad.txt").write_text("no photo")
+    Path("whales/train/bad.txt").write_text("not a photo")
     outputs = []
     for address in ("", scheduler):
         monkeypatch.setenv(DASK, address)
@@ -70,20 +70,20 @@ def test_stages_and_duplicates_leave_the_same_bytes(
         outputs.append(contents("data", "duplicates") | previews)
     assert outputs[0] == outputs[1]
     assert {"data/thumbnails.npy", "data/pack/photos.npy", "duplicates/leaks.csv"} < outputs[0].keys()
-    # an error on a worker is the same error
-    Path("whales/test/1.jpg").write_bytes(b"no photo")
+    # an error on a worker is raised unchanged
+    Path("whales/test/1.jpg").write_bytes(b"not a photo")
     with pytest.raises(WhaleidError, match=r"whales/test/1\.jpg: no image in a format that is known"):
         pack.run(whales)
 
 
 @pytest.mark.slow
-def test_identify_answers_the_same(
+def test_identify_prints_and_writes_the_same(
     trained: Path, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(trained)
     queries, catalogue = tmp_path / "queries", tmp_path / "whales"
     shutil.copytree("data/sample/test", queries)
-    (queries / "broken.jpg").write_bytes(b"no photo")
+    (queries / "broken.jpg").write_bytes(b"not a photo")
     (catalogue / "train").mkdir(parents=True)
     shutil.copy(min(Path("data/sample/test").iterdir()), catalogue / "train/added.jpg")
     (catalogue / "train.csv").write_text("Image,Id\nadded.jpg,w_added\n")
@@ -96,14 +96,14 @@ def test_identify_answers_the_same(
         outputs.append((capsys.readouterr().out, [path.read_bytes() for path in files]))
     assert outputs[0] == outputs[1]
     assert "w_added" in outputs[0][0]
-    # another picture under the same name: the workers forget the former one
+    # if a photo is replaced by another of the same name, workers discard the cached one
     shutil.copy(max(Path("data/sample/test").iterdir()), catalogue / "train/added.jpg")
-    answers = []
+    printed = []
     for address in (scheduler, ""):
         monkeypatch.setenv(DASK, address)
         identify.run([queries], Path("models/final.bundle"), catalogue, None, None, None, None)
-        answers.append(capsys.readouterr().out)
-    assert answers[0] == answers[1] != outputs[0][0]
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] != outputs[0][0]
 
 
 def _kill(item: int, at: int) -> int:
@@ -112,7 +112,7 @@ def _kill(item: int, at: int) -> int:
     return item
 
 
-def test_items_come_in_order_and_a_killed_worker_is_a_plain_error(
+def test_results_are_in_order_and_a_killed_worker_raises_a_clear_error(
     scheduler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(DASK, scheduler)
@@ -123,7 +123,7 @@ def test_items_come_in_order_and_a_killed_worker_is_a_plain_error(
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense"])
-def test_a_scheduler_that_does_not_answer_is_a_plain_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_that_does_not_answer_raises_a_clear_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "TIMEOUT", 0.5)
     monkeypatch.setenv(DASK, address)
     with pytest.raises(WhaleidError, match=f"WHALEID_DASK: no Dask scheduler answers at {address} "):

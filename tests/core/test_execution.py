@@ -1,4 +1,4 @@
-"""The pipeline execution that runs share: its key, its tags and its name."""
+"""The key, the tags and the name of a pipeline execution."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from whaleid.core import execution
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Go to a folder without git and DVC, as a user called ada."""
+    """Change to a folder without git and DVC, as a user named ada."""
     for name in [name for name in os.environ if name.startswith("DVC_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
@@ -21,16 +21,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def git(*command: str) -> str:
-    known = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    return subprocess.run([*known, *command], check=True, capture_output=True, text=True).stdout.strip()
+    command_line = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    return subprocess.run([*command_line, *command], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def commit(params: str) -> str:
-    """Commit parameters; return the commit."""
+    """Commit `params` as params.yaml, and return the hash of the commit."""
     Path("params.yaml").write_text(params)
     git("init", "-q")
     git("add", "params.yaml")
-    git("commit", "-q", "-m", "as it stands")
+    git("commit", "-q", "-m", "parameters")
     return git("rev-parse", "HEAD")
 
 
@@ -62,7 +62,9 @@ def test_the_key_changes_with_the_commit_and_the_parameters() -> None:
         ("threshold: auto\npack: {width: 96}\nseed: 7\n", "HEAD pack.grey=None seed=7"),
     ],
 )
-def test_the_name_lists_what_differs_from_the_commit(params: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_name_lists_parameters_that_differ_from_the_commit(
+    params: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     head = commit("threshold: auto\npack: {width: 96, grey: true}\n")
     Path("params.yaml").write_text(params)
     name = name.replace("HEAD", head[:7])
@@ -71,13 +73,13 @@ def test_the_name_lists_what_differs_from_the_commit(params: str, name: str, mon
     assert execution.name(execution.tags()) == f"dvc repro {name}"
 
 
-def test_a_commit_with_a_damaged_file_names_no_parameters() -> None:
+def test_the_name_lists_no_parameters_if_the_committed_file_is_damaged() -> None:
     head = commit("threshold: [\n")
     Path("params.yaml").write_text("threshold: 0.2\n")
     assert execution.name(execution.tags()) == f"whaleid {head[:7]}"
 
 
-def test_an_experiment_of_dvc_is_one_execution(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dvc_experiment_is_one_execution(monkeypatch: pytest.MonkeyPatch) -> None:
     head = commit("threshold: auto\n")
     monkeypatch.setenv("DVC_EXP_NAME", "stiff-o'hare")
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", head)
@@ -87,6 +89,6 @@ def test_an_experiment_of_dvc_is_one_execution(monkeypatch: pytest.MonkeyPatch) 
     Path("params.yaml").write_text("threshold: 0.2\n")
     assert execution.tags() == first
     assert execution.name(first) == "threshold=0.2 (stiff-o'hare)"
-    # DVC allows the same name on another baseline
+    # DVC allows two experiments of the same name with different baselines
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", commit("threshold: 0.1\n"))
     assert execution.tags()["whaleid.key"] != first["whaleid.key"]

@@ -1,4 +1,4 @@
-"""Outputs are whole or not there; the same values are the same bytes."""
+"""Outputs are replaced atomically, and equal values are written as equal bytes."""
 
 import errno
 import os
@@ -11,22 +11,22 @@ import pytest
 from whaleid.core import files
 
 
-def test_a_kill_in_mid_write_leaves_the_last_whole_file(tmp_path: Path) -> None:
+def test_a_write_that_is_interrupted_keeps_the_previous_file(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_text("whole")
     with pytest.raises(KeyboardInterrupt), files.replacing(path) as temporary:
-        temporary.write_text("ha")
+        temporary.write_text("half")
         raise KeyboardInterrupt
     assert path.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_leaves_the_last_whole_folder(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_previous_folder(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "a").write_text("whole")
     with pytest.raises(OSError, match="No space"), files.replacing_folder(folder) as temporary:
-        (temporary / "a").write_text("ha")
+        (temporary / "a").write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert [(p.name, p.read_text()) for p in folder.iterdir()] == [("a", "whole")]
     assert list(tmp_path.iterdir()) == [folder]
@@ -40,23 +40,23 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [p.name for p in folder.iterdir()] == ["b"]
 
 
-def test_what_a_kill_left_is_replaced_by_the_next_run(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_process_are_replaced_by_the_next_run(tmp_path: Path) -> None:
     file, folder = tmp_path / "toy.npz", tmp_path / "toy"
     for name in (".toy.partial", ".toy.before"):
-        (tmp_path / name / "ha").mkdir(parents=True)
+        (tmp_path / name / "half").mkdir(parents=True)
     (tmp_path / ".toy.partial.npz").write_text("half a file, longer than the whole")
-    with files.replacing(file) as one, files.replacing_folder(folder) as several:
-        one.write_text("whole")
-        (several / "whole").touch()
+    with files.replacing(file) as temporary_file, files.replacing_folder(folder) as temporary_folder:
+        temporary_file.write_text("whole")
+        (temporary_folder / "whole").touch()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["toy", "toy.npz"]
     assert ([path.name for path in folder.iterdir()], file.read_text()) == (["whole"], "whole")
-    one.touch()
+    temporary_file.touch()
     files.remove(file)
     assert list(tmp_path.iterdir()) == [folder]
 
 
 @pytest.mark.parametrize("link", [os.link, os.symlink])
-def test_a_link_that_a_kill_left_is_not_written_through(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
+def test_the_target_of_a_leftover_link_is_not_overwritten(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
     original = tmp_path / "original.jpg"
     original.write_bytes(b"mine")
     link(original, tmp_path / ".x.partial.jpg")

@@ -1,4 +1,4 @@
-"""Files of variants that are no longer named are removed, and nothing else."""
+"""Only the files of variants that are no longer named are removed."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ def test_files_of_variants_that_are_no_longer_named_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    gone = [
+    removed = [
         "features/old.npz",
         "calibrations/old/decision.json",
         "checkpoints/old.safetensors",
@@ -23,16 +23,16 @@ def test_files_of_variants_that_are_no_longer_named_are_removed(
         "features/toy.npz",
         "calibrations/toy/decision.json",
         "reports/histories/margin.csv",
-        "checkpoints/weights.safetensors",  # the state dict of the user
+        "checkpoints/weights.safetensors",  # a state dict of the user
         "checkpoints/weights.pth",
-        "checkpoints/.toy.partial.safetensors",  # of a training still at work
+        "checkpoints/.toy.partial.safetensors",  # written by a training that is still running
         "calibrations/.old.partial/decision.json",
         "calibrations/notes.txt",
         "features/notes.txt",
     ]
-    for name in (*gone, *kept):
+    for name in (*removed, *kept):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
     leftovers.remove_former_variants(["toy", "margin"], Path("checkpoints/weights.safetensors"))
-    assert [name for name in (*gone, *kept) if Path(name).exists()] == kept
+    assert [name for name in (*removed, *kept) if Path(name).exists()] == kept
     assert not Path("calibrations/old").exists()

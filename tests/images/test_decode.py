@@ -1,4 +1,4 @@
-"""Photos that are read upright in mode L or RGB, and files that are refused, by `decode` and `fingerprint` alike."""
+"""Decoding of photos, and refusal of files by both `decode` and `fingerprint`."""
 
 import struct
 import zlib
@@ -15,6 +15,7 @@ from whaleid.images.fingerprint import fingerprint
 
 
 def refusal(path: Path) -> str:
+    """Return the error message for the file `path`."""
     messages = []
     for read in (decode, fingerprint):
         with pytest.raises(WhaleidError) as caught:
@@ -25,7 +26,7 @@ def refusal(path: Path) -> str:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG file that says how large it is and breaks off after that."""
+    """Return a PNG file that is truncated after its header."""
     size = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunk = struct.pack(">I", 13) + size + struct.pack(">I", zlib.crc32(size))
     return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 1000) + b"IDAT"
@@ -36,7 +37,7 @@ def png_header(width: int, height: int) -> bytes:
     ("content", "message"),
     [
         (b"", "an empty file"),
-        (b"no photo at all", "no image in a format that is known"),
+        (b"not a photo", "no image in a format that is known"),
         (b"\xff\xd8\xff\xe0", "no image in a format that is known"),
         (png_header(10_001, 10_000), "10001 x 10000 pixels, over the 100,000,000 allowed"),
         (png_header(13_000, 13_000), "13000 x 13000 pixels, over the 100,000,000 allowed"),
@@ -45,18 +46,18 @@ def png_header(width: int, height: int) -> bytes:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_photo_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_files_other_than_photos_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     assert refusal(path) == f"{path}: {message}"
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "a.jpg") == f"{tmp_path / 'a.jpg'}: cannot be read (No such file or directory)"
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_a_file_that_breaks_off_is_refused(tmp_path: Path, suffix: str) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.effect_noise((200, 200), 80).save(path)
     path.write_bytes(path.read_bytes()[:-3000])
@@ -64,7 +65,7 @@ def test_a_file_that_breaks_off_is_refused(tmp_path: Path, suffix: str) -> None:
     assert "truncated" in refusal(path)
 
 
-def test_a_photo_may_have_as_many_pixels_as_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_may_reach_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (10, 10)).save(tmp_path / "a.png")
     monkeypatch.setattr(module, "MAX_PIXELS", 100)
     monkeypatch.setattr(module, "MAX_SIDE", 10)
@@ -75,11 +76,11 @@ def test_a_photo_may_have_as_many_pixels_as_allowed(tmp_path: Path, monkeypatch:
     assert "10 x 10 pixels, over the 99 allowed" in refusal(tmp_path / "a.png")
 
 
-def test_photos_are_turned_upright(tmp_path: Path) -> None:
+def test_photos_are_rotated_upright(tmp_path: Path) -> None:
     image = Image.new("L", (32, 16))
     image.paste(255, (0, 0, 16, 16))  # the left half is white
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise: what was left is on top
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise, so that the left side becomes the top
     image.save(tmp_path / "a.jpg", exif=exif, quality=95)
     pixels = np.asarray(decode(tmp_path / "a.jpg"))
     assert pixels.shape == (32, 16)
@@ -110,7 +111,7 @@ def test_a_photo_is_grey_or_rgb(
     assert (image.mode, image.getpixel((1, 1))) == decoded
 
 
-def test_palettes_and_print_colours_become_rgb(tmp_path: Path) -> None:
+def test_palette_and_cmyk_images_become_rgb(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4), (10, 20, 30)).quantize(2).save(tmp_path / "p.png")
     image = decode(tmp_path / "p.png")
     assert (image.mode, image.getpixel((1, 1))) == ("RGB", (10, 20, 30))
@@ -122,7 +123,7 @@ def test_palettes_and_print_colours_become_rgb(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("suffix", "size"), [("jpg", (200, 100)), ("png", (800, 400))])
-def test_a_jpeg_is_read_smaller_where_that_is_enough(tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
+def test_only_a_jpeg_is_decoded_at_a_reduced_size(tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.effect_noise((800, 400), 50).save(path)
     assert decode(path).size == (800, 400)

@@ -1,4 +1,4 @@
-"""Fingerprints of files of every kind that a folder may hold."""
+"""Fingerprints of files of all supported formats and modes."""
 
 import hashlib
 from pathlib import Path
@@ -26,28 +26,28 @@ from whaleid.images.fingerprint import (
 @pytest.mark.parametrize("size", [(64, 96), (100, 33), (32, 32), (7, 3), (1, 1), (320, 45)])
 def test_a_thumbnail_is_the_mean_of_each_cell(size: tuple[int, int]) -> None:
     pixels = np.asarray(picture(1, size), dtype=float)
-    # as many copies of each pixel as make cells of whole pixels
-    many = pixels.repeat(SIDE, axis=0).repeat(SIDE, axis=1)
-    slow = many.reshape(SIDE, size[1], SIDE, size[0]).mean(axis=(1, 3))
+    # repeat pixels so that each cell consists of whole pixels
+    enlarged = pixels.repeat(SIDE, axis=0).repeat(SIDE, axis=1)
+    expected = enlarged.reshape(SIDE, size[1], SIDE, size[0]).mean(axis=(1, 3))
     small = thumbnail(picture(1, size))
     assert (small.shape, small.dtype) == ((SIDE, SIDE), np.uint16)
-    np.testing.assert_allclose(small / 256, slow, atol=0.05)
+    np.testing.assert_allclose(small / 256, expected, atol=0.05)
 
 
-def test_a_thumbnail_does_not_depend_on_threads() -> None:
+def test_a_thumbnail_does_not_depend_on_the_number_of_threads() -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1201, 1999), dtype=np.uint8))
     with threadpool_limits(1):
-        alone = thumbnail(image)
-    assert np.array_equal(thumbnail(image), alone)
+        single_threaded = thumbnail(image)
+    assert np.array_equal(thumbnail(image), single_threaded)
 
 
-def test_a_fingerprint_holds_the_facts_of_the_file(tmp_path: Path) -> None:
+def test_a_fingerprint_contains_the_metadata_of_the_file(tmp_path: Path) -> None:
     picture(1).convert("RGB").save(tmp_path / "a.jpg")
     read = fingerprint(tmp_path / "a.jpg")
     content = (tmp_path / "a.jpg").read_bytes()
     assert (read.format, read.mode, read.width, read.height) == ("JPEG", "RGB", 96, 64)
     assert (read.size, read.sha256) == (len(content), hashlib.sha256(content).hexdigest())
-    # brightness is what the file holds, and not made of colours
+    # the luminance is that stored in the file, not computed from RGB
     np.testing.assert_allclose(read.thumbnail / 256, thumbnail(Image.open(tmp_path / "a.jpg")) / 256, atol=0.6)
 
 
@@ -66,7 +66,7 @@ def test_a_fingerprint_holds_the_facts_of_the_file(tmp_path: Path) -> None:
         ("gif", "P", "GIF"),
     ],
 )
-def test_every_format_and_mode_shows_the_same_picture(tmp_path: Path, suffix: str, mode: str, kind: str) -> None:
+def test_thumbnails_do_not_depend_on_format_and_mode(tmp_path: Path, suffix: str, mode: str, kind: str) -> None:
     image = picture(1)
     if mode == "I;16":
         image = Image.fromarray(np.asarray(image, dtype=np.uint16) * 257)
@@ -80,7 +80,7 @@ def test_every_format_and_mode_shows_the_same_picture(tmp_path: Path, suffix: st
     assert np.mean(difference) < (40 if mode == "1" else 5)
 
 
-def test_an_animation_is_its_first_picture(tmp_path: Path) -> None:
+def test_the_fingerprint_of_an_animation_is_that_of_its_first_frame(tmp_path: Path) -> None:
     frames = [picture(seed).convert("P") for seed in (1, 2, 3)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert np.mean(np.abs(fingerprint(tmp_path / "a.gif").thumbnail / 256 - thumbnail(picture(1)) / 256)) < 5
@@ -97,7 +97,7 @@ def test_fingerprints_are_upright(tmp_path: Path, orientation: int) -> None:
     assert perceptual_hashes(np.stack([read.thumbnail])) == perceptual_hashes(np.stack([thumbnail(upright)]))
 
 
-def test_one_pixel_is_a_photo(tmp_path: Path) -> None:
+def test_a_photo_may_have_a_single_pixel(tmp_path: Path) -> None:
     Image.new("L", (1, 1), 7).save(tmp_path / "a.png")
     assert (fingerprint(tmp_path / "a.png").width, fingerprint(tmp_path / "a.png").thumbnail.max()) == (1, 7 * 256)
 
@@ -114,9 +114,9 @@ def grained(seed: int, size: tuple[int, int] = (1050, 600)) -> Image.Image:
 def test_a_large_jpeg_is_decoded_smaller_and_has_the_same_hash(
     size: tuple[int, int], decoded: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shrunk: list[tuple[str, tuple[int, int]]] = []
+    decoded_images: list[tuple[str, tuple[int, int]]] = []
     monkeypatch.setattr(
-        module, "thumbnail", lambda image: (shrunk.append((image.mode, image.size)), thumbnail(image))[1]
+        module, "thumbnail", lambda image: (decoded_images.append((image.mode, image.size)), thumbnail(image))[1]
     )
     distances = []
     for seed in range(6):
@@ -124,20 +124,20 @@ def test_a_large_jpeg_is_decoded_smaller_and_has_the_same_hash(
         grained(seed, size).save(path, quality=80)
         read = fingerprint(path)
         assert (read.mode, (read.width, read.height)) == ("RGB", size)
-        both = perceptual_hashes(np.stack([read.thumbnail, thumbnail(Image.open(path))]))
-        distances.append(int(both[0] ^ both[1]).bit_count())
-    assert shrunk == [("L", decoded)] * 6
-    # but for rounding, which may exchange two frequencies that lie as high
+        hashes = perceptual_hashes(np.stack([read.thumbnail, thumbnail(Image.open(path))]))
+        distances.append(int(hashes[0] ^ hashes[1]).bit_count())
+    assert decoded_images == [("L", decoded)] * 6
+    # rounding may exchange the order of two equal frequencies
     assert distances.count(0) >= 5
     assert max(distances) <= 2
 
 
-def test_photos_are_read_in_their_order_and_errors_are_texts(tmp_path: Path) -> None:
+def test_fingerprints_are_in_order_and_unreadable_files_return_errors(tmp_path: Path) -> None:
     files = []
-    for number in range(40):  # more than a thread takes at a time
+    for number in range(40):  # more than one batch of a thread
         files.append(tmp_path / f"{number:03d}.{'gif' if number == 5 else 'png'}")
         picture(number % 7, (12 + number % 5, 8)).save(files[-1])
-    files[7].write_bytes(b"no photo")
+    files[7].write_bytes(b"not a photo")
     files[9].unlink()
     read = fingerprints(files, CATALOGUE_FORMATS)
     assert {row: result for row, result in enumerate(read) if isinstance(result, str)} == {

@@ -1,4 +1,4 @@
-"""The drawn catalogue: the same bytes from the same seed, and the shape of the contest."""
+"""The drawn catalogue: reproducible bytes, and the same difficulties as the Kaggle contest."""
 
 import io
 from collections import Counter
@@ -18,14 +18,14 @@ from whaleid.sample.fluke import draw_fluke
 from whaleid.sample.photograph import Pose
 from whaleid.stages import sample as stage
 
-SLIVER = Sample(frequent=6, occasional=4, single=6, new_whale=8, queries=30)
+SMALL = Sample(frequent=6, occasional=4, single=6, new_whale=8, queries=30)
 SMALLEST = Sample(frequent=1, occasional=1, single=1, new_whale=1, queries=1)
 
 
 @pytest.fixture(scope="module")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sample")
-    draw_catalogue(folder, SLIVER, seed=0)
+    draw_catalogue(folder, SMALL, seed=0)
     return folder
 
 
@@ -41,17 +41,17 @@ def test_same_seed_gives_the_same_bytes_on_any_number_of_cores(
     catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parallel, "cores", lambda: 3)
-    draw_catalogue(tmp_path, SLIVER, seed=0)
+    draw_catalogue(tmp_path, SMALL, seed=0)
     assert contents(tmp_path) == contents(catalogue)
 
 
-def test_another_seed_gives_other_whales_and_photos() -> None:
-    one, other = compose(SLIVER, seed=0), compose(SLIVER, seed=1)
+def test_another_seed_gives_different_whales_and_photos() -> None:
+    one, other = compose(SMALL, seed=0), compose(SMALL, seed=1)
     assert not {e.image for e in one} & {e.image for e in other}
     assert {e.label for e in one} & {e.label for e in other} == {"new_whale"}
 
 
-def test_every_row_has_its_photo_and_every_photo_its_row(catalogue: Path) -> None:
+def test_rows_and_photos_correspond(catalogue: Path) -> None:
     train, solution = read_csv(catalogue / "train.csv"), read_csv(catalogue / "solution.csv")
     submission, boxes = read_csv(catalogue / "sample_submission.csv"), read_csv(catalogue / "boxes.csv")
     assert list(train) == list(solution) == list(submission) == ["Image", "Id"]
@@ -59,13 +59,13 @@ def test_every_row_has_its_photo_and_every_photo_its_row(catalogue: Path) -> Non
     assert list(solution["Image"]) == list(submission["Image"]) == list(photo_bytes(catalogue, "test"))
     images = [*train["Image"], *solution["Image"]]
     assert len(set(images)) == len(images)
-    # as of real queries, nobody says where their flukes are
+    # queries have no boxes, as in real catalogues
     assert list(boxes["Image"]) == sorted(train["Image"])
     assert train["Image"].str.fullmatch(r"[0-9a-f]{8}\.jpg").all()
     assert train["Id"].str.fullmatch(r"w_[0-9a-f]{7}|new_whale").all()
 
 
-def test_photos_decode_and_boxes_lie_inside_them(catalogue: Path) -> None:
+def test_photos_can_be_decoded_and_boxes_lie_inside_them(catalogue: Path) -> None:
     modes: Counter[str] = Counter()
     for content in [*photo_bytes(catalogue, "train").values(), *photo_bytes(catalogue, "test").values()]:
         with Image.open(io.BytesIO(content)) as image:
@@ -82,8 +82,8 @@ def test_photos_decode_and_boxes_lie_inside_them(catalogue: Path) -> None:
     assert (boxes["y1"] - boxes["y0"] > 0.1).all()
 
 
-def test_originals_have_the_counts_that_were_asked_for() -> None:
-    originals = [entry for entry in compose(SLIVER, seed=0) if entry.copy == "" and entry.part == "train"]
+def test_whales_have_the_requested_numbers_of_photos() -> None:
+    originals = [entry for entry in compose(SMALL, seed=0) if entry.copy == "" and entry.part == "train"]
     counts = Counter(entry.label for entry in originals)
     assert counts.pop("new_whale") == 8
     assert len({entry.whale for entry in originals if entry.label == "new_whale"}) == 8
@@ -93,8 +93,8 @@ def test_originals_have_the_counts_that_were_asked_for() -> None:
     assert by_count[10:] == [1] * 6
 
 
-def test_copies_carry_the_label_of_their_original_but_for_the_conflicts() -> None:
-    entries = compose(SLIVER, seed=0)
+def test_only_conflicts_differ_from_the_label_of_their_original() -> None:
+    entries = compose(SMALL, seed=0)
     originals = {(e.whale, e.number): e for e in entries if e.copy == ""}
     kinds: Counter[tuple[str, str, str]] = Counter()
     for entry in entries:
@@ -103,13 +103,13 @@ def test_copies_carry_the_label_of_their_original_but_for_the_conflicts() -> Non
             kinds[entry.part, entry.copy, "same label" if same else "conflict"] += 1
     first = {"train": ("exact", "recompressed", "resized", "cropped"), "test": ("exact", "recompressed")}
     assert kinds == {
-        **{(part, kind, "same label"): 1 for part, copied in first.items() for kind in copied},
+        **{(part, kind, "same label"): 1 for part, kinds_of_part in first.items() for kind in kinds_of_part},
         ("train", "exact", "conflict"): 1,
     }
 
 
-def test_truth_of_copies_is_written_down(catalogue: Path) -> None:
-    entries = compose(SLIVER, seed=0)
+def test_duplicates_csv_lists_all_copies(catalogue: Path) -> None:
+    entries = compose(SMALL, seed=0)
     originals = {(e.whale, e.number): e.image for e in entries if e.copy == ""}
     copies = [[e.image, originals[e.whale, e.number], e.copy] for e in entries if e.copy]
     table = read_csv(catalogue / "duplicates.csv")
@@ -124,10 +124,10 @@ def test_all_kinds_of_copies_are_drawn() -> None:
     assert min(kinds.values()) >= 6
 
 
-def test_exact_copies_are_the_same_bytes_and_others_the_same_picture(catalogue: Path) -> None:
+def test_exact_copies_have_the_same_bytes_and_others_similar_hashes(catalogue: Path) -> None:
     files = photo_bytes(catalogue, "train") | photo_bytes(catalogue, "test")
     hashes = {name: imagehash.phash(Image.open(io.BytesIO(content))) for name, content in files.items()}
-    entries = compose(SLIVER, seed=0)
+    entries = compose(SMALL, seed=0)
     originals = {(e.whale, e.number): e.image for e in entries if e.copy == ""}
     for entry in entries:
         original = originals[entry.whale, entry.number]
@@ -138,14 +138,14 @@ def test_exact_copies_are_the_same_bytes_and_others_the_same_picture(catalogue: 
     assert np.mean(np.array(distances) > 8) > 0.999
 
 
-def test_truth_of_a_query_is_a_label_of_the_catalogue_or_new_whale(catalogue: Path) -> None:
+def test_the_truth_of_a_query_is_a_label_of_the_catalogue_or_new_whale(catalogue: Path) -> None:
     train, solution = read_csv(catalogue / "train.csv"), read_csv(catalogue / "solution.csv")
     assert len(solution) == 30
     assert set(solution["Id"]) <= set(train["Id"])
-    entries = compose(SLIVER, seed=0)
-    strangers = {e.whale for e in entries} - {e.whale for e in entries if e.part == "train"}
-    assert len(strangers) == 6
-    assert {e.label for e in entries if e.whale in strangers} == {"new_whale"}
+    entries = compose(SMALL, seed=0)
+    unknown_whales = {e.whale for e in entries} - {e.whale for e in entries if e.part == "train"}
+    assert len(unknown_whales) == 6
+    assert {e.label for e in entries if e.whale in unknown_whales} == {"new_whale"}
     truth = dict(zip(solution["Image"], solution["Id"], strict=True))
     files = photo_bytes(catalogue, "train")
     labels = {files[image]: label for image, label in zip(train["Image"], train["Id"], strict=True)}
@@ -154,7 +154,7 @@ def test_truth_of_a_query_is_a_label_of_the_catalogue_or_new_whale(catalogue: Pa
     assert all(truth[name] == label for name, label in leaks.items())
 
 
-def test_stage_replaces_an_older_catalogue_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stage_replaces_the_whole_previous_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = load(Path("params.yaml")).model_copy(update={"sample": SMALLEST})
     monkeypatch.chdir(tmp_path)
     stale = tmp_path / "data/sample/train/00000000.jpg"
@@ -166,23 +166,23 @@ def test_stage_replaces_an_older_catalogue_whole(tmp_path: Path, monkeypatch: py
     assert len(photo_bytes(tmp_path / "data/sample", "test")) == 1
 
 
-def test_sample_submission_guesses_new_whale_and_the_commonest_whales(catalogue: Path) -> None:
+def test_the_sample_submission_predicts_new_whale_and_the_commonest_whales(catalogue: Path) -> None:
     submission = read_csv(catalogue / "sample_submission.csv")
-    (guess,) = set(submission["Id"])
+    (prediction,) = set(submission["Id"])
     counts = Counter(read_csv(catalogue / "train.csv")["Id"])
     del counts["new_whale"]
-    first, *rest = guess.split(" ")
+    first, *whales = prediction.split(" ")
     assert first == "new_whale"
-    assert rest == sorted(counts, key=lambda label: (-counts[label], label))[:4]
+    assert whales == sorted(counts, key=lambda label: (-counts[label], label))[:4]
 
 
 @pytest.mark.parametrize("queries", [1, 2, 3, 200])
-def test_smallest_catalogues_have_as_many_queries_as_asked(queries: int) -> None:
+def test_the_smallest_catalogues_have_the_requested_number_of_queries(queries: int) -> None:
     entries = compose(SMALLEST.model_copy(update={"queries": queries}), seed=3)
     assert sum(entry.part == "test" for entry in entries) == queries
 
 
-def test_a_whale_is_drawn_alike_twice_and_unlike_another() -> None:
+def test_a_seed_determines_the_whale() -> None:
     first, again, other = (draw_fluke(np.random.default_rng(seed)) for seed in (5, 5, 6))
     assert np.array_equal(first.skin, again.skin)
     assert np.array_equal(first.cover, again.cover)
@@ -190,7 +190,7 @@ def test_a_whale_is_drawn_alike_twice_and_unlike_another() -> None:
     assert np.abs(first.skin - other.skin)[both].mean() > 0.1
 
 
-def test_pose_is_undone_by_its_inverse() -> None:
+def test_unproject_is_the_inverse_of_project() -> None:
     pose = Pose(
         pitch=0.7,
         reach=np.array([0.8, 1.0]),
@@ -199,7 +199,7 @@ def test_pose_is_undone_by_its_inverse() -> None:
         roll=0.3,
     )
     x, y = np.array([1.0, -1.0, 0.0, 0.5]), np.array([0.2, 0.1, -0.8, 0.0])
-    # by hand, without the roll: (1 * 0.8, 0.2 * 0.7 + 0.4) / (1 + 0.2 * 0.8 - 0.1 * 0.54)
+    # computed by hand, without the roll: (1 * 0.8, 0.2 * 0.7 + 0.4) / (1 + 0.2 * 0.8 - 0.1 * 0.54)
     right, up = 0.8 / 1.106, 0.54 / 1.106
     projected = pose.project(x, y)
     assert projected[0][0] == pytest.approx(right * np.cos(0.3) - up * np.sin(0.3))

@@ -53,13 +53,13 @@ def regions(catalog: pd.DataFrame, flukes: pd.DataFrame, boxes: bool = True) -> 
     return [known.get(image, Region()) for image in catalog["Image"]]
 
 
-def pack(photos: Sequence[Path], parts: Sequence[Region], shape: Shape) -> Iterator[npt.NDArray[np.uint8]]:
+def pack(photos: Sequence[Path], photo_regions: Sequence[Region], shape: Shape) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield the crop of each of `photos`, in order, as `crop_region` returns it.
 
     Raises:
         WhaleidError: a photo cannot be decoded.
     """
-    items = list(zip(photos, parts, strict=True))
+    items = list(zip(photos, photo_regions, strict=True))
     yield from parallel_map(partial(_pack, shape=shape), items, "photos packed")
 
 
