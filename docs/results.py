@@ -1,4 +1,4 @@
-"""Write the results on the drawn catalogue into README.md, from `reports/figures/`.
+"""Generate the tables of results in README.md from `reports/figures/`.
 
 Run in the project's folder, after `dvc repro`: python docs/results.py
 """
@@ -21,25 +21,25 @@ MAP5 = {
     "map5_no_duplicates": "without duplicates",
     "map5_known": "known whales",
     "map5_unknown": "held-out whales",
-    "solution_map5": "truth of `test/`",
+    "solution_map5": "solution (`test/`)",
 }
 DECISION = {
-    "top1": "known whales named first",
-    "top5": "known whales among five",
+    "top1": "top-1 accuracy, known whales",
+    "top5": "top-5 accuracy, known whales",
     "auroc": "AUROC",
     "ece": "ECE",
-    "ece_chance": "ECE by chance alone",
+    "ece_chance": "ECE expected by chance",
     "oracle_gain": "oracle gain",
 }
 INTERVALS = ("map5", "top1", "top5", "auroc")
-"""Figures that are shown with their 95 % interval."""
+"""Figures displayed with their 95 % confidence interval."""
 
 Figures = Mapping[str, Mapping[str, float]]
-"""The figures of each prediction."""
+"""Figures by prediction, then by name."""
 
 
 def cell(figures: Mapping[str, float], key: str, bold: bool = False) -> str:
-    """Return a figure to three digits, with its interval if it is one of `INTERVALS`; empty if there is none."""
+    """Format a figure with three decimals, and with its interval if `key` is in `INTERVALS`; empty if it is missing."""
     if key not in figures:
         return ""
     text = f"**{figures[key]:.3f}**" if bold else f"{figures[key]:.3f}"
@@ -49,35 +49,40 @@ def cell(figures: Mapping[str, float], key: str, bold: bool = False) -> str:
 
 
 def map5_rows(figures: Figures, new_whale: float) -> Iterator[Sequence[str]]:
-    """Yield the rows of MAP@5; the best prediction on validation and the best on the truth are bold.
+    """Yield the rows of MAP@5. The best results on validation and on the solution are bold.
 
-    `new_whale` is the share of queries of no known whale, which is MAP@5 of `new_whale` for all.
+    `new_whale` is the share of queries of unknown whales: the MAP@5 of predicting `new_whale` for every query.
     """
     yield ["MAP@5", *MAP5.values()]
-    baseline = next(of["baseline_new_whale"] for of in figures.values() if "baseline_new_whale" in of)
+    baseline = next(
+        prediction["baseline_new_whale"] for prediction in figures.values() if "baseline_new_whale" in prediction
+    )
     yield ["all `new_whale`", f"{baseline:.3f}", "", "", "", f"{new_whale:.3f}"]
-    best = {key: max(of[key] for of in figures.values() if key in of) for key in ("map5", "solution_map5")}
-    for name, of in figures.items():
-        cells = [cell(of, key, bold=best.get(key) == of.get(key)) for key in MAP5]
+    best = {
+        key: max(prediction[key] for prediction in figures.values() if key in prediction)
+        for key in ("map5", "solution_map5")
+    }
+    for name, prediction in figures.items():
+        cells = [cell(prediction, key, bold=best.get(key) == prediction.get(key)) for key in MAP5]
         yield [f"`{name}`", cells[0] or "not validated", *cells[1:]]
 
 
 def decision_rows(figures: Figures) -> Iterator[Sequence[str]]:
-    """Yield the rows of the figures that only a calibrated prediction has."""
+    """Yield the rows of figures that require a calibration."""
     yield ["validation", *DECISION.values()]
-    for name, of in figures.items():
-        if "ece" in of:
-            yield [f"`{name}`", *(cell(of, key) for key in DECISION)]
+    for name, prediction in figures.items():
+        if "ece" in prediction:
+            yield [f"`{name}`", *(cell(prediction, key) for key in DECISION)]
 
 
 def page(readme: str) -> str:
-    """Return the text of README.md with the tables of now between `START` and `END`."""
+    """Return the text of README.md with current tables between `START` and `END`."""
     settings = config.load(Path("params.yaml"))
     figures = {name: json.loads(paths.figures(name).read_text(encoding="utf-8")) for name in settings.predictions}
-    truth = [entry.label for entry in compose(settings.sample, settings.seed) if entry.part == "test"]
-    map5 = table([*map5_rows(figures, truth.count(NEW_WHALE) / len(truth))])
-    before, _, rest = readme.partition(START)
-    _, _, after = rest.partition(END)
+    labels = [entry.label for entry in compose(settings.sample, settings.seed) if entry.part == "test"]
+    map5 = table([*map5_rows(figures, labels.count(NEW_WHALE) / len(labels))])
+    before, _, remainder = readme.partition(START)
+    _, _, after = remainder.partition(END)
     return "\n".join([before + START, "", *map5, "", *table([*decision_rows(figures)]), "", END + after])
 
 

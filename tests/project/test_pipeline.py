@@ -1,4 +1,4 @@
-"""The real pipeline, stage by stage, on a sliver of the drawn catalogue."""
+"""The default pipeline, stage by stage, on a small part of the drawn catalogue."""
 
 import json
 import shutil
@@ -29,18 +29,18 @@ TRAINED = (*SHARED, "train", "embed", "calibrate")
 LAST = ("rank", "predict", "report", "bundle")
 
 
-class Watched:
-    """Stands for a part of the parameters and notes each value that is read from it."""
+class RecordingParams:
+    """A proxy for a section of the parameters that records each key that is read."""
 
-    def __init__(self, values: object, place: str, read: set[str], whole: frozenset[str]) -> None:
-        self._values, self._place, self._read = values, place, read
-        self._whole = whole  # the sections that are read whole
+    def __init__(self, values: object, key: str, read: set[str], whole_sections: frozenset[str]) -> None:
+        self._values, self._key, self._read = values, key, read
+        self._whole_sections = whole_sections  # recorded as one key
 
-    def _give(self, value: object, name: str) -> object:
-        place = f"{self._place}.{name}".lstrip(".")
-        if isinstance(value, dict | BaseModel) and name not in self._whole:
-            return Watched(value, place, self._read, self._whole)
-        self._read.add(place)
+    def _record(self, value: object, name: str) -> object:
+        key = f"{self._key}.{name}".lstrip(".")
+        if isinstance(value, dict | BaseModel) and name not in self._whole_sections:
+            return RecordingParams(value, key, self._read, self._whole_sections)
+        self._read.add(key)
         return value
 
     def __getattr__(self, name: str) -> object:
@@ -52,62 +52,62 @@ class Watched:
                 return self._values.keys
             pairs = [(key, self[key]) for key in self._values]
             return lambda: pairs if name == "items" else [value for _, value in pairs]
-        if callable(getattr(type(self._values), name, None)):  # what a method reads is noted as well
+        if callable(getattr(type(self._values), name, None)):  # record what a method reads
             return partial(getattr(type(self._values), name), self)
-        return self._give(getattr(self._values, name), name)
+        return self._record(getattr(self._values, name), name)
 
     def _dump(self, exclude: frozenset[str] = frozenset()) -> dict[str, object]:
         assert isinstance(self._values, BaseModel)
         values = self._values.model_dump(exclude=set(exclude))
-        self._read.update(f"{self._place}.{key}" for key in values)
+        self._read.update(f"{self._key}.{name}" for name in values)
         return values
 
     def __getitem__(self, key: str) -> object:
         assert isinstance(self._values, Mapping)
-        return self._give(self._values[key], key)
+        return self._record(self._values[key], key)
 
     def __iter__(self) -> Iterator[str]:
         assert isinstance(self._values, Mapping)
         return iter(self._values)
 
 
-WHOLE = {"bundle": frozenset({"dedup", "pack", "embed"})}
-"""Sections that a stage takes as they are."""
+WHOLE_SECTIONS = {"bundle": frozenset({"dedup", "pack", "embed"})}
+"""Sections that a stage uses as a whole."""
 IMPLIED = {"rank": {"variants.*.scores": "calibrations"}, "bundle": {"variants.*.embed": "features"}}
-"""Parameters that a stage reads and does not declare, as each of their changes changes a folder that it depends on."""
+"""Parameters that a stage reads without declaring them, because a change of them changes the dependency named here."""
 
 
 def run(params: Params, *names: str) -> list[str]:
-    """Run stages, all items of one after another; return what parameters each read that `dvc.yaml` does not declare."""
+    """Run stages with all their items; return the parameters that each read but `dvc.yaml` does not declare."""
     undeclared = []
     for name in names:
         block = PIPELINE[name]
         for item in params.variants if "foreach" in block else [None]:
             read: set[str] = set()
-            arguments: list[object] = [Watched(params, "", read, WHOLE.get(name, frozenset()))]
+            arguments: list[object] = [RecordingParams(params, "", read, WHOLE_SECTIONS.get(name, frozenset()))]
             arguments += [item] if item else ["final"] if name == "bundle" else []
             arguments += [lambda epoch, figures: None] if name == "train" else []
             run_stage(name, *arguments)
-            declared = [each.replace("${key}", str(item)) for each in block.get("do", block).get("params", [])]
+            declared = [entry.replace("${key}", str(item)) for entry in block.get("do", block).get("params", [])]
             declared += IMPLIED.get(name, {})
             undeclared += [
                 f"{name}: {key}"
                 for key in sorted(read)
-                if not any(fnmatch(key, each) or key.startswith(f"{each}.") for each in declared)
+                if not any(fnmatch(key, entry) or key.startswith(f"{entry}.") for entry in declared)
             ]
     return undeclared
 
 
 @pytest.fixture
-def done(reproduced: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    """Go where everything has run; it is shared, and stays as it is."""
+def shared_project(reproduced: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """The parameters of the project where everything has run; the tests share its folder and must not change it."""
     monkeypatch.chdir(reproduced)
     return load(paths.PARAMS)
 
 
 @pytest.fixture
-def ran(reproduced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    """Go to a folder of the test's own where everything has run."""
+def copied_project(reproduced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """The parameters of a copy of that project, which the test may change."""
     monkeypatch.chdir(copy_repository(reproduced, tmp_path / "project"))
     return load(paths.PARAMS)
 
@@ -116,8 +116,8 @@ def figures(prediction: str) -> dict[str, float]:
     return json.loads((Path("reports/figures") / f"{prediction}.json").read_text())
 
 
-def test_everything_from_nothing_to_submissions(done: Params) -> None:
-    assert tuple(done.predictions) == PREDICTIONS
+def test_the_pipeline_writes_submissions_figures_and_pages(shared_project: Params) -> None:
+    assert tuple(shared_project.predictions) == PREDICTIONS
     truth = pd.read_csv("data/sample/solution.csv")
     for prediction in PREDICTIONS:
         submission = Path("submissions") / f"{prediction}.csv"
@@ -132,7 +132,7 @@ def test_everything_from_nothing_to_submissions(done: Params) -> None:
     assert {path.name for path in paths.EXPLORE.iterdir()} >= {"summary.csv", "photos_per_whale.png", "sheet.png"}
 
 
-def test_what_learns_all_is_not_validated_and_says_so(done: Params) -> None:
+def test_predictions_trained_on_all_photos_are_marked_as_unvalidated(shared_project: Params) -> None:
     assert [name for name in PREDICTIONS if "map5" not in figures(name)] == ["final"]
     assert figures("final")["threshold"] == figures("margin")["threshold_auto"]
     headline = json.loads(Path("reports/metrics.json").read_text())
@@ -147,20 +147,20 @@ def test_what_learns_all_is_not_validated_and_says_so(done: Params) -> None:
     assert json.loads(Path("calibrations/final/decision.json").read_text()) == {"validated": False}
 
 
-def test_a_catalogue_of_labelled_photos_alone(ran: Params) -> None:
-    """From the same networks, as they learn from labelled photos."""
+def test_a_catalogue_without_queries(copied_project: Params) -> None:
+    """Networks need not be trained again, as they are trained on labelled photos only."""
     labelled = Path("data/sample")
     shutil.rmtree(labelled / "test")
     for name in ("solution.csv", "sample_submission.csv", "boxes.csv"):
         (labelled / name).unlink()
-    run(ran, "catalog", "dedup", "explore", "split", "boxes", "pack", "embed", "calibrate", *LAST)
+    run(copied_project, "catalog", "dedup", "explore", "split", "boxes", "pack", "embed", "calibrate", *LAST)
     for prediction in PREDICTIONS:
         assert (Path("submissions") / f"{prediction}.csv").read_text() == "Image,Id\n"
         measured = figures(prediction)
         assert not [key for key in measured if key.startswith("solution")]
         if prediction == "final":
             continue
-        # no copies are expected
+        # without queries, no copies are expected
         assert measured["map5"] == measured["map5_no_duplicates"]
         assert 0 < measured["map5_low"] <= measured["map5"] <= measured["map5_high"] <= 1
     assert len(files.read_csv(paths.LEAKS)) == 0
@@ -169,60 +169,62 @@ def test_a_catalogue_of_labelled_photos_alone(ran: Params) -> None:
         submissions.submit(Path("submissions/final.csv"))
 
 
-def test_what_each_way_to_train_learns(ran: Params) -> None:
-    """`full` has a class for new_whale; `threshold` has none, and keeps the hidden layers of `full`."""
+def test_the_classes_of_each_variant(copied_project: Params) -> None:
+    """`full` has a class for new_whale; `threshold` does not, and keeps the hidden layers of `full`."""
     write_params(Path(), {"backbone": {"name": "squeezenet1_1"}})
-    params = load(paths.PARAMS)  # with all variants that there are
-    found = {}
+    params = load(paths.PARAMS)  # with all variants
+    features = {}
     for variant in ("full", "threshold"):
         run_stage("train", params, variant, lambda epoch, figures: None)
         run_stage("embed", params, variant)
     for variant in params.variants:
-        with np.load(paths.features(variant)) as features:
-            found[variant] = dict(features)
-    classes = {variant: features["classes"].tolist() for variant, features in found.items()}
+        with np.load(paths.features(variant)) as file:
+            features[variant] = dict(file)
+    classes = {variant: arrays["classes"].tolist() for variant, arrays in features.items()}
     assert "new_whale" in classes["full"]
     assert classes["threshold"] == [label for label in classes["full"] if label != "new_whale"]
     assert len(classes["toy"]) == 4
-    # and what learns validation's photos too knows whales that it holds out whole
+    # final is trained on all photos, so it knows the whales that are held out from margin
     assert set(classes["final"]) > set(classes["margin"])
-    assert np.array_equal(found["full"]["embeddings"], found["threshold"]["embeddings"])
-    assert found["full"]["centres"].shape != found["threshold"]["centres"].shape
+    assert np.array_equal(features["full"]["embeddings"], features["threshold"]["embeddings"])
+    assert features["full"]["centres"].shape != features["threshold"]["centres"].shape
 
 
 def test_the_same_inputs_give_the_same_bytes(reproduced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here in one process; there by `dvc repro`, where each stage has a process of its own, and tracked."""
+    """Compare stages run here in one process with `dvc repro`, where each stage has its own process and is tracked."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(reproduced / paths.PARAMS, paths.PARAMS)
-    # a stage reads no parameter that DVC does not watch: where one changed, DVC would take old outputs for fresh
+    # all parameters that a stage reads are declared; otherwise DVC would consider stale outputs current
     assert run(load(paths.PARAMS), *TRAINED, *LAST) == []
     for name, implied in IMPLIED.items():
         assert set(implied.values()) <= set(PIPELINE[name]["deps"])
     assert differing_files(digests(tmp_path), digests(reproduced)) == []
     for folder in (tmp_path, reproduced):
-        place = str(folder).encode()
-        assert [name for name in digests(folder) if place in (folder / name).read_bytes()] == []
-    # and what is written is what DVC keeps
+        absolute_path = str(folder).encode()
+        assert [name for name in digests(folder) if absolute_path in (folder / name).read_bytes()] == []
+    # the files written are exactly the declared outputs
     outputs = []
     for block in PIPELINE.values():
         body = block.get("do", block)
-        for each in [*body.get("outs", []), *body.get("metrics", [])]:
-            (place,) = each if isinstance(each, dict) else [each]
-            outputs += [tmp_path / place.replace("${key}", variant) for variant in VARIANTS]
-    assert [place for place in outputs if not place.exists()] == []
+        for entry in [*body.get("outs", []), *body.get("metrics", [])]:
+            (path,) = entry if isinstance(entry, dict) else [entry]
+            outputs += [tmp_path / path.replace("${key}", variant) for variant in VARIANTS]
+    assert [path for path in outputs if not path.exists()] == []
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    others = [path for path in written if not any(path.is_relative_to(place) for place in outputs)]
+    others = [path for path in written if not any(path.is_relative_to(output) for output in outputs)]
     assert {path.relative_to(tmp_path).parts[0] for path in others} == {"params.yaml"}
 
 
-def test_a_threshold_moves_new_whale_and_nothing_else(ran: Params) -> None:
+def test_a_threshold_only_moves_new_whale(copied_project: Params) -> None:
     def answers(threshold: float) -> dict[str, list[list[str]]]:
-        run_stage("predict", ran.model_copy(update={"threshold": threshold}))
-        found = {}
-        for name in PREDICTIONS[1:]:  # phash has none
+        run_stage("predict", copied_project.model_copy(update={"threshold": threshold}))
+        labels_by_prediction = {}
+        for name in PREDICTIONS[1:]:  # phash has no threshold
             assert figures(name)["threshold"] == threshold
-            found[name] = [labels.split() for labels in pd.read_csv(Path("submissions") / f"{name}.csv")["Id"]]
-        return found
+            labels_by_prediction[name] = [
+                labels.split() for labels in pd.read_csv(Path("submissions") / f"{name}.csv")["Id"]
+            ]
+        return labels_by_prediction
 
     always, never = answers(1.0), answers(0.0)
     for name in ("toy", "ensemble", "final"):
@@ -231,28 +233,28 @@ def test_a_threshold_moves_new_whale_and_nothing_else(ran: Params) -> None:
     assert not any("new_whale" in labels for labels in never["toy"])
 
 
-def test_a_checkpoint_that_does_not_fit_the_photos(ran: Params) -> None:
-    wider = ran.model_copy(update={"pack": ran.pack.model_copy(update={"width": 64})})
+def test_a_checkpoint_for_photos_of_another_size(copied_project: Params) -> None:
+    wider = copied_project.model_copy(update={"pack": copied_project.pack.model_copy(update={"width": 64})})
     run_stage("pack", wider)
     with pytest.raises(WhaleidError, match=r"checkpoints/toy\.safetensors was trained on photos of \(24, 48, 1\)"):
         run_stage("embed", wider, "toy")
 
 
-def known_answers(params: Params) -> float:
-    """Train `toy` and return the share of its validation photos of known whales whose class is nearest to them."""
+def known_accuracy(params: Params) -> float:
+    """Train `toy` and return its top-1 accuracy on validation photos of known whales."""
     run_stage("train", params, "toy", lambda epoch, figures: None)
     run_stage("embed", params, "toy")
     split = files.read_csv(paths.SPLIT)
     known = split[split["role"] == "known"]
-    with np.load(paths.features("toy")) as found:
-        row = {image: number for number, image in enumerate(found["images"].tolist())}
-        cosines = found["embeddings"][0, [row[image] for image in known["Image"]]] @ found["centres"][0, :, 0].T
-        return float((found["classes"][cosines.argmax(axis=1)] == known["Id"].to_numpy()).mean())
+    with np.load(paths.features("toy")) as features:
+        row = {image: number for number, image in enumerate(features["images"].tolist())}
+        cosines = features["embeddings"][0, [row[image] for image in known["Image"]]] @ features["centres"][0, :, 0].T
+        return float((features["classes"][cosines.argmax(axis=1)] == known["Id"].to_numpy()).mean())
 
 
 @pytest.mark.long
-def test_shuffled_labels_fall_to_chance(project: Callable[..., Params]) -> None:
-    """The network sees flukes, not file names or the order of rows: with labels dealt out anew it knows nothing."""
+def test_accuracy_with_shuffled_labels_is_chance(project: Callable[..., Params]) -> None:
+    """With shuffled labels, accuracy falls to chance: the network uses neither file names nor the order of rows."""
     train = {"whales": "all", "photos": "all", "augment": True, "epochs": 10, "batch_size": 16, "lr": 0.003}
     params = project(
         sample={"frequent": 12, "occasional": 1, "single": 1, "queries": 20},
@@ -262,12 +264,12 @@ def test_shuffled_labels_fall_to_chance(project: Callable[..., Params]) -> None:
     )
     for name in ("sample", "catalog", "dedup", "split", "backbone", "boxes", "pack"):
         run_stage(name, params)
-    learnt = known_answers(params)
+    accuracy = known_accuracy(params)
     table = files.read_csv(paths.SPLIT)
     training = table["part"] == "train"
     table.loc[training, "Id"] = np.random.default_rng(0).permutation(table.loc[training, "Id"])
     files.write_csv(table, paths.SPLIT)
-    shuffled = known_answers(params)
-    # 36 photos of 13 whales: one in 13 by guessing, and eight or more of them hardly ever
-    assert learnt >= 0.25
+    shuffled = known_accuracy(params)
+    # 36 photos of 13 whales: chance is 1/13, and eight or more correct by chance are very unlikely
+    assert accuracy >= 0.25
     assert shuffled <= 0.2

@@ -1,4 +1,4 @@
-"""The preset `real`, whole, on real photos: few epochs of small photos, so that it takes minutes."""
+"""The complete pipeline of the preset `real` on real photos, with small photos and few epochs to finish in minutes."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from whaleid.core import paths
 pytestmark = [pytest.mark.long, pytest.mark.real]
 
 
-def test_the_preset_real_runs_to_the_end(real_data: Path, tmp_path: Path) -> None:
+def test_the_pipeline_of_the_preset_real(real_data: Path, tmp_path: Path) -> None:
     copy_project(tmp_path)
     run(tmp_path, "git", "init", "--quiet")
     run(tmp_path, "python", "-m", "whaleid", "preset", "real", "--root", str(real_data), "--weights", "none")
@@ -34,7 +34,7 @@ def test_the_preset_real_runs_to_the_end(real_data: Path, tmp_path: Path) -> Non
         assert submission["Id"].str.split().map(len).eq(5).all()
         assert (tmp_path / paths.page(name)).exists()
     figures = {name: json.loads((tmp_path / paths.figures(name)).read_text()) for name in predictions}
-    assert [name for name in predictions if "map5" not in figures[name]] == ["final"]  # which learnt validation
+    assert [name for name in predictions if "map5" not in figures[name]] == ["final"]  # trained on validation photos
     assert figures["final"]["threshold"] == figures["ensemble"]["threshold"]
     weights = json.loads((tmp_path / paths.ranking("ensemble") / paths.DECISION).read_text())["weights"]
     assert {name.split("_")[0] for name in weights} == {"margin", "pairs", "duplicates"}

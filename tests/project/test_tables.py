@@ -1,4 +1,4 @@
-"""The tables that the scripts in docs/ write: results in README.md, parameters in docs/reference.md."""
+"""The tables written by the scripts in docs/: results in README.md, parameters in docs/reference.md."""
 
 import importlib
 import re
@@ -31,7 +31,7 @@ def parameters() -> ModuleType:
 def test_the_results_are_current(results: ModuleType) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme == results.page(readme), "run `python docs/results.py`"
-    # the baseline, every prediction of params.yaml, and the best of both
+    # the baseline and the predictions of params.yaml
     assert "| all `new_whale` | 0.208 |  |  |  | 0.210 |" in readme
     assert all(f"| `{name}` | 0." in readme for name in ("phash", "toy", "full", "threshold", "margin"))
     assert "| `final` | not validated |  |  |  | " in readme
@@ -44,7 +44,7 @@ def test_only_the_results_are_replaced(results: ModuleType) -> None:
     assert "stale" not in page
 
 
-def test_the_best_validated_and_the_best_on_the_truth_are_bold(results: ModuleType) -> None:
+def test_the_best_results_on_validation_and_on_the_solution_are_bold(results: ModuleType) -> None:
     figures = {
         "phash": {"map5": 0.3, "map5_low": 0.25, "map5_high": 0.35, "baseline_new_whale": 0.2, "solution_map5": 0.31},
         "toy": {"map5": 0.42, "map5_low": 0.4, "map5_high": 0.4449, "map5_unknown": 1.0, "solution_map5": 0.4},
@@ -58,7 +58,7 @@ def test_the_best_validated_and_the_best_on_the_truth_are_bold(results: ModuleTy
     ]
 
 
-def test_predictions_without_a_calibration_have_no_decision(results: ModuleType) -> None:
+def test_predictions_without_a_calibration_are_not_in_the_second_table(results: ModuleType) -> None:
     figures = {"phash": {"auroc": 0.5}, "toy": {"ece": 0.0126, "ece_chance": 0.01, "oracle_gain": 0.0}}
     assert [*results.decision_rows(figures)][1:] == [["`toy`", "", "", "", "0.013", "0.010", "0.000"]]
 
@@ -81,14 +81,16 @@ def test_the_parameters_are_current(parameters: ModuleType) -> None:
 
 def test_every_key_has_a_meaning(parameters: ModuleType) -> None:
     keys = {key.name: key for key in parameters.keys(Params.model_json_schema())}
-    wrong = [name for name, key in keys.items() if not re.fullmatch(r"[A-Z0-9D].{8,}\.", key.meaning) or not key.values]
-    assert wrong == []
+    invalid = [
+        name for name, key in keys.items() if not re.fullmatch(r"[A-Z0-9D].{8,}\.", key.meaning) or not key.values
+    ]
+    assert invalid == []
 
 
 def test_presets_set_existing_keys(parameters: ModuleType) -> None:
     keys = {key.name for key in parameters.keys(Params.model_json_schema())}
-    for sets in presets.overlays().values():
-        for key in config.leaves(sets):
+    for preset in presets.overlays().values():
+        for key in config.leaves(preset):
             section, _, inner = key.partition(".")
             entry = f"{parameters.ENTRY[section]}.{inner.partition('.')[2]}" if section in NAMED else inner
             assert f"{section}.{entry}" in keys
