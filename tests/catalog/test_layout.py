@@ -1,4 +1,4 @@
-"""What a catalogue folder may hold, and every way in which it is refused."""
+"""Reading a catalogue folder: accepted files, and the error for each kind of mistake."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def photo(path: Path, size: tuple[int, int] = (40, 20), mode: str = "RGB") -> No
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A catalogue folder without fault."""
+    """Create a valid catalogue folder."""
     root = tmp_path / "whales"
     for part, names in (("train", ["a.jpg", "b.PNG", "c.jpeg"]), ("test", ["d.jpg", "e.jpg"])):
         (root / part).mkdir(parents=True)
@@ -67,7 +67,7 @@ def test_a_byte_order_mark_crlf_empty_lines_and_further_columns_are_accepted(roo
     layout.read(root)
 
 
-def test_files_that_are_no_photos_are_passed_over(root: Path) -> None:
+def test_files_that_are_not_photos_are_ignored(root: Path) -> None:
     for name in (".DS_Store", "Thumbs.db", "._a.jpg", "notes.txt"):
         (root / "train" / name).write_text("no photo")
         (root / "test" / name).write_text("no photo")
@@ -75,13 +75,13 @@ def test_files_that_are_no_photos_are_passed_over(root: Path) -> None:
     assert len(layout.read(root).photos) == 5
 
 
-def test_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_refuses_a_missing_folder(tmp_path: Path) -> None:
     message = refusal(tmp_path / "nowhere")
     assert "nowhere is not a folder: set data.root in params.yaml" in message
     assert "train.csv (columns Image,Id)" in message
 
 
-def test_refuses_a_folder_without_its_parts_all_at_once(root: Path) -> None:
+def test_one_error_lists_all_missing_parts(root: Path) -> None:
     photos = "  photos directly in train/: files named .jpg, .jpeg, .png\n"
     for path in (root / "train").iterdir():
         path.unlink()
@@ -91,11 +91,11 @@ def test_refuses_a_folder_without_its_parts_all_at_once(root: Path) -> None:
     assert f"lacks parts of a catalogue (2):\n  train.csv\n{photos}" in refusal(root)
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_photos_to_identify_may_be_missing(root: Path, there: bool) -> None:
+@pytest.mark.parametrize("exists", [True, False])
+def test_queries_are_optional(root: Path, exists: bool) -> None:
     for path in (root / "test").iterdir():
         path.unlink()
-    if not there:
+    if not exists:
         (root / "test").rmdir()
     write(root, "solution.csv", "Image,Id")
     write(root, "sample_submission.csv", "Image,Id")
@@ -200,27 +200,27 @@ def test_refuses(root: Path, name: str, lines: list[str], message: str) -> None:
     assert message in refusal(root)
 
 
-def test_sample_submission_may_hold_several_labels(root: Path) -> None:
+def test_sample_submission_may_contain_several_labels(root: Path) -> None:
     write(root, "sample_submission.csv", "Image,Id", "d.jpg,new_whale w_1 w_2", "e.jpg,new_whale")
     layout.read(root)
 
 
-def test_refuses_text_that_is_not_utf8_with_its_line(root: Path) -> None:
+def test_refuses_text_that_is_not_utf8_and_names_its_line(root: Path) -> None:
     (root / "train.csv").write_bytes("Image,Id\na.jpg,1\nb.PNG,bjørn\n".encode("latin-1"))
     assert "train.csv, line 3: is not UTF-8 text" in refusal(root)
 
 
-def test_refuses_a_photo_in_both_folders(root: Path) -> None:
+def test_refuses_photos_with_the_same_name_in_both_folders(root: Path) -> None:
     photo(root / "test" / "a.jpg")
     assert "Photos with the same name in train/ and test/ (1):\n  'a.jpg'\n" in refusal(root)
 
 
-def test_refuses_names_that_no_csv_keeps(root: Path) -> None:
+def test_refuses_names_with_control_characters(root: Path) -> None:
     photo(root / "test" / "line\nbreak.jpg")
     assert "cannot be written to a csv file (1):\n  'line\\nbreak.jpg'\n" in refusal(root)
 
 
-def test_all_kinds_of_problems_are_listed_at_once(root: Path) -> None:
+def test_one_error_lists_all_kinds_of_problems(root: Path) -> None:
     photo(root / "test" / "a.jpg")
     write(root, "train.csv", "Image,Id", "a.jpg,", "x.jpg,1")
     write(root, "boxes.csv", "Image,x0,y0,x1", "a.jpg,0,0,1")
@@ -235,7 +235,7 @@ def run_catalog(root: Path) -> None:
     catalog.run(settings.model_copy(update={"data": Data(root=str(root))}))
 
 
-def test_stage_writes_what_the_files_hold(
+def test_stage_writes_the_tables_and_prints_a_summary(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(root.parent)
@@ -258,12 +258,14 @@ def test_stage_writes_what_the_files_hold(
     )
     assert "sizes: 40x20 (4), 60x20 (1); modes: RGB (4), L (1)" in output
 
-    once = [path.read_bytes() for path in (paths.CATALOG, paths.BOXES, paths.SOLUTION)]
+    first_output = [path.read_bytes() for path in (paths.CATALOG, paths.BOXES, paths.SOLUTION)]
     run_catalog(root)
-    assert once == [path.read_bytes() for path in (paths.CATALOG, paths.BOXES, paths.SOLUTION)]
+    assert first_output == [path.read_bytes() for path in (paths.CATALOG, paths.BOXES, paths.SOLUTION)]
 
 
-def test_stage_names_all_bad_photos_and_keeps_the_last_catalogue(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stage_lists_all_bad_photos_and_keeps_the_previous_catalogue(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(root.parent)
     run_catalog(root)
     before = paths.CATALOG.read_bytes()
@@ -278,16 +280,16 @@ def test_stage_names_all_bad_photos_and_keeps_the_last_catalogue(root: Path, mon
     assert paths.CATALOG.read_bytes() == before
 
 
-def test_stage_refuses_other_formats_under_the_name_of_a_photo(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stage_refuses_other_formats_with_the_suffix_of_a_photo(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root.parent)
     Image.new("L", (40, 20)).save(root / "train" / "a.jpg", "GIF")
     with pytest.raises(InputProblems, match=r"a\.jpg: a GIF image; photos of a catalogue must be JPEG or PNG"):
         run_catalog(root)
 
 
-def test_stage_names_all_boxes_that_leave_nothing_before_it_writes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stage_lists_all_boxes_below_one_pixel_before_it_writes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root.parent)
-    # of 40 x 20 pixels: less than one across, exactly one each way, less than one down
+    # in pixels of a photo of 40 x 20: 0.8 wide, exactly 1 x 1, 0.8 high
     rows = ["a.jpg,0.5,0,0.52,1", "b.PNG,0.5,0.5,0.525,0.55", "e.jpg,0,0.96,1,1"]
     write(root, "boxes.csv", "Image,x0,y0,x1,y1", *rows)
     with pytest.raises(InputProblems) as caught:

@@ -1,4 +1,4 @@
-"""The split by hand, on random catalogues, and against draws with other shares, seeds and folds."""
+"""The split: a worked-out example, random catalogues, and comparisons of shares, seeds and folds."""
 
 from collections import Counter
 from pathlib import Path
@@ -36,7 +36,7 @@ GROUPS = [
 
 
 def shares(fold=0, known=0.0, further=0.0, unknown=0.0, several=None, new_whale=0.0):
-    """Return shares; without `several`, as many whales of either kind are held out."""
+    """Return shares; by default, `several` equals `unknown`."""
     return config.Split(
         fold=fold,
         known=known,
@@ -48,16 +48,16 @@ def shares(fold=0, known=0.0, further=0.0, unknown=0.0, several=None, new_whale=
     )
 
 
-def unique_of(rows):
+def unique_table(rows):
     return pd.DataFrame(rows, columns=["Image", "Id"], dtype=str)
 
 
-def groups_of(rows):
+def groups_table(rows):
     return pd.DataFrame(rows, columns=["group", "Image", "part", "Id"]).astype({"Image": str, "Id": str})
 
 
 def draw(seed=0, unique=UNIQUE, groups=GROUPS, **held_out):
-    return split(unique_of(unique), groups_of(groups), shares(**held_out), seed)
+    return split(unique_table(unique), groups_table(groups), shares(**held_out), seed)
 
 
 def images(table, role):
@@ -68,7 +68,7 @@ def rows(table):
     return list(table.itertuples(index=False, name=None))
 
 
-def test_without_shares_only_duplicates_are_validated_on():
+def test_with_shares_of_zero_validation_has_only_duplicates():
     assert rows(draw()) == [
         ("a1", "ann", "train", "catalogue"),
         ("a2", "ann", "train", "catalogue"),
@@ -81,14 +81,14 @@ def test_without_shares_only_duplicates_are_validated_on():
         ("n1", "new_whale", "train", "catalogue"),
         ("n1-copy", "new_whale", "validation", "duplicate"),
         ("n2", "new_whale", "train", "catalogue"),
-        ("x2", "dan", "validation", "duplicate"),  # x1 is left out, as c1 and n1 are in train
+        ("x2", "dan", "validation", "duplicate"),  # x1 is left out, because c1 and n1 are in train, too
     ]
 
 
-def test_copies_of_photos_held_out_are_left_out():
+def test_copies_of_held_out_photos_are_left_out():
     table = draw(new_whale=1.0)
     assert images(table, "new_whale") == ["n1", "n2"]
-    assert images(table, "duplicate") == ["c1-copy", "x2"]  # half of the one conflict is rounded up
+    assert images(table, "duplicate") == ["c1-copy", "x2"]  # half of one conflict, rounded up
     assert "n1-copy" not in set(table["Image"])
 
 
@@ -105,8 +105,8 @@ def test_conflicts_keep_their_proportion_among_duplicates(new_whale):
     queries = images(draw(unique=unique, groups=groups, new_whale=new_whale), "duplicate")
     copies = {image for image in queries if image.endswith("copy")}
     by_group = Counter(image[1:] for image in set(queries) - copies)
-    assert len(by_group) == round(len(copies) / 3)  # thirty agree, ten do not
-    assert set(by_group.values()) == {2}  # of three, one is left out
+    assert len(by_group) == round(len(copies) / 3)  # 30 groups have one label, 10 are conflicts
+    assert set(by_group.values()) == {2}  # one of three photos is left out
 
 
 def test_a_known_query_is_one_photo_of_a_whale_with_several():
@@ -117,15 +117,15 @@ def test_a_known_query_is_one_photo_of_a_whale_with_several():
 
 
 def test_every_photo_of_a_whale_can_be_held_out():
-    held = Counter(image for seed in range(30) for image in images(draw(seed, known=1.0), "known"))
-    assert sorted(held) == ["a1", "a2", "a3", "b1", "b2"]
-    assert all(4 <= held[image] <= 16 for image in ("a1", "a2", "a3"))
+    held_out_photos = Counter(image for seed in range(30) for image in images(draw(seed, known=1.0), "known"))
+    assert sorted(held_out_photos) == ["a1", "a2", "a3", "b1", "b2"]
+    assert all(4 <= held_out_photos[image] <= 16 for image in ("a1", "a2", "a3"))
 
 
-def test_one_photo_of_a_whale_at_least_stays():
+def test_at_least_one_photo_of_a_whale_stays_in_training():
     for seed in range(8):
-        held, known = set(images(draw(seed, known=1.0), "known")), draw(seed, known=1.0, further=1.0)
-        assert held < set(images(known, "known"))
+        held_out_photos, known = set(images(draw(seed, known=1.0), "known")), draw(seed, known=1.0, further=1.0)
+        assert held_out_photos < set(images(known, "known"))
         assert Counter(known.loc[known["role"] == "known", "Id"]) == {"ann": 2, "bob": 1}
         assert Counter(known.loc[known["role"] == "catalogue", "Id"]) == {
             "ann": 1,
@@ -136,31 +136,31 @@ def test_one_photo_of_a_whale_at_least_stays():
         }
 
 
-def test_every_photo_of_a_whale_can_be_the_one_that_stays():
-    stay = Counter()
+def test_every_photo_of_a_whale_can_be_the_one_that_stays_in_training():
+    remaining = Counter()
     for seed in range(30):
         table = draw(seed, known=1.0, further=1.0)
-        stay.update(table.loc[(table["role"] == "catalogue") & (table["Id"] == "ann"), "Image"])
-    assert sorted(stay) == ["a1", "a2", "a3"]
-    assert min(stay.values()) >= 4
+        remaining.update(table.loc[(table["role"] == "catalogue") & (table["Id"] == "ann"), "Image"])
+    assert sorted(remaining) == ["a1", "a2", "a3"]
+    assert min(remaining.values()) >= 4
 
 
 @pytest.mark.parametrize(
     ("photos", "whales", "further", "expected"),
     [
-        (7, 8, 0.1, 8 + 4),  # a tenth of 8 * 5 photos beyond the one drawn_out up and the one that stays
+        (7, 8, 0.1, 8 + 4),  # a tenth of 8 * 5 photos, without the known ones and the one that stays
         (3, 15, 0.1, 15 + 2),  # 1.5, rounded half up
-        (3, 4, 0.1, 4 + 1),  # one of four at least
-        (3, 1, 0.1, 1),  # but not of one
-        (2, 9, 1.0, 9),  # nothing is left beyond one
+        (3, 4, 0.1, 4 + 1),  # at least one of four
+        (3, 1, 0.1, 1),  # one photo does not suffice
+        (2, 9, 1.0, 9),  # none remains
         (7, 8, 0.0, 8),
     ],
 )
-def test_further_photos_are_a_share_of_what_is_left_beyond_one(photos, whales, further, expected):
+def test_further_photos_are_a_share_of_the_remaining_ones_except_one(photos, whales, further, expected):
     rows = [(f"{whale:02}{photo}", f"w{whale:02}") for whale in range(whales) for photo in range(photos)]
     rows += [(f"s{number}", f"single{number}") for number in range(30)]
     assert len(images(draw(unique=rows, groups=[], known=1.0, further=further), "known")) == expected
-    # only whales that gave one up give more
+    # whales without a known query give no further photos
     assert images(draw(unique=rows, groups=[], further=further), "known") == []
 
 
@@ -173,14 +173,14 @@ def test_only_whales_with_a_known_query_give_further_photos():
     assert Counter(table.loc[table["role"] == "catalogue", "Id"].value_counts()) == {1: 2, 4: 6}
 
 
-def test_whales_with_several_photos_can_all_stay():
+def test_whales_with_several_photos_can_all_stay_in_training():
     table = draw(unknown=1.0, several=0.0)
     counts = pd.DataFrame(UNIQUE, columns=["Image", "Id"])["Id"].value_counts()
-    held = set(table.loc[table["role"] == "unknown", "Id"])
-    assert held == {whale for whale, count in counts.items() if count == 1 and whale != "new_whale"}
+    held_out_whales = set(table.loc[table["role"] == "unknown", "Id"])
+    assert held_out_whales == {whale for whale, count in counts.items() if count == 1 and whale != "new_whale"}
 
 
-def test_unknown_whales_are_held_out_whole_from_either_stratum():
+def test_unknown_whales_of_both_strata_are_held_out_completely():
     for seed in range(8):
         table = draw(seed, unknown=0.5)
         whales = set(table.loc[table["role"] == "unknown", "Id"])
@@ -201,7 +201,7 @@ def test_counts_are_rounded_half_up_and_at_least_one(share, whales, expected):
     assert len(images(draw(unique=rows, groups=[], new_whale=share), "new_whale")) == expected
 
 
-def test_a_stratum_of_one_whale_stays_in_the_catalogue():
+def test_a_stratum_of_one_whale_stays_in_training():
     rows = [("a1", "ann"), ("a2", "ann"), *[(f"s{number}", f"single{number}") for number in range(4)]]
     table = draw(unique=rows, groups=[], known=0.1, unknown=0.1)
     assert table.loc[table["role"] == "known", "Id"].tolist() == ["ann"]
@@ -209,7 +209,7 @@ def test_a_stratum_of_one_whale_stays_in_the_catalogue():
 
 
 def random_catalogue(seed):
-    """Draw whales with a long tail, and groups of copies of which some disagree on the whale."""
+    """Draw numbers of photos per whale with a long tail, and duplicate groups, some of them conflicts."""
     rng = np.random.default_rng(seed)
     labels = [f"w{whale}" for whale, photos in enumerate(rng.geometric(0.4, 30)) for _ in range(photos)]
     labels += ["new_whale"] * 12
@@ -230,7 +230,7 @@ def random_catalogue(seed):
 
 
 @pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 25))])
-def test_nothing_straddles_in_random_catalogues(seed):
+def test_invariants_hold_for_random_catalogues(seed):
     unique, groups = random_catalogue(seed)
     table = draw(seed, unique, groups, known=0.5, further=0.3, unknown=0.2, new_whale=0.3)
     role = dict(zip(table["Image"], table["role"], strict=True))
@@ -258,7 +258,7 @@ def test_nothing_straddles_in_random_catalogues(seed):
             assert queries == (copies if role[uniques[0]] == "catalogue" else [])
 
 
-def test_neither_row_order_nor_another_index_changes_the_draw():
+def test_order_of_rows_does_not_change_the_split():
     unique, groups = random_catalogue(1)
     rng = np.random.default_rng(0)
     held_out = {"known": 0.5, "further": 0.3, "unknown": 0.2, "new_whale": 0.3}
@@ -268,7 +268,7 @@ def test_neither_row_order_nor_another_index_changes_the_draw():
     assert not first.equals(draw(4, unique, groups, **held_out))
 
 
-def test_another_fold_is_another_draw_of_every_role_and_of_the_same_counts():
+def test_another_fold_draws_other_photos_of_the_same_number():
     unique, groups = random_catalogue(1)
     held_out = {"known": 0.5, "further": 0.3, "unknown": 0.2, "new_whale": 0.3}
     folds = [draw(3, unique, groups, fold=fold, **held_out) for fold in range(3)]
@@ -276,12 +276,12 @@ def test_another_fold_is_another_draw_of_every_role_and_of_the_same_counts():
         assert len({tuple(images(table, role)) for table in folds}) == 3
     for role in ("unknown", "new_whale"):
         assert len({table.loc[table["role"] == role, "Id"].nunique() for table in folds}) == 1
-    # nor is a fold the draw of another seed
+    # a fold is not the same draw as another seed
     assert not folds[1].equals(draw(1, unique, groups, fold=3, **held_out))
     pd.testing.assert_frame_equal(folds[1], draw(3, unique, groups, fold=1, **held_out))
 
 
-def test_a_share_adds_to_what_it_held_out_and_leaves_the_others_alone():
+def test_a_larger_share_adds_photos_and_does_not_change_other_roles():
     unique, groups = random_catalogue(2)
     few = draw(0, unique, groups, known=0.2, unknown=0.1, new_whale=0.2)
     for role in ("known", "unknown", "new_whale"):
@@ -289,17 +289,17 @@ def test_a_share_adds_to_what_it_held_out_and_leaves_the_others_alone():
         assert set(images(few, role)) < set(images(more, role))
         for other in {"unknown", "new_whale"} - {role}:
             assert images(few, other) == images(more, other)
-    # further photos come on top of the first ones
+    # further photos are added to the first ones
     some, most = (draw(0, unique, groups, known=0.5, further=further) for further in (0.2, 0.8))
     assert set(images(draw(0, unique, groups, known=0.5), "known")) < set(images(some, "known"))
     assert set(images(some, "known")) < set(images(most, "known"))
-    # whales that become unknown give nothing up; the rest give up the photo they gave up before
+    # unknown whales have no known query; those of the other whales do not change
     all_known = draw(0, unique, groups, known=1.0)
     fewer = draw(0, unique, groups, known=1.0, unknown=0.4)
     assert set(images(fewer, "known")) == set(images(all_known, "known")) - set(images(fewer, "unknown"))
 
 
-def test_nothing_left_to_train_on_is_refused():
+def test_a_split_without_training_photos_is_refused():
     with pytest.raises(WhaleidError, match="No whale is left to train on: 4 whales have a unique photo"):
         draw(unknown=1.0)
     with pytest.raises(WhaleidError, match="No whale is left to train on: 0 whales have a unique photo"):
@@ -315,8 +315,8 @@ def test_known_queries_need_a_whale_with_two_photos():
 
 def test_stage_writes_the_split_and_counts_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    files.write_csv(unique_of([*UNIQUE, ("e1", "007")]), paths.UNIQUE)
-    files.write_csv(groups_of(GROUPS), paths.GROUPS)
+    files.write_csv(unique_table([*UNIQUE, ("e1", "007")]), paths.UNIQUE)
+    files.write_csv(groups_table(GROUPS), paths.GROUPS)
     project = config.load(Path(__file__).parents[2] / "params.yaml")
     project = project.model_copy(update={"split": shares(known=1.0)})
 

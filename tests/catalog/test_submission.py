@@ -1,4 +1,4 @@
-"""Submission files: written as Kaggle takes them, graded as Kaggle does, refused with all that is wrong."""
+"""Submission files: the format and the score of Kaggle, and errors that list all problems."""
 
 import pytest
 
@@ -9,12 +9,12 @@ from whaleid.core.errors import InputProblems, WhaleidError
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """Relative names, so that messages can be compared whole."""
+    """Work in a temporary folder, so that messages have relative paths."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def put(folder, name, *lines):
+def write(folder, name, *lines):
     path = folder / name
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path.relative_to(folder)
@@ -29,29 +29,29 @@ def test_written_rows_are_sorted(folder):
     }
 
 
-def test_score_by_hand(folder):
-    solution = put(folder, "solution.csv", "Image,Id", "a.jpg,w_1", "b.jpg,new_whale", "c.jpg,w_3", "d.jpg,w_4")
-    submission = put(
+def test_score_of_a_worked_out_example(folder):
+    solution = write(folder, "solution.csv", "Image,Id", "a.jpg,w_1", "b.jpg,new_whale", "c.jpg,w_3", "d.jpg,w_4")
+    submission = write(
         folder,
         "s.csv",
         "Id,Image",
-        "w_9 w_8 w_7 w_6 w_5 w_4,d.jpg",  # sixth: 0
+        "w_9 w_8 w_7 w_6 w_5 w_4,d.jpg",  # not among the first five: 0
         "w_1 w_2,a.jpg",  # 1
-        "w_2 w_2 new_whale,b.jpg",  # second of the distinct ones: 1/2
+        "w_2 w_2 new_whale,b.jpg",  # second distinct label: 1/2
         "w_1 w_2 w_4 w_3 new_whale,c.jpg",  # 1/4
     )
     assert grade(submission, solution) == pytest.approx(1.75 / 4)
 
 
-def test_labels_that_look_like_numbers_or_nothing_stay_text(folder):
-    solution = put(folder, "solution.csv", "Image,Id", "a.jpg,007", "b.jpg,nan")
-    submission = put(folder, "s.csv", "Image,Id", "a.jpg,7 007", "b.jpg,nan")
+def test_labels_that_look_like_numbers_or_nan_stay_text(folder):
+    solution = write(folder, "solution.csv", "Image,Id", "a.jpg,007", "b.jpg,nan")
+    submission = write(folder, "s.csv", "Image,Id", "a.jpg,7 007", "b.jpg,nan")
     assert grade(submission, solution) == pytest.approx(0.75)
 
 
-def test_everything_wrong_with_a_submission_is_said_at_once(folder):
-    solution = put(folder, "solution.csv", "Image,Id", *(f"{name}.jpg,w_1" for name in "abcd"))
-    submission = put(folder, "s.csv", "Image,Id", "a.jpg,w_1", "b.jpg, ", "a.jpg,w_2", "z.jpg,w_1", "c.jpg,w_1")
+def test_one_error_lists_all_problems_of_a_submission(folder):
+    solution = write(folder, "solution.csv", "Image,Id", *(f"{name}.jpg,w_1" for name in "abcd"))
+    submission = write(folder, "s.csv", "Image,Id", "a.jpg,w_1", "b.jpg, ", "a.jpg,w_2", "z.jpg,w_1", "c.jpg,w_1")
     with pytest.raises(InputProblems, match="cannot be scored") as error:
         grade(submission, solution)
     assert error.value.locations == [
@@ -62,8 +62,8 @@ def test_everything_wrong_with_a_submission_is_said_at_once(folder):
     ]
 
 
-def test_everything_wrong_with_a_solution_is_said_at_once(folder):
-    solution = put(folder, "solution.csv", "Image,Id", "a.jpg,w_1", "b.jpg,", "a.jpg,w_1", "c.jpg,w_1 w_2")
+def test_one_error_lists_all_problems_of_a_solution(folder):
+    solution = write(folder, "solution.csv", "Image,Id", "a.jpg,w_1", "b.jpg,", "a.jpg,w_1", "c.jpg,w_1 w_2")
     with pytest.raises(InputProblems, match="cannot be used") as error:
         read_solution(solution)
     assert error.value.locations == [
@@ -75,22 +75,22 @@ def test_everything_wrong_with_a_solution_is_said_at_once(folder):
 
 def test_a_solution_without_rows_is_refused(folder):
     with pytest.raises(WhaleidError, match="has no rows"):
-        read_solution(put(folder, "solution.csv", "Image,Id"))
+        read_solution(write(folder, "solution.csv", "Image,Id"))
 
 
 @pytest.mark.parametrize("header", ["Image,Label", "image,Id", "Id"])
 def test_a_missing_column_is_refused(folder, header):
     with pytest.raises(WhaleidError, match="wrong columns"):
-        read_submission(put(folder, "s.csv", header), ["a.jpg"])
+        read_submission(write(folder, "s.csv", header), ["a.jpg"])
 
 
-def test_a_file_that_is_ready(folder):
-    path = put(folder, "s.csv", "Image,Id", "b.jpg,w_1 w_2 w_3 w_4 new_whale", "a.jpg,w_1")
+def test_a_valid_submission_is_ready(folder):
+    path = write(folder, "s.csv", "Image,Id", "b.jpg,w_1 w_2 w_3 w_4 new_whale", "a.jpg,w_1")
     check_ready(path, ["a.jpg", "b.jpg"], ["w_1", "w_2", "w_3", "w_4"])
 
 
-def test_everything_that_is_not_ready_is_said_at_once(folder):
-    path = put(
+def test_one_error_lists_all_reasons_why_a_file_is_not_ready(folder):
+    path = write(
         folder,
         "s.csv",
         "Image,Id",

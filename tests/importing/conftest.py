@@ -1,4 +1,4 @@
-"""Every test works in an empty folder of its own."""
+"""Each test runs in its own empty folder."""
 
 from pathlib import Path
 
@@ -7,13 +7,13 @@ from helpers.imports import save, write
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
-def by_whale() -> None:
-    """A folder `photos` with a folder for each whale."""
+def photos_by_whale() -> None:
+    """Create a folder `photos` with one folder per whale."""
     save("photos/ann/1.png", 1)
     save("photos/ann/2019/2.jpg", 2)
     save("photos/bob/1.png", 3)

@@ -1,4 +1,4 @@
-"""`whaleid add`: reviewed photos join a catalogue with reviewer and time, are known at once, and contradict nothing."""
+"""`whaleid add`: photos are recorded with reviewer and time and recognized at once; contradictions are refused."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -25,15 +25,15 @@ MODEL = Path("models/final.bundle")
 
 @pytest.fixture(scope="module")
 def imported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a catalogue folder with the photos that the model knows. Tests leave it as it is."""
+    """Return a catalogue folder with the photos of the model's gallery. Tests do not change it."""
     folder = tmp_path_factory.mktemp("catalogue") / "whales"
     importer.run(str(trained / "data/sample"), folder, Columns(), None, link=False)
     return folder
 
 
 @pytest.fixture(scope="module")
-def fresh(trained: Path) -> list[str]:
-    """Return three queries that duplicate no labelled photo, and one photo that is labelled, as the last."""
+def new_photos(trained: Path) -> list[str]:
+    """Return three queries that are not duplicates of labelled photos, then one labelled photo."""
     recogniser = Recogniser(contents.read(trained / MODEL))
     photos = sorted((trained / "data/sample/test").iterdir())
     answers = recogniser.identify([Query(f"data/sample/test/{path.name}", path.read_bytes()) for path in photos])
@@ -43,13 +43,13 @@ def fresh(trained: Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def project(here: None, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def project(working_folder: None, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(trained)
 
 
 @pytest.fixture
 def whales(imported: Path, tmp_path: Path) -> Path:
-    """Return a catalogue folder of the test's own."""
+    """Return a catalogue folder that the test may change."""
     return Path(shutil.copytree(imported, tmp_path / "whales"))
 
 
@@ -63,20 +63,22 @@ def labels(whales: Path) -> dict[str, str]:
     return dict(zip(table["Image"], table["Id"], strict=True))
 
 
-def test_reviewed_photos_are_in_the_catalogue_and_known_at_once(
-    whales: Path, fresh: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_reviewed_photos_are_added_and_recognized_at_once(
+    whales: Path, new_photos: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = labels(whales)
-    some = next(label for label in before.values() if label != "new_whale")
-    rows = [(fresh[0], some), (fresh[1], "new"), (fresh[2], "new:Snowy"), ("nowhere.jpg", "")]
+    known_label = next(label for label in before.values() if label != "new_whale")
+    rows = [(new_photos[0], known_label), (new_photos[1], "new"), (new_photos[2], "new:Snowy"), ("nowhere.jpg", "")]
     table = review(tmp_path / "r.csv", *rows)
     add.run(table, Path(), "A. Reviewer", whales, MODEL)
     after = labels(whales)
     assert {name: after[name] for name in before} == before
     added = {name: label for name, label in after.items() if name not in before}
-    # queries have their names already, so a part of their SHA-256 comes in
-    assert sorted(Path(name).stem.partition("-")[0] for name in added) == sorted(Path(path).stem for path in fresh[:3])
-    new = next(label for label in added.values() if label not in (some, "Snowy"))
+    # queries of the catalogue have these names, so digits of the SHA-256 are appended
+    assert sorted(Path(name).stem.partition("-")[0] for name in added) == sorted(
+        Path(path).stem for path in new_photos[:3]
+    )
+    new = next(label for label in added.values() if label not in (known_label, "Snowy"))
     assert new.startswith("w_")
     assert len(new) == 9
     layout.read(whales)
@@ -86,19 +88,19 @@ def test_reviewed_photos_are_in_the_catalogue_and_known_at_once(
 
     record = pd.read_csv(whales / "additions.csv", dtype=str, keep_default_na=False)
     assert dict(zip(record["Image"], record["Id"], strict=True)) == added
-    assert record["source"].tolist() == fresh[:3]
+    assert record["source"].tolist() == new_photos[:3]
     assert set(record["by"]) == {"A. Reviewer"}
     assert record["at"].str.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ").all()
     assert record["model"].tolist() == [f"final {description.read(MODEL).digest[:16]}"] * 3
     recogniser = Recogniser(contents.read(MODEL))
-    photos = [Query(path, Path(path).read_bytes()) for path in fresh[:3]]
+    photos = [Query(path, Path(path).read_bytes()) for path in new_photos[:3]]
     answers = recogniser.identify(photos)
     assert record["label1"].tolist() == [answer.names[0].whale for answer in answers]
     assert record["probability1"].astype(float).tolist() == pytest.approx(
         [answer.names[0].probability for answer in answers], abs=1e-4
     )
     again = additions.extend(recogniser, whales)[0].identify(photos)
-    assert [answer.same[0].whale for answer in again] == [some, new, "Snowy"]
+    assert [answer.same[0].whale for answer in again] == [known_label, new, "Snowy"]
     assert "Snowy" in {name.whale for name in again[2].names}
 
     files = {path: content for path, (content, _) in state(str(whales)).items()}
@@ -106,10 +108,10 @@ def test_reviewed_photos_are_in_the_catalogue_and_known_at_once(
     assert {path: content for path, (content, _) in state(str(whales)).items()} == files
 
 
-def test_an_interrupted_command_is_run_again(
-    whales: Path, fresh: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_interrupted_add_can_be_repeated(
+    whales: Path, new_photos: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copy(fresh[0], tmp_path / "mine.jpg")
+    shutil.copy(new_photos[0], tmp_path / "mine.jpg")
     table = review(tmp_path / "r.csv", ("mine.jpg", "new"))
 
     def interrupt(*_: object, **__: object) -> None:
@@ -120,20 +122,20 @@ def test_an_interrupted_command_is_run_again(
         with pytest.raises(KeyboardInterrupt):
             add.run(table, tmp_path, "one", whales, MODEL)
     assert not (whales / "additions.csv").exists()
-    add.run(table, tmp_path, "one", whales, MODEL)  # paths of photos begin at tmp_path
+    add.run(table, tmp_path, "one", whales, MODEL)  # paths start from tmp_path
     assert len(pd.read_csv(whales / "additions.csv")) == 1
     assert "mine.jpg" in labels(whales)
 
 
-def test_labels_that_cannot_be_used_are_listed_at_once(imported: Path, fresh: list[str], tmp_path: Path) -> None:
+def test_one_error_lists_all_unusable_labels(imported: Path, new_photos: list[str], tmp_path: Path) -> None:
     known = next(label for label in labels(imported).values() if label != "new_whale")
     before = state(str(imported))
     table = review(
-        tmp_path / "r.csv", *((fresh[0], text) for text in ("Snowy W", "new_whal", f"new:{known}", "new:a b"))
+        tmp_path / "r.csv", *((new_photos[0], text) for text in ("Snowy W", "new_whal", f"new:{known}", "new:a b"))
     )
     with pytest.raises(WhaleidError) as caught:
         add.run(table, Path(), "one", imported, MODEL)
-    line = f"  {table}, line {{}}: {fresh[0]!r}: "
+    line = f"  {table}, line {{}}: {new_photos[0]!r}: "
     for text in (
         f"Whales that are not in the catalogue (2):\n{line.format(2)}'Snowy W'\n{line.format(3)}'new_whal' (did you ",
         f"New whales with a label that is already in the catalogue (1):\n{line.format(4)}{known!r}\nIf it is that ",
@@ -156,18 +158,20 @@ def test_labels_that_cannot_be_used_are_listed_at_once(imported: Path, fresh: li
         ([(0, " ")], "the column whale is empty in all rows. Write a label, new_whale, or new"),
     ],
 )
-def test_photos_that_cannot_be_added_are_listed(
-    imported: Path, fresh: list[str], tmp_path: Path, rows: list[tuple[int | str, str]], error: str
+def test_the_error_lists_photos_that_cannot_be_added(
+    imported: Path, new_photos: list[str], tmp_path: Path, rows: list[tuple[int | str, str]], error: str
 ) -> None:
-    table = [(fresh[photo] if isinstance(photo, int) else photo, whale) for photo, whale in rows]
+    table = [(new_photos[photo] if isinstance(photo, int) else photo, whale) for photo, whale in rows]
     before = state(str(imported))
     with pytest.raises(WhaleidError, match=error):
         add.run(review(tmp_path / "r.csv", *table), Path(), "one", imported, MODEL)
     assert state(str(imported)) == before
 
 
-def test_no_reviewer_and_the_drawn_catalogue_are_refused(imported: Path, fresh: list[str], tmp_path: Path) -> None:
-    table = review(tmp_path / "r.csv", (fresh[0], "new"))
+def test_an_invalid_reviewer_and_the_drawn_catalogue_are_refused(
+    imported: Path, new_photos: list[str], tmp_path: Path
+) -> None:
+    table = review(tmp_path / "r.csv", (new_photos[0], "new"))
     for by, error in (
         (" ", "--by ' ': cannot be recorded. Name the reviewer"),
         ("=1", "must not begin with = [+] - @"),
@@ -178,13 +182,13 @@ def test_no_reviewer_and_the_drawn_catalogue_are_refused(imported: Path, fresh: 
         add.run(table, Path(), "one", paths.SAMPLE, MODEL)
 
 
-def test_of_two_who_contradict_each_other_at_once_one_gets_an_error(
-    whales: Path, fresh: list[str], tmp_path: Path
+def test_one_of_two_concurrent_contradictory_additions_is_refused(
+    whales: Path, new_photos: list[str], tmp_path: Path
 ) -> None:
-    tables = [review(tmp_path / f"{name}.csv", (fresh[0], f"new:{name}")) for name in ("A", "B")]
-    with ThreadPoolExecutor() as both:
-        results = [both.submit(add.run, table, Path(), table.stem, whales, MODEL) for table in tables]
-        errors = [each.exception() for each in results]
-    [error] = [each for each in errors if each]
+    tables = [review(tmp_path / f"{name}.csv", (new_photos[0], f"new:{name}")) for name in ("A", "B")]
+    with ThreadPoolExecutor() as executor:
+        futures = [executor.submit(add.run, table, Path(), table.stem, whales, MODEL) for table in tables]
+        errors = [future.exception() for future in futures]
+    [error] = [error for error in errors if error]
     assert "The same photo with different labels (1):" in str(error)
     assert len(pd.read_csv(whales / "additions.csv")) == 1

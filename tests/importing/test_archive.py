@@ -1,4 +1,4 @@
-"""`whaleid import` of zip files, Kaggle's and those of strangers."""
+"""`whaleid import` of zip files: those of Kaggle's contests, nested ones, and damaged or malicious ones."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from whaleid.importing import archive
 
 @pytest.fixture
 def contest() -> list[tuple[str, str]]:
-    """Files as Kaggle's contests have them, and their names there; one picture has two labels, as in theirs."""
+    """Return files of a Kaggle contest and their names in its zip file; as there, identical photos have two labels."""
     for seed, name in enumerate(["train/a.jpg", "train/b.jpg", "test/q.jpg"]):
         save(f"kag/{name}", seed)
     shutil.copy("kag/train/a.jpg", "kag/train/c.jpg")
@@ -52,7 +52,7 @@ def test_the_older_zips_of_kaggle(contest: list[tuple[str, str]], prefix: str) -
     Path("downloads").mkdir()
     playground = "downloads/whale-categorization-playground.zip"
     pack(playground, *((str(path), path.name) for path in sorted(Path("zips").iterdir())))
-    assert "links" not in call(f"{playground} --link")  # unpacked there: they are the only ones
+    assert "links" not in call(f"{playground} --link")  # unpacked photos are moved, not linked
     check_contest()
     assert all(path.stat().st_nlink == 1 for path in Path("whales/train").iterdir())
     call("downloads", to="third")
@@ -93,7 +93,7 @@ def test_a_contest_is_downloaded_by_kaggles_client(
     assert "Choose one of: kaggle:whale-categorization-playground, kaggle:humpback" in error
 
 
-def test_zips_within_a_zip(by_whale: None) -> None:
+def test_zips_in_a_zip(photos_by_whale: None) -> None:
     pack("bob.zip", ("photos/bob/1.png", "1.png"))
     pack("all.zip", ("photos/ann/1.png", "trip/ann/1.png"), ("bob.zip", "trip/bob.zip"))
     output = call("all.zip")
@@ -101,7 +101,7 @@ def test_zips_within_a_zip(by_whale: None) -> None:
     assert "files skipped" not in output
 
 
-def test_zips_anywhere_in_a_zip_in_any_case_of_letters(by_whale: None) -> None:
+def test_zips_anywhere_in_a_zip_with_suffixes_in_any_case(photos_by_whale: None) -> None:
     pack("more.zip", ("photos/bob/1.png", "1.png"))
     for outer, inner in (("a.ZIP", "bob/2019/more.ZIP"), ("b.zip", "trip/bob/more.Zip"), ("c.zip", "trip/bob.ZIP")):
         pack(outer, ("photos/ann/1.png", f"{'trip/' * inner.startswith('trip')}ann/1.png"), ("more.zip", inner))
@@ -109,7 +109,7 @@ def test_zips_anywhere_in_a_zip_in_any_case_of_letters(by_whale: None) -> None:
         assert {label for _, label in rows(f"{outer[0]}/train.csv")[1:]} == {"ann", "bob"}
 
 
-def test_a_zip_within_a_zip_within_a_zip_is_refused(by_whale: None) -> None:
+def test_a_zip_in_a_zip_in_a_zip_is_refused(photos_by_whale: None) -> None:
     pack("1.ZIP", ("photos/bob/1.png", "1.png"))
     pack("2.zip", ("1.ZIP", "bob/1.ZIP"))
     pack("3.zip", ("photos/ann/1.png", "ann/1.png"), ("2.zip", "2019/2.zip"))
@@ -117,7 +117,7 @@ def test_a_zip_within_a_zip_within_a_zip_is_refused(by_whale: None) -> None:
     assert not Path("whales").exists()
 
 
-# zips of strangers
+# damaged and malicious zip files
 
 
 def write_zip(*members: str | zipfile.ZipInfo, method: int = zipfile.ZIP_STORED, content: bytes = b"x") -> None:
@@ -129,7 +129,7 @@ def write_zip(*members: str | zipfile.ZipInfo, method: int = zipfile.ZIP_STORED,
 @pytest.mark.parametrize(
     "name", ["../../evil.png", "/evil.png", "a/../../evil.png", "..\\evil.png", "C:/evil.png", "a/../evil.txt"]
 )
-def test_names_that_lead_out_of_a_zip(name: str) -> None:
+def test_names_that_lead_out_of_a_zip_are_refused(name: str) -> None:
     write_zip("ann/a.png", name)
     error = refusal("bad.zip", to="deep/whales")
     assert error.startswith("bad.zip: names that lead out of the zip file, occur twice or contain control characters,")
@@ -138,25 +138,25 @@ def test_names_that_lead_out_of_a_zip(name: str) -> None:
     assert not list(Path().rglob("evil*"))
 
 
-def test_a_colon_is_no_drive() -> None:
+def test_a_colon_in_a_name_is_not_a_drive() -> None:
     save("a.png", 1)
     pack("good.zip", ("a.png", "ann/10:30.png"))
     call("good.zip")
     assert names("whales/train") == ["10:30.png"]
 
 
-def test_names_that_are_twice_in_a_zip_and_links() -> None:
+def test_repeated_names_and_links_in_a_zip_are_refused() -> None:
     link = zipfile.ZipInfo("ann/link.png")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     write_zip("ann/a.png", "Ann/A.png", "ann/b.png", link)
     assert "(3):\n  'ann/a.png'\n  'Ann/A.png'\n  'ann/link.png'\n" in refusal("bad.zip")
 
 
-def test_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zip_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "SLACK", 2**16)
     write_zip("ann/a.png", method=zipfile.ZIP_DEFLATED, content=bytes(2**17))
     assert "would unpack to more than 20 times its size" in refusal("bad.zip")
-    # those within another count as well, together with what lies beside them
+    # zip files in a zip file count, together with the other files
     write_zip("a.png", method=zipfile.ZIP_DEFLATED, content=bytes(60_000))
     Path("zeros.png").write_bytes(bytes(60_000))
     pack("outer.zip", ("zeros.png", "ann/a.png"), ("bad.zip", "bob/bad.zip"))
@@ -171,7 +171,7 @@ def test_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Path("whales").exists()
 
 
-def test_a_zip_that_lies_about_sizes() -> None:
+def test_a_zip_with_wrong_sizes_is_refused() -> None:
     write_zip("ann/a.png", method=zipfile.ZIP_DEFLATED, content=bytes(100_000))
     content = Path("bad.zip").read_bytes()
     assert content.count((100_000).to_bytes(4, "little")) == 2
@@ -179,7 +179,7 @@ def test_a_zip_that_lies_about_sizes() -> None:
     assert "bad.zip: cannot be unpacked (Bad CRC-32" in refusal("bad.zip")
 
 
-def test_zips_that_are_none_or_packed_in_another_way() -> None:
+def test_damaged_zips_and_other_compression_methods_are_refused() -> None:
     Path("bad.zip").write_bytes(b"no zip")
     assert "bad.zip: cannot be unpacked (File is not a zip file)" in refusal("bad.zip")
     write_zip("ann/a.png", content=b"whole")
@@ -190,7 +190,7 @@ def test_zips_that_are_none_or_packed_in_another_way() -> None:
     assert not Path("whales").exists()
 
 
-def test_a_disk_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zip_larger_than_the_free_space_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     write_zip("ann/a.png")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
     assert "GB to unpack, but only 0.0 GB are free" in refusal("bad.zip")

@@ -1,4 +1,4 @@
-"""`whaleid import` of folders: what a catalogue gains, what is refused, and what an interruption leaves."""
+"""`whaleid import` of folders: added files and rows, refused sources, and interrupted imports."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ from whaleid.importing.csv import Columns
 
 @pytest.fixture
 def catalogue() -> None:
-    """A catalogue folder `cat`."""
+    """Create a catalogue folder `cat`."""
     for seed, name in enumerate(["train/a.jpg", "train/b.jpg", "test/q.jpg"]):
         save(f"cat/{name}", seed)
     write("cat/train.csv", "Image,Id", "a.jpg,w_1", "b.jpg,new_whale")
@@ -26,7 +26,7 @@ def catalogue() -> None:
     write("cat/solution.csv", "Image,Id", "q.jpg,w_3")
 
 
-def test_a_folder_for_each_whale(by_whale: None) -> None:
+def test_one_folder_per_whale(photos_by_whale: None) -> None:
     before = state("photos")
     assert call("photos") == (
         "photos: one folder per whale\n"
@@ -35,7 +35,7 @@ def test_a_folder_for_each_whale(by_whale: None) -> None:
         "whales now contains 4 labelled photos (2 whales, 1 photos of new_whale) and 0 queries\n"
     )
     assert state("photos") == before
-    # of the same name as ann's: digits of its SHA-256 are added
+    # it has the same name as a photo of ann, so digits of its SHA-256 are appended
     second = f"1-{hashlib.sha256(Path('photos/bob/1.png').read_bytes()).hexdigest()[:8]}.png"
     labels = [[second, "bob"], ["1.png", "ann"], ["2.jpg", "ann"], ["x.JPEG", "new_whale"]]
     assert rows("whales/train.csv") == [["Image", "Id"], *labels]
@@ -45,7 +45,7 @@ def test_a_folder_for_each_whale(by_whale: None) -> None:
     assert files.read_csv(paths.CATALOG)["Id"].tolist() == ["bob", "ann", "ann", "new_whale"]
 
 
-def test_photos_that_are_there_are_skipped_and_new_ones_are_added(by_whale: None) -> None:
+def test_existing_photos_are_skipped_and_new_ones_are_added(photos_by_whale: None) -> None:
     shutil.copy(ROOT / "params.yaml", "params.yaml")
     assert call("photos").endswith("\nnext: whaleid preset real --root whales\n")
     before = state("whales")
@@ -66,7 +66,7 @@ def test_photos_that_are_there_are_skipped_and_new_ones_are_added(by_whale: None
     assert "6 photos skipped" in call("photos --queries coming")
 
 
-def test_queries_are_the_photos_that_have_no_label() -> None:
+def test_photos_without_a_label_are_queries() -> None:
     for seed in range(3):
         save(f"all/{seed}.png", seed)
     write("all/birds.csv", "photo,whale", "1.png,ann")
@@ -87,7 +87,7 @@ def test_queries_are_the_photos_that_have_no_label() -> None:
     )
 
 
-def test_further_columns_and_the_order_of_a_catalogue_stay(by_whale: None) -> None:
+def test_other_columns_and_the_order_of_rows_are_kept(photos_by_whale: None) -> None:
     save("whales/train/z.png", 20)
     save("whales/train/b.png", 21)
     write("whales/train.csv", "Image,Id,when", "z.png,007,2020", "b.png,nan,")
@@ -97,22 +97,22 @@ def test_further_columns_and_the_order_of_a_catalogue_stay(by_whale: None) -> No
     assert table[4] == ["1.png", "ann", ""]
 
 
-def test_names_that_some_systems_take_for_the_same(by_whale: None) -> None:
+def test_names_that_differ_only_in_case_are_made_distinct(photos_by_whale: None) -> None:
     save("photos/bob/X.jpeg", 11)
     call("photos")
     assert len({name.casefold() for name in names("whales/train")}) == 5
 
 
-@pytest.mark.parametrize("across", [False, True])
-def test_links_instead_of_copies(by_whale: None, across: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("other_device", [False, True])
+def test_links_instead_of_copies(photos_by_whale: None, other_device: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
-    if across:
+    if other_device:
         monkeypatch.setattr(os, "link", refuse)
-    assert f"\n4 photos are {'symbolic' if across else 'hard'} links" in call("photos --link")
+    assert f"\n4 photos are {'symbolic' if other_device else 'hard'} links" in call("photos --link")
     link = Path("whales/train/2.jpg")
-    assert link.is_symlink() == across
+    assert link.is_symlink() == other_device
     assert link.samefile("photos/ann/2019/2.jpg")
     assert "4 photos skipped" in call("photos")
     run_catalog("whales")
@@ -136,7 +136,7 @@ def test_a_catalogue_folder(catalogue: None) -> None:
     assert ", 2 queries (photos to identify) and 2 boxes" in output
 
 
-def test_boxes_join_ones_without_aspects(catalogue: None) -> None:
+def test_boxes_are_added_to_a_table_without_aspects(catalogue: None) -> None:
     save("whales/train/z.png", 20)
     write("whales/train.csv", "Image,Id", "z.png,w_1")
     write("whales/boxes.csv", "Image,x0,y0,x1,y1", "z.png,0,0,1,0.5")
@@ -147,10 +147,10 @@ def test_boxes_join_ones_without_aspects(catalogue: None) -> None:
     assert "3 photos skipped" in call("cat")
 
 
-# what is refused; then nothing is written
+# refused sources: nothing is written
 
 
-def test_all_that_is_wrong_is_listed_at_once(by_whale: None) -> None:
+def test_one_error_lists_all_problems(photos_by_whale: None) -> None:
     Path("photos/ann/broken.jpg").write_bytes(b"no photo")
     Path("photos/ann/cut.png").write_bytes(Path("photos/ann/1.png").read_bytes()[:200])
     picture(8).save("photos/bob/3.gif")
@@ -194,23 +194,23 @@ def test_all_that_is_wrong_is_listed_at_once(by_whale: None) -> None:
         ),
     ],
 )
-def test_sources_that_are_none(make: Callable[[], object], error: str) -> None:
+def test_paths_that_are_not_sources_are_refused(make: Callable[[], object], error: str) -> None:
     make()
     assert error in refusal("source")
     assert not Path("whales").exists()
 
 
-def test_options_of_a_table_are_refused_for_folders(by_whale: None) -> None:
+def test_options_for_csv_files_are_refused_for_folders(photos_by_whale: None) -> None:
     assert "photos is not a csv file: leave out --photo-column" in refusal("photos --whale-column x")
 
 
-def test_a_catalogue_within_its_source_is_refused(by_whale: None) -> None:
+def test_overlapping_catalogue_and_source_are_refused(photos_by_whale: None) -> None:
     for source, to in (("photos", "photos/whales"), (".", "whales"), ("photos/ann", "photos")):
         assert "overlap: name another folder with --to" in refusal(source, to)
     assert not Path("photos/whales").exists()
 
 
-def test_a_folder_of_something_else_is_no_catalogue(by_whale: None) -> None:
+def test_a_folder_with_other_files_is_refused_as_catalogue(photos_by_whale: None) -> None:
     write("whales/thesis.txt", "chapter one")
     assert refusal("photos").startswith(
         "whales is not a catalogue folder: it contains other files (1):\n  thesis.txt\n"
@@ -218,15 +218,15 @@ def test_a_folder_of_something_else_is_no_catalogue(by_whale: None) -> None:
     assert names("whales") == ["thesis.txt"]
 
 
-def test_links_out_of_the_source_are_refused(by_whale: None) -> None:
+def test_links_to_photos_outside_of_the_source_are_refused(photos_by_whale: None) -> None:
     outside = save("elsewhere/secret.png", 12).resolve()
     link = Path("photos/ann/link.png")
-    for place, leads_to, error in (
+    for place, destination, error in (
         (link, outside, "Photos outside of the folder of their source (1):\n  'ann/link.png'\n"),
         (Path("photos/eve"), outside.parent, "Links to folders (1):\n  'photos/eve'\n"),
         (link, Path("link.png"), "Photos that do not exist (1):\n  'ann/link.png'\n"),
     ):
-        place.symlink_to(leads_to)
+        place.symlink_to(destination)
         assert refusal("photos").startswith(error)
         place.unlink()
     link.symlink_to("1.png")
@@ -235,7 +235,7 @@ def test_links_out_of_the_source_are_refused(by_whale: None) -> None:
     assert not Path("whales/train/link.png").is_symlink()
 
 
-def test_the_same_picture_under_two_labels_is_refused(by_whale: None) -> None:
+def test_the_same_photo_with_two_labels_is_refused(photos_by_whale: None) -> None:
     save("photos/bob/again.png", 1)
     save("photos/bob/third.png", 1)
     assert refusal("photos") == (
@@ -257,7 +257,7 @@ def test_the_same_picture_under_two_labels_is_refused(by_whale: None) -> None:
     assert state("whales") == before
 
 
-def test_nothing_in_a_catalogue_is_changed(catalogue: None) -> None:
+def test_existing_rows_of_a_catalogue_are_not_changed(catalogue: None) -> None:
     call("cat")
     before = state("whales")
     write("cat/train.csv", "Image,Id", "a.jpg,w_9", "b.jpg,new_whale")
@@ -282,7 +282,7 @@ def test_a_catalogue_with_mistakes_is_refused(catalogue: None) -> None:
     assert "labels that are empty, or contain spaces or control characters (1)" in error
 
 
-def test_tables_that_are_links_out_of_the_source_are_refused(catalogue: None) -> None:
+def test_csv_files_that_are_links_to_files_outside_of_the_source_are_refused(catalogue: None) -> None:
     Path("cat/train.csv").unlink()
     Path("cat/train.csv").symlink_to("/etc/hostname")
     error = "Links to files outside of cat (1):\n  {}\n"
@@ -295,7 +295,7 @@ def test_tables_that_are_links_out_of_the_source_are_refused(catalogue: None) ->
     assert refusal("cat").startswith(error.format("metadata.csv"))
 
 
-def test_two_imports_at_once(by_whale: None) -> None:
+def test_a_second_concurrent_import_is_refused(photos_by_whale: None) -> None:
     with target.locked(Path("whales")):
         assert "Another command is writing to whales" in refusal("photos")
 
@@ -303,18 +303,18 @@ def test_two_imports_at_once(by_whale: None) -> None:
 # interrupted imports
 
 
-def test_an_import_that_was_killed_is_run_again(by_whale: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_import_can_be_repeated(photos_by_whale: None, monkeypatch: pytest.MonkeyPatch) -> None:
     save("coming/q.png", 6)
     write_bytes = Path.write_bytes
 
-    def killed(self: Path, content: bytes) -> int:
+    def kill(self: Path, content: bytes) -> int:
         if self.name.startswith(".2."):
             Path("whales/train/.2.99.partial.jpg").touch()
             raise KeyboardInterrupt
         return write_bytes(self, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", killed)
+        patch.setattr(Path, "write_bytes", kill)
         with pytest.raises(KeyboardInterrupt):
             importer.run("photos", Path("whales"), Columns(), Path("coming"), link=False)
     assert names("whales") == ["train"]
@@ -324,18 +324,16 @@ def test_an_import_that_was_killed_is_run_again(by_whale: None, monkeypatch: pyt
     run_catalog("whales")
 
 
-def test_an_import_that_was_killed_between_csv_files_is_run_again(
-    catalogue: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_import_killed_between_csv_files_can_be_repeated(catalogue: None, monkeypatch: pytest.MonkeyPatch) -> None:
     replace = Path.replace
 
-    def killed(self: Path, target: Path) -> Path:
+    def kill(self: Path, target: Path) -> Path:
         if target.name == "train.csv":
             raise KeyboardInterrupt
         return replace(self, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", killed)
+        patch.setattr(Path, "replace", kill)
         with pytest.raises(KeyboardInterrupt):
             importer.run("cat", Path("whales"), Columns(), None, link=False)
     assert names("whales") == ["boxes.csv", "solution.csv", "test", "train"]
@@ -344,7 +342,7 @@ def test_an_import_that_was_killed_between_csv_files_is_run_again(
     assert len(rows("whales/boxes.csv")) == 3
 
 
-def test_an_import_that_fails_leaves_every_file_as_it_was(catalogue: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_import_changes_no_file(catalogue: None, monkeypatch: pytest.MonkeyPatch) -> None:
     call("cat")
     before = state("whales")
     save("more/cat/5.png", 5)
@@ -361,7 +359,7 @@ def test_an_import_that_fails_leaves_every_file_as_it_was(catalogue: None, monke
     assert state("whales") == before
 
 
-def test_what_a_killed_import_unpacked_is_removed(by_whale: None) -> None:
+def test_files_unpacked_by_a_killed_import_are_removed(photos_by_whale: None) -> None:
     pack("all.zip", ("photos/ann/1.png", "ann/1.png"), ("photos/bob/1.png", "bob/1.png"))
     save("whales/.unpacked/ann/1.png", 50)
     call("all.zip")
@@ -369,7 +367,7 @@ def test_what_a_killed_import_unpacked_is_removed(by_whale: None) -> None:
     assert not Path("whales/.unpacked").exists()
 
 
-def test_photos_without_a_row_are_refused(by_whale: None) -> None:
+def test_photos_without_a_row_are_refused(photos_by_whale: None) -> None:
     save("whales/train/stray.png", 30)
     assert refusal("photos").startswith("Photos in train/ without a row in train.csv (1):\n  'stray.png'\n")
     assert names("whales/train") == ["stray.png"]

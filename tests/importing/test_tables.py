@@ -1,4 +1,4 @@
-"""`whaleid import` of csv files, tables of wildlife-datasets and COCO files."""
+"""`whaleid import` of csv files, data sets of wildlife-datasets and COCO files."""
 
 import json
 from pathlib import Path
@@ -44,12 +44,12 @@ def test_columns_are_inferred(header: str, row: str) -> None:
         ("photo,whale", "--box-columns a,b,c,d", "wrong columns: no 'a'; no 'b'; no 'c'; no 'd'"),
     ],
 )
-def test_columns_that_are_not_clear(header: str, options: str, error: str) -> None:
+def test_ambiguous_or_missing_columns_are_refused(header: str, options: str, error: str) -> None:
     write("birds.csv", header)
     assert error in refusal(f"birds.csv {options}")
 
 
-def test_columns_and_a_folder_by_options() -> None:
+def test_columns_and_folder_from_options() -> None:
     for seed, place in enumerate(["north/a.png", "south/a.png", "south/b.png", "south/c.png", "south/other.png"]):
         save(f"archive/{place}", seed)
     write(
@@ -70,7 +70,7 @@ def test_columns_and_a_folder_by_options() -> None:
         in output
     )
     assert [label for _, label in rows("whales/train.csv")[1:]] == ["bob", "ann", "new_whale", "new_whale"]
-    # pixels, since some are above 1; what reaches out by a pixel is cut off
+    # pixels, because some are above 1; an excess of one pixel is clipped
     assert rows("whales/boxes.csv") == [
         ["Image", "x0", "y0", "x1", "y1", "aspect"],
         ["a.png", "0", "0", "0.5", "0.5", "1.5"],
@@ -80,14 +80,14 @@ def test_columns_and_a_folder_by_options() -> None:
     run_catalog("whales")
 
 
-def test_boxes_that_are_fractions() -> None:
+def test_boxes_as_fractions() -> None:
     save("a.png", 1)
     write("birds.csv", "photo,whale,x0,y0,x1,y1", "a.png,ann,0.25,0,1,0.5")
     call("birds.csv")
     assert rows("whales/boxes.csv")[1] == ["a.png", "0.25", "0", "1", "0.5", "1.5"]
 
 
-def test_boxes_that_cannot_be() -> None:
+def test_invalid_boxes_are_refused() -> None:
     for seed in range(5):
         save(f"{seed}.png", seed)
     header = "photo,whale,x0,y0,x1,y1"
@@ -108,7 +108,7 @@ def test_boxes_that_cannot_be() -> None:
     assert "The same photo with different boxes (1):\n  birds.csv, line 4: '0.png'\n" in refusal("birds.csv")
 
 
-def test_rows_that_lead_nowhere_or_out() -> None:
+def test_missing_photos_and_paths_outside_of_the_source_are_refused() -> None:
     outside = save("secret.png", 1).resolve()
     save("in/a.png", 2)
     write("in/birds.csv", "photo,whale", "a.png,ann", "b.png,ann", "notes.txt,ann")
@@ -143,15 +143,15 @@ def test_a_table_of_wildlife_datasets() -> None:
         "added 3 labelled photos (2 whales, 1 photos of new_whale), 2 queries (photos to identify) and 1 boxes"
         in output
     )
-    assert "1 photos skipped" in output  # its picture has a label
+    assert "1 photos skipped" in output  # it is identical to a labelled photo
     assert rows("whales/train.csv")[1:] == [["a.jpg", "w1"], ["b.jpg", "w2"], ["c.jpg", "new_whale"]]
-    # of w9 there is no labelled photo: the right answer is new_whale
+    # w9 has no labelled photo, so its true label is new_whale
     assert rows("whales/solution.csv")[1:] == [["d.jpg", "w2"], ["e.jpg", "new_whale"]]
     assert rows("whales/boxes.csv")[1] == ["a.jpg", "0.1", "0.1", "0.6", "0.6", "1.5"]
     run_catalog("whales")
 
 
-def test_truths_of_some_queries_only_are_left_out() -> None:
+def test_solution_is_not_written_if_only_some_queries_have_a_true_label() -> None:
     for seed, name in enumerate("abc"):
         save(f"set/{name}.jpg", seed)
     write("set/metadata.csv", "identity,path,split", "w1,a.jpg,database", "w1,b.jpg,query", ",c.jpg,query")
@@ -218,12 +218,14 @@ X = {"image_id": 0, "identity": "x"}
         ),
     ],
 )
-def test_coco_files_that_are_refused(annotations: list[dict[str, object]], more: dict[str, object], error: str) -> None:
+def test_invalid_coco_files_are_refused(
+    annotations: list[dict[str, object]], more: dict[str, object], error: str
+) -> None:
     write_coco(annotations, **more)
     assert error in refusal("set/flukes.json")
 
 
 @pytest.mark.parametrize("text", ["{" * 10, "[" * 100_000])
-def test_json_that_is_none(text: str) -> None:
+def test_invalid_json_is_refused(text: str) -> None:
     Path("x.json").write_text(text)
     assert "x.json: is not valid json" in refusal("x.json")
