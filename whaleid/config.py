@@ -75,16 +75,10 @@ class Split(Section):
     """Which photos are held out for validation. Shares are of unique photos: each duplicate group counts once."""
 
     fold: Seed = Field(description="Number of the random split. Another number holds out other photos.")
-    known: Share = Field(
-        description="Share of the whales with two or more photos from which one is held out, as a known query."
-    )
-    further: Share = Field(
-        description="Share of the other photos of these whales that is also held out. One photo of each whale stays."
-    )
-    unknown: Share = Field(description="Share of the whales with one photo that are held out, as unknown queries.")
-    several: Share = Field(
-        description="Share of the whales with two or more photos that are held out entirely, as unknown queries."
-    )
+    known: Share = Field(description="Share of whales with two or more photos that have one held out as a known query.")
+    further: Share = Field(description="Share of the other photos of these whales held out too. One per whale stays.")
+    unknown: Share = Field(description="Share of whales with one photo that are held out as unknown queries.")
+    several: Share = Field(description="Share of whales with two or more photos held out whole as unknown queries.")
     new_whale: Share = Field(description="Share of the photos labelled new_whale that is held out.")
     unknown_share: Share = Field(
         description="Expected share of unknown whales among future queries, not counting duplicates. Validation is "
@@ -163,9 +157,7 @@ class Training(Section):
         "training with layers: last takes seconds, because the outputs of the other layers are computed once."
     )
     loss: Loss
-    oversample: Count = Field(
-        description="Minimum number of photos per whale in an epoch. Photos of rarer whales are repeated."
-    )
+    oversample: Count = Field(description="Minimum photos per whale in an epoch. Photos of rarer whales are repeated.")
     per_whale: Count = Field(
         description="Number of photos of a whale that are batched together. A batch has at least two whales."
     )
@@ -201,14 +193,8 @@ class Training(Section):
 class Embedding(Section):
     """How a variant's network computes embeddings."""
 
-    zoom: float = Field(
-        ge=0.5, le=1, description="Share of a photo's width and height that is used, around its centre."
-    )
-    tilt: float = Field(
-        ge=0,
-        le=45,
-        description="Degrees that photos are rotated to either side. The embedding is the mean of both.",
-    )
+    zoom: float = Field(ge=0.5, le=1, description="Share of a photo's width and height that is used, at its centre.")
+    tilt: float = Field(ge=0, le=45, description="Degrees of rotation to either side; both embeddings are averaged.")
 
 
 class Variant(Section):
@@ -222,9 +208,8 @@ class Variant(Section):
     train: Training
     embed: Embedding
     scores: Annotated[list[Score], Field(min_length=1)] = Field(
-        description="Scores that rank whales, with weights fitted on validation: the trained class (class), the "
-        "nearest photo of a whale (nearest), the centroid of its photos (centroid), the label of a duplicate "
-        "(duplicates)."
+        description="Scores that rank whales, weighted on validation: similarity to the trained class (class), to the "
+        "nearest photo (nearest) or to the mean of the photos (centroid) of a whale; labels of duplicates (duplicates)."
     )
 
     def contradictions(self) -> Iterator[str]:
@@ -340,7 +325,7 @@ class Params(Section):
         if len(set(networks)) < len(networks):
             yield ".networks: a variant is repeated: list each once"
         learn_all = [
-            network for network in networks if network not in unknown and self.variants[network].learn == "all"
+            network for network in networks if network in self.variants and self.variants[network].learn == "all"
         ]
         if source is None:
             if learn_all:

@@ -29,9 +29,7 @@ def register(
     prediction: PredictionArgument = "final",
     alias: Annotated[
         str | None,
-        typer.Option(
-            help="Alias of the model in the registry.", show_default="champion, or challenger if the champion is better"
-        ),
+        typer.Option(help="Alias in the registry.", show_default="champion, or challenger if the champion is better"),
     ] = None,
 ) -> None:
     """Register a prediction as a model in MLflow, to serve it: models:/whaleid@champion."""

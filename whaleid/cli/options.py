@@ -73,22 +73,13 @@ CatalogueOption = Annotated[
     ),
 ]
 ModelOption = Annotated[
-    str,
-    typer.Option(
-        metavar="DIR|URI", help="A bundle (model folder), or a registered model such as models:/whaleid@champion."
-    ),
+    str, typer.Option(metavar="DIR|URI", help="A model folder, or a registered model such as models:/whaleid@champion.")
 ]
 VariantArgument = Annotated[
     str,
-    typer.Argument(
-        help="A variant in params.yaml: a way to train a network.",
-        show_default=False,
-        autocompletion=_completion(VARIANT),
-    ),
+    typer.Argument(help="A variant in params.yaml.", show_default=False, autocompletion=_completion(VARIANT)),
 ]
 PredictionArgument = Annotated[
     str,
-    typer.Argument(
-        help="A prediction with a network in params.yaml: any except phash.", autocompletion=_completion(PREDICTION)
-    ),
+    typer.Argument(help="A prediction in params.yaml, except phash.", autocompletion=_completion(PREDICTION)),
 ]

@@ -22,28 +22,19 @@ def identify(
     catalogue: CatalogueOption = None,
     threshold: Annotated[
         float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Probability at which new_whale is ranked: whales above it come first.",
-            show_default="threshold of params.yaml or of the model",
-        ),
+        typer.Option(min=0, max=1, help="Probability at which new_whale is ranked.", show_default="the model's"),
     ] = None,
     csv: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Write a table with one row per photo. After review, it can be passed to whaleid add."
-        ),
+        Path | None, typer.Option(metavar="FILE", help="Write one row per photo, to review and pass to whaleid add.")
     ] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all results as JSON.")] = None,
     html: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write a page that shows each photo next to its candidate whales."),
+        Path | None, typer.Option(metavar="FILE", help="Write a page with each photo next to its candidates.")
     ] = None,
 ) -> None:
     """Identify the whale in each photo: five labels with probabilities, and duplicates in the catalogue.
 
-    The label new_whale stands for a whale that is not in the catalogue.
+    The label new_whale stands for a whale that is not in the catalogue. Whales above the threshold come before it.
     """
     from whaleid.serving import identify as identify_photos
 
@@ -70,14 +61,10 @@ def import_(
     ] = None,
     whale_column: Annotated[str | None, typer.Option(metavar="NAME", help="Csv files: column with the whale.")] = None,
     box_columns: Annotated[
-        str | None,
-        typer.Option(metavar="X0,Y0,X1,Y1", help="Csv files: columns of the fluke's box, in pixels or fractions."),
+        str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Csv files: columns of the box, in pixels or fractions.")
     ] = None,
     photos: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Csv and json files: folder that contains the photos; default: the folder of the file."
-        ),
+        Path | None, typer.Option(metavar="DIR", help="Csv and json files: folder of the photos; default: the file's.")
     ] = None,
     queries: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of queries (photos to identify) to import as well.")
@@ -102,12 +89,8 @@ def add(
             show_default=False,
         ),
     ],
-    by: Annotated[
-        str, typer.Option(metavar="NAME", help="Name of the person who reviewed the photos.", show_default=False)
-    ],
-    photos: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder that the paths in the csv file are relative to.")
-    ] = Path(),
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who reviewed the photos.", show_default=False)],
+    photos: Annotated[Path, typer.Option(metavar="DIR", help="Folder that photo paths are relative to.")] = Path(),
     catalogue: CatalogueOption = None,
     model: ModelOption = DEFAULT_MODEL,
 ) -> None:
@@ -134,17 +117,13 @@ def duplicates(
     against: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Another folder, to report which images of DIR are also in it.")
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write the tables and the page to.")] = Path(
-        "duplicates"
-    ),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the tables and the page.")] = Path("duplicates"),
     max_distance: Annotated[
         int, typer.Option(min=0, max=16, help="Maximum distance of the 64-bit perceptual hashes, in bits.")
     ] = 8,
     max_error: Annotated[
         float,
-        typer.Option(
-            min=0, max=1, help="Maximum share of the variance of pixels that a linear fit leaves unexplained."
-        ),
+        typer.Option(min=0, max=1, help="Maximum share of the pixels' variance that a linear fit leaves unexplained."),
     ] = 0.1,
     turned: Annotated[bool, typer.Option(help="Whether an image rotated by 180 degrees counts as a duplicate.")] = True,
     mirrored: Annotated[bool, typer.Option(help="Whether a mirrored image counts as a duplicate.")] = False,

@@ -28,20 +28,13 @@ def _presets() -> list[str]:
 def preset(
     name: Annotated[
         str,
-        typer.Argument(
-            help="sample, for synthetic flukes, or real, for real photos.", show_default=False, autocompletion=_presets
-        ),
+        typer.Argument(help="sample (synthetic flukes) or real (photos).", show_default=False, autocompletion=_presets),
     ],
-    root: Annotated[str | None, typer.Option(help="The catalogue folder, which whaleid import creates.")] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="A classification model of torchvision, or timm/NAME for a model of timm.")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="DEFAULT (pretrained), none (random weights), or the path of a state dict.")
-    ] = None,
+    root: Annotated[str | None, typer.Option(metavar="DIR", help="The catalogue folder.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="A classification model of torchvision, or timm/NAME.")] = None,
+    weights: Annotated[str | None, typer.Option(help="DEFAULT (pretrained), none, or path of a state dict.")] = None,
     unknown_share: Annotated[
-        float | None,
-        typer.Option(help="Expected share of unknown whales among future queries, not counting duplicates."),
+        float | None, typer.Option(help="Expected share of unknown whales among queries, without duplicates.")
     ] = None,
 ) -> None:
     """Set params.yaml to the values for synthetic flukes or for real photos, and print each change."""

@@ -35,27 +35,19 @@ class Stage(NamedTuple):
 
 STAGES = {
     "sample": Stage("Draw a catalogue of synthetic flukes for a first run. Writes data/sample.", tracked=False),
-    "catalog": Stage(
-        "Read and check all rows and photos of the catalogue folder. Writes data/catalog.csv.", tracked=False
-    ),
+    "catalog": Stage("Check all rows and photos of the catalogue folder. Writes data/catalog.csv.", tracked=False),
     "dedup": Stage("Find duplicate photos by perceptual hash. Writes data/dedup."),
-    "explore": Stage(
-        "Describe the catalogue with tables and figures on one page. Writes reports/explore/explore.html."
-    ),
+    "explore": Stage("Describe the catalogue with tables and figures. Writes reports/explore/explore.html."),
     "split": Stage("Hold out photos and whole whales for validation. Writes data/split.csv."),
-    "boxes": Stage(
-        "Train a network that detects flukes, and apply it to photos without a box. Writes data/flukes.csv."
-    ),
+    "boxes": Stage("Train a fluke detector, and apply it to photos without a box. Writes data/flukes.csv."),
     "pack": Stage("Crop, rotate, resize and convert all photos to one array. Writes data/pack.", tracked=False),
     "backbone": Stage(
-        "Build the network from which variants are trained. Writes checkpoints/backbone.safetensors.",
-        tracked=False,
+        "Build the network that variants start from. Writes checkpoints/backbone.safetensors.", tracked=False
     ),
     "train": Stage("Train the network of a variant. Writes checkpoints/VARIANT.safetensors.", VARIANT, shared=True),
     "embed": Stage("Compute the embeddings of all photos. Writes features/VARIANT.npz.", VARIANT, shared=True),
     "calibrate": Stage(
-        "Calibrate the scores of a variant to probabilities, and choose its threshold. Writes calibrations/VARIANT.",
-        VARIANT,
+        "Calibrate a variant's scores to probabilities, and choose its threshold. Writes calibrations/VARIANT.", VARIANT
     ),
     "rank": Stage("Calibrate ensembles, and rank the whales for each query. Writes rankings."),
     "predict": Stage("Rank five labels for each query, with new_whale at the threshold. Writes submissions."),
@@ -175,6 +167,7 @@ COMMANDS: dict[str, Callable[[str], Callable[..., None]]] = {
     VARIANT: _variant_command,
     PREDICTION: _prediction_command,
 }
+"""Function that creates the command of a stage, by the kind of name that the stage takes."""
 for name, stage in STAGES.items():
     command = COMMANDS[stage.item](name)
     if name == "explore":

@@ -10,8 +10,7 @@ from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
 
 SubmissionArgument = Annotated[
-    Path,
-    typer.Argument(help="Csv file with the ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False),
+    Path, typer.Argument(help="A csv file of ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
 ]
 app = typer.Typer()
 
@@ -21,15 +20,10 @@ def score(
     submission: SubmissionArgument,
     solution: Annotated[
         Path,
-        typer.Argument(
-            help="Csv file with the true labels: Image,Id.", exists=True, dir_okay=False, show_default=False
-        ),
+        typer.Argument(help="A csv file of true labels: Image,Id.", exists=True, dir_okay=False, show_default=False),
     ],
 ) -> None:
-    """Print the MAP@5 of a submission, computed as on Kaggle.
-
-    The first five distinct labels of each photo count.
-    """
+    """Print the MAP@5 of a submission, as Kaggle computes it, from the first five distinct labels per photo."""
     print(f"{grade(submission, solution):.5f}")
 
 
@@ -54,9 +48,7 @@ def submit(submission: SubmissionArgument) -> None:
     from whaleid.core.files import read_csv
 
     if not paths.CATALOG.is_file():
-        raise WhaleidError(
-            f"{paths.CATALOG} does not exist, so the queries are unknown: run `dvc repro catalog` to create it."
-        )
+        raise WhaleidError(f"{paths.CATALOG} does not exist, so the queries are unknown: run `dvc repro catalog`.")
     catalog = read_csv(paths.CATALOG)
     queries = catalog.loc[catalog["part"] == "test", "Image"].tolist()
     if not queries:
