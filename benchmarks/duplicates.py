@@ -105,12 +105,12 @@ def hashing(name: str, files: Sequence[Path], runs: int) -> dict[str, float]:
         methods["imagededup"] = lambda: peer.encode_images(image_dir=files[0].parent, num_enc_workers=2)  # type: ignore[attr-defined]
     durations = seconds(methods, runs)
     rates = ", ".join(f"{method} {len(files) / duration:,.0f}" for method, duration in durations.items())
-    figures = {"share_of_decoding": durations["whaleid"] / durations["decoding"]}
+    metrics = {"share_of_decoding": durations["whaleid"] / durations["decoding"]}
     if peer is not None:
-        figures["ratio"] = durations["imagededup"] / durations["whaleid"]
-    text = ", ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in figures.items())
+        metrics["ratio"] = durations["imagededup"] / durations["whaleid"]
+    text = ", ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in metrics.items())
     print(f"{name}, photos per second: {rates}; {text}", flush=True)
-    return {f"hash_{key}": value for key, value in figures.items()}
+    return {f"hash_{key}": value for key, value in metrics.items()}
 
 
 def large_photos(folder: Path) -> list[Path]:
@@ -154,7 +154,7 @@ def searching() -> dict[str, float]:
     from whaleid.duplicates.pairs import near_hashes
 
     rng = np.random.default_rng(0)
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     peer = imagededup()
     is_enabled = {"scan": True, "imagededup": peer is not None}
     for power in (4, 5, 6):
@@ -166,7 +166,7 @@ def searching() -> dict[str, float]:
         started = time.perf_counter()
         pairs = near_hashes(hashes, hashes, MAX_DISTANCE)
         pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-        elapsed = figures[f"search_seconds_1e{power}"] = time.perf_counter() - started
+        elapsed = metrics[f"search_seconds_1e{power}"] = time.perf_counter() - started
         gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         line = f"search among 1e{power}: {elapsed:.2f} s, {len(pairs):,} pairs, peak {gib:.2f} GiB"
         for name, search in (("scan", scan), ("imagededup", partial(imagededup_pairs, peer))):
@@ -179,8 +179,8 @@ def searching() -> dict[str, float]:
                 line += f"; {name} {duration:.2f} s, the same number of pairs"
                 is_enabled[name] = duration * 100 <= MAX_SECONDS
         print(line, flush=True)
-        figures["search_gib"] = gib
-    return figures
+        metrics["search_gib"] = gib
+    return metrics
 
 
 def scan(hashes: NDArray[np.uint64]) -> int:
@@ -252,9 +252,9 @@ def quality(folder: Path, rule: "Dedup") -> dict[str, float]:
         is_kind = kind[copies] == name
         correct = int(is_correct[is_kind].sum())
         print(f"  {name:12} {correct / is_kind.sum():.4f} {correct / max(correct + wrong[name], 1):.4f}")
-    figures = {"precision": int(is_correct.sum()) / predicted, "recall": float(is_correct.mean())}
-    print(f"  {'all':12} {figures['recall']:.4f} {figures['precision']:.4f}", flush=True)
-    return figures
+    metrics = {"precision": int(is_correct.sum()) / predicted, "recall": float(is_correct.mean())}
+    print(f"  {'all':12} {metrics['recall']:.4f} {metrics['precision']:.4f}", flush=True)
+    return metrics
 
 
 def _copies(whale: int, folder: Path) -> list[tuple[str, str]]:
@@ -283,7 +283,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="number of runs of each measurement")
     arguments = parser.parse_args()
     limit_cores(2)
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for part in ("large", "copies"):
             Path(temporary, part).mkdir()
@@ -292,17 +292,17 @@ def main() -> None:
         if arguments.folder.is_dir():
             labelled = sorted((arguments.folder / "train").glob("*.jpg"))
             compared.append(hashing(arguments.folder.name, labelled, arguments.runs))
-            figures |= stages(arguments.folder.resolve(), arguments.runs)
+            metrics |= stages(arguments.folder.resolve(), arguments.runs)
         else:
             print(f"{arguments.folder} does not exist: give the folder of real photos as an argument", file=sys.stderr)
         reduction(large)
-        figures |= searching()
-        figures |= quality(Path(temporary, "copies"), config.load(ROOT / "params.yaml").dedup)
+        metrics |= searching()
+        metrics |= quality(Path(temporary, "copies"), config.load(ROOT / "params.yaml").dedup)
     # the less favourable result of the two sets of photos
-    figures["hash_share_of_decoding"] = max(result["hash_share_of_decoding"] for result in compared)
+    metrics["hash_share_of_decoding"] = max(result["hash_share_of_decoding"] for result in compared)
     if "hash_ratio" in compared[0]:
-        figures["hash_ratio"] = min(result["hash_ratio"] for result in compared)
-    print(json.dumps({key: round(value, 4) for key, value in sorted(figures.items())}))
+        metrics["hash_ratio"] = min(result["hash_ratio"] for result in compared)
+    print(json.dumps({key: round(value, 4) for key, value in sorted(metrics.items())}))
 
 
 if __name__ == "__main__":

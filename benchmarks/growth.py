@@ -45,7 +45,7 @@ def main() -> None:
         results = [measure(Path(temporary) / f"times{size}", size) for size in sizes]
     photos = [labelled for labelled, _ in results]
     print(f"{'labelled photos':10}" + "".join(f"{count:>20,}" for count in photos) + f"{'a million':>20}")
-    figures: dict[str, object] = {"photos": [*photos, MILLION]}
+    metrics: dict[str, object] = {"photos": [*photos, MILLION]}
     for name in MEASURED:
         costs = [cost[name] for _, cost in results]
         seconds, gib = [cost.seconds for cost in costs], [cost.peak_gib for cost in costs]
@@ -54,8 +54,8 @@ def main() -> None:
             values.append(float(curve(MILLION)))
         cells = zip(seconds, gib, strict=True)
         print(f"{name:15}" + "".join(f"{duration:9.1f} s {peak:5.1f} GiB" for duration, peak in cells))
-        figures[name] = {"seconds": [round(value, 1) for value in seconds], "gib": [round(value, 2) for value in gib]}
-    print(json.dumps(figures))
+        metrics[name] = {"seconds": [round(value, 1) for value in seconds], "gib": [round(value, 2) for value in gib]}
+    print(json.dumps(metrics))
 
 
 def measure(project: Path, size: int) -> tuple[int, dict[str, Cost]]:

@@ -37,12 +37,12 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     limit_cores(2)
-    figures = {}
+    metrics = {}
     for size in arguments.sizes.split(","):
         with tempfile.TemporaryDirectory() as temporary:
             project = Path(temporary) / "project"
             make_bundle(project, size)
-            figures[size] = result = measure(project, arguments.runs, arguments.photos)
+            metrics[size] = result = measure(project, arguments.runs, arguments.photos)
         print(
             f"{size:8} first answer {result['first']:.2f} s, then {result['photos_per_second']:.1f} photos/s; CPU time "
             f"{result['first_cores']:.2f} s, then {1000 * result['photo_cores']:.0f} ms per photo; "
@@ -50,7 +50,7 @@ def main() -> None:
             f"load of the machine {result['load']:.1f}",
             flush=True,
         )
-    print(json.dumps(figures))
+    print(json.dumps(metrics))
 
 
 def make_bundle(project: Path, size: str) -> None:

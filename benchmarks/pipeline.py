@@ -96,9 +96,8 @@ def main() -> None:
         bare_project(bare)
         run(bare, "dvc", "exp", "run", "--quiet")  # creates the MLflow store
         for number in range(arguments.runs):
-            threshold = (
-                f"threshold=0.{200 + number}"  # a new value each time, since DVC caches the results of earlier ones
-            )
+            # a new value each time, since DVC caches the results of earlier ones
+            threshold = f"threshold=0.{200 + number}"
             for name, folder in (("threshold", project), ("bare", bare)):
                 costs[name].append(run(folder, "dvc", "exp", "run", "--quiet", "-S", threshold))
             for name, folder in (("idle", project), ("bare_idle", bare)):
@@ -112,7 +111,7 @@ def main() -> None:
         return round(median(cost.seconds / base.seconds for cost, base in pairs), 2)
 
     repro, reference = median(cost.seconds for cost in repros), median(references)
-    figures = {
+    metrics = {
         "repro_seconds": round(repro, 1),
         "reference_seconds": round(reference, 1),
         "repro_ratio": round(repro / reference, 2),
@@ -125,16 +124,16 @@ def main() -> None:
         "runs": arguments.runs,
     }
     rows = (
-        ("100 steps of resnet18, the reference", figures["reference_seconds"], ""),
-        ("dvc repro, all stages", figures["repro_seconds"], f"ratio {figures['repro_ratio']}"),
-        ("dvc exp run -S threshold=0.2", figures["threshold_seconds"], f"ratio {figures['threshold_ratio']}"),
+        ("100 steps of resnet18, the reference", metrics["reference_seconds"], ""),
+        ("dvc repro, all stages", metrics["repro_seconds"], f"ratio {metrics['repro_ratio']}"),
+        ("dvc exp run -S threshold=0.2", metrics["threshold_seconds"], f"ratio {metrics['threshold_ratio']}"),
         ("dvc exp run, minimal project", median_seconds("bare"), ""),
-        ("dvc repro, no changes", figures["idle_seconds"], f"ratio {figures['idle_ratio']}"),
+        ("dvc repro, no changes", metrics["idle_seconds"], f"ratio {metrics['idle_ratio']}"),
         ("dvc repro, no changes, minimal project", median_seconds("bare_idle"), ""),
     )
     for name, seconds, note in rows:
         print(f"{name:40}{seconds:8.2f} s   {note}")
-    print(json.dumps(figures))
+    print(json.dumps(metrics))
 
 
 if __name__ == "__main__":

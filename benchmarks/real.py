@@ -43,11 +43,11 @@ def main() -> None:
         clone_for_photos(project, arguments)
         run(project, "git", "commit", "-qam", "Preset real")
         cost = run(project, "dvc", "exp", "run", "-S", f"split.fold={first_fold}")
-        figures: dict[str, float] = {"seconds": round(cost.seconds, 1), "peak_gib": round(cost.peak_gib, 2)}
+        metrics: dict[str, float] = {"seconds": round(cost.seconds, 1), "peak_gib": round(cost.peak_gib, 2)}
         print(f"the pipeline: {cost.seconds / 60:.1f} minutes, peak {cost.peak_gib:.2f} GiB")
         for name in PREDICTIONS:
             result = read_metrics(project, name)
-            figures |= {f"{name}_{key}": value for key, value in result.items() if key.startswith(("map5", "solution"))}
+            metrics |= {f"{name}_{key}": value for key, value in result.items() if key.startswith(("map5", "solution"))}
             print(format_row(name, result), flush=True)
         folds = [result]  # results of BEST, the last prediction
         if further_folds:
@@ -59,9 +59,9 @@ def main() -> None:
         if further_folds:
             for key in METRICS:
                 values = [result[key] for result in folds]
-                figures |= {f"{BEST}_{key}_mean": mean(values), f"{BEST}_{key}_deviation": stdev(values)}
+                metrics |= {f"{BEST}_{key}_mean": mean(values), f"{BEST}_{key}_deviation": stdev(values)}
                 print(f"{key}: {mean(values):.4f} ± {stdev(values):.4f}")
-    print(json.dumps(figures))
+    print(json.dumps(metrics))
 
 
 if __name__ == "__main__":

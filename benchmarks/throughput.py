@@ -42,7 +42,7 @@ from whaleid.config import Training, load
 from whaleid.images.crop import WHOLE
 from whaleid.images.pack import Region, Shape, pack
 from whaleid.model.device import pick_device, precision
-from whaleid.model.distributed import ALONE, ProcessGroup, join_process_group
+from whaleid.model.distributed import SINGLE_PROCESS, ProcessGroup, join_process_group
 from whaleid.model.losses import build
 from whaleid.model.network import Network, standardise
 from whaleid.training.engine import train
@@ -68,7 +68,7 @@ def new_network(backbone: str, classes: int) -> Network:
 
 
 def train_whaleid(
-    photos: LabelledPhotos, backbone: str, training: Training, processes: ProcessGroup = ALONE
+    photos: LabelledPhotos, backbone: str, training: Training, processes: ProcessGroup = SINGLE_PROCESS
 ) -> list[dict[str, float]]:
     """Train; return the metrics of each epoch."""
     network = new_network(backbone, int(photos.classes.max()) + 1)
@@ -216,10 +216,10 @@ def main() -> None:
         classes = rows["Id"].astype("category").cat.codes.to_numpy(dtype=np.int64)
         np.save(Path(temporary) / "packed.npy", packed)
         np.save(Path(temporary) / "classes.npy", classes)
-        figures = measure(arguments, Path(temporary), folder, packed, classes)
-    for name, value in figures.items():
+        metrics = measure(arguments, Path(temporary), folder, packed, classes)
+    for name, value in metrics.items():
         print(f"{name:28} {value:12,.4g}")
-    print(json.dumps(figures))
+    print(json.dumps(metrics))
 
 
 def measure(
@@ -239,10 +239,10 @@ def measure(
         epochs = train_whaleid(photos, arguments.backbone, training)
         speeds["whaleid"].append(epochs[1]["photos_per_second"])
         speeds["ready"].append(training_step(packed, arguments.backbone, class_count, training, cpu, steps))
-    figures = {f"cpu_{name}_photos_per_second": median(values) for name, values in speeds.items()}
+    metrics = {f"cpu_{name}_photos_per_second": median(values) for name, values in speeds.items()}
     best = max(("plain", "plain_workers"), key=lambda name: median(speeds[name]))
-    figures["cpu_ratio"] = median(a / b for a, b in zip(speeds["whaleid"], speeds[best], strict=True))
-    figures["step_share"] = median(a / b for a, b in zip(speeds["whaleid"], speeds["ready"], strict=True))
+    metrics["cpu_ratio"] = median(a / b for a, b in zip(speeds["whaleid"], speeds[best], strict=True))
+    metrics["step_share"] = median(a / b for a, b in zip(speeds["whaleid"], speeds["ready"], strict=True))
 
     doubled = argparse.Namespace(**{**vars(arguments), "batch": 2 * arguments.batch})
     single, distributed = [], []
@@ -253,16 +253,16 @@ def measure(
         median(b["photos_per_second"]) / median(a["photos_per_second"])
         for a, b in zip(single, distributed, strict=True)
     ]
-    figures["one_process_photos_per_second"] = median(median(epochs["photos_per_second"]) for epochs in single)
-    figures["two_processes_photos_per_second"] = median(median(epochs["photos_per_second"]) for epochs in distributed)
-    figures["ddp_ratio"] = median(ratios)
+    metrics["one_process_photos_per_second"] = median(median(epochs["photos_per_second"]) for epochs in single)
+    metrics["two_processes_photos_per_second"] = median(median(epochs["photos_per_second"]) for epochs in distributed)
+    metrics["ddp_ratio"] = median(ratios)
     losses = single[0]["loss"]
-    figures["ddp_loss_apart"] = float(((distributed[0]["loss"] - losses) / losses).abs().max())
+    metrics["ddp_loss_apart"] = float(((distributed[0]["loss"] - losses) / losses).abs().max())
     one_thread_losses = run_workers(temporary, doubled, 1, 1)["loss"]
-    figures["threads_loss_apart"] = float(((one_thread_losses - losses) / losses).abs().max())
+    metrics["threads_loss_apart"] = float(((one_thread_losses - losses) / losses).abs().max())
     if torch.cuda.is_available():
-        figures |= gpu_results(arguments, packed, photos, training, figures["cpu_whaleid_photos_per_second"])
-    return {name: float(f"{value:.4g}") for name, value in figures.items()}
+        metrics |= gpu_results(arguments, packed, photos, training, metrics["cpu_whaleid_photos_per_second"])
+    return {name: float(f"{value:.4g}") for name, value in metrics.items()}
 
 
 def gpu_results(

@@ -25,7 +25,7 @@ from whaleid.core.errors import WhaleidError
 from whaleid.core.parallel import cores
 from whaleid.model.backbone import Backbone
 from whaleid.model.device import pick_device
-from whaleid.model.distributed import ALONE, ProcessGroup, join_process_group, synchronise_batch_norms
+from whaleid.model.distributed import SINGLE_PROCESS, ProcessGroup, join_process_group, synchronise_batch_norms
 from whaleid.model.network import Network
 from whaleid.stages import backbone
 from whaleid.training import launching
@@ -53,10 +53,10 @@ def test_shards_cover_all_rows_and_differ_by_at_most_one(rows: int, size: int) -
 
 def test_a_single_process_needs_no_communication() -> None:
     network, values = nn.Linear(2, 2), torch.arange(3.0)
-    assert ALONE.wrap(network) is network
-    assert ALONE.sum(values).tolist() == [0, 1, 2]
-    assert ALONE.broadcast("value") == "value"
-    assert ALONE.all_gather("value") == ["value"]
+    assert SINGLE_PROCESS.wrap(network) is network
+    assert SINGLE_PROCESS.sum(values).tolist() == [0, 1, 2]
+    assert SINGLE_PROCESS.broadcast("value") == "value"
+    assert SINGLE_PROCESS.all_gather("value") == ["value"]
     with join_process_group() as processes:
         assert processes == ProcessGroup(pick_device())
 

@@ -22,7 +22,7 @@ class Architecture:
     convert: Callable[[StateDict], StateDict]  # renames the weights of files written by older library versions
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return a "did you mean" question with the names in `known` closest to `name`, or an empty string."""
-    close = difflib.get_close_matches(name.lower(), sorted(known), 3)
-    return f"did you mean {' or '.join(close)}?" if close else ""
+def suggest(name: str, names: Iterable[str]) -> str:
+    """Return a "did you mean" question with the most similar of `names`, or an empty string."""
+    similar = difflib.get_close_matches(name.lower(), sorted(names), 3)
+    return f"did you mean {' or '.join(similar)}?" if similar else ""

@@ -41,7 +41,7 @@ class Backbone(nn.Module):
             "Bag of Tricks and a Strong Baseline for Deep Person Re-identification").
 
     Raises:
-        WhaleidError: the model does not exist, or `fine` is set and the model's last feature map has no stride.
+        WhaleidError: the model does not exist, or has no stride that `fine` could set to 1.
     """
 
     def __init__(self, name: str, fine: bool = False) -> None:
@@ -58,14 +58,18 @@ class Backbone(nn.Module):
         self.has_map = output.ndim == 4
         if fine:
             height = output.shape[2] if self.has_map else None
-            halving = [layer for layer, before, after in trace if after == height == before // 2]
-            strided = [layer for layer in halving if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)]
-            if not strided:
+            halving_layers = [
+                layer for layer, input_height, output_height in trace if output_height == height == input_height // 2
+            ]
+            strided_layers = [
+                layer for layer in halving_layers if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)
+            ]
+            if not strided_layers:
                 raise WhaleidError(
                     f"backbone.fine: {name} has no stride before its last feature map that could be removed. Set "
                     f"backbone.fine to false, or use another model, such as resnet18."
                 )
-            for layer in strided:
+            for layer in strided_layers:
                 layer.stride = (1, 1) if isinstance(layer, nn.Conv2d) else 1
 
     def forward(self, photos: Tensor) -> Tensor:

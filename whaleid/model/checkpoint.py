@@ -46,7 +46,7 @@ class _NetworkHeader(Header):
     kind: Literal["network"] = "network"
     backbone: str
     fine: bool
-    embedding: Annotated[int, Field(gt=0, le=4096)]  # the range of backbone.embedding in params.yaml
+    embedding: Annotated[int, Field(gt=0, le=4096)]  # the maximum is that of backbone.embedding in params.yaml
     centres: Count
     description: Description
 

@@ -59,7 +59,7 @@ def stable_threads(batch_size: int) -> Iterator[None]:
     """Make the results of a batch of `batch_size` photos independent of the number of threads, to the last bit.
 
     torch divides a multiple of `STABLE_MULTIPLE` photos among threads photo by photo. For other batch sizes, threads
-    change the order of summation, so that one thread is used.
+    change the order of summation, so one thread is used.
     """
     if batch_size % STABLE_MULTIPLE == 0:
         yield

@@ -104,7 +104,7 @@ class ProcessGroup:
             WhaleidError: the digest of a process differs from the first one's; raised in every process.
         """
         digests = self.all_gather(digest)
-        different = [rank for rank, other in enumerate(digests) if other != digests[0]]
+        different = [rank for rank, value in enumerate(digests) if value != digests[0]]
         if different:
             raise WhaleidError(
                 f"process {different[0]} of {self.size} has other photos, parameters, networks or code than process 0. "
@@ -112,7 +112,7 @@ class ProcessGroup:
             )
 
 
-ALONE = ProcessGroup()
+SINGLE_PROCESS = ProcessGroup()
 
 
 def synchronise_batch_norms(network: nn.Module, backbone: str) -> None:

@@ -63,11 +63,11 @@ def _triplet(margin: float) -> LossFunction:
     from pytorch_metric_learning import distances, losses, miners
 
     distance = distances.LpDistance()
-    mine = miners.BatchHardMiner(distance=distance)
+    miner = miners.BatchHardMiner(distance=distance)
     triplet_loss = losses.TripletMarginLoss(margin=margin, distance=distance)
 
     def loss(embeddings: Tensor, classes: Tensor, _: float) -> Tensor:
-        value: Tensor = triplet_loss(embeddings, classes, mine(embeddings, classes))
+        value: Tensor = triplet_loss(embeddings, classes, miner(embeddings, classes))
         return value
 
     return loss

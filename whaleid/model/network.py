@@ -65,7 +65,7 @@ class Embedder(nn.Module):
 class CosineClassifier(nn.Module):
     """Compute the cosines (B, C) between embeddings (B, D) of unit length and the closest centre of each class.
 
-    A class may have several centres: Deng et al. 2020, "Sub-center ArcFace".
+    `classes` is C. `centres` is S, the number of centres per class (Deng et al. 2020, "Sub-center ArcFace").
     """
 
     def __init__(self, embedding_dim: int, classes: int, centres: int) -> None:

@@ -29,7 +29,7 @@ def from_file(data: bytes, name: str) -> object:
 
 
 def load(backbone: Backbone, state: object, source: str) -> None:
-    """Load the state dict of a full classification model into `backbone`, in place; errors name it `source`.
+    """Load the state dict of a full classification model into `backbone`, in place; `source` names it in errors.
 
     Raises:
         WhaleidError: `state` is not a state dict.

@@ -27,8 +27,8 @@ H = TypeVar("H", bound=Header)
 
 def save(tensors: Mapping[str, Tensor], header: Header) -> bytes:
     """Serialise `tensors` and `header`; the bytes do not depend on the tensors' device or memory layout."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return safetensors.torch.save(plain, {METADATA_KEY: header.model_dump_json()})
+    cpu_tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(cpu_tensors, {METADATA_KEY: header.model_dump_json()})
 
 
 def load(data: bytes, name: str, header: type[H], remedy: str = REMEDY) -> tuple[dict[str, Tensor], H]:

@@ -21,7 +21,7 @@ from whaleid.model.architectures import TIMM, Architecture, StateDict, suggest
 SOURCES = ("hf-hub:", "local-dir:")
 """timm's prefixes for models on the Hugging Face hub and in a folder with the same layout."""
 SIDES = (32, 128)
-"""Minimum sides, in pixels, that a model is tested with, in this order."""
+"""Candidates for the minimum side of a photo, in pixels, in the order in which they are tested."""
 
 
 def build(name: str) -> Architecture:
@@ -149,9 +149,9 @@ def _parse(name: str) -> tuple[ModuleType, str, dict[str, object]]:
             f"backbone.name: {name}: the arguments after timm/{model} must be a JSON object, such as "
             f'{{"img_size": 224}}.'
         )
-    known = {*timm.list_models(), *timm.list_models(include_tags=True)}
-    if model not in known:
-        hint = suggest(model, known) or "`python -c 'import timm; print(timm.list_models())'` lists all models."
+    names = {*timm.list_models(), *timm.list_models(include_tags=True)}
+    if model not in names:
+        hint = suggest(model, names) or "`python -c 'import timm; print(timm.list_models())'` lists all models."
         raise WhaleidError(f"backbone.name: timm has no model {model!r}; {hint}")
     if reserved := sorted(arguments.keys() & {*inspect.signature(timm.create_model).parameters, "in_chans"}):
         raise WhaleidError(f"backbone.name: {name}: {', '.join(reserved)} cannot be set. Remove it.")

@@ -19,7 +19,7 @@ from whaleid.model.architectures import Architecture, StateDict, suggest
 
 
 def _import_models() -> Any:
-    """Import torchvision's models without torch._dynamo, whose import takes a second and which only RoIAlign needs."""
+    """Import torchvision's models without torch._dynamo, which takes a second. Only RoIAlign needs it."""
     name, models = "torch._dynamo.utils", "torchvision.models"
     if name not in sys.modules:
         stub: Any = ModuleType(name)
@@ -55,9 +55,9 @@ def build(name: str) -> Architecture:
     Raises:
         WhaleidError: the model does not exist, or its family is not supported.
     """
-    known = models.list_models(module=models)
-    if name not in known:
-        hint = suggest(name, known) or f"available: {', '.join(known)}."
+    names = models.list_models(module=models)
+    if name not in names:
+        hint = suggest(name, names) or f"available: {', '.join(names)}."
         raise WhaleidError(f"backbone.name: torchvision has no classification model {name!r}; {hint}")
     family = re.split(r"[\d_]", name)[0]
     if family not in LAST_MAP:
@@ -81,8 +81,8 @@ def _convert(weights: StateDict) -> StateDict:
 
 def count_parameters(name: str) -> int:
     """Return the number of parameters of the full classification model without building it; 0 if it does not exist."""
-    known = name in models.list_models(module=models)
-    return int(models.get_model_weights(name).DEFAULT.meta["num_params"]) if known else 0
+    exists = name in models.list_models(module=models)
+    return int(models.get_model_weights(name).DEFAULT.meta["num_params"]) if exists else 0
 
 
 def download(name: str) -> tuple[StateDict, str]:

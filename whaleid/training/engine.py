@@ -18,7 +18,7 @@ from whaleid.core.errors import WhaleidError
 from whaleid.core.log import progress
 from whaleid.model.batches import shuffled_batches
 from whaleid.model.device import precision
-from whaleid.model.distributed import ALONE, ProcessGroup
+from whaleid.model.distributed import SINGLE_PROCESS, ProcessGroup
 from whaleid.model.embedding import embed
 from whaleid.model.losses import LossFunction, build
 from whaleid.model.network import Network, standardise
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 LR_WARMUP = 0.21
 """Fraction of the steps in which the learning rate rises. With 0.2, torch divides by zero if there are five steps."""
 CLASSIFIER_LR_FACTOR = 10.0
-"""Factor of the classifier's learning rate: a whale with one photo trains its prototype in one step per epoch."""
+"""Factor of the classifier's learning rate, since a whale with one photo trains its prototype once per epoch only."""
 MARGIN_WARMUP = 0.5
-"""Fraction of the steps in which the margin grows from 0 to its full size. The full margin prevents early learning."""
+"""Fraction of the steps in which the margin grows from 0 to its full size. With the full margin, losses barely fall."""
 BN_BATCH_SIZE, BN_BATCHES = 64, 20
 """Photos per batch and number of batches that adapt the running statistics of batch norms to the training photos."""
 CENTRE_DISTANCE = 0.3
@@ -48,7 +48,7 @@ def train(
     settings: Training,
     seed: int,
     saved: State | None = None,
-    processes: ProcessGroup = ALONE,
+    processes: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[State]:
     """Train `network` in place; yield the state after each epoch. Later epochs overwrite its tensors.
 
@@ -167,10 +167,10 @@ def _train_epoch(
 
 def _build_optimiser(network: Network, settings: Training, steps: int) -> tuple[torch.optim.Optimizer, OneCycleLR]:
     # the biases and scales of norms are exempt from weight decay
-    hidden = [weight for weight in network.embedder.parameters() if weight.requires_grad]
+    embedder_weights = [weight for weight in network.embedder.parameters() if weight.requires_grad]
     groups = [
-        {"params": [weight for weight in hidden if weight.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [weight for weight in hidden if weight.ndim <= 1], "weight_decay": 0.0},
+        {"params": [weight for weight in embedder_weights if weight.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [weight for weight in embedder_weights if weight.ndim <= 1], "weight_decay": 0.0},
         {"params": [network.classifier.weight], "weight_decay": settings.weight_decay},
     ]
     optimiser = torch.optim.AdamW(groups, fused=True)  # one pass over the weights takes a quarter of the time

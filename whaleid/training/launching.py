@@ -16,14 +16,14 @@ from whaleid.core.log import logger
 from whaleid.core.parallel import cores
 
 PHOTOS_PER_GPU = 32
-"""Minimum number of photos of a batch per GPU. A GPU takes as long for fewer."""
+"""Minimum number of photos per GPU in a batch. A GPU takes as long for fewer photos."""
 
 
 def process_count(batch_size: int | None) -> int:
     """Return the number of processes to start for a stage; 1 means that this process runs the stage itself.
 
-    It is the number of GPUs, or less if batches of `batch_size` have less than `PHOTOS_PER_GPU` photos per GPU; None
-    sets no such limit. It is 1 if torchrun started this process or `WHALEID_DEVICE` is set.
+    It is the number of GPUs, or fewer if a batch of `batch_size` has fewer than `PHOTOS_PER_GPU` photos per GPU (None
+    sets no such limit). It is 1 if torchrun started this process or `WHALEID_DEVICE` is set.
     """
     if ranks.launched_by_torchrun() or os.environ.get("WHALEID_DEVICE"):
         return 1

@@ -45,10 +45,11 @@ class BatchLoader:
     processes: ProcessGroup
 
     def load(self, batch: Rows, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return photos (B, C, H, W) or embeddings (B, D), and their targets (B,), outputs of the classifier.
+        """Return photos (B, C, H, W) or embeddings (B, D), and their targets (B,), the indices of classifier outputs.
 
-        All photos in a row of `batch` (P, K) are mirrored or none; each photo has its own augmentation. `generator` is
-        on the CPU and draws for the whole batch, so that results do not depend on the number of processes.
+        Either all photos in a row of `batch` (P, K) are mirrored or none. Each photo has its own augmentation.
+        `generator` is on the CPU and draws for the whole batch, so that results do not depend on the number of
+        processes.
         """
         draws = torch.rand(*batch.shape, 1 + NUM_DRAWS, generator=generator)  # (P, K, 1 + NUM_DRAWS)
         mirrored = (draws[:, :1, 0] < 0.5).expand(batch.shape)  # (P, K)

@@ -32,24 +32,24 @@ class State:
 
 def snapshot(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the weights and buffers of `network` and the state of `optimiser`, by name."""
-    named = {f"network.{name}": value for name, value in network.state_dict().items()}
+    state_dict = {f"network.{name}": value for name, value in network.state_dict().items()}
     for name, weight in network.named_parameters():
         for key, value in optimiser.state.get(weight, {}).items():  # exp_avg, exp_avg_sq and step of AdamW
-            named[f"{key}.{name}"] = value
-    return named
+            state_dict[f"{key}.{name}"] = value
+    return state_dict
 
 
-def restore(network: nn.Module, optimiser: torch.optim.Optimizer, named: Mapping[str, Tensor]) -> None:
-    """Load the snapshot `named` into `network` and `optimiser`, in the memory layout of the weights."""
+def restore(network: nn.Module, optimiser: torch.optim.Optimizer, state_dict: Mapping[str, Tensor]) -> None:
+    """Load a snapshot into `network` and `optimiser`, in the memory layout of the weights."""
     for name, value in network.state_dict().items():
-        value.copy_(named[f"network.{name}"])
+        value.copy_(state_dict[f"network.{name}"])
     for name, weight in network.named_parameters():
-        if f"step.{name}" in named:
+        if f"step.{name}" in state_dict:
             moments = {
-                key: torch.empty_like(weight, requires_grad=False).copy_(named[f"{key}.{name}"])
+                key: torch.empty_like(weight, requires_grad=False).copy_(state_dict[f"{key}.{name}"])
                 for key in ("exp_avg", "exp_avg_sq")
             }
-            optimiser.state[weight] = {"step": named[f"step.{name}"].to(weight.device), **moments}
+            optimiser.state[weight] = {"step": state_dict[f"step.{name}"].to(weight.device), **moments}
 
 
 class _StateHeader(tensors.Header):
@@ -58,20 +58,20 @@ class _StateHeader(tensors.Header):
     epochs: list[Epoch]
 
 
-def save(state: State, training: str) -> bytes:
-    """Serialise a state; `training` is the digest of the training that it belongs to."""
-    return tensors.save(state.tensors, _StateHeader(training=training, epochs=list(state.epochs)))
+def save(state: State, digest: str) -> bytes:
+    """Serialise a state; `digest` identifies the training that it belongs to."""
+    return tensors.save(state.tensors, _StateHeader(training=digest, epochs=list(state.epochs)))
 
 
-def load(data: bytes, training: str, name: str) -> State:
+def load(data: bytes, digest: str, name: str) -> State:
     """Load a state that `save` serialised; errors name the file `name`.
 
     Raises:
         WhaleidError: the file is damaged, or belongs to a training with another digest.
     """
-    named, header = tensors.load(data, name, _StateHeader, "Training starts from the beginning.")
-    if header.training != training:
+    state_dict, header = tensors.load(data, name, _StateHeader, "Training starts from the beginning.")
+    if header.training != digest:
         raise WhaleidError(
             f"{name} belongs to a training with other photos, parameters or code. Training starts from the beginning."
         )
-    return State(header.epochs, named)
+    return State(header.epochs, state_dict)

@@ -46,9 +46,9 @@ def select(labelled: pd.DataFrame, variant: str, settings: Training) -> pd.DataF
         whales = whales[whales["Id"].isin(order[: settings.whales])]
     if settings.photos != "all":
         whales = whales.groupby("Id", sort=False).head(settings.photos)
-    chosen = pd.concat([whales, train[unknown]]) if settings.new_whale else whales
-    _check_enough(chosen["Id"].value_counts(), variant, settings)
-    return chosen.sort_values("Image", ignore_index=True)
+    selected = pd.concat([whales, train[unknown]]) if settings.new_whale else whales
+    _check_enough(selected["Id"].value_counts(), variant, settings)
+    return selected.sort_values("Image", ignore_index=True)
 
 
 def _check_enough(counts: pd.Series[int], variant: str, settings: Training) -> None:
