@@ -1,4 +1,4 @@
-"""Stage calibrate on a hand-made folder: weights, a threshold, and answers that they were not fitted on."""
+"""Stage `calibrate` on hand-made files: the decision, the held-out answers, and the figures of `predict`."""
 
 import json
 from pathlib import Path
@@ -32,28 +32,28 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def predicted(variant: str, threshold: float | str = "auto", scores: tuple[str, ...] = ("class", "duplicates")) -> dict:
-    """Return the figures of a calibrated variant at a threshold."""
+def predict_figures(variant: str, threshold: float | str = "auto", scores: tuple[str, ...] = ("class", "duplicates")):
+    """Run `rank` and `predict` for a calibrated variant; return its figures at a threshold."""
     params = write_settings(single_networks(variant), threshold, scores)
     rank.run(params)
     predict.run(params)
     return json.loads(paths.figures(variant).read_text())
 
 
-def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(capsys):
+def test_outputs_of_a_calibration(capsys):
     write_features("threshold")
     record = calibrate.run(write_settings(), "threshold")
-    place = Path("calibrations/threshold")
-    assert sorted(path.name for path in place.iterdir()) == [
+    outputs = Path("calibrations/threshold")
+    assert sorted(path.name for path in outputs.iterdir()) == [
         *["decision.json", "scores.csv", "threshold.csv", "validation.csv"]
     ]
-    result = json.loads((place / "decision.json").read_text())
+    result = json.loads((outputs / "decision.json").read_text())
     assert list(result) == ["weights", "bias", "calibration", "threshold_auto", "thresholds"]
     assert list(result["weights"]) == ["class", "duplicates"]
-    assert result["calibration"] == IDENTITY  # of so few queries
-    answers = files.read_csv(place / "validation.csv")
-    labels = [f"label{place}" for place in range(1, 6)]
-    probabilities = [f"probability{place}" for place in range(1, 6)]
+    assert result["calibration"] == IDENTITY  # there are too few queries to fit a calibration
+    answers = files.read_csv(outputs / "validation.csv")
+    labels = [f"label{k}" for k in range(1, 6)]
+    probabilities = [f"probability{k}" for k in range(1, 6)]
     assert [*answers] == [
         *["Image", "whale", "role", "truth", "fold", "cluster", "threshold"],
         *[*labels, *probabilities, "uncalibrated", "centroid"],
@@ -66,36 +66,36 @@ def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(cap
     assert answers[labels].to_numpy()[0].tolist() == ["w_a", "w_b", "w_c", "w_d", "w_e"]
     assert (np.diff(answers[probabilities].to_numpy(), axis=1) <= 0).all()
     assert set(answers["threshold"]) <= set(result["thresholds"])
-    # in order of appearance: a whale each; a photo of no whale is a cluster of its own
+    # one cluster per whale, and per photo labelled new_whale, numbered in order of appearance
     assert answers["cluster"].tolist() == [0, 1, 2, 3, 4, 5]
     assert answers["uncalibrated"].tolist() == answers["probability1"].tolist()
     assert answers["centroid"].tolist()[3:] == [0, 0, 0]
 
-    curve = pd.read_csv(place / "threshold.csv")
+    curve = pd.read_csv(outputs / "threshold.csv")
     assert list(curve) == ["threshold", "map5", "map5_known", "map5_unknown"]
     assert len(curve) == 201
-    # whatever the weight: at 0 every whale comes before new_whale, at 1 none
+    # for any weights, all whales rank before new_whale at threshold 0, and none at threshold 1
     first, last = curve.iloc[0], curve.iloc[-1]
     assert [first["map5_known"], first["map5_unknown"]] == pytest.approx([(1 + 1 / 2) / 2, 0])
     assert [last["map5_known"], last["map5_unknown"]] == pytest.approx([(1 / 2 + 1 / 3) / 2, 1], rel=1e-5)
     assert last["map5"] == pytest.approx(0.7 * (1 / 2 + 1 / 3) / 2 + 0.3, rel=1e-5)
     assert capsys.readouterr().out.startswith("calibrate threshold: weights class ")
     assert record.params == {"variant": "threshold", "unknown_share": 0.3, "scores": "class duplicates"}
-    assert record.outputs == [place / "decision.json", place / "validation.csv"]
-    assert record.artifacts == [place / "threshold.csv", place / "scores.csv"]
+    assert record.outputs == [outputs / "decision.json", outputs / "validation.csv"]
+    assert record.artifacts == [outputs / "threshold.csv", outputs / "scores.csv"]
     assert record.inputs == [Path("features/threshold.npz"), paths.GROUPS, paths.LEAKS]
     assert record.dataset == paths.SPLIT
 
-    # predict measures the same: at a number what the curve has there, at auto what each part had of the others
+    # predict computes the same: at a number the value of the curve, at auto that of the threshold of each fold
     for threshold in (0.1, 0.3, 0.55):
-        written = predicted("threshold", threshold)
-        at = curve[np.isclose(curve["threshold"], threshold)].iloc[0]
+        written = predict_figures("threshold", threshold)
+        point = curve[np.isclose(curve["threshold"], threshold)].iloc[0]
         for figure, column in (("map5_no_duplicates", "map5"), *((key, key) for key in ("map5_known", "map5_unknown"))):
-            assert written[figure] == pytest.approx(at[column], rel=1e-5)
-    written = predicted("threshold")
+            assert written[figure] == pytest.approx(point[column], rel=1e-5)
+    written = predict_figures("threshold")
     assert written["threshold"] == result["threshold_auto"]
     assert written["map5_no_duplicates"] == pytest.approx(record.metrics["map5_auto"], rel=1e-5)
-    compared = pd.read_csv(place / "scores.csv", index_col="score")
+    compared = pd.read_csv(outputs / "scores.csv", index_col="score")
     assert compared.loc["all"].to_dict() == {key: written[key] for key in compared.columns}
     assert record.metrics["map5_no_duplicates_all"] == pytest.approx(written["map5_no_duplicates"], rel=1e-5)
     figures = ("map5", "map5_no_duplicates", "map5_known")
@@ -106,8 +106,8 @@ def test_calibration_leaves_a_decision_and_answers_that_it_was_not_fitted_on(cap
     ]
 
 
-def test_what_learns_all_is_not_validated_and_says_so(capsys):
-    assert calibrate.run(write_settings(), "final") == Record()  # no features: nothing is read
+def test_a_variant_trained_on_validation_photos_is_not_calibrated(capsys):
+    assert calibrate.run(write_settings(), "final") == Record()  # there are no features, so it fails if it reads any
     assert json.loads(Path("calibrations/final/decision.json").read_text()) == {"validated": False}
     assert capsys.readouterr().out == (
         "calibrate final: not calibrated, because it is trained on the validation photos (learn: all)\n"
@@ -115,43 +115,44 @@ def test_what_learns_all_is_not_validated_and_says_so(capsys):
 
 
 @pytest.mark.parametrize(
-    ("likely", "look"),
+    ("probabilities", "position"),
     [
         pytest.param([0.2, 0.2, 0.2, 0.2, 0.2], -9.0, marks=pytest.mark.long),
-        # so surely w_a that a weight or a threshold would give way
+        # a high probability of w_a, which would change weights or threshold if these photos counted
         pytest.param([0.96, 0.01, 0.01, 0.01, 0.01], 0.0, marks=pytest.mark.long),
-        ([0.01, 0.96, 0.01, 0.01, 0.01], 9.0),  # and w_b, in the look of the photos held out
+        # a high probability of w_b, and an embedding close to those of held-out photos
+        ([0.01, 0.96, 0.01, 0.01, 0.01], 9.0),
     ],
 )
-def test_new_whale_photos_of_the_training_part_count_for_nothing_else(likely, look):
+def test_new_whale_photos_in_training_affect_only_their_own_metric(probabilities, position):
     images = [f"n{number}.jpg" for number in (1, *range(3, 9))]
     split = pd.read_csv(paths.SPLIT)
     split = split[split["Image"] != "n1.jpg"]
     more = pd.DataFrame({"Image": images, "Id": "new_whale", "part": "train", "role": "catalogue"})
     write_features(
         "toy",
-        probabilities=CLASS_PROBABILITIES | dict.fromkeys(images, likely),
-        extra=EXTRA_DIMENSION | dict.fromkeys(images, look),
+        probabilities=CLASS_PROBABILITIES | dict.fromkeys(images, probabilities),
+        extra=EXTRA_DIMENSION | dict.fromkeys(images, position),
     )
 
-    def outputs(split):
-        """Return what calibrate and predict leave."""
+    def run_stages(split):
+        """Return the figures and the files that calibrate and predict write."""
         split.to_csv(paths.SPLIT, index=False)
         calibrate.run(write_settings(scores=ALL), "toy")
-        figures = predicted("toy", scores=ALL)
-        of_calibrate = [paths.calibration("toy") / name for name in (paths.DECISION, paths.CURVE, paths.SCORES)]
-        return figures, [path.read_text() for path in [*of_calibrate, paths.submission("toy")]]
+        figures = predict_figures("toy", scores=ALL)
+        calibration_files = [paths.calibration("toy") / name for name in (paths.DECISION, paths.CURVE, paths.SCORES)]
+        return figures, [path.read_text() for path in [*calibration_files, paths.submission("toy")]]
 
-    without, with_more = outputs(split), outputs(pd.concat([split, more]))
-    # each photo at the threshold of its part
+    without, with_more = run_stages(split), run_stages(pd.concat([split, more]))
+    # these photos are measured at the threshold of their fold
     assert with_more[0].pop("map5_new_whale_train") > 0
     del with_more[0]["map5_new_whale_train_low"], with_more[0]["map5_new_whale_train_high"]
     assert with_more == without
 
 
-def test_features_that_do_not_cover_the_photos_are_refused():
+def test_features_must_cover_the_photos():
     write_features("final")
-    # the network goes by another name, the file by its own
+    # the message names the file, which is named after the variant
     with pytest.raises(InputProblems, match=r"(?s)not in features/final\.npz.*`dvc repro embed@final`") as error:
         features.load({"margin": "final"}, ["t1.jpg", "t9.jpg"])
     assert error.value.locations == ["t9.jpg"]

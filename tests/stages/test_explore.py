@@ -1,3 +1,5 @@
+"""Stage `explore`: tables and summary of the catalogue, and the page."""
+
 import re
 from pathlib import Path
 
@@ -17,7 +19,7 @@ COLUMNS = ["Image", "Id", "part", "width", "height", "mode"]
 
 
 def catalogue():
-    """Return four whales with 5, 3, 1 and 1 photos, two photos of new_whale, three queries."""
+    """Return four whales with 5, 3, 1 and 1 photos, two photos labelled new_whale, and three queries."""
     labels = ["ann"] * 5 + ["bob"] * 3 + ["007", "cat"] + ["new_whale"] * 2
     train = [(f"t{n:02}.png", label, "train", 40, 20, "RGB" if n else "L") for n, label in enumerate(labels)]
     test = [(f"q{n}.png", "", "test", 60, 30, "RGB") for n in range(3)]
@@ -28,7 +30,7 @@ def rows(table):
     return list(table.itertuples(index=False, name=None))
 
 
-def test_tables_count_whales_without_new_whale_and_photos_by_part_in_any_row_order():
+def test_tables_count_named_whales_and_photos_by_part_in_any_row_order():
     for catalog in (catalogue(), catalogue().sample(frac=1, random_state=0)):
         assert {name: rows(table) for name, table in explore.tables(catalog).items()} == {
             "photos_per_whale": [("ann", 5), ("bob", 3), ("007", 1), ("cat", 1)],
@@ -42,7 +44,7 @@ def test_tables_count_whales_without_new_whale_and_photos_by_part_in_any_row_ord
         ]
 
 
-def test_summary_of_a_worked_out_catalogue():
+def test_summary_by_hand():
     assert explore.summary(catalogue()) == {
         "labelled": 12,
         "queries": 3,
@@ -57,13 +59,13 @@ def test_summary_of_a_worked_out_catalogue():
     }
 
 
-def test_a_tenth_of_eleven_whales_is_two():
+def test_a_tenth_of_the_whales_is_rounded_up():
     labels = ["ann"] * 6 + ["bob"] * 5 + [f"w{n}" for n in range(9)]
     catalog = pd.DataFrame({"Id": labels, "part": "train"})
     assert explore.summary(catalog)["top_tenth_share"] == 11 / 20
 
 
-def test_a_catalogue_that_names_no_whale_is_refused():
+def test_a_catalogue_needs_a_named_whale():
     catalog = catalogue()
     with pytest.raises(WhaleidError, match="All 2 labelled photos have the label new_whale"):
         explore.summary(catalog[catalog["Id"].isin(["new_whale", ""])])
@@ -77,12 +79,12 @@ def test_gini_is_half_the_relative_mean_difference_of_all_pairs():
     assert explore.gini([0, 0, 0, 9]) == 0.75
 
 
-def texts(part):
-    """Return what stands below the photos of a part of the page."""
-    return re.findall(r"<span>(.*?)</span></div>", part)
+def texts(section):
+    """Return the captions of the photos in a section of the page."""
+    return re.findall(r"<span>(.*?)</span></div>", section)
 
 
-def test_stage_leaves_tables_and_pictures_twice_the_same(tmp_path, monkeypatch, capsys):
+def test_the_stage_writes_the_same_tables_plots_and_page_twice(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     catalog = catalogue()
     files.write_csv(catalog, paths.CATALOG)
@@ -90,9 +92,9 @@ def test_stage_leaves_tables_and_pictures_twice_the_same(tmp_path, monkeypatch, 
     (tmp_path / "photos/test").mkdir()
     for row in catalog.itertuples():
         Image.new(row.mode, (row.width, row.height)).save(tmp_path / "photos" / row.part / row.Image)
-    same = [(0, "q1.png", "test", ""), (0, "t09.png", "train", "cat"), (1, "t02.png", "train", "ann")]
-    same += [(1, "t06.png", "train", "bob")]
-    files.write_csv(pd.DataFrame(same, columns=["group", "Image", "part", "Id"]), paths.GROUPS)
+    groups = [(0, "q1.png", "test", ""), (0, "t09.png", "train", "cat"), (1, "t02.png", "train", "ann")]
+    groups += [(1, "t06.png", "train", "bob")]
+    files.write_csv(pd.DataFrame(groups, columns=["group", "Image", "part", "Id"]), paths.GROUPS)
     conflicts = [(1, "t02.png", "ann", "ann bob"), (1, "t06.png", "bob", "ann bob")]
     files.write_csv(pd.DataFrame(conflicts, columns=["group", "Image", "Id", "labels"]), paths.CONFLICTS)
     project = config.load(Path(__file__).parents[2] / "params.yaml")
@@ -121,22 +123,22 @@ def test_stage_leaves_tables_and_pictures_twice_the_same(tmp_path, monkeypatch, 
     ]
     assert written["summary.csv"].startswith(b"figure,value\nlabelled,12\nqueries,3\nwhales,4\n")
     html = written["explore.html"].decode()
-    assert "http" not in html  # it needs nothing else
-    parts = dict(re.findall(r"<h2>(.*?)</h2>(.*?)(?=<h2>|</body>)", html, re.DOTALL))
-    assert list(parts) == ["Distribution", "Whales", "More whales", "No named whale", "Duplicates", "Conflicts"]
-    assert parts["Distribution"].count("<img alt=") == 3
-    captions = re.findall(r"<p>(.*?)</p></div>", parts["Whales"])
+    assert "http" not in html  # the page is self-contained
+    sections = dict(re.findall(r"<h2>(.*?)</h2>(.*?)(?=<h2>|</body>)", html, re.DOTALL))
+    assert list(sections) == ["Distribution", "Whales", "More whales", "No named whale", "Duplicates", "Conflicts"]
+    assert sections["Distribution"].count("<img alt=") == 3
+    captions = re.findall(r"<p>(.*?)</p></div>", sections["Whales"])
     assert captions == ["ann: 5 photos", "bob: 3 photos", "007: 1 photo", "cat: 1 photo"]
-    assert texts(parts["Whales"]) == [f"t{n:02}.png" for n in range(10)]
-    assert "None." in parts["More whales"]
-    assert texts(parts["No named whale"]) == ["t10.png", "t11.png"]
-    assert texts(parts["Duplicates"]) == ["to identify", "cat"]
-    assert texts(parts["Conflicts"]) == ["ann", "bob"]
+    assert texts(sections["Whales"]) == [f"t{n:02}.png" for n in range(10)]
+    assert "None." in sections["More whales"]
+    assert texts(sections["No named whale"]) == ["t10.png", "t11.png"]
+    assert texts(sections["Duplicates"]) == ["to identify", "cat"]
+    assert texts(sections["Conflicts"]) == ["ann", "bob"]
     stage.run(project)
     assert {path.name: path.read_bytes() for path in paths.EXPLORE.iterdir()} == written
 
 
-def test_whales_that_do_not_fit_are_counted(monkeypatch):
+def test_whales_left_out_of_the_page_are_counted(monkeypatch):
     monkeypatch.setattr(page, "PHOTOS", 2)
     monkeypatch.setattr(page, "UNFOLDED", 1)
     monkeypatch.setattr(page, "MAX_PHOTOS", 5)

@@ -1,4 +1,4 @@
-"""Stage predict on a hand-made folder: five labels at a threshold, and every figure worked out from the tables."""
+"""Stage `predict` on hand-made files: five labels at a threshold, and all figures computed by hand."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ FOLDERS = ("submissions", "reports/figures", "reports/curves")
 
 @pytest.fixture(scope="module")
 def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the rankings of `phash`, `toy`, `threshold` and `final`, but without their inputs."""
+    """Return a folder with the rankings of `phash`, `toy`, `threshold` and `final`, but not the inputs of `rank`."""
     folder = tmp_path_factory.mktemp("ranked")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -43,7 +43,7 @@ def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_features(network)
         write_calibration("toy")
         write_validation("toy", thresholds=[0.22, 0.65])
-        write_calibration("threshold", duplicates=LOG_9)  # nine times as likely
+        write_calibration("threshold", duplicates=LOG_9)  # odds are multiplied by nine
         write_validation("threshold", boosted=["c2.jpg"], thresholds=[0.61, 0.65, 0.7])
         rank.run(write_settings({**single_networks("phash", "toy", "threshold"), **FINAL}))
         for name in ("features", "calibrations", "data/catalog.csv", "data/split.csv", "data/dedup"):
@@ -58,13 +58,13 @@ def here(ranked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder with tables alone."""
+    """Go to a folder that contains only the tables of the catalogue."""
     monkeypatch.chdir(tmp_path)
     write_tables()
 
 
 def run(prediction: str, threshold: float | str = "auto") -> tuple[Record, dict, list[str]]:
-    """Predict; return the record, the figures and the submission."""
+    """Run the stage; return the record, the figures and the submission."""
     predictions = {**single_networks("threshold"), **FINAL} if prediction == "final" else single_networks(prediction)
     return outputs(predict.run(write_settings(predictions, threshold)), prediction)
 
@@ -77,7 +77,7 @@ def outputs(records: dict[str, Record], prediction: str) -> tuple[Record, dict, 
 
 
 def points(written: dict[str, float]) -> dict[str, float]:
-    """Return the figures without their intervals, each of which holds its figure."""
+    """Return the figures without their intervals; assert that each interval contains its figure."""
     result = {}
     for key, value in written.items():
         if key.endswith(("_low", "_high")) and not key.startswith("threshold"):
@@ -98,10 +98,10 @@ def test_a_network_and_duplicates(here, capsys):
         "t4.jpg,w_d new_whale w_a w_b w_c",
     ]
     no_duplicates = 0.7 * (1 + 1 / 2) / 2 + 0.3 * 1 / 3
-    # at auto, nobody is above the threshold of its part
+    # at auto, no whale is above the threshold of its fold
     at_auto = 1 / 4 * 1 / 2 + 3 / 4 * (0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1)
     map5 = 1 / 4 * 1 + 3 / 4 * no_duplicates
-    best = [0.6, 0.4, 0.9 / 1.8, 0.55]  # a3 and c2 are right
+    best = [0.6, 0.4, 0.9 / 1.8, 0.55]  # a3 and c2 are correct
     expected = {
         "map5": map5,  # one query of four is a leak
         "map5_known": (1 + 1 / 2) / 2,
@@ -123,15 +123,15 @@ def test_a_network_and_duplicates(here, capsys):
     result = points(written)
     assert {key: result[key] for key in expected} == pytest.approx(expected, rel=1e-5)
     weights = [0.75 * 0.7 / 2, 0.75 * 0.7 / 2, 0.25, 0.75 * 0.3]
-    together = weights[0] * (1 - best[0]) + weights[3] * (0 - best[3])  # between 0.5 and 0.6
-    assert result["ece"] == pytest.approx(abs(together) + weights[1] * best[1] + weights[2] * (1 - best[2]), rel=1e-4)
-    rest = {
+    same_bin = weights[0] * (1 - best[0]) + weights[3] * (0 - best[3])  # between 0.5 and 0.6
+    assert result["ece"] == pytest.approx(abs(same_bin) + weights[1] * best[1] + weights[2] * (1 - best[2]), rel=1e-4)
+    threshold_figures = {
         "threshold": 0.22,
         "threshold_auto": 0.65,
         "threshold_auto_low": 0.61,
         "threshold_auto_high": 0.7,
         "map5_auto": 0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1,
-        "oracle_gain": 0.6 - (0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1),  # the curve's highest point
+        "oracle_gain": 0.6 - (0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1),  # the maximum of the curve
         "baseline_new_whale": 3 / 4 * 0.3,
         "baseline_centroid": 1 / 4 * 1 + 3 / 4 * 0.7 * (1 + 1 / 2) / 2,
         "baseline_duplicates": 1 / 4 * 1 + 3 / 4 * (0.7 * (1 / 2 + 1 / 3) / 2 + 0.3 * 1),
@@ -140,10 +140,10 @@ def test_a_network_and_duplicates(here, capsys):
         "solution_map5": (1 + 1 / 2 + 1 + 1 / 3) / 4,
         "solution_map5_no_duplicates": (1 + 1 + 1 / 3) / 3,
     }
-    assert {key: result[key] for key in rest} == pytest.approx(rest, rel=1e-5)
+    assert {key: result[key] for key in threshold_figures} == pytest.approx(threshold_figures, rel=1e-5)
     assert result["threshold_cost"] == pytest.approx(at_auto - map5, rel=1e-4)
-    others = {"ece", "ece_uncalibrated", "ece_chance", "threshold_cost"}
-    assert result.keys() - expected.keys() - rest.keys() == others
+    other_keys = {"ece", "ece_uncalibrated", "ece_chance", "threshold_cost"}
+    assert result.keys() - expected.keys() - threshold_figures.keys() == other_keys
     assert record.params == {"threshold": 0.22, "validated": "yes"}
     assert record.inputs == [Path("calibrations/threshold/decision.json"), Path("features/threshold.npz")]
     assert record.outputs == [Path("submissions/threshold.csv")]
@@ -155,11 +155,11 @@ def test_a_network_and_duplicates(here, capsys):
         ]
     ]
     assert record.dataset == paths.SPLIT
-    # the page goes to the run that calibrated
+    # the page is logged to the run of the calibration
     assert record.report == Report("threshold.html", Path("calibrations/threshold/decision.json"))
-    with Image.open("reports/curves/threshold.png") as picture:
-        assert picture.width > 500
-    assert not Path("reports/pages").exists()  # `report` makes them
+    with Image.open("reports/curves/threshold.png") as plot:
+        assert plot.width > 500
+    assert not Path("reports/pages").exists()  # `report` writes them
     point, low, high = (f"{record.metrics[f'map5{end}']:.4f}" for end in ("", "_low", "_high"))
     assert capsys.readouterr().out.splitlines()[-1] == (
         f"predict threshold: 4 queries at threshold 0.22; MAP@5 {point} ({low} to {high}) on validation, 0.7083 on "
@@ -167,7 +167,7 @@ def test_a_network_and_duplicates(here, capsys):
     )
 
 
-def test_auto_answers_each_photo_at_the_threshold_found_without_it(here):
+def test_auto_ranks_each_validation_photo_at_the_threshold_of_its_fold(here):
     record, written, submission = run("toy")
     assert record.params["threshold"] == "auto"
     assert written["threshold"] == 0.65
@@ -176,12 +176,13 @@ def test_auto_answers_each_photo_at_the_threshold_found_without_it(here):
     # a3 at 0.22: w_a first; b2 at 0.65: new_whale, w_a, w_b; u1 at 0.65: new_whale first
     assert written["map5_known"] == pytest.approx((1 + 1 / 3) / 2, rel=1e-5)
     assert written["map5_unknown"] == 1
-    assert submission[1] == "t1.jpg,new_whale w_c w_a w_b w_d"  # what is to come: at the threshold of the whole
+    # queries are ranked at the threshold fitted on all folds
+    assert submission[1] == "t1.jpg,new_whale w_c w_a w_b w_d"
 
 
-def test_a_number_is_one_threshold_for_all(here):
+def test_a_number_is_the_threshold_of_all_queries(here):
     record, written, submission = run("toy", 0.65)
-    # the very number that auto is for what is to come: validation is answered at it as a whole
+    # this number equals `auto` for queries, but validation photos are ranked at it too, in all folds
     assert record.params["threshold"] == written["threshold"] == written["threshold_auto"] == 0.65
     assert written["map5_known"] == pytest.approx((1 / 2 + 1 / 3) / 2, rel=1e-5)  # a3, at 0.6, is below it as well
     assert written["threshold_cost"] > 0
@@ -190,18 +191,18 @@ def test_a_number_is_one_threshold_for_all(here):
     assert again["threshold"] == 0
     assert submission[1] == "t1.jpg,w_c w_a w_b w_d w_e"
     assert run("toy", 1)[2][1] == "t1.jpg,new_whale w_c w_a w_b w_d"
-    # what depends on no threshold stays
+    # threshold-free figures do not change
     for key in ("auroc", "ece", "baseline_duplicates", "threshold_auto_low", "map5_auto"):
         assert again[key] == written[key]
 
 
-def test_a_network_on_its_own_does_not_look_at_duplicates(here):
+def test_without_the_duplicates_score_duplicates_are_ignored(here):
     _, written, submission = run("toy", 0.22)
     assert "t2.jpg,w_e w_a new_whale w_b w_c" in submission
     assert written["map5_duplicates"] == 1 / 4
 
 
-def test_what_has_learnt_validation_is_not_validated_and_says_so(here, capsys):
+def test_a_network_trained_on_validation_photos_is_not_validated(here, capsys):
     record, written, submission = run("final")
     assert "t2.jpg,new_whale w_b w_e w_a w_c" in submission
     assert written == pytest.approx(
@@ -218,16 +219,16 @@ def test_what_has_learnt_validation_is_not_validated_and_says_so(here, capsys):
     assert record.params == {"threshold": "auto", "validated": "no", "calibrated_by": "threshold"}
     assert record.inputs == [Path("calibrations/threshold/decision.json"), Path("features/final.npz")]
     assert record.report == Report("final.html", Path("calibrations/threshold/decision.json"))
-    assert Path("reports/curves/final.png").is_file()  # the curve of the prediction that lends it
+    assert Path("reports/curves/final.png").is_file()  # the curve of the prediction that calibrates it
     assert capsys.readouterr().out.splitlines()[1] == (
         "predict final: 4 queries at threshold 0.65, calibrated by threshold, not validated; MAP@5 0.5417 on the "
         "solution"
     )
-    # a chosen number is taken by it as well
+    # a number as threshold is used too
     assert run("final", 0.95)[2][4].startswith("t4.jpg,new_whale ")
 
 
-def test_the_page_of_an_ensemble_goes_to_the_run_that_calibrated_it(empty):
+def test_the_page_of_an_ensemble_is_logged_to_the_run_of_its_calibration(empty):
     for network in ("toy", "threshold", "final", "second"):
         write_features(network)
     params = write_settings(
@@ -280,7 +281,7 @@ def test_duplicates_alone(here, capsys):
         },
         rel=1e-5,
     )
-    # no threshold, whichever is set: nor a curve
+    # there is no curve, and `threshold` is ignored
     assert record.artifacts == [Path("submissions/phash.csv"), Path("reports/figures/phash.json")]
     assert [*Path("reports/curves").iterdir()] == []
     assert record.inputs == [paths.LEAKS]
@@ -289,7 +290,7 @@ def test_duplicates_alone(here, capsys):
     assert run("phash", 1)[1:] == (written, submission)
 
 
-def test_duplicates_that_name_no_whale_come_in_their_order(empty):
+def test_new_whale_keeps_its_order_among_the_labels_of_duplicates(empty):
     leaks = [("t2.jpg", "n1.jpg", "new_whale", 0, 0.0), ("t2.jpg", "b1.jpg", "w_b", 2, 0.01)]
     for rows, expected in ((leaks, "new_whale w_b w_a w_c w_d"), (leaks[::-1], "w_b new_whale w_a w_c w_d")):
         write_leaks(*rows)
@@ -297,30 +298,32 @@ def test_duplicates_that_name_no_whale_come_in_their_order(empty):
         assert run("phash")[2][2] == f"t2.jpg,{expected}"
 
 
-def test_a_new_whale_class_takes_probability_but_the_threshold_decides(empty):
+def test_the_class_new_whale_lowers_probabilities_but_the_threshold_ranks_new_whale(empty):
     write_features(
         "full", [*CLASSES, "new_whale"], {image: [0.3, 0.1, 0.05, 0.03, 0.02, 0.5] for image in CLASS_PROBABILITIES}
     )
     write_calibration("full", bias=0.0, calibration=IDENTITY)
     write_validation("full", skipped_roles=["new_whale_train"])
     rank.run(write_settings(single_networks("full")))
-    assert run("full", 0.4)[2][1] == "t1.jpg,new_whale w_a w_b w_c w_d"  # w_a would have 0.6 without that class
-    assert run("full", 0.2)[2][1] == "t1.jpg,w_a new_whale w_b w_c w_d"  # the class, at 0.5, does not put itself first
+    # without the class, w_a would have probability 0.6
+    assert run("full", 0.4)[2][1] == "t1.jpg,new_whale w_a w_b w_c w_d"
+    # the class has probability 0.5, but is not ranked first
+    assert run("full", 0.2)[2][1] == "t1.jpg,w_a new_whale w_b w_c w_d"
 
 
-def test_without_a_solution_there_is_nothing_to_grade(here):
+def test_without_a_solution_there_are_no_solution_figures(here):
     try:
         write_rows(paths.SOLUTION, ["Image", "Id"], [])
         _, written, _ = run("toy")
         assert not [key for key in written if key.startswith("solution")]
-        write_rows(paths.SOLUTION, ["Image", "Id"], [("t2.jpg", SOLUTION["t2.jpg"])])  # a leak alone
+        write_rows(paths.SOLUTION, ["Image", "Id"], [("t2.jpg", SOLUTION["t2.jpg"])])  # a leak only
         _, written, _ = run("toy", 0.22)
         assert {key: value for key, value in written.items() if key.startswith("solution")} == {"solution_map5": 1}
     finally:
         write_rows(paths.SOLUTION, ["Image", "Id"], [*SOLUTION.items()])
 
 
-def test_all_are_predicted_at_once_and_none_that_is_no_longer_named_stays(here, capsys):
+def test_all_predictions_are_written_and_former_ones_removed(here, capsys):
     params = write_settings({**single_networks("phash", "threshold"), **FINAL}, 0.22)
 
     def written() -> dict[str, bytes]:
@@ -348,7 +351,7 @@ def test_all_are_predicted_at_once_and_none_that_is_no_longer_named_stays(here, 
     assert json.loads(Path("reports/metrics.json").read_text())["at"] == "threshold 0.650"
     again = written()
     assert [*again] == ["submissions/threshold.csv", "reports/figures/threshold.json", "reports/curves/threshold.png"]
-    # the picture marks a chosen threshold and the one of auto
+    # the plot marks the threshold
     assert again["reports/curves/threshold.png"] != first["reports/curves/threshold.png"]
 
 

@@ -1,4 +1,4 @@
-"""Stage rank on a hand-made folder: the most probable whales of every query, before a threshold ranks `new_whale`."""
+"""Stage `rank` on hand-made files: the most probable whales of every query, and threshold-free figures."""
 
 import json
 from pathlib import Path
@@ -22,8 +22,8 @@ from whaleid.core import files, paths
 from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.stages import calibrate, rank
 
-COMMONEST = ["w_a", "w_b", "w_c", "w_d", "w_e"]
-"""Whales by their number of labelled photos, ties by label; w_u has one photo as well, and comes last."""
+MOST_PHOTOGRAPHED = ["w_a", "w_b", "w_c", "w_d", "w_e"]
+"""Five whales by their number of labelled photos, ties by label. w_u also has one photo, and would be the next."""
 
 
 @pytest.fixture(autouse=True)
@@ -34,17 +34,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def queries(prediction: str) -> dict[str, list[tuple[str, float]]]:
-    """Return the whales of each query with their probabilities."""
+    """Return the whales of each query and their probabilities."""
     table = files.read_csv(Path("rankings") / prediction / "queries.csv").set_index("Image")
     pairs = zip(table[LABELS].to_numpy().tolist(), table[PROBABILITIES].to_numpy().tolist(), strict=True)
     return {image: list(zip(*pair, strict=True)) for image, pair in zip(table.index, pairs, strict=True)}
 
 
-def standing(prediction: str) -> dict[str, float]:
+def figures(prediction: str) -> dict[str, float]:
     return json.loads((Path("rankings") / prediction / "figures.json").read_text())
 
 
-def named(prediction: str) -> list[str]:
+def listing(prediction: str) -> list[str]:
     return sorted(path.name for path in (Path("rankings") / prediction).iterdir())
 
 
@@ -52,12 +52,12 @@ def test_the_most_probable_whales_of_each_query(capsys):
     write_features("threshold")
     write_calibration("threshold", duplicates=LOG_9)
     write_validation("threshold", boosted=["c2.jpg"], thresholds=[0.61, 0.65, 0.7])
-    assert rank.run(write_settings(single_networks("threshold"))) == {}  # nothing was calibrated here
+    assert rank.run(write_settings(single_networks("threshold"))) == {}  # no ensemble, so nothing is calibrated
     assert capsys.readouterr().out == "rank: 4 queries by threshold\n"
-    assert named("threshold") == ["decision.json", "figures.json", "queries.csv", "threshold.csv", "validation.csv"]
+    assert listing("threshold") == ["decision.json", "figures.json", "queries.csv", "threshold.csv", "validation.csv"]
     for name in ("decision.json", "threshold.csv"):
-        kept, result = (Path(folder) / "threshold" / name for folder in ("rankings", "calibrations"))
-        assert kept.read_bytes() == result.read_bytes()
+        copy, original = (Path(folder) / "threshold" / name for folder in ("rankings", "calibrations"))
+        assert copy.read_bytes() == original.read_bytes()
     table = files.read_csv(Path("rankings/threshold/queries.csv"))
     assert [*table] == ["Image", "leaked", *LABELS, *PROBABILITIES]
     assert table["Image"].tolist() == TEST
@@ -74,7 +74,7 @@ def test_the_most_probable_whales_of_each_query(capsys):
     pd.testing.assert_frame_equal(answers, calibrated)
 
 
-def test_a_threshold_changes_no_ranking():
+def test_rankings_do_not_depend_on_the_threshold():
     write_features("toy")
     write_calibration("toy")
     write_validation("toy")
@@ -86,16 +86,17 @@ def test_a_threshold_changes_no_ranking():
     assert outputs("auto") == outputs(0.2)
 
 
-def test_a_network_on_its_own_does_not_look_at_duplicates():
+def test_without_the_duplicates_score_duplicates_are_ignored():
     write_features("toy")
     write_calibration("toy")
     write_validation("toy")
     rank.run(write_settings(single_networks("toy")))
     assert [label for label, _ in queries("toy")["t2.jpg"]] == ["w_e", "w_a", "w_b", "w_c", "w_d"]
-    assert files.read_csv(Path("rankings/toy/queries.csv"))["leaked"].tolist() == [0, 1, 0, 0]  # though it is one
+    # t2.jpg is still marked as a leak
+    assert files.read_csv(Path("rankings/toy/queries.csv"))["leaked"].tolist() == [0, 1, 0, 0]
 
 
-def test_queries_are_compared_with_whales_that_validation_held_out():
+def test_queries_are_compared_with_held_out_whales_too():
     write_features("toy", extra={"u1.jpg": 9.0, **dict.fromkeys(TEST, -9.0), "t4.jpg": 9.0})
     write_calibration("toy")
     write_validation("toy")
@@ -105,16 +106,17 @@ def test_queries_are_compared_with_whales_that_validation_held_out():
 
 def test_duplicates_alone():
     rank.run(write_settings(single_networks("phash")))
-    assert named("phash") == ["figures.json", "queries.csv", "validation.csv"]  # it has no threshold
-    likely = {query: [0.0] * 5 for query in TEST} | {"t2.jpg": [1.0, 0.0, 0.0, 0.0, 0.0]}
+    # no decision and no threshold curve
+    assert listing("phash") == ["figures.json", "queries.csv", "validation.csv"]
+    probabilities = {query: [0.0] * 5 for query in TEST} | {"t2.jpg": [1.0, 0.0, 0.0, 0.0, 0.0]}
     for query, ranked in queries("phash").items():
-        labels = ["w_b", "w_a", "w_c", "w_d", "w_e"] if query == "t2.jpg" else COMMONEST
-        assert ranked == [*zip(labels, likely[query], strict=True)]
+        labels = ["w_b", "w_a", "w_c", "w_d", "w_e"] if query == "t2.jpg" else MOST_PHOTOGRAPHED
+        assert ranked == [*zip(labels, probabilities[query], strict=True)]
     answers = files.read_csv(Path("rankings/phash/validation.csv")).set_index("Image")
     assert answers["role"].to_dict() == {**ROLES, "n1.jpg": "new_whale_train"}
     assert answers.loc["c2.jpg", ["label1", "probability1", "uncalibrated"]].tolist() == ["w_c", 1, 1]
     assert answers.loc["a3.jpg", ["label1", "probability1", "uncalibrated"]].tolist() == ["w_a", 0, 0]
-    assert standing("phash") == pytest.approx(
+    assert figures("phash") == pytest.approx(
         {
             "unknown_share": 0.3,
             "duplicate_share": 1 / 4,
@@ -125,7 +127,7 @@ def test_duplicates_alone():
     )
 
 
-def test_an_ensemble_is_calibrated_here_and_compared_with_each_of_its_networks(capsys):
+def test_an_ensemble_is_calibrated_and_compared_with_each_of_its_networks(capsys):
     members = ["toy", "threshold", "margin"]
     write_features("toy", probabilities={})
     write_features("threshold")
@@ -133,51 +135,51 @@ def test_an_ensemble_is_calibrated_here_and_compared_with_each_of_its_networks(c
     scores = ["class", "nearest", "duplicates"]
     params = write_settings({"ensemble": {"networks": members}}, scores=scores)
     records = rank.run(params)
-    assert list(records) == ["ensemble"]  # a run of its own, of stage calibrate
-    record, place = records["ensemble"], Path("rankings/ensemble")
-    result = json.loads((place / "decision.json").read_text())
+    assert list(records) == ["ensemble"]  # logged as a separate run of stage calibrate
+    record, outputs = records["ensemble"], Path("rankings/ensemble")
+    result = json.loads((outputs / "decision.json").read_text())
     names = [f"{member}_{score}" for member in members for score in ("class", "nearest")]
-    names.insert(2, "duplicates")  # they are the same for every network
+    names.insert(2, "duplicates")  # this score does not depend on the network
     assert list(result["weights"]) == names
     assert list(record.metrics)[: len(names) + 1] == [*(f"weight_{name}" for name in names), "bias"]
     assert record.params["variant"] == "ensemble"
     assert record.params["scores"] == " ".join(names)
-    assert record.outputs == [place / "decision.json", place / "validation.csv"]
-    assert record.artifacts == [place / "threshold.csv", place / "scores.csv"]
+    assert record.outputs == [outputs / "decision.json", outputs / "validation.csv"]
+    assert record.artifacts == [outputs / "threshold.csv", outputs / "scores.csv"]
     assert record.inputs[: len(members)] == [Path(f"features/{member}.npz") for member in members]
     assert capsys.readouterr().out.startswith("calibrate ensemble: weights toy_class ")
-    compared = pd.read_csv(place / "scores.csv", index_col="score")
+    compared = pd.read_csv(outputs / "scores.csv", index_col="score")
     assert list(compared.index) == [*members, "without_duplicates", "all"]
-    # alone in both, and not calibrated where another is the variant itself
+    # the fit of one network equals that of the variant alone
     calibrate.run(params, "threshold")
     alone = pd.read_csv("calibrations/threshold/scores.csv", index_col="score")
     assert compared.loc["threshold"].tolist() == alone.loc["without_duplicates"].tolist()
 
 
-def test_a_prediction_that_is_calibrated_by_another_takes_its_weights_network_by_network():
+def test_calibrated_by_assigns_weights_to_networks_in_order():
     write_features("toy", probabilities={})
     write_features("threshold")
-    write_features("final", probabilities={})  # as toy
+    write_features("final", probabilities={})  # the same as toy
     write_features("second")
-    lender = {"ensemble": {"networks": ["toy", "threshold"]}}
+    calibrating = {"ensemble": {"networks": ["toy", "threshold"]}}
     for networks, same in ((["final", "second"], True), (["second", "final"], False)):
-        borrower = {"final": {"networks": networks, "calibrated_by": "ensemble"}}
-        for predictions in ({**lender, **borrower}, {**borrower, **lender}):  # in whichever order they are named
+        calibrated = {"final": {"networks": networks, "calibrated_by": "ensemble"}}
+        for predictions in ({**calibrating, **calibrated}, {**calibrated, **calibrating}):  # in any order
             rank.run(write_settings(predictions))
             assert (queries("final") == queries("ensemble")) == same
-    # nothing of it is measured on validation, which it has learnt
-    assert named("final") == ["figures.json", "queries.csv"]
-    decided = json.loads(Path("rankings/ensemble/decision.json").read_text())
-    assert standing("final") == {
+    # it is not validated, because its networks are trained on validation photos
+    assert listing("final") == ["figures.json", "queries.csv"]
+    decision = json.loads(Path("rankings/ensemble/decision.json").read_text())
+    assert figures("final") == {
         "unknown_share": 0.3,
         "duplicate_share": 0.25,
-        "threshold_auto": decided["threshold_auto"],
+        "threshold_auto": decision["threshold_auto"],
     }
-    assert not Path("calibrations/final").exists()  # nor needed
+    assert not Path("calibrations/final").exists()  # it is not needed either
 
 
-def test_short_rankings_are_filled_with_the_whales_that_have_most_photos():
-    # three whales in the catalogue, and two queries
+def test_short_rankings_are_completed_with_the_whales_with_the_most_photos():
+    # two whales in the gallery
     split = files.read_csv(paths.SPLIT)
     split = split[split["Id"].isin(["w_b", "w_d", "new_whale"])]
     files.write_csv(split.assign(part="train", role="catalogue"), paths.SPLIT)
@@ -189,14 +191,14 @@ def test_short_rankings_are_filled_with_the_whales_that_have_most_photos():
     write_validation("toy")
     rank.run(write_settings(single_networks("toy")))
     ranked = queries("toy")["t4.jpg"]
-    # w_d 0.90 and w_b 0.03; then whales of the catalogue by their photos
+    # w_d 0.90 and w_b 0.03, then whales by their number of photos
     assert ranked == [
         *[("w_d", pytest.approx(0.9 / 0.93, rel=1e-5)), ("w_b", pytest.approx(0.03 / 0.93, rel=1e-4))],
         *[("w_a", 0.0), ("w_c", 0.0), ("w_e", 0.0)],
     ]
 
 
-def test_without_queries_there_are_tables_without_rows():
+def test_no_queries_give_empty_tables():
     catalog = files.read_csv(paths.CATALOG)
     files.write_csv(catalog[catalog["part"] == "train"], paths.CATALOG)
     write_rows(paths.LEAKS, ["query", "photo", "Id", "distance", "error"], [])
@@ -207,10 +209,10 @@ def test_without_queries_there_are_tables_without_rows():
     header = ",".join(["Image", "leaked", *LABELS, *PROBABILITIES]) + "\n"
     for prediction in ("phash", "toy"):
         assert (Path("rankings") / prediction / "queries.csv").read_text() == header
-        assert standing(prediction)["duplicate_share"] == 0
+        assert figures(prediction)["duplicate_share"] == 0
 
 
-def test_predictions_and_variants_that_are_no_longer_named_leave_nothing():
+def test_files_of_former_predictions_and_variants_are_removed():
     rank.run(write_settings(single_networks("phash")))
     write_features("toy")
     write_calibration("toy")

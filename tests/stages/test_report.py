@@ -1,4 +1,4 @@
-"""The stage `report`: which files it writes, the same bytes each time, and the error on a missing photo."""
+"""Stage `report`: pages and tables, the same bytes on each run, and the error for missing photos."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def write_tables():
 
 
 def write_ranking(name):
-    """Write the ranking of a prediction and what its networks make of each photo."""
+    """Write the ranking of a prediction, and the features and the history of its network."""
     auto = None if name == "phash" else AUTO
     page = content(None if name == "final" else ANSWERS, auto=auto)
     folder = paths.ranking(name)
@@ -84,7 +84,7 @@ def write_ranking(name):
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):
-    """Make a project in which all stages up to `report` have run, on drawn photos; return it and its records."""
+    """Create a project in which all stages up to `report` have run; return its folder and the records of `report`."""
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -100,7 +100,7 @@ def reported(tmp_path_factory):
 
 @pytest.fixture
 def records(reported, monkeypatch):
-    """Go to the project, which tests leave as it is; return the records of `report`."""
+    """Go to the project, which tests must not change; return the records of `report`."""
     monkeypatch.chdir(reported[0])
     return reported[1]
 
@@ -112,7 +112,7 @@ def project(reported, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "project")
 
 
-def written():
+def outputs():
     return {path.name: path.read_bytes() for folder in (paths.PAGES, paths.TABLES) for path in sorted(folder.iterdir())}
 
 
@@ -122,24 +122,24 @@ def embedded(name):
 
 
 def strips(name):
-    """Return, for each sheet and strip of a page, the names of its photos, empty where there is none."""
+    """Return the names of the photos of each strip of each sheet of a page; empty if there is no photo."""
     html = paths.page(name).read_text(encoding="utf-8").split("<script")[0]
     sheets = [sheet.split("<h3>")[0] for sheet in html.split('class="ranked"')[1:]]
-    cells = r'<i class="(?:photo p\d+" role="img" title="([^"]*)|none)"'
-    return [[re.findall(cells, strip) for strip in sheet.split('"strip"')[1:]] for sheet in sheets]
+    cell = r'<i class="(?:photo p\d+" role="img" title="([^"]*)|none)"'
+    return [[re.findall(cell, strip) for strip in sheet.split('"strip"')[1:]] for sheet in sheets]
 
 
 def test_each_prediction_has_a_page_and_all_share_tables(records, reported):
-    assert sorted(written()) == sorted([*(f"{name}.html" for name in NAMES), *(f"{name}.csv" for name in TABLES)])
+    assert sorted(outputs()) == sorted([*(f"{name}.html" for name in NAMES), *(f"{name}.csv" for name in TABLES)])
     assert list(records) == NAMES
     assert records["final"].artifacts == [paths.page("final")]
-    # the page of final goes to the run that calibrated margin
+    # the page of final is logged to the run of the calibration of margin
     assert records["final"].report == ("final.html", paths.calibration("margin") / paths.DECISION)
     assert records["phash"].report == ("phash.html", paths.LEAKS)
-    assert str(reported[0]).encode() not in b"".join(written().values())
+    assert str(reported[0]).encode() not in b"".join(outputs().values())
 
 
-def test_the_tables_have_a_name_first(records):
+def test_the_first_column_of_the_tables_is_the_name(records):
     tables = {name: files.read_csv(paths.TABLES / f"{name}.csv") for name in TABLES}
     assert {name: table.columns[0] for name, table in tables.items()} == dict.fromkeys(TABLES, "name")
     predictions = {name: list(dict.fromkeys(table["name"])) for name, table in tables.items()}
@@ -158,7 +158,7 @@ def test_the_tables_have_a_name_first(records):
     ]
     assert tables["threshold"].columns.tolist() == ["name", "threshold", "map5", "map5_known", "map5_unknown"]
     assert len(tables["threshold"]) == 201
-    # after calibration, (0.1, 0.2], (0.2, 0.3] and so on: u3; k4; k3, u1, u2; k2, d2; k5; k1; d1
+    # after calibration, by bins (0.1, 0.2], (0.2, 0.3] and so on: u3; k4; k3, u1, u2; k2, d2; k5; k1; d1
     reliability = tables["reliability"]
     assert reliability.columns.tolist() == ["name", "least", "most", "queries", "probability", "right"]
     assert reliability["queries"].tolist() == [1, 1, 3, 2, 1, 1, 1]
@@ -170,10 +170,10 @@ def test_the_page_has_the_answers_at_auto(records):
     assert (page["auto"], page["unknown_share"]) == (AUTO, SHARES.unknown)
     figures = measure(at_threshold(answer_table()), SHARES)
     assert page["figures"]["map5"][-1] == [f"{figures[key]:.3f}" for key in ("map5", "map5_low", "map5_high")]
-    # of cat one photo is in the training part, of bob one, of ann two, of eve one
+    # in training, ann has two photos; bob, cat and eve have one
     assert page["tables"]["photos"]["least"] == [1, 2]
     assert page["tables"]["photos"]["queries"] == [3, 2]
-    # the wrong ones: k5, k2, k3, u1; the right one is k1; each fold has its own threshold
+    # k1 is correct; k5, k2, k3 and u1 are wrong; each is ranked at the threshold of its fold
     assert [[strip[0] for strip in sheet] for sheet in strips("margin")] == [
         ["k1"],
         ["k5", "k2", "k3", "u1"],
@@ -186,7 +186,7 @@ def test_the_page_has_the_answers_at_auto(records):
     assert [each["truth"] for each in values[-3:]] == ["ann", "", "bob"]
 
 
-def test_each_whale_has_its_photo_most_like_the_query(records):
+def test_each_whale_has_its_photo_most_similar_to_the_query(records):
     query, ann, *others, new = strips("margin")[0][0]
     assert (query, others, new) == ("k1", ["bob1", "cat1", "dan1", "eve1"], "")
     features = np.load(paths.features("margin"))
@@ -195,15 +195,15 @@ def test_each_whale_has_its_photo_most_like_the_query(records):
     assert ann == max(cosine, key=cosine.get)
 
 
-def test_phash_has_the_photos_of_the_duplicates(records):
+def test_phash_shows_the_duplicates(records):
     right, *_, leaks = strips("phash")
-    # the closest duplicate of q1 is ann2; of no other whale there is one
+    # the closest duplicate of q1 is ann2, and it has duplicates of one whale only
     assert ["q1", "ann2", "", "", "", "", ""] in leaks
     assert ["k1", "ann2"] in [strip[:2] for strip in right]
     assert "close" not in paths.page("phash").read_text(encoding="utf-8").split("<script")[0].lower()
 
 
-def test_final_declares_that_it_is_not_validated(records):
+def test_the_page_of_final_says_that_it_is_not_validated(records):
     html = paths.page("final").read_text(encoding="utf-8")
     assert "Not validated: final has learnt validation" in html
     assert "Its weights and threshold come from margin." in html
@@ -212,7 +212,7 @@ def test_final_declares_that_it_is_not_validated(records):
     assert "3 queries to identify duplicate a labelled photo." in html
 
 
-def test_without_queries_and_networks_there_are_pages_and_tables_all_the_same(project):
+def test_pages_and_tables_without_queries_and_networks(project):
     for path in (paths.LEAKS, paths.SOLUTION, *(paths.ranking(name) / paths.QUERIES for name in NAMES)):
         files.write_csv(files.read_csv(path)[:0], path)
     report.run(PARAMS)
@@ -227,10 +227,10 @@ def test_without_queries_and_networks_there_are_pages_and_tables_all_the_same(pr
         assert header.startswith("name,")
 
 
-def test_the_same_bytes_again_or_the_last_whole_report(project):
-    whole = written()
+def test_a_second_run_writes_the_same_bytes_and_a_failed_one_changes_nothing(project):
+    first = outputs()
     report.run(PARAMS)
-    assert written() == whole
+    assert outputs() == first
     Path("photos/train/k2").unlink()
     Path("photos/train/bob1").write_bytes(b"no photo")
     with pytest.raises(InputProblems) as caught:
@@ -240,5 +240,5 @@ def test_the_same_bytes_again_or_the_last_whole_report(project):
     assert lines[1] == "  photos/train/bob1: no image in a format that is known"
     assert lines[2].startswith("  photos/train/k2: ")
     assert lines[3] == "Restore these files, or run `dvc repro` to read the catalogue again."
-    assert written() == whole
+    assert outputs() == first
     assert sorted(path.name for path in paths.PAGES.parent.iterdir()) == ["histories", "pages", "tables"]

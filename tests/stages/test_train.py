@@ -1,4 +1,4 @@
-"""The stage `train`: what it learns from and leaves, and that it resumes where the same training was killed."""
+"""Stage `train`: its inputs and outputs, and resuming an interrupted training to the same bytes."""
 
 import shutil
 import signal
@@ -40,22 +40,22 @@ TOY = {
 
 
 class Killed(Exception):
-    """The training ends here."""
+    """Raised to interrupt a training."""
 
 
-def nothing(*_: object) -> None:
+def no_log(*_: object) -> None:
     pass
 
 
 def kill(number: int, _: object) -> None:
-    """End a training in its second epoch."""
+    """Interrupt a training in its second epoch."""
     if number == 2:
         raise Killed
 
 
 @pytest.fixture
 def settings(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """Write a backbone and the packed photos of three whales; return what writes `params.yaml` with changes of toy."""
+    """Write a backbone and the packed photos of three whales; return a function that writes params.yaml."""
     monkeypatch.setenv("WHALEID_DEVICE", "cpu")
     write_stripes(whales=3, photos=5)
 
@@ -73,18 +73,18 @@ def outputs() -> list[bytes]:
     return [paths.checkpoint("toy").read_bytes(), paths.history("toy").read_bytes()]
 
 
-def begin(params: Params) -> bytes:
-    """Train until the second epoch; return the saved state."""
+def train_and_kill(params: Params) -> bytes:
+    """Interrupt a training in its second epoch; return the saved state."""
     with pytest.raises(Killed):
         train.run(params, "toy", kill)
     return UNFINISHED.read_bytes()
 
 
 def resumes(params: Params, saved: bytes, capsys: pytest.CaptureFixture[str]) -> bool:
-    """Return whether a training resumes from `saved`; it is killed again at once."""
+    """Return whether a training resumes from `saved`."""
     UNFINISHED.write_bytes(saved)
     capsys.readouterr()
-    begin(params)
+    train_and_kill(params)
     printed = capsys.readouterr().out
     resumed = f"{UNFINISHED}: training resumes after epoch 1.\n" in printed
     other = "belongs to a training with other photos, parameters or code. Training starts from the beginning.\n"
@@ -97,12 +97,12 @@ def read(variant: str) -> tuple[Network, checkpoint.Description]:
     return checkpoint.load(path.read_bytes(), str(path))
 
 
-def test_what_a_training_leaves_and_that_a_killed_one_resumes_to_the_same_bytes(
+def test_outputs_of_a_training_and_of_an_interrupted_one_are_the_same(
     settings: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = settings()
     capsys.readouterr()
-    record = train.run(params, "toy", nothing)
+    record = train.run(params, "toy", no_log)
     network, description = read("toy")
     assert description == checkpoint.Description(("w0", "w1", "w2"), (24, 48, 1), "identity")
     assert network.classifier.weight.shape == (16, 6)
@@ -132,10 +132,10 @@ def test_what_a_training_leaves_and_that_a_killed_one_resumes_to_the_same_bytes(
     assert not {"loss", "scores"} & record.params.keys()
     assert record.outputs == [paths.checkpoint("toy")]
 
-    undisturbed = outputs()
+    uninterrupted = outputs()
     paths.checkpoint("toy").unlink()
     paths.history("toy").unlink()
-    begin(params)
+    train_and_kill(params)
     assert not paths.checkpoint("toy").exists()
     capsys.readouterr()
     logged: list[tuple[int, Mapping[str, float]]] = []
@@ -143,12 +143,12 @@ def test_what_a_training_leaves_and_that_a_killed_one_resumes_to_the_same_bytes(
     assert f"{UNFINISHED}: training resumes after epoch 1.\n" in capsys.readouterr().out
     assert [number for number, _ in logged] == [1, 2, 3]
     assert [figures["loss"] for _, figures in logged] == pytest.approx(history["loss"].tolist(), rel=1e-5)
-    assert outputs() == undisturbed
-    assert list(UNFINISHED.parent.iterdir()) == []  # nor a file that was half written
+    assert outputs() == uninterrupted
+    assert list(UNFINISHED.parent.iterdir()) == []  # no partial file either
 
 
 @pytest.mark.parametrize(("seconds", "epoch"), [(0.0, 3), (1000.0, 1)])
-def test_the_state_is_saved_so_many_seconds_apart(
+def test_the_state_is_saved_at_most_every_save_seconds(
     seconds: float, epoch: int, settings: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(train, "SAVE_SECONDS", seconds)
@@ -165,13 +165,13 @@ def test_the_state_is_saved_so_many_seconds_apart(
 
 
 def start() -> subprocess.Popen[str]:
-    """Run the stage in a process of its own."""
+    """Start the stage in a separate process."""
     command = [sys.executable, "-m", "whaleid", "train", "toy"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def run() -> str:
-    """Run the stage to its end in a process of its own; return what it printed."""
+    """Run the stage to its end in a separate process; return its output."""
     with start() as process:
         printed, _ = process.communicate()
     assert process.returncode == 0, printed
@@ -179,13 +179,13 @@ def run() -> str:
 
 
 @pytest.mark.long
-def test_a_training_killed_in_mid_epoch_goes_on_to_the_same_bytes(
+def test_a_training_killed_during_an_epoch_resumes_to_the_same_bytes(
     settings: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WHALEID_TRACKING", "off")
-    settings(epochs=2, oversample=100)  # a second epoch long enough to be killed in its midst
+    settings(epochs=2, oversample=100)  # the second epoch takes long enough to be killed
     run()
-    undisturbed = outputs()
+    uninterrupted = outputs()
     paths.checkpoint("toy").unlink()
     paths.history("toy").unlink()
 
@@ -198,10 +198,10 @@ def test_a_training_killed_in_mid_epoch_goes_on_to_the_same_bytes(
     assert process.returncode == -signal.SIGKILL
     assert UNFINISHED.exists()
     assert not paths.checkpoint("toy").exists()
-    stray = UNFINISHED.with_name(".toy.unfinished.partial.safetensors")  # as of a kill while it was written
+    stray = UNFINISHED.with_name(".toy.unfinished.partial.safetensors")  # as left by a kill during writing
     stray.write_bytes(UNFINISHED.read_bytes()[:1000])
     assert f"{UNFINISHED}: training resumes after epoch 1.\n" in run()
-    assert outputs() == undisturbed
+    assert outputs() == uninterrupted
     assert list(UNFINISHED.parent.iterdir()) == []
 
 
@@ -209,17 +209,17 @@ def test_a_training_killed_in_mid_epoch_goes_on_to_the_same_bytes(
 @pytest.mark.parametrize(
     ("stop", "code", "printed"), [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")]
 )
-def test_a_training_that_is_stopped_says_so_and_ends_its_run(
+def test_a_signal_ends_a_training_with_a_message_and_ends_its_run(
     settings: Project, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals, code: int, printed: str
 ) -> None:
     monkeypatch.setenv("WHALEID_TRACKING", "on")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     settings(epochs=100, oversample=100)
     command = [sys.executable, "-m", "whaleid", "train", "toy"]
-    # who runs these tests in the background of a shell has Ctrl-C ignored, and so would what they start
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    # background jobs of a shell ignore SIGINT, and their child processes inherit this
+    restore_sigint = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, preexec_fn=heard) as process:
+    with subprocess.Popen(command, **pipes, text=True, preexec_fn=restore_sigint) as process:
         while not UNFINISHED.exists():
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
@@ -233,17 +233,17 @@ def test_a_training_that_is_stopped_says_so_and_ends_its_run(
     assert [path for path in Path("models").iterdir() if ".partial" in path.name] == []
 
 
-def test_a_training_resumes_only_where_all_that_it_depends_on_is_the_same(
+def test_a_training_resumes_only_with_the_same_inputs(
     settings: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    saved = begin(settings())
-    assert resumes(settings(scores=("class", "nearest"), zoom=0.9), saved, capsys)  # which are used after it
+    saved = train_and_kill(settings())
+    assert resumes(settings(scores=("class", "nearest"), zoom=0.9), saved, capsys)  # these are used only after training
     changes: list[dict[str, object]] = [{"lr": 0.001}, {"epochs": 4}, {"augment": False}, {"seed": 1}]
     for change in changes:
         assert not resumes(settings(**change), saved, capsys)
 
     params = settings()
-    versions = {"timm": "another"}  # the backbone is torchvision's
+    versions = {"timm": "another"}  # the backbone is from torchvision
     with monkeypatch.context() as patch:
         patch.setattr(train, "version", lambda library: versions.get(library) or version(library))
         assert resumes(params, saved, capsys)
@@ -287,19 +287,19 @@ def change_backbone() -> None:
 
 
 @pytest.mark.parametrize("change", [change_photo, change_split, change_names, change_backbone])
-def test_with_other_photos_or_another_start_a_training_begins_anew(
+def test_a_training_starts_again_with_other_photos_or_another_init(
     change: Callable[[], None], settings: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    saved = begin(settings())
+    saved = train_and_kill(settings())
     change()
     assert not resumes(settings(), saved, capsys)
 
 
-def test_a_saved_state_that_cannot_be_used_is_as_none(settings: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_saved_state_that_cannot_be_used_is_ignored(settings: Project, capsys: pytest.CaptureFixture[str]) -> None:
     params = settings()
-    train.run(params, "toy", nothing)
-    undisturbed = outputs()
-    saved = begin(settings(lr=0.001))
+    train.run(params, "toy", no_log)
+    uninterrupted = outputs()
+    saved = train_and_kill(settings(lr=0.001))
     damaged = "is not a safetensors file, or is incomplete ("
     for content, message in (
         (saved, "belongs to a training with other photos"),
@@ -318,20 +318,20 @@ def test_a_saved_state_that_cannot_be_used_is_as_none(settings: Project, capsys:
         assert "from the beginning.\n" in printed
         assert "resumes" not in printed
         assert logged == [1, 2, 3]
-        assert outputs() == undisturbed
+        assert outputs() == uninterrupted
         assert not UNFINISHED.exists()
 
 
-def test_a_variant_that_learns_all_learns_from_validation_too(
+def test_a_variant_with_learn_all_is_trained_on_validation_photos_too(
     settings: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = settings(epochs=1)
     split = files.read_csv(paths.SPLIT)
-    split.loc[0, ["part", "role"]] = ["validation", "duplicate"]  # a copy: its picture is learnt already
+    split.loc[0, ["part", "role"]] = ["validation", "duplicate"]  # a duplicate is left out of training
     files.write_csv(split, paths.SPLIT)
-    train.run(params, "toy", nothing)
+    train.run(params, "toy", no_log)
     capsys.readouterr()
-    record = train.run(params, "final", nothing)
+    record = train.run(params, "final", no_log)
     printed = capsys.readouterr().out
     assert "train final: 14 photos of 3 classes, all layers of squeezenet1_1 from toy, on cpu (" in printed
     expected = {"train_photos": 14, "init": "toy", "learn": "all", "epochs": 2}
@@ -343,17 +343,17 @@ def test_a_variant_that_learns_all_learns_from_validation_too(
     assert "validation_accuracy" in files.read_csv(paths.history("toy"))
 
 
-def test_validation_whales_that_are_not_learnt_are_not_measured(settings: Project) -> None:
+def test_validation_loss_leaves_out_whales_that_are_not_a_class(settings: Project) -> None:
     split = files.read_csv(paths.SPLIT)
     split.loc[split["Id"] == "w2", ["part", "role"]] = ["validation", "unknown"]
     files.write_csv(split, paths.SPLIT)
-    record = train.run(settings(epochs=1), "toy", nothing)
+    record = train.run(settings(epochs=1), "toy", no_log)
     assert record.params["classes"] == 2
     assert read("toy")[1].classes == ("w0", "w1")
     assert np.isfinite(pd.read_csv(paths.history("toy"))["validation_loss"]).all()
 
 
-def test_refuses_to_start_from_a_network_of_photos_that_were_packed_otherwise(settings: Project) -> None:
+def test_init_must_be_trained_on_photos_of_the_same_shape(settings: Project) -> None:
     params = settings()
     description = checkpoint.Description(("w0", "w1"), (24, 64, 1))
     other = checkpoint.save(Network("squeezenet1_1", 16, 2), description)
@@ -361,4 +361,4 @@ def test_refuses_to_start_from_a_network_of_photos_that_were_packed_otherwise(se
     with pytest.raises(
         WhaleidError, match=r"^checkpoints/backbone\.safetensors was trained on photos of \(24, 64, 1\)"
     ):
-        train.run(params, "toy", nothing)
+        train.run(params, "toy", no_log)
