@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers import record
-from helpers.project import ROOT, build_once, build_reproduced, build_trained, write_params
+from helpers.project import ROOT, build_once, make_reproduced, make_trained, write_params
 from xdist.scheduler import LoadScopeScheduling
 
 from whaleid.config import Params, load
@@ -123,7 +123,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     It is shared: tests must not change it.
     """
-    return build_once(tmp_path_factory, "trained", build_trained)
+    return build_once(tmp_path_factory, "trained", make_trained)
 
 
 @pytest.fixture(scope="session")
@@ -132,7 +132,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     It is shared: tests must not change it. Run commands in a copy made by `copy_repository`.
     """
-    return build_once(tmp_path_factory, "reproduced", build_reproduced)
+    return build_once(tmp_path_factory, "reproduced", make_reproduced)
 
 
 @pytest.fixture(scope="session")

@@ -360,7 +360,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS), metavar="COMMAND")
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument(
-        "--trained", type=Path, help="a project made by helpers.project.build_trained (default: make one)"
+        "--trained", type=Path, help="a project made by helpers.project.make_trained (default: make one)"
     )
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that disks are unmounted
@@ -371,10 +371,10 @@ def main() -> None:
         if arguments.trained:
             shutil.copytree(arguments.trained, original)
         else:
-            from helpers.project import build_trained
+            from helpers.project import make_trained
 
             original.mkdir()
-            build_trained(original)
+            make_trained(original)
         prepare_project(original)
         Path(temporary).chmod(0o755)
         for fault in arguments.faults:

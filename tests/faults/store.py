@@ -245,7 +245,7 @@ def main() -> None:
     all_faults = [*FILE_FAULTS, *SERVER_FAULTS]
     parser.add_argument("--only", nargs="+", choices=all_faults, default=all_faults, metavar="FAULT")
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
-    parser.add_argument("--trained", type=Path, help="a project made by helpers.project.build_trained")
+    parser.add_argument("--trained", type=Path, help="a project made by helpers.project.make_trained")
     parser.add_argument(
         "--patience", action="store_true", help="MLflow's default timeouts; a fault takes up to 20 minutes"
     )
@@ -257,10 +257,10 @@ def main() -> None:
         if arguments.trained:
             shutil.copytree(arguments.trained, original)
         else:
-            from helpers.project import build_trained
+            from helpers.project import make_trained
 
             original.mkdir()
-            build_trained(original)
+            make_trained(original)
         prepare_project(original)
         empty = Path(temporary, "empty.db")
         result = call(

@@ -145,7 +145,7 @@ def build_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path
     return folder
 
 
-def build_reproduced(folder: Path) -> None:
+def make_reproduced(folder: Path) -> None:
     """Create a repository of the reduced project, commit it, run `dvc repro` and commit again."""
     init_repository(folder, REPRODUCED)
     keep_predictions(folder, *PREDICTIONS)
@@ -155,7 +155,7 @@ def build_reproduced(folder: Path) -> None:
         run(folder, *command.split())
 
 
-def build_trained(folder: Path) -> None:
+def make_trained(folder: Path) -> None:
     """Run all stages that the prediction `final`, of two networks, needs in `folder`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
