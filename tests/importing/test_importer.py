@@ -168,7 +168,7 @@ def test_one_error_lists_all_problems(photos_by_whale: None) -> None:
         "photos/ann/cut.png: damaged or unreadable",
         "photos/bob/gif.jpg: a GIF image; photos of a catalogue must be JPEG or PNG",
         "Names of whales that are empty, or contain spaces or control characters (2):\n  'big cat'\n  'two  words'\n",
-        "with _ instead of a space",
+        "with _ instead of spaces",
         "Names of whales that a spreadsheet would run as a formula (1):\n  '=1'\n",
     ):
         assert text in error

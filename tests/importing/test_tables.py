@@ -29,13 +29,13 @@ def test_columns_are_inferred(header: str, row: str) -> None:
         (
             "a,b",
             "",
-            "which column contains the path of the photo is not clear: none is named Image, photo, image, filename, "
-            "file_name, file, path. Columns: 'a', 'b'. Name one with --photo-column NAME.",
+            "it is not clear which column contains the path of the photo: none is named Image, photo, image, filename, "
+            "file_name, file, path. Columns of the file, separated by commas: 'a', 'b'. Name one with --photo-column N",
         ),
-        ("photo,path,whale", "", "is not clear: 'photo' or 'path'. Columns: 'photo', 'path', 'whale'. Name one with"),
-        ("photo,who", "", "which column contains the whale is not clear: none is named Id, whale, identity"),
-        ("photo,who", "--whale-column Who", "no column is named 'Who'. Columns: 'photo', 'who'."),
-        ("photo;whale", "", "Columns: 'photo;whale'."),
+        ("photo,path,whale", "", "path of the photo: 'photo' or 'path'. Columns of the file, "),
+        ("photo,who", "", "it is not clear which column contains the whale: none is named Id, whale, identity"),
+        ("photo,who", "--whale-column Who", "no column is named 'Who'. Columns of the file, "),
+        ("photo;whale", "", "separated by commas: 'photo;whale'."),
         (
             "photo,whale",
             "--box-columns a,b,c",
@@ -114,7 +114,7 @@ def test_missing_photos_and_paths_outside_of_the_source_are_refused() -> None:
     write("in/birds.csv", "photo,whale", "a.png,ann", "b.png,ann", "notes.txt,ann")
     error = refusal("in/birds.csv")
     assert "Photos that do not exist (1):\n  in/birds.csv, line 3: 'b.png'\n" in error
-    assert "Correct the paths, or the folder that they start from: --photos DIR" in error
+    assert "Correct the paths, or name the folder they start from with --photos DIR" in error
     assert "Files that are not photos (1):\n  in/birds.csv, line 4: 'notes.txt'\n" in error
     write("in/birds.csv", "photo,whale", "../secret.png,ann", f"{outside},ann", r"..\secret.png,ann")
     error = refusal("in/birds.csv")

@@ -103,8 +103,8 @@ def label_problems(subject: str, labels: Sequence[tuple[str, str]]) -> Iterator[
     yield from input_problems(
         f"{subject} that are empty, or contain spaces or control characters",
         [location for location, label in labels if label.split() != [label] or has_unsafe_characters(label)],
-        f"Give each photo one label: its whale, with _ instead of a space, or {NEW_WHALE} if the whale has no name. "
-        "In submissions, spaces separate labels.",
+        f"Give each photo one label: the name of its whale with _ instead of spaces, or {NEW_WHALE} if it has no name. "
+        "Spaces separate labels in submissions.",
     )
     yield from input_problems(
         f"{subject} that a spreadsheet would run as a formula",

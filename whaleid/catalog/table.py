@@ -67,7 +67,7 @@ def _parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise WhaleidError(
-            f"{path}, line {line}: is not UTF-8 text. Save the file as csv with the encoding UTF-8."
+            f"{path}, line {line}: is not UTF-8 text. Save the file as csv in UTF-8 (in Excel: CSV UTF-8)."
         ) from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows = {}
@@ -78,7 +78,7 @@ def _parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
                 rows[line] = cells
             line = reader.line_num + 1
     except csv.Error as error:
-        raise WhaleidError(f"{path}, line {line}: cannot be read as csv: {error}. Correct this line.") from None
+        raise WhaleidError(f"{path}, line {line}: cannot be read as csv: {error}. Check the quotes in it.") from None
     if not rows:
         raise WhaleidError(f"{path}: is empty. Write the names of the columns into its first line.")
     return rows.pop(next(iter(rows))), rows

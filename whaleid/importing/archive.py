@@ -95,8 +95,8 @@ def _check_names(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
         if is_outside or is_repeated or is_link or has_unsafe_characters(name):
             bad.append(repr(name))
     if bad:
-        problem = f"{title}: names that lead out of the zip file, occur twice or contain control characters, and links"
-        raise InputProblems(problem, bad, "Pack the zip file again without them.")
+        kinds = "links, repeated names, and names that lead out of the zip file or contain control characters"
+        raise InputProblems(f"{title}: {kinds}", bad, "Pack the zip file again without these files.")
 
 
 def _refuse_zips(title: str, members: Sequence[zipfile.ZipInfo]) -> None:

@@ -13,8 +13,8 @@ MAX_BYTES = 180
 """Maximum length of a photo's name. File systems allow 255 bytes; a temporary name and SHA-256 digits need the rest."""
 NAME = (
     "Photos with names that cannot be used",
-    f"Rename them. A name must not begin with . {' '.join(FORMULA[:4])}, must not contain control characters, and may "
-    f"have at most {MAX_BYTES} bytes (as many letters without accents).",
+    f"Rename them. A name must not begin with . {' '.join(FORMULA[:4])}, must not contain control characters, and must "
+    f"have at most {MAX_BYTES} bytes (letters with accents have two or more).",
 )
 OUTSIDE = (
     "Photos outside of the folder of their source",
@@ -25,7 +25,7 @@ FORMAT = (
     "Save them as JPEG or PNG. ImageMagick converts them without loss: `magick mogrify -format png FILES`.",
 )
 NOT_A_PHOTO = ("Files that are not photos", f"Names of photos end in {', '.join(SUFFIXES)}: correct the paths.")
-MISSING = ("Photos that do not exist", "Correct the paths, or the folder that they start from: --photos DIR.")
+MISSING = ("Photos that do not exist", "Correct the paths, or name the folder they start from with --photos DIR.")
 UNREADABLE = ("Photos that cannot be used", "Replace these files, or remove them from the source.")
 
 

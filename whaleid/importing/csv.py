@@ -74,9 +74,10 @@ def _column(
     else:
         candidates = [name for name in default_names if name in names]
         detail = " or ".join(map(repr, candidates)) or f"none is named {', '.join(default_names)}"
-        reason = f"which column contains the {content} is not clear: {detail}"
+        reason = f"it is not clear which column contains the {content}: {detail}"
     if len(candidates) != 1:
-        raise WhaleidError(f"{path}: {reason}. Columns: {', '.join(map(repr, names))}. Name one with {option} NAME.")
+        columns = f"Columns of the file, separated by commas: {', '.join(map(repr, names))}"
+        raise WhaleidError(f"{path}: {reason}. {columns}. Name one with {option} NAME.")
     return candidates[0]
 
 

@@ -130,12 +130,12 @@ def make_plan(sources: Sequence[Source], fingerprints: Sequence[Fingerprint], ex
         *input_problems(
             "Queries (photos to identify) without a true label, for a catalogue with a solution.csv",
             [*map(repr, without_truth)] if existing.solution else [],
-            "solution.csv has a row for every query: add the true labels to the source, or move solution.csv away.",
+            "The catalogue's solution.csv needs a row for every query: add them to it, or move it away.",
         ),
         *input_problems(
             "Photos in train/ without a row in train.csv",
             [*map(repr, unlabelled)],
-            "An import was interrupted, or the photos were copied by hand. Run that import again, or move them away.",
+            "If an import was interrupted, run it again. Otherwise add rows for these photos, or move them away.",
         ),
     ]
     raise_all(problems)
