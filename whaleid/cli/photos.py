@@ -61,10 +61,12 @@ def import_(
     ] = None,
     whale_column: Annotated[str | None, typer.Option(metavar="NAME", help="Csv files: column with the whale.")] = None,
     box_columns: Annotated[
-        str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Csv files: columns of the box, in pixels or fractions.")
+        str | None,
+        typer.Option(metavar="X0,Y0,X1,Y1", help="Csv files: columns of the fluke's box, in pixels or fractions."),
     ] = None,
     photos: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Csv and json files: folder of the photos; default: the file's.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the photos of a csv or json file; default: the file's folder."),
     ] = None,
     queries: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of queries (photos to identify) to import as well.")
