@@ -4,10 +4,10 @@ The probabilities of a fusion are over- or underconfident. Calibration maps the 
 share of such queries for which it is correct. The order of the whales does not change. Platt, "Probabilistic outputs
 for support vector machines", in *Advances in Large Margin Classifiers*, 1999.
 
-Of the methods compared, Platt scaling has the lowest log loss on held-out folds, and the highest MAP@5: 0.334 as the
-mean of four networks on drawn photos and two on real ones, against 0.338 for temperature scaling, 0.347 for isotonic
-regression, 0.357 without calibration, and 0.339 for the method that cross-validation selects. Isotonic regression
-overfits the few validation photos of the drawn catalogue (docs/measurements.md#calibration).
+Of the methods compared, Platt scaling has the highest MAP@5 and the lowest log loss on held-out folds: 0.334, the mean
+over four networks on drawn photos and two on real ones. Temperature scaling has 0.338, isotonic regression 0.347, no
+calibration 0.357, and the method selected by cross-validation 0.339. Isotonic regression overfits the few validation
+photos of the drawn catalogue (docs/measurements.md#calibration).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ EPSILON = 1e-6
 MIN_QUERIES = 50
 """Minimum number of queries to fit a calibration on."""
 INVERSE_PENALTY = 1e4
-"""scikit-learn's C: a weak penalty, which keeps the slope finite where a threshold separates correct answers from
-wrong ones perfectly."""
+"""scikit-learn's C. The penalty is weak, but keeps the slope finite if a threshold separates all correct answers from
+all wrong ones."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ MAX_QUERIES = 256
 MAX_SCORES = 2**26
 """Maximum number of scores in one block (256 MiB)."""
 MAX_PHOTOS = 2**17
-"""Maximum number of gallery photos compared in one block; with 256 queries it takes 128 MiB."""
+"""Maximum number of gallery photos compared in one block; their similarities to 256 queries take 128 MiB."""
 
 
 def flatten(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -105,10 +105,10 @@ def extend_class_scores(
     """
     if not is_class.any():
         return nearest
-    of_classes = nearest[:, is_class]
-    scale = class_scores.std(axis=1, keepdims=True) / np.maximum(of_classes.std(axis=1, keepdims=True), 1e-6)
+    reference = nearest[:, is_class]
+    scale = class_scores.std(axis=1, keepdims=True) / np.maximum(reference.std(axis=1, keepdims=True), 1e-6)
     scores: npt.NDArray[np.float32] = (
-        class_scores.mean(axis=1, keepdims=True) + (nearest - of_classes.mean(axis=1, keepdims=True)) * scale
+        class_scores.mean(axis=1, keepdims=True) + (nearest - reference.mean(axis=1, keepdims=True)) * scale
     )
     scores[:, is_class] = class_scores
     return scores

@@ -51,9 +51,9 @@ def gallery(split: pd.DataFrame, held_out: bool) -> pd.DataFrame:
 
 
 def duplicate_pairs(groups: pd.DataFrame) -> pd.DataFrame:
-    """Return all ordered pairs of labelled photos in a duplicate group: `query,photo,Id`, sorted by `photo`.
+    """Return the pairs of labelled photos in a duplicate group, in both directions: `query,photo,Id`.
 
-    `Id` is the label of `photo`, as in `paths.LEAKS`.
+    `Id` is the label of `photo`, as in `paths.LEAKS`. The pairs of a query are sorted by `photo`.
     """
     labelled = groups.loc[groups["part"] == "train", ["group", "Image", "Id"]].sort_values("Image")
     queries = labelled[["group", "Image"]].rename(columns={"Image": "query"})
