@@ -37,7 +37,7 @@ On validation, each prediction at its threshold
   full         0.533 (0.510-0.570)*         0.490*  0.401*   0.890   0.810*  0.024*        -   0.15 (auto 0.2)
   final                          -              -       -        -       -       -     0.600   0.15 (auto 0.2)
 
-MAP@5 without duplicates, at auto and at one threshold for all
+MAP@5 without duplicates, at auto and at fixed thresholds
   prediction   auto     0.1    0.15     0.2     0.3     0.5
   toy         0.593*  0.400   0.450   0.500*  0.600*  0.200
   full        0.471   0.450*  0.470*  0.480   0.550   0.300*

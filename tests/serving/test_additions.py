@@ -32,7 +32,7 @@ def test_added_photos_are_identified_without_training(
     assert added == {name: tmp_path / "whales/train" / name for name in (first, second)}
     assert "The model was not trained on photos of" in capsys.readouterr().err
     contents = {name: Path("data/sample/test", name).read_bytes() for name in (first, second)}
-    known, new_whale = extended.identify([Query(*each) for each in contents.items()])
+    known, new_whale = extended.identify([Query(*item) for item in contents.items()])
     best = max((name for name in known.names if name.whale != "new_whale"), key=lambda name: name.probability)
     assert (best.whale, best.nearest) == ("w_added", first)
     assert known.same[0].whale == "w_added"

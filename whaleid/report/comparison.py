@@ -146,7 +146,7 @@ def _tables(comparison: pd.DataFrame) -> list[tuple[str, pd.DataFrame, pd.DataFr
     at = measured[["map5_auto", *measured.filter(like="at_")]].dropna(how="all")
     if len(at):
         at = at.rename(columns=lambda name: name.removeprefix("map5_").removeprefix("at_"))
-        tables.append(("MAP@5 without duplicates, at auto and at one threshold for all", _texts(at), _best(at)))
+        tables.append(("MAP@5 without duplicates, at auto and at fixed thresholds", _texts(at), _best(at)))
     return tables
 
 

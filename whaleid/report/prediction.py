@@ -131,7 +131,7 @@ def groups(figures: Sequence[str]) -> dict[str, dict[str, tuple[str, str]]]:
 
 
 def _text(key: str, value: float) -> str:
-    """Format a figure with three decimals; it is first rounded to six digits, as in its JSON file."""
+    """Format a figure with three decimals, a threshold with four digits; both are first rounded as in JSON files."""
     value = float(f"{value:.6g}")
     return f"{value:.4g}" if key.startswith("threshold") else f"{value:.3f}"
 

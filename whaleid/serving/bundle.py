@@ -154,7 +154,7 @@ def read_photos(path: Path) -> pd.DataFrame:
     if invalid := [
         ascii(name) for name in names if not name or has_unsafe_characters(name) or name.startswith(FORMULA)
     ]:
-        raise mismatch_error(str(path), invalid[0])
+        raise mismatch_error(str(path), f"invalid name or label {invalid[0]}")
     if photos["Image"].duplicated().any() or not (photos["compared"] == 1).any():
         raise mismatch_error(str(path), "photos are repeated, or none is compared")
     return photos
