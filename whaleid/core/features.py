@@ -11,7 +11,7 @@ import numpy.typing as npt
 from whaleid.core import arrays, paths
 from whaleid.core.errors import InputProblems, WhaleidError
 
-KINDS = {"embeddings": "f", "centres": "f", "classes": "U"}
+DTYPE_KINDS = {"embeddings": "f", "centres": "f", "classes": "U"}
 """The arrays of `Features`, each with its `np.dtype.kind`."""
 
 
@@ -60,12 +60,12 @@ def load(networks: Mapping[str, str], images: Iterable[str]) -> dict[str, Featur
 
 def _load(variant: str, images: set[str]) -> Features:
     path = paths.features(variant)
-    content = arrays.read(path, KINDS | {"images": "U"})
+    content = arrays.read(path, DTYPE_KINDS | {"images": "U"})
     names = content.pop("images").ravel().tolist()
     rows = {image: row for row, image in enumerate(names)}
     remedy = f"Run `dvc repro embed@{variant}` again."
     if missing := sorted(images - rows.keys()):
-        raise InputProblems(f"Photos are not in {path}", missing, remedy)
+        raise InputProblems(f"Photos are missing from {path}", missing, remedy)
     features = Features(rows, **content)
     if problem := features.problem(len(names)):
         raise WhaleidError(f"{path} cannot be used ({problem}). {remedy}")

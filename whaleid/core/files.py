@@ -1,8 +1,8 @@
 """Write outputs atomically: under a temporary name, which is then renamed.
 
 If the disk is full or the process is killed, the previous output stays as it was. The next run of the same stage
-overwrites the temporary file of a killed process. Only one process at a time may write an output. DVC runs a stage only
-once at a time in a folder; code that writes files shared by several commands, such as a catalogue or a cache, must hold
+overwrites the temporary file of a killed process. Only one process at a time may write an output. DVC guarantees this
+for the outputs of stages. Code that writes files shared by several commands, such as a catalogue or a cache, must hold
 a lock.
 """
 

@@ -3,7 +3,7 @@
 from typing import Literal
 
 NEW_WHALE = "new_whale"
-"""The label of a photo that shows a whale outside the catalogue."""
+"""The label of photos whose whale is not in the catalogue or has no name."""
 PHASH = "phash"
 """The baseline prediction without a network: the labels of duplicates, else `new_whale`."""
 TOP_K = 5

@@ -19,7 +19,7 @@ OPTIONS = {logging.WARNING: "--quiet", logging.DEBUG: "--verbose"}
 
 
 class Printer(logging.Handler):
-    """Prints log records. Only the main process prints summaries and details."""
+    """A handler that prints log records to the terminal. Only the main process prints summaries and details."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""

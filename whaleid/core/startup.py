@@ -1,4 +1,4 @@
-"""Process settings that must be made before torch and MLflow are imported."""
+"""Settings of the process that must be applied before torch and MLflow are imported."""
 
 import gc
 import logging

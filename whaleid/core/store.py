@@ -75,7 +75,7 @@ def translate_errors(uri: str, *errors: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def brief_retries() -> Iterator[None]:
-    """Fail within seconds if a server does not answer. MLflow's default, minutes, suits long training runs only."""
+    """Make requests to an unresponsive server fail within seconds. MLflow's default, minutes, suits long training."""
     brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
     added = {key: value for key, value in brief.items() if key not in os.environ}
     os.environ.update(added)

@@ -79,9 +79,9 @@ def _blur(photos: Tensor, draws: Tensor) -> Tensor:
 def _erase(photos: Tensor, draws: Tensor) -> Tensor:
     """Erase a rectangle of some photos (Zhong et al. 2020, "Random Erasing Data Augmentation")."""
     height, width = photos.shape[2:]
-    chosen, y, x, *sides = draws.view(-1, 5, 1, 1, 1).unbind(dim=1)
+    uniform, y, x, *sides = draws.view(-1, 5, 1, 1, 1).unbind(dim=1)
     half_height, half_width = ((MIN_ERASED + (MAX_ERASED - MIN_ERASED) * side) / 2 for side in sides)
     rows = (torch.arange(height, device=photos.device).view(height, 1) + 0.5) / height
     columns = (torch.arange(width, device=photos.device) + 0.5) / width
-    erased = (chosen < ERASE_PROBABILITY) & ((rows - y).abs() < half_height) & ((columns - x).abs() < half_width)
+    erased = (uniform < ERASE_PROBABILITY) & ((rows - y).abs() < half_height) & ((columns - x).abs() < half_width)
     return photos.masked_fill(erased, 0.0)

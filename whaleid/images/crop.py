@@ -71,17 +71,17 @@ def inside_frame(photo: npt.NDArray[np.uint8]) -> Box:
     right, between these rows.
     """
     height, width = photo.shape
-    top, bottom = _frame(photo), _frame(photo[::-1])
-    between = photo[top : height - bottom].T
-    if between.shape[1] < MIN_INSIDE * height:
+    top, bottom = _frame_width(photo), _frame_width(photo[::-1])
+    inner = photo[top : height - bottom].T
+    if inner.shape[1] < MIN_INSIDE * height:
         return WHOLE
-    left, right = _frame(between), _frame(between[::-1])
+    left, right = _frame_width(inner), _frame_width(inner[::-1])
     if width - left - right < MIN_INSIDE * width:
         return WHOLE
     return left / width, top / height, (width - right) / width, (height - bottom) / height
 
 
-def _frame(lines: npt.NDArray[np.uint8]) -> int:
+def _frame_width(lines: npt.NDArray[np.uint8]) -> int:
     """Count the lines of `lines` (N, M), from the first on, that have the grey level of the first line."""
     grey = np.median(lines[0])
     inside = (number for number, line in enumerate(lines) if (np.abs(line - grey) > TOLERANCE).any())

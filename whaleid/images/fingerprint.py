@@ -63,8 +63,8 @@ def fingerprint(path: Path, content: bytes | None = None, formats: Sequence[str]
         # decode only the luminance of a JPEG file, at the smallest size that is sufficient
         image.draft("L", (MIN_DECODED_SIDE, MIN_DECODED_SIDE))
         ImageOps.exif_transpose(image, in_place=True)
-        small = thumbnail(simplify(image))
-    return Fingerprint(hashlib.sha256(content).hexdigest(), len(content), kind, mode, width, height, small)
+        pixels = thumbnail(simplify(image))
+    return Fingerprint(hashlib.sha256(content).hexdigest(), len(content), kind, mode, width, height, pixels)
 
 
 def fingerprints(files: Sequence[Path], formats: Sequence[str] = FORMATS) -> list[Fingerprint | str]:

@@ -47,10 +47,10 @@ def regions(catalog: pd.DataFrame, flukes: pd.DataFrame, boxes: bool = True) -> 
         boxes: whether to crop to the boxes.
     """
     columns = flukes[["Image", *CORNERS, "aspect", "turned"]].itertuples(index=False)
-    known = {
+    by_image = {
         image: Region(tuple(box) if boxes else None, aspect, turned == 1) for image, *box, aspect, turned in columns
     }
-    return [known.get(image, Region()) for image in catalog["Image"]]
+    return [by_image.get(image, Region()) for image in catalog["Image"]]
 
 
 def pack(photos: Sequence[Path], photo_regions: Sequence[Region], shape: Shape) -> Iterator[npt.NDArray[np.uint8]]:
@@ -102,7 +102,7 @@ class PackedPhotos:
         """
         names, row = list(images), {image: number for number, image in enumerate(self.images)}
         if missing := sorted({*names} - row.keys()):
-            raise InputProblems(f"Photos are not in {paths.PACK_INDEX}", missing, "Run `dvc repro pack` again.")
+            raise InputProblems(f"Photos are missing from {paths.PACK_INDEX}", missing, "Run `dvc repro pack` again.")
         return np.array([row[image] for image in names], dtype=np.int64)
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 FREQUENT, OCCASIONAL = (10, 14), (2, 5)
 """Minimum and maximum number of photos of a frequent and of an occasional whale."""
 UNKNOWN, LEAKED, COPIED, CONFLICTING = 0.2, 0.08, 0.04, 0.01
-"""Shares of the queries that show unknown whales and that are copies of labelled photos; shares of the labelled photos
-that have a copy with the same label and a copy with another label."""
+"""Shares of queries that show unknown whales and of queries that copy labelled photos; shares of labelled photos that
+have a copy of the same label and of those that have a copy of another label."""
 FIRST_QUERY = 1000
 """The number of the first query within its whale, above the numbers of all labelled photos."""
 
@@ -96,7 +96,7 @@ def compose(sizes: Sample, seed: int) -> list[Entry]:
     leaked = min(sizes.queries - unknown, max(2, round(LEAKED * sizes.queries)))
 
     # copy no photo twice, so that the kind of each copy is clear
-    shuffled = [train[at] for at in rng.permutation(len(train))]
+    shuffled = [train[index] for index in rng.permutation(len(train))]
     # take conflicts from frequent whales, which have enough photos without them
     candidates = [photo for photo in shuffled if photo.whale in frequent]
     conflicting = candidates[: max(1, round(CONFLICTING * len(train)))]

@@ -40,15 +40,15 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[
 
 def draw_fluke(rng: np.random.Generator) -> Fluke:
     """Draw the fluke of one whale. The same state of `rng` gives the same whale."""
-    # the two lobes of a whale are similar, apart from individual variation
+    # limits of the shape of a lobe, see `_lobe`; the two lobes of a whale are similar, with individual variation
     low = np.array([0.02, 0.05, 0.02, -0.03, 0.00, 0.32, 0.40, 0.02])
     high = np.array([0.26, 0.16, 0.16, 0.36, 0.09, 0.52, 0.80, 0.14])
     shape = rng.uniform(low, high)
-    rough = rng.uniform(0.0, 0.02, 2)
+    roughness = rng.uniform(0.0, 0.02, 2)
     lobes = []
     for side in (1, -1):
         varied = np.clip(shape + rng.normal(0, 0.1, len(low)) * (high - low), low, high)
-        lobes.append(_lobe(varied, rough, rng) * (side, 1))
+        lobes.append(_lobe(varied, roughness, rng) * (side, 1))
     outline = np.concatenate([lobes[0], lobes[1][::-1]])
     cover = _cover(outline, rng)
     skin = _scar(_pigment(cover, rng), rng)
@@ -56,9 +56,9 @@ def draw_fluke(rng: np.random.Generator) -> Fluke:
     return Fluke(outline, cover, skin, tint)
 
 
-def _lobe(shape: Floats, rough: Floats, rng: np.random.Generator) -> Floats:
+def _lobe(shape: Floats, roughness: Floats, rng: np.random.Generator) -> Floats:
     """Return the edge of the right lobe, (points, 2), from the notch past the tip to the stem."""
-    depth, shoulder, hump, tip, hollow, breadth, taper, blunt = shape
+    depth, shoulder, hump, tip, hollow, breadth, taper, bluntness = shape
     trailing = [
         (0.0, -depth),
         (shoulder, hump * 0.5),
@@ -68,18 +68,18 @@ def _lobe(shape: Floats, rough: Floats, rng: np.random.Generator) -> Floats:
     ]
     leading = [
         (1.0, tip),
-        (0.985, tip - blunt),
+        (0.985, tip - bluntness),
         (0.8, (hump + tip) / 2 - hollow - breadth * taper),
         (0.45, hump - breadth),
         (0.15, min(hump - breadth - 0.12, -0.45)),
         (0.07, -0.8),
     ]
     edge = _curve(trailing, 160)
-    along = np.linspace(0, 1, len(edge))
-    fade = np.sin(np.pi * along) ** 0.5
-    for size, teeth in ((rough[0], 9), (rough[1] * 1.3, 34)):
+    fraction = np.linspace(0, 1, len(edge))
+    fade = np.sin(np.pi * fraction) ** 0.5
+    for size, teeth in ((roughness[0], 9), (roughness[1] * 1.3, 34)):
         bumps = rng.standard_normal(teeth)
-        edge[:, 1] += size * fade * np.interp(along, np.linspace(0, 1, teeth), bumps)
+        edge[:, 1] += size * fade * np.interp(fraction, np.linspace(0, 1, teeth), bumps)
     return np.concatenate([edge, _curve(leading, 90)[1:]])
 
 

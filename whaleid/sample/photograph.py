@@ -41,9 +41,9 @@ class Pose:
 
     def project(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Map coordinates of the fluke to coordinates of the picture, with y upwards."""
-        left = (x < 0).astype(int)
-        y = y * self.pitch + self.lift[left] * np.abs(x) ** 1.5
-        x = x * self.reach[left]
+        lobe = (x < 0).astype(int)
+        y = y * self.pitch + self.lift[lobe] * np.abs(x) ** 1.5
+        x = x * self.reach[lobe]
         depth = 1 + self.vanish[0] * x + self.vanish[1] * y
         return _rotate(x / depth, y / depth, self.roll)
 
@@ -52,9 +52,9 @@ class Pose:
         x, y = _rotate(x, y, -self.roll)
         depth = 1 - self.vanish[0] * x - self.vanish[1] * y
         x, y = x / depth, y / depth
-        left = (x < 0).astype(int)
-        x = x / self.reach[left]
-        return x, (y - self.lift[left] * np.abs(x) ** 1.5) / self.pitch
+        lobe = (x < 0).astype(int)
+        x = x / self.reach[lobe]
+        return x, (y - self.lift[lobe] * np.abs(x) ** 1.5) / self.pitch
 
 
 def _rotate(x: Floats, y: Floats, angle: float) -> tuple[Floats, Floats]:
