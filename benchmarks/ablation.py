@@ -106,15 +106,17 @@ def subsample(catalogue: Path, share: float, destination: Path) -> None:
     train = train[train["Id"].isin(kept) | ((train["Id"] == NEW_WHALE) & is_sampled)]
     queries = sorted(path.name for path in (catalogue / "test").iterdir())
     selected = [query for query, number in zip(queries, generator.random(len(queries)), strict=True) if number < share]
-    chosen: dict[str, list[str]] = {"train": train["Image"].tolist(), "test": selected}
-    for part, images in chosen.items():
+    images_by_part: dict[str, list[str]] = {"train": train["Image"].tolist(), "test": selected}
+    for part, images in images_by_part.items():
         (destination / part).mkdir(parents=True)
         for image in images:
             shutil.copyfile(catalogue / part / image, destination / part / image)
     train.to_csv(destination / "train.csv", index=False)
     if (catalogue / "boxes.csv").exists():
         boxes = pd.read_csv(catalogue / "boxes.csv", dtype={"Image": str})
-        boxes[boxes["Image"].isin({*chosen["train"], *chosen["test"]})].to_csv(destination / "boxes.csv", index=False)
+        boxes[boxes["Image"].isin({*images_by_part["train"], *images_by_part["test"]})].to_csv(
+            destination / "boxes.csv", index=False
+        )
 
 
 def read_metrics(store: Path, experiment: str) -> dict[str, float]:
@@ -128,7 +130,7 @@ def read_metrics(store: Path, experiment: str) -> dict[str, float]:
     }
 
 
-def spread(values: list[float]) -> str:
+def format_mean(values: list[float]) -> str:
     """Format the mean of `values` and, if there are several, their standard deviation."""
     return f"{mean(values):+.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
@@ -144,9 +146,11 @@ def table(results: dict[str, list[dict[str, float]]]) -> list[str]:
         cells = []
         for metric in METRICS:
             if name == RECIPE:
-                cells.append(spread([fold[metric] for fold in folds]).removeprefix("+"))
+                cells.append(format_mean([fold[metric] for fold in folds]).removeprefix("+"))
             elif all(metric in fold for fold in folds):
-                cells.append(spread([fold[metric] - base[metric] for fold, base in zip(folds, recipe, strict=True)]))
+                cells.append(
+                    format_mean([fold[metric] - base[metric] for fold, base in zip(folds, recipe, strict=True)])
+                )
             else:
                 cells.append("failed")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
@@ -156,7 +160,7 @@ def table(results: dict[str, list[dict[str, float]]]) -> list[str]:
         if key.startswith(SCORE_PREFIX) and key != f"{SCORE_PREFIX}all"
     ):
         cells = [
-            spread([fold[f"{metric}_{score}"] - fold[metric] for fold in recipe])
+            format_mean([fold[f"{metric}_{score}"] - fold[metric] for fold in recipe])
             if all(f"{metric}_{score}" in fold for fold in recipe)
             else ""
             for metric in METRICS

@@ -87,15 +87,8 @@ def test_torchvision_norms_are_synchronised_without_timm(monkeypatch: pytest.Mon
 
 
 def torchrun(processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={processes}",
-        *arguments,
-    ]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=120)
 
 
 SCRIPT = """
