@@ -76,9 +76,9 @@ class Split(Section):
 
     fold: Seed = Field(description="Number of the random split. Another number holds out other photos.")
     known: Share = Field(description="Share of whales with two or more photos that have one held out as a known query.")
-    further: Share = Field(description="Share of the other photos of these whales held out too. One per whale stays.")
+    further: Share = Field(description="Share of the other photos of these whales also held out. One per whale stays.")
     unknown: Share = Field(description="Share of whales with one photo that are held out as unknown queries.")
-    several: Share = Field(description="Share of whales with two or more photos held out whole as unknown queries.")
+    several: Share = Field(description="Share of whales with two or more photos held out entirely, as unknown queries.")
     new_whale: Share = Field(description="Share of the photos labelled new_whale that is held out.")
     unknown_share: Share = Field(
         description="Expected share of unknown whales among future queries, not counting duplicates. Validation is "
