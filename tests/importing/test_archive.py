@@ -1,4 +1,4 @@
-"""`whaleid import` of zip files: those of Kaggle's contests, nested ones, and damaged or malicious ones."""
+"""`whaleid import` of zip files: those of Kaggle's competitions, nested ones, and damaged or malicious ones."""
 
 import os
 import shutil
@@ -14,8 +14,8 @@ from whaleid.importing import archive
 
 
 @pytest.fixture
-def contest() -> list[tuple[str, str]]:
-    """Return files of a Kaggle contest and their names in its zip file; as there, identical photos have two labels."""
+def competition() -> list[tuple[str, str]]:
+    """Return (path, name in the zip file) of the files of a competition; identical photos have different labels."""
     for seed, name in enumerate(["train/a.jpg", "train/b.jpg", "test/q.jpg"]):
         save(f"kag/{name}", seed)
     shutil.copy("kag/train/a.jpg", "kag/train/c.jpg")
@@ -24,7 +24,7 @@ def contest() -> list[tuple[str, str]]:
     return [(str(path), str(path.relative_to("kag"))) for path in sorted(Path("kag").rglob("*")) if path.is_file()]
 
 
-def check_contest(root: str = "whales") -> None:
+def check_competition(root: str = "whales") -> None:
     assert rows(f"{root}/train.csv")[1:] == [["a.jpg", "w_1"], ["b.jpg", "new_whale"], ["c.jpg", "w_2"]]
     assert names(f"{root}/train") == ["a.jpg", "b.jpg", "c.jpg"]
     assert names(f"{root}/test") == ["q.jpg"]
@@ -33,36 +33,36 @@ def check_contest(root: str = "whales") -> None:
 
 
 @pytest.mark.parametrize("folder", ["", "download/"])
-def test_the_newer_zip_of_kaggle(contest: list[tuple[str, str]], folder: str) -> None:
-    pack("humpback-whale-identification.zip", *((path, folder + name) for path, name in contest))
+def test_the_newer_zip_of_kaggle(competition: list[tuple[str, str]], folder: str) -> None:
+    pack("humpback-whale-identification.zip", *((path, folder + name) for path, name in competition))
     call("humpback-whale-identification.zip")
-    check_contest()
+    check_competition()
     run_catalog("whales")
 
 
 @pytest.mark.parametrize("prefix", ["train/", ""])
-def test_the_older_zips_of_kaggle(contest: list[tuple[str, str]], prefix: str) -> None:
+def test_the_older_zips_of_kaggle(competition: list[tuple[str, str]], prefix: str) -> None:
     Path("zips").mkdir()
     pack("zips/train.zip", *((f"kag/train/{name}", f"{prefix}{name}") for name in ("a.jpg", "b.jpg", "c.jpg")))
     pack("zips/test.zip", ("kag/test/q.jpg", "test/q.jpg"))
     pack("zips/train.csv.zip", ("kag/train.csv", "train.csv"))
     shutil.copy("kag/sample_submission.csv", "zips")
     call("zips", to="loose")
-    check_contest("loose")
+    check_competition("loose")
     Path("downloads").mkdir()
     playground = "downloads/whale-categorization-playground.zip"
     pack(playground, *((str(path), path.name) for path in sorted(Path("zips").iterdir())))
     assert "links" not in call(f"{playground} --link")  # unpacked photos are moved, not linked
-    check_contest()
+    check_competition()
     assert all(path.stat().st_nlink == 1 for path in Path("whales/train").iterdir())
     call("downloads", to="third")
-    check_contest("third")
+    check_competition("third")
 
 
-def test_a_contest_is_downloaded_by_kaggles_client(
-    contest: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+def test_a_competition_is_downloaded_by_kaggles_client(
+    competition: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pack("humpback.zip", *contest)
+    pack("humpback.zip", *competition)
     Path("bin").mkdir()
     client = Path("bin/kaggle")
     copy = f'cp "{Path("humpback.zip").resolve()}" "$6/$4.zip"'
@@ -70,7 +70,7 @@ def test_a_contest_is_downloaded_by_kaggles_client(
     client.chmod(0o755)
     monkeypatch.setenv("PATH", f"{client.parent.resolve()}{os.pathsep}{os.environ['PATH']}")
     call("kaggle:humpback-whale-identification")
-    check_contest()
+    check_competition()
     assert names("whales.download") == ["humpback-whale-identification.zip"]
 
     client.write_text("#!/bin/sh\necho '403 - Forbidden'\nexit 1\n")

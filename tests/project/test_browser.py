@@ -141,7 +141,7 @@ def test_a_training_has_a_curve_of_its_loss(browser: Browser, project: Path) -> 
 
 def test_the_page_of_a_prediction_opens_in_the_artifact_view(browser: Browser) -> None:
     browser.open_run(browser.run("predict ensemble at 0.2").info.run_id)
-    with browser.follow_link("Its page: thresholds in steps of 0.005, curves, contact sheets"):
+    with browser.follow_link("Page of this prediction: thresholds, curves, contact sheets"):
         text = browser.frame_text()
         calibrated = browser.run("calibrate ensemble").info.run_id
         assert browser.page.url.endswith(f"/runs/{calibrated}/artifacts/ensemble.html")

@@ -165,7 +165,7 @@ def test_a_catalogue_without_queries(copied_project: Params) -> None:
         assert 0 < measured["map5_low"] <= measured["map5"] <= measured["map5_high"] <= 1
     assert len(files.read_csv(paths.LEAKS)) == 0
     assert len(files.read_csv(paths.GROUPS)) > 0
-    with pytest.raises(WhaleidError, match="has no photos to identify"):
+    with pytest.raises(WhaleidError, match="The catalogue has no queries"):
         submissions.submit(Path("submissions/final.csv"))
 
 

@@ -65,7 +65,7 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
           label of a duplicate is right.
 
         Copies of held-out photos are left out, and so is the same share of conflicts. With `known` 1, `several` 0 and
-        the other shares 0.1, the split follows the public re-split of Kaggle's contest.
+        the other shares 0.1, the split follows the public re-split of Kaggle's competition.
 
     Raises:
         WhaleidError: no whale is left to train on, or no photo can be held out as `known`.

@@ -50,8 +50,8 @@ def import_(
         str,
         typer.Argument(
             help="A folder with one subfolder per whale, a csv file, a COCO json file, a folder with a metadata.csv, "
-            "a catalogue folder, the data of a Kaggle contest, a zip file of any of these, or kaggle:CONTEST to "
-            "download a contest.",
+            "a catalogue folder, the data of a Kaggle competition, a zip file of any of these, or kaggle:COMPETITION "
+            "to download a competition.",
             show_default=False,
         ),
     ],

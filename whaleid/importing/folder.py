@@ -20,7 +20,7 @@ def read_whales(root: Path) -> Source:
     if not files:
         raise WhaleidError(
             f"{root} contains no photos to import. It needs one of: a folder for each whale, with its photos; "
-            "train.csv and train/ or train.zip (a catalogue, or a Kaggle contest); metadata.csv (wildlife-datasets)."
+            "train.csv and train/ or train.zip (a catalogue or Kaggle competition); metadata.csv (wildlife-datasets)."
         )
     if loose := [repr(path.name) for path in files if path.parent == root]:
         raise InputProblems(

@@ -21,7 +21,7 @@ from whaleid.importing.source import Source, require_inside
 SOURCES = (
     "SOURCE is a folder with one folder per whale, a catalogue folder, a folder with the metadata.csv of "
     "wildlife-datasets, a zip file of one of these, a csv file, a COCO json file, or "
-    f"{' or '.join(kaggle.PREFIX + contest for contest in kaggle.CONTESTS)}."
+    f"{' or '.join(kaggle.PREFIX + competition for competition in kaggle.COMPETITIONS)}."
 )
 """The kinds of sources, for errors."""
 
@@ -61,7 +61,7 @@ def read_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
         WhaleidError: `path` is not a source, or has mistakes.
     """
     skipped = 0
-    if archives := zip_files([path, *(path / f"{contest}.zip" for contest in kaggle.CONTESTS)]):
+    if archives := zip_files([path, *(path / f"{competition}.zip" for competition in kaggle.COMPETITIONS)]):
         path, skipped = _unpack_zip(archives[0], unpacked)
     elif path.is_dir() and not (path / "train").is_dir() and any(p.stem == "train" for p in zip_files(path.iterdir())):
         path, skipped = unpacked, _unpack_parts(path, unpacked)

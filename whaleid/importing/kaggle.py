@@ -1,4 +1,4 @@
-"""Download Kaggle's contests on humpback whales with Kaggle's own client."""
+"""Download Kaggle's competitions on humpback whales with Kaggle's own client."""
 
 import shutil
 import subprocess
@@ -6,35 +6,35 @@ from pathlib import Path
 
 from whaleid.core.errors import WhaleidError
 
-CONTESTS = ("whale-categorization-playground", "humpback-whale-identification")
-"""Contests that can be imported, by their names at Kaggle."""
+COMPETITIONS = ("whale-categorization-playground", "humpback-whale-identification")
+"""Competitions that can be imported, by their names at Kaggle."""
 PREFIX = "kaggle:"
-"""A source that begins with it is a contest to download."""
+"""A source that begins with it is a competition to download."""
 
 
 def download(source: str, folder: Path) -> Path:
-    """Download the contest `source`, `kaggle:CONTEST`, into `folder`, unless it is there; return the zip file.
+    """Download the competition `source`, `kaggle:COMPETITION`, into `folder`, unless it is there; return the zip file.
 
     Raises:
-        WhaleidError: the contest is unknown, the client is not installed, or the client fails.
+        WhaleidError: the competition is unknown, the client is not installed, or the client fails.
     """
-    contest = source.removeprefix(PREFIX)
-    if contest not in CONTESTS:
-        contests = ", ".join(PREFIX + name for name in CONTESTS)
-        raise WhaleidError(f"{source}: is not a contest that can be imported. Choose one of: {contests}.")
+    competition = source.removeprefix(PREFIX)
+    if competition not in COMPETITIONS:
+        competitions = ", ".join(PREFIX + name for name in COMPETITIONS)
+        raise WhaleidError(f"{source}: is not a competition that can be imported. Choose one of: {competitions}.")
     access = (
         "Kaggle needs an account: sign in with `kaggle auth login`, or create an API token at "
         "https://www.kaggle.com/settings/api and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token (an older key: "
         "~/.kaggle/kaggle.json, or KAGGLE_USERNAME and KAGGLE_KEY).\n"
-        f"Also accept the rules of the contest: https://www.kaggle.com/competitions/{contest}/rules\n"
-        f"Or download {contest}.zip in a browser and import that file."
+        f"Also accept the rules of the competition: https://www.kaggle.com/competitions/{competition}/rules\n"
+        f"Or download {competition}.zip in a browser and import that file."
     )
     client = shutil.which("kaggle")
     if client is None:
         raise WhaleidError(f"Kaggle's client is not installed: run `pip install kaggle`.\n{access}")
     folder.mkdir(parents=True, exist_ok=True)
-    process = subprocess.run([client, "competitions", "download", "-c", contest, "-p", str(folder)], check=False)
-    archive = folder / f"{contest}.zip"
+    process = subprocess.run([client, "competitions", "download", "-c", competition, "-p", str(folder)], check=False)
+    archive = folder / f"{competition}.zip"
     if process.returncode != 0 or not archive.is_file():
-        raise WhaleidError(f"Kaggle's client did not download {contest}: see its messages above.\n{access}")
+        raise WhaleidError(f"Kaggle's client did not download {competition}: see its messages above.\n{access}")
     return archive
