@@ -170,8 +170,8 @@ def test_the_error_limit_is_halved_if_aspects_differ() -> None:
     same = pd.DataFrame({"left": [0], "right": [0], "error": [0.1]})
     assert pixels_agree(same, left, right, 0.1).tolist() == [True]
     # a ratio of exactly 1.1 is within the limit
-    wide, square = (describe_images(picture(1, size)) for size in ((110, 100), (100, 100)))
-    assert pixels_agree(same, wide, square, 0.1).tolist() == [True]
+    landscape, square = (describe_images(picture(1, size)) for size in ((110, 100), (100, 100)))
+    assert pixels_agree(same, landscape, square, 0.1).tolist() == [True]
 
 
 def test_duplicates_of_queries_are_sorted_by_distance() -> None:

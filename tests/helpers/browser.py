@@ -131,7 +131,7 @@ class Browser:
     def rows(self, view: views.View) -> list[dict[str, str]]:
         """Wait until the displayed table has the columns of `view`, and return its rows."""
         self.page.get_by_text("matching runs").wait_for()
-        for name in [*(f"params.`{each}`" for each in view.params), *(f"metrics.`{each}`" for each in view.metrics)]:
+        for name in [*(f"params.`{name}`" for name in view.params), *(f"metrics.`{name}`" for name in view.metrics)]:
             self.page.locator(f".ag-header-cell[col-id='{name}']").wait_for()
         self.page.locator(".ag-center-cols-container [role=row]").first.wait_for()
         rows: list[dict[str, str]] = self.page.locator(".ag-root").evaluate(ROWS_SCRIPT)

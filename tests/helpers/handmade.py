@@ -157,7 +157,7 @@ def write_settings(
     chosen = predictions or single_networks("toy", "full", "threshold", "margin")
     final = {"final": {"networks": ["final"], "calibrated_by": "margin"}}
     values["predictions"] = {
-        name: dict(each) for name, each in {**single_networks("margin"), **final, **chosen}.items()
+        name: dict(prediction) for name, prediction in {**single_networks("margin"), **final, **chosen}.items()
     }
     values |= changes
     with paths.PARAMS.open("w", encoding="utf-8") as file:

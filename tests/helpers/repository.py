@@ -17,11 +17,11 @@ STRAY = re.compile(r"\..+\.(partial|before).*|.+\.unfinished\.safetensors")
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
     """Return the environment of the processes that these scripts start; caches are kept in `home`."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "WHALEID_"))}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "WHALEID_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    own = {"PATH": path, "XDG_CACHE_HOME": str(home), "PYTHONUNBUFFERED": "1", "GOMP_SPINCOUNT": "1000"}
-    kept.pop("PYTHONPATH", None)  # a stage runs the code of its own project
-    return kept | own | variables
+    changes = {"PATH": path, "XDG_CACHE_HOME": str(home), "PYTHONUNBUFFERED": "1", "GOMP_SPINCOUNT": "1000"}
+    inherited.pop("PYTHONPATH", None)  # a stage runs the code of its own project
+    return inherited | changes | variables
 
 
 def digests(folder: Path) -> dict[str, str]:

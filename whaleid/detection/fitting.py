@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from whaleid.config import Boxes
 
 BATCH_SIZE = 32
-"""Number of photos in a batch of prediction."""
+"""Number of photos per batch of prediction."""
 ASPECT_TOLERANCE = 0.01
 """Relative tolerance when comparing the aspect in boxes.csv with the width / height of the photo file."""
 

@@ -37,6 +37,8 @@ def train(
 ) -> None:
     """Train all layers of `network` in place, with AdamW, a one-cycle schedule and random crops.
 
+    The loss of a box is its generalised IoU loss (Rezatofighi et al. 2019) plus a smooth L1 loss.
+
     If the network `turns`, half of the crops are rotated by 180 degrees. Photos that are upside down in the catalogue
     are mislabelled examples. A few of them do no harm, because training is too short to memorise them.
 

@@ -31,7 +31,7 @@ class Orientation(IntEnum):
 class _GreyThumbnail:
     """A thumbnail with the methods that `imagehash.phash` calls on a photo; they leave its 16-bit pixels unchanged.
 
-    Pillow's grey images have 8 bits. With the 16 bits of a thumbnail, one hash in 17 differs, by 2 bits.
+    Compared with Pillow's 8-bit grey images, 16-bit pixels change one hash in 17, by 2 bits.
     """
 
     def __init__(self, pixels: NDArray[np.uint16]) -> None:

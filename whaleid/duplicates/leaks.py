@@ -63,8 +63,8 @@ def _label_agreement(
 ) -> NDArray[np.float64]:
     """Estimate the probability (A,) that the labels of pairs with `new_errors` (A,) agree.
 
-    Fits an isotonic regression, decreasing in the error, to whether the labels of pairs with `errors` (P,) `agree`
-    (P,). Each step is smoothed by one more pair that agrees and one that does not (Laplace's rule of succession).
+    Fits a decreasing isotonic regression of label agreement, `agree` (P,), on `errors` (P,). Each step is smoothed with
+    one additional pair that agrees and one that does not (Laplace's rule of succession).
     """
     if not len(errors):
         return np.full(len(new_errors), 0.5)

@@ -1,4 +1,4 @@
-"""Compare the pixels of two thumbnails: the share of the variance of one that the other does not explain."""
+"""Compare the pixels of thumbnails."""
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ def detail(thumbnails: Thumbnails) -> Floats:
 
 
 def pixel_errors(left: Thumbnails, right: Thumbnails) -> npt.NDArray[np.float64]:
-    """Compute the share of the variance that two pictures leave unexplained of each other.
+    """Compute the error of pairs of pictures: the share of the variance of one that the other does not explain.
 
     One picture is fitted to the other by linear least squares: its brightness, its contrast, and a shift and a scale of
     about a pixel along each axis, as after a crop. A small shift changes a picture by a multiple of its gradient (Lucas
