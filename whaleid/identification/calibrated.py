@@ -115,7 +115,7 @@ def _score_sets(scores: Mapping[str, Sequence[Score]]) -> dict[str, list[str]]:
     rankers = [name for name in names if name != "duplicates"]  # duplicates alone cannot rank whales
     sets = {name: [name] for name in rankers}
     if len(by_network) > 1:
-        sets = {network: [name for name in rankers if name in own] for network, own in by_network.items()}
+        sets = {network: [name for name in rankers if name in members] for network, members in by_network.items()}
     if len(rankers) not in (1, len(names)):
         sets["without_duplicates"] = rankers
     return {label: members for label, members in sets.items() if members} | {"all": names}

@@ -36,7 +36,7 @@ def run(params: Params) -> Record:
     roles = labelled.join(split[["part", "role"]])  # NaN for photos that are not in the split
     train_set, held_out = labelled[roles["part"] == "train"], roles["part"] == "validation"
     # duplicates of training photos would make the quality look too good
-    measured = labelled[held_out & (roles["role"] != "duplicate")]
+    ground_truth = labelled[held_out & (roles["role"] != "duplicate")]
     queries = photos.index[photos["part"] == "test"]
     kept = labelled if len(queries) and queries.isin(labelled.index).all() else labelled[~held_out]
     missing = photos.index.difference(kept.index)
@@ -51,24 +51,26 @@ def run(params: Params) -> Record:
         from whaleid.model import checkpoint
 
         logger.info(f"boxes: {len(labelled):,} given; training on {len(train_set):,}, predicting {len(missing):,}")
-        targets = photos.index if params.pack.turn else missing.union(measured.index)
+        targets = photos.index if params.pack.turn else missing.union(ground_truth.index)
         start = paths.checkpoint(paths.BACKBONE)
         backbone = checkpoint.load(start.read_bytes(), str(start))[0].backbone
         predicted, network = fit_predict(
             backbone, photos, train_set, targets, root, params.boxes, params.pack.turn, params.seed
         )
 
-    checked = predicted.loc[measured.index.intersection(predicted.index)]
-    checked = checked.assign(iou=box_iou(checked[CORNERS].to_numpy(), measured.loc[checked.index, CORNERS].to_numpy()))
-    turned = predicted.loc[predicted["turned"], "upside_down"].sort_values(ascending=False, kind="stable")
-    added = predicted.loc[predicted.index.isin(missing), [*CORNERS, "aspect"]]
-    flukes = pd.concat([kept.assign(source="given"), added.assign(source="found")]).sort_index()
-    flukes["turned"] = flukes.index.isin(turned.index).astype(int)
+    checked = predicted.loc[ground_truth.index.intersection(predicted.index)]
+    checked = checked.assign(
+        iou=box_iou(checked[CORNERS].to_numpy(), ground_truth.loc[checked.index, CORNERS].to_numpy())
+    )
+    upside_down = predicted.loc[predicted["turned"], "upside_down"].sort_values(ascending=False, kind="stable")
+    new_boxes = predicted.loc[predicted.index.isin(missing), [*CORNERS, "aspect"]]
+    flukes = pd.concat([kept.assign(source="given"), new_boxes.assign(source="found")]).sort_index()
+    flukes["turned"] = flukes.index.isin(upside_down.index).astype(int)
     figures = {
         "given": len(labelled),
-        "found": len(added),
-        "turned": len(turned),
-        **quality.box_metrics(checked, measured),
+        "found": len(new_boxes),
+        "turned": len(upside_down),
+        **quality.box_metrics(checked, ground_truth),
     }
     files.write_csv(flukes.reset_index(), paths.FLUKES)
     with files.replacing(paths.BOX_NETWORK) as temporary:
@@ -76,15 +78,15 @@ def run(params: Params) -> Record:
     with files.replacing_folder(paths.BOX_REPORT) as folder:
         files.write_json(figures, folder / "figures.json")
         quality.draw_boxes(photos, labelled, checked, root, params.seed).save(folder / "sheet.png")
-        quality.draw_upside_down(photos, flukes["aspect"], turned, root).save(folder / "turned.png")
+        quality.draw_upside_down(photos, flukes["aspect"], upside_down, root).save(folder / "turned.png")
     if len(checked):
         logger.info(
-            f"boxes: {len(added):,} predicted; on {len(checked):,} validation photos, mean intersection over union is "
+            f"boxes: {len(new_boxes):,} predicted; on {len(checked):,} validation photos, mean intersection over union is "
             f"{figures['iou']:.3f}, above 0.5 on {figures['iou_over_50']:.1%} and above 0.75 on "
             f"{figures['iou_over_75']:.1%} of them"
         )
     if params.pack.turn and len(predicted):
-        logger.info(f"boxes: {len(turned):,} of {len(photos):,} photos are upside down and will be rotated")
+        logger.info(f"boxes: {len(upside_down):,} of {len(photos):,} photos are upside down and will be rotated")
     return Record(
         params={"seed": params.seed, "crop": params.pack.crop, "turn": params.pack.turn, **params.boxes.model_dump()},
         metrics=figures,
