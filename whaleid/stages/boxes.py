@@ -81,8 +81,8 @@ def run(params: Params) -> Record:
         quality.draw_upside_down(photos, flukes["aspect"], upside_down, root).save(folder / "turned.png")
     if len(checked):
         logger.info(
-            f"boxes: {len(new_boxes):,} predicted; on {len(checked):,} validation photos, mean intersection over union is "
-            f"{figures['iou']:.3f}, above 0.5 on {figures['iou_over_50']:.1%} and above 0.75 on "
+            f"boxes: {len(new_boxes):,} predicted; on {len(checked):,} validation photos, mean intersection over union "
+            f"is {figures['iou']:.3f}, above 0.5 on {figures['iou_over_50']:.1%} and above 0.75 on "
             f"{figures['iou_over_75']:.1%} of them"
         )
     if params.pack.turn and len(predicted):
