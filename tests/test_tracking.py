@@ -527,14 +527,14 @@ def test_processes_can_log_a_new_dataset_at_the_same_time(
 ) -> None:
     code = """
 import time
-own, other = sys.argv[1:]
-with tracking.run("predict", [own]) as run:
+name, other = sys.argv[1:]
+with tracking.run("predict", [name]) as run:
     for n in range(40):
-        Path(f"{own}{n}").touch()
+        Path(f"{name}{n}").touch()
         until = time.monotonic() + 20
         while not Path(f"{other}{n}").exists():
             assert time.monotonic() < until, "the other process is late"
-        run.log({own: Record(dataset=Path(f"data/{n}.csv"))})
+        run.log({name: Record(dataset=Path(f"data/{n}.csv"))})
 """
     for n in range(40):
         write(f"data/{n}.csv", f"Image,Id\n{n}.jpg,w_1\n")

@@ -129,6 +129,6 @@ def test_only_the_required_libraries_are_imported() -> None:
     libraries = {name.split(".")[0] for name in static | used}
     libraries -= {"whaleid", "timm", "distributed"}  # timm only for its own models, distributed only with WHALEID_DASK
     known = packages_distributions()
-    # the shortest of several: ruamel.yaml.clib is a part of ruamel.yaml
+    # if several distributions match, the shortest name: ruamel.yaml.clib is part of ruamel.yaml
     required = {min(known[name], key=len).lower() for name in libraries if name in known}
     assert required == {name.lower() for name in registry.REQUIREMENTS}

@@ -25,14 +25,14 @@ pytestmark = pytest.mark.slow
 
 
 def link(source: str, target: str) -> None:
-    """Link a file, which stages replace and never write into."""
+    """Create a hard link instead of a copy: stages replace files and never modify them."""
     os.link(source, target)
 
 
 def test_without_crops_the_answers_equal_the_submission(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # in the trained project a query may have been packed by another box: packed whole, nothing else differs
+    # the trained project may have cropped a query with another box; without crops, both pack photos in the same way
     project = shutil.copytree(trained, tmp_path / "uncropped", copy_function=link)
     monkeypatch.chdir(project)
     settings = config.load(paths.PARAMS)
@@ -51,7 +51,7 @@ def test_without_crops_the_answers_equal_the_submission(
         image: labels.split() for image, labels in zip(submitted["Image"], submitted["Id"], strict=True)
     }
     leaks = files.read_csv(paths.LEAKS)
-    duplicates = {(answer.photo, each.photo, each.whale) for answer in answers for each in answer.same}
+    duplicates = {(answer.photo, copy.photo, copy.whale) for answer in answers for copy in answer.same}
     assert duplicates == set(leaks[["query", "photo", "Id"]].itertuples(index=False, name=None))
     assert duplicates
 
