@@ -221,14 +221,14 @@ def test_a_folder_with_other_files_is_refused_as_catalogue(photos_by_whale: None
 def test_links_to_photos_outside_of_the_source_are_refused(photos_by_whale: None) -> None:
     outside = save("elsewhere/secret.png", 12).resolve()
     link = Path("photos/ann/link.png")
-    for place, destination, error in (
+    for path, destination, error in (
         (link, outside, "Photos outside of the folder of their source (1):\n  'ann/link.png'\n"),
         (Path("photos/eve"), outside.parent, "Links to folders (1):\n  'photos/eve'\n"),
         (link, Path("link.png"), "Photos that do not exist (1):\n  'ann/link.png'\n"),
     ):
-        place.symlink_to(destination)
+        path.symlink_to(destination)
         assert refusal("photos").startswith(error)
-        place.unlink()
+        path.unlink()
     link.symlink_to("1.png")
     call("photos")
     assert "link.png" in names("whales/train")

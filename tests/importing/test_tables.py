@@ -50,8 +50,8 @@ def test_ambiguous_or_missing_columns_are_refused(header: str, options: str, err
 
 
 def test_columns_and_folder_from_options() -> None:
-    for seed, place in enumerate(["north/a.png", "south/a.png", "south/b.png", "south/c.png", "south/other.png"]):
-        save(f"archive/{place}", seed)
+    for seed, path in enumerate(["north/a.png", "south/a.png", "south/b.png", "south/c.png", "south/other.png"]):
+        save(f"archive/{path}", seed)
     write(
         "tables/birds.csv",
         "no,picture file,who,left,top,right,bottom",

@@ -22,12 +22,12 @@ def read_whales(root: Path) -> Source:
             f"{root} contains no photos to import. It needs one of: a folder for each whale, with its photos; "
             "train.csv and train/ or train.zip (a catalogue or Kaggle competition); metadata.csv (wildlife-datasets)."
         )
-    if loose := [repr(path.name) for path in files if path.parent == root]:
+    if top_level := [repr(path.name) for path in files if path.parent == root]:
         raise InputProblems(
             f"Photos directly in {root}, not in the folder of a whale",
-            loose,
+            top_level,
             "Move each into a folder named after its whale, or into a folder new_whale. Import queries (photos to "
-            "identify) with --queries DIR, and photos listed in a table by giving the csv file as SOURCE.",
+            "identify) with --queries DIR. If a csv file lists the photos, import that file.",
         )
     names = [path.relative_to(root) for path in files]
     entries = [Entry(root / name, to_label(name.parts[0]), repr(str(name))) for name in names]
