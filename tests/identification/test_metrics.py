@@ -119,9 +119,8 @@ def test_a_resample_is_measured_as_if_its_queries_were_repeated():
         times = counts[row].astype(int)
         repeated = answers.loc[answers.index.repeat(times)]
         copy = np.concatenate([np.arange(count) for count in times])
-        repeated = repeated.assign(
-            whale=repeated["whale"] + copy.astype(str)
-        )  # a whale drawn twice counts as two whales
+        # a whale drawn twice counts as two whales
+        repeated = repeated.assign(whale=repeated["whale"] + copy.astype(str))
         assert {key: values[row] for key, values in result.items()} == pytest.approx(slow_metrics(repeated))
 
 

@@ -153,6 +153,6 @@ def test_new_whale_photos_in_training_affect_only_their_own_metric(probabilities
 def test_features_must_cover_the_photos():
     write_features("final")
     # the message names the file, which is named after the variant
-    with pytest.raises(InputProblems, match=r"(?s)not in features/final\.npz.*`dvc repro embed@final`") as error:
+    with pytest.raises(InputProblems, match=r"(?s)missing from features/final\.npz.*`dvc repro embed@final`") as error:
         features.load({"margin": "final"}, ["t1.jpg", "t9.jpg"])
     assert error.value.locations == ["t9.jpg"]

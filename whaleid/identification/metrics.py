@@ -153,8 +153,8 @@ def bootstrap_counts(cluster: npt.NDArray[np.int64], times: int = RESAMPLES) -> 
     """
     _, number = np.unique(cluster, return_inverse=True)
     size = int(number.max()) + 1
-    drawn = np.random.default_rng(0).integers(size, size=(times, size))
-    counts = np.bincount((drawn + size * np.arange(times)[:, None]).ravel(), minlength=times * size)
+    samples = np.random.default_rng(0).integers(size, size=(times, size))
+    counts = np.bincount((samples + size * np.arange(times)[:, None]).ravel(), minlength=times * size)
     return np.vstack([np.ones(len(cluster)), counts.reshape(times, size)[:, number]])
 
 
