@@ -130,7 +130,7 @@ def make_plan(sources: Sequence[Source], fingerprints: Sequence[Fingerprint], ex
         *input_problems(
             "Queries (photos to identify) without a true label, for a catalogue with a solution.csv",
             [*map(repr, without_truth)] if existing.solution else [],
-            "The catalogue's solution.csv needs a row for every query: add them to it, or move it away.",
+            "solution.csv needs a row for every query: import a source with true labels, or move solution.csv away.",
         ),
         *input_problems(
             "Photos in train/ without a row in train.csv",
