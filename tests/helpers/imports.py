@@ -24,6 +24,7 @@ def save(path: str, seed: int) -> Path:
 
 
 def write(path: str, *lines: str) -> None:
+    """Write lines of text to a file, and create its folder."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text("\n".join([*lines, ""]), encoding="utf-8")
 
@@ -56,6 +57,7 @@ def rows(path: str) -> list[list[str]]:
 
 
 def names(folder: str) -> list[str]:
+    """Return the sorted names of the entries of a folder."""
     return sorted(path.name for path in Path(folder).iterdir())
 
 

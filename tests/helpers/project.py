@@ -43,7 +43,7 @@ SMALL_PARAMS = {
 """Changes to params.yaml that make the whole default pipeline fast enough for a test."""
 
 
-REPRODUCED: dict[str, object] = {
+REPRODUCED_PARAMS: dict[str, object] = {
     "backbone": {"name": "squeezenet1_1"},
     "variants": {
         "toy": {"train": {"epochs": 12, "lr": 0.001}},
@@ -147,7 +147,7 @@ def build_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path
 
 def make_reproduced(folder: Path) -> None:
     """Create a repository of the reduced project, commit it, run `dvc repro` and commit again."""
-    init_repository(folder, REPRODUCED)
+    init_repository(folder, REPRODUCED_PARAMS)
     keep_predictions(folder, *PREDICTIONS)
     for command in ("git add .", "git commit --quiet -m start", "dvc repro"):
         run(folder, *command.split(), XDG_CACHE_HOME=str(folder.with_name("cache")))
