@@ -43,15 +43,11 @@ class BoxNetwork(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, photos: Tensor) -> Tensor:
-        """Predict boxes.
+        """Predict boxes on `photos` (B, C, H, W) float: standardised and stretched to one size; C is 1 (grey) or 3.
 
-        Args:
-            photos: (B, C, H, W) float, standardised whole photos, stretched to one size; C is 1 (grey) or 3.
-
-        Returns:
-            (B, 5) float32: left, top, right, bottom and the logarithm of the original aspect, width / height. With
-            `turns`, (B, 6): the last column is the logit of being upside down. The sides of the box are fractions of
-            the photo's width and height. A box is inside the photo, and at least `MIN_SIDE` wide and high.
+        Returns (B, 5) float32: left, top, right, bottom and the logarithm of the original aspect, width / height. With
+        `turns`, (B, 6): the last column is the logit of being upside down. The sides of the box are fractions of the
+        photo's width and height. A box is inside the photo, and at least `MIN_SIDE` wide and high.
         """
         features = self.backbone(photos.expand(-1, 3, -1, -1))
         if self.backbone.has_map:
@@ -69,14 +65,11 @@ def predict(network: BoxNetwork, photos: Tensor) -> Tensor:
     """Predict boxes, and the probability that photos are upside down.
 
     A network that `turns` averages its predictions for the photo and for the photo rotated by 180 degrees. Otherwise,
-    the probability is 0.
+    the probability is 0. Returns (B, 6): the five columns of `BoxNetwork.forward`, and the probability.
 
     Args:
         network: in eval mode.
         photos: (B, H, W, C) uint8, stretched to the size of the network, on its device.
-
-    Returns:
-        (B, 6): the five columns of `BoxNetwork.forward`, and the probability.
     """
     inputs = standardise(photos)  # (B, C, H, W)
     with stable_threads(len(inputs)):

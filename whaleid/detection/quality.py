@@ -39,10 +39,7 @@ def box_metrics(checked: pd.DataFrame, labelled: pd.DataFrame) -> dict[str, floa
 def draw_boxes(
     photos: pd.DataFrame, labelled: pd.DataFrame, checked: pd.DataFrame, root: Path, seed: int
 ) -> Image.Image:
-    """Draw boxes on a random sample of photos: boxes of boxes.csv in green, predicted boxes in red.
-
-    The photos are held-out photos (those in `checked`); if there are none, any photos.
-    """
+    """Draw labelled boxes (green) and predicted boxes (red) on random photos of `checked`, or of `photos` if empty."""
     names = checked.index.tolist() if len(checked) else photos.index.tolist()
     pictures, captions = [], []
     for image in sorted(np.random.default_rng(seed).permutation(names)[:MAX_PHOTOS].tolist()):

@@ -31,11 +31,7 @@ def leak_table(photos: pd.DataFrame, pairs: pd.DataFrame, copies: pd.DataFrame) 
     have the same label: an isotonic regression on the labelled photos in `copies`. The second is the share of the
     query's labelled duplicates that have this label.
 
-    Args:
-        photos: one row per photo.
-        pairs: pairs of a query (left) and a labelled duplicate (right).
-        copies: pairs of a photo (left) and the representative of its group (right).
-
+    `pairs` are a query (left) and a labelled duplicate (right), `copies` a photo and the representative of its group.
     Returns one row per pair, sorted by query and distance, with the columns query, photo, Id, distance, error and
     confidence (0 to 1).
     """
