@@ -126,13 +126,13 @@ def test_the_result_depends_only_on_the_draws() -> None:
     photos = torch.randn(4, 1, 24, 48)
     before = photos.clone()
     state = torch.get_rng_state()
-    one = augment(photos, draws(4, 3))
+    augmented = augment(photos, draws(4, 3))
     assert torch.equal(torch.get_rng_state(), state)  # torch's global generator is not used
-    assert torch.equal(augment(photos, draws(4, 3)), one)
-    assert not torch.equal(augment(photos, draws(4, 4)), one)
+    assert torch.equal(augment(photos, draws(4, 3)), augmented)
+    assert not torch.equal(augment(photos, draws(4, 4)), augmented)
     assert torch.equal(photos, before)
-    assert one.shape == photos.shape
-    assert one.dtype == torch.float32
+    assert augmented.shape == photos.shape
+    assert augmented.dtype == torch.float32
 
 
 def test_the_result_does_not_depend_on_the_rest_of_the_batch() -> None:

@@ -17,7 +17,7 @@ from whaleid.images.pack import Region, Shape, load_pack, pack, regions
 from whaleid.stages import pack as stage
 
 
-def dark(photo: Image.Image) -> tuple[int, int, int, int]:
+def dark_box(photo: Image.Image) -> tuple[int, int, int, int]:
     """Return left, top, right and bottom of the pixels darker than grey level 64."""
     box = Image.fromarray((np.asarray(photo) < 64).astype(np.uint8)).getbbox()
     assert box is not None
@@ -40,13 +40,13 @@ def test_a_squeezed_circle_becomes_round_again() -> None:
     original = Image.new("L", (400, 200), 255)
     ImageDraw.Draw(original).ellipse((100, 50, 200, 150), fill=0)
     squeezed = original.resize((100, 100))
-    left, top, right, bottom = dark(squeezed)
+    left, top, right, bottom = dark_box(squeezed)
     assert right - left == pytest.approx((bottom - top) / 2, abs=1)
-    left, top, right, bottom = dark(crop(squeezed, WHOLE, 2.0, 160, 80))
+    left, top, right, bottom = dark_box(crop(squeezed, WHOLE, 2.0, 160, 80))
     assert right - left == pytest.approx(40, abs=1)
     assert bottom - top == pytest.approx(40, abs=1)
     # also in a box of 160 x 160 of the 400 x 200 pixels, which fills the height of the canvas
-    left, top, right, bottom = dark(crop(squeezed, (0.2, 0.1, 0.6, 0.9), 2.0, 160, 80))
+    left, top, right, bottom = dark_box(crop(squeezed, (0.2, 0.1, 0.6, 0.9), 2.0, 160, 80))
     assert right - left == pytest.approx(50, abs=1)
     assert bottom - top == pytest.approx(50, abs=1)
 
@@ -71,12 +71,12 @@ def test_the_crop_is_as_large_as_its_proportions_allow(
     canvas = crop(ramp, box, aspect, 96, 56)
     assert canvas.size == (96, 56)
     left, top, right, bottom = fluke
-    around = np.ones((56, 96), dtype=bool)
-    around[top:bottom, left:right] = False
+    outside = np.ones((56, 96), dtype=bool)
+    outside[top:bottom, left:right] = False
     pixels = np.asarray(canvas)
-    assert len(np.unique(pixels[around])) == 1
+    assert len(np.unique(pixels[outside])) == 1
     # the crop covers its outermost columns
-    background = pixels[around][0]
+    background = pixels[outside][0]
     assert (pixels[top:bottom, left] < background).all()
     assert (pixels[top:bottom, right - 1] > background).all()
 
@@ -86,8 +86,8 @@ def test_the_background_has_the_mean_colour_of_the_crop() -> None:
     photo.paste((200, 100, 50), (10, 10, 40, 70))
     photo.paste((0, 0, 0), (40, 10, 70, 70))
     canvas = np.asarray(crop(photo, (0.25, 0.25, 0.75, 0.75), None, 60, 20))
-    around = canvas[:, np.r_[:20, 40:60]].reshape(-1, 3)
-    assert np.unique(around, axis=0).tolist() == [[100, 50, 25]]
+    outside = canvas[:, np.r_[:20, 40:60]].reshape(-1, 3)
+    assert np.unique(outside, axis=0).tolist() == [[100, 50, 25]]
     assert canvas[10, 22].tolist() == [200, 100, 50]
     assert canvas[10, 37].tolist() == [0, 0, 0]
 
@@ -100,15 +100,15 @@ def test_a_stretched_crop_fills_the_canvas() -> None:
     assert canvas.shape == (24, 96)
     assert (canvas[:, :46] < 20).all()
     assert (canvas[:, 50:] > 235).all()
-    with_room = np.asarray(crop(photo, (0.25, 0.25, 0.75, 0.75), None, 96, 24))
-    assert (with_room[:, 24:46] < 20).all()
-    assert (with_room[:, 50:72] > 235).all()
-    assert with_room[:, :24] == pytest.approx(127.5, abs=3)
+    proportional = np.asarray(crop(photo, (0.25, 0.25, 0.75, 0.75), None, 96, 24))
+    assert (proportional[:, 24:46] < 20).all()
+    assert (proportional[:, 50:72] > 235).all()
+    assert proportional[:, :24] == pytest.approx(127.5, abs=3)
 
 
 @pytest.mark.parametrize("stretch", [True, False])
 def test_a_box_smaller_than_a_pixel_becomes_that_pixel(stretch: bool) -> None:
-    """A predicted box may be as small on a photo of few pixels; such boxes of boxes.csv are refused earlier."""
+    """Only predicted boxes are this small, on photos of few pixels. In boxes.csv, such boxes are refused."""
     photo = Image.fromarray(np.arange(0, 160, 10, dtype=np.uint8).reshape(4, 4))
     canvas = np.asarray(crop(photo, (0.3, 0.55, 0.45, 0.7), None, 8, 4, stretch))
     assert canvas.shape == (4, 8)

@@ -46,9 +46,9 @@ def test_same_seed_gives_the_same_bytes_on_any_number_of_cores(
 
 
 def test_another_seed_gives_different_whales_and_photos() -> None:
-    one, other = compose(SMALL, seed=0), compose(SMALL, seed=1)
-    assert not {e.image for e in one} & {e.image for e in other}
-    assert {e.label for e in one} & {e.label for e in other} == {"new_whale"}
+    first, second = compose(SMALL, seed=0), compose(SMALL, seed=1)
+    assert not {e.image for e in first} & {e.image for e in second}
+    assert {e.label for e in first} & {e.label for e in second} == {"new_whale"}
 
 
 def test_rows_and_photos_correspond(catalogue: Path) -> None:
@@ -186,8 +186,8 @@ def test_a_seed_determines_the_whale() -> None:
     first, again, other = (draw_fluke(np.random.default_rng(seed)) for seed in (5, 5, 6))
     assert np.array_equal(first.skin, again.skin)
     assert np.array_equal(first.cover, again.cover)
-    both = (first.cover > 0.5) & (other.cover > 0.5)
-    assert np.abs(first.skin - other.skin)[both].mean() > 0.1
+    overlap = (first.cover > 0.5) & (other.cover > 0.5)
+    assert np.abs(first.skin - other.skin)[overlap].mean() > 0.1
 
 
 def test_unproject_is_the_inverse_of_project() -> None:
