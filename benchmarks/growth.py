@@ -1,4 +1,4 @@
-"""Time and memory of the stages for growing catalogues: the drawn catalogue, four and sixteen times as large.
+"""Time and memory of the stages for growing catalogues: the synthetic catalogue, four and sixteen times as large.
 
     python benchmarks/growth.py [--sizes 1,4,16]
 
@@ -37,7 +37,7 @@ def main() -> None:
     """Run the benchmark; print a table and one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--sizes", default="1,4,16", help="multiples of the drawn catalogue's size; at least three, ascending"
+        "--sizes", default="1,4,16", help="multiples of the synthetic catalogue's size; at least three, ascending"
     )
     sizes = [int(size) for size in parser.parse_args().sizes.split(",")]
     limit_cores(2)
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def measure(project: Path, size: int) -> tuple[int, dict[str, Cost]]:
-    """Return the number of labelled photos in `size` times the drawn catalogue, and the cost of each stage on it."""
+    """Return the number of labelled photos in `size` times the synthetic catalogue, and the cost of each stage."""
     clone(project)
     yaml, path = YAML(), project / "params.yaml"
     document = yaml.load(path.read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 
     python benchmarks/identify.py [--sizes sample,real] [--runs 5] [--photos 300]
 
-Builds bundles of two networks on the drawn catalogue in a clean clone: one with the sizes of the sample (resnet18,
+Builds bundles of two networks on the synthetic catalogue in a clean clone: one with the sizes of the sample (resnet18,
 48x24) and one with those of the preset `real` (mobilenet_v2, 144x108). The networks are hardly trained, which does not
 affect speed. Prints the median time of the first answer and the photos per second after it, the CPU seconds of both
 and the load of the machine, which other processes may use. Uses two cores. The last line is one JSON object.

@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py [--backbone mobilenet_v2] [--width 144] [--height 108] [--batch 64] [--rounds 3]
 
-Measures photos per second on the drawn catalogue. The methods alternate, so that a busy machine slows all of them
+Measures photos per second on the synthetic catalogue. The methods alternate, so that a busy machine slows all of them
 equally. Results are medians:
 
 - a plain loop: torchvision's ImageFolder, a DataLoader (the faster of 0 and 2 workers), similar transforms, default

@@ -3,9 +3,9 @@
     python tests/faults/serve.py [--minutes 10] [--clients 16] [--project DIR]
 
 `whaleid register` and `mlflow models serve` run in a project with a bundle: either a small one, built here from the
-drawn catalogue in a few minutes, or a copy of `--project`, where `dvc repro` has run. Each client sends one photo or a
-batch of eight; one request in a hundred is invalid or contains an invalid photo. Every answer is compared with the one
-before the load test; invalid input must get the documented error. The server's memory, open files and threads are
+synthetic catalogue in a few minutes, or a copy of `--project`, where `dvc repro` has run. Each client sends one photo
+or a batch of eight; one request in a hundred is invalid or contains an invalid photo. Every answer is compared with the
+one before the load test; invalid input must get the documented error. The server's memory, open files and threads are
 sampled during the test. Prints a table and, as the last line, one JSON object. Exits with 1 if any answer was wrong or
 a resource grew.
 """

@@ -1,4 +1,4 @@
-"""The default pipeline, stage by stage, on a small part of the drawn catalogue."""
+"""The default pipeline, stage by stage, on a small part of the synthetic catalogue."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The drawn catalogue: reproducible bytes, and the same difficulties as the Kaggle competition."""
+"""The synthetic catalogue: reproducible bytes, and the same difficulties as the Kaggle competition."""
 
 import io
 from collections import Counter

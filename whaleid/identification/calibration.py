@@ -5,9 +5,9 @@ share of such queries for which it is correct. The order of the whales does not 
 for support vector machines", in *Advances in Large Margin Classifiers*, 1999.
 
 Of the methods compared, Platt scaling has the highest MAP@5 and the lowest log loss on held-out folds: 0.334, the mean
-over four networks on drawn photos and two on real ones. Temperature scaling has 0.338, isotonic regression 0.347, no
-calibration 0.357, and the method selected by cross-validation 0.339. Isotonic regression overfits the few validation
-photos of the drawn catalogue (docs/measurements.md#calibration).
+over four networks on synthetic photos and two on real ones. Temperature scaling has 0.338, isotonic regression 0.347,
+no calibration 0.357, and the method selected by cross-validation 0.339. Isotonic regression overfits the few validation
+photos of the synthetic catalogue (docs/measurements.md#calibration).
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def locked(catalogue: Path, wait: float = 0) -> Iterator[None]:
     """Keep other commands from writing to the folder `catalogue`. Create it, and remove it if it stays empty.
 
     Raises:
-        WhaleidError: another process is still writing there after `wait` seconds, or it is the drawn catalogue.
+        WhaleidError: another process is still writing there after `wait` seconds, or it is the synthetic catalogue.
     """
     if paths.PARAMS.exists() and catalogue.resolve() == paths.SAMPLE.resolve():
         raise WhaleidError(

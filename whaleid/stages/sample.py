@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(params: Params) -> None:
-    """Write the drawn catalogue to `paths.SAMPLE`."""
+    """Write the synthetic catalogue to `paths.SAMPLE`."""
     with replacing_folder(paths.SAMPLE) as folder:
         draw_catalogue(folder, params.sample, params.seed)
         drawn = {part: len(list((folder / part).iterdir())) for part in ("train", "test")}
