@@ -19,7 +19,9 @@ from whaleid.cli.app import ENVIRONMENT, EXIT_CODES
 from whaleid.config import Params
 
 VARIANTS = "Available: toy, full, threshold, margin, final.\n"
-NO_CATALOG = "error: data/catalog.csv does not exist. Run `dvc repro` to create it and all files that it depends on.\n"
+NO_CATALOG = (
+    "error: data/catalog.csv does not exist. If the pipeline creates it, run `dvc repro`. Otherwise correct the path.\n"
+)
 
 
 def test_help_lists_commands_exit_codes_and_environment_variables() -> None:

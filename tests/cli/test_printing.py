@@ -47,7 +47,7 @@ def test_a_verbose_error_prints_a_traceback_before_the_message(small_project: No
     output = run_in_process("--verbose", "dedup").stderr
     assert "Traceback (most recent call last)" in output
     assert "stages/dedup.py" in output
-    assert output.splitlines()[-1].startswith("error: data/catalog.csv does not exist. Run `dvc repro` to create it")
+    assert output.splitlines()[-1].startswith("error: data/catalog.csv does not exist. If the pipeline creates it")
 
 
 def test_quiet_commands_print_results(small_project: None) -> None:

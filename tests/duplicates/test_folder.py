@@ -152,7 +152,11 @@ def test_a_single_photo_has_no_duplicate(folder: Path) -> None:
         (["empty"], "empty contains no images. The names of images end in .jpg"),
         (["photos", "--against", "photos/deep"], "photos and photos/deep overlap"),
         (["photos", "--against", "photos"], "photos and photos overlap"),
-        (["bad"], "No image in bad can be read (1 tried). First error: bad/a.jpg: an empty file"),
+        (
+            ["bad"],
+            "No image in bad can be read (1 tried). Check whether they open in other programs. "
+            "First error: bad/a.jpg: an empty file",
+        ),
     ],
 )
 def test_after_an_error_nothing_is_written(folder: Path, words: list[str], message: str) -> None:

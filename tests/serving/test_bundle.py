@@ -107,7 +107,7 @@ def test_an_invalid_description_is_refused(folder: Path, edit: Callable[[bytes],
 
 
 def test_a_folder_without_a_description_is_refused(tmp_path: Path) -> None:
-    message = "is not a bundle: it does not contain bundle.json. In a project, run `dvc repro`"
+    message = "is not a bundle (a model as a folder): it does not contain bundle.json. In the project's folder"
     assert message in error_message(bundle.read, tmp_path / "none")
 
 

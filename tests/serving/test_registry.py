@@ -121,7 +121,7 @@ def test_a_model_served_by_mlflow_answers_like_identify(
 
 def test_a_missing_store_is_not_created(store: Path) -> None:
     assert registry.champion() is None
-    with pytest.raises(WhaleidError, match=r"The MLflow store .* does not exist yet"):
+    with pytest.raises(WhaleidError, match=r"The MLflow store .* does not exist\. Change to the project's folder"):
         registry.download("models:/whaleid@champion")
     assert not store.exists()
 

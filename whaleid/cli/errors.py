@@ -7,13 +7,13 @@ DISK_FULL = (
     "command again. Earlier outputs are unchanged."
 )
 NO_ACCESS = (
-    "Make sure that you have permission to read and write there, or choose another path, and run the command again. "
-    "Earlier outputs are unchanged."
+    "Make sure that you have permission to read and write there, and that no other program, such as Excel, has the "
+    "file open; or choose another path. Then run the command again. Earlier outputs are unchanged."
 )
-WRONG_TYPE = "There is a file where a folder is expected, or a folder where a file is expected. Move it away."
+WRONG_TYPE = "There is a file where a folder is expected, or a folder where a file is expected. Choose another path."
 OTHER = (
     "Check the free space, the limit on the size of files (`ulimit -f`) and the system's log for disk errors. Outputs "
-    "are written completely or not at all. `dvc checkout` restores the last ones."
+    "are written completely or not at all. `dvc checkout` restores the last outputs of the pipeline."
 )
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), DISK_FULL),
@@ -26,7 +26,9 @@ REMEDIES = {
 def message(error: Exception) -> str:
     """Return the message of an error, with characters that would control the terminal escaped as by `ascii`."""
     if isinstance(error, FileNotFoundError):
-        text = f"{error.filename} does not exist. Run `dvc repro` to create it and all files that it depends on."
+        text = (
+            f"{error.filename} does not exist. If the pipeline creates it, run `dvc repro`. Otherwise correct the path."
+        )
     elif isinstance(error, OSError):
         path = f": {error.filename}" if error.filename else ""
         text = f"{error.strerror or error}{path}. {REMEDIES.get(error.errno or 0, OTHER)}"

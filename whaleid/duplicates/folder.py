@@ -40,7 +40,7 @@ def search_folder(folder: Path, against: Path | None, rule: Dedup) -> SearchResu
         WhaleidError: a folder does not exist, contains no readable image, or is inside the other folder.
     """
     if against is not None and overlap(folder, against):
-        raise WhaleidError(f"{folder} and {against} overlap: choose two folders, neither of them inside the other.")
+        raise WhaleidError(f"{folder} and {against} overlap: choose two separate folders.")
     # images in `against` represent their copies in `folder`, as labelled photos represent queries
     searched, parts = ("train", {"train": folder}) if against is None else ("test", {"train": against, "test": folder})
     part = {path: name for name, root in parts.items() for path in list_images(root)}
@@ -55,8 +55,10 @@ def search_folder(folder: Path, against: Path | None, rule: Dedup) -> SearchResu
     ]
     unreadable += [(ascii(str(path)), "its name cannot be written to a csv file: rename it") for path in unsafe]
     if not prints:
-        reason = unreadable[0][1]
-        raise WhaleidError(f"No image in {folder} can be read ({len(part):,} tried). First error: {reason}")
+        raise WhaleidError(
+            f"No image in {folder} can be read ({len(part):,} tried). Check whether they open in other programs. "
+            f"First error: {unreadable[0][1]}"
+        )
     photos = pd.DataFrame(
         {"Image": [spreadsheet_safe(path) for path in prints], "Id": "", "part": [part[path] for path in prints]}
     ).join(file_metadata([*prints.values()]))

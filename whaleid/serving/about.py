@@ -53,9 +53,9 @@ def read(folder: Path) -> About:
         about = About.model_validate_json((folder / ABOUT).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise WhaleidError(
-            f"{folder} is not a bundle: it does not contain {ABOUT}. In a project, run `dvc repro` to build "
-            "models/final.bundle. Elsewhere, set --model to a bundle or a registered model, such as "
-            "models:/whaleid@champion."
+            f"{folder} is not a bundle (a model as a folder): it does not contain {ABOUT}. In the project's folder, "
+            "run `dvc repro` to build models/final.bundle. In other folders, set --model to a bundle, or to a "
+            "registered model such as models:/whaleid@champion."
         ) from None
     except ValidationError as error:
         problems = {".".join(map(str, problem["loc"])): problem for problem in error.errors()}

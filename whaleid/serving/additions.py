@@ -47,21 +47,24 @@ def extend(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[st
     bundled = bundle.photos.set_index("Image")
     bundled_labels = labelled["Image"].map(bundled["Id"])
     if len(labelled) and bundled_labels.isna().all():
-        message = f"The model was not trained on photos of {catalogue}. Its whales are identified as well."
+        message = (
+            f"The model was not trained on photos of {catalogue}. It can also identify the whales of this catalogue, "
+            "by comparison with their photos."
+        )
         print(message, file=sys.stderr)
     photos = labelled.loc[bundled_labels != labelled["Id"], ["Image", "Id"]]
     if photos.empty:
         return recogniser, {}
     files = {image: catalogue / "train" / image for image in photos["Image"]}
-    remedy = "Restore the files, or remove their rows."
-    what = f"Photos of {catalogue / 'train.csv'} cannot be used"
+    remedy = "Put these files back into train/, or remove their rows from train.csv."
+    what = f"Photos in {catalogue / 'train.csv'} that cannot be used"
     computed = require_all(fingerprints([*files.values()]), what, remedy)
     photos = photos.reset_index(drop=True).join(file_metadata(computed))
     bundled_hashes = photos["Image"].map(bundled["sha256"])
     replaced = photos.loc[bundled_hashes.notna() & (bundled_hashes != photos["sha256"]), "Image"]
     if len(replaced):
-        remedy = "Rename the photos, or run `dvc repro` to rebuild the model."
-        what = "Photos whose content and label differ from the photo of the same name in the model"
+        remedy = "Rename these photos, also in train.csv, or run `dvc repro` to rebuild the model."
+        what = "Photos that have the name of another photo in the model, and another label"
         raise InputProblems(what, [str(files[image]) for image in replaced], remedy)
     cache = Path(platformdirs.user_cache_dir("whaleid")) / f"embeddings-{bundle.about.digest[:16]}"
     cached = [cache / f"{sha256}.safetensors" for sha256 in photos["sha256"]]
@@ -93,7 +96,8 @@ def save(path: Path, embeddings: Embeddings) -> bool:
             contiguous = {name: np.ascontiguousarray(array) for name, array in embeddings.items()}
             temporary.write_bytes(safetensors.numpy.save(contiguous))
     except OSError as error:
-        print(f"{path.parent}: embeddings could not be cached ({error.strerror}).", file=sys.stderr)
+        message = f"{path.parent}: cannot cache embeddings ({error.strerror}); the next command computes them again."
+        print(message, file=sys.stderr)
         return False
     return True
 

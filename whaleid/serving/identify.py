@@ -80,7 +80,8 @@ def run(
 def _photos(inputs: Sequence[Path]) -> tuple[list[Path], list[Answer]]:
     """List the photos of `inputs` without repetition, and answers that refuse photos whose names are not csv-safe."""
     if missing := [str(path) for path in inputs if not path.exists()]:
-        raise InputProblems("Photos or folders that do not exist", missing, "Check their spelling.")
+        remedy = "Correct the paths. Relative paths start from the current folder."
+        raise InputProblems("Photos or folders that do not exist", missing, remedy)
     paths = dict.fromkeys(path for entry in inputs for path in (list_images(entry) if entry.is_dir() else [entry]))
     unsafe = {path for path in paths if has_unsafe_characters(str(path))}
     problem = "its name cannot be written to a csv file: rename it"

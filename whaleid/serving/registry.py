@@ -149,7 +149,9 @@ def _client(patient: bool = False) -> Iterator[MlflowClient]:
     """Yield a client of the store, which must exist. If not `patient`, a server has only seconds to answer."""
     uri, database = store.address()
     if database is not None and not database.exists():
-        raise WhaleidError(f"The MLflow store {database} does not exist yet. Run `dvc repro` to create it.")
+        raise WhaleidError(
+            f"The MLflow store {database} does not exist. Change to the project's folder, or run `dvc repro` in it."
+        )
     import mlflow
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
