@@ -6,11 +6,11 @@ FOLDER is a catalogue folder of real photos, by default the value of WHALEID_REA
 the median of several runs, which alternate between the methods:
 
 - hashing: photos per second of whaleid (reading, checks, SHA-256, thumbnail and pHash), of imagededup's
-  `PHash().encode_images` and of decoding only, on FOLDER's labelled photos and on drawn JPEG files of 1050 x 600;
+  `PHash().encode_images` and of decoding only, on FOLDER's labelled photos and on synthetic JPEG files of 1050 x 600;
 - reduction: differing bits between the hashes of a JPEG file decoded at half its size without colours, and in full;
 - search: time and memory to find all pairs within 4 bits among 10^4, 10^5 and 10^6 random hashes;
 - `whaleid catalog` and `whaleid dedup` of FOLDER;
-- precision and recall of groups among drawn photos and copies of each kind.
+- precision and recall of groups among synthetic photos and copies of each kind.
 
 imagededup is skipped with a message if it is not installed (`pip install imagededup`). The last line is one JSON
 object.
@@ -218,7 +218,7 @@ def stages(folder: Path, runs: int) -> dict[str, float]:
 
 
 def quality(folder: Path, rule: "Dedup") -> dict[str, float]:
-    """Measure precision and recall of duplicate groups among drawn photos with one copy each.
+    """Measure precision and recall of duplicate groups among synthetic photos with one copy each.
 
     All kinds of copies are equally frequent.
     """

@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="sample,real", help="sample, real, or both separated by a comma")
     parser.add_argument("--runs", type=int, default=5, help="number of runs of each command")
     parser.add_argument(
-        "--photos", type=int, default=300, help="number of photos in the folder; drawn photos are repeated if necessary"
+        "--photos", type=int, default=300, help="number of photos in the folder; photos are repeated if necessary"
     )
     arguments = parser.parse_args()
     limit_cores(2)

@@ -318,7 +318,7 @@ def test_invalid_scores(scores: list[str], expected: list[str]) -> None:
         ({"loss": TRIPLET}, ["per_whale: the triplet loss compares photos of the same whale: set it to 2 or more"]),
         (
             {"loss": TRIPLET, "per_whale": 4, "new_whale": True},
-            ["new_whale: the triplet loss needs one whale per class, but new_whale is many: set it to false"],
+            ["new_whale: the triplet loss needs one whale per class, but new_whale has many: set it to false"],
         ),
         (
             {"loss": TRIPLET, "layers": "last", "per_whale": 5},

@@ -74,7 +74,7 @@ class Dedup(Section):
 class Split(Section):
     """Which photos are held out for validation. Shares are of unique photos: each duplicate group counts once."""
 
-    fold: Seed = Field(description="Number of the random split. Another number holds out other photos.")
+    fold: Seed = Field(description="Seed of the random split. Another seed holds out other photos.")
     known: Share = Field(description="Share of whales with two or more photos that have one held out as a known query.")
     further: Share = Field(description="Share of the other photos of these whales also held out. One per whale stays.")
     unknown: Share = Field(description="Share of whales with one photo that are held out as unknown queries.")
@@ -185,7 +185,7 @@ class Training(Section):
             if self.per_whale == 1:
                 yield "per_whale: the triplet loss compares photos of the same whale: set it to 2 or more"
             if self.new_whale:
-                yield "new_whale: the triplet loss needs one whale per class, but new_whale is many: set it to false"
+                yield "new_whale: the triplet loss needs one whale per class, but new_whale has many: set it to false"
             if self.layers == "last":
                 yield "layers: the triplet loss does not train the last layer: set it to all or upper"
 
@@ -242,7 +242,7 @@ RENAMED = {
     "min_views": "variants.NAME.train.oversample",
     "rate": "variants.NAME.train.lr",
 }
-"""The present key for each key of earlier versions, by the last part of the earlier key."""
+"""The current name of each renamed key, by the last part of its former name."""
 
 
 class Params(Section):

@@ -26,7 +26,7 @@ def small_project(project: Callable[..., Params]) -> None:
 
 def test_a_stage_prints_a_summary_and_with_verbose_details(small_project: None) -> None:
     plain = run_in_process("sample")
-    assert re.fullmatch(r"drew \d+ labelled photos and \d+ queries into data/sample\n", plain.stdout)
+    assert re.fullmatch(r"data/sample: \d+ labelled photos and \d+ queries created\n", plain.stdout)
     assert plain.stderr == ""
     quiet = run_in_process("-q", "sample")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")

@@ -95,7 +95,7 @@ def run(root: Path, **rule: float) -> Record:
 
 def test_the_stage_writes_groups_conflicts_manifest_and_leaks(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = run(root)
-    assert "6 photos in 2 duplicate groups; 2 labelled photos left out" in capsys.readouterr().out
+    assert "6 photos in 2 duplicate groups; 2 labelled photos excluded" in capsys.readouterr().out
     assert read_csv(paths.GROUPS).to_numpy().tolist() == [
         [0, "a.png", "train", "w1"],
         [0, "b.png", "train", "w1"],

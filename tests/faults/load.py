@@ -3,9 +3,9 @@
     python tests/faults/load.py [--photos 100000] [--keep DIR]
 
 The catalogue resembles that of Kaggle's competition: 80 % of the photos are labelled, 38 % of these are `new_whale`,
-and about half of the named whales have a single photo. Ten photos are derived from each drawn one, with random flips,
-perspective, light and noise, so that the duplicate rule does not match them. Copies of 2 % of the labelled photos are
-added as duplicates, half of them to the queries.
+and about half of the named whales have a single photo. Ten photos are derived from each synthetic one, with random
+flips, perspective, light and noise, so that the duplicate rule does not match them. Copies of 2 % of the labelled
+photos are added as duplicates, half of them to the queries.
 
 Each stage from `catalog` to `bundle` runs in a separate process, followed by `identify` with that bundle. One small
 network is trained on about two thousand photos; its accuracy is irrelevant here. Prints a table and, as the last line,
@@ -64,7 +64,7 @@ PREREQUISITES = {"pack": ["backbone", "boxes"], f"embed {VARIANT}": [f"train {VA
 LABELLED_SHARE, NEW_WHALE_SHARE, PHOTOS_PER_WHALE, COPY_SHARE = 0.8, 0.38, 3.1, 0.02
 """Share of labelled photos; shares of `new_whale` and of copies among these; mean number of photos per named whale."""
 PHOTOS_PER_SHOT, SHOTS_PER_FLUKE = 10, 4
-"""Number of photos derived from one drawn photo, and of drawn photos per fluke."""
+"""Number of photos derived from one synthetic photo, and of synthetic photos per fluke."""
 QUERY_COUNT = 200
 """Number of photos for `identify`."""
 
@@ -184,7 +184,7 @@ def _name(row: int) -> str:
 
 
 def _draw(folder: Path, fluke: int, rows: list[tuple[int, int, str]]) -> None:
-    """Write the photos `rows` (number, index of the whale among those of this fluke, part) of one drawn fluke."""
+    """Write the photos `rows` (number, index of the whale among those of this fluke, part) of one synthetic fluke."""
     drawn = draw_fluke(np.random.default_rng([1, fluke]))
     shots = [photograph(drawn, np.random.default_rng([2, fluke, shot])).jpeg for shot in range(SHOTS_PER_FLUKE)]
     images = [Image.open(io.BytesIO(shot)).convert("L") for shot in shots]

@@ -127,7 +127,7 @@ with distributed.join_process_group() as processes:
         processes.check_same(f"digest {processes.rank}")
     except WhaleidError as error:
         message = str(error)
-    assert message.startswith("process 1 of 2 has other photos, parameters, networks or code than process 0"), message
+    assert message.startswith("process 1 of 2 and process 0 have different photos, parameters, networks"), message
     distributed.join_process_group = lambda: contextlib.nullcontext(processes)  # already joined
     for command in ("train toy", "embed toy"):
         app(command.split(), standalone_mode=False)

@@ -1,4 +1,4 @@
-"""Copies of drawn photos: each kind changes the photo as its name says, and the box stays on the fluke."""
+"""Copies of synthetic photos: each kind changes the photo as its name says, and the box stays on the fluke."""
 
 import io
 

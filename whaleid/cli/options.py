@@ -73,7 +73,7 @@ CatalogueOption = Annotated[
     ),
 ]
 ModelOption = Annotated[
-    str, typer.Option(metavar="DIR|URI", help="A model folder, or a registered model such as models:/whaleid@champion.")
+    str, typer.Option(metavar="DIR|URI", help="A bundle, or a registered model such as models:/whaleid@champion.")
 ]
 VariantArgument = Annotated[
     str,

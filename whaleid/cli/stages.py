@@ -26,15 +26,15 @@ class Stage(NamedTuple):
 
     help: str
     item: str = ""
-    """VARIANT or PREDICTION if it runs for one of them, else empty."""
+    """The kind of name that the stage takes, VARIANT or PREDICTION; empty if it takes none."""
     tracked: bool = True
     """Whether its runs are logged to MLflow."""
     shared: bool = False
-    """Whether several processes can share its work."""
+    """Whether it can run in several processes."""
 
 
 STAGES = {
-    "sample": Stage("Draw a catalogue of synthetic flukes for a first run. Writes data/sample.", tracked=False),
+    "sample": Stage("Create a catalogue of synthetic flukes for a first run. Writes data/sample.", tracked=False),
     "catalog": Stage("Check all rows and photos of the catalogue folder. Writes data/catalog.csv.", tracked=False),
     "dedup": Stage("Find duplicate photos by perceptual hash. Writes data/dedup."),
     "explore": Stage("Describe the catalogue with tables and figures. Writes reports/explore/explore.html."),
@@ -105,7 +105,7 @@ def run(stage: str, item: str | None = None) -> None:
 
 
 def _run_in_processes(stage: str, variant: str, params: "Params") -> bool:
-    """Run a stage in several processes, one per GPU, if that is faster. Return whether it was."""
+    """Run a stage in several processes, one per GPU, if that is faster. Return whether the stage was run."""
     from whaleid.training import launching
 
     # several GPUs do not speed up a small batch

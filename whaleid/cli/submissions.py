@@ -52,7 +52,7 @@ def submit(submission: SubmissionArgument) -> None:
     catalog = read_csv(paths.CATALOG)
     queries = catalog.loc[catalog["part"] == "test", "Image"].tolist()
     if not queries:
-        raise WhaleidError("The catalogue has no queries: put the photos to identify into its folder test/.")
+        raise WhaleidError("The catalogue has no queries (photos to identify): put them into its folder test/.")
     check_ready(submission, queries, catalog.loc[catalog["part"] == "train", "Id"].unique().tolist())
-    print(f"{submission} is ready: {len(queries)} queries, each answered once. Upload it with Kaggle's client:")
+    print(f"{submission} is ready: it has one row for each of {len(queries)} queries. Upload it with Kaggle's client:")
     print(f"  kaggle competitions submit -c whale-categorization-playground -f {submission} -m whaleid")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from whaleid.core import paths
 
 MAX_NAMED_PARAMS = 2
-"""Maximum number of changed parameters that a name lists; a name with more shows their number."""
+"""Maximum number of changed parameters in the name of an execution. If there are more, it shows their number."""
 
 
 def tags() -> dict[str, str]:

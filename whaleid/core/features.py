@@ -63,7 +63,7 @@ def _load(variant: str, images: set[str]) -> Features:
     content = arrays.read(path, DTYPE_KINDS | {"images": "U"})
     names = content.pop("images").ravel().tolist()
     rows = {image: row for row, image in enumerate(names)}
-    remedy = f"Run `dvc repro embed@{variant}` again."
+    remedy = f"Run `dvc repro embed@{variant}` to rebuild it."
     if missing := sorted(images - rows.keys()):
         raise InputProblems(f"Photos are missing from {path}", missing, remedy)
     features = Features(rows, **content)

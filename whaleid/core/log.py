@@ -54,7 +54,7 @@ def progress(items: Iterable[T], description: str, total: int) -> Iterator[T]:
     """
     from tqdm import tqdm  # imported here because it takes a tenth of a command's startup time
 
-    show = logger.isEnabledFor(logging.INFO) and ranks.is_main_process()
-    disable = None if show else True  # None: tqdm shows the bar only on a terminal
+    enabled = logger.isEnabledFor(logging.INFO) and ranks.is_main_process()
+    disable = None if enabled else True  # None: tqdm shows the bar only on a terminal
     with timed(f"{description}: {total:,}"):
         yield from tqdm(items, desc=description, total=total, leave=False, dynamic_ncols=True, disable=disable)

@@ -10,7 +10,7 @@ BACKBONE = "backbone"
 PARAMS = Path("params.yaml")
 """The parameters of the pipeline."""
 SAMPLE = Path("data/sample")
-"""The synthetic catalogue, which is the default of `data.root`."""
+"""The synthetic catalogue, the default of `data.root`."""
 CATALOG = Path("data/catalog.csv")
 """All photos: `Image,Id,part,width,height,mode,bytes,sha256,phash`, one row per photo, sorted by part and Image.
 

@@ -35,7 +35,7 @@ class Record:
     dataset: Path | None = None
     """The table (`Image,Id`) that the stage was trained or evaluated on."""
     report: Report | None = None
-    """The page that shows the prediction, if the record is that of a prediction."""
+    """The page of the prediction, if the record belongs to a prediction."""
 
 
 @dataclass(frozen=True)

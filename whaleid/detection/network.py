@@ -91,7 +91,7 @@ def original_aspects(
 ) -> npt.NDArray[np.float64]:
     """Return the original width / height (N,) of photos.
 
-    They are predicted in `boxes` (N, 5 or more) if photos were squeezed, else equal to those of the files (N,).
+    If photos were squeezed, it is the prediction in `boxes` (N, 5 or more), else the aspect of the file (N,).
     """
     return np.exp(boxes[:, 4].astype(np.float64)) if network.squeezed else file_aspects
 

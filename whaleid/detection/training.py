@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from whaleid.config import Boxes
 
 MAX_OUTSIDE = 0.1
-"""Maximum distance by which a crop extends beyond an edge of the photo, as a share of its width or height."""
+"""Maximum distance of a crop's edge outside the photo, as a share of the photo's width or height."""
 MAX_INSIDE = 0.2
-"""Maximum distance by which a crop ends inside an edge of the photo, as a share of its width or height."""
+"""Maximum distance of a crop's edge from the photo's edge, inside the photo, as a share of its width or height."""
 
 
 def train(

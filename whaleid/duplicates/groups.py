@@ -70,8 +70,8 @@ def compact_groups(
         close = is_close(np.column_stack([members, representative[members]]))
         if close.all():
             return group, representative
-        far = np.zeros(count, dtype=bool)
-        far[members[~close]] = True
+        is_distant = np.zeros(count, dtype=bool)
+        is_distant[members[~close]] = True
         near = members[close]
-        # link close members to their representative directly: their path to it may lead through far members
-        pairs = np.concatenate([np.column_stack([near, representative[near]]), pairs[far[pairs].all(axis=1)]])
+        # link close members to their representative directly: their path to it may lead through distant members
+        pairs = np.concatenate([np.column_stack([near, representative[near]]), pairs[is_distant[pairs].all(axis=1)]])

@@ -19,8 +19,8 @@ def leak_pairs(photos: pd.DataFrame, group: NDArray[np.intp]) -> RowPairs:
     """
     rows = photos[["part"]].assign(row=np.arange(len(photos)), group=group)[group != NO_GROUP]
     queries, labelled = rows[rows["part"] == "test"], rows[rows["part"] == "train"]
-    both = queries.merge(labelled, on="group", suffixes=("_query", "_photo"))
-    pairs: RowPairs = both[["row_query", "row_photo"]].to_numpy(dtype=np.intp)
+    merged = queries.merge(labelled, on="group", suffixes=("_query", "_photo"))
+    pairs: RowPairs = merged[["row_query", "row_photo"]].to_numpy(dtype=np.intp)
     return pairs
 
 

@@ -10,9 +10,9 @@ Floats = npt.NDArray[np.float32]
 BLUR = 2.0
 """Standard deviation of the blur in `high_pass`, in pixels. Flukes have similar outlines and differ in finer detail."""
 TRIMMED = 0.05
-"""Share of the pixels that is left out because it fits worst. A date printed on a copy covers less."""
+"""Share of the pixels that is excluded because it fits worst. A date printed on a copy covers less."""
 FITS = 3
-"""Number of fits. Each fit leaves out the pixels with the largest residuals of the previous fit."""
+"""Number of fits. Each fit excludes the pixels with the largest residuals of the previous fit."""
 BLOCK = 512
 """Number of thumbnails that are converted to floats at once."""
 
@@ -37,7 +37,7 @@ def pixel_errors(left: Thumbnails, right: Thumbnails) -> npt.NDArray[np.float64]
 
     One picture is fitted to the other by linear least squares: its brightness, its contrast, and a shift and a scale of
     about a pixel along each axis, as after a crop. A small shift changes a picture by a multiple of its gradient (Lucas
-    and Kanade 1981, "An iterative image registration technique"). The pixels that fit worst are left out (least trimmed
+    and Kanade 1981, "An iterative image registration technique"). The pixels that fit worst are excluded (least trimmed
     squares, Rousseeuw 1984). The result is symmetric: the larger error of both directions.
 
     Both inputs have the shape (P, SIDE, SIDE) and are in memory at once. Returns errors (P,) from 0, the same picture,

@@ -75,13 +75,14 @@ def _score(
 ) -> tuple[ScoredQueries, npt.NDArray[np.float64]]:
     """Score the validation queries by `names`; also return the reciprocal rank (Q,) of the truth by centroids alone."""
     features = inputs.features
-    queries = validation.queries(inputs.split, {label for each in features.values() for label in each.classes.tolist()})
+    classes = {label for network in features.values() for label in network.classes.tolist()}
+    queries = validation.queries(inputs.split, classes)
     cluster = clusters(queries, inputs.groups)
     queries = queries.assign(
         fold=assign_folds(queries["Image"].tolist(), queries["role"].tolist(), cluster), cluster=cluster
     )
     scorer = Scorer(features, validation.gallery(inputs.split, held_out=False))
-    embeddings = {name: each.select(queries["Image"]) for name, each in features.items()}
+    embeddings = {name: network.select(queries["Image"]) for name, network in features.items()}
     duplicates = validation.duplicate_labels(queries, inputs.groups)
     table = allocate(len(names), (len(queries), len(scorer.whales) + 1))
     centroids = [score_name(network, "centroid", len(features)) for network in features]

@@ -51,9 +51,9 @@ class CrossFit:
     """A decision fitted on all folds, and the held-out answers of decisions fitted without each fold."""
 
     decision: Decision
-    """For future queries."""
+    """The decision for future queries, fitted on all folds."""
     answers: pd.DataFrame
-    """The columns of `paths.VALIDATION`, except `centroid`."""
+    """The held-out answers, one row per query, with the columns of `paths.VALIDATION` except `centroid`."""
     curve: pd.DataFrame
     """The `threshold_curve` of `answers`."""
 
@@ -61,7 +61,7 @@ class CrossFit:
 def cross_fit(names: Sequence[str], scored: ScoredQueries) -> CrossFit:
     """Fit weights, calibration and threshold for the scores `names`: on all folds, and on all but each fold.
 
-    Queries are weighted by `query_weights`. The threshold curve leaves out duplicates, since it would reward memorised
+    Queries are weighted by `query_weights`. The threshold curve excludes duplicates, which would reward memorised
     photos. The threshold for future queries maximises MAP@5 of the held-out answers, after smoothing.
     """
     all_queries, fold = np.ones(len(scored.queries), dtype=np.bool_), scored.queries["fold"].to_numpy()
@@ -92,7 +92,7 @@ def round_significant(values: Floats) -> Floats:
 def _fit(
     names: Sequence[str], scored: ScoredQueries, subset: Bools, start: Fusion | None = None
 ) -> tuple[Fusion, Calibration, TopWhales]:
-    """Fit fusion and calibration on a `subset` (Q,) of the queries; also return the uncalibrated whales of all."""
+    """Fit fusion and calibration on a `subset` (Q,) of the queries; also predict all queries, uncalibrated."""
     table = [scored.scores[name] for name in names]
     column = {label: index for index, label in enumerate(scored.whales.tolist())}
     y = np.array([column.get(label, len(column)) for label in scored.truth.tolist()])

@@ -20,7 +20,8 @@ from whaleid.identification.ranking import Floats, top_k
 ScoreTable = npt.NDArray[np.float32] | Sequence[npt.NDArray[np.float32]]
 """Scores of every query for every candidate: one array (K, Q, W + 1), or K arrays (Q, W + 1), which avoids a copy."""
 PRIOR_WEIGHT = 10.0
-"""The weight of a score on which validation gives no evidence, such as `duplicates` if there are none."""
+"""The prior of the weights: the weight of a score without evidence in validation, such as `duplicates` if there are
+none."""
 MAX_WEIGHT = 99.0
 """The largest weight, and the largest absolute bias: the optimum is infinite for scores that are always correct."""
 RIDGE = 1e-6

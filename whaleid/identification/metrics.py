@@ -178,7 +178,7 @@ def bootstrap(answers: pd.DataFrame, ranks: Ranks, shares: Shares) -> dict[str, 
 def with_intervals(metrics: Mapping[str, Floats]) -> dict[str, float]:
     """Compute the 95 % interval of each metric: `NAME`, `NAME_low` and `NAME_high`.
 
-    `metrics` are as in `bootstrap`. Resamples in which a metric is NaN are left out. An interval is extended to contain
+    `metrics` are as in `bootstrap`. Resamples in which a metric is NaN are excluded. An interval is extended to contain
     its metric, since resampling biases some metrics, such as ECE, upwards.
     """
     figures = {}

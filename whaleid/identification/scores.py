@@ -100,7 +100,7 @@ def extend_class_scores(
     the whales that are classes to the mean and the standard deviation of their class scores. Without it, whales that
     are not classes would rank first, because two photos are more similar than a photo and the centre of another class.
 
-    `class_scores` (Q, L) are those of the whales that `is_class` (W,) marks. `nearest` (Q, W) are from
+    `is_class` (W,) marks the whales that are classes; `class_scores` (Q, L) are their scores. `nearest` (Q, W) are from
     `nearest_scores`, and are returned unchanged if no whale is a class. Returns (Q, W).
     """
     if not is_class.any():
@@ -145,9 +145,9 @@ class Scorer:
         self.whales, self._starts = np.unique(photos["Id"].to_numpy(dtype=np.str_), return_index=True)
         """(W,) the candidates, sorted."""
         self._features = features
-        embeddings = {name: each.select(photos["Image"]) for name, each in features.items()}
-        self._photos = {name: flatten(each) for name, each in embeddings.items()}
-        self._centroids = {name: flatten(centroids(each, self._starts)) for name, each in embeddings.items()}
+        embeddings = {name: network.select(photos["Image"]) for name, network in features.items()}
+        self._photos = {name: flatten(array) for name, array in embeddings.items()}
+        self._centroids = {name: flatten(centroids(array, self._starts)) for name, array in embeddings.items()}
 
     def score(
         self, names: Sequence[str], queries: Embeddings, duplicates: Sequence[Sequence[str]]
@@ -205,8 +205,11 @@ def nearest_photos(
     nearest = []
     for query, whale in enumerate(whales):
         if images := photos.get(whale):
-            scores = [cosines(each[:, [query]], features[name].select(images))[0] for name, each in queries.items()]
-            nearest.append(images[int(np.mean(scores, axis=0).argmax())])
+            similarities = [
+                cosines(embeddings[:, [query]], features[name].select(images))[0]
+                for name, embeddings in queries.items()
+            ]
+            nearest.append(images[int(np.mean(similarities, axis=0).argmax())])
         else:
             nearest.append("")
     return nearest

@@ -46,7 +46,7 @@ class _NetworkHeader(Header):
     kind: Literal["network"] = "network"
     backbone: str
     fine: bool
-    embedding: Annotated[int, Field(gt=0, le=4096)]  # the maximum is that of backbone.embedding in params.yaml
+    embedding: Annotated[int, Field(gt=0, le=4096)]  # the same maximum as backbone.embedding in params.yaml
     centres: Count
     description: Description
 
@@ -64,7 +64,7 @@ def save(network: Network, description: Description) -> bytes:
 
 
 def load(data: bytes, name: str) -> tuple[Network, Description]:
-    """Rebuild a network, on the CPU, from the bytes of its checkpoint; errors name the file `name`.
+    """Rebuild a network, on the CPU, from the bytes of its checkpoint; `name` is the file's name in errors.
 
     Raises:
         WhaleidError: `data` is not a complete checkpoint of a network, or its backbone does not exist.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CPU = torch.device("cpu")
 TIMEOUT = timedelta(hours=1)
-"""How long a process waits for the others, since one may be writing a large file.
+"""Maximum time that a process waits for the others, one of which may be writing a large file.
 
 A process that has ended is detected at once.
 """
@@ -107,8 +107,9 @@ class ProcessGroup:
         different = [rank for rank, value in enumerate(digests) if value != digests[0]]
         if different:
             raise WhaleidError(
-                f"process {different[0]} of {self.size} has other photos, parameters, networks or code than process 0. "
-                "Check out the same commit and run `dvc pull` on every host, or use a folder that all hosts share."
+                f"process {different[0]} of {self.size} and process 0 have different photos, parameters, networks or "
+                "code. Check out the same commit and run `dvc pull` on every host, or use a folder that all hosts "
+                "share."
             )
 
 

@@ -28,7 +28,7 @@ EXAMPLES = 12
 SCORE_BINS = 20
 """Number of bins of `scores`."""
 PHOTOS = (1, 2, 3, 4, 5, 6, 10, 20)
-"""Smallest number of photos in each class of `photos`."""
+"""Lower bounds of the bins of `photos`, in gallery photos per whale."""
 SHARES: npt.NDArray[np.float64] = np.arange(21) / 20
 """Shares of unknown queries in `unknown_share`."""
 RANKS = np.array([*range(1, TOP_K + 1), 0])
@@ -126,8 +126,9 @@ def unknown_share(answers: pd.DataFrame, ranked: Ranks, duplicate_share: float) 
     kind = kinds(answers["role"])
     weights = np.array([query_weights(kind, Shares(share, duplicate_share)) for share in SHARES])  # (21, Q)
     duplicates = weights * (kind == "duplicate")
-    new = duplicates @ (answers["truth"] == NEW_WHALE).to_numpy() + (1 - duplicates.sum(axis=1)) * SHARES
-    return {"unknown_share": SHARES, "map5": weights @ reciprocal_ranks(ranked), "all_new_whale": new}
+    unnamed_duplicates = duplicates @ (answers["truth"] == NEW_WHALE).to_numpy()
+    all_new_whale = unnamed_duplicates + (1 - duplicates.sum(axis=1)) * SHARES
+    return {"unknown_share": SHARES, "map5": weights @ reciprocal_ranks(ranked), "all_new_whale": all_new_whale}
 
 
 def reliability(answers: pd.DataFrame, weights: npt.NDArray[np.float64]) -> Table:
@@ -182,16 +183,16 @@ def ranks(answers: pd.DataFrame, ranked: Ranks) -> Table:
 def photos(answers: pd.DataFrame, ranked: Ranks, photos_per_whale: "pd.Series[int]") -> Table:
     """Compute MAP@5 of known queries by the number of gallery photos of their whale: `least,most,queries,map5`.
 
-    `photos_per_whale` is the number of photos of each whale in the gallery of validation. A class without queries has
-    no row.
+    `photos_per_whale` is the number of photos of each whale in the gallery of validation. A bin without queries has no
+    row.
     """
     known = kinds(answers["role"]) == "known"
     number = answers.loc[known, "whale"].map(photos_per_whale).fillna(0).to_numpy(dtype=np.int64)
     limits = np.array([0, *PHOTOS, number.max(initial=PHOTOS[-1]) + 1])
-    classes = np.digitize(number, PHOTOS)  # 0: whales without a photo in the gallery
-    present, queries = np.unique(classes, return_counts=True)
+    bins = np.digitize(number, PHOTOS)  # 0: whales without a photo in the gallery
+    present, queries = np.unique(bins, return_counts=True)
     values = reciprocal_ranks(ranked[known])
-    map5 = np.array([values[classes == x].mean(axis=0) for x in present]).reshape(len(present), ranked.shape[1])
+    map5 = np.array([values[bins == index].mean(axis=0) for index in present]).reshape(len(present), ranked.shape[1])
     return {"least": limits[present], "most": limits[present + 1] - 1, "queries": queries, "map5": map5}
 
 
@@ -223,5 +224,5 @@ def _true_ranks(answers: pd.DataFrame, thresholds: npt.NDArray[np.float64]) -> R
 
 
 def _right(answers: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Return (Q,) whether the best whale is the true label."""
+    """Return whether the best whale of each query is its true label, (Q,)."""
     return (answers["label1"] == answers["truth"]).to_numpy()

@@ -1,4 +1,4 @@
-"""Compose the default catalogue: synthetic whales in the layout and with the difficulties of the Kaggle competition.
+"""Compose the synthetic catalogue, in the layout and with the difficulties of the Kaggle competition.
 
 It has a long tail of whales with one photo, photos labelled `new_whale`, copies of every kind, some with another label,
 and leaks into `test/`. A photo depends only on the seed, its whale and its number. The same seed therefore gives the

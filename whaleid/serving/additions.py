@@ -57,15 +57,15 @@ def extend(recogniser: Recogniser, catalogue: Path) -> tuple[Recogniser, dict[st
         return recogniser, {}
     files = {image: catalogue / "train" / image for image in photos["Image"]}
     remedy = "Put these files back into train/, or remove their rows from train.csv."
-    what = f"Photos in {catalogue / 'train.csv'} that cannot be used"
-    computed = require_all(fingerprints([*files.values()]), what, remedy)
+    problem = f"Photos in {catalogue / 'train.csv'} that cannot be used"
+    computed = require_all(fingerprints([*files.values()]), problem, remedy)
     photos = photos.reset_index(drop=True).join(file_metadata(computed))
     bundled_hashes = photos["Image"].map(bundled["sha256"])
     replaced = photos.loc[bundled_hashes.notna() & (bundled_hashes != photos["sha256"]), "Image"]
     if len(replaced):
         remedy = "Rename these photos, also in train.csv, or run `dvc repro` to rebuild the model."
-        what = "Photos that have the name of another photo in the model, and another label"
-        raise InputProblems(what, [str(files[image]) for image in replaced], remedy)
+        problem = "Photos that have the name of another photo in the model, and another label"
+        raise InputProblems(problem, [str(files[image]) for image in replaced], remedy)
     cache = Path(platformdirs.user_cache_dir("whaleid")) / f"embeddings-{bundle.about.digest[:16]}"
     cached = [cache / f"{sha256}.safetensors" for sha256 in photos["sha256"]]
     embeddings = _embed(recogniser.embedder, [*files.values()], cached, [*bundle.networks])
@@ -81,8 +81,8 @@ def _embed(
     writable = True
     for rows in progress(missing, "added photos, in batches", len(missing)):
         photos = embedder.read([Query(str(files[row])) for row in rows])
-        what = "Photos that were modified while the command ran"
-        readable = require_all(photos, what, "Run the command again.")
+        problem = "Photos that were modified while the command ran"
+        readable = require_all(photos, problem, "Run the command again.")
         for row, photo in zip(rows, embedder.embed(readable), strict=True):
             embeddings[row] = photo.embeddings
             writable = writable and save(cached[row], photo.embeddings)

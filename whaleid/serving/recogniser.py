@@ -46,13 +46,13 @@ class Answer:
 
     photo: str
     names: Sequence[Candidate] = ()
-    """Up to five candidates, sorted by probability; `new_whale` takes its rank at the threshold."""
+    """Up to five candidates: whales above the threshold, `new_whale`, then the other whales."""
     same: Sequence[Duplicate] = ()
     """Duplicates among the labelled photos, the closest first."""
     fluke: Box | None = None
-    """As in `EmbeddedPhoto`."""
+    """The detected box of the fluke, in fractions of the photo's width and height; None without detection."""
     problem: str = ""
-    """Why the file could not be read; the other fields are then empty."""
+    """The reason why the file could not be read; all other fields except `photo` are then empty."""
 
 
 class Recogniser:

@@ -57,8 +57,8 @@ def choose_alias(about: About, champion: Version | None) -> tuple[str, str]:
         return CHALLENGER, f"no MAP@5 on validation to compare with {other}"
     if about.validation != champion.validation:
         return CHAMPION, f"validation has changed since {other}, so the newer version is preferred"
-    why = f"MAP@5 {map5:.4f} on validation; {other} has {champion.map5:.4f}"
-    return (CHAMPION if map5 >= champion.map5 else CHALLENGER), why
+    reason = f"MAP@5 {map5:.4f} on validation; {other} has {champion.map5:.4f}"
+    return (CHAMPION if map5 >= champion.map5 else CHALLENGER), reason
 
 
 def champion() -> Version | None:
@@ -90,9 +90,9 @@ def register(run_id: str, folder: Path, alias: str | None) -> Version:
         number = _newest_version(client, about.digest) or _create_version(client, run_id, folder, about)
         # other processes may register versions at the same time: compare with the champion under a lock
         with store.lock(store.address()[1]):
-            chosen, why = choose_alias(about, _champion(client))
+            chosen, reason = choose_alias(about, _champion(client))
             if alias not in (None, chosen):
-                why = f"alias set by the user; by its figures it is a {chosen}: {why}"
+                reason = f"alias set by the user; by its figures it is a {chosen}: {reason}"
             version = Version(
                 number=str(number),
                 variant=about.variant,
@@ -100,11 +100,11 @@ def register(run_id: str, folder: Path, alias: str | None) -> Version:
                 validation=about.validation,
                 digest=about.digest,
                 alias=alias or chosen,
-                why=why,
+                why=reason,
             )
             for key, value in version.model_dump(exclude={"number"}, exclude_none=True).items():
                 client.set_model_version_tag(NAME, version.number, f"{TAG}{key}", value)
-            client.update_model_version(NAME, version.number, f"{about.variant}: {why}")
+            client.update_model_version(NAME, version.number, f"{about.variant}: {reason}")
             client.set_registered_model_alias(NAME, version.alias, version.number)
     return version
 

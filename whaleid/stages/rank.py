@@ -106,7 +106,7 @@ def _rank(params: Params, name: str, queries: Queries, folder: Path) -> None:
         fitted = decision.from_json(path.read_bytes())
         fixed["threshold_auto"] = fitted.threshold_auto
         networks = features.load(params.variants_of(name), [*queries.gallery["Image"], *queries.images])
-        embeddings = {network: each.select(queries.images) for network, each in networks.items()}
+        embeddings = {name: network.select(queries.images) for name, network in networks.items()}
         scorer = Scorer(networks, queries.gallery)
         rankings = fitted.answers(scorer, embeddings, queries.duplicates, queries.fill)
         if params.predictions[name].calibrated_by is None:

@@ -1,4 +1,4 @@
-"""Stage `sample`: draw the default catalogue."""
+"""Stage `sample`: create the synthetic catalogue."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def run(params: Params) -> None:
     """Write the synthetic catalogue to `paths.SAMPLE`."""
     with replacing_folder(paths.SAMPLE) as folder:
         draw_catalogue(folder, params.sample, params.seed)
-        drawn = {part: len(list((folder / part).iterdir())) for part in ("train", "test")}
-    logger.info(f"drew {drawn['train']} labelled photos and {drawn['test']} queries into {paths.SAMPLE}")
+        counts = {part: len(list((folder / part).iterdir())) for part in ("train", "test")}
+    logger.info(f"{paths.SAMPLE}: {counts['train']} labelled photos and {counts['test']} queries created")

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[1]
 SAVE_SECONDS = 5.0
-"""Minimum time between two saved states. Saving the 135 MB of a resnet18 takes 0.3 s, a tenth of an epoch of the drawn
-catalogue."""
+"""Minimum time between two saved states. Saving the 135 MB of a resnet18 takes 0.3 s, a tenth of an epoch on the
+synthetic catalogue."""
 
 
 def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
@@ -43,8 +43,8 @@ def run(params: Params, variant: str, log_epoch: LogEpoch) -> Record:
     If torchrun started several processes, they train together, and the first one writes.
 
     Raises:
-        WhaleidError: there are too few photos for the variant, its `init` cannot be used, or, of several processes, one
-            failed or has different inputs than the first.
+        WhaleidError: there are too few photos for the variant, its `init` cannot be used, or another process failed or
+            has different inputs.
     """
     with distributed.join_process_group() as processes:
         return _run(params, variant, log_epoch, processes)
@@ -65,16 +65,16 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, processes: ProcessGr
     torch.manual_seed(params.seed)
     start = paths.checkpoint(init)
     weights = start.read_bytes()
-    network, before = checkpoint.load(weights, str(start))
-    if before.photos is not None:
-        before.check_photos(photos.shape, str(start))
+    network, init_description = checkpoint.load(weights, str(start))
+    if init_description.photos is not None:
+        init_description.check_photos(photos.shape, str(start))
     description = checkpoint.Description(classes, photos.shape, settings.flip)
     network.classifier = CosineClassifier(network.embedding_dim, description.num_outputs, settings.loss.centres)
     dtype = str(precision(processes.device)).removeprefix("torch.")
-    where = f"{processes.describe()} in {dtype}"
+    hardware = f"{processes.describe()} in {dtype}"
     logger.info(
         f"train {variant}: {len(train_photos)} photos of {len(classes)} classes, {settings.layers} layers of "
-        f"{network.backbone.name} from {init}, on {where}"
+        f"{network.backbone.name} from {init}, on {hardware}"
     )
 
     libraries = ["torch", "torchvision", "pytorch-metric-learning"]
@@ -107,7 +107,7 @@ def _run(params: Params, variant: str, log_epoch: LogEpoch, processes: ProcessGr
     history = pd.DataFrame([{"epoch": number, **epoch.learning} for number, epoch in enumerate(epochs, start=1)])
     files.write_csv(history, paths.history(variant))
     throughput = median(epoch.speed["photos_per_second"] for epoch in epochs)
-    logger.info(f"train {variant}: {throughput:.0f} photos/s on {where}")
+    logger.info(f"train {variant}: {throughput:.0f} photos/s on {hardware}")
     return Record(
         params={
             "variant": variant,

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 LR_WARMUP = 0.21
 """Fraction of the steps in which the learning rate rises. With 0.2, torch divides by zero if there are five steps."""
 CLASSIFIER_LR_FACTOR = 10.0
-"""Factor of the classifier's learning rate, since a whale with one photo trains its prototype once per epoch only."""
+"""Factor of the classifier's learning rate: high, since a whale with one photo trains its prototype once per epoch."""
 MARGIN_WARMUP = 0.5
-"""Fraction of the steps in which the margin grows from 0 to its full size. With the full margin, losses barely fall."""
+"""Fraction of the steps in which the margin grows from 0. With the full margin from the start, losses barely fall."""
 BN_BATCH_SIZE, BN_BATCHES = 64, 20
-"""Photos per batch and number of batches that adapt the running statistics of batch norms to the training photos."""
+"""Photos per batch and number of batches used to update the running statistics of batch norms before training."""
 CENTRE_DISTANCE = 0.3
 """Initial distance of the centres of a class from its mean, if it has several."""
 
@@ -222,7 +222,7 @@ def _validation_sums(network: Network, embeddings: Tensor, photos: LabelledPhoto
 
 
 def _update_bn_stats(network: Network, photos: LabelledPhotos, seed: int) -> None:
-    """Adapt the running statistics of batch norms from the photos of the pretrained weights to `photos`."""
+    """Update the running statistics of batch norms, which come from the data of the pretrained weights, on `photos`."""
     network.train()
     with torch.no_grad():
         for rows in shuffled_batches(photos.rows, BN_BATCH_SIZE, np.random.default_rng(seed))[:BN_BATCHES]:

@@ -64,7 +64,7 @@ def save(state: State, digest: str) -> bytes:
 
 
 def load(data: bytes, digest: str, name: str) -> State:
-    """Load a state that `save` serialised; errors name the file `name`.
+    """Load a state that `save` serialised; `name` is the file's name in errors.
 
     Raises:
         WhaleidError: the file is damaged, or belongs to a training with another digest.

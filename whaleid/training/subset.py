@@ -19,8 +19,8 @@ def select(labelled: pd.DataFrame, variant: str, settings: Training) -> pd.DataF
     Args:
         labelled: candidate photos, with the columns `Image` and `Id`.
         variant: name of the variant, for errors.
-        settings: `whales`, `photos`, `min_photos` and `new_whale` select photos; the loss and the batch size set how
-            many are required.
+        settings: `whales`, `photos`, `min_photos` and `new_whale` select photos; the loss and the batch size determine
+            how many are required.
 
     Returns:
         The columns `Image` and `Id`, sorted by Image: the first photos by name of the whales with the most photos
@@ -31,8 +31,8 @@ def select(labelled: pd.DataFrame, variant: str, settings: Training) -> pd.DataF
             whale with two photos although the loss compares photos of a whale.
     """
     train = labelled[["Image", "Id"]].sort_values("Image")
-    unknown = train["Id"] == NEW_WHALE
-    whales = train[~unknown]
+    unnamed = train["Id"] == NEW_WHALE
+    whales = train[~unnamed]
     whales = whales[whales.groupby("Id")["Image"].transform("size") >= settings.min_photos]
     if settings.whales != "all":
         counts = whales["Id"].value_counts()
@@ -46,7 +46,7 @@ def select(labelled: pd.DataFrame, variant: str, settings: Training) -> pd.DataF
         whales = whales[whales["Id"].isin(order[: settings.whales])]
     if settings.photos != "all":
         whales = whales.groupby("Id", sort=False).head(settings.photos)
-    selected = pd.concat([whales, train[unknown]]) if settings.new_whale else whales
+    selected = pd.concat([whales, train[unnamed]]) if settings.new_whale else whales
     _check_enough(selected["Id"].value_counts(), variant, settings)
     return selected.sort_values("Image", ignore_index=True)
 
