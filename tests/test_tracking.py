@@ -574,7 +574,7 @@ def test_removing_the_store_during_a_stage_is_an_error(project: Path) -> None:
     with (
         pytest.raises(
             WhaleidError,
-            match=r"mlflow\.db: the file was removed while the stage ran\nFix this, set MLFLOW_TRACKING_URI",
+            match=r"mlflow\.db: the file was removed while the stage ran\nFix this problem, set MLFLOW_TRACKING_URI",
         ),
         tracking.run("train", ["toy"]) as run,
     ):

@@ -362,7 +362,9 @@ def load(path: Path) -> Params:
     except OSError:
         raise
     except Exception as error:  # ruamel may raise any type of exception, as for a wrong date or a very deep list
-        raise WhaleidError(f"{path} is not valid YAML: {error}") from None
+        raise WhaleidError(
+            f"{path} is not valid YAML: {error}\nCorrect that line, for example its spaces, tabs or brackets."
+        ) from None
     return check(document, path)
 
 

@@ -149,7 +149,7 @@ def test_a_path_outside_the_project_becomes_absolute(path: Path, tmp_path_factor
     ("name", "options", "message"),
     [
         ("reel", {}, "There is no preset 'reel'. Available: real, sample"),
-        ("real", {}, "needs the catalogue folder: run whaleid preset real --root FOLDER"),
+        ("real", {}, "needs the catalogue folder: run `whaleid preset real --root FOLDER`"),
         ("real", {"data.root": "nowhere"}, "data.root: nowhere does not exist"),
         ("sample", {"backbone.weights": "w.pth"}, "backbone.weights: w.pth does not exist"),
     ],
@@ -165,7 +165,9 @@ def test_a_file_without_a_variant_that_the_preset_changes(path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(WhaleidError) as error:
         presets.apply("sample", path, {})
-    assert str(error.value) == ("The preset changes variants.toy, which is not in params.yaml: restore it from git.")
+    assert str(error.value) == (
+        "The preset changes variants.toy, which is not in params.yaml: copy it from an earlier version (`git log -p`)."
+    )
     assert path.read_text(encoding="utf-8") == text
 
 

@@ -44,7 +44,7 @@ MAP@5 without duplicates, at auto and at fixed thresholds
 
 * best of its column
 Baselines: new_whale for all 0.300; duplicates, else new_whale 0.384; nearest centroid, no threshold 0.450.
-solution: MAP@5 on the queries in the solution.
+solution: MAP@5 on the queries with a true label in solution.csv.
 Without figures: pairs.
 Not validated, because trained on the validation photos: final."""
 """MAP@5 of toy and full are equal as displayed, so both are marked. A single value, such as that of final, is not."""

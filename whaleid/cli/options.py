@@ -66,14 +66,18 @@ CatalogueOption = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="The catalogue folder. Photos added to it after the model was built are used too.",
+        help="The catalogue folder. Queries are also compared with photos that were added after the model was built.",
         exists=True,
         file_okay=False,
-        show_default="data.root of params.yaml, unless --model is set",
+        show_default="data.root in params.yaml, unless --model is set",
     ),
 ]
 ModelOption = Annotated[
-    str, typer.Option(metavar="DIR|URI", help="A bundle, or a registered model such as models:/whaleid@champion.")
+    str,
+    typer.Option(
+        metavar="DIR|URI",
+        help="A bundle (a model as a folder), or a registered model such as models:/whaleid@champion.",
+    ),
 ]
 VariantArgument = Annotated[
     str,

@@ -51,7 +51,7 @@ def apply(name: str, path: Path, options: Mapping[str, str | float | None]) -> l
         if value is not None:
             overlay.setdefault(section, {})[field] = value
     if "data" not in overlay:
-        raise WhaleidError(f"Preset {name} needs the catalogue folder: run whaleid preset {name} --root FOLDER")
+        raise WhaleidError(f"Preset {name} needs the catalogue folder: run `whaleid preset {name} --root FOLDER`.")
     for section, key in (("data", "root"), ("backbone", "weights")):
         overlay[section][key] = _location(f"{section}.{key}", str(overlay[section][key]))
     config.load(path)
@@ -91,7 +91,10 @@ def _merge(document: CommentedMap, overlay: Mapping[str, Any], prefix: str = "")
         else:
             fields = config.NAMED[prefix.rstrip(".")].model_fields
             if not value.keys() >= {field for field, info in fields.items() if info.is_required()}:
-                raise WhaleidError(f"The preset changes {name}, which is not in params.yaml: restore it from git.")
+                raise WhaleidError(
+                    f"The preset changes {name}, which is not in params.yaml: copy it from an earlier version "
+                    "(`git log -p`)."
+                )
             yield f"{name}: added"
             # not after the last entry, to which ruamel attaches the comment of the next section
             document.insert(len(document) - 1, key, value)
@@ -103,7 +106,9 @@ def _location(key: str, value: str) -> str:
         return value
     path = Path(value).expanduser()
     if not path.exists():
-        raise WhaleidError(f"{key}: {value} does not exist. Check the path.")
+        raise WhaleidError(
+            f"{key}: {value} does not exist. Correct the path. Relative paths start from the current folder."
+        )
     # DVC does not track the file of weights, so it is missing in the folder of an experiment
     inside = key == "data.root" and path.resolve().is_relative_to(Path.cwd())
     return path.resolve().relative_to(Path.cwd()).as_posix() if inside else str(path.resolve())

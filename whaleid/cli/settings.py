@@ -13,7 +13,7 @@ app = typer.Typer()
 
 @app.command(rich_help_panel=TOOLS)
 def check() -> None:
-    """Check params.yaml: its keys, types and ranges, and contradictions between keys."""
+    """Check params.yaml, the settings of the project: its keys, types and ranges, and contradictions between keys."""
     variants = load_params().variants
     print(f"{paths.PARAMS} is valid. Its variants: {', '.join(variants)}.")
 
@@ -28,18 +28,28 @@ def _presets() -> list[str]:
 def preset(
     name: Annotated[
         str,
-        typer.Argument(help="sample (synthetic flukes) or real (photos).", show_default=False, autocompletion=_presets),
+        typer.Argument(
+            help="real (your photos) or sample (synthetic flukes).", show_default=False, autocompletion=_presets
+        ),
     ],
-    root: Annotated[str | None, typer.Option(metavar="DIR", help="The catalogue folder.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="A classification model of torchvision, or timm/NAME.")] = None,
-    weights: Annotated[str | None, typer.Option(help="DEFAULT (pretrained), none, or path of a state dict.")] = None,
+    root: Annotated[str | None, typer.Option(metavar="DIR", help="The catalogue folder; required for real.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Network to train: a classification model of torchvision, or timm/NAME.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Its initial weights: DEFAULT (pretrained), none (random), or the path of a state dict."),
+    ] = None,
     unknown_share: Annotated[
-        float | None, typer.Option(help="Expected share of unknown whales among queries, without duplicates.")
+        float | None,
+        typer.Option(
+            help="Expected share, 0 to 1, of queries (photos to identify) that show whales outside the catalogue."
+        ),
     ] = None,
 ) -> None:
-    """Set params.yaml to the values for synthetic flukes or for real photos, and print each change."""
+    """Set params.yaml, the settings of the project, for real photos or for synthetic flukes. Each change is printed."""
     from whaleid.cli import presets
 
     options = {"data.root": root, "backbone.name": backbone, "backbone.weights": weights}
     changes = presets.apply(name, paths.PARAMS, {**options, "split.unknown_share": unknown_share})
-    logger.info("\n".join(changes) if changes else f"{paths.PARAMS} already agrees with preset {name}.")
+    logger.info("\n".join(changes) if changes else f"{paths.PARAMS} already has the values of preset {name}.")

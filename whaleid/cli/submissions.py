@@ -10,7 +10,13 @@ from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
 
 SubmissionArgument = Annotated[
-    Path, typer.Argument(help="A csv file of ranked labels: Image,Id.", exists=True, dir_okay=False, show_default=False)
+    Path,
+    typer.Argument(
+        help="A csv file with the columns Image and Id: up to five labels per photo, separated by spaces.",
+        exists=True,
+        dir_okay=False,
+        show_default=False,
+    ),
 ]
 app = typer.Typer()
 
@@ -20,10 +26,18 @@ def score(
     submission: SubmissionArgument,
     solution: Annotated[
         Path,
-        typer.Argument(help="A csv file of true labels: Image,Id.", exists=True, dir_okay=False, show_default=False),
+        typer.Argument(
+            help="A csv file with the columns Image and Id: the true label of each photo.",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+        ),
     ],
 ) -> None:
-    """Print the MAP@5 of a submission, as Kaggle computes it, from the first five distinct labels per photo."""
+    """Print the MAP@5 of a submission: 0 to 1, from the first five distinct labels per photo, as Kaggle computes it.
+
+    A photo counts 1 if its true label is first, 1/2 if it is second, to 1/5, and 0 if it is not among the five.
+    """
     print(f"{grade(submission, solution):.5f}")
 
 
@@ -48,11 +62,15 @@ def submit(submission: SubmissionArgument) -> None:
     from whaleid.core.files import read_csv
 
     if not paths.CATALOG.is_file():
-        raise WhaleidError(f"{paths.CATALOG} does not exist, so the queries are unknown: run `dvc repro catalog`.")
+        raise WhaleidError(
+            f"{paths.CATALOG} does not exist, so the queries (photos to identify) are unknown. Run `dvc repro catalog`."
+        )
     catalog = read_csv(paths.CATALOG)
     queries = catalog.loc[catalog["part"] == "test", "Image"].tolist()
     if not queries:
-        raise WhaleidError("The catalogue has no queries (photos to identify): put them into its folder test/.")
+        raise WhaleidError(
+            "The catalogue has no queries (photos to identify). Put them into test/, and run `dvc repro`."
+        )
     check_ready(submission, queries, catalog.loc[catalog["part"] == "train", "Id"].unique().tolist())
     print(f"{submission} is ready: it has one row for each of {len(queries)} queries. Upload it with Kaggle's client:")
     print(f"  kaggle competitions submit -c whale-categorization-playground -f {submission} -m whaleid")

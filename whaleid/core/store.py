@@ -12,7 +12,9 @@ from filelock import FileLock
 from whaleid.core import ranks
 from whaleid.core.errors import WhaleidError
 
-REMEDY = "Fix this, set MLFLOW_TRACKING_URI to another store, or set WHALEID_TRACKING=off to run without tracking."
+REMEDY = (
+    "Fix this problem, set MLFLOW_TRACKING_URI to another store, or set WHALEID_TRACKING=off to run without tracking."
+)
 LOCK_SECONDS = 120
 """Seconds to wait for the lock. The process that creates a new store holds it for several seconds."""
 

@@ -179,7 +179,7 @@ def _notes(comparison: pd.DataFrame) -> list[str]:
     ]:
         lines.append(f"Baselines: {'; '.join(baselines)}.")
     if measured["solution_map5"].notna().any():
-        lines.append("solution: MAP@5 on the queries in the solution.")
+        lines.append("solution: MAP@5 on the queries with a true label in solution.csv.")
     if missing := [*comparison.index.difference(measured.index, sort=False)]:
         lines.append(f"Without figures: {', '.join(missing)}.")
     if unvalidated := [*measured.index[measured["map5"].isna()]]:

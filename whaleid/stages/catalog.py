@@ -63,7 +63,7 @@ def _report(photos: pd.DataFrame, boxes: int, solutions: int) -> str:
         f"{len(whales):,} whales, {(whales == 1).sum():,} of them with a single photo; "
         f"{len(labels) - whales.sum():,} photos labelled {NEW_WHALE}\n"
         f"sizes: {_counts(sizes.head(3))}{more}; modes: {_counts(photos['mode'].value_counts())}\n"
-        f"{boxes:,} boxes, {solutions:,} solutions"
+        f"{boxes:,} boxes, {solutions:,} true labels of queries"
     )
 
 

@@ -57,7 +57,7 @@ def run(params: Params) -> Record:
         (folder / "report.html").write_text(html, encoding="utf-8", newline="\n")
     logger.info(
         f"{len(tables[paths.GROUPS]):,} photos in {figures['groups']:,} duplicate groups; "
-        f"{figures['conflicts']:,} labelled photos excluded because the labels of their group conflict\n"
+        f"{figures['conflicts']:,} labelled photos excluded because their group has several labels\n"
         f"{figures['unique']:,} unique photos to train on; {figures['leaks']:,} queries duplicate a labelled photo"
     )
     if duplicates.plain:

@@ -41,7 +41,7 @@ def select(labelled: pd.DataFrame, variant: str, settings: Training) -> pd.DataF
         if len(order) < settings.whales:
             raise WhaleidError(
                 f"variants.{variant}.train.whales is {settings.whales}, but only {len(order)} whales have at least "
-                f"{settings.min_photos} photos to train on. Set it to at most {len(order)}, or to all."
+                f"{settings.min_photos} photos to train on. Set it to at most {len(order)}, or to all, in params.yaml."
             )
         whales = whales[whales["Id"].isin(order[: settings.whales])]
     if settings.photos != "all":
