@@ -10,7 +10,7 @@ venv: .venv/ready
 
 # DVC needs git: check before a long installation
 repository:
-	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "This folder is not a git repository, and DVC needs one. Clone the project, or run: git init && git add . && git commit -m whaleid" >&2; exit 1; }
+	@git rev-parse --git-dir >/dev/null || { echo "DVC needs a git repository that git can open (its message is above). Clone the project, or run: git init && git add . && git commit -m whaleid" >&2; exit 1; }
 
 # the stamp file is written last: after an interruption, the installation starts again
 .venv/ready: pyproject.toml constraints.txt

@@ -464,6 +464,18 @@ def test_the_store_is_in_the_root_of_dvc(project: Path, monkeypatch: pytest.Monk
     assert sorted(path.name for path in workspace.iterdir()) == ["params.yaml", "toy.csv"]
 
 
+def test_the_store_may_be_in_a_folder_of_any_name(
+    project: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project / "a %20?#é b"
+    folder.mkdir()
+    shutil.copy(empty_store, folder / "mlflow.db")
+    monkeypatch.chdir(folder)
+    track("dedup", None, Record(artifacts=[write("params.yaml", "threshold: 0.2\n")]))
+    assert len(list(folder.glob("mlartifacts/*/artifacts/params.yaml"))) == 1
+    assert {path.name for path in project.iterdir() if "?" not in path.name} <= {"params.yaml", "data", "mlflow.db"}
+
+
 def test_artifacts_are_beside_an_sqlite_store(
     project: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -237,7 +237,7 @@ def _create_or_check(database: Path) -> None:
         for leftover in database.parent.glob(f".{database.stem}.partial{database.suffix}*"):  # a killed process left it
             leftover.unlink()
         with files.replacing(database) as new:
-            SqlAlchemyStore(f"sqlite:///{new}", _artifacts(database)).engine.dispose()  # type: ignore[no-untyped-call]
+            SqlAlchemyStore(store.sqlite_uri(new), _artifacts(database)).engine.dispose()  # type: ignore[no-untyped-call]
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("SELECT count(*) FROM sqlite_master")
 

@@ -106,7 +106,7 @@ def test_queries_are_optional(root: Path, exists: bool) -> None:
     ("name", "lines", "message"),
     [
         ("train.csv", ["Image,id", "a.jpg,1"], "train.csv: wrong columns: no 'Id' (did you mean 'id'?)"),
-        ("train.csv", ["Image;Id", "a.jpg;1"], "no 'Image' (did you mean 'Image;Id'?); no 'Id'"),
+        ("train.csv", ["Our whales", "Image,Id", "a.jpg,1"], "train.csv, line 1: 'Our whales' is a title: remove"),
         ("train.csv", ["file,label", "a.jpg,1"], "The file has: 'file', 'label'."),
         ("train.csv", ["Image,Id,Id", "a.jpg,1,2"], "'Id' occurs 2 times"),
         (
@@ -275,7 +275,7 @@ def test_stage_lists_all_bad_photos_and_keeps_the_previous_catalogue(
         run_catalog(root)
     message = str(caught.value)
     assert "Photos that cannot be used (2):" in message
-    assert "a.jpg: no image in a format that is known" in message
+    assert "a.jpg: not an image in a known format" in message
     assert "e.jpg: " in message
     assert paths.CATALOG.read_bytes() == before
 

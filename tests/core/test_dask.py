@@ -72,7 +72,7 @@ def test_stages_and_duplicates_write_the_same_bytes(
     assert {"data/thumbnails.npy", "data/pack/photos.npy", "duplicates/leaks.csv"} < outputs[0].keys()
     # an error on a worker is raised unchanged
     Path("whales/test/1.jpg").write_bytes(b"not a photo")
-    with pytest.raises(WhaleidError, match=r"whales/test/1\.jpg: no image in a format that is known"):
+    with pytest.raises(WhaleidError, match=r"whales/test/1\.jpg: not an image in a known format"):
         pack.run(whales)
 
 

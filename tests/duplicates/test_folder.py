@@ -60,7 +60,7 @@ def test_copies_at_any_depth_are_found_and_files_are_not_changed(folder: Path) -
         ["photos/turned.tif", 0, "photos/a.jpg", False, "turned copy"],
     ]
     assert rows("duplicates/unreadable.csv", "photo", "reason") == [
-        ["photos/broken.jpg", "photos/broken.jpg: no image in a format that is known"]
+        ["photos/broken.jpg", "photos/broken.jpg: not an image in a known format"]
     ]
     html = Path("duplicates/report.html").read_text(encoding="utf-8")
     assert "photos/deep/b.PNG" in html

@@ -55,7 +55,7 @@ Row = dict[str, object]
 """An answer of the server: `names`, `probabilities`, `same_as` and `problem`."""
 INVALID_PHOTOS: dict[object, str] = {
     "!!": "This is neither base64 nor a data:, file: or http(s): URI.",
-    base64.b64encode(b"no photo").decode(): "no image in a format that is known",
+    base64.b64encode(b"no photo").decode(): "not an image in a known format",
     "": "an empty file",
     "file:///etc/passwd": "may not be read",
     5: "A photo must be text: its file in base64, or a URI; this is int.",

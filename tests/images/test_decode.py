@@ -37,8 +37,8 @@ def png_header(width: int, height: int) -> bytes:
     ("content", "message"),
     [
         (b"", "an empty file"),
-        (b"not a photo", "no image in a format that is known"),
-        (b"\xff\xd8\xff\xe0", "no image in a format that is known"),
+        (b"not a photo", "not an image in a known format"),
+        (b"\xff\xd8\xff\xe0", "not an image in a known format"),
         (png_header(10_001, 10_000), "10001 x 10000 pixels, over the 100,000,000 allowed"),
         (png_header(13_000, 13_000), "13000 x 13000 pixels, over the 100,000,000 allowed"),
         (png_header(60_000, 60_000), "over the 100,000,000 pixels allowed"),

@@ -332,7 +332,7 @@ def test_a_damaged_photo_keeps_the_previous_pack(project: Callable[..., Params])
     stage.run(settings)
     before = paths.PHOTOS.read_bytes()
     Path("photos/train/c.jpg").write_bytes(b"not a photo")
-    with pytest.raises(WhaleidError, match=r"c\.jpg: no image in a format that is known"):
+    with pytest.raises(WhaleidError, match=r"c\.jpg: not an image in a known format"):
         stage.run(settings)
     assert paths.PHOTOS.read_bytes() == before
     assert [path.name for path in paths.PACK.parent.iterdir() if "partial" in path.name] == []

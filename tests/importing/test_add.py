@@ -12,7 +12,6 @@ from whaleid.catalog import layout
 from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
 from whaleid.importing import add, importer, target
-from whaleid.importing.csv import Columns
 from whaleid.serving import about as description
 from whaleid.serving import additions
 from whaleid.serving import bundle as contents
@@ -27,7 +26,7 @@ MODEL = Path("models/final.bundle")
 def imported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a catalogue folder with the photos of the model's gallery. Tests do not change it."""
     folder = tmp_path_factory.mktemp("catalogue") / "whales"
-    importer.run(str(trained / "data/sample"), folder, Columns(), None, link=False)
+    importer.run(str(trained / "data/sample"), folder, importer.Options())
     return folder
 
 

@@ -97,7 +97,7 @@ def test_zips_in_a_zip(photos_by_whale: None) -> None:
     pack("bob.zip", ("photos/bob/1.png", "1.png"))
     pack("all.zip", ("photos/ann/1.png", "trip/ann/1.png"), ("bob.zip", "trip/bob.zip"))
     output = call("all.zip")
-    assert "added 2 labelled photos (2 whales, 0 photos of new_whale)" in output
+    assert "to add: 2 labelled photos (2 whales, 0 photos of new_whale)" in output
     assert "files skipped" not in output
 
 
@@ -105,7 +105,7 @@ def test_zips_anywhere_in_a_zip_with_suffixes_in_any_case(photos_by_whale: None)
     pack("more.zip", ("photos/bob/1.png", "1.png"))
     for outer, inner in (("a.ZIP", "bob/2019/more.ZIP"), ("b.zip", "trip/bob/more.Zip"), ("c.zip", "trip/bob.ZIP")):
         pack(outer, ("photos/ann/1.png", f"{'trip/' * inner.startswith('trip')}ann/1.png"), ("more.zip", inner))
-        assert "added 2 labelled photos (2 whales, 0 photos of new_whale)" in call(outer, to=outer[0])
+        assert "to add: 2 labelled photos (2 whales, 0 photos of new_whale)" in call(outer, to=outer[0])
         assert {label for _, label in rows(f"{outer[0]}/train.csv")[1:]} == {"ann", "bob"}
 
 
@@ -126,9 +126,7 @@ def write_zip(*members: str | zipfile.ZipInfo, method: int = zipfile.ZIP_STORED,
             file.writestr(member, content)
 
 
-@pytest.mark.parametrize(
-    "name", ["../../evil.png", "/evil.png", "a/../../evil.png", "..\\evil.png", "C:/evil.png", "a/../evil.txt"]
-)
+@pytest.mark.parametrize("name", ["../../evil.png", "/evil.png", "a/../../evil.png", "C:/evil.png", "a/../evil.csv"])
 def test_names_that_lead_out_of_a_zip_are_refused(name: str) -> None:
     write_zip("ann/a.png", name)
     error = refusal("bad.zip", to="deep/whales")
@@ -148,8 +146,9 @@ def test_a_colon_in_a_name_is_not_a_drive() -> None:
 def test_repeated_names_and_links_in_a_zip_are_refused() -> None:
     link = zipfile.ZipInfo("ann/link.png")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    write_zip("ann/a.png", "Ann/A.png", "ann/b.png", link)
-    assert "(3):\n  'ann/a.png'\n  'Ann/A.png'\n  'ann/link.png'\n" in refusal("bad.zip")
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        write_zip("ann/a.png", "ann/a.png", "ann/b.png", link)
+    assert "(3):\n  'ann/a.png'\n  'ann/a.png'\n  'ann/link.png'\n" in refusal("bad.zip")
 
 
 def test_zip_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from whaleid.identification.ranking import LABELS, PROBABILITIES
 from whaleid.serving import about, identify, registry
 
 MODEL = Path("models/final.bundle")
+REVIEWED = f"{','.join(identify.COLUMNS)}\na.jpg,ann{',' * 13}\n"
 UNNEEDED = {"jinja2", "joblib", "matplotlib", "mlflow", "pytorch_metric_learning", "sklearn", "timm"}
 """Libraries that `identify` must not import, because they are slow to load and not needed."""
 
@@ -30,6 +31,30 @@ def test_missing_inputs_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputProblems, match=r"Photos or folders that do not exist \(2\):\n  a\n  b"):
         identify.run([Path("a"), Path("b")], MODEL, None, None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"Photo,Whale\na.jpg,\n", "t.csv exists and is not a table that identify has written: choose another file."),
+        (b"photo,whale\na.jpg,\n", "t.csv exists and is not a table that identify has written"),
+        (b"my notes on whales\n", "t.csv exists and is not a table that identify has written"),
+        ("photo,whale\na.jpg,José\n".encode("latin-1"), "t.csv exists and is not a table that identify has written"),
+        (b"\x00\xff\x13", "t.csv exists and is not a table that identify has written"),
+        (REVIEWED.encode(), "t.csv has 1 reviewed photos, which would be overwritten. Run `whaleid add"),
+        (REVIEWED.encode("utf-16"), "t.csv has 1 reviewed photos"),
+        (REVIEWED.replace(",", ";").encode("utf-8-sig"), "t.csv has 1 reviewed photos"),
+        (REVIEWED.replace(",", "\t").replace("\n", "\r\n").encode(), "t.csv has 1 reviewed photos"),
+        (b"sep=;\n" + REVIEWED.replace(",", ";").encode(), "t.csv has 1 reviewed photos"),
+    ],
+)
+def test_a_file_is_overwritten_only_if_nothing_is_lost(tmp_path: Path, content: bytes, error: str) -> None:
+    table = tmp_path / "t.csv"
+    table.write_bytes(content)
+    with pytest.raises(WhaleidError) as caught:
+        identify.run([tmp_path], MODEL, None, None, table, None, None)
+    assert error in str(caught.value)
+    assert table.read_bytes() == content
 
 
 @pytest.mark.slow
@@ -43,11 +68,11 @@ def test_files_have_the_printed_answers(
     shutil.copy(sorted(Path("data/sample/train").iterdir())[0], folder / "copy.jpg")
     (folder / "broken.jpg").write_bytes(b"none")
     table, text, page = (tmp_path / name for name in ("a.csv", "a.json", "a.html"))
-    table.write_text("photo,whale\na.jpg,\n")  # not reviewed
+    table.write_text(f"{','.join(identify.COLUMNS)}\n{'a.jpg':,<{len(identify.COLUMNS) + 4}}\n")  # not reviewed
     assert identify.run([folder, folder / "copy.jpg"], MODEL, None, None, table, text, page) == 1
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if line.startswith(str(folder))]) == 5  # each photo once
-    assert any("not read: " in line and "no image in a format that is known" in line for line in lines)
+    assert any("not read: " in line and "not an image in a known format" in line for line in lines)
     assert any(line.strip().startswith("same picture as ") for line in lines)
     rows = pd.read_csv(table, keep_default_na=False, dtype=str)
     assert list(rows) == ["photo", "whale", *LABELS, *PROBABILITIES, "same_as", "same_as_whale", "problem"]

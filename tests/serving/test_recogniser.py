@@ -99,7 +99,7 @@ def test_a_batch_gets_the_same_answers_as_single_photos(recogniser: Recogniser) 
     batch = recogniser.identify(photos)
     assert [answer.photo for answer in batch] == [photo.name for photo in photos]
     assert [answer.problem for answer in batch[5:]] == [
-        "bad: no image in a format that is known",
+        "bad: not an image in a known format",
         "empty: an empty file",
     ]
     for photo, answer in zip(photos, batch, strict=True):
@@ -111,7 +111,7 @@ def test_a_batch_gets_the_same_answers_as_single_photos(recogniser: Recogniser) 
     same_names = [photos[number]._replace(name="same") for number in (0, 5, 1)]
     assert [answer.problem for answer in recogniser.identify(same_names)] == [
         "",
-        "same: no image in a format that is known",
+        "same: not an image in a known format",
         "",
     ]
     assert recogniser.identify([]) == []

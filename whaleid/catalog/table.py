@@ -1,13 +1,12 @@
 """Read csv files that users wrote: every cell as text, with the line number of each row."""
 
-import csv
 import difflib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from whaleid.catalog.dialect import parse
 from whaleid.core.errors import InputProblems, WhaleidError
 
 
@@ -21,7 +20,7 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ())
         WhaleidError: the file is not UTF-8, not csv, or lacks a column.
         InputProblems: rows have more or fewer cells than the header.
     """
-    names, rows = _parse(path)
+    names, rows = parse(path)
     problems = [f"{name!r} occurs {names.count(name)} times" for name in columns if names.count(name) > 1]
     candidates = {name.strip().casefold(): name for name in names if name not in columns}
     for name in columns:
@@ -56,29 +55,4 @@ def header(path: Path) -> list[str]:
     Raises:
         WhaleidError: the file is not UTF-8 or not csv.
     """
-    return _parse(path)[0]
-
-
-def _parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
-    """Return the header, and the cells of each row by the line number on which the row begins."""
-    content = path.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise WhaleidError(
-            f"{path}, line {line}: is not UTF-8 text. Save the file as csv in UTF-8 (in Excel: CSV UTF-8)."
-        ) from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows = {}
-    line = 1
-    try:
-        for cells in reader:
-            if cells:
-                rows[line] = cells
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise WhaleidError(f"{path}, line {line}: cannot be read as csv: {error}. Check the quotes in it.") from None
-    if not rows:
-        raise WhaleidError(f"{path}: is empty. Write the names of the columns into its first line.")
-    return rows.pop(next(iter(rows))), rows
+    return parse(path)[0]

@@ -1,8 +1,10 @@
 """The program `whaleid`: global options, environment variables and exit codes."""
 
 import gc
+import io
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -35,6 +37,8 @@ EXIT_CODES = {
 }
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "Pillow", "mlflow", "dvc")
 """Libraries whose versions `--verbose` prints."""
+HOME = re.compile(r"(?:^|(?<==))~(?=/|$)")
+"""The `~` of arguments such as --to=~/whales, which shells do not expand."""
 app = typer.Typer(
     help="Identify individual humpback whales from photos of their flukes.",
     epilog="\n".join(
@@ -56,6 +60,8 @@ def main() -> None:
     """Run the command line. Print errors that a user can fix as a message, with a traceback only if `--verbose`."""
     start = time.perf_counter()
     startup.prepare()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack letters that names of files have
     # like Ctrl-C, SIGTERM raises an exception, so that MLflow runs are closed and temporary files removed
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if os.environ.get("NO_COLOR"):
@@ -64,7 +70,7 @@ def main() -> None:
         rich_utils.COLOR_SYSTEM = None  # NO_COLOR alone would leave bold and dim text
     try:
         try:
-            app(prog_name="whaleid")
+            app([HOME.sub(lambda _: str(Path.home()), argument) for argument in sys.argv[1:]], prog_name="whaleid")
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output has exited, as in `whaleid compare | head`

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -68,16 +68,31 @@ def import_(
         Path | None,
         typer.Option(metavar="DIR", help="Folder of the photos of a csv or json file; default: the file's folder."),
     ] = None,
+    layout: Annotated[
+        Literal["table", "folders", "subfolders"] | None,
+        typer.Option(help="Folders: what names the whales: a table, the outermost or the innermost folders of photos."),
+    ] = None,
     queries: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of queries (photos to identify) to import as well.")
     ] = None,
+    keep_name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A word such as unknown or NA that is the name of a whale here. Repeatable."),
+    ] = None,
+    join_names: Annotated[
+        bool, typer.Option("--join-names", help="Names that differ in case, blanks or zeros (7, 007) are one whale.")
+    ] = False,
     link: Annotated[bool, typer.Option("--link", help="Link to the photos instead of copying them.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be imported; write nothing.")] = False,
 ) -> None:
     """Import labelled photos into a new or existing catalogue folder. The originals are not changed."""
     from whaleid.importing import importer
     from whaleid.importing.csv import Columns
 
-    importer.run(source, to, Columns(photo_column, whale_column, box_columns, photos), queries, link)
+    columns = Columns(photo_column, whale_column, box_columns, photos)
+    options = importer.Options(columns, layout, queries, keep_name or (), join_names, link, dry_run)
+    if importer.run(source, to, options):
+        raise typer.Exit(EXIT_UNREADABLE)
 
 
 @app.command(rich_help_panel=TOOLS)

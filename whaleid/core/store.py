@@ -4,13 +4,12 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-
-from filelock import FileLock
 
 from whaleid.core import ranks
 from whaleid.core.errors import WhaleidError
+from whaleid.core.locks import locked
 
 REMEDY = (
     "Fix this problem, set MLFLOW_TRACKING_URI to another store, or set WHALEID_TRACKING=off to run without tracking."
@@ -41,15 +40,20 @@ def address() -> tuple[str, Path | None]:
     if not uri.startswith("sqlite:///"):
         return uri, None
     database = Path(os.environ.get("DVC_ROOT") or Path.cwd()) / uri.removeprefix("sqlite:///")
-    return f"sqlite:///{database}", database
+    return sqlite_uri(database), database
 
 
-def lock(database: Path | None) -> FileLock | nullcontext[None]:
+def sqlite_uri(database: Path) -> str:
+    """Return the URI of an SQLite file. In URIs, `?` ends a path, so that one with it has to be relative."""
+    return f"sqlite:///{os.path.relpath(database) if '?' in str(database) else database}"
+
+
+def lock(database: Path | None) -> AbstractContextManager[None]:
     """Return a lock that processes with the same SQLite file share. A tracking server needs no lock."""
     if database is None:
         return nullcontext()
     database.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(database.with_name(f"{database.name}.lock"), timeout=LOCK_SECONDS)
+    return locked(database.with_name(f"{database.name}.lock"), LOCK_SECONDS)
 
 
 @contextmanager

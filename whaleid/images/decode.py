@@ -1,18 +1,22 @@
 """Decode photos from untrusted files, upright and in mode L or RGB."""
 
 import io
+import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from whaleid.core.errors import WhaleidError
+from whaleid.images.formats import FORMATS, RAW, RAW_PROBLEM, unknown_format
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
-"""The supported formats, as named by Pillow."""
+DNG_VERSION = 50706
+"""Tag of a TIFF file that makes it a DNG file: sensor data, of which Pillow would read the preview."""
 MAX_PIXELS = 100_000_000
 """Maximum number of pixels of a photo. Cameras have fewer; a decoded photo of this size takes 300 MB."""
 MAX_SIDE = 30_000
@@ -25,8 +29,25 @@ MAX_TILE = 25_000_000
 TILE_TAGS = (322, 323)
 """TIFF tags of the width and height of tiles."""
 
-# of Pillow's own two limits, the one for warnings is below MAX_PIXELS and the one for errors is above
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+"""A JPEG marker, except restart markers, which occur within a scan; in image data, 0xff is followed by 0."""
+SCAN, END = b"\xff\xda", b"\xff\xd9"
+TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image upright, by its EXIF orientation."""
+
+# Pillow warns of broken metadata, which nobody needs, and of large images, which `open_image` refuses by MAX_PIXELS
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+# Photo editors write descriptions and colour profiles of several MB, which Pillow refuses by default
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 
 def read(path: Path) -> bytes:
@@ -53,7 +74,7 @@ def open_image(path: Path, content: bytes) -> Iterator[Image.Image]:
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if problem := _exceeded_limit(image, content):
+            if problem := _problem(path, image, content):
                 raise WhaleidError(f"{path}: {problem}")
             yield image
     except WhaleidError:
@@ -61,26 +82,37 @@ def open_image(path: Path, content: bytes) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise WhaleidError(f"{path}: over the {MAX_PIXELS:,} pixels allowed") from None
     except UnidentifiedImageError:
-        raise WhaleidError(f"{path}: {'no image in a format that is known' if content else 'an empty file'}") from None
+        raise WhaleidError(f"{path}: {unknown_format(path, content)}") from None
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others on damaged bytes
         raise WhaleidError(f"{path}: damaged or unreadable ({error})") from None
 
 
-def _exceeded_limit(image: Image.Image, content: bytes) -> str:
-    """Describe the limit of work or memory that `image` exceeds; an empty string if there is none."""
+def _problem(path: Path, image: Image.Image, content: bytes) -> str:
+    """Say that `image` is sensor data, or exceeds a limit of work or memory; an empty string if neither."""
     size = f"{image.width} x {image.height} pixels"
     if image.width * image.height > MAX_PIXELS:
         return f"{size}, over the {MAX_PIXELS:,} allowed"
     if max(image.size) > MAX_SIDE:
         return f"{size}, over the {MAX_SIDE:,} allowed a side"
     if isinstance(image, JpegImagePlugin.JpegImageFile):
-        scans = content.count(b"\xff\xda")  # within a scan, 0xff is followed by 0
+        scans = count_scans(content)
         return f"{scans:,} scans, over the {MAX_SCANS} allowed: save the photo anew" if scans > MAX_SCANS else ""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if path.suffix.lower() in RAW or DNG_VERSION in image.tag_v2:
+            return RAW_PROBLEM
         width, height = (image.tag_v2.get(tag, 0) for tag in TILE_TAGS)
         if width * height > MAX_TILE:
             return f"tiles of {width} x {height} pixels, over the {MAX_TILE:,} allowed"
     return ""
+
+
+def count_scans(content: bytes) -> int:
+    """Return the number of scans of the JPEG image that `content` begins with; phones append videos and more images."""
+    position, scans = 2, 0  # after the marker of the image's start
+    while (marker := MARKER.search(content, position)) and marker[0] != END:
+        scans += marker[0] == SCAN
+        position = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+    return scans
 
 
 def decode(path: Path, min_side: int | None = None, content: bytes | None = None) -> Image.Image:
@@ -98,17 +130,55 @@ def decode(path: Path, min_side: int | None = None, content: bytes | None = None
     with open_image(path, read(path) if content is None else content) as image:
         if min_side is not None:
             image.draft(None, (min_side, min_side))
-        return simplify(ImageOps.exif_transpose(image))
+        return simplify(upright(image))
+
+
+def orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of `image`, 1 to 8; 1 if it has none or its EXIF is broken."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation)
+        value = value[0] if isinstance(value, tuple) else value
+    except Exception:  # the errors of Pillow's parser are of many types
+        return 1
+    return value if value in TRANSPOSES else 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Decode `image` and return it upright, by its EXIF orientation."""
+    image.load()  # turns a TIFF image upright and removes its orientation
+    method = TRANSPOSES.get(orientation(image))
+    return image if method is None else image.transpose(method)
 
 
 def simplify(image: Image.Image) -> Image.Image:
-    """Convert `image` to mode L if it is grey, else to RGB. Transparent pixels become white."""
+    """Convert `image` to mode L if it is grey, else to RGB. Transparent pixels become white.
+
+    Raises:
+        ValueError: pixels are not finite numbers.
+    """
     if image.mode in ("L", "RGB"):
         return image
-    if image.mode.startswith("I"):  # 16 bits of grey
-        return Image.fromarray(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8))
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_to_8_bits(np.asarray(image)))
     grey = image.mode in ("1", "LA")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     return image.convert("L" if grey else "RGB")
+
+
+def _to_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Scale grey levels of more than 8 bits, (H, W), to 0 to 255.
+
+    Integers are taken for 12 bits if none is above 4,095, else for 16 bits. Floats from 0 to 1 are multiplied by 255.
+    Any other range, as of 32 bits, is stretched from its lowest to its highest value.
+    """
+    floats, integers = values.astype(np.float64), values.dtype.kind != "f"
+    low, high = floats.min(), floats.max()
+    if not np.isfinite(high - low):
+        raise ValueError("pixels that are not numbers")
+    if integers and low >= 0 and high < 2**16:
+        return (floats / (2**4 if high < 2**12 else 2**8)).astype(np.uint8)
+    if integers or low < 0 or high > 1:
+        floats = (floats - low) / max(high - low, 1)
+    return np.rint(floats * 255).astype(np.uint8)

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, TiffImagePlugin
 
 from whaleid.core.errors import WhaleidError, attempt
 from whaleid.core.parallel import parallel_map
-from whaleid.images.decode import FORMATS, open_image, read, simplify
+from whaleid.images.decode import open_image, orientation, read, simplify, upright
+from whaleid.images.formats import FORMATS
 
 Thumbnails = NDArray[np.uint16]
 """Thumbnails of photos, (N, SIDE, SIDE)."""
@@ -58,12 +59,11 @@ def fingerprint(path: Path, content: bytes | None = None, formats: Sequence[str]
         if kind not in formats:
             raise WhaleidError(f"{path}: a {kind} image; photos of a catalogue must be {' or '.join(formats)}")
         mode, (width, height) = image.mode, image.size
-        if image.getexif().get(ExifTags.Base.Orientation, 1) > 4:  # rotated by 90 degrees
+        if orientation(image) > 4 and not isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size is upright
             width, height = height, width
         # decode only the luminance of a JPEG file, at the smallest size that is sufficient
         image.draft("L", (MIN_DECODED_SIDE, MIN_DECODED_SIDE))
-        ImageOps.exif_transpose(image, in_place=True)
-        pixels = thumbnail(simplify(image))
+        pixels = thumbnail(simplify(upright(image)))
     return Fingerprint(hashlib.sha256(content).hexdigest(), len(content), kind, mode, width, height, pixels)
 
 

@@ -4,9 +4,7 @@ from pathlib import Path
 
 from whaleid.catalog.checks import FORMULA
 from whaleid.core.errors import WhaleidError
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
-"""The suffixes of image files, compared in lower case."""
+from whaleid.images.formats import is_photo
 
 
 def spreadsheet_safe(path: Path) -> str:
@@ -25,12 +23,12 @@ def list_images(folder: Path) -> list[Path]:
     images = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
+        and is_photo(path)
     ]
     if not images:
-        raise WhaleidError(f"{folder} contains no images. The names of images end in {', '.join(SUFFIXES)}.")
+        raise WhaleidError(f"{folder} contains no images.")
     return images
 
 

@@ -8,12 +8,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
-from whaleid.catalog.checks import SUFFIXES, has_unsafe_characters
+from whaleid.catalog.checks import has_unsafe_characters
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.log import progress
-from whaleid.importing.source import FOREIGN, is_hidden
+from whaleid.images.formats import HEAD, IMAGES, RAW, VIDEOS
+from whaleid.importing.source import is_hidden
 
-UNPACKED_SUFFIXES = (*SUFFIXES, *FOREIGN, ".csv", ".zip")
+UNPACKED_SUFFIXES = (*IMAGES, *RAW, *VIDEOS, ".csv", ".tsv", ".json", ".zip")
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+UTF8 = 0x800
+"""Flag of a member whose name is UTF-8; of others, zipfile takes it for code page 437."""
 """Suffixes of the files that are unpacked."""
 MAX_FILES = 1_000_000
 """Maximum number of files that the zip files of a source may contain."""
@@ -50,8 +54,10 @@ def unpack(archive: Path, folder: Path, limits: Limits, title: str = "", is_part
     try:
         with zipfile.ZipFile(archive) as packed:
             files = [member for member in packed.infolist() if not member.is_dir()]
-            _check_names(title, files)
-            members = [member for member in files if _is_unpacked(member.filename)]
+            for member in files:
+                member.filename = _unicode_name(member)
+            members = [member for member in files if _is_unpacked(packed, member)]
+            _check_names(title, members)
             if is_part:
                 _refuse_zips(title, members)
                 if not all(PurePosixPath(member.filename).parts[0] == archive.stem for member in members):
@@ -79,19 +85,38 @@ def zip_files(paths: Iterable[Path]) -> list[Path]:
     return [path for path in paths if path.suffix.lower() == ".zip" and path.is_file()]
 
 
-def _is_unpacked(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in UNPACKED_SUFFIXES and not any(map(is_hidden, path.parts))
+def _unicode_name(member: zipfile.ZipInfo) -> str:
+    """Return the name of a member. macOS and others write UTF-8 without the flag that says so."""
+    if member.flag_bits & UTF8:
+        return member.filename
+    try:
+        return member.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return member.filename
+
+
+def _is_unpacked(packed: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    """Return whether a member is a table, a zip file, or a photo by its suffix or its content."""
+    path = PurePosixPath(member.filename.replace("\\", "/"))
+    if any(is_hidden(part) for part in path.parts if part != ".."):
+        return False
+    if path.suffix.lower() in UNPACKED_SUFFIXES or member.compress_type not in METHODS:  # which is an error
+        return True
+    with packed.open(member) as file:
+        return HEAD.match(file.read(16)) is not None
 
 
 def _check_names(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
-    """Refuse links, and names that lead out of the folder, are repeated or contain control characters."""
-    counts = Counter(member.filename.casefold() for member in members)
+    """Refuse links, and names that lead out of the folder, are repeated, or contain backslashes or control codes."""
+    if backslashes := [repr(member.filename) for member in members if "\\" in member.filename]:
+        remedy = "They were written on Windows, against the rules of zip files: unpack it there and import the folder."
+        raise InputProblems(f"{title}: names with backslashes instead of slashes", backslashes, remedy)
+    counts = Counter(member.filename for member in members)
     bad = []
     for member in members:
         name, path = member.filename, PurePosixPath(member.filename)
-        is_outside = path.is_absolute() or ".." in path.parts or "\\" in name or PureWindowsPath(name).drive
-        is_repeated, is_link = counts[name.casefold()] > 1, stat.S_ISLNK(member.external_attr >> 16)
+        is_outside = path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive
+        is_repeated, is_link = counts[name] > 1, stat.S_ISLNK(member.external_attr >> 16)
         if is_outside or is_repeated or is_link or has_unsafe_characters(name):
             bad.append(repr(name))
     if bad:
@@ -108,7 +133,7 @@ def _refuse_zips(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
 def _check_size(title: str, members: Sequence[zipfile.ZipInfo], size: int, limits: Limits, free: int) -> None:
     """Refuse other compression methods, and `members` that exceed `limits` or `free`, the free space in bytes."""
     # with other methods, zipfile unpacks a whole block into memory, which may be 1,000 times its compressed size
-    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
+    if any(member.compress_type not in METHODS for member in members):
         raise WhaleidError(
             f"{title}: is compressed with a method that is not supported. Pack it again with the usual one, deflate."
         )

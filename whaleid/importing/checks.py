@@ -2,12 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from whaleid.catalog.checks import FORMULA, SUFFIXES, has_unsafe_characters, is_file, label_problems
+from whaleid.catalog.checks import FORMULA, has_unsafe_characters, is_file, label_problems
 from whaleid.core.errors import InputProblems, raise_all
 from whaleid.images.fingerprint import CATALOGUE_FORMATS, Fingerprint, fingerprints
-from whaleid.importing.source import FOREIGN, Source, is_hidden, is_outside
+from whaleid.images.formats import is_accepted, is_photo
+from whaleid.importing.source import Source, is_hidden, is_outside
 
 MAX_BYTES = 180
 """Maximum length of a photo's name. File systems allow 255 bytes; a temporary name and SHA-256 digits need the rest."""
@@ -21,12 +23,22 @@ OUTSIDE = (
     "Copy them into that folder. For a csv or COCO file, --photos DIR names the folder that contains the photos.",
 )
 FORMAT = (
-    "Photos in a format that is not supported",
-    "Save them as JPEG or PNG. ImageMagick converts them without loss: `magick mogrify -format png FILES`.",
+    "Photos left out, in a format that a catalogue does not accept",
+    "Save them as JPEG or PNG and import those. ImageMagick does so without loss: `magick mogrify -format png FILES`.",
 )
-NOT_A_PHOTO = ("Files that are not photos", f"Names of photos end in {', '.join(SUFFIXES)}: correct the paths.")
+NOT_A_PHOTO = ("Files that are not photos", "Correct the paths.")
 MISSING = ("Photos that do not exist", "Correct the paths, or name the folder they start from with --photos DIR.")
 UNREADABLE = ("Photos that cannot be used", "Replace these files, or remove them from the source.")
+
+
+def accepted(sources: Sequence[Source]) -> tuple[list[Source], list[str]]:
+    """Leave out photos in formats that a catalogue does not accept; return the others, and where these are listed."""
+    left_out, kept = [], []
+    for source in sources:
+        refused = {entry.file for entry in source.entries if is_photo(entry.file) and not is_accepted(entry.file)}
+        left_out += [entry.location for entry in source.entries if entry.file in refused]
+        kept.append(replace(source, entries=[entry for entry in source.entries if entry.file not in refused]))
+    return kept, left_out
 
 
 def check(sources: Sequence[Source]) -> list[Fingerprint]:
@@ -55,7 +67,7 @@ def check(sources: Sequence[Source]) -> list[Fingerprint]:
 
 def photo_problem(file: Path, root: Path) -> tuple[str, str] | None:
     """Check the path of a photo, in a source with the resolved folder `root`; return a problem and remedy, or None."""
-    name, suffix = file.name, file.suffix.lower()
+    name = file.name
     if (
         has_unsafe_characters(str(file))
         or is_hidden(name)
@@ -65,8 +77,6 @@ def photo_problem(file: Path, root: Path) -> tuple[str, str] | None:
         return NAME
     if is_outside(file, root):
         return OUTSIDE
-    if suffix in FOREIGN:
-        return FORMAT
-    if suffix not in SUFFIXES:
-        return NOT_A_PHOTO
-    return None if is_file(file) else MISSING
+    if not is_file(file):
+        return MISSING
+    return None if is_photo(file) else NOT_A_PHOTO

@@ -1,13 +1,15 @@
 """Read a source that is a COCO json file: images, annotations with boxes, categories."""
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.importing.source import Entry, Rectangle, Source, from_bbox, to_label
+from whaleid.catalog.checks import input_problems
+from whaleid.core.errors import InputProblems, WhaleidError, raise_all
+from whaleid.core.labels import NEW_WHALE
+from whaleid.importing.source import Entry, Rectangle, Source, find_file, from_bbox, note
 
 IDENTITY = ("identity", "individual_id", "individual_ids", "name")
 """Keys of an annotation that may name its whale. If no annotation has one of them, categories name the whales."""
@@ -17,50 +19,50 @@ IDS = ("id", "image_id", "category_id")
 """Keys of these objects whose values are ids."""
 
 
-def read(path: Path, root: Path) -> Source:
-    """Read the images that the COCO json file `path` lists; file names are relative to `root`.
+def read(path: Path, root: Path, photos: Mapping[str, Sequence[Path]] | None = None) -> Source:
+    """Read the images that the COCO json file `path` lists, by their paths below `root`, or as in `find_file`.
 
-    Images without annotations are queries. An image with several boxes gets the largest.
+    Images without annotations are queries. An image with several boxes gets the largest; other than four numbers, a
+    bbox is left out.
 
     Raises:
         WhaleidError: the file is not COCO json, or does not name individuals.
-        InputProblems: an image has annotations of several whales, or a bbox is not four numbers.
+        InputProblems: an image has annotations of several whales, an id belongs to nothing or to several objects.
     """
     document = _read_document(path)
-    # repr keeps ids apart that are equal as keys of a dictionary: 1, 1.0 and true
-    categories = {repr(category.get("id")): str(category.get("name", "")) for category in document["categories"]}
+    categories = {_text(category.get("id")): str(category.get("name", "")) for category in document["categories"]}
+    identities = any(key in annotation for annotation in document["annotations"] for key in IDENTITY)
+    _check_ids(path, document, categories=not identities)
     annotations = defaultdict(list)
     for annotation in document["annotations"]:
-        annotations[repr(annotation.get("image_id"))].append(annotation)
-    identities = any(key in annotation for annotation in document["annotations"] for key in IDENTITY)
-    if not identities and len({repr(annotation.get("category_id")) for annotation in document["annotations"]}) < 2:
+        annotations[_text(annotation.get("image_id"))].append(annotation)
+    if not identities and len({_text(annotation.get("category_id")) for annotation in document["annotations"]}) < 2:
         raise WhaleidError(
             f"{path}: does not name individual whales: annotations have none of the keys {', '.join(IDENTITY)}, and "
             "all have the same category. Add the whale to each annotation as its `identity`."
         )
-    entries, ambiguous, bad_boxes = [], [], []
+    entries, ambiguous, other_boxes = [], [], []
     for image in document["images"]:
-        name, image_annotations = str(image.get("file_name", "")), annotations[repr(image.get("id"))]
+        name, image_annotations = str(image.get("file_name", "")), annotations[_text(image.get("id"))]
         names = None if identities else categories
         whales = sorted({whale for annotation in image_annotations for whale in _whales(annotation, names)})
         if len(whales) > 1:
             ambiguous.append(f"{name!r}: {', '.join(map(repr, whales))}")
-        try:
-            rectangles = [
-                from_bbox(annotation["bbox"]) for annotation in image_annotations if annotation.get("bbox") is not None
-            ]
-        except (TypeError, ValueError, OverflowError):
-            bad_boxes.append(repr(name))
-            continue
-        label = to_label(whales[0]) if whales else ""
-        entries.append(Entry(root / name, label, f"{path}: {name!r}", max(rectangles, key=_area, default=None)))
+        rectangles = []
+        for annotation in image_annotations:
+            try:
+                rectangles += [from_bbox(annotation["bbox"])] if annotation.get("bbox") is not None else []
+            except (TypeError, ValueError, OverflowError):
+                other_boxes.append(f"{name!r}: {annotation['bbox']}")
+        label = (whales[0] or NEW_WHALE) if whales else ""
+        largest = max(rectangles, key=_area, default=None)
+        entries.append(Entry(find_file(root, name, photos), label, f"{path}: {name!r}", largest))
     if ambiguous:
         remedy = "A photo of a catalogue shows one whale: crop the photo to each whale, or leave it out."
         raise InputProblems(f"{path}: photos of several whales", ambiguous, remedy)
-    if bad_boxes:
-        problem = f"{path}: photos whose bbox is not [x, y, width, height]"
-        raise InputProblems(problem, bad_boxes, "Give four numbers, in pixels.")
-    return Source(f"a COCO file: whales by {'annotation' if identities else 'category'}", root, entries)
+    notes = note("boxes are left out, since they are not [x, y, width, height]", other_boxes)
+    kind = f"a COCO file: whales by {'annotation' if identities else 'category'}"
+    return Source(kind, root, entries, notes=notes)
 
 
 def _read_document(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -80,12 +82,36 @@ def _read_document(path: Path) -> dict[str, list[dict[str, Any]]]:
     return parts
 
 
+def _text(value: object) -> str:
+    """Return a name or an id as text: `7` for 7, 7.0 and "7", and nothing for null."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return "" if value is None else str(value).strip()
+
+
+def _check_ids(path: Path, document: Mapping[str, list[dict[str, Any]]], categories: bool) -> None:
+    """Raise InputProblems for ids of images (or categories) that several have, and annotations with an id of none."""
+    problems: list[WhaleidError] = []
+    for part, key in (("images", "image_id"), ("categories", "category_id"))[: 1 + categories]:
+        counts = Counter(_text(row.get("id")) for row in document[part])
+        several = [f"id {number!r}: {count} {part}" for number, count in counts.items() if count > 1]
+        unresolved = [
+            f"annotation {row.get('id')!r}: {key} {row.get(key)!r}"
+            for row in document["annotations"]
+            if _text(row.get(key)) not in counts or not _text(row.get(key))
+        ]
+        problems += input_problems(f"{path}: ids that several {part} have", several, "Give each its own id.")
+        remedy = f"Correct these ids, or add the missing rows to {part}."
+        problems += input_problems(f"{path}: annotations of {part} that are not in the file", unresolved, remedy)
+    raise_all(problems)
+
+
 def _whales(annotation: Mapping[str, Any], categories: Mapping[str, str] | None) -> list[str]:
     """Return the names of an annotation's whales: the name of its category or, without `categories`, its `IDENTITY`."""
     if categories is not None:
-        return [categories.get(repr(annotation.get("category_id")), "")]
+        return [categories[_text(annotation.get("category_id"))]]
     name = next((annotation[key] for key in IDENTITY if annotation.get(key) not in (None, "", [])), "")
-    return [*map(str, name)] if isinstance(name, list) else [str(name)]
+    return [*map(_text, name)] if isinstance(name, list) else [_text(name)]
 
 
 def _area(rectangle: Rectangle) -> float:

@@ -1,22 +1,21 @@
 """Read a source that is a csv file: one row per photo, with any column names."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from whaleid.catalog.checks import is_file
 from whaleid.catalog.table import header, read_table
-from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.core.labels import CORNERS
-from whaleid.importing.source import UNNAMED, Entry, Rectangle, Source, from_bbox, to_label
+from whaleid.core.errors import WhaleidError
+from whaleid.core.labels import CORNERS, NEW_WHALE
+from whaleid.importing.source import Entry, Rectangle, Source, find_file, from_bbox, from_corners, note
 
-PHOTO_COLUMNS = ("Image", "photo", "image", "filename", "file_name", "file", "path")
-"""Column names that are recognized as the path of the photo."""
-WHALE_COLUMNS = ("Id", "whale", "identity", "individual", "individual_id")
-"""Column names that are recognized as the whale."""
+PHOTO_COLUMNS = ("Image", "photo", "image", "filename", "file", "path", "picture", "imagename", "filepath", "imagepath")
+WHALE_COLUMNS = ("Id", "whale", "identity", "individual", "individualid", "whaleid", "whalename", "animalid", "label")
+"""Names of the columns of photos and whales, if the user names none; `Whale ID` and `whale_id` are `whaleid`, too."""
 BBOX = "bbox"
 """The column of boxes in wildlife-datasets: `[x, y, width, height]`, in pixels."""
 SPLIT = "split"
@@ -35,12 +34,11 @@ class Columns:
     photos: Path | None = None  # the folder that paths start from; by default that of the csv file
 
 
-def read(path: Path, columns: Columns) -> Source:
-    """Read the photos that the csv file `path` lists.
+def read(path: Path, columns: Columns, photos: Mapping[str, Sequence[Path]] | None = None) -> Source:
+    """Read the photos that the csv file `path` lists, by their paths or as in `find_file`.
 
     Raises:
         WhaleidError: the file is not csv, or its columns cannot be inferred.
-        InputProblems: boxes are not numbers.
     """
     names = header(path)
     photo = _column(path, names, columns.photo, PHOTO_COLUMNS, "--photo-column", "path of the photo")
@@ -48,20 +46,14 @@ def read(path: Path, columns: Columns) -> Source:
     corners = _corner_columns(columns.box, names)
     table = read_table(path, list(dict.fromkeys([photo, whale, *corners])), [BBOX, SPLIT])
     root = path.parent if columns.photos is None else columns.photos
+    rectangles, notes = _rectangles(path, table, corners)
     entries = []
-    for (line, row), rectangle in zip(table.iterrows(), _rectangles(path, table, corners), strict=True):
+    for (line, row), rectangle in zip(table.iterrows(), rectangles, strict=True):
         is_query = SPLIT in table and row[SPLIT].casefold() in QUERIES
-        label = to_label(row[whale])
-        truth = label if is_query and row[whale].casefold() not in UNNAMED else ""
+        label, truth = ("", row[whale]) if is_query else (row[whale] or NEW_WHALE, "")
         location = f"{path}, line {line}: {row[photo]!r}"
-        entries.append(Entry(_photo_path(root, row[photo]), "" if is_query else label, location, rectangle, truth))
-    return Source(f"a csv file: photos by {photo!r}, whales by {whale!r}", root, entries)
-
-
-def _photo_path(root: Path, cell: str) -> Path:
-    """Return the path that a cell names. Tables written on Windows have backslashes between folders."""
-    path = root / cell
-    return path if "\\" not in cell or is_file(path) else root / cell.replace("\\", "/")
+        entries.append(Entry(find_file(root, row[photo], photos), label, location, rectangle, truth))
+    return Source(f"a csv file: photos by {photo!r}, whales by {whale!r}", root, entries, notes=notes)
 
 
 def _column(
@@ -72,11 +64,11 @@ def _column(
         candidates = [name for name in names if name == requested]
         reason = f"{'several columns are' if candidates else 'no column is'} named {requested!r}"
     else:
-        candidates = [name for name in default_names if name in names]
+        candidates = [name for name in names if {name, re.sub(r"[\s_-]", "", name.casefold())} & {*default_names}]
         detail = " or ".join(map(repr, candidates)) or f"none is named {', '.join(default_names)}"
         reason = f"it is not clear which column contains the {content}: {detail}"
     if len(candidates) != 1:
-        columns = f"Columns of the file, separated by commas: {', '.join(map(repr, names))}"
+        columns = f"Columns of the file: {', '.join(map(repr, names))}"
         raise WhaleidError(f"{path}: {reason}. {columns}. Name one with {option} NAME.")
     return candidates[0]
 
@@ -93,24 +85,24 @@ def _corner_columns(requested: str | None, names: Sequence[str]) -> list[str]:
     return columns
 
 
-def _rectangles(path: Path, table: pd.DataFrame, corners: Sequence[str]) -> list[Rectangle | None]:
-    """Return the box of each row, or None if its cells are empty. If any corner is above 1, all are in pixels."""
-    bad: list[str] = []
+def _rectangles(path: Path, table: pd.DataFrame, corners: Sequence[str]) -> tuple[list[Rectangle | None], list[str]]:
+    """Return the box of each row, None if its cells are not four numbers, and a note that counts those with other text.
+
+    If any corner is above 1, all are in pixels.
+    """
+    other: list[str] = []
     boxes: list[Rectangle | None] = []
     for line, row in table.iterrows():
         cells = [row[name] for name in corners or [BBOX] if name in table]
         try:
-            if not any(map(str.strip, cells)):
-                boxes.append(None)
-            elif corners:
-                boxes.append(Rectangle(tuple(map(float, cells))))
-            else:
-                boxes.append(from_bbox(json.loads(cells[0])))
-        except (ValueError, TypeError, OverflowError, RecursionError):
-            bad.append(f"line {line}: {', '.join(cells)}")
-    if bad:
-        form = "four numbers" if corners else "[x, y, width, height] in pixels"
-        remedy = f"Write {form}, or leave the cells empty for a photo without a box."
-        raise InputProblems(f"{path}: boxes that cannot be read", bad, remedy)
+            box = from_corners(cells) if corners else from_bbox(json.loads(cells[0]))
+        except (ValueError, TypeError, OverflowError, RecursionError, IndexError):
+            box = None
+        boxes.append(box)
+        if box is None and any(map(str.strip, cells)):
+            other.append(f"line {line}: {', '.join(cells)}")
+    notes = note(
+        f"boxes are left out, since they are not {'four numbers' if corners else '[x, y, width, height]'}", other
+    )
     pixels = not corners or any(corner > 1 for box in boxes if box for corner in box.corners)
-    return [box and replace(box, pixels=pixels) for box in boxes]
+    return [box and replace(box, pixels=pixels) for box in boxes], notes

@@ -4,34 +4,40 @@ import os
 from pathlib import Path
 
 from whaleid.catalog import layout
-from whaleid.catalog.checks import SUFFIXES
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.importing.source import FOREIGN, Entry, Rectangle, Source, is_hidden, require_inside, to_label
+from whaleid.images.formats import is_photo
+from whaleid.importing import layouts
+from whaleid.importing.layouts import Layout
+from whaleid.importing.source import Entry, Rectangle, Source, is_hidden, require_inside
 
 
-def read_whales(root: Path) -> Source:
-    """Read the photos in the folders of `root`, each named after a whale or `new_whale`. Photos may be at any depth.
+def read_whales(root: Path, title: str, layout: Layout | None = None) -> Source:
+    """Read the photos in the folders of `root`, which name their whales as `layout` says; errors call it `title`.
 
     Raises:
-        WhaleidError: there are no photos.
+        WhaleidError: there are no photos, or without `layout`, not exactly one layout is plausible.
         InputProblems: photos are not in the folder of a whale, or there are links to folders.
     """
-    files, skipped = _list_images(root)
+    files, skipped = list_photos(root)
     if not files:
         raise WhaleidError(
-            f"{root} contains no photos to import. It needs one of: a folder for each whale, with its photos; "
+            f"{title} contains no photos to import. It needs one of: a folder for each whale, with its photos; "
             "train.csv and train/ or train.zip (a catalogue or Kaggle competition); metadata.csv (wildlife-datasets)."
         )
     if top_level := [repr(path.name) for path in files if path.parent == root]:
         raise InputProblems(
-            f"Photos directly in {root}, not in the folder of a whale",
+            f"Photos directly in {title}, not in the folder of a whale",
             top_level,
             "Move each into a folder named after its whale, or into a folder new_whale. Import queries (photos to "
             "identify) with --queries DIR. If a csv file lists the photos, import that file.",
         )
     names = [path.relative_to(root) for path in files]
-    entries = [Entry(root / name, to_label(name.parts[0]), repr(str(name))) for name in names]
-    return Source("one folder per whale", root, entries, skipped_files=skipped)
+    reading = layouts.choose(title, names, layout)
+    entries = []
+    for name in names:
+        whale, is_query = reading.whales[name], name in reading.queries
+        entries.append(Entry(root / name, "" if is_query else whale, repr(str(name)), truth=whale if is_query else ""))
+    return Source(f"one {reading.layout.removesuffix('s')} per whale", root, entries, skipped_files=skipped)
 
 
 def read_queries(root: Path) -> Source:
@@ -43,7 +49,7 @@ def read_queries(root: Path) -> Source:
     """
     if not root.is_dir():
         raise WhaleidError(f"--queries {root}: is not a folder. Name a folder with the photos to identify.")
-    files, skipped = _list_images(root)
+    files, skipped = list_photos(root)
     if not files:
         raise WhaleidError(f"--queries {root}: contains no photos. Name a folder with the photos to identify.")
     entries = [Entry(path, "", repr(str(path))) for path in files]
@@ -77,8 +83,12 @@ def read_catalogue(root: Path) -> Source:
     return Source("a catalogue", root, entries, submission=(root / "sample_submission.csv").is_file())
 
 
-def _list_images(root: Path) -> tuple[list[Path], int]:
-    """List the images of any format in `root`, sorted, and count the other files; hidden files are ignored."""
+def list_photos(root: Path) -> tuple[list[Path], int]:
+    """List the photos of any format in `root`, sorted, and count the other files; hidden files are ignored.
+
+    Raises:
+        InputProblems: there are links to folders.
+    """
 
     def fail(error: OSError) -> None:
         raise error
@@ -91,5 +101,5 @@ def _list_images(root: Path) -> tuple[list[Path], int]:
     if links:
         remedy = "Links to folders are not followed: copy the folders, or remove the links."
         raise InputProblems("Links to folders", sorted(links), remedy)
-    images = sorted(path for path in files if path.suffix.lower() in (*SUFFIXES, *FOREIGN))
-    return images, len(files) - len(images)
+    photos = sorted(path for path in files if is_photo(path))
+    return photos, len(files) - len(photos)

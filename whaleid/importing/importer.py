@@ -1,22 +1,24 @@
 """Command `import`: make a catalogue folder from photos in any supported source, or add them to one."""
 
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from whaleid.catalog import layout
 from whaleid.core import paths
-from whaleid.core.errors import WhaleidError
+from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import logger
 from whaleid.images.listing import overlap
-from whaleid.importing import coco, csv, folder, kaggle, target
+from whaleid.importing import coco, csv, folder, kaggle, names, target, tree
 from whaleid.importing.archive import unpack, unpack_limits, zip_files
-from whaleid.importing.checks import check
+from whaleid.importing.checks import FORMAT, accepted, check
+from whaleid.importing.layouts import Layout
 from whaleid.importing.plan import Plan, make_plan
-from whaleid.importing.source import Source, require_inside
+from whaleid.importing.source import Source, by_name, require_inside
 
 SOURCES = (
     "SOURCE is a folder with one folder per whale, a catalogue folder, a folder with the metadata.csv of "
@@ -24,12 +26,28 @@ SOURCES = (
     f"{' or '.join(kaggle.PREFIX + competition for competition in kaggle.COMPETITIONS)}."
 )
 """The kinds of sources, for errors."""
+LISTED = 5
+"""Maximum number of whales listed before anything is written."""
 
 
-def run(source: str, catalogue: Path, columns: csv.Columns, queries: Path | None, link: bool) -> None:
-    """Import the photos of `source`, and those in the folder `queries` as queries, into the folder `catalogue`.
+@dataclass(frozen=True)
+class Options:
+    """The user's options for an import."""
 
-    `link` makes links to the photos instead of copies.
+    columns: csv.Columns = field(default_factory=csv.Columns)
+    layout: Layout | None = None  # what names the whales of a folder's photos; None to infer it
+    queries: Path | None = None  # a folder of queries
+    keep_names: Sequence[str] = ()  # words that name a whale although they mean none elsewhere
+    join_names: bool = False  # whether similar labels are the same whale
+    link: bool = False  # whether photos are linked instead of copied
+    dry_run: bool = False  # whether nothing is written
+
+
+def run(source: str, catalogue: Path, options: Options) -> int:
+    """Import the photos of `source` into the folder `catalogue`.
+
+    Returns:
+        The number of photos that were left out, since a catalogue does not accept their format.
 
     Raises:
         WhaleidError: the source or the catalogue has mistakes. Nothing is written.
@@ -40,62 +58,66 @@ def run(source: str, catalogue: Path, columns: csv.Columns, queries: Path | None
         path = Path(source).expanduser()
         if not path.exists():
             raise WhaleidError(f"{source} does not exist: correct the path. {SOURCES}")
-    for directory in (path, queries):
+    for directory in (path, options.queries):
         if directory is not None and directory.is_dir() and overlap(directory, catalogue):
             raise WhaleidError(f"{directory} and {catalogue} overlap: name another folder with --to.")
     with target.locked(catalogue):
-        sources = [read_source(path, catalogue / target.UNPACKED, columns)]
-        if queries is not None:
-            sources.append(folder.read_queries(queries))
+        sources = [read_source(path, catalogue / target.UNPACKED, options)]
+        if options.queries is not None:
+            sources.append(folder.read_queries(options.queries))
+        sources, notes = names.clean(sources, options.keep_names)
+        sources, left_out = accepted(sources)
         fingerprints = check(sources)
         existing = target.read(catalogue, {fingerprint.size for fingerprint in fingerprints})
+        similar = names.similar(sources, existing.labels.values())
+        if options.join_names:
+            sources = names.join(sources, similar)
         plan = make_plan(sources, fingerprints, existing)
-        counts = target.write(catalogue, plan, link)
-    logger.info(_summary(source, catalogue, sources, plan, counts))
+        notes += names.describe(similar, options.join_names)
+        logger.info("\n".join([*_overview(source, sources, plan), *notes]))
+        counts = Counter[str]() if options.dry_run else target.write(catalogue, plan, options.link)
+    if left_out:
+        what, remedy = FORMAT
+        logger.warning(str(InputProblems(what, left_out, remedy)))
+    if options.dry_run:
+        logger.info("nothing is written: --dry-run")
+    else:
+        logger.info(_summary(catalogue, plan, counts))
+    return len(left_out)
 
 
-def read_source(path: Path, unpacked: Path, columns: csv.Columns) -> Source:
+def read_source(path: Path, unpacked: Path, options: Options) -> Source:
     """Read the source at `path` after inferring its kind. Zip files are unpacked into the folder `unpacked`.
 
     Raises:
         WhaleidError: `path` is not a source, or has mistakes.
     """
-    skipped = 0
+    title, skipped, columns = str(path), 0, options.columns
+    photos = by_name(folder.list_photos(columns.photos)[0]) if columns.photos else None
     if archives := zip_files([path, *(path / f"{competition}.zip" for competition in kaggle.COMPETITIONS)]):
-        path, skipped = _unpack_zip(archives[0], unpacked)
+        path, skipped = unpacked, _unpack_zip(archives[0], unpacked)
     elif path.is_dir() and not (path / "train").is_dir() and any(p.stem == "train" for p in zip_files(path.iterdir())):
         path, skipped = unpacked, _unpack_parts(path, unpacked)
-    if path.is_dir() and (path / "metadata.csv").is_file() and not (path / "train.csv").exists():
-        require_inside(path, [path / "metadata.csv"])
-        path = path / "metadata.csv"
-    if path.suffix.lower() == ".csv":
-        source = csv.read(path, columns)
+    if path.is_dir():
+        source = tree.read(path, title, columns, options.layout)
+    elif path.suffix.lower() in (".csv", ".tsv", ".txt"):
+        source = csv.read(path, columns, photos)
     elif path.suffix.lower() == ".json":
-        source = coco.read(path, columns.photos or path.parent)
-    elif columns != csv.Columns():
-        raise WhaleidError(
-            f"{path} is not a csv file: leave out --photo-column, --whale-column, --box-columns and --photos "
-            "(--photos is for COCO json files, too)."
-        )
-    elif not path.is_dir():
-        raise WhaleidError(f"{path} cannot be imported. {SOURCES}")
-    elif (path / "train.csv").exists() or all((path / part).is_dir() for part in target.PARTS):
-        source = folder.read_catalogue(path)
+        source = coco.read(path, columns.photos or path.parent, photos)
     else:
-        source = folder.read_whales(path)
+        raise WhaleidError(f"{path} cannot be imported. {SOURCES}")
     return replace(source, skipped_files=source.skipped_files + skipped)
 
 
-def _unpack_zip(archive: Path, unpacked: Path) -> tuple[Path, int]:
-    """Unpack a zip file and those in it; return the folder with the content, and the number of skipped files."""
+def _unpack_zip(archive: Path, unpacked: Path) -> int:
+    """Unpack a zip file and those in it; return the number of skipped files."""
     skipped, limits = unpack(archive, unpacked, unpack_limits([archive]))
-    content = _content_folder(unpacked)
     for part in zip_files(sorted(unpacked.rglob("*"))):
         title = f"{archive}, {part.relative_to(unpacked)}"
         part_skipped, limits = unpack(part, part.parent, limits, title, is_part=True)
         skipped += part_skipped
         part.unlink()
-    return content, skipped
+    return skipped
 
 
 def _unpack_parts(folder: Path, unpacked: Path) -> int:
@@ -113,32 +135,39 @@ def _unpack_parts(folder: Path, unpacked: Path) -> int:
     return skipped
 
 
-def _content_folder(folder: Path) -> Path:
-    """Descend from `folder` while it contains one folder only, and that one contains folders or zip files."""
-    match [*folder.iterdir()]:
-        case [inner] if inner.is_dir() and (
-            zip_files(inner.iterdir()) or any(path.is_dir() for path in inner.iterdir())
-        ):
-            return _content_folder(inner)
-    return folder
-
-
-def _summary(source: str, catalogue: Path, sources: Sequence[Source], plan: Plan, counts: Counter[str]) -> str:
-    """Return the lines that the command prints; `counts` is the number of photos by how they were written."""
-    labels, queries, existing = [*plan.labels.values()], len(plan.queries), plan.existing
-    added = f"{_labelled(labels)}, {queries:,} queries (photos to identify) and {len(plan.boxes):,} boxes"
-    lines = [f"{source}: {sources[0].kind}", f"added {added}"]
+def _overview(source: str, sources: Sequence[Source], plan: Plan) -> list[str]:
+    """Return what the user should know before anything is written: whales, photos, and the names to look at."""
+    labels = [*plan.labels.values()]
+    counts = Counter(label for label in labels if label != NEW_WHALE).most_common(LISTED)
+    lines = [
+        f"{source}: {sources[0].kind}",
+        f"to add: {_labelled(labels)}, {len(plan.queries):,} queries and {len(plan.boxes):,} boxes",
+    ]
+    if counts:
+        lines.append(f"most photos: {', '.join(f'{label} ({count:,})' for label, count in counts)}")
+    if unusual := names.unusual({*labels} - {NEW_WHALE})[:LISTED]:
+        lines.append(f"unusual names: {', '.join(unusual)}")
     for number, text in (
         (plan.skipped, "photos skipped: already in the catalogue"),
         (sum(s.skipped_files for s in sources), "files skipped: not images"),
         (plan.without_truth, "queries have no true label, so solution.csv is not written"),
+    ):
+        lines += [f"{number:,} {text}"] if number else []
+    return lines + [line for s in sources for line in s.notes]
+
+
+def _summary(catalogue: Path, plan: Plan, counts: Counter[str]) -> str:
+    """Return the lines that are printed at the end; `counts` is the number of photos by how they were written."""
+    existing, lines = plan.existing, []
+    for number, text in (
         (counts["hard link"], "photos are hard links"),
         (counts["symbolic link"], f"photos are symbolic links: hard links from there to {catalogue} are not possible"),
     ):
         lines += [f"{number:,} {text}"] if number else []
-    all_labels, all_queries = [*labels, *existing.labels.values()], queries + len(existing.queries)
-    lines.append(f"{catalogue} now contains {_labelled(all_labels)} and {all_queries:,} queries")
-    lines += [f"next: whaleid preset real --root {catalogue}"] if paths.PARAMS.exists() else []
+    labels, queries = [*plan.labels.values(), *existing.labels.values()], len(plan.queries) + len(existing.queries)
+    lines.append(f"{catalogue} now contains {_labelled(labels)} and {queries:,} queries")
+    if paths.PARAMS.exists():
+        lines.append(f"next: whaleid preset real --root {shlex.quote(str(catalogue))}")
     return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple, TypeVar
 
 import pandas as pd
@@ -13,6 +13,7 @@ from whaleid.catalog.checks import input_problems
 from whaleid.core.errors import WhaleidError, raise_all
 from whaleid.core.labels import NEW_WHALE
 from whaleid.images.fingerprint import Fingerprint
+from whaleid.images.formats import CATALOGUE_SUFFIXES
 from whaleid.importing.source import Box, Entry, Source, is_valid_box
 
 DIGITS = (8, 16, 32, 64)
@@ -166,8 +167,9 @@ def _assign_names(
             names.append(name_by_hash[sha256])
             continue
         part = "train" if entry.label else "test"
-        with_digits = [f"{entry.file.stem}-{sha256[:count]}{entry.file.suffix}" for count in DIGITS]
-        for name in [entry.file.name, *with_digits]:
+        file = PurePath(_catalogue_name(entry.file, fingerprint.format))
+        with_digits = [f"{file.stem}-{sha256[:count]}{file.suffix}" for count in DIGITS]
+        for name in [file.name, *with_digits]:
             key, photo = _name_key(name), CataloguePhoto(name, part, sha256)
             if key not in photo_by_key:
                 photo_by_key[key] = photo
@@ -178,6 +180,14 @@ def _assign_names(
         if entry.label:
             name_by_hash.setdefault(sha256, name)
     return names, files
+
+
+def _catalogue_name(file: Path, image_format: str) -> str:
+    """Return the name of a photo in a catalogue: in Unicode's form NFC, with a suffix of its format."""
+    name = unicodedata.normalize("NFC", file.name)
+    if file.suffix.lower() in CATALOGUE_SUFFIXES:
+        return name
+    return f"{PurePath(name).stem}{'.png' if image_format == 'PNG' else '.jpg'}"
 
 
 def _name_key(name: str) -> str:

@@ -2,20 +2,21 @@
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from whaleid.catalog.checks import is_file
 from whaleid.core.errors import InputProblems
-from whaleid.core.labels import NEW_WHALE
 
-FOREIGN = (
-    *(".tif", ".tiff", ".webp", ".bmp", ".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl"),
-    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
-)
-"""Suffixes of image formats that a catalogue does not accept."""
-UNNAMED = ("", "unknown")
-"""Names that sources use for whales without a name. Case does not matter."""
+SYSTEM_FILES = ("thumbs.db", "desktop.ini", "icon\r")
+DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
+"""Where DVC keeps the content of files that it replaces with links."""
+NOTED = 3
+"""Maximum number of places listed in a line of the summary."""
 OVERHANG = 1.5
 """Maximum number of pixels, caused by rounding, by which a box may exceed its photo before it is clipped."""
 Box = tuple[float, ...]
@@ -41,14 +42,26 @@ class Rectangle:
         return *fractions, width / height if math.isnan(self.aspect) else self.aspect
 
 
+def from_corners(corners: Iterable[str | float]) -> Rectangle:
+    """Convert `corners`, left, top, right and bottom edge, to a rectangle in pixels.
+
+    Raises:
+        ValueError: one is not a finite number.
+    """
+    rectangle = Rectangle(tuple(map(float, corners)))
+    if not all(map(math.isfinite, rectangle.corners)):
+        raise ValueError(f"not finite: {rectangle.corners}")
+    return rectangle
+
+
 def from_bbox(bbox: Sequence[float]) -> Rectangle:
     """Convert `bbox`, which is x, y, width and height in pixels, to a rectangle.
 
     Raises:
-        TypeError, ValueError, OverflowError: `bbox` is not four numbers.
+        TypeError, ValueError, OverflowError: `bbox` is not four finite numbers.
     """
     x, y, width, height = map(float, bbox)
-    return Rectangle((x, y, x + width, y + height))
+    return from_corners((x, y, x + width, y + height))
 
 
 def is_valid_box(box: Box, width: int, height: int) -> bool:
@@ -63,10 +76,10 @@ class Entry:
     """A photo of a source."""
 
     file: Path
-    label: str  # the whale, `new_whale`, or an empty string for a query
+    label: str  # the whale as the source names it, or an empty string for a query
     location: str  # where the source lists the photo, for messages: `birds.csv, line 4: 'a.png'`
     rectangle: Rectangle | None = None
-    truth: str = ""  # the true label of a query, if the source has it
+    truth: str = ""  # the whale of a query, if the source has it
     name_is_key: bool = False
     """Whether the file's name identifies the photo, as in a catalogue. Otherwise identical files are one photo."""
 
@@ -80,21 +93,51 @@ class Source:
     entries: Sequence[Entry]
     submission: bool = False  # whether the source has a `sample_submission.csv`
     skipped_files: int = 0  # number of files that are not images
+    notes: Sequence[str] = ()  # lines for the summary
 
 
-def to_label(name: str) -> str:
-    """Convert the name that a source gives a whale to a label: `new_whale` for a whale without a name."""
-    return NEW_WHALE if name.casefold() in (*UNNAMED, NEW_WHALE) else name
+def note(text: str, locations: Sequence[str]) -> list[str]:
+    """Return a line for the summary: the number of `locations`, `text` and the first locations; none without any."""
+    more = "; …" if len(locations) > NOTED else ""
+    return [f"{len(locations):,} {text}: {'; '.join(locations[:NOTED])}{more}"] if locations else []
+
+
+def by_name(photos: Iterable[Path]) -> dict[str, list[Path]]:
+    """Group `photos` by name, in Unicode's form NFC."""
+    groups = defaultdict(list)
+    for photo in photos:
+        groups[unicodedata.normalize("NFC", photo.name)].append(photo)
+    return dict(groups)
+
+
+def find_file(root: Path, text: str, photos: Mapping[str, Sequence[Path]] | None = None) -> Path:
+    """Return the file that a table names by `text`: below `root`, else the only one of `photos` whose path ends so.
+
+    `photos` are grouped by name. Tables made on Windows have backslashes between folders; macOS writes accents in
+    Unicode's form NFD.
+    """
+    slashes = text.replace("\\", "/")
+    composed = unicodedata.normalize("NFC", slashes)
+    for form in (text, slashes, composed, unicodedata.normalize("NFD", slashes)):
+        if is_file(root / form):
+            return root / form
+    parts = PurePath(composed).parts
+    named = (photos or {}).get(parts[-1] if parts else "", ())
+    matches = [
+        photo for photo in named if PurePath(unicodedata.normalize("NFC", str(photo))).parts[-len(parts) :] == parts
+    ]
+    return matches[0] if len(matches) == 1 else root / text
 
 
 def is_hidden(name: str) -> bool:
     """Return whether a file or folder of this name belongs to the operating system rather than to the user."""
-    return name.startswith((".", "__MACOSX"))
+    return name.startswith((".", "__MACOSX")) or name.casefold() in SYSTEM_FILES
 
 
 def is_outside(file: Path, folder: Path) -> bool:
-    """Return whether `file`, with its links followed, lies outside of the resolved path `folder`."""
-    return not Path(os.path.realpath(file)).is_relative_to(folder)
+    """Return whether `file`, with its links followed, lies outside of the resolved path `folder` and DVC's cache."""
+    path = Path(os.path.realpath(file))
+    return not path.is_relative_to(folder) and not DVC_CACHE.search(path.as_posix())
 
 
 def require_inside(root: Path, files: Iterable[Path]) -> None:

@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from whaleid.catalog import layout
 from whaleid.catalog.table import header, read_table
-from whaleid.core import paths
+from whaleid.core import locks, paths
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.files import replacing, write_csv
 from whaleid.core.labels import CORNERS, NEW_WHALE
@@ -42,7 +42,7 @@ def locked(catalogue: Path, wait: float = 0) -> Iterator[None]:
         )
     catalogue.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(catalogue / LOCK, timeout=wait):
+        with locks.locked(catalogue / LOCK, wait):
             shutil.rmtree(catalogue / UNPACKED, ignore_errors=True)  # of an import that was killed
             try:
                 yield

@@ -12,12 +12,12 @@ import numpy.typing as npt
 import pandas as pd
 import platformdirs
 import safetensors.numpy
-from filelock import FileLock
 
 from whaleid.catalog.layout import read_labels
 from whaleid.core.errors import InputProblems, require_all
 from whaleid.core.files import replacing
 from whaleid.core.labels import NEW_WHALE
+from whaleid.core.locks import locked
 from whaleid.core.log import progress
 from whaleid.duplicates.hashing import perceptual_hashes, to_hex
 from whaleid.images.fingerprint import Thumbnails, file_metadata, fingerprints, thumbnails
@@ -92,7 +92,7 @@ def _embed(
 def save(path: Path, embeddings: Embeddings) -> bool:
     """Cache the embeddings of a photo in the file `path`. On failure, print a warning and return False."""
     try:
-        with FileLock(path.with_name("lock")), replacing(path) as temporary:
+        with locked(path.with_name("lock")), replacing(path) as temporary:
             contiguous = {name: np.ascontiguousarray(array) for name, array in embeddings.items()}
             temporary.write_bytes(safetensors.numpy.save(contiguous))
     except OSError as error:

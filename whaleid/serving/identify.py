@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
@@ -25,6 +26,9 @@ from whaleid.images.previews import try_previews
 from whaleid.serving import additions, bundle, page
 from whaleid.serving.embedder import BATCH, Query, batches
 from whaleid.serving.recogniser import Answer, Recogniser
+
+COLUMNS = ["photo", "whale", *LABELS, *PROBABILITIES, "same_as", "same_as_whale", "problem"]
+"""Columns of the table; `whale` is empty, for the reviewer to fill in for `whaleid add`."""
 
 
 def run(
@@ -48,7 +52,7 @@ def run(
         WhaleidError: the bundle `model` cannot be used, an input does not exist, or a folder contains no images.
     """
     if csv:
-        _refuse_reviewed(csv)
+        _refuse_to_overwrite(csv)
     photos, refused = _photos(inputs)
     recogniser, added = _load(model, catalogue)
     width = max([len(spreadsheet_safe(path)) for path in photos], default=0)
@@ -89,14 +93,20 @@ def _photos(inputs: Sequence[Path]) -> tuple[list[Path], list[Answer]]:
     return [path for path in paths if path not in unsafe], refused
 
 
-def _refuse_reviewed(path: Path) -> None:
-    """Raise an error if the file to write is a table with reviewed photos, to keep the reviewer's labels."""
-    if not path.exists() or "whale" not in header(path):
+def _refuse_to_overwrite(path: Path) -> None:
+    """Raise an error if the file to write exists, unless it is a table of `identify` without a reviewer's labels."""
+    if not path.exists() or path.stat().st_size == 0:
         return
-    if reviewed := int((read_table(path, ["whale"])["whale"].str.strip() != "").sum()):
+    try:
+        table = read_table(path, header(path))
+    except WhaleidError:
+        table = pd.DataFrame()
+    if [*table.columns] != COLUMNS:
+        raise WhaleidError(f"{path} exists and is not a table that identify has written: choose another file.")
+    if reviewed := int((table["whale"].str.strip() != "").sum()):
         raise WhaleidError(
-            f"{path} has {reviewed:,} reviewed photos, which would be overwritten. Run `whaleid add {path} --by NAME` "
-            "to add them to the catalogue, or choose another file."
+            f"{path} has {reviewed:,} reviewed photos, which would be overwritten. Run `whaleid add "
+            f"{shlex.quote(str(path))} --by NAME` to add them to the catalogue, or choose another file."
         )
 
 

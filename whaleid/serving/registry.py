@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
-from filelock import FileLock
 from pydantic import BaseModel
 
 import whaleid
 from whaleid.core import files, store
 from whaleid.core.errors import WhaleidError, first_line
+from whaleid.core.locks import locked
 from whaleid.serving import about as description
 from whaleid.serving.about import ABOUT, About
 
@@ -137,7 +137,7 @@ def download(uri: str) -> Path:
             raise WhaleidError(f"{uri} does not contain a bundle. Choose a model that `whaleid register` registered.")
         cached = Path(platformdirs.user_cache_dir("whaleid")) / "bundles" / digest[:16]
         if not cached.exists():
-            with FileLock(cached.with_suffix(".lock")):
+            with locked(cached.with_suffix(".lock")):
                 if not cached.exists():  # another process may have downloaded it in the meantime
                     with files.replacing_folder(cached) as temporary:
                         download_artifacts(f"models:/{version.name}/{version.version}", dst_path=str(temporary))

@@ -1,0 +1,74 @@
+"""How the folders of a source name its whales: one plausible reading is taken, several stop the import."""
+
+from pathlib import PurePosixPath
+
+import pytest
+
+from whaleid.core.errors import WhaleidError
+from whaleid.importing.layouts import choose
+
+
+def names(*photos: str, layout=None) -> list[str]:
+    reading = choose("SOURCE", [PurePosixPath(photo) for photo in photos], layout)
+    return [reading.whales[PurePosixPath(photo)] for photo in photos]
+
+
+@pytest.mark.parametrize(
+    ("photos", "whales"),
+    [
+        (["w0/a.jpg", "w1/b.jpg"], ["w0", "w1"]),
+        (["w0/a.jpg"], ["w0"]),
+        (["photos/w0/a.jpg", "photos/w1/b.jpg"], ["w0", "w1"]),
+        (["photos/photos/w0/a.jpg", "photos/photos/w1/b.jpg"], ["w0", "w1"]),
+        (["season/w0/a.jpg", "season/w1/b.jpg"], ["w0", "w1"]),
+        (["train/w0/a.jpg", "val/w0/b.jpg", "val/w1/c.jpg"], ["w0", "w0", "w1"]),
+        (["data/train/w0/a.jpg", "data/Val/w1/b.jpg"], ["w0", "w1"]),
+        (["train/w0/a.jpg", "test/b.jpg"], ["w0", ""]),
+        (["w0/2019/a.jpg", "w0/2020/b.jpg", "w1/c.jpg"], ["w0", "w0", "w1"]),
+        (["2019/w0/a.jpg", "2020/w0/b.jpg", "2020/w1/c.jpg"], ["w0", "w0", "w1"]),
+        (["2019-07-14/w0/a.jpg", "14.07.2020/w1/c.jpg"], ["w0", "w1"]),
+        (["w0/left/a.jpg", "w0/Right/b.jpg", "w1/fluke/c.jpg"], ["w0", "w0", "w1"]),
+        (["w0/101CANON/a.jpg", "w1/102CANON/b.jpg"], ["w0", "w1"]),
+        (["ann/2019/a.jpg", "ann/2020/b.jpg"], ["ann", "ann"]),
+        (["1987/a.jpg", "2019/b.jpg"], ["1987", "2019"]),  # numbers of whales
+        (["train/a.jpg", "best/b.jpg"], ["train", "best"]),  # not all folders split a data set
+    ],
+)
+def test_one_plausible_reading_is_taken(photos: list[str], whales: list[str]) -> None:
+    assert names(*photos) == whales
+
+
+def test_queries_of_a_split_keep_their_whale_as_the_truth() -> None:
+    photos = [PurePosixPath(name) for name in ("train/w0/a.jpg", "test/w1/b.jpg", "test/c.jpg")]
+    reading = choose("SOURCE", photos, None)
+    assert reading.queries == {*photos[1:]}
+    assert [reading.whales[photo] for photo in photos] == ["w0", "w1", ""]
+
+
+def test_two_plausible_readings_stop_the_import() -> None:
+    photos = ["w0/trip1/a.jpg", "w0/trip2/b.jpg", "w1/trip1/c.jpg", "w1/trip1/d.jpg"]
+    with pytest.raises(WhaleidError) as caught:
+        names(*photos)
+    assert str(caught.value) == (
+        "SOURCE: the folders can be read in two ways. Choose one, or give a csv file with the whale of each photo:\n"
+        "  --layout folders: 2 whales ('w0', 'w1'), 4 photos\n"
+        "  --layout subfolders: 2 whales ('trip1', 'trip2'), 4 photos"
+    )
+    assert names(*photos, layout="folders") == ["w0", "w0", "w1", "w1"]
+    assert names(*photos, layout="subfolders") == ["trip1", "trip2", "trip1", "trip1"]
+
+
+@pytest.mark.parametrize(
+    "photos",
+    [
+        ["images/a.jpg", "images/b.jpg"],
+        ["photos/photos/a.jpg"],
+        ["Images/a.jpg", "w0/b.jpg"],
+        ["a.jpg", "w0/b.jpg"],
+        ["a.jpg"],
+        ["train/a.jpg", "train/b.jpg", "val/c.jpg"],
+    ],
+)
+def test_folders_that_name_no_whale_stop_the_import(photos: list[str]) -> None:
+    with pytest.raises(WhaleidError, match=r"^SOURCE: no folder is named after a whale"):
+        names(*photos)

@@ -1,0 +1,200 @@
+"""Folders and zip files of any layout: what names the whales is decided by all that is there, or by the user."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers.imports import call, names, pack, refusal, rows, save, write
+from helpers.pictures import picture
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from typer.testing import CliRunner
+
+from whaleid.cli.app import app
+from whaleid.core.errors import WhaleidError
+from whaleid.importing import csv, tree
+
+
+def labels(to: str = "whales") -> dict[str, str]:
+    return dict(rows(f"{to}/train.csv")[1:])
+
+
+def zipped(folder: str) -> str:
+    pack(f"{folder}.zip", *((str(path), str(path)) for path in Path(folder).rglob("*") if path.is_file()))
+    return f"{folder}.zip"
+
+
+def test_a_table_beside_the_photos_is_used() -> None:
+    for seed, name in enumerate("abc"):
+        save(f"set/Images/{name}.png", seed)
+    write("set/labels.csv", "File Name;Whale ID", "a.png;w1", "Images\\b.png;w2")
+    output = call("set")
+    assert "set: labels.csv, a csv file: photos by 'File Name', whales by 'Whale ID'\n" in output
+    assert (
+        "1 photos are not in the table and are skipped (--queries DIR imports a folder of queries): Images/c.png"
+        in output
+    )
+    assert labels() == {"a.png": "w1", "b.png": "w2"}
+    call(zipped("set"), to="again")
+    assert labels("again") == labels()
+
+
+def test_a_coco_file_beside_the_photos_is_used() -> None:
+    save("set/images/a.png", 1)
+    document = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [{"image_id": "1", "category_id": 7.0}, {"image_id": 1, "category_id": "7"}],
+        "categories": [{"id": 7, "name": "ann"}, {"id": 8, "name": "bob"}],
+    }
+    write("set/flukes.json", json.dumps(document))
+    assert refusal("set").startswith("set: no folder is named after a whale")  # all are of one category
+    for annotation in document["annotations"]:
+        annotation["identity"] = "cat"
+    write("set/flukes.json", json.dumps(document))
+    call("set")
+    assert labels() == {"a.png": "cat"}
+
+
+def test_other_tables_are_left_alone() -> None:
+    save("set/ann/a.png", 1)
+    save("set/bob/b.png", 2)
+    write("set/weather.csv", "day,wind", "1,2")
+    write("set/cameras.csv", "photo,whale", "x.png,lens", "y.png,body")
+    write("set/notes.json", "{}")
+    assert "3 files skipped: not images" in call("set")
+    assert labels() == {"a.png": "ann", "b.png": "bob"}
+
+
+def test_a_table_and_folders_that_agree_are_one_reading() -> None:
+    save("set/ann/a.png", 1)
+    save("set/bob/b.png", 2)
+    write("set/labels.csv", "path,whale", "ann/a.png,ann", "bob/b.png,bob")
+    assert "labels.csv, a csv file" in call("set")
+
+
+def test_a_table_and_folders_that_disagree_stop_the_import() -> None:
+    save("set/2019a/a.png", 1)
+    save("set/2019b/b.png", 2)
+    write("set/labels.csv", "path,whale", "2019a/a.png,ann", "2019b/b.png,bob")
+    assert refusal("set") == (
+        "set: its table and its folders name different whales. Choose one:\n"
+        "  --layout table: labels.csv, a csv file: photos by 'path', whales by 'whale': 2 whales ('ann', 'bob'), "
+        "2 photos\n  --layout folders or --layout subfolders"
+    )
+    call("set --layout table", to="table")
+    assert labels("table") == {"a.png": "ann", "b.png": "bob"}
+    call("set --layout folders", to="folders")
+    assert labels("folders") == {"a.png": "2019a", "b.png": "2019b"}
+
+
+def test_several_tables_stop_the_import() -> None:
+    save("set/images/a.png", 1)
+    write("set/one.csv", "photo,whale", "a.png,ann")
+    write("set/two.csv", "photo,whale", "a.png,bob")
+    assert refusal("set").startswith("set: several files list its photos. Import one of them:\n  one.csv, a csv file:")
+    call("set/two.csv --photos set")
+    assert labels() == {"a.png": "bob"}
+
+
+def test_a_table_whose_columns_are_not_clear_is_an_error_if_folders_name_no_whale() -> None:
+    save("set/images/a.png", 1)
+    write("set/labels.csv", "photo,who", "a.png,ann")
+    assert "labels.csv: which column contains the whale is not clear" in refusal("set")
+    call("set --whale-column who")
+    assert labels() == {"a.png": "ann"}
+
+
+def test_a_spreadsheet_has_to_be_saved_as_csv() -> None:
+    save("set/images/a.png", 1)
+    write("set/labels.xlsx", "")
+    error = refusal("set")
+    assert error.startswith("set: no folder is named after a whale")
+    assert error.endswith("labels.xlsx: save it as csv, so that it can be read.")
+
+
+@pytest.mark.parametrize("deep", ["", "photos/", "photos/photos/"])
+def test_a_catalogue_or_whales_in_deeper_folders(deep: str) -> None:
+    save(f"in/{deep}ann/a.png", 1)
+    save(f"in/{deep}bob/2019/b.png", 2)
+    call("in")
+    call(zipped("in"), to="zip")
+    assert labels() == labels("zip") == {"a.png": "ann", "b.png": "bob"}
+    Path(f"cat/{deep}").mkdir(parents=True)
+    shutil.copytree("whales", f"cat/{deep}/c")
+    assert "a catalogue" in call("cat", to="copy")
+    assert labels("copy") == labels()
+
+
+def test_splits_are_joined_and_queries_keep_their_whales() -> None:
+    for seed, name in enumerate(["train/ann/a", "val/ann/b", "val/bob/c", "test/bob/d"]):
+        save(f"set/{name}.png", seed)
+    call("set")
+    assert labels() == {"a.png": "ann", "b.png": "ann", "c.png": "bob"}
+    assert rows("whales/solution.csv")[1:] == [["d.png", "bob"]]
+
+
+def test_another_contest_of_kaggle() -> None:
+    for seed, name in enumerate(["train_images/a", "train_images/b", "test_images/c"]):
+        save(f"happy/{name}.jpg", seed)
+    write("happy/train.csv", "image,species,individual_id", "a.jpg,humpback_whale,x1", "b.jpg,humpback_whale,x2")
+    write("happy/sample_submission.csv", "image,predictions", "c.jpg,x1 x2")
+    call("happy --queries happy/test_images")
+    assert labels() == {"a.jpg": "x1", "b.jpg": "x2"}
+    assert names("whales/test") == ["c.jpg"]
+
+
+def test_paths_of_another_folder_are_not_taken_for_those_of_the_same_name() -> None:
+    save("set/2020/a.png", 1)
+    write("labels.csv", "photo,whale", "2019/a.png,ann")
+    assert "Photos that do not exist (1):\n  labels.csv, line 2: '2019/a.png'" in refusal("labels.csv --photos set")
+
+
+def test_photos_are_known_by_content_and_others_are_named() -> None:
+    for seed, suffix in enumerate((".jpe", ".jpg_large", "")):
+        Path("set/ann").mkdir(parents=True, exist_ok=True)
+        picture(seed).save(f"set/ann/p{seed}{suffix}", "JPEG")
+    picture(8).save("set/ann/q.tif")
+    picture(9).save("set/ann/gif.jpg", "GIF")
+    Path("set/ann/clip.mov").write_bytes(b"\0\0\0\x14ftypqt  ")
+    Path("set/ann/phone").write_bytes(b"\0\0\0\x14ftypheic")
+    for name in ("notes.txt", "Thumbs.db", "desktop.ini"):
+        Path(f"set/ann/{name}").write_text("x")
+    for source, to in (("set", "whales"), (zipped("set"), "zip")):
+        result = CliRunner().invoke(app, ["import", source, "--to", to])
+        assert result.exit_code == 3
+        assert names(f"{to}/train") == ["p0.jpg", "p1.jpg", "p2.jpg"]
+        assert "1 files skipped: not images" in result.output.replace("3 files", "1 files")
+
+
+def test_an_overview_comes_before_anything_is_written() -> None:
+    for seed in range(6):
+        save(f"set/w_{seed % 3}/{seed}.png", seed)
+    save("set/Zoë/z.png", 9)
+    assert call("set --dry-run") == (
+        "set: one folder per whale\n"
+        "to add: 7 labelled photos (4 whales, 0 photos of new_whale), 0 queries and 0 boxes\n"
+        "most photos: w_0 (2), w_1 (2), w_2 (2), Zoë (1)\n"
+        "unusual names: Zoë\n"
+        "nothing is written: --dry-run\n"
+    )
+    assert not Path("whales").exists()
+
+
+NAME = some.sampled_from(["ann", "bob", "2019", "images", "train", "test", "left"])
+
+
+@settings(max_examples=60)
+@given(some.lists(some.lists(NAME, max_size=3), min_size=1, max_size=8))
+def test_all_photos_of_a_folder_are_read_or_the_import_stops(tmp_path_factory, folders) -> None:
+    root = tmp_path_factory.mktemp("tree")
+    for number, parts in enumerate(folders):
+        path = root.joinpath(*parts, f"{number}.jpg")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\xff\xd8\xff")
+    try:
+        source = tree.read(root, "SOURCE", csv.Columns(), None)
+    except WhaleidError:
+        return
+    assert len(source.entries) == len(folders)
+    assert not {entry.label for entry in source.entries} & {"images", "left"}

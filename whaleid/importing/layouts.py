@@ -1,0 +1,107 @@
+"""How the folders of a source name its whales: all plausible readings, so that an import does not guess."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Literal
+
+from whaleid.core.errors import WhaleidError
+
+Layout = Literal["table", "folders", "subfolders"]
+"""What names the whale of a photo: a table, the outermost or the innermost of its folders."""
+TRAIN_SPLITS = ("train", "training", "val", "valid", "validation", "dev", "gallery", "database")
+QUERY_SPLITS = ("test", "testing", "query", "queries")
+"""Names of folders above those of whales that split a data set; photos of the latter are queries."""
+DATE = re.compile(
+    r"(19|20)\d\d([-_. ]?\d\d?){0,2}|\d{1,2}[-_.]\d{1,2}[-_.](19|20)?\d\d|(\d{3}[a-z]+|dcim)", re.IGNORECASE
+)
+"""Names of folders that sort photos by date or, as cameras do, by number."""
+WORD = re.compile(
+    r"(all|the|my|our|labell?ed|train|val|test|whales?|flukes?|tails?|dorsals?)?[-_ ]?"
+    r"(images?|imgs?|photos?|pictures?|pics?|flukes?|tails?|dorsals?|crops?|cropped|raw|originals?|edited|jpe?gs?|png|"
+    r"left|right|data|dataset|files?|exports?|whales)",
+    re.IGNORECASE,
+)
+"""Names of folders that say what is in them; no whale is called so."""
+LISTED = 3
+"""Maximum number of whales listed for a reading."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A way to read the folders of a source."""
+
+    layout: Layout
+    whales: Mapping[PurePath, str]  # by photo, the name of its folder; an empty string where it lies in no whale's
+    queries: frozenset[PurePath]  # the photos in splits of queries
+
+    @property
+    def plausible(self) -> bool:
+        """Whether every photo lies in the folder of a whale, and none of these has a name that no whale has."""
+        labelled = {name for photo, name in self.whales.items() if name or photo not in self.queries}
+        return not any(name == "" or WORD.fullmatch(name) for name in labelled)
+
+    def describe(self) -> str:
+        """Return how many whales and photos this reading has, with some names."""
+        counts = Counter(name for name in self.whales.values() if name)
+        names = ", ".join(repr(name) for name, _ in counts.most_common(LISTED))
+        more = ", …" if len(counts) > LISTED else ""
+        return f"--layout {self.layout}: {len(counts):,} whales ({names}{more}), {counts.total():,} photos"
+
+
+def readings(photos: Sequence[PurePath]) -> tuple[Reading, Reading]:
+    """Return how the folders of `photos`, relative to the source, can be read: by the outermost and the innermost.
+
+    Folders that all photos share are skipped, and so are those that split a data set, such as `train/` and `val/`.
+    """
+    folders = _skip_shared({photo: photo.parts[:-1] for photo in photos})
+    splits = {names[0].casefold() if names else "" for names in folders.values()}
+    queries: set[PurePath] = set()
+    if splits <= {*TRAIN_SPLITS, *QUERY_SPLITS}:
+        queries = {photo for photo, names in folders.items() if names[0].casefold() in QUERY_SPLITS}
+        folders = _skip_shared({photo: names[1:] for photo, names in folders.items()})
+    outermost = {photo: names[0] if names else "" for photo, names in folders.items()}
+    innermost = {photo: names[-1] if names else "" for photo, names in folders.items()}
+    return Reading("folders", outermost, frozenset(queries)), Reading("subfolders", innermost, frozenset(queries))
+
+
+def choose(title: str, photos: Sequence[PurePath], layout: Layout | None) -> Reading:
+    """Return the reading that the user names by `layout`, else the only plausible one of the source `title`.
+
+    Raises:
+        WhaleidError: no reading is plausible, or several are; the message describes them.
+    """
+    outermost, innermost = readings(photos)
+    if layout is not None:
+        return outermost if layout == outermost.layout else innermost
+    plausible = [reading for reading in (outermost, innermost) if reading.plausible]
+    deeper = [photo for photo, name in outermost.whales.items() if name != innermost.whales[photo]]
+    if not deeper or all(DATE.fullmatch(innermost.whales[photo]) for photo in deeper):
+        plausible = [reading for reading in plausible if reading is outermost]
+    elif all(DATE.fullmatch(outermost.whales[photo]) for photo in deeper):
+        plausible = [reading for reading in plausible if reading is innermost]
+    elif len(deeper) < len(photos):  # beside folders of whales, there are whales with subfolders
+        plausible = [reading for reading in plausible if reading is outermost]
+    if len(plausible) == 1:
+        return plausible[0]
+    problem = "the folders can be read in two ways" if plausible else "no folder is named after a whale"
+    candidates = plausible or [outermost, innermost][: 2 if deeper else 1]
+    options = "\n".join(f"  {reading.describe()}" for reading in candidates)
+    raise WhaleidError(f"{title}: {problem}. Choose one, or give a csv file with the whale of each photo:\n{options}")
+
+
+def _skip_shared(folders: Mapping[PurePath, tuple[str, ...]]) -> Mapping[PurePath, tuple[str, ...]]:
+    """Skip the outermost folder while all photos share it, unless only it can be named after a whale."""
+    while True:
+        shared = {names[0] if len(names) > 1 else "" for names in folders.values()}
+        inner = {photo: names[1:] for photo, names in folders.items()}
+        unnamed = all(_sorts(name) for names in inner.values() for name in names)
+        if len(shared) > 1 or "" in shared or (unnamed and not any(map(_sorts, shared))):
+            return folders
+        folders = inner
+
+
+def _sorts(name: str) -> bool:
+    return bool(DATE.fullmatch(name) or WORD.fullmatch(name))

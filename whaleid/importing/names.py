@@ -1,0 +1,135 @@
+"""Names of whales in a source: how they are written, which mean no whale, and which may mean the same whale."""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from whaleid.core.labels import NEW_WHALE
+from whaleid.importing.source import Source
+
+NOBODY = (
+    *("", "nan", "none", "null", "nil", "na", "n/a", "n.a.", "#n/a", "nobody", "no id", "no_id", "noid", "unid"),
+    *("not identified", "not_identified", "undetermined", "unnamed", "unlabelled", "unlabeled", "tbd"),
+    *("new whale", "newwhale", NEW_WHALE),
+)
+"""Words for a whale without a name, in any case of letters."""
+NOBODY_PREFIXES = ("unknown", "unidentified")
+"""Beginnings of further such words."""
+LISTED = 8
+"""Maximum number of words or groups of labels listed in a line of the summary."""
+
+
+def means_nobody(name: str) -> bool:
+    """Return whether `name` stands for a whale without a name: such a word, or no letter and no digit."""
+    word = name.strip().casefold()
+    return word in NOBODY or word.startswith(NOBODY_PREFIXES) or not any(map(str.isalnum, word))
+
+
+def to_label(name: str) -> str:
+    """Return `name` as a label: in Unicode's form NFC, without white space around it, and `_` for that within it."""
+    return "_".join(unicodedata.normalize("NFC", name).split())
+
+
+def clean(sources: Sequence[Source], keep: Collection[str] = ()) -> tuple[list[Source], list[str]]:
+    """Turn the names of whales in `sources` into labels.
+
+    Words that mean no whale become `new_whale`, unless they are in `keep`; for a query they mean that its whale is not
+    known.
+
+    Returns:
+        The sources with labels, and the lines that say what was changed.
+    """
+    kept = {to_label(word) for word in keep}
+    all_names = Counter(name for source in sources for entry in source.entries for name in (entry.label, entry.truth))
+    del all_names[""]
+    labels = {
+        name: NEW_WHALE if means_nobody(name) and to_label(name) not in kept else to_label(name) for name in all_names
+    }
+    # a query whose whale was looked for in vain is labelled new_whale; one that nobody looked at has a word or nothing
+    truths = {name: label for name, label in labels.items() if label != NEW_WHALE or name == NEW_WHALE}
+    cleaned = [
+        replace(
+            source,
+            entries=[
+                replace(entry, label=labels.get(entry.label, ""), truth=truths.get(entry.truth, ""))
+                for entry in source.entries
+            ],
+        )
+        for source in sources
+    ]
+    nobody = {name: count for name, count in all_names.items() if labels[name] == NEW_WHALE != name}
+    spaced = {name: count for name, count in all_names.items() if labels[name] != NEW_WHALE and name.split() != [name]}
+    lines = []
+    if nobody:
+        lines.append(
+            f"{sum(nobody.values()):,} photos are of no named whale: {_listed(nobody)}. They are {NEW_WHALE}; "
+            "--keep-name NAME keeps such a word as the name of a whale"
+        )
+    if spaced:
+        lines.append(f"{sum(spaced.values()):,} photos have names with white space, which becomes _: {_listed(spaced)}")
+    return cleaned, lines
+
+
+def similar(sources: Sequence[Source], existing: Iterable[str]) -> list[list[str]]:
+    """Group the labels of `sources` and the `existing` ones that differ only in case, `_`, or as numbers are written.
+
+    Returns:
+        Groups of two or more labels, sorted. In a group, existing labels come first, then those of most photos.
+    """
+    counts = Counter(name for source in sources for entry in source.entries for name in (entry.label, entry.truth))
+    del counts[""]
+    known = {*existing}
+    groups = defaultdict(list)
+    for label in sorted({*counts} | known, key=lambda label: (label not in known, -counts[label], label)):
+        groups[_key(label)].append(label)
+    return sorted(group for group in groups.values() if len(group) > 1 and not known.issuperset(group))
+
+
+def join(sources: Sequence[Source], groups: Sequence[Sequence[str]]) -> list[Source]:
+    """Give all labels of a group of `similar` the first one."""
+    first = {label: group[0] for group in groups for label in group}
+    return [
+        replace(
+            source,
+            entries=[
+                replace(entry, label=first.get(entry.label, entry.label), truth=first.get(entry.truth, entry.truth))
+                for entry in source.entries
+            ],
+        )
+        for source in sources
+    ]
+
+
+def describe(groups: Sequence[Sequence[str]], joined: bool) -> list[str]:
+    """Return the line about groups of `similar` labels, which were `joined` or not; none without groups."""
+    if not groups:
+        return []
+    more = "; …" if len(groups) > LISTED else ""
+    names = "; ".join(", ".join(map(repr, group)) for group in groups[:LISTED]) + more
+    if joined:
+        return [f"similar names are joined, each time to the first: {names}"]
+    return [f"similar names, which may mean the same whale: {names}. --join-names joins each time to the first"]
+
+
+def unusual(labels: Collection[str]) -> list[str]:
+    """Return the `labels` whose form, such as `w_` before digits, is not the commonest one; the rarest forms first."""
+    forms = {label: re.sub(r"\d+", "9", re.sub(r"[^\W\d_]+", "a", label)) for label in labels}
+    counts = Counter(forms.values())
+    rare = [label for label, form in forms.items() if counts[form] < max(counts.values())]
+    return sorted(rare, key=lambda label: (counts[forms[label]], label))
+
+
+def _key(label: str) -> str:
+    """Return what is equal for labels that may mean the same whale."""
+    if re.fullmatch(r"\d+(\.0*)?", label):
+        return str(int(label.partition(".")[0]))
+    return re.sub(r"(?<!\d)_|_(?!\d)", "", label.casefold())  # 1_2 is not 12
+
+
+def _listed(words: Mapping[str, int]) -> str:
+    """Return words with the number of photos of each, the commonest first."""
+    common = Counter(words).most_common()
+    more = f", and {len(common) - LISTED} more" if len(common) > LISTED else ""
+    return ", ".join(f"{word!r} ({count:,})" for word, count in common[:LISTED]) + more
