@@ -73,7 +73,10 @@ def test_empty_rows_are_left_out(tmp_path: Path) -> None:
             b"Whales of 2019,\n\nphoto,whale\na.jpg,Ann\n",
             "t.csv, line 1: 'Whales of 2019' is a title: remove the lines",
         ),
-        ("photo,whale\na.jpg,José\n".encode("latin-1"), "t.csv, line 2: is not UTF-8 text: save it as csv in UTF-8."),
+        (
+            "photo,whale\na.jpg,José\n".encode("latin-1"),
+            "t.csv, line 2: is not UTF-8 text. Save the file as csv in UTF-8",
+        ),
         (b'photo,whale\na.jpg,"Ann\n', "t.csv, line 2: cannot be read as csv"),
     ],
 )

@@ -100,7 +100,7 @@ def test_several_tables_stop_the_import() -> None:
 def test_a_table_whose_columns_are_not_clear_is_an_error_if_folders_name_no_whale() -> None:
     save("set/images/a.png", 1)
     write("set/labels.csv", "photo,who", "a.png,ann")
-    assert "labels.csv: which column contains the whale is not clear" in refusal("set")
+    assert "labels.csv: it is not clear which column contains the whale" in refusal("set")
     call("set --whale-column who")
     assert labels() == {"a.png": "ann"}
 

@@ -49,9 +49,9 @@ def parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
                 rows[line] = cells
             line = reader.line_num + 1
     except csv.Error as error:
-        raise WhaleidError(f"{path}, line {line}: cannot be read as csv: {error}.") from None
+        raise WhaleidError(f"{path}, line {line}: cannot be read as csv: {error}. Check the quotes in it.") from None
     if not rows:
-        raise WhaleidError(f"{path}: is empty: it needs a header line.")
+        raise WhaleidError(f"{path}: is empty. Write the names of the columns into its first line.")
     top = next(iter(rows))
     names = [name.strip() for name in rows.pop(top)]
     if rows and _is_title(names) and not _is_title(next(iter(rows.values()))):
@@ -66,7 +66,9 @@ def _decode(path: Path) -> str:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise WhaleidError(f"{path}, line {line}: is not UTF-8 text: save it as csv in UTF-8.") from None
+        raise WhaleidError(
+            f"{path}, line {line}: is not UTF-8 text. Save the file as csv in UTF-8 (in Excel: CSV UTF-8)."
+        ) from None
 
 
 def _delimiter(text: str) -> str:
