@@ -1,5 +1,6 @@
 """Reading a catalogue folder: accepted files, and the error for each kind of mistake."""
 
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -308,3 +309,31 @@ def test_an_empty_table_keeps_its_columns(tmp_path: Path) -> None:
     pd.testing.assert_index_equal(
         read_table(tmp_path / "boxes.csv", ["Image"], optional=["x0", "y0"]).columns, pd.Index(["Image", "x0"])
     )
+
+
+def test_names_and_labels_may_be_in_either_form_of_unicode(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "José") for form in ("NFC", "NFD"))
+    for part, name in (("train", f"{decomposed}.jpg"), ("train", f"{composed}2.jpg"), ("test", f"{decomposed}3.jpg")):
+        (tmp_path / part).mkdir(exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / part / name)
+    rows = [f"{composed}.jpg,{decomposed}", f"{decomposed}2.jpg,{composed}"]
+    (tmp_path / "train.csv").write_text("\n".join(["Image,Id", *rows]), encoding="utf-8")
+    (tmp_path / "solution.csv").write_text(f"Image,Id\n{composed}3.jpg,{decomposed}", encoding="utf-8")
+    catalogue = layout.read(tmp_path)
+    assert {*catalogue.photos["Image"]} == {f"{decomposed}.jpg", f"{composed}2.jpg", f"{decomposed}3.jpg"}
+    assert {*catalogue.photos["Id"]} == {composed, ""}
+    assert catalogue.solution.to_numpy().tolist() == [[f"{decomposed}3.jpg", composed]]
+    assert {*layout.read_labels(tmp_path)["Id"]} == {composed}
+
+
+@pytest.mark.parametrize("name", ["test/q.heic", "test/noext", "train/b.jfif"])
+def test_photos_that_would_be_ignored_are_refused(tmp_path: Path, name: str) -> None:
+    for path in (tmp_path / "train/a.jpg", tmp_path / name):
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 8)).save(path, "JPEG")
+    (tmp_path / "train/notes.txt").write_text("tall fin")
+    (tmp_path / "train.csv").write_text("Image,Id\na.jpg,ann\n")
+    with pytest.raises(
+        InputProblems, match=rf"photos that a catalogue does not read \(1\):\n  {name}\nPhotos are JPEG"
+    ):
+        layout.read(tmp_path)

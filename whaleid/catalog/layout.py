@@ -1,5 +1,7 @@
 """Read and check a catalogue folder in Kaggle's layout, before any expensive step."""
 
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from whaleid.catalog.checks import SUFFIXES, box_problems, input_problems, name_
 from whaleid.catalog.table import read_table
 from whaleid.core.errors import WhaleidError, raise_all
 from whaleid.core.labels import CORNERS
+from whaleid.images.formats import is_photo
 
 LAYOUT = (
     "A catalogue folder contains train.csv (columns Image,Id) and train/ (the labelled photos). It may also contain "
@@ -56,6 +59,13 @@ def read(root: Path, incomplete: bool = False) -> Catalogue:
         missing += [] if train else [f"photos directly in train/: files named {', '.join(SUFFIXES)}"]
         raise_all([*input_problems(f"{root} lacks parts of a catalogue", missing, LAYOUT)])
     problems: list[WhaleidError] = [*name_problems(train, test)]
+    if not incomplete:
+        problems += input_problems(
+            f"{root}: photos that a catalogue does not read",
+            [f"{part}/{name}" for part in ("train", "test") for name in _other_photos(root / part)],
+            f"Photos are JPEG or PNG, and their names end in {', '.join(SUFFIXES)}. Rename or convert these, or remove "
+            "them.",
+        )
     tables = {name: pd.DataFrame(columns=columns, dtype=str) for name, columns in COLUMNS.items()}
     for name, columns in COLUMNS.items():
         path = root / name
@@ -63,12 +73,12 @@ def read(root: Path, incomplete: bool = False) -> Catalogue:
             continue
         try:
             if name == "boxes.csv":
-                tables[name] = read_table(path, columns, optional=["aspect"])
+                tables[name] = _read_rows(path, columns, [*train, *test], optional=["aspect"])
                 problems += row_problems(path, tables[name], [*train, *test], "train/ or test/", complete=False)
                 problems += box_problems(path, tables[name])
             else:
-                tables[name] = read_table(path, columns)
                 part = (train, "train/") if name == "train.csv" else (test, "test/")
+                tables[name] = _read_rows(path, columns, part[0])
                 problems += row_problems(path, tables[name], *part, complete=not incomplete)
         except WhaleidError as error:
             problems.append(error)
@@ -90,7 +100,7 @@ def read_labels(root: Path) -> pd.DataFrame:
         WhaleidError: train.csv cannot be read or has mistakes; the error lists all of them.
     """
     names = photos_in(root / "train")
-    table = read_table(root / "train.csv", COLUMNS["train.csv"])
+    table = _read_rows(root / "train.csv", COLUMNS["train.csv"], names)
     rows = row_problems(root / "train.csv", table, names, "train/", complete=False)
     raise_all([*name_problems(names, []), *rows])
     return table
@@ -105,3 +115,21 @@ def photos_in(folder: Path) -> list[str]:
         for path in folder.iterdir()
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
+
+
+def _other_photos(folder: Path) -> list[str]:
+    """Return the file names of the photos and videos in `folder` that `photos_in` leaves out, sorted."""
+    others = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
+    return sorted(path.name for path in others if path.suffix.lower() not in SUFFIXES and is_photo(path))
+
+
+def _read_rows(path: Path, columns: Sequence[str], photos: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+    """Read the rows of a csv file about `photos`. Names and labels may be in any of Unicode's forms.
+
+    `Image` becomes the name of the file, and `Id` is composed (NFC), so that equal letters are equal text.
+    """
+    table = read_table(path, columns, optional)
+    files = {unicodedata.normalize("NFC", photo): photo for photo in photos} | {photo: photo for photo in photos}
+    images = [files.get(image, files.get(unicodedata.normalize("NFC", image), image)) for image in table["Image"]]
+    labels = {"Id": table["Id"].str.normalize("NFC")} if "Id" in table else {}
+    return table.assign(Image=pd.Series(images, table.index, dtype=str), **labels)
