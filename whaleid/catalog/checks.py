@@ -10,8 +10,6 @@ import pandas as pd
 from whaleid.core.errors import InputProblems
 from whaleid.core.labels import NEW_WHALE
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-"""Suffixes of photos, in lower case. Files with other suffixes and hidden files are ignored."""
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """First characters of cells that spreadsheets run as formulas. The last four are full-width forms."""
 BIDI_CONTROLS = (*"\u202a\u202b\u202c\u202d\u202e", *"\u2066\u2067\u2068\u2069")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from whaleid.catalog.checks import SUFFIXES, box_problems, input_problems, name_problems, parse_boxes, row_problems
+from whaleid.catalog.checks import box_problems, input_problems, name_problems, parse_boxes, row_problems
 from whaleid.catalog.table import read_table
 from whaleid.core.errors import WhaleidError, raise_all
+from whaleid.core.formats import CATALOGUE_SUFFIXES, is_photo
 from whaleid.core.labels import CORNERS
-from whaleid.images.formats import is_photo
 
 LAYOUT = (
     "A catalogue folder contains train.csv (columns Image,Id) and train/ (the labelled photos). It may also contain "
@@ -56,14 +56,14 @@ def read(root: Path, incomplete: bool = False) -> Catalogue:
     train, test = photos_in(root / "train"), photos_in(root / "test")
     if not incomplete:
         missing = [] if (root / "train.csv").is_file() else ["train.csv"]
-        missing += [] if train else [f"photos directly in train/: files named {', '.join(SUFFIXES)}"]
+        missing += [] if train else [f"photos directly in train/: files named {', '.join(CATALOGUE_SUFFIXES)}"]
         raise_all([*input_problems(f"{root} lacks parts of a catalogue", missing, LAYOUT)])
     problems: list[WhaleidError] = [*name_problems(train, test)]
     if not incomplete:
         problems += input_problems(
             f"{root}: photos that a catalogue does not read",
             [f"{part}/{name}" for part in ("train", "test") for name in _other_photos(root / part)],
-            f"Photos are JPEG or PNG, and their names end in {', '.join(SUFFIXES)}. Rename or convert these, or remove "
+            f"Photos are JPEG or PNG, and their names end in {', '.join(CATALOGUE_SUFFIXES)}. Rename or convert these, or remove "
             "them.",
         )
     tables = {name: pd.DataFrame(columns=columns, dtype=str) for name, columns in COLUMNS.items()}
@@ -113,14 +113,14 @@ def photos_in(folder: Path) -> list[str]:
     return sorted(
         path.name
         for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in CATALOGUE_SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
 
 
 def _other_photos(folder: Path) -> list[str]:
     """Return the file names of the photos and videos in `folder` that `photos_in` leaves out, sorted."""
     others = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
-    return sorted(path.name for path in others if path.suffix.lower() not in SUFFIXES and is_photo(path))
+    return sorted(path.name for path in others if path.suffix.lower() not in CATALOGUE_SUFFIXES and is_photo(path))
 
 
 def _read_rows(path: Path, columns: Sequence[str], photos: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from whaleid.core.errors import WhaleidError
-from whaleid.images.formats import FORMATS, RAW, RAW_PROBLEM, unknown_format
+from whaleid.core.formats import FORMATS, RAW, RAW_PROBLEM, unknown_format
 
 DNG_VERSION = 50706
 """Tag of a TIFF file that makes it a DNG file: sensor data, of which Pillow would read the preview."""

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from whaleid.core.errors import WhaleidError, attempt
+from whaleid.core.formats import FORMATS
 from whaleid.core.parallel import parallel_map
 from whaleid.images.decode import open_image, orientation, read, simplify, upright
-from whaleid.images.formats import FORMATS
 
 Thumbnails = NDArray[np.uint16]
 """Thumbnails of photos, (N, SIDE, SIDE)."""

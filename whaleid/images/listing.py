@@ -4,7 +4,7 @@ from pathlib import Path
 
 from whaleid.catalog.checks import FORMULA
 from whaleid.core.errors import WhaleidError
-from whaleid.images.formats import is_photo
+from whaleid.core.formats import is_photo
 
 
 def spreadsheet_safe(path: Path) -> str:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from whaleid.catalog.checks import has_unsafe_characters
 from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.formats import HEAD, IMAGES, RAW, VIDEOS
 from whaleid.core.log import progress
-from whaleid.images.formats import HEAD, IMAGES, RAW, VIDEOS
 from whaleid.importing.source import is_hidden
 
 UNPACKED_SUFFIXES = (*IMAGES, *RAW, *VIDEOS, ".csv", ".tsv", ".json", ".zip")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from whaleid.catalog.checks import FORMULA, has_unsafe_characters, is_file, label_problems
 from whaleid.core.errors import InputProblems, raise_all
+from whaleid.core.formats import is_accepted, is_photo
 from whaleid.images.fingerprint import CATALOGUE_FORMATS, Fingerprint, fingerprints
-from whaleid.images.formats import is_accepted, is_photo
 from whaleid.importing.source import Source, is_hidden, is_outside
 
 MAX_BYTES = 180

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from whaleid.catalog import layout
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.images.formats import is_photo
+from whaleid.core.formats import is_photo
 from whaleid.importing import layouts
 from whaleid.importing.layouts import Layout
 from whaleid.importing.source import Entry, Rectangle, Source, is_hidden, require_inside

@@ -11,9 +11,9 @@ import pandas as pd
 
 from whaleid.catalog.checks import input_problems
 from whaleid.core.errors import WhaleidError, raise_all
+from whaleid.core.formats import CATALOGUE_SUFFIXES
 from whaleid.core.labels import NEW_WHALE
 from whaleid.images.fingerprint import Fingerprint
-from whaleid.images.formats import CATALOGUE_SUFFIXES
 from whaleid.importing.source import Box, Entry, Source, is_valid_box
 
 DIGITS = (8, 16, 32, 64)

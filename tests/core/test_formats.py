@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from whaleid.core.errors import WhaleidError
+from whaleid.core.formats import is_accepted, is_photo
 from whaleid.images.decode import decode
-from whaleid.images.formats import is_accepted, is_photo
 from whaleid.images.listing import list_images
 
 

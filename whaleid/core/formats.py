@@ -35,6 +35,7 @@ HEAD = re.compile(
 CATALOGUE_HEAD = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n")
 """How the content of the photos begins that a catalogue accepts: JPEG and PNG."""
 CATALOGUE_SUFFIXES = (".jpg", ".jpeg", ".png")
+"""Suffixes of the photos in a catalogue folder, compared in lower case."""
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 RAW_PROBLEM = "a RAW photo: export it as JPEG"
 
