@@ -76,7 +76,9 @@ def test_missing_or_damaged_photos_are_named(recogniser: Recogniser, tmp_path: P
     with pytest.raises(InputProblems, match=r"train\.csv: rows without a photo in train/ \(1\):\n  line 2: 'a\.jpg'"):
         additions.extend(recogniser, tmp_path / "whales")
     (tmp_path / "whales/train/a.jpg").write_bytes(b"no photo")
-    with pytest.raises(InputProblems, match=r"train\.csv that cannot be used \(1\):\n.*a\.jpg: not an image in a known format"):
+    with pytest.raises(
+        InputProblems, match=r"train\.csv that cannot be used \(1\):\n.*a\.jpg: not an image in a known format"
+    ):
         additions.extend(recogniser, tmp_path / "whales")
 
     # the photo is damaged after its fingerprint was computed
