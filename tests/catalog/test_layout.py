@@ -333,7 +333,5 @@ def test_photos_that_would_be_ignored_are_refused(tmp_path: Path, name: str) -> 
         Image.new("L", (8, 8)).save(path, "JPEG")
     (tmp_path / "train/notes.txt").write_text("tall fin")
     (tmp_path / "train.csv").write_text("Image,Id\na.jpg,ann\n")
-    with pytest.raises(
-        InputProblems, match=rf"photos that a catalogue does not read \(1\):\n  {name}\nPhotos are JPEG"
-    ):
+    with pytest.raises(InputProblems, match=rf"photos that a catalogue does not read \(1\):\n  {name}\nPhotos of a"):
         layout.read(tmp_path)

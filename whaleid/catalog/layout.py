@@ -63,8 +63,8 @@ def read(root: Path, incomplete: bool = False) -> Catalogue:
         problems += input_problems(
             f"{root}: photos that a catalogue does not read",
             [f"{part}/{name}" for part in ("train", "test") for name in _other_photos(root / part)],
-            "Photos of a catalogue are JPEG or PNG, with names that end in .jpg, .jpeg or .png. Rename or convert these "
-            "photos, or remove them.",
+            "Photos of a catalogue are JPEG or PNG, and their names end in .jpg, .jpeg or .png. Rename or convert "
+            "these, or remove them.",
         )
     tables = {name: pd.DataFrame(columns=columns, dtype=str) for name, columns in COLUMNS.items()}
     for name, columns in COLUMNS.items():
