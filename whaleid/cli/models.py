@@ -17,8 +17,8 @@ app = typer.Typer()
 def compare() -> None:
     """Compare the results of all predictions on the photos held out for validation. * marks the best of each column.
 
-    MAP@5 ranges from 0 to 1; 1 means that the correct label is always first. The columns known and unknown are MAP@5
-    for whales inside and outside the catalogue.
+    MAP@5 ranges from 0 to 1; 1 means that the correct label is always first.
+    The columns known and unknown are its values for whales inside and outside the catalogue.
     """
     from whaleid.report import comparison
     from whaleid.serving import registry

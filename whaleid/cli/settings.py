@@ -43,7 +43,7 @@ def preset(
     unknown_share: Annotated[
         float | None,
         typer.Option(
-            help="Expected share, 0 to 1, of queries (photos to identify) that show whales outside the catalogue."
+            help="Expected share, 0 to 1, of queries that show whales outside the catalogue, without duplicates."
         ),
     ] = None,
 ) -> None:
