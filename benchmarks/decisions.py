@@ -8,7 +8,7 @@ Prints the seconds of each stage, and one row per prediction:
 
 - ECE before and after calibration, and the ECE of perfect probabilities on as many queries;
 - cross-validated MAP@5 without duplicates at `auto`, and the gain of an oracle threshold over it: one threshold for
-  all folds (`loss`) or one per fold (`by fold`);
+  all folds (`oracle`) or one per fold (`by fold`);
 - the threshold of `auto`, and its minimum and maximum over folds.
 
 The last line is one JSON object. Fails if PyTorch was imported, which these stages must not need.
@@ -68,7 +68,7 @@ def with_features(settings: Params) -> Params:
 
 
 def oracle_gains(prediction: str, unknown_share: float) -> dict[str, float]:
-    """Return the gain of an oracle threshold over `auto`: one for all folds (`loss`), one per fold (`loss_by_fold`)."""
+    """Return the gain of an oracle threshold over `auto`: `oracle_gain` for all folds, `oracle_gain_by_fold` per fold."""
     answers = files.read_csv(paths.ranking(prediction) / paths.VALIDATION)
     answers = answers[np.isin(kinds(answers["role"]), ["known", "unknown"])]
     shares = Shares(unknown_share, 0.0)
@@ -81,7 +81,7 @@ def oracle_gains(prediction: str, unknown_share: float) -> dict[str, float]:
         return figures.map5_by_kind(at_threshold(rows), shares)["map5"]
 
     by_fold = [oracle(rows) - at_auto(rows) for _, rows in answers.groupby("fold")]
-    return {"loss": oracle(answers) - at_auto(answers), "loss_by_fold": float(np.mean(by_fold))}
+    return {"oracle_gain": oracle(answers) - at_auto(answers), "oracle_gain_by_fold": float(np.mean(by_fold))}
 
 
 def main() -> None:
@@ -117,9 +117,9 @@ def main() -> None:
         os.chdir(project)
     if {"torch", "torchvision"} & sys.modules.keys():
         raise SystemExit("PyTorch was imported, which calibrate, rank and predict must not need.")
-    columns = [*PRINTED_METRICS, "loss", "loss_by_fold", *THRESHOLDS]
+    columns = [*PRINTED_METRICS, "oracle_gain", "oracle_gain_by_fold", *THRESHOLDS]
     table = pd.DataFrame.from_dict(results, orient="index").reindex(columns=columns)
-    headings = ["ECE before", "after", "chance", "MAP@5", "loss", "by fold", "auto", "low", "high"]
+    headings = ["ECE before", "after", "chance", "MAP@5", "oracle", "by fold", "auto", "low", "high"]
     print(table.set_axis(headings, axis=1).to_string(float_format="{:.4f}".format, na_rep=""))
     print(
         ", ".join(f"{stage} {duration:.1f} s" for stage, duration in seconds.items())

@@ -193,7 +193,7 @@ class Training(Section):
 class Embedding(Section):
     """How a variant's network computes embeddings."""
 
-    zoom: float = Field(ge=0.5, le=1, description="Share of a photo's width and height that is used, at its centre.")
+    zoom: float = Field(ge=0.5, le=1, description="Size of the centre crop, as a share of a photo's width and height.")
     tilt: float = Field(ge=0, le=45, description="Degrees of rotation to either side; both embeddings are averaged.")
 
 

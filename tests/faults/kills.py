@@ -142,11 +142,11 @@ FINAL_STATUSES: Counter[str] = Counter()
 
 def main(kills_per_stage: int, seed: int, root: Path) -> dict[str, object]:
     environment, rng = repository.environment(root / "cache"), random.Random(seed)
-    for name in ("whole", "killed"):
+    for name in ("undisturbed", "killed"):
         (root / name).mkdir()
         init_repository(root / name)
     started = time.monotonic()
-    seconds = run_undisturbed(root / "whole", environment)
+    seconds = run_undisturbed(root / "undisturbed", environment)
     print(f"undisturbed: {len(seconds) - 1} stages in {time.monotonic() - started:.0f} s", flush=True)
 
     folder, started = root / "killed", time.monotonic()
@@ -192,7 +192,7 @@ def main(kills_per_stage: int, seed: int, root: Path) -> dict[str, object]:
         "temporary_files_by_kills": dict(sorted(temporary_files.items())),
         "temporary_files_at_the_end": repository.temporary_files(folder),
         "files": len(repository.digests(folder)),
-        "different": repository.differing_files(repository.digests(root / "whole"), repository.digests(folder)),
+        "different": repository.differing_files(repository.digests(root / "undisturbed"), repository.digests(folder)),
         "dvc_temporary": [
             path.relative_to(folder).as_posix() for path in (folder / ".dvc").rglob("*") if path.name.endswith(".tmp")
         ],

@@ -142,8 +142,8 @@ def rerun_stages(
     locked = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     differing = {}
     expected = repository.digests(folder)
-    whole = folder.with_name(f"{folder.name}.whole")
-    shutil.copytree(folder, whole)
+    reference = folder.with_name(f"{folder.name}.reference")
+    shutil.copytree(folder, reference)
     for name, stage in locked.items():
         if stages and name not in stages:
             continue
@@ -162,8 +162,8 @@ def rerun_stages(
             print(f"{name}: {len(changed)} files differ", flush=True)
             differing[name] = changed
             for path in changed:
-                shutil.copy2(whole / path, folder / path) if path in expected else (folder / path).unlink()
-    shutil.rmtree(whole)
+                shutil.copy2(reference / path, folder / path) if path in expected else (folder / path).unlink()
+    shutil.rmtree(reference)
     return differing
 
 

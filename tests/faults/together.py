@@ -106,25 +106,25 @@ def people(root: Path, environment: dict[str, str], target: str) -> dict[str, ob
     clones = [root / name for name in ("ada", "ben", "third")]
     for clone in clones:
         finish(start(root, environment, "git", "clone", "--quiet", str(origin), str(clone)))
-    both = clones[:2]
-    finish(*(start(clone, shared, "dvc", "repro", "--quiet", target) for clone in both))
-    finish(*(start(clone, shared, "dvc", "push", "--quiet") for clone in both))
-    one, other = (repository.digests(clone) for clone in both)
-    assert repository.differing_files(one, other) == []
-    assert (both[0] / "dvc.lock").read_bytes() == (both[1] / "dvc.lock").read_bytes()
+    concurrent = clones[:2]
+    finish(*(start(clone, shared, "dvc", "repro", "--quiet", target) for clone in concurrent))
+    finish(*(start(clone, shared, "dvc", "push", "--quiet") for clone in concurrent))
+    first, second = (repository.digests(clone) for clone in concurrent)
+    assert repository.differing_files(first, second) == []
+    assert (concurrent[0] / "dvc.lock").read_bytes() == (concurrent[1] / "dvc.lock").read_bytes()
 
     third = clones[2]
-    commit(both[0], environment)
-    finish(start(third, environment, "git", "pull", "--quiet", str(both[0]), "HEAD"))
+    commit(concurrent[0], environment)
+    finish(start(third, environment, "git", "pull", "--quiet", str(concurrent[0]), "HEAD"))
     finish(start(third, shared, "dvc", "pull", "--quiet", "--allow-missing", target, "--with-deps"))
     [output] = finish(start(third, shared, "dvc", "repro", target))
     assert "Running stage" not in output, output
-    assert repository.differing_files(one, repository.digests(third)) == []
+    assert repository.differing_files(first, repository.digests(third)) == []
     counts = stages(store)
     assert counts.pop(("pipeline", "", "FINISHED")) == 1, counts  # one parent run: the same commit and parameters
     assert set(counts.values()) == {2}, counts
     assert {status for _, _, status in counts} == {"FINISHED"}
-    return {"people_runs": sum(counts.values()), "people_stages": len(counts), "people_files": len(one)}
+    return {"people_runs": sum(counts.values()), "people_stages": len(counts), "people_files": len(first)}
 
 
 def identify(
@@ -196,9 +196,9 @@ def register(folder: Path, environment: dict[str, str], predictions: tuple[str, 
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     versions = {version.tags["whaleid.variant"]: version for version in client.search_model_versions("name='whaleid'")}
     assert versions.keys() == set(predictions)
-    better = max(versions.values(), key=lambda version: float(version.tags["whaleid.map5"]))
+    best = max(versions.values(), key=lambda version: float(version.tags["whaleid.map5"]))
     champion = client.get_model_version_by_alias("whaleid", "champion")
-    assert float(champion.tags["whaleid.map5"]) == float(better.tags["whaleid.map5"])
+    assert float(champion.tags["whaleid.map5"]) == float(best.tags["whaleid.map5"])
     reasons = [version.tags["whaleid.why"] for version in versions.values()]
     assert reasons.count("the first version") == 1
     assert "RUNNING" not in repository.statuses(folder)

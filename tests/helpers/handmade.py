@@ -113,7 +113,7 @@ def write_validation(
 ) -> None:
     """Write validation predictions from CLASS_PROBABILITIES, and a curve.
 
-    `boosted` photos have nine times the probability of w_c. Photos with a role in `skipped_roles` are left out.
+    `boosted` photos have nine times the probability of w_c. Photos with a role in `skipped_roles` are excluded.
     """
     rows = []
     for number, (image, role) in enumerate(sorted({**ROLES, "n1.jpg": "new_whale_train"}.items())):

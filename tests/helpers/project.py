@@ -53,7 +53,7 @@ REPRODUCED_PARAMS: dict[str, object] = {
 }
 """Further changes for the fixture `reproduced`: a small backbone, and an ensemble of two networks."""
 PREDICTIONS = ("phash", "toy", "margin", "final", "ensemble")
-"""Predictions of the fixture `reproduced`. `full` and `threshold` are left out: they run the same stages again."""
+"""Predictions of the fixture `reproduced`. `full` and `threshold` are excluded: they run the same stages again."""
 
 
 def update_nested(document: dict[str, object], changes: dict[str, object]) -> None:

@@ -25,7 +25,7 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each output file of the pipeline, by relative path; .gitignore files are left out."""
+    """Return the SHA-256 of each output file of the pipeline, by relative path; .gitignore files are excluded."""
     files = [path for top in OUTPUTS for path in (folder / top).rglob("*") if path.is_file()]
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -34,9 +34,9 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def differing_files(one: dict[str, str], other: dict[str, str]) -> list[str]:
-    """Return the names of files that only one side has, or whose digests differ."""
-    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+def differing_files(first: dict[str, str], second: dict[str, str]) -> list[str]:
+    """Return the names of files that are missing on one side or have different digests."""
+    return sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
 
 
 def temporary_files(folder: Path) -> list[str]:

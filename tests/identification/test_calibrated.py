@@ -112,16 +112,16 @@ def test_new_whale_photos_do_not_count_as_unknown_otherwise(role):
 
 
 def test_a_network_is_compared_as_if_it_were_alone():
-    both, alone = (run_calibrate(make_inputs(networks), "nearest") for networks in ("ab", "a"))
-    assert both.scores.loc[0].tolist() == ["a", *alone.scores.loc[0].tolist()[1:]]
+    ensemble, alone = (run_calibrate(make_inputs(networks), "nearest") for networks in ("ab", "a"))
+    assert ensemble.scores.loc[0].tolist() == ["a", *alone.scores.loc[0].tolist()[1:]]
 
 
 def test_a_score_is_compared_as_if_it_were_alone():
-    both, alone = (
+    pair, alone = (
         run_calibrate(make_inputs(["margin"]), "nearest", "centroid"),
         run_calibrate(make_inputs(["margin"]), "nearest"),
     )
-    assert both.scores.loc[0].tolist() == alone.scores.loc[0].tolist()
+    assert pair.scores.loc[0].tolist() == alone.scores.loc[0].tolist()
 
 
 @pytest.mark.parametrize(

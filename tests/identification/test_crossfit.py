@@ -58,26 +58,26 @@ def test_answers_to_a_fold_do_not_depend_on_its_labels(scored, fitted):
     rows = (scored.queries["fold"] == 3).to_numpy()
     wrong = scored.queries.copy()
     wrong.loc[rows, "truth"] = np.where(wrong.loc[rows, "role"] == "known", "w_00", "new_whale")
-    again = cross_fit(NAMES, replace(scored, queries=wrong))
-    (labels, values), (expected_labels, expected) = from_table(again.answers), from_table(fitted.answers)
+    refitted = cross_fit(NAMES, replace(scored, queries=wrong))
+    (labels, values), (expected_labels, expected) = from_table(refitted.answers), from_table(fitted.answers)
     assert labels[rows].tolist() == expected_labels[rows].tolist()
     # the search starts from weights fitted on all labels, so the results are equal only within its tolerance
     np.testing.assert_allclose(values[rows], expected[rows], atol=2e-3)
-    thresholds = [each.answers.loc[rows, "threshold"].unique() for each in (again, fitted)]
+    thresholds = [fit.answers.loc[rows, "threshold"].unique() for fit in (refitted, fitted)]
     assert thresholds[0] == pytest.approx(thresholds[1], abs=0.005)
     assert abs(values[~rows] - expected[~rows]).max() > 0.01
-    assert again.decision != fitted.decision
+    assert refitted.decision != fitted.decision
 
 
-def test_answers_to_a_fold_are_those_of_a_decision_fitted_on_the_other_folds(scored, fitted):
+def test_a_fold_is_answered_by_a_decision_fitted_on_the_other_folds(scored, fitted):
     for fold in (0, 4):
         rows = (scored.queries["fold"] == fold).to_numpy()
-        scores = {name: each[~rows] for name, each in scored.scores.items()}
-        others = replace(scored, queries=scored.queries[~rows].reset_index(drop=True), scores=scores)
-        without = cross_fit(NAMES, others).decision
-        table = [each[rows] for each in scored.scores.values()]
-        raw = fusion.predict(without, table, scored.whales)
-        top = without.calibration.transform(raw)
+        scores = {name: table[~rows] for name, table in scored.scores.items()}
+        train_set = replace(scored, queries=scored.queries[~rows].reset_index(drop=True), scores=scores)
+        decision = cross_fit(NAMES, train_set).decision
+        held_out = [table[rows] for table in scored.scores.values()]
+        raw = fusion.predict(decision, held_out, scored.whales)
+        top = decision.calibration.transform(raw)
         answers = fitted.answers[rows]
         labels, values = from_table(answers)
         assert top.labels.tolist() == labels.tolist()
@@ -97,7 +97,7 @@ def test_the_fit_on_all_queries(scored, fitted):
     )
     assert [*fitted.answers] == [
         *["Image", "whale", "role", "truth", "fold", "cluster", "threshold"],
-        *[f"{kind}{place}" for kind in ("label", "probability") for place in range(1, 6)],
+        *[f"{kind}{rank}" for kind in ("label", "probability") for rank in range(1, 6)],
         "uncalibrated",
     ]
 

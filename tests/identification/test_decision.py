@@ -28,7 +28,7 @@ def network():
 
 def answer(decision, embeddings, duplicates=((), ()), fill=()):
     networks = {name: network() for name in embeddings}
-    embeddings = {name: each.astype(np.float32)[None] for name, each in embeddings.items()}
+    embeddings = {name: array.astype(np.float32)[None] for name, array in embeddings.items()}
     return decision.answers(Scorer(networks, GALLERY), embeddings, duplicates, fill)
 
 

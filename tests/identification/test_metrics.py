@@ -228,10 +228,10 @@ def test_photos_labelled_new_whale_are_measured_separately():
         rows = (answers["role"] == role).to_numpy()
         counts = bootstrap_counts(answers.loc[rows, "cluster"].to_numpy())
         np.testing.assert_allclose(result[f"map5_{role}"], counts @ reciprocals[rows] / rows.sum())
-    others = answers[~answers["role"].isin(["new_whale", "new_whale_train"])]
-    without = metrics.bootstrap(others, others["rank"].to_numpy(), SHARES)
-    assert result.keys() - without.keys() == {"map5_new_whale", "map5_new_whale_train"}
-    for key, values in without.items():
+    counted = answers[~answers["role"].isin(["new_whale", "new_whale_train"])]
+    expected = metrics.bootstrap(counted, counted["rank"].to_numpy(), SHARES)
+    assert result.keys() - expected.keys() == {"map5_new_whale", "map5_new_whale_train"}
+    for key, values in expected.items():
         assert values.shape == (1001,)
         np.testing.assert_allclose(result[key], values)
 

@@ -56,7 +56,7 @@ def test_rank_places_new_whale_at_its_threshold():
         (1.0, ["new_whale", "w_1", "w_2", "w_3"], [1.0, 0.6, 0.3, 0.1]),
     ):
         result = rank(labels, values, threshold)
-        assert [each.tolist() for each in result] == [[ranked], [probabilities]]
+        assert [array.tolist() for array in result] == [[ranked], [probabilities]]
 
 
 @pytest.mark.parametrize("whales", [2, 5])
@@ -82,7 +82,7 @@ def test_a_table_has_five_labels_and_their_values():
         ["w_1", "w_2", "", "", "", 0.6, 0.2, 0, 0, 0],
         ["w_2", "w_1", "", "", "", 0.5, 0.3, 0, 0, 0],
     ]
-    assert [*table] == [f"{column}{place}" for column in ("label", "probability") for place in range(1, 6)]
+    assert [*table] == [f"{column}{number}" for column in ("label", "probability") for number in range(1, 6)]
     labels, values = from_table(table[1:])
     assert (labels.tolist(), values.tolist()) == ([["w_2", "w_1", "", "", ""]], [[0.5, 0.3, 0, 0, 0]])
 
@@ -92,8 +92,8 @@ def test_answers_are_ranked_at_the_threshold_of_their_fold_or_at_one_for_all():
     answers = answers.assign(truth=["w_2", "new_whale", "w_3"])
     folds = at_threshold(answers.assign(threshold=[0.4, 0.1, 0.1]))
     assert folds[["threshold", "rank"]].to_numpy().tolist() == [[0.4, 3], [0.1, 3], [0.1, 0]]
-    one = at_threshold(answers.assign(threshold=[0.4, 0.1, 0.1]), 0.6)  # w_1 is at the threshold, not above
-    assert one[["threshold", "rank"]].to_numpy().tolist() == [[0.6, 3], [0.6, 1], [0.6, 0]]
+    single = at_threshold(answers.assign(threshold=[0.4, 0.1, 0.1]), 0.6)  # w_1 is at the threshold, not above
+    assert single[["threshold", "rank"]].to_numpy().tolist() == [[0.6, 3], [0.6, 1], [0.6, 0]]
     none = at_threshold(answers)
     assert none["threshold"].isna().all()
     assert none["threshold"].dtype == np.float64

@@ -149,6 +149,6 @@ def test_the_nearest_photo_has_the_highest_mean_cosine_over_networks():
     }
     queries = {"a": unit(2, 3, 4, seed=8), "b": unit(2, 3, 4, seed=9)}
     photos = {"w_1": ["2.jpg", "0.jpg", "1.jpg"], "w_2": ["3.jpg"]}
-    mean = np.mean([cosines(queries[name], each.embeddings) for name, each in features.items()], axis=0)
+    mean = np.mean([cosines(queries[name], network.embeddings) for name, network in features.items()], axis=0)
     expected = max(photos["w_1"], key=lambda image: mean[0, int(image[0])])
     assert nearest_photos(features, queries, ["w_1", "w_2", "new_whale"], photos) == [expected, "3.jpg", ""]

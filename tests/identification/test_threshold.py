@@ -22,7 +22,7 @@ def test_curve_agrees_with_ranking_at_each_threshold():
     # some true whales are not candidates, as for a variant that is trained on a part of the whales
     truth = np.random.default_rng(3).choice(["new_whale", "w_0", "w_1", "w_2", "w_3", "w_other"], 60)
     kind = np.where(truth == "new_whale", "unknown", "known")
-    kind[:10], kind[10:15] = "duplicate", ""  # these are left out of the curve
+    kind[:10], kind[10:15] = "duplicate", ""  # these are excluded of the curve
     curve = threshold_curve(labels, values, truth, kind, SHARES)
     assert curve["threshold"].tolist() == [step / 200 for step in range(201)]
     for row in curve[::10].itertuples():

@@ -157,7 +157,7 @@ def test_early_layers_have_maps_of_at_least_a_quarter_of_the_sides(name: str, fi
 
 @pytest.mark.parametrize("name", UNSUPPORTED_MODELS)
 def test_unsupported_models_are_refused_with_a_timm_model_to_use_instead(name: str) -> None:
-    assert name.split("_")[0] in torchvision_models.TIMM_INSTEAD
+    assert name.split("_")[0] in torchvision_models.TIMM_NAMES
     with pytest.raises(WhaleidError) as caught:
         Backbone(name)
     instead = "timm/maxvit_tiny_tf_224" if name == "maxvit_t" else "timm/vit_base_patch16_224"

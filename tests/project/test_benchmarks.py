@@ -33,7 +33,7 @@ EXPECTED_PARAMETERS = {
     "no augmentation": {"variants.margin.train.augment": False},
     "a mirrored fluke is the same whale": {"variants.margin.train.flip": "augment"},
     "no mirrored flukes": {"variants.margin.train.flip": "off"},
-    "whales with a single photo left out": {"variants.margin.train.min_photos": 2},
+    "whales with a single photo excluded": {"variants.margin.train.min_photos": 2},
     "rare whales twice an epoch": {"variants.margin.train.oversample": 2},
     "four photos of a whale in a batch": {"variants.margin.train.per_whale": 4},
     "new_whale as a class": {"variants.margin.train.new_whale": True},
@@ -91,7 +91,7 @@ def test_a_change_sets_only_the_parameters_listed_here(real: Path, name: str) ->
         ("the recipe", 10),  # of 20 photos
         ("in colour", 10),
         ("ArcFace", 10),
-        ("whales with a single photo left out", 11),  # of 11 + 5 + 2 = 18
+        ("whales with a single photo excluded", 11),  # of 11 + 5 + 2 = 18
         ("rare whales twice an epoch", 9),  # of 11 + 5 + 2 + 2 + 2 = 22
         ("four photos of a whale in a batch", 6),  # of 12 + 8 + 4 + 4 + 4 = 32
         ("triplet, batch-hard", 6),

@@ -253,5 +253,5 @@ def test_explained_errors_are_those_of_the_program() -> None:
     section = (ROOT / "docs/reference.md").read_text(encoding="utf-8").partition("## Errors")[2]
     explained = re.findall(r"^\| `(.+?)` \| .{20,} \|$", section, flags=re.MULTILINE)
     assert len(explained) == len(set(explained)) > 20
-    own = [error for error in explained if error not in EXTERNAL_ERRORS]
-    assert [error for error in own if not any(error in message for message in messages())] == []
+    raised_here = [error for error in explained if error not in EXTERNAL_ERRORS]
+    assert [error for error in raised_here if not any(error in message for message in messages())] == []

@@ -33,7 +33,7 @@ def test_added_photos_are_identified_without_training(
     assert "The model was not trained on photos of" in capsys.readouterr().err
     contents = {name: Path("data/sample/test", name).read_bytes() for name in (first, second)}
     known, new_whale = extended.identify([Query(*item) for item in contents.items()])
-    best = max((name for name in known.names if name.whale != "new_whale"), key=lambda name: name.probability)
+    best = max((label for label in known.names if label.whale != "new_whale"), key=lambda label: label.probability)
     assert (best.whale, best.nearest) == ("w_added", first)
     assert known.same[0].whale == "w_added"
     assert new_whale.same[0].whale == "new_whale"
@@ -58,7 +58,7 @@ def test_a_corrected_label_replaces_the_label_of_the_bundle(recogniser: Recognis
     assert list(added) == [image]
     (answer,) = extended.identify([Query(image, Path("data/sample/train", image).read_bytes())])
     assert (answer.same[0].photo, answer.same[0].whale) == (image, "w_corrected")
-    assert before not in [copy.whale for copy in answer.same if copy.photo == image]
+    assert before not in [duplicate.whale for duplicate in answer.same if duplicate.photo == image]
     assert len(extended.bundle.photos) == len(recogniser.bundle.photos)
 
     shutil.copy(tmp_path / "whales/train" / table.at[row + 1, "Image"], tmp_path / "whales/train" / image)

@@ -47,25 +47,25 @@ def test_without_crops_the_answers_equal_the_submission(
     run_stage("bundle", settings, "final")
     answers = Recogniser(bundle.read(project / "models/final.bundle")).identify(queries("test"))
     submitted = files.read_csv(paths.submission("final"))
-    assert {answer.photo: [name.whale for name in answer.names] for answer in answers} == {
+    assert {answer.photo: [candidate.whale for candidate in answer.names] for answer in answers} == {
         image: labels.split() for image, labels in zip(submitted["Image"], submitted["Id"], strict=True)
     }
     leaks = files.read_csv(paths.LEAKS)
-    duplicates = {(answer.photo, copy.photo, copy.whale) for answer in answers for copy in answer.same}
+    duplicates = {(answer.photo, duplicate.photo, duplicate.whale) for answer in answers for duplicate in answer.same}
     assert duplicates == set(leaks[["query", "photo", "Id"]].itertuples(index=False, name=None))
     assert duplicates
 
 
 def test_an_answer_has_five_labels_ranked_at_the_threshold(recogniser: Recogniser) -> None:
     for answer in recogniser.identify(queries("test")):
-        whales = [name.whale for name in answer.names]
+        whales = [candidate.whale for candidate in answer.names]
         assert len(set(whales)) == 5
         assert "new_whale" in whales
         rank = whales.index("new_whale")
-        known = [name.probability for name in answer.names if name.whale != "new_whale"]
+        known = [candidate.probability for candidate in answer.names if candidate.whale != "new_whale"]
         assert known == sorted(known, reverse=True)
         assert all(value > recogniser.bundle.about.threshold for value in known[:rank])
-        assert sum(name.probability for name in answer.names) <= 1 + 1e-6
+        assert sum(candidate.probability for candidate in answer.names) <= 1 + 1e-6
         x0, y0, x1, y1 = answer.fluke or (1, 1, 0, 0)
         assert 0 <= x0 < x1 <= 1
         assert 0 <= y0 < y1 <= 1
@@ -75,16 +75,16 @@ def test_the_nearest_photo_equals_a_slow_search(recogniser: Recogniser) -> None:
     photos = embed(recogniser, *queries("test", 4))
     compared = recogniser.bundle.compared
     for photo, answer in zip(photos, recogniser.identify_embedded(photos), strict=True):
-        for name in answer.names:
-            if name.whale == "new_whale":
-                assert name.nearest == ""
+        for candidate in answer.names:
+            if candidate.whale == "new_whale":
+                assert candidate.nearest == ""
                 continue
-            similarity = dict.fromkeys(compared.loc[compared["Id"] == name.whale, "Image"], 0.0)
+            similarity = dict.fromkeys(compared.loc[compared["Id"] == candidate.whale, "Image"], 0.0)
             for image in similarity:
                 for network, features in recogniser.bundle.features.items():
                     for a, b in zip(photo.embeddings[network], features.select([image])[:, 0], strict=True):
                         similarity[image] += float(np.dot(a, b))
-            assert similarity[name.nearest] == pytest.approx(max(similarity.values()), abs=1e-6)
+            assert similarity[candidate.nearest] == pytest.approx(max(similarity.values()), abs=1e-6)
 
 
 def test_a_labelled_photo_is_a_duplicate_of_itself(recogniser: Recogniser) -> None:
@@ -104,9 +104,9 @@ def test_a_batch_gets_the_same_answers_as_single_photos(recogniser: Recogniser) 
     ]
     for photo, answer in zip(photos, batch, strict=True):
         (single,) = recogniser.identify([photo])
-        assert [name.whale for name in single.names] == [name.whale for name in answer.names]
-        assert [name.probability for name in single.names] == pytest.approx(
-            [name.probability for name in answer.names], abs=1e-5
+        assert [candidate.whale for candidate in single.names] == [candidate.whale for candidate in answer.names]
+        assert [candidate.probability for candidate in single.names] == pytest.approx(
+            [candidate.probability for candidate in answer.names], abs=1e-5
         )
     same_names = [photos[number]._replace(name="same") for number in (0, 5, 1)]
     assert [answer.problem for answer in recogniser.identify(same_names)] == [

@@ -107,10 +107,10 @@ def test_a_model_served_by_mlflow_answers_like_identify(
         with urllib.request.urlopen(request, timeout=60) as response:
             rows = json.load(response)["predictions"]
     for row, answer in zip(rows[:5], recogniser.identify([*photos, photos[0], photos[0]]), strict=True):
-        assert row["names"] == [name.whale for name in answer.names]
-        assert row["probabilities"] == pytest.approx([name.probability for name in answer.names], abs=2e-4)
-        assert row["nearest"] == [name.nearest for name in answer.names]
-        assert row["same_as"] == [copy.photo for copy in answer.same]
+        assert row["names"] == [candidate.whale for candidate in answer.names]
+        assert row["probabilities"] == pytest.approx([candidate.probability for candidate in answer.names], abs=2e-4)
+        assert row["nearest"] == [candidate.nearest for candidate in answer.names]
+        assert row["same_as"] == [duplicate.photo for duplicate in answer.same]
         assert row["problem"] == ""
     outside, neither, empty = (row["problem"] for row in rows[5:])
     assert outside.endswith("may not be read. Add its folder to WHALEID_PHOTOS on the server.")

@@ -52,7 +52,7 @@ def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(ranked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_project(ranked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ranked)
 
 
@@ -88,7 +88,7 @@ def points(written: dict[str, float]) -> dict[str, float]:
     return result
 
 
-def test_a_network_and_duplicates(here, capsys):
+def test_a_network_and_duplicates(in_project, capsys):
     record, written, submission = run("threshold", 0.22)
     assert submission == [
         "Image,Id",
@@ -167,7 +167,7 @@ def test_a_network_and_duplicates(here, capsys):
     )
 
 
-def test_auto_ranks_each_validation_photo_at_the_threshold_of_its_fold(here):
+def test_auto_ranks_each_validation_photo_at_the_threshold_of_its_fold(in_project):
     record, written, submission = run("toy")
     assert record.params["threshold"] == "auto"
     assert written["threshold"] == 0.65
@@ -180,7 +180,7 @@ def test_auto_ranks_each_validation_photo_at_the_threshold_of_its_fold(here):
     assert submission[1] == "t1.jpg,new_whale w_c w_a w_b w_d"
 
 
-def test_a_number_is_the_threshold_of_all_queries(here):
+def test_a_number_is_the_threshold_of_all_queries(in_project):
     record, written, submission = run("toy", 0.65)
     # this number equals `auto` for queries, but validation photos are ranked at it too, in all folds
     assert record.params["threshold"] == written["threshold"] == written["threshold_auto"] == 0.65
@@ -196,13 +196,13 @@ def test_a_number_is_the_threshold_of_all_queries(here):
         assert again[key] == written[key]
 
 
-def test_without_the_duplicates_score_duplicates_are_ignored(here):
+def test_without_the_duplicates_score_duplicates_are_ignored(in_project):
     _, written, submission = run("toy", 0.22)
     assert "t2.jpg,w_e w_a new_whale w_b w_c" in submission
     assert written["map5_duplicates"] == 1 / 4
 
 
-def test_a_network_trained_on_validation_photos_is_not_validated(here, capsys):
+def test_a_network_trained_on_validation_photos_is_not_validated(in_project, capsys):
     record, written, submission = run("final")
     assert "t2.jpg,new_whale w_b w_e w_a w_c" in submission
     assert written == pytest.approx(
@@ -248,7 +248,7 @@ def test_the_page_of_an_ensemble_is_logged_to_the_run_of_its_calibration(empty):
     assert "map5" not in outputs(records, "final")[1]
 
 
-def test_duplicates_alone(here, capsys):
+def test_duplicates_alone(in_project, capsys):
     record, written, submission = run("phash", 0.22)
     assert submission == [
         "Image,Id",
@@ -311,7 +311,7 @@ def test_the_class_new_whale_lowers_probabilities_but_the_threshold_ranks_new_wh
     assert run("full", 0.2)[2][1] == "t1.jpg,w_a new_whale w_b w_c w_d"
 
 
-def test_without_a_solution_there_are_no_solution_figures(here):
+def test_without_a_solution_there_are_no_solution_figures(in_project):
     try:
         write_rows(paths.SOLUTION, ["Image", "Id"], [])
         _, written, _ = run("toy")
@@ -323,7 +323,7 @@ def test_without_a_solution_there_are_no_solution_figures(here):
         write_rows(paths.SOLUTION, ["Image", "Id"], [*SOLUTION.items()])
 
 
-def test_all_predictions_are_written_and_former_ones_removed(here, capsys):
+def test_all_predictions_are_written_and_former_ones_removed(in_project, capsys):
     params = write_settings({**single_networks("phash", "threshold"), **FINAL}, 0.22)
 
     def written() -> dict[str, bytes]:

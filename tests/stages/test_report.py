@@ -181,9 +181,9 @@ def test_the_page_has_the_answers_at_auto(records):
         ["q1", "q3", "q4"],
     ]
     html = paths.page("margin").read_text(encoding="utf-8")
-    values = [json.loads(each) for each in re.findall("data-strip='([^']*)'", html)]
+    values = [json.loads(text) for text in re.findall("data-strip='([^']*)'", html)]
     assert values[1] == {"truth": "eve", "auto": 0.35, "probabilities": [0.6, 0.1, 0.1, 0.1, 0.1]}
-    assert [each["truth"] for each in values[-3:]] == ["ann", "", "bob"]
+    assert [strip["truth"] for strip in values[-3:]] == ["ann", "", "bob"]
 
 
 def test_each_whale_has_its_photo_most_similar_to_the_query(records):

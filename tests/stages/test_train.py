@@ -327,7 +327,7 @@ def test_a_variant_with_learn_all_is_trained_on_validation_photos_too(
 ) -> None:
     params = settings(epochs=1)
     split = files.read_csv(paths.SPLIT)
-    split.loc[0, ["part", "role"]] = ["validation", "duplicate"]  # a duplicate is left out of training
+    split.loc[0, ["part", "role"]] = ["validation", "duplicate"]  # a duplicate is excluded from training
     files.write_csv(split, paths.SPLIT)
     train.run(params, "toy", no_log)
     capsys.readouterr()

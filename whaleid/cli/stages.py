@@ -34,7 +34,7 @@ class Stage(NamedTuple):
 
 
 STAGES = {
-    "sample": Stage("Create a catalogue of synthetic flukes for a first run. Writes data/sample.", tracked=False),
+    "sample": Stage("Generate a catalogue of synthetic flukes for a first run. Writes data/sample.", tracked=False),
     "catalog": Stage("Check all rows and photos of the catalogue folder. Writes data/catalog.csv.", tracked=False),
     "dedup": Stage("Find duplicate photos by perceptual hash. Writes data/dedup."),
     "explore": Stage("Describe the catalogue with tables and figures. Writes reports/explore/explore.html."),

@@ -88,8 +88,8 @@ def area_under_curve(scores: Floats, positive: Floats, negative: Floats, correct
     """Compute the area under the ROC curve (B,), or under the open-set classification rate curve.
 
     AUROC is how often a positive query has a higher score than a negative one, where ties count half. With `correct`,
-    a true positive also has to be correct, and the area is OSCR: that under the correct classification rate over the
-    false positive rate (Dhamija et al., "Reducing network agnostophobia", NeurIPS 2018).
+    a true positive also has to be correct, and the result is OSCR, the area under the curve of correct classification
+    rate over false positive rate (Dhamija et al., "Reducing network agnostophobia", NeurIPS 2018).
 
     Args:
         scores: (Q,), higher for queries that are more likely positive.

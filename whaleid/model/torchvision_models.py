@@ -43,7 +43,7 @@ LAST_MAP = {
     "swin": "permute",
 }
 """The last module before the pooling, by model family (the first word of a model's name)."""
-TIMM_INSTEAD = {"vit": "timm/vit_base_patch16_224", "maxvit": "timm/maxvit_tiny_tf_224"}
+TIMM_NAMES = {"vit": "timm/vit_base_patch16_224", "maxvit": "timm/maxvit_tiny_tf_224"}
 """Unsupported torchvision model families, each with a timm model to use instead."""
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 """Prefixes of the weights of GoogLeNet's and Inception's auxiliary classifiers, which are not used."""
@@ -62,7 +62,7 @@ def build(name: str) -> Architecture:
     family = re.split(r"[\d_]", name)[0]
     if family not in LAST_MAP:
         raise WhaleidError(
-            f"backbone.name: torchvision's {name} is not supported. Use a timm model, such as {TIMM_INSTEAD[family]}."
+            f"backbone.name: torchvision's {name} is not supported. Use a timm model, such as {TIMM_NAMES[family]}."
         )
     options = {"aux_logits": False, "init_weights": True} if family in ("googlenet", "inception") else {}
     layers = list(models.get_model(name, weights=None, **options).named_children())

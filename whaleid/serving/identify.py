@@ -69,7 +69,7 @@ def run(
             temporary.write_text(text + "\n", encoding="utf-8")
     if html:
         limit = recogniser.bundle.about.threshold if threshold is None else threshold
-        nearest = {name.nearest for answer in answers for name in answer.names}
+        nearest = {candidate.nearest for answer in answers for candidate in answer.names}
         files = {image: path for image, path in added.items() if image in nearest}
         readable = {answer.photo for answer in answers if not answer.problem}
         names = {spreadsheet_safe(path): path for path in photos}
@@ -82,7 +82,7 @@ def run(
 
 
 def _photos(inputs: Sequence[Path]) -> tuple[list[Path], list[Answer]]:
-    """List the photos of `inputs` without repetition, and answers that refuse photos whose names are not csv-safe."""
+    """List the photos of `inputs` without repetition, and the answers for photos that csv files cannot name."""
     if missing := [str(path) for path in inputs if not path.exists()]:
         remedy = "Correct the paths. Relative paths start from the current folder."
         raise InputProblems("Photos or folders that do not exist", missing, remedy)
@@ -145,9 +145,9 @@ def _lines(answer: Answer, width: int) -> list[str]:
     """Format an answer as the lines to print; the name of the photo is padded to `width` characters."""
     if answer.problem:
         return [f"{answer.photo:<{width}}  not read: {answer.problem}"]
-    names = "  ".join(f"{name.whale} {name.probability:.0%}" for name in answer.names)
-    same = [f"{'':<{width}}  same picture as {copy.photo} ({copy.whale})" for copy in answer.same]
-    return [f"{answer.photo:<{width}}  {names}", *same]
+    labels = "  ".join(f"{candidate.whale} {candidate.probability:.0%}" for candidate in answer.names)
+    same = [f"{'':<{width}}  same picture as {duplicate.photo} ({duplicate.whale})" for duplicate in answer.same]
+    return [f"{answer.photo:<{width}}  {labels}", *same]
 
 
 def _table(answers: Sequence[Answer]) -> pd.DataFrame:
@@ -162,13 +162,13 @@ def _table(answers: Sequence[Answer]) -> pd.DataFrame:
 def answer_cells(answer: Answer) -> dict[str, str]:
     """Return an answer as cells of a table: `label1…5,probability1…5,same_as,same_as_whale`, the closest duplicate."""
     missing = [""] * (TOP_K - len(answer.names))
-    whales = [name.whale for name in answer.names] + missing
-    probabilities = [f"{name.probability:.4g}" for name in answer.names] + missing
+    whales = [candidate.whale for candidate in answer.names] + missing
+    probabilities = [f"{candidate.probability:.4g}" for candidate in answer.names] + missing
     cells = dict(zip([*LABELS, *PROBABILITIES], [*whales, *probabilities], strict=True))
     photo, whale = (answer.same[0].photo, answer.same[0].whale) if answer.same else ("", "")
     return {**cells, "same_as": photo, "same_as_whale": whale}
 
 
 def _as_json(answer: Answer) -> dict[str, object]:
-    names = [replace(name, probability=float(f"{name.probability:.4g}")) for name in answer.names]
-    return asdict(replace(answer, names=names))
+    candidates = [replace(candidate, probability=float(f"{candidate.probability:.4g}")) for candidate in answer.names]
+    return asdict(replace(answer, names=candidates))

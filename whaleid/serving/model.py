@@ -63,10 +63,10 @@ class ServedModel:
         for cells in batches(requests["photo"].tolist()):  # limits the downloaded photos in memory
             answers += self._answers(cells)
         columns = {
-            "names": [[name.whale for name in answer.names] for answer in answers],
-            "probabilities": [[round(name.probability, 4) for name in answer.names] for answer in answers],
-            "nearest": [[name.nearest for name in answer.names] for answer in answers],
-            "same_as": [[copy.photo for copy in answer.same] for answer in answers],
+            "names": [[candidate.whale for candidate in answer.names] for answer in answers],
+            "probabilities": [[round(candidate.probability, 4) for candidate in answer.names] for answer in answers],
+            "nearest": [[candidate.nearest for candidate in answer.names] for answer in answers],
+            "same_as": [[duplicate.photo for duplicate in answer.same] for answer in answers],
             "problem": [answer.problem for answer in answers],
         }
         return pd.DataFrame(columns)

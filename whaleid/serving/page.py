@@ -18,23 +18,23 @@ def render(answers: Sequence[Answer], threshold: float, photos: Mapping[str, byt
     strips = []
     for answer in answers:
         key = picture_key(answer.photo)
-        same = {copy.photo for copy in answer.same}
-        copies = ", ".join(f"{copy.photo} ({copy.whale})" for copy in answer.same)
+        same = {duplicate.photo for duplicate in answer.same}
+        duplicates = ", ".join(f"{duplicate.photo} ({duplicate.whale})" for duplicate in answer.same)
         query = Cell(
             photo=key if key in photos else "",
-            text=answer.problem or (f"same picture as {copies}" if copies else ""),
+            text=answer.problem or (f"same picture as {duplicates}" if duplicates else ""),
             bold=answer.photo,
-            kind="query same" if copies else "query",
+            kind="query same" if duplicates else "query",
         )
         cells = [
             Cell(
-                photo=name.nearest if name.nearest in photos else "",
-                text=name.nearest,
-                bold=f"{name.whale} {name.probability:.0%}",
-                placeholder="new" if name.whale == NEW_WHALE else "no photo",
-                kind="same" if name.nearest in same else "",
+                photo=candidate.nearest if candidate.nearest in photos else "",
+                text=candidate.nearest,
+                bold=f"{candidate.whale} {candidate.probability:.0%}",
+                placeholder="new" if candidate.whale == NEW_WHALE else "no photo",
+                kind="same" if candidate.nearest in same else "",
             )
-            for name in answer.names
+            for candidate in answer.names
         ]
         strips.append(Strip([query, *cells]))
     lead = [

@@ -93,7 +93,7 @@ class Recogniser:
         about, limit = self.bundle.about, self.bundle.about.threshold if threshold is None else threshold
         embeddings = {name: np.stack([photo.embeddings[name] for photo in photos], axis=1) for name in about.networks}
         duplicates = self._find_duplicates([photo.fingerprint for photo in photos])
-        labels = [[copy.whale for copy in copies] for copies in duplicates]
+        labels = [[duplicate.whale for duplicate in matches] for matches in duplicates]
         answers: list[Answer] = []
         for top in about.decision.predict(self._scorer, embeddings, labels):
             ranked, values = rank(top.labels, top.probabilities, limit)
@@ -102,8 +102,8 @@ class Recogniser:
                 query = len(answers)
                 repeated = {name: array[:, [query] * len(whales)] for name, array in embeddings.items()}
                 nearest = nearest_photos(self.bundle.features, repeated, whales, self._images)
-                names = [Candidate(*fields) for fields in zip(whales, probabilities, nearest, strict=True)]
-                answers.append(Answer(photos[query].name, names, duplicates[query], photos[query].fluke))
+                candidates = [Candidate(*fields) for fields in zip(whales, probabilities, nearest, strict=True)]
+                answers.append(Answer(photos[query].name, candidates, duplicates[query], photos[query].fluke))
         return answers
 
     def _find_duplicates(self, fingerprints: Sequence[Fingerprint]) -> list[list[Duplicate]]:

@@ -25,8 +25,8 @@ def run(params: Params, variant: str) -> Record:
     If torchrun started several processes, each embeds a part of the photos, and the first one writes.
 
     Raises:
-        WhaleidError: the network was trained on photos of another shape; or, of several processes, one failed or has a
-            different network or different photos than the first.
+        WhaleidError: the network was trained on photos of another shape, or another process failed or has a different
+            network or different photos.
     """
     with distributed.join_process_group() as processes:
         return _run(params, variant, processes)

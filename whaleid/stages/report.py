@@ -104,7 +104,7 @@ def _nearest(
     """
     pairs = [(image, label) for image, *labels in queries[["Image", *LABELS]].to_numpy().tolist() for label in labels]
     if networks:
-        embeddings = {name: each.select(image for image, _ in pairs) for name, each in networks.items()}
+        embeddings = {name: network.select(image for image, _ in pairs) for name, network in networks.items()}
         photos_by_whale = {str(whale): rows.tolist() for whale, rows in gallery.groupby("Id")["Image"]}
         photos = nearest_photos(networks, embeddings, [label for _, label in pairs], photos_by_whale)
     else:
