@@ -68,7 +68,7 @@ def with_features(settings: Params) -> Params:
 
 
 def oracle_gains(prediction: str, unknown_share: float) -> dict[str, float]:
-    """Return the gain of an oracle threshold over `auto`: `oracle_gain` for all folds, `oracle_gain_by_fold` per fold."""
+    """Return the gain of oracle thresholds over `auto`: `oracle_gain` for all folds, `oracle_gain_by_fold` per fold."""
     answers = files.read_csv(paths.ranking(prediction) / paths.VALIDATION)
     answers = answers[np.isin(kinds(answers["role"]), ["known", "unknown"])]
     shares = Shares(unknown_share, 0.0)
