@@ -2,13 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from whaleid.cli.options import DEFAULT_MODEL, EXIT_UNREADABLE, TOOLS, CatalogueOption, ModelOption, load_params
 from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
+from whaleid.importing.layouts import Layout
 
 app = typer.Typer()
 
@@ -69,7 +70,7 @@ def import_(
         typer.Option(metavar="DIR", help="Folder of the photos of a csv or json file; default: the file's folder."),
     ] = None,
     layout: Annotated[
-        Literal["table", "folders", "subfolders"] | None,
+        Layout | None,
         typer.Option(help="Folders: what names the whales: a table, the outermost or the innermost folders of photos."),
     ] = None,
     queries: Annotated[
