@@ -59,7 +59,7 @@ def test_min_photos_does_not_apply_to_new_whale() -> None:
 
 def test_more_whales_than_exist_are_refused() -> None:
     message = error_of(labelled(a=3, b=2, new_whale=9), whales=56)
-    assert message.startswith("variants.v.train.whales is 56, but only 2 whales have at least 1 photos to train on")
+    assert message.startswith("variants.v.train.whales is 56, but only 2 whales have 1 or more photos to train on")
     message = error_of(labelled(a=3, b=2, c=1), whales=3, min_photos=2)
     assert message.startswith("variants.v.train.whales is 3, but only 2 whales have ")
 

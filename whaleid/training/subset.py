@@ -40,8 +40,9 @@ def select(labelled: pd.DataFrame, variant: str, settings: Training) -> pd.DataF
         order = sorted(counts.index, key=lambda whale: (-counts[whale], whale))
         if len(order) < settings.whales:
             raise WhaleidError(
-                f"variants.{variant}.train.whales is {settings.whales}, but only {len(order)} whales have at least "
-                f"{settings.min_photos} photos to train on. Set it to at most {len(order)}, or to all, in params.yaml."
+                f"variants.{variant}.train.whales is {settings.whales}, but only {len(order)} whales have "
+                f"{settings.min_photos} or more photos to train on. Set it to all, or to at most {len(order)}, in "
+                "params.yaml."
             )
         whales = whales[whales["Id"].isin(order[: settings.whales])]
     if settings.photos != "all":
