@@ -36,7 +36,8 @@ def queries(split: pd.DataFrame, classes: Collection[str]) -> pd.DataFrame:
     table = table[selected].sort_values("Image", ignore_index=True)
     if table["role"].isin(["duplicate", "new_whale_train"]).all():
         raise WhaleidError(
-            "Validation has no queries that count: raise split.known, split.unknown or split.new_whale in params.yaml."
+            "No photo that counts in MAP@5 is held out for validation. Increase split.known, split.unknown or "
+            "split.new_whale in params.yaml."
         )
     return table
 
