@@ -52,7 +52,7 @@ def test_new_whale_photos_in_training_are_queries_of_a_variant_without_that_clas
 
 @pytest.mark.parametrize("classes", [["new_whale", "w_a"], ["w_a"]])
 def test_validation_needs_queries_that_count(classes):
-    with pytest.raises(WhaleidError, match=r"raise split\.known"):
+    with pytest.raises(WhaleidError, match=r"Increase split\.known"):
         queries(SPLIT[SPLIT["role"].isin(["catalogue", "duplicate"])], classes)
 
 

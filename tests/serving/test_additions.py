@@ -62,7 +62,9 @@ def test_a_corrected_label_replaces_the_label_of_the_bundle(recogniser: Recognis
     assert len(extended.bundle.photos) == len(recogniser.bundle.photos)
 
     shutil.copy(tmp_path / "whales/train" / table.at[row + 1, "Image"], tmp_path / "whales/train" / image)
-    with pytest.raises(InputProblems, match=r"differ from the photo of the same name in the model \(1\)"):
+    with pytest.raises(
+        InputProblems, match=r"that have the name of another photo in the model, and another label \(1\)"
+    ):
         additions.extend(recogniser, tmp_path / "whales")
 
 
