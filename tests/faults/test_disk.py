@@ -14,7 +14,6 @@ from whaleid import cli
 from whaleid.cli import app
 from whaleid.core import files
 from whaleid.importing import importer
-from whaleid.importing.csv import Columns
 from whaleid.serving import additions
 
 
@@ -26,7 +25,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path = Path(folder, f"{number}.png")
         path.parent.mkdir(parents=True, exist_ok=True)
         picture(number).save(path)
-    importer.run("old", Path("whales"), Columns(), None, link=False)
+    importer.run("old", Path("whales"), importer.Options())
     return tmp_path
 
 
@@ -88,7 +87,7 @@ def test_if_a_folder_cannot_be_renamed_the_previous_one_stays(tmp_path: Path, mo
 def test_the_command_line_names_a_remedy(monkeypatch: pytest.MonkeyPatch, number: int, message: str) -> None:
     import os
 
-    def fails(**_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number), "here")
 
     monkeypatch.setattr(app, "app", fails)
@@ -120,7 +119,7 @@ def test_an_import_that_fails_is_undone(workspace: Path, monkeypatch: pytest.Mon
             assert message.startswith("error: No space left on device: ")
             assert Path(failing).stem in message
     assert contents(workspace) == before
-    importer.run("new.csv", Path("whales"), Columns(), None, link=False)
+    importer.run("new.csv", Path("whales"), importer.Options())
     assert len(pd.read_csv("whales/train.csv")) == 4
 
 

@@ -67,6 +67,9 @@ def run(source: str, catalogue: Path, options: Options) -> int:
             sources.append(folder.read_queries(options.queries))
         sources, notes = names.clean(sources, options.keep_names)
         sources, left_out = accepted(sources)
+        if left_out:
+            what, remedy = FORMAT
+            logger.warning(str(InputProblems(what, left_out, remedy)))
         fingerprints = check(sources)
         existing = target.read(catalogue, {fingerprint.size for fingerprint in fingerprints})
         similar = names.similar(sources, existing.labels.values())
@@ -76,9 +79,6 @@ def run(source: str, catalogue: Path, options: Options) -> int:
         notes += names.describe(similar, options.join_names)
         logger.info("\n".join([*_overview(source, sources, plan), *notes]))
         counts = Counter[str]() if options.dry_run else target.write(catalogue, plan, options.link)
-    if left_out:
-        what, remedy = FORMAT
-        logger.warning(str(InputProblems(what, left_out, remedy)))
     if options.dry_run:
         logger.info("nothing is written: --dry-run")
     else:
