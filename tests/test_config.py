@@ -137,7 +137,9 @@ def test_missing_keys() -> None:
     document["predictions"]["last"] = document["predictions"].pop("final")
     assert problems(document) == ["threshold: missing", "thresold: no such key; did you mean 'threshold'?"]
     document["threshold"] = document.pop("thresold")
-    assert problems(document) == ["predictions.final: missing: the stage bundle builds models/final.bundle from it"]
+    assert problems(document) == [
+        "predictions.final: missing: add it, because the stage bundle builds models/final.bundle from it"
+    ]
 
 
 def test_errors_name_the_present_keys_for_keys_of_earlier_versions() -> None:

@@ -476,7 +476,7 @@ def test_the_store_may_be_in_a_folder_of_any_name(
     assert {path.name for path in project.iterdir() if "?" not in path.name} <= {"params.yaml", "data", "mlflow.db"}
 
 
-def test_artifacts_are_beside_an_sqlite_store(
+def test_artifacts_are_next_to_an_sqlite_store(
     project: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = project / "bär & co" / "runs.db"

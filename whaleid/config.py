@@ -16,7 +16,7 @@ from whaleid.core.paths import BACKBONE
 
 RESERVED = (BACKBONE, "boxes", "pictures")
 """Names that variants must not have: the backbone's checkpoint and other files of a bundle use them."""
-NAME_RULE = "a name begins with a letter or _ and contains only letters, digits, - and _"
+NAME_RULE = "a name must begin with a letter or _ and contain only letters, digits, - and _"
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -292,7 +292,7 @@ class Params(Section):
         for name in self.variants:
             yield from (f"variants.{name}{problem}" for problem in self._variant_problems(name))
         if "final" not in self.predictions:
-            yield "predictions.final: missing: the stage bundle builds models/final.bundle from it"
+            yield "predictions.final: missing: add it, because the stage bundle builds models/final.bundle from it"
         for name in self.predictions:
             yield from (f"predictions.{name}{problem}" for problem in self._prediction_problems(name))
 

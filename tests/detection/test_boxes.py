@@ -295,7 +295,7 @@ def test_without_training_torch_is_not_imported(project: Callable[..., Params]) 
 
 
 @pytest.mark.parametrize("squeezed", [False, True])
-def test_boxes_of_validation_photos_are_predicted_if_those_of_queries_are(
+def test_boxes_of_validation_photos_are_predicted_if_boxes_of_queries_are(
     project: Callable[..., Params],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -349,7 +349,7 @@ def test_without_queries_boxes_of_validation_photos_are_predicted(
     assert json.loads(FIGURES.read_text())["held_out"] == 8
 
 
-def test_if_all_queries_have_boxes_those_of_validation_photos_are_kept(
+def test_boxes_of_validation_photos_are_kept_if_all_queries_have_boxes(
     project: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = project(data={"root": "photos"}, boxes=QUICK)

@@ -111,12 +111,12 @@ def test_new_whale_photos_do_not_count_as_unknown_otherwise(role):
         assert run_calibrate(inputs, "nearest").summary.endswith("on 110 validation photos, duplicates excluded")
 
 
-def test_a_network_is_compared_as_if_it_were_alone():
+def test_a_network_has_the_same_result_in_an_ensemble_as_alone():
     ensemble, alone = (run_calibrate(make_inputs(networks), "nearest") for networks in ("ab", "a"))
     assert ensemble.scores.loc[0].tolist() == ["a", *alone.scores.loc[0].tolist()[1:]]
 
 
-def test_a_score_is_compared_as_if_it_were_alone():
+def test_a_score_has_the_same_result_with_others_as_alone():
     pair, alone = (
         run_calibrate(make_inputs(["margin"]), "nearest", "centroid"),
         run_calibrate(make_inputs(["margin"]), "nearest"),

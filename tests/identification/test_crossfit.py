@@ -149,7 +149,7 @@ def test_queries_without_weight_do_not_affect_the_calibration():
     )
 
 
-def test_a_subset_of_scores_is_fitted_as_if_there_were_no_others(scored):
+def test_a_subset_of_scores_is_fitted_independently_of_the_others(scored):
     alone = cross_fit(["nearest"], scored).decision
     assert [*alone.weights] == ["nearest"]
     assert alone == cross_fit(["nearest"], replace(scored, scores={"nearest": scored.scores["nearest"]})).decision

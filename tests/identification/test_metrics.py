@@ -111,7 +111,7 @@ def test_metrics_agree_with_a_slow_reference(seed):
     assert [*result] == [*expected]
 
 
-def test_a_resample_is_measured_as_if_its_queries_were_repeated():
+def test_a_resample_equals_repeated_queries():
     answers = random_answers(150)
     counts = bootstrap_counts(answers["cluster"].to_numpy(), times=3)
     result = all_metrics(answers, counts)
@@ -196,7 +196,7 @@ def test_bins_include_their_upper_bound():
     assert metrics.bin_indices(np.array([0.0, 0.05, 0.1, 0.11, 0.2, 0.95, 1.0])).tolist() == [0, 0, 0, 1, 1, 9, 9]
 
 
-def test_chance_calibration_error_is_that_of_perfectly_calibrated_answers():
+def test_chance_calibration_error_equals_the_error_of_perfect_calibration():
     probability, weights = np.random.default_rng(0).random(200), np.full(200, 1 / 200)
     generator = np.random.default_rng(1)
     errors = [slow_ece(probability, generator.random(200) < probability, weights) for _ in range(200)]

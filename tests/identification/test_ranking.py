@@ -60,7 +60,7 @@ def test_rank_places_new_whale_at_its_threshold():
 
 
 @pytest.mark.parametrize("whales", [2, 5])
-def test_true_ranks_are_those_of_the_ranking(whales):
+def test_true_ranks_agree_with_the_ranking(whales):
     values, labels = random_values(60, whales)
     labels, values = top_k(values, labels)
     truth = np.random.default_rng(1).choice(["new_whale", "w_0", "w_1", "w_other"], 60)

@@ -84,7 +84,7 @@ def test_pooling_is_computed_in_float32_under_autocast() -> None:
 
 
 @pytest.mark.parametrize("centres", [1, 3])
-def test_the_cosine_of_a_class_is_that_of_its_closest_centre(centres: int) -> None:
+def test_the_cosine_of_a_class_is_the_cosine_of_its_closest_centre(centres: int) -> None:
     torch.manual_seed(0)
     classifier = CosineClassifier(5, 4, centres)
     embeddings = F.normalize(torch.randn(3, 5))

@@ -52,7 +52,7 @@ def test_imports_follow_the_order() -> None:
         assert module not in imported, f"{module} is part of an import cycle"
 
 
-def test_packages_are_those_listed_here() -> None:
+def test_the_list_of_packages_is_complete() -> None:
     folders = {module.split(".")[1] for module in modules() if source(module).count("/") > 1}
     assert folders == set(PACKAGES) - {"tracking", "__main__"}
     top_level = {module for module in modules() if source(module).count("/") == 1}

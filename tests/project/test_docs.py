@@ -249,7 +249,7 @@ EXTERNAL_ERRORS = {
 """Errors of DVC, the operating system, torch and Python."""
 
 
-def test_explained_errors_are_those_of_the_program() -> None:
+def test_explained_errors_exist_in_the_program() -> None:
     section = (ROOT / "docs/reference.md").read_text(encoding="utf-8").partition("## Errors")[2]
     explained = re.findall(r"^\| `(.+?)` \| .{20,} \|$", section, flags=re.MULTILINE)
     assert len(explained) == len(set(explained)) > 20

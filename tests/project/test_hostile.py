@@ -303,7 +303,7 @@ def test_boxes_that_are_not_numbers_are_left_out(tmp_path: Path, box: str) -> No
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(cell=strategies.text("0123456789.eE_+- \u0661\uff11naif", max_size=6))
-def test_numbers_in_boxes_are_those_that_python_parses(tmp_path_factory: pytest.TempPathFactory, cell: str) -> None:
+def test_numbers_in_boxes_are_parsed_as_in_python(tmp_path_factory: pytest.TempPathFactory, cell: str) -> None:
     root = tmp_path_factory.mktemp("cells")
     (root / "test").mkdir()
     (root / "test/a.jpg").touch()

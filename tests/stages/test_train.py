@@ -343,7 +343,7 @@ def test_a_variant_with_learn_all_is_trained_on_validation_photos_too(
     assert "validation_accuracy" in files.read_csv(paths.history("toy"))
 
 
-def test_validation_loss_leaves_out_whales_that_are_not_a_class(settings: Project) -> None:
+def test_validation_loss_excludes_whales_that_are_not_a_class(settings: Project) -> None:
     split = files.read_csv(paths.SPLIT)
     split.loc[split["Id"] == "w2", ["part", "role"]] = ["validation", "unknown"]
     files.write_csv(split, paths.SPLIT)

@@ -17,9 +17,9 @@ class InputProblems(WhaleidError):
     """One problem of the input, with all locations where it occurs.
 
     Args:
-        problem: what is wrong.
+        problem: the problem, as a noun phrase.
         locations: one text per occurrence, such as a file, a row or a key, with details if needed.
-        remedy: what the user should do.
+        remedy: an imperative sentence.
     """
 
     def __init__(self, problem: str, locations: Sequence[str], remedy: str) -> None:

@@ -1,4 +1,4 @@
-"""The pipeline execution that this process is part of: `dvc repro`, a DVC experiment, or a stage run by hand."""
+"""The pipeline execution that this process is part of: `dvc repro`, a DVC experiment, or a stage run directly."""
 
 import getpass
 import hashlib

@@ -79,7 +79,7 @@ PHOTOS = PACK / "photos.npy"
 PACK_INDEX = PACK / "index.csv"
 """The names of the photos in `PHOTOS`, in the same order: `Image,part`."""
 CHECKPOINTS = Path("checkpoints")
-"""The networks: one safetensors file per variant, and that of the backbone."""
+"""The networks: one safetensors file per variant, and one for the backbone."""
 FEATURES = Path("features")
 """The embeddings of photos and the centres of classes: one npz file per variant."""
 CALIBRATIONS = Path("calibrations")

@@ -42,7 +42,7 @@ class Record:
 class Summary:
     """The values that the parent run of a pipeline execution shows.
 
-    `metrics` are added to those of the parent run. `description` (Markdown) replaces its description.
+    `metrics` are added to the metrics of the parent run. `description` (Markdown) replaces its description.
     """
 
     metrics: Mapping[str, float]

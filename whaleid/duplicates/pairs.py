@@ -142,8 +142,8 @@ def pixels_agree(pairs: pd.DataFrame, left: Descriptors, right: Descriptors, max
 def duplicates_between(gallery: Descriptors, queries: Descriptors, rule: Dedup) -> pd.DataFrame:
     """Find the duplicates of queries in the gallery.
 
-    The criterion is that of `search.find_duplicates`, applied to each pair. `queries` must have hashes in all
-    orientations that `rule` allows. Returns a table of pairs, sorted by query (right) and then by distance.
+    The criterion is the same as in `search.find_duplicates`. `queries` must have hashes in all orientations that `rule`
+    allows. Returns a table of pairs, sorted by query (right) and then by distance.
     """
     near = find_candidates(gallery, queries, rule.max_distance)
     near = near[pixels_agree(near, gallery, queries, rule.max_error)]

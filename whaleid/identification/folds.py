@@ -22,8 +22,8 @@ def clusters(queries: pd.DataFrame, groups: pd.DataFrame) -> npt.NDArray[np.int6
     """Return the cluster of each query (Q,), numbered from 0 in order of first appearance.
 
     Photos of one whale belong to one cluster, and so do the labelled photos of one duplicate group, whatever their
-    labels. A photo labelled `new_whale` that is in no group is a cluster of its own. `queries` has columns
-    `Image,whale`, `groups` those of `paths.GROUPS`.
+    labels. A photo labelled `new_whale` that is in no group is a separate cluster. `queries` has columns
+    `Image,whale`; `groups` has the columns of `paths.GROUPS`.
     """
     labelled = groups[groups["part"] == "train"].rename(columns={"Id": "whale"})
     photos = pd.concat([queries[["Image", "whale"]], labelled[["Image", "whale"]]], ignore_index=True)

@@ -86,7 +86,7 @@ def map5(ranks: npt.NDArray[np.int64], kind: Labels, shares: Shares, counts: Flo
     """Compute MAP@5: `map5`, `map5_known`, `map5_unknown`, `map5_duplicates` and `map5_no_duplicates`.
 
     Each kind weighs its share in `map5` and `map5_no_duplicates`. There is no key for a kind without queries. `ranks`
-    are those of the true label, 0 if it is not among five: (Q,), or (Q, T) at T thresholds. `kind` (Q,) is as in
+    are the ranks of the true label, 0 if it is not among five: (Q,), or (Q, T) at T thresholds. `kind` (Q,) is as in
     `kinds`. The means have the shapes of `average`.
     """
     counts = np.ones(len(kind)) if counts is None else counts

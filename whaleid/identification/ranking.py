@@ -87,7 +87,7 @@ def at_threshold(answers: pd.DataFrame, threshold: float | None = None) -> pd.Da
     """Rank `answers` at a threshold: set their columns `threshold` and `rank`, as in `true_ranks`.
 
     Args:
-        answers: with `truth`, the columns of `to_table` and, if they have probabilities, `threshold`: that of the fold.
+        answers: with `truth`, the columns of `to_table` and, if they have probabilities, the `threshold` of their fold.
         threshold: in [0, 1], for all rows; None for the column `threshold`. If there is neither, `threshold` is NaN,
             and all whales with a probability above 0 rank before `new_whale`.
     """

@@ -1,6 +1,7 @@
 """The validation queries, their gallery, and the labels of their duplicates.
 
-`split` has the columns of `paths.SPLIT`: `Image,Id,part,role`; `groups` those of `paths.GROUPS`: `group,Image,part,Id`.
+`split` has the columns `Image,Id,part,role` (`paths.SPLIT`), `groups` the columns `group,Image,part,Id`
+(`paths.GROUPS`).
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class ProcessGroup:
         """Wrap `network` for training, so that its gradients are averaged over all processes.
 
         On GPUs, trainable batch norms use the statistics of the whole batch. On CPUs, each process uses the statistics
-        of its shard, and the running statistics are those of the first process.
+        of its shard, and the running statistics of the first process are saved.
         """
         if self.size == 1:
             return network

@@ -138,7 +138,7 @@ class Network(nn.Module):
 def standardise(photos: Tensor) -> Tensor:
     """Convert packed photos, uint8 (B, H, W, C), to float32 (B, C, H, W), each with mean 0 and standard deviation 1.
 
-    Statistics are those of all pixels and channels of the photo, so that exposure and haze have no influence.
+    Statistics are computed over all pixels and channels of each photo, so that exposure and haze have no influence.
     """
     values = photos.permute(0, 3, 1, 2).float()
     deviation, mean = torch.std_mean(values, dim=(1, 2, 3), correction=0, keepdim=True)

@@ -72,7 +72,7 @@ def _convert(body: nn.Module, weights: StateDict) -> StateDict:
     convert = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
     try:
         converted: StateDict = convert(dict(weights), body) if convert else weights
-    except Exception:  # weights of another model: loading them reports what does not fit
+    except Exception:  # weights of another model: loading them reports the differences
         return weights
     return converted
 

@@ -48,7 +48,7 @@ def _run(params: Params, variant: str, processes: ProcessGroup) -> Record:
     embeddings = np.concatenate(processes.all_gather(shard), axis=1)  # (F, N, D)
     if not processes.is_first:
         return Record()
-    # (C, S, D), or (2C, S, D) if mirrored whales are classes of their own, after the others
+    # (C, S, D), or (2C, S, D) if mirrored whales are separate classes, after the others
     prototypes = network.classifier.prototypes().detach().cpu().numpy()
     flips, classes = len(embeddings), len(description.classes)
     centres = np.stack([prototypes[-classes:] if flip else prototypes[:classes] for flip in range(flips)])

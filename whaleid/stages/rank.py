@@ -68,7 +68,7 @@ def run(params: Params) -> dict[str, Record]:
 
 
 def _calibrate(params: Params, name: str, folder: Path) -> Record:
-    """Calibrate the ensemble `name`, and write to `folder` what stage `calibrate` writes for one variant."""
+    """Calibrate the ensemble `name`, and write to `folder` the same files as stage `calibrate` does for a variant."""
     networks = params.predictions[name].networks
     inputs, allocate = calibration_files.read(networks), partial(arrays.allocate, folder=folder)
     scores = {network: params.variants[network].scores for network in networks}
