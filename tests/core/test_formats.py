@@ -53,7 +53,7 @@ def test_photos_are_known_by_content_or_suffix(
         ("a.jpg", b"x", "not an image in a known format"),
     ],
 )
-def test_what_is_not_read_is_named(tmp_path: Path, name: str, content: bytes, problem: str) -> None:
+def test_the_error_names_an_unsupported_format(tmp_path: Path, name: str, content: bytes, problem: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WhaleidError) as caught:
         decode(tmp_path / name)
@@ -88,4 +88,4 @@ def test_heic_without_its_extra_is_named(tmp_path: Path) -> None:
         f"try: decode(Path({str(tmp_path / 'a.heic')!r}))\nexcept Exception as error: print(error)"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert ended.stdout.endswith("a.heic: a HEIC image: pip install 'whaleid[heic]' reads it, or save it as JPEG\n")
+    assert ended.stdout.endswith("a.heic: a HEIC image: run `pip install 'whaleid[heic]'`, or save it as JPEG\n")

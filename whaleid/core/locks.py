@@ -1,4 +1,4 @@
-"""Locks that processes share by a file, also where the file system has none."""
+"""File locks shared by processes. They have no effect on file systems without locks."""
 
 import errno
 from collections.abc import Iterator
@@ -10,14 +10,15 @@ from filelock import FileLock
 from whaleid.core.log import logger
 
 NOT_SUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-"""Errors of file systems without locks, such as some network file systems."""
+"""Error numbers of file systems without locks, such as some network file systems."""
 
 
 @contextmanager
 def locked(file: Path, seconds: float = -1) -> Iterator[None]:
-    """Hold the lock of `file`, which is created; without `seconds`, wait for it as long as it takes.
+    """Hold the lock of `file`, which is created if necessary.
 
-    Where the file system has no locks, warn and go on.
+    Wait for at most `seconds`; if they are negative, without a limit. On a file system without locks, log a warning and
+    run the block without a lock.
 
     Raises:
         filelock.Timeout: another process still holds the lock after `seconds`.
