@@ -30,7 +30,7 @@ def names(*photos: str, layout=None) -> list[str]:
         (["w0/left/a.jpg", "w0/Right/b.jpg", "w1/fluke/c.jpg"], ["w0", "w0", "w1"]),
         (["w0/101CANON/a.jpg", "w1/102CANON/b.jpg"], ["w0", "w1"]),
         (["ann/2019/a.jpg", "ann/2020/b.jpg"], ["ann", "ann"]),
-        (["1987/a.jpg", "2019/b.jpg"], ["1987", "2019"]),  # numbers of whales
+        (["1987/a.jpg", "1501/b.jpg"], ["1987", "1501"]),  # numbers of whales
         (["train/a.jpg", "best/b.jpg"], ["train", "best"]),  # not all folders split a data set
     ],
 )
@@ -66,6 +66,7 @@ def test_two_plausible_readings_stop_the_import() -> None:
         ["Images/a.jpg", "w0/b.jpg"],
         ["a.jpg", "w0/b.jpg"],
         ["a.jpg"],
+        ["2019/a.jpg", "2020/b.jpg"],
         ["train/a.jpg", "train/b.jpg", "val/c.jpg"],
     ],
 )

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from filelock import FileLock
@@ -11,6 +12,11 @@ from whaleid.core.log import logger
 
 NOT_SUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """Error numbers of file systems without locks, such as some network file systems."""
+
+
+@lru_cache
+def _warn_once(text: str) -> None:
+    logger.warning(text)
 
 
 @contextmanager
@@ -29,7 +35,7 @@ def locked(file: Path, seconds: float = -1) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NOT_SUPPORTED:
             raise
-        logger.warning(f"{file}: this file system has no locks ({error.strerror}). Run one command at a time.")
+        _warn_once(f"{file}: this file system has no locks ({error.strerror}). Run one command at a time.")
     try:
         yield
     finally:

@@ -39,9 +39,9 @@ class Reading:
 
     @property
     def plausible(self) -> bool:
-        """Whether every photo lies in the folder of a whale, and none of these has a name that no whale has."""
-        labelled = {name for photo, name in self.whales.items() if name or photo not in self.queries}
-        return not any(name == "" or WORD.fullmatch(name) for name in labelled)
+        """Whether every photo is in a folder that may be named after a whale: none names its content, not all a date."""
+        names = {name for photo, name in self.whales.items() if name or photo not in self.queries}
+        return all(names) and not any(map(WORD.fullmatch, names)) and not all(map(DATE.fullmatch, names))
 
     def describe(self) -> str:
         """Return how many whales and photos this reading has, with some names."""
