@@ -39,7 +39,7 @@ class Reading:
 
     @property
     def plausible(self) -> bool:
-        """Whether every photo is in a folder that may be named after a whale: none names its content, not all a date."""
+        """Whether every photo is in a folder that may be named after a whale, and not all of these are dates."""
         names = {name for photo, name in self.whales.items() if name or photo not in self.queries}
         return all(names) and not any(map(WORD.fullmatch, names)) and not all(map(DATE.fullmatch, names))
 
