@@ -324,6 +324,8 @@ def test_names_and_labels_may_be_in_either_form_of_unicode(tmp_path: Path) -> No
     assert {*catalogue.photos["Id"]} == {composed, ""}
     assert catalogue.solution.to_numpy().tolist() == [[f"{decomposed}3.jpg", composed]]
     assert {*layout.read_labels(tmp_path)["Id"]} == {composed}
+    with pytest.raises(WhaleidError, match=r"nowhere is not a catalogue folder: it contains no train.csv"):
+        layout.read_labels(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", ["test/q.heic", "test/noext", "train/b.jfif"])

@@ -32,6 +32,7 @@ from whaleid.images.listing import list_images
         ("readme", b"BMW and more", False, False),
         ("notes.txt", b"tall fin", False, False),
         ("empty", b"", False, False),
+        ("a.X3F", b"", True, False),
     ],
 )
 def test_photos_are_known_by_content_or_suffix(
@@ -51,6 +52,13 @@ def test_photos_are_known_by_content_or_suffix(
         ("a.avi", b"RIFF0000AVI ", "a video: save a picture of it as JPEG"),
         ("a.mkv", b"\x1aE\xdf\xa3", "a video: save a picture of it as JPEG"),
         ("a.jpg", b"x", "not an image in a known format"),
+        ("a.jp2", b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 or JPEG XL image: save it as JPEG"),
+        ("a.jxl", b"\xff\x0a", "a JPEG 2000 or JPEG XL image: save it as JPEG"),
+        (
+            "a.tif",
+            b"II*\0",
+            "a TIFF image of a kind that is not read, such as floats of 64 bits: save it with 8 bits per colour",
+        ),
     ],
 )
 def test_the_error_names_an_unsupported_format(tmp_path: Path, name: str, content: bytes, problem: str) -> None:
@@ -59,6 +67,13 @@ def test_the_error_names_an_unsupported_format(tmp_path: Path, name: str, conten
         decode(tmp_path / name)
     assert str(caught.value) == f"{tmp_path / name}: {problem}"
     assert list_images(tmp_path) == [tmp_path / name]
+
+
+def test_files_of_the_system_are_not_listed(tmp_path: Path) -> None:
+    for name in ("a.jpg", ".b.jpg", "__MACOSX/c.jpg", "@eaDir/a.jpg/small.jpg", "$RECYCLE.BIN/d.jpg", "trip/e.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"\xff\xd8\xff")
+    assert list_images(tmp_path) == [tmp_path / "a.jpg", tmp_path / "trip/e.jpg"]
 
 
 @pytest.mark.parametrize(("name", "tags"), [("a.nef", {}), ("a.tif", {50706: b"\1\4\0\0"})])

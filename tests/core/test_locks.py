@@ -36,6 +36,18 @@ def test_a_file_system_without_locks_is_warned_of(
     ]
 
 
+@pytest.mark.filterwarnings("error")
+def test_no_warning_of_a_library_about_locks_reaches_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSYS, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with locked(tmp_path / "lock", 0):
+        pass
+
+
 def test_other_errors_of_a_lock_are_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
         raise OSError(errno.EIO, "broken disk")

@@ -5,6 +5,7 @@ import random
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,9 @@ def test_scans_are_counted_to_the_end_of_the_image() -> None:
     [
         (np.array([[0, 4095]], np.uint16), [0, 255]),  # 12 bits
         (np.array([[0, 2048, 65535]], np.uint16), [0, 8, 255]),
+        (np.array([[0, 1023]], np.uint16), [0, 255]),
+        (np.array([[0, 8191, 16383]], np.uint16), [0, 127, 255]),
+        (np.array([[0, 7, 255]], np.int32), [0, 7, 255]),  # 8 bits
         (np.array([[0, 2**31 - 1]], np.int32), [0, 255]),
         (np.array([[-10, 90, 190]], np.int32), [0, 128, 255]),
         (np.array([[0.0, 0.5, 1.0]], np.float32), [0, 128, 255]),
@@ -148,6 +152,23 @@ def test_a_tiff_with_pixels_that_are_not_numbers_is_refused(tmp_path: Path) -> N
     Image.fromarray(np.array([[0.0, np.nan]], np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(WhaleidError, match="pixels that are not numbers"):
         decode(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_colours_of_12_bits_are_refused_rather_than_black(tmp_path: Path, bits: int) -> None:
+    path, highest = tmp_path / "a.png", 2**bits - 1
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    pixels = b"\0" + struct.pack(">6H", highest, 0, highest // 2, *[highest] * 3)
+    with path.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(pixels)), (b"IEND", b"")):
+            PngImagePlugin.putchunk(file, kind, data)
+    if bits == 16:
+        assert np.asarray(decode(path))[0].tolist() == [[255, 0, 127], [255, 255, 255]]
+        return
+    for read in (decode, fingerprint):
+        with pytest.raises(WhaleidError, match="the upper 4 of 16 bits are not used: save it with 8 bits"):
+            read(path)
 
 
 def test_no_warning_reaches_the_terminal(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+import unicodedata
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,6 +116,95 @@ def test_a_zip_in_a_zip_in_a_zip_is_refused(photos_by_whale: None) -> None:
     pack("3.zip", ("photos/ann/1.png", "ann/1.png"), ("2.zip", "2019/2.zip"))
     assert refusal("3.zip").startswith("3.zip, 2019/2.zip: zip files that are nested too deeply (1):\n  'bob/1.ZIP'\n")
     assert not Path("whales").exists()
+
+
+# zip files of other systems
+
+
+def write_foreign(*members: tuple[bytes, int], utf8: bool = False) -> None:
+    """Write other.zip as other programs do: names as bytes, with the flag `utf8` or not, each with a picture's seed.
+
+    A seed of 0 stands for a file that is not a picture.
+    """
+
+    class Member(zipfile.ZipInfo):
+        name = b""
+
+        def _encodeFilenameFlags(self) -> tuple[bytes, int]:
+            return self.name, 0x800 if utf8 else 0
+
+    with zipfile.ZipFile("other.zip", "w") as file:
+        for number, (name, seed) in enumerate(members):
+            member = Member(f"{number}")
+            member.name = name
+            file.writestr(member, save("picture.png", seed).read_bytes() if seed else b"x")
+
+
+def nfd(name: str) -> bytes:
+    return unicodedata.normalize("NFD", name).encode()
+
+
+def whales() -> set[str]:
+    return {label for _, label in rows("whales/train.csv")[1:]}
+
+
+def test_a_zip_of_macos() -> None:
+    """Its names are UTF-8 without a flag, in the form NFD, and files of the system lie among them."""
+    photos = [(nfd("trip/José/1.png"), 1), (nfd("trip/Zoë/1.png"), 2)]
+    system = [b"trip/.DS_Store", b"trip/Icon\r", b"__MACOSX/trip/._.DS_Store", nfd("__MACOSX/trip/José/._1.png")]
+    write_foreign(*photos, *((name, 0) for name in system))
+    output = call("other.zip")
+    assert whales() == {"José", "Zoë"}
+    assert "to add: 2 labelled photos (2 whales" in output
+    assert "skipped" not in output
+    assert "UTF-8" not in output
+
+
+@pytest.mark.parametrize("utf8", [True, False])
+def test_names_in_utf8_with_and_without_the_flag(utf8: bool) -> None:
+    write_foreign(("José/1.png".encode(), 1), ("鲸鱼/1.png".encode(), 2), utf8=utf8)
+    assert "UTF-8" not in call("other.zip")
+    assert whales() == {"José", "鲸鱼"}
+
+
+def test_a_zip_of_windows() -> None:
+    """Its names are in code page 437 or another one, which the zip file does not say."""
+    write_foreign(("José/1.png".encode("cp437"), 1), (b"bob/1.png", 2), (b"bob/Thumbs.db", 0), (b"bob/desktop.ini", 0))
+    output = call("other.zip")
+    assert whales() == {"José", "bob"}
+    assert "skipped" not in output
+    assert "other.zip: 1 names are not in UTF-8; if letters are wrong here, unpack the file yourself" in output
+    assert "import the folder: 'José/1.png'\n" in output
+    write_foreign((b"trip\\ann\\1.png", 1), (b"trip\\bob\\1.png", 2), (b"trip\\Thumbs.db", 0))
+    error = refusal("other.zip", to="more")
+    assert error.startswith("other.zip: names with backslashes instead of slashes (2):\n  'trip\\\\ann\\\\1.png'\n")
+    assert error.endswith("unpack it there and import the folder.")
+
+
+def test_system_files_with_backslashes_or_repeated_names_are_ignored() -> None:
+    write_foreign((b"ann/1.png", 1), (b"bob/1.png", 2), (b"bob\\Thumbs.db", 0), *[(b".DS_Store", 0)] * 2)
+    assert "to add: 2 labelled photos (2 whales" in call("other.zip")
+
+
+def test_names_in_a_zip_that_differ_in_case() -> None:
+    write_foreign((b"ann/IMG_1.png", 1), (b"ann/img_1.PNG", 2), (b"Ann/IMG_1.png", 3), (b"bob/1.png", 4))
+    output = call("other.zip --join-names")
+    assert "similar names are joined, each time to the first: 'ann', 'Ann'" in output
+    assert sorted(label for _, label in rows("whales/train.csv")[1:]) == ["ann", "ann", "ann", "bob"]
+    assert len({name.casefold() for name in names("whales/train")}) == 4
+
+
+def test_an_encrypted_zip_is_refused() -> None:
+    write_foreign((b"ann/1.png", 1))
+    content = bytearray(Path("other.zip").read_bytes())
+    content[content.index(b"PK\1\2") + 8] |= 1
+    Path("other.zip").write_bytes(content)
+    assert refusal("other.zip") == "other.zip: is encrypted. Unpack it yourself and import the folder."
+
+
+def test_a_spreadsheet_in_a_zip_is_named() -> None:
+    write_foreign((b"ids.xlsx", 0), (b"1.png", 1))
+    assert refusal("other.zip").endswith("\nids.xlsx: save it as csv, so that it can be read.")
 
 
 # damaged and malicious zip files

@@ -191,6 +191,17 @@ def test_paths_that_are_not_sources_are_refused(make: Callable[[], object], erro
     assert not Path("whales").exists()
 
 
+def test_photos_of_other_formats_are_left_out_and_listed(
+    photos_by_whale: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save("photos/ann/a.webp", 21)
+    save("photos/bob/b.jpg", 22).write_bytes(save("b.bmp", 22).read_bytes())
+    assert importer.run("photos", Path("whales"), Options()) == 2
+    error = "Photos in a format that a catalogue does not accept are left out (2):\n  'ann/a.webp'\n  'bob/b.jpg'\nSave"
+    assert error in capsys.readouterr().err
+    assert len(rows("whales/train.csv")) == 1 + 4
+
+
 def test_options_for_csv_files_are_refused_for_folders(photos_by_whale: None) -> None:
     assert "photos: no csv file lists its photos: leave out --photo-column" in refusal("photos --whale-column x")
 

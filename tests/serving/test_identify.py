@@ -57,6 +57,16 @@ def test_a_file_is_overwritten_only_if_nothing_is_lost(tmp_path: Path, content: 
     assert table.read_bytes() == content
 
 
+@pytest.mark.parametrize("content", [b"\xff\xd8\xff", b'{"images": []}', b"photo,whale\na.jpg,ann\n", b"<html>notes"])
+def test_other_files_are_not_overwritten(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    for json_file, html in ((path, None), (None, path)):
+        with pytest.raises(WhaleidError, match=r"a.jpg exists and is not a file that identify has written: choose an"):
+            identify.run([tmp_path], MODEL, None, None, None, json_file, html)
+    assert path.read_bytes() == content
+
+
 @pytest.mark.slow
 def test_files_have_the_printed_answers(
     in_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -99,6 +99,8 @@ def read_labels(root: Path) -> pd.DataFrame:
     Raises:
         WhaleidError: train.csv cannot be read or has mistakes; the error lists all of them.
     """
+    if not (root / "train.csv").is_file():
+        raise WhaleidError(f"{root} is not a catalogue folder: it contains no train.csv. {LAYOUT}")
     names = photos_in(root / "train")
     table = _read_rows(root / "train.csv", COLUMNS["train.csv"], names)
     rows = row_problems(root / "train.csv", table, names, "train/", complete=False)

@@ -23,7 +23,10 @@ IMAGES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"),
     *(".avif", ".heic", ".heif", ".hif", ".jp2", ".jxl"),
 )
-RAW = (".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw")
+RAW = (
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".orf", ".rw2", ".raf", ".pef", ".srw"),
+    *(".3fr", ".dcr", ".erf", ".gpr", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".raw", ".rwl", ".x3f"),
+)
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".3gp")
 """Suffixes of images, RAW photos and videos, supported or not. Files with other suffixes are detected by content."""
 HEAD = re.compile(
@@ -38,6 +41,13 @@ CATALOGUE_SUFFIXES = (".jpg", ".jpeg", ".png")
 """Suffixes of the photos in a catalogue folder, compared in lower case."""
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 RAW_PROBLEM = "a RAW photo: export it as JPEG"
+SYSTEM_FILES = ("thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#recycle", "$recycle.bin")
+"""Files and folders that Windows, macOS and network disks create, in lower case."""
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name belongs to the operating system rather than to the user."""
+    return name.startswith(".") or name.casefold() in SYSTEM_FILES
 
 
 def is_photo(path: Path) -> bool:
@@ -76,6 +86,10 @@ def unknown_format(path: Path, content: bytes) -> str:
         return "a HEIC image: run `pip install 'whaleid[heic]'`, or save it as JPEG"
     if brand in (b"avif", b"avis"):
         return "an AVIF image, which the installed Pillow cannot read: save it as JPEG"
+    if content[4:8] in (b"jP  ", b"JXL ") or content.startswith(b"\xff\x0a"):
+        return "a JPEG 2000 or JPEG XL image: save it as JPEG"
+    if content.startswith((b"II*\0", b"MM\0*")):
+        return "a TIFF image of a kind that is not read, such as floats of 64 bits: save it with 8 bits per colour"
     if brand or content.startswith(b"\x1aE\xdf\xa3") or (content[:4], content[8:12]) == (b"RIFF", b"AVI "):
         return "a video: save a picture of it as JPEG"
     return "not an image in a known format"

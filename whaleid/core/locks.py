@@ -1,6 +1,7 @@
 """File locks shared by processes. They have no effect on file systems without locks."""
 
 import errno
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -10,7 +11,7 @@ from filelock import FileLock
 
 from whaleid.core.log import logger
 
-NOT_SUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+NOT_SUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 """Error numbers of file systems without locks, such as some network file systems."""
 
 
@@ -31,7 +32,8 @@ def locked(file: Path, seconds: float = -1) -> Iterator[None]:
     """
     lock = FileLock(file, timeout=seconds)
     try:
-        lock.acquire()
+        with warnings.catch_warnings(action="ignore"):  # for ENOSYS, filelock itself falls back to another lock
+            lock.acquire()
     except OSError as error:
         if error.errno not in NOT_SUPPORTED:
             raise

@@ -76,7 +76,11 @@ def open_image(path: Path, content: bytes) -> Iterator[Image.Image]:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if problem := _problem(path, image, content):
                 raise WhaleidError(f"{path}: {problem}")
+            upper_8_bits = ";16" in str(image.tile) and not image.mode.startswith("I")
             yield image
+            # of colours of 16 bits, Pillow keeps the upper 8, in which colours of 12 bits are nearly black
+            if upper_8_bits and image.convert("RGB").convert("L").getextrema()[1] < 2**4:
+                raise WhaleidError(f"{path}: the upper 4 of 16 bits are not used: save it with 8 bits per colour")
     except WhaleidError:
         raise
     except Image.DecompressionBombError:
@@ -170,15 +174,16 @@ def simplify(image: Image.Image) -> Image.Image:
 def _to_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Scale grey levels of more than 8 bits, (H, W), to 0 to 255.
 
-    Integers are taken for 12 bits if none is above 4,095, else for 16 bits. Floats from 0 to 1 are multiplied by 255.
-    Any other range, as of 32 bits, is stretched from its lowest to its highest value.
+    Integers below 2^16 are taken for 8, 10, 12, 14 or 16 bits, the fewest that hold them all. Floats from 0 to 1 are
+    multiplied by 255. Any other range, as of 32 bits, is stretched from its lowest to its highest value.
     """
     floats, integers = values.astype(np.float64), values.dtype.kind != "f"
     low, high = floats.min(), floats.max()
     if not np.isfinite(high - low):
         raise ValueError("pixels that are not numbers")
     if integers and low >= 0 and high < 2**16:
-        return (floats / (2**4 if high < 2**12 else 2**8)).astype(np.uint8)
+        bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
+        return (floats / 2 ** (bits - 8)).astype(np.uint8)
     if integers or low < 0 or high > 1:
         floats = (floats - low) / max(high - low, 1)
     return np.rint(floats * 255).astype(np.uint8)

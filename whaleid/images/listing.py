@@ -4,7 +4,7 @@ from pathlib import Path
 
 from whaleid.catalog.checks import FORMULA
 from whaleid.core.errors import WhaleidError
-from whaleid.core.formats import is_photo
+from whaleid.core.formats import is_hidden, is_photo
 
 
 def spreadsheet_safe(path: Path) -> str:
@@ -13,22 +13,20 @@ def spreadsheet_safe(path: Path) -> str:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """List the images in `folder` and its subfolders, sorted, without hidden files and folders.
+    """List the images in `folder` and its subfolders, sorted, without hidden files and folders and those of the system.
 
     Raises:
         WhaleidError: `folder` is not a folder, or contains no images.
     """
     if not folder.is_dir():
-        raise WhaleidError(f"{folder} is not a folder.")
+        raise WhaleidError(f"{folder} is not a folder. Name a folder of photos.")
     images = [
         path
         for path in sorted(folder.rglob("*"))
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-        and is_photo(path)
+        if not any(map(is_hidden, path.relative_to(folder).parts)) and path.is_file() and is_photo(path)
     ]
     if not images:
-        raise WhaleidError(f"{folder} contains no images.")
+        raise WhaleidError(f"{folder} contains no images. Name a folder of photos.")
     return images
 
 

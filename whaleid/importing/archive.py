@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 from whaleid.catalog.checks import has_unsafe_characters
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.core.formats import HEAD, IMAGES, RAW, VIDEOS
-from whaleid.core.log import progress
-from whaleid.importing.source import is_hidden
+from whaleid.core.formats import HEAD, IMAGES, RAW, VIDEOS, is_hidden
+from whaleid.core.log import logger, progress
+from whaleid.importing.source import SPREADSHEETS, note
 
-UNPACKED_SUFFIXES = (*IMAGES, *RAW, *VIDEOS, ".csv", ".tsv", ".json", ".zip")
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-UTF8 = 0x800
-"""Flag of a member whose name is UTF-8; of others, zipfile takes it for code page 437."""
+UNPACKED_SUFFIXES = (*IMAGES, *RAW, *VIDEOS, *SPREADSHEETS, ".csv", ".tsv", ".json", ".zip")
 """Suffixes of the files that are unpacked."""
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+ENCRYPTED, UTF8 = 0x1, 0x800
+"""Flags of a member: its content is encrypted, its name is UTF-8. Without the latter, zipfile decodes code page 437."""
 MAX_FILES = 1_000_000
 """Maximum number of files that the zip files of a source may contain."""
 MAX_RATIO, SLACK = 20, 64 * 2**20
@@ -54,8 +54,10 @@ def unpack(archive: Path, folder: Path, limits: Limits, title: str = "", is_part
     try:
         with zipfile.ZipFile(archive) as packed:
             files = [member for member in packed.infolist() if not member.is_dir()]
-            for member in files:
-                member.filename = _unicode_name(member)
+            _decode_names(title, files)
+            files = [member for member in files if not any(is_hidden(part) for part in _parts(member) if part != "..")]
+            if any(member.flag_bits & ENCRYPTED for member in files):
+                raise WhaleidError(f"{title}: is encrypted. Unpack it yourself and import the folder.")
             members = [member for member in files if _is_unpacked(packed, member)]
             _check_names(title, members)
             if is_part:
@@ -85,22 +87,29 @@ def zip_files(paths: Iterable[Path]) -> list[Path]:
     return [path for path in paths if path.suffix.lower() == ".zip" and path.is_file()]
 
 
-def _unicode_name(member: zipfile.ZipInfo) -> str:
-    """Return the name of a member. macOS and others write UTF-8 without the flag that says so."""
-    if member.flag_bits & UTF8:
-        return member.filename
-    try:
-        return member.filename.encode("cp437").decode("utf-8")
-    except UnicodeError:
-        return member.filename
+def _decode_names(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
+    """Decode names in UTF-8 without the flag that says so, as macOS and others write them. Warn of other encodings."""
+    unsure = []
+    for member in members:
+        if not member.flag_bits & UTF8:
+            try:
+                member.filename = member.filename.encode("cp437").decode("utf-8")
+            except UnicodeError:
+                unsure.append(repr(member.filename))
+    text = "names are not in UTF-8; if letters are wrong here, unpack the file yourself and import the folder"
+    for line in note(text, unsure):
+        logger.warning(f"{title}: {line}")
+
+
+def _parts(member: zipfile.ZipInfo) -> tuple[str, ...]:
+    """Return the folders and the name of a member, divided by slashes or backslashes."""
+    return PurePosixPath(member.filename.replace("\\", "/")).parts
 
 
 def _is_unpacked(packed: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
     """Return whether a member is a table, a zip file, or a photo by its suffix or its content."""
-    path = PurePosixPath(member.filename.replace("\\", "/"))
-    if any(is_hidden(part) for part in path.parts if part != ".."):
-        return False
-    if path.suffix.lower() in UNPACKED_SUFFIXES or member.compress_type not in METHODS:  # which is an error
+    suffix = PurePosixPath(member.filename).suffix.lower()
+    if suffix in UNPACKED_SUFFIXES or member.compress_type not in METHODS:  # which is an error
         return True
     with packed.open(member) as file:
         return HEAD.match(file.read(16)) is not None

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from whaleid.catalog.checks import FORMULA, has_unsafe_characters, is_file, label_problems
 from whaleid.core.errors import InputProblems, raise_all
-from whaleid.core.formats import is_accepted, is_photo
+from whaleid.core.formats import is_accepted, is_hidden, is_photo
 from whaleid.images.fingerprint import CATALOGUE_FORMATS, Fingerprint, fingerprints
-from whaleid.importing.source import Source, is_hidden, is_outside
+from whaleid.importing.source import Source, is_outside
 
 MAX_BYTES = 180
 """Maximum length of a photo's name. File systems allow 255 bytes; a temporary name and SHA-256 digits need the rest."""
@@ -23,11 +23,14 @@ OUTSIDE = (
     "Copy them into that folder. For a csv or COCO file, --photos DIR names the folder that contains the photos.",
 )
 FORMAT = (
-    "Photos left out, in a format that a catalogue does not accept",
+    "Photos in a format that a catalogue does not accept",
     "Save them as JPEG or PNG and import those. ImageMagick does so without loss: `magick mogrify -format png FILES`.",
 )
 NOT_A_PHOTO = ("Files that are not photos", "Correct the paths.")
-MISSING = ("Photos that do not exist", "Correct the paths, or name the folder they start from with --photos DIR.")
+MISSING = (
+    "Photos that do not exist",
+    "Correct the paths, or name the folder they start from with --photos DIR. Download photos that are web addresses.",
+)
 UNREADABLE = ("Photos that cannot be used", "Replace these files, or remove them from the source.")
 
 
@@ -79,4 +82,6 @@ def photo_problem(file: Path, root: Path) -> tuple[str, str] | None:
         return OUTSIDE
     if not is_file(file):
         return MISSING
-    return None if is_photo(file) else NOT_A_PHOTO
+    if not is_photo(file):
+        return NOT_A_PHOTO
+    return None if is_accepted(file) else FORMAT

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from whaleid.catalog import layout
 from whaleid.core.errors import InputProblems, WhaleidError
-from whaleid.core.formats import is_photo
+from whaleid.core.formats import is_hidden, is_photo
 from whaleid.importing import layouts
 from whaleid.importing.layouts import Layout
-from whaleid.importing.source import Entry, Rectangle, Source, is_hidden, require_inside
+from whaleid.importing.source import Entry, Rectangle, Source, require_inside
 
 
 def read_whales(root: Path, title: str, layout: Layout | None = None) -> Source:

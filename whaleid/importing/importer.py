@@ -69,7 +69,7 @@ def run(source: str, catalogue: Path, options: Options) -> int:
         sources, left_out = accepted(sources)
         if left_out:
             what, remedy = FORMAT
-            logger.warning(str(InputProblems(what, left_out, remedy)))
+            logger.warning(str(InputProblems(f"{what} are left out", left_out, remedy)))
         fingerprints = check(sources)
         existing = target.read(catalogue, {fingerprint.size for fingerprint in fingerprints})
         similar = names.similar(sources, existing.labels.values())
@@ -105,7 +105,7 @@ def read_source(path: Path, unpacked: Path, options: Options) -> Source:
     elif path.suffix.lower() == ".json":
         source = coco.read(path, columns.photos or path.parent, photos)
     else:
-        raise WhaleidError(f"{path} cannot be imported. {SOURCES}")
+        raise WhaleidError(f"{path} cannot be imported. {SOURCES} Save a spreadsheet as csv; unpack other archives.")
     return replace(source, skipped_files=source.skipped_files + skipped)
 
 

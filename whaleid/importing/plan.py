@@ -141,7 +141,10 @@ def make_plan(sources: Sequence[Source], fingerprints: Sequence[Fingerprint], ex
     ]
     raise_all(problems)
     if not labels:
-        raise WhaleidError("Neither source nor catalogue has labelled photos: also import photos of known whales.")
+        raise WhaleidError(
+            "Neither source nor catalogue has labelled photos: also import photos of known whales. In a csv file, "
+            "write one row per photo below the header."
+        )
     return Plan(
         existing,
         names,

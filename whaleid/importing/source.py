@@ -12,9 +12,10 @@ from pathlib import Path, PurePath
 from whaleid.catalog.checks import is_file
 from whaleid.core.errors import InputProblems
 
-SYSTEM_FILES = ("thumbs.db", "desktop.ini", "icon\r")
 DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 """Where DVC keeps the content of files that it replaces with links."""
+SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+"""Suffixes of tables that are not read, so that an error can say so."""
 NOTED = 3
 """Maximum number of places listed in a line of the summary."""
 OVERHANG = 1.5
@@ -127,11 +128,6 @@ def find_file(root: Path, text: str, photos: Mapping[str, Sequence[Path]] | None
         photo for photo in named if PurePath(unicodedata.normalize("NFC", str(photo))).parts[-len(parts) :] == parts
     ]
     return matches[0] if len(matches) == 1 else root / text
-
-
-def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name belongs to the operating system rather than to the user."""
-    return name.startswith((".", "__MACOSX")) or name.casefold() in SYSTEM_FILES
 
 
 def is_outside(file: Path, folder: Path) -> bool:

@@ -7,12 +7,12 @@ from pathlib import Path
 from whaleid.catalog.checks import is_file
 from whaleid.catalog.table import header
 from whaleid.core.errors import WhaleidError
+from whaleid.core.formats import is_hidden
 from whaleid.importing import coco, csv, folder
 from whaleid.importing.layouts import Layout
 from whaleid.importing.names import to_label
-from whaleid.importing.source import Source, by_name, is_hidden, note, require_inside
+from whaleid.importing.source import SPREADSHEETS, Source, by_name, note, require_inside
 
-SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 LISTED = 3
 """Maximum number of whales listed for a table."""
 

@@ -49,10 +49,14 @@ def run(
         The number of photos that could not be read.
 
     Raises:
-        WhaleidError: the bundle `model` cannot be used, an input does not exist, or a folder contains no images.
+        WhaleidError: the bundle `model` cannot be used, an input does not exist, a folder contains no images, or a file
+            to write exists and contains something else.
     """
     if csv:
         _refuse_to_overwrite(csv)
+    for path, start in ((json_file, b"["), (html, b"<!doctype html>")):
+        if path and path.is_file() and (content := path.read_bytes()) and not content.startswith(start):
+            raise WhaleidError(f"{path} exists and is not a file that identify has written: choose another file.")
     photos, refused = _photos(inputs)
     recogniser, added = _load(model, catalogue)
     width = max([len(spreadsheet_safe(path)) for path in photos], default=0)
