@@ -22,6 +22,9 @@ PLAIN = 'photo,whale\n"a.jpg",José\n"b, c.jpg",007\n'
         PLAIN.encode("utf-16"),
         b"\xfe\xff" + PLAIN.encode("utf-16-be"),
         PLAIN.encode("utf-32"),
+        PLAIN.encode("utf-16-le"),
+        PLAIN.encode("utf-16-be"),
+        b"\xef\xbb\xbf" + PLAIN.encode("utf-8-sig"),
         PLAIN.replace("\n", "\r\n").encode(),
         PLAIN.replace("\n", "\r").encode(),
         PLAIN.rstrip("\n").encode(),
@@ -38,6 +41,9 @@ PLAIN = 'photo,whale\n"a.jpg",José\n"b, c.jpg",007\n'
         "utf16",
         "utf16be",
         "utf32",
+        "utf16le-nomark",
+        "utf16be-nomark",
+        "bombom",
         "crlf",
         "cr",
         "noend",
@@ -55,8 +61,22 @@ def test_all_spreadsheets_give_the_same_table(tmp_path: Path, content: bytes) ->
 
 
 def test_the_delimiter_may_be_named(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("sep=;\nphoto;whale,name\na.jpg;Ann\n")
-    assert parse(tmp_path / "t.csv") == (["photo", "whale,name"], {3: ["a.jpg", "Ann"]})
+    for first in ("sep=;", "sep=;;", '"sep=;"'):
+        (tmp_path / "t.csv").write_text(f"{first}\nphoto;whale,name\na.jpg;Ann\n")
+        assert parse(tmp_path / "t.csv") == (["photo", "whale,name"], {3: ["a.jpg", "Ann"]})
+
+
+def test_the_delimiter_is_that_of_most_rows(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("photo;bbox\na.jpg;0,1,2,3\nb.jpg;0,1,2,3\nc.jpg;;\n")
+    assert parse(tmp_path / "t.csv")[1] == {2: ["a.jpg", "0,1,2,3"], 3: ["b.jpg", "0,1,2,3"], 4: ["c.jpg", ""]}
+
+
+def test_last_columns_without_a_name_may_be_shorter_or_filled(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("photo,whale,,\na.jpg,Ann\nb.jpg,Bob,note,\n")
+    assert parse(tmp_path / "t.csv")[1] == {2: ["a.jpg", "Ann", "", ""], 3: ["b.jpg", "Bob", "note", ""]}
+    with pytest.raises(WhaleidError, match=r"line 2: 1 cells instead of 2\n.*complete rows that end too early"):
+        (tmp_path / "t.csv").write_text("photo,whale\na.jpg\n")
+        read_table(tmp_path / "t.csv", ["photo", "whale"])
 
 
 def test_empty_rows_are_left_out(tmp_path: Path) -> None:
@@ -73,6 +93,9 @@ def test_empty_rows_are_left_out(tmp_path: Path) -> None:
             b"Whales of 2019,\n\nphoto,whale\na.jpg,Ann\n",
             "t.csv, line 1: 'Whales of 2019' is a title: remove the lines",
         ),
+        (b"Whales of 2019\nphoto;whale\na.jpg;Ann\n", "t.csv, line 1: 'Whales of 2019' is a title"),
+        (b"\nWhales, 2019\nphoto;whale\na.jpg;Ann\n", "t.csv, line 2: 'Whales, 2019' is a title"),
+        (b'photo,whale\na.jpg,"' + b"x" * 200_000, "t.csv, line 2: cannot be read as csv: field larger than"),
         (
             "photo,whale\na.jpg,José\n".encode("latin-1"),
             "t.csv, line 2: is not UTF-8 text. Save the file as csv in UTF-8",

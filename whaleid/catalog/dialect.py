@@ -4,6 +4,8 @@ import codecs
 import csv
 import io
 import re
+from collections import Counter
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -12,10 +14,10 @@ from whaleid.core.errors import WhaleidError
 DELIMITERS = (",", ";", "\t", "|")
 BLANK = " " + "".join(DELIMITERS)
 """Characters of a row without text, by whichever delimiter."""
-SEP = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+SEP = re.compile(r'"?sep=(.)"?[,;\t|]*', re.IGNORECASE)
 """A first line that names the delimiter, as Excel reads and writes it."""
-LOOKED_AT = 20
-"""Number of rows by which the delimiter is chosen."""
+MAX_ROWS = 20
+"""Maximum number of rows by which the delimiter is chosen."""
 ENCODINGS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",  # begins with that of UTF-16
@@ -29,9 +31,10 @@ ENCODINGS = {
 def parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
     """Read the header of the csv file `path`, and the cells of each row by the line on which the row begins.
 
-    The encoding is UTF-8, or that of the byte-order mark. The delimiter is that of a first line `sep=;` or, of comma,
-    semicolon, tab and bar, the one that divides the first rows alike and into most cells. Any line end is accepted.
-    White space after a delimiter and around names, empty rows, and empty cells beyond the header are left out.
+    The encoding is UTF-8, or UTF-16 or UTF-32 as Windows writes it. The delimiter is that of a first line `sep=;` or,
+    of comma, semicolon, tab and bar, the one that divides most of the first rows into the same number of cells. Any
+    line end is accepted. White space after a delimiter and around names, empty rows, and empty cells beyond the header
+    are left out.
 
     Raises:
         WhaleidError: the file is of another encoding, not csv, has no rows, or a title above its header.
@@ -56,14 +59,15 @@ def parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
     names = [name.strip() for name in rows.pop(top)]
     if rows and _is_title(names) and not _is_title(next(iter(rows.values()))):
         raise WhaleidError(f"{path}, line {top}: {names[0]!r} is a title: remove the lines above the header.")
-    return names, {line: _trimmed(cells, len(names)) for line, cells in rows.items()}
+    return names, {line: _fitted(cells, names) for line, cells in rows.items()}
 
 
 def _decode(path: Path) -> str:
     content = path.read_bytes()
-    encoding = next((name for mark, name in ENCODINGS.items() if content.startswith(mark)), "utf-8")
+    without_mark = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be" if content[:1] == b"\0" else "utf-8"
+    encoding = next((name for mark, name in ENCODINGS.items() if content.startswith(mark)), without_mark)
     try:
-        return content.decode(encoding)
+        return content.decode(encoding).lstrip("\ufeff")  # joined files have several marks
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise WhaleidError(
@@ -72,14 +76,17 @@ def _decode(path: Path) -> str:
 
 
 def _delimiter(text: str) -> str:
-    """Return the delimiter of `text`: of those that divide all of its first rows alike, the one of most cells."""
+    """Return the delimiter that divides most of the first rows into the same number of cells, then into most cells."""
 
-    def cells(delimiter: str) -> tuple[bool, int]:
-        rows = islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), LOOKED_AT)
-        counts = [len(row) for row in rows if "".join(row).strip(BLANK)]
-        return len({*counts}) == 1 and counts[0] > 1, counts[0] if counts else 0
+    def rows_and_cells(delimiter: str) -> tuple[int, int]:
+        rows = islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), MAX_ROWS)
+        counts = Counter[int]()
+        with suppress(csv.Error):  # `parse` reports it
+            counts.update(len(row) for row in rows if "".join(row).strip(BLANK))
+        del counts[1]
+        return max(((number, cells) for cells, number in counts.items()), default=(0, 0))
 
-    return max(DELIMITERS, key=cells)
+    return max(DELIMITERS, key=rows_and_cells)
 
 
 def _is_title(cells: list[str]) -> bool:
@@ -87,6 +94,8 @@ def _is_title(cells: list[str]) -> bool:
     return bool(cells[0].strip()) and not any(map(str.strip, cells[1:]))
 
 
-def _trimmed(cells: list[str], count: int) -> list[str]:
-    """Return `cells` without empty ones beyond the first `count`."""
-    return cells if any(cells[count:]) else cells[:count]
+def _fitted(cells: list[str], names: list[str]) -> list[str]:
+    """Return `cells` without empty ones after the last column, and with empty ones for last columns without a name."""
+    if not any(map(str.strip, cells[len(names) :])):
+        cells = cells[: len(names)]
+    return cells if any(names[len(cells) :]) else cells + [""] * (len(names) - len(cells))

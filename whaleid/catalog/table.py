@@ -42,7 +42,7 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ())
         raise InputProblems(
             f"{path}: rows with more or fewer cells than the header",
             ragged,
-            "Put double quotes around cells that contain a comma.",
+            "Put double quotes around cells that contain the delimiter, and complete rows that end too early.",
         )
     selected = [*columns, *(name for name in optional if name in names)]
     table = pd.DataFrame([*rows.values()], columns=names, index=pd.Index([*rows], name="line"), dtype=str)
