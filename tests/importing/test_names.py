@@ -13,7 +13,18 @@ from whaleid.importing import names
 from whaleid.importing.source import Entry, Source
 
 WORDS = ["nan", "NaN", "None", "null", "NA", "N/A", "#N/A", "____", "?", "-", "", " ", "unidentified", "Unknown 7"]
-WORDS += ["UNKNOWN", "New_Whale", "not identified"]
+WORDS += [
+    "UNKNOWN",
+    "New_Whale",
+    "not identified",
+    "<NA>",
+    "NaT",
+    "(unknown)",
+    "[none]",
+    "Unid.",
+    "n.a.",
+    "Desconocida",
+]
 
 
 def source(*whales: str) -> Source:
@@ -67,6 +78,9 @@ def test_a_word_as_the_truth_of_a_query_means_that_it_is_not_known() -> None:
         (["7", "7", "007"], [], [["7", "007"]]),
         (["7", "7", "007"], ["007"], [["007", "7"]]),
         (["Ann", "ann", "A_nn", "anna"], [], [["A_nn", "Ann", "ann"]]),
+        (["w_1", "W-01", "w_10", "w_0"], [], [["W-01", "w_1"]]),
+        (["ann", "ann\u200b", "\uff41nn"], [], [["ann", "ann\u200b", "\uff41nn"]]),
+        (["0", "00", "1.05", "1.5", "10"], [], [["0", "00"]]),
         (["1_2", "12", "w_1"], [], []),
         (["ann"], ["Bob", "bob"], []),  # what the catalogue has is not changed
     ],

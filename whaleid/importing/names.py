@@ -10,12 +10,14 @@ from whaleid.core.labels import NEW_WHALE
 from whaleid.importing.source import Source
 
 NOBODY = (
-    *("", "nan", "none", "null", "nil", "na", "n/a", "n.a.", "#n/a", "nobody", "no id", "no_id", "noid", "unid"),
-    *("not identified", "not_identified", "undetermined", "unnamed", "unlabelled", "unlabeled", "tbd"),
-    *("new whale", "newwhale", NEW_WHALE),
+    *("", "nan", "nat", "none", "null", "nil", "na", "nobody", "noid", "unid", "notidentified", "undetermined"),
+    *("unnamed", "unlabelled", "unlabeled", "tbd", "newwhale"),
 )
-"""Words for a whale without a name, in any case of letters."""
-NOBODY_PREFIXES = ("unknown", "unidentified")
+"""Words for a whale without a name. Only letters and digits count, in any case: `<NA>` and `n/a` are `na`."""
+NOBODY_PREFIXES = (
+    *("unknown", "unidentified", "desconocid", "desconhecid", "inconnu", "unbekannt", "onbekend", "sconosciut"),
+    *("ukjent", "ukendt", "okänd"),
+)
 """Beginnings of further such words."""
 LISTED = 8
 """Maximum number of words or groups of labels listed in a line of the summary."""
@@ -23,8 +25,8 @@ LISTED = 8
 
 def means_nobody(name: str) -> bool:
     """Return whether `name` stands for a whale without a name: such a word, or no letter and no digit."""
-    word = name.strip().casefold()
-    return word in NOBODY or word.startswith(NOBODY_PREFIXES) or not any(map(str.isalnum, word))
+    word = "".join(filter(str.isalnum, unicodedata.normalize("NFC", name).casefold()))
+    return word in NOBODY or word.startswith(NOBODY_PREFIXES)
 
 
 def to_label(name: str) -> str:
@@ -73,7 +75,9 @@ def clean(sources: Sequence[Source], keep: Collection[str] = ()) -> tuple[list[S
 
 
 def similar(sources: Sequence[Source], existing: Iterable[str]) -> list[list[str]]:
-    """Group the labels of `sources` and the `existing` ones that differ only in case, `_`, or as numbers are written.
+    """Group the labels of `sources` and the `existing` ones that may mean the same whale.
+
+    Such labels differ only in case, `_` and `-`, zeros before numbers, the width of letters, or invisible characters.
 
     Returns:
         Groups of two or more labels, sorted. In a group, existing labels come first, then those of most photos.
@@ -123,9 +127,9 @@ def unusual(labels: Collection[str]) -> list[str]:
 
 def _key(label: str) -> str:
     """Return what is equal for labels that may mean the same whale."""
-    if re.fullmatch(r"\d+(\.0*)?", label):
-        return str(int(label.partition(".")[0]))
-    return re.sub(r"(?<!\d)_|_(?!\d)", "", label.casefold())  # 1_2 is not 12
+    visible = [letter for letter in unicodedata.normalize("NFKC", label) if unicodedata.category(letter) != "Cf"]
+    text = re.sub(r"(?<!\d)[_-]|[_-](?!\d)", "", "".join(visible).casefold())  # 1_2 is not 12
+    return re.sub(r"^(\d+)\.0*$", r"\1", re.sub(r"(?<!\d)(?<!\d\.)0+(?=\d)", "", text))
 
 
 def _listed(words: Mapping[str, int]) -> str:
