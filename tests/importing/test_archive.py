@@ -104,7 +104,7 @@ def test_zips_in_a_zip(photos_by_whale: None) -> None:
 
 def test_zips_anywhere_in_a_zip_with_suffixes_in_any_case(photos_by_whale: None) -> None:
     pack("more.zip", ("photos/bob/1.png", "1.png"))
-    for outer, inner in (("a.ZIP", "bob/2019/more.ZIP"), ("b.zip", "trip/bob/more.Zip"), ("c.zip", "trip/bob.ZIP")):
+    for outer, inner in (("a.ZIP", "bob/2019/left.ZIP"), ("b.zip", "trip/bob/2019.Zip"), ("c.zip", "trip/bob.ZIP")):
         pack(outer, ("photos/ann/1.png", f"{'trip/' * inner.startswith('trip')}ann/1.png"), ("more.zip", inner))
         assert "to add: 2 labelled photos (2 whales, 0 photos of new_whale)" in call(outer, to=outer[0])
         assert {label for _, label in rows(f"{outer[0]}/train.csv")[1:]} == {"ann", "bob"}

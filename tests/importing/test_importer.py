@@ -170,7 +170,7 @@ def test_one_error_lists_all_problems(photos_by_whale: None) -> None:
     ("make", "error"),
     [
         (lambda: None, "source does not exist: correct the path. SOURCE is a folder with one folder per whale"),
-        (lambda: Path("source").write_text("text"), "source cannot be imported. SOURCE is a folder"),
+        (lambda: Path("source").write_text("text"), "source cannot be imported: SOURCE is a folder"),
         (
             lambda: Path("source").mkdir(),
             "source contains no photos to import. It needs one of: a folder for each whale",

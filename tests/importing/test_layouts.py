@@ -61,13 +61,30 @@ def test_two_plausible_readings_stop_the_import() -> None:
 @pytest.mark.parametrize(
     "photos",
     [
+        ["Season A/w0/a.jpg", "Season A/w1/b.jpg", "w2/c.jpg"],
+        ["w0/a.jpg", "w0/best/b.jpg", "w1/c.jpg"],
+        ["w0/a.jpg", "w0/best/b.jpg"],
+    ],
+)
+def test_folders_of_whales_with_folders_beside_them_stop_the_import(photos: list[str]) -> None:
+    with pytest.raises(WhaleidError, match=r"^SOURCE: the folders can be read in two ways"):
+        names(*photos)
+
+
+@pytest.mark.parametrize(
+    "photos",
+    [
         ["images/a.jpg", "images/b.jpg"],
         ["photos/photos/a.jpg"],
         ["Images/a.jpg", "w0/b.jpg"],
         ["a.jpg", "w0/b.jpg"],
         ["a.jpg"],
-        ["2019/a.jpg", "2020/b.jpg"],
         ["train/a.jpg", "train/b.jpg", "val/c.jpg"],
+        ["1987/a.jpg", "2019/b.jpg"],
+        ["2019-07-14/a.jpg", "2019-07-15/b.jpg"],
+        ["DCIM/100CANON/a.jpg", "DCIM/101CANON/b.jpg"],
+        ["set/images/a.jpg", "set/images/b.jpg"],  # a whale or a data set
+        ["set/left/a.jpg", "set/right/b.jpg"],
     ],
 )
 def test_folders_that_name_no_whale_stop_the_import(photos: list[str]) -> None:

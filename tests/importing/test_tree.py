@@ -110,7 +110,8 @@ def test_a_spreadsheet_has_to_be_saved_as_csv() -> None:
     write("set/labels.xlsx", "")
     error = refusal("set")
     assert error.startswith("set: no folder is named after a whale")
-    assert error.endswith("labels.xlsx: save it as csv, so that it can be read.")
+    assert error.endswith("set/labels.xlsx: save this spreadsheet as csv, so that it can be read.")
+    assert "labels.xlsx cannot be imported: save this spreadsheet as csv" in refusal("set/labels.xlsx")
 
 
 @pytest.mark.parametrize("deep", ["", "photos/", "photos/photos/"])
@@ -198,3 +199,51 @@ def test_all_photos_of_a_folder_are_read_or_the_import_stops(tmp_path_factory, f
         return
     assert len(source.entries) == len(folders)
     assert not {entry.label for entry in source.entries} & {"images", "left"}
+
+
+def test_a_folder_and_its_zip_are_read_in_the_same_way() -> None:
+    save("set/images/a.png", 1)
+    for source in ("set", zipped("set")):
+        assert refusal(source) == (
+            f"{source}: no folder is named after a whale. Choose one, or give a csv file with the whale of each "
+            "photo:\n  --layout folders: 1 whales ('images'), 1 photos"
+        )
+    save("ann/1.png", 1)
+    for source in ("ann", zipped("ann")):
+        assert refusal(source).startswith(f"Photos directly in {source}, not in the folder of a whale (1):\n  '1.png'")
+
+
+def test_tables_that_are_not_used_are_named() -> None:
+    save("set/images/a.png", 1)
+    write("set/labels.csv", "photo,whale", "a.png,ann", "b.png,ann", "c.png,ann")
+    for source in ("set", zipped("set")):
+        path = "set/labels.csv" if source == "set" else "set.zip/set/labels.csv"
+        assert refusal(source).endswith(
+            f"\n{path}: only 1 of its 3 rows are photos in the folder; --layout table shows the others"
+        )
+        assert refusal(f"{source} --layout table").startswith(
+            f"Photos that do not exist (2):\n  {path}, line 3: 'b.png'"
+        )
+        output = call(f"{source} --layout folders --dry-run")
+        assert f"1 tables are not used: {path}: only 1 of its 3 rows are photos in the folder" in output
+
+
+def test_a_metadata_table_that_names_no_whales_is_avoidable() -> None:
+    save("set/ann/a.png", 1)
+    write("set/metadata.csv", "photo,camera", "ann/a.png,X")
+    error = refusal("set")
+    assert "set/metadata.csv: it is not clear which column contains the whale" in error
+    assert error.endswith("--layout folders or --layout subfolders imports without this table.")
+    call("set --layout folders")
+    assert labels() == {"a.png": "ann"}
+
+
+def test_errors_name_the_zip_and_not_where_it_is_unpacked() -> None:
+    Path("set/ann").mkdir(parents=True)
+    Path("set/ann/a.jpg").write_bytes(b"\xff\xd8\xff")
+    assert "\n  set.zip/set/ann/a.jpg: " in refusal(zipped("set"))
+
+
+def test_a_name_with_a_backslash_is_refused() -> None:
+    save("set/ann/x\\y.png", 1)
+    assert "must not contain control characters or backslashes" in refusal("set")

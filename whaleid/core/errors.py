@@ -59,6 +59,6 @@ def require_all(results: Sequence[R | str], problem: str, remedy: str) -> list[R
     return [result for result in results if not isinstance(result, str)]
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or the name of its type if the message is empty."""
+def first_line(error: Exception | str) -> str:
+    """Return the first line of an error or its message, or the name of its type if the message is empty."""
     return str(error).strip().split("\n")[0] or type(error).__name__

@@ -3,7 +3,8 @@
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from whaleid.importing.archive import unpack, unpack_limits, zip_files
 from whaleid.importing.checks import FORMAT, accepted, check
 from whaleid.importing.layouts import Layout
 from whaleid.importing.plan import Plan, make_plan
-from whaleid.importing.source import Source, by_name, require_inside
+from whaleid.importing.source import SAVE_AS_CSV, SPREADSHEETS, Source, by_name, require_inside
 
 SOURCES = (
     "SOURCE is a folder with one folder per whale, a catalogue folder, a folder with the metadata.csv of "
@@ -61,15 +62,16 @@ def run(source: str, catalogue: Path, options: Options) -> int:
     for directory in (path, options.queries):
         if directory is not None and directory.is_dir() and overlap(directory, catalogue):
             raise WhaleidError(f"{directory} and {catalogue} overlap: name another folder with --to.")
-    with target.locked(catalogue):
-        sources = [read_source(path, catalogue / target.UNPACKED, options)]
+    unpacked = catalogue / target.UNPACKED
+    with target.locked(catalogue), _naming_zip(source, unpacked):
+        sources = [read_source(path, unpacked, options)]
         if options.queries is not None:
             sources.append(folder.read_queries(options.queries))
         sources, notes = names.clean(sources, options.keep_names)
         sources, left_out = accepted(sources)
         if left_out:
             what, remedy = FORMAT
-            logger.warning(str(InputProblems(f"{what} are left out", left_out, remedy)))
+            logger.warning(str(InputProblems(f"{what} are left out", left_out, remedy)).replace(str(unpacked), source))
         fingerprints = check(sources)
         existing = target.read(catalogue, {fingerprint.size for fingerprint in fingerprints})
         similar = names.similar(sources, existing.labels.values())
@@ -77,7 +79,7 @@ def run(source: str, catalogue: Path, options: Options) -> int:
             sources = names.join(sources, similar)
         plan = make_plan(sources, fingerprints, existing)
         notes += names.describe(similar, options.join_names)
-        logger.info("\n".join([*_overview(source, sources, plan), *notes]))
+        logger.info("\n".join([*_overview(source, sources, plan), *notes]).replace(str(unpacked), source))
         counts = Counter[str]() if options.dry_run else target.write(catalogue, plan, options.link)
     if options.dry_run:
         logger.info("nothing is written: --dry-run")
@@ -95,7 +97,8 @@ def read_source(path: Path, unpacked: Path, options: Options) -> Source:
     title, skipped, columns = str(path), 0, options.columns
     photos = by_name(folder.list_photos(columns.photos)[0]) if columns.photos else None
     if archives := zip_files([path, *(path / f"{competition}.zip" for competition in kaggle.COMPETITIONS)]):
-        path, skipped = unpacked, _unpack_zip(archives[0], unpacked)
+        skipped = _unpack_zip(archives[0], unpacked)
+        path = _content(archives[0], unpacked)
     elif path.is_dir() and not (path / "train").is_dir() and any(p.stem == "train" for p in zip_files(path.iterdir())):
         path, skipped = unpacked, _unpack_parts(path, unpacked)
     if path.is_dir():
@@ -105,8 +108,26 @@ def read_source(path: Path, unpacked: Path, options: Options) -> Source:
     elif path.suffix.lower() == ".json":
         source = coco.read(path, columns.photos or path.parent, photos)
     else:
-        raise WhaleidError(f"{path} cannot be imported. {SOURCES} Save a spreadsheet as csv; unpack other archives.")
+        remedy = SAVE_AS_CSV if path.suffix.lower() in SPREADSHEETS else f"{SOURCES} Unpack other archives."
+        raise WhaleidError(f"{path} cannot be imported: {remedy}")
     return replace(source, skipped_files=source.skipped_files + skipped)
+
+
+@contextmanager
+def _naming_zip(source: str, unpacked: Path) -> Iterator[None]:
+    """Name the `source` instead of the folder that it was `unpacked` into in the errors of a block."""
+    try:
+        yield
+    except WhaleidError as error:
+        if str(unpacked) not in str(error):
+            raise
+        raise WhaleidError(str(error).replace(str(unpacked), source)) from None
+
+
+def _content(archive: Path, unpacked: Path) -> Path:
+    """Return the folder that `archive` is a zip file of: the only one in it, if it has the same name."""
+    inner = unpacked / archive.stem
+    return inner if inner.is_dir() and len([*unpacked.iterdir()]) == 1 else unpacked
 
 
 def _unpack_zip(archive: Path, unpacked: Path) -> int:

@@ -15,7 +15,7 @@ TRAIN_SPLITS = ("train", "training", "val", "valid", "validation", "dev", "galle
 QUERY_SPLITS = ("test", "testing", "query", "queries")
 """Names of folders above those of whales that split a data set; photos of the latter are queries."""
 DATE = re.compile(
-    r"(19|20)\d\d([-_. ]?\d\d?){0,2}|\d{1,2}[-_.]\d{1,2}[-_.](19|20)?\d\d|(\d{3}[a-z]+|dcim)", re.IGNORECASE
+    r"(19|20)\d\d([-_. ]?\d\d?){0,2}|\d{1,2}[-_.]\d{1,2}[-_.](19|20)?\d\d|\d{3}[a-z]+|dcim", re.IGNORECASE
 )
 """Names of folders that sort photos by date or, as cameras do, by number."""
 WORD = re.compile(
@@ -82,14 +82,15 @@ def choose(title: str, photos: Sequence[PurePath], layout: Layout | None) -> Rea
         plausible = [reading for reading in plausible if reading is outermost]
     elif all(DATE.fullmatch(outermost.whales[photo]) for photo in deeper):
         plausible = [reading for reading in plausible if reading is innermost]
-    elif len(deeper) < len(photos):  # beside folders of whales, there are whales with subfolders
-        plausible = [reading for reading in plausible if reading is outermost]
+    elif plausible == [outermost] and len({*outermost.whales.values()}) == 1:
+        plausible = []  # a whale, or a data set with a folder of images
     if len(plausible) == 1:
         return plausible[0]
     problem = "the folders can be read in two ways" if plausible else "no folder is named after a whale"
     candidates = plausible or [outermost, innermost][: 2 if deeper else 1]
-    options = "\n".join(f"  {reading.describe()}" for reading in candidates)
-    raise WhaleidError(f"{title}: {problem}. Choose one, or give a csv file with the whale of each photo:\n{options}")
+    options = [f"  {reading.describe()}" for reading in candidates if any(reading.whales.values())]
+    remedy = "Choose one, or give a csv file with the whale of each photo:" if options else "Give a csv file with them."
+    raise WhaleidError("\n".join([f"{title}: {problem}. {remedy}", *options]))
 
 
 def _skip_shared(folders: Mapping[PurePath, tuple[str, ...]]) -> Mapping[PurePath, tuple[str, ...]]:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from whaleid.catalog.checks import is_file
 from whaleid.catalog.table import header
-from whaleid.core.errors import WhaleidError
+from whaleid.core.errors import WhaleidError, first_line
 from whaleid.core.formats import is_hidden
 from whaleid.importing import coco, csv, folder
 from whaleid.importing.layouts import Layout
 from whaleid.importing.names import to_label
-from whaleid.importing.source import SPREADSHEETS, Source, by_name, note, require_inside
+from whaleid.importing.source import SAVE_AS_CSV, SPREADSHEETS, Source, by_name, note, require_inside
 
+MIN_SHARE = 0.5
+"""Minimum share of the rows of a table that are photos of the folder, so that the table counts as its list."""
 LISTED = 3
 """Maximum number of whales listed for a table."""
 
@@ -21,7 +23,7 @@ def read(root: Path, title: str, columns: csv.Columns, layout: Layout | None) ->
     """Read the photos below `root`, whose whales are named as `layout` says, else in the only plausible way.
 
     A catalogue and the metadata.csv of wildlife-datasets are read as such. Other tables count if at least half of
-    their rows are photos below `root`. Errors call the source `title`.
+    their rows are photos below `root`, or if `layout` is `table`. Errors call the source `title`.
 
     Raises:
         WhaleidError: there are no photos or, without `layout`, not exactly one way is plausible.
@@ -33,12 +35,14 @@ def read(root: Path, title: str, columns: csv.Columns, layout: Layout | None) ->
     photos = by_name(folder.list_photos(root)[0])
     if layout is None and (content / "metadata.csv").is_file():
         require_inside(root, [content / "metadata.csv"])
-        return csv.read(content / "metadata.csv", columns, photos)
-    tables, problem = _read_tables(root, columns, photos)
+        try:
+            return csv.read(content / "metadata.csv", columns, photos)
+        except WhaleidError as error:
+            raise _joined(str(error), ["--layout folders or --layout subfolders imports without this table."]) from None
+    tables, problems = _read_tables(root, columns, photos, 0 if layout == "table" else MIN_SHARE)
     if columns != csv.Columns() and not tables:
-        raise problem or WhaleidError(
-            f"{title}: no csv file lists its photos: leave out --photo-column, --whale-column, --box-columns, --photos."
-        )
+        remedy = "leave out --photo-column, --whale-column, --box-columns, --photos."
+        raise _joined(f"{title}: no csv file lists its photos: {remedy}", problems)
     if tables and layout in (None, "table"):
         if len(tables) > 1:
             options = "\n".join(f"  {_describe(table)}" for table in tables)
@@ -50,13 +54,13 @@ def read(root: Path, title: str, columns: csv.Columns, layout: Layout | None) ->
             )
         return tables[0]
     if layout == "table":
-        raise problem or WhaleidError(f"{title}: no csv or COCO json file lists its photos.")
+        raise _joined(f"{title}: no csv or COCO json file lists its photos.", problems)
     try:
-        return folder.read_whales(root, title, layout)
+        source = folder.read_whales(root, title, layout)
     except WhaleidError as error:
-        sheets = [path.name for path in sorted(root.rglob("*")) if path.suffix.lower() in SPREADSHEETS]
-        hint = f"\n{', '.join(sheets)}: save it as csv, so that it can be read." if sheets else ""
-        raise problem or (WhaleidError(f"{error}{hint}") if hint else error) from None
+        sheets = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in SPREADSHEETS]
+        raise _joined(str(error), [*(f"{path}: {SAVE_AS_CSV}" for path in sheets), *problems]) from None
+    return replace(source, notes=[*source.notes, *note("tables are not used", list(map(first_line, problems)))])
 
 
 def is_catalogue(root: Path) -> bool:
@@ -77,9 +81,12 @@ def _content_folder(root: Path) -> Path:
 
 
 def _read_tables(
-    root: Path, columns: csv.Columns, photos: Mapping[str, Sequence[Path]]
-) -> tuple[list[Source], WhaleidError | None]:
-    """Read the tables below `root` that list its photos; return them, and the error of the first other csv file."""
+    root: Path, columns: csv.Columns, photos: Mapping[str, Sequence[Path]], min_share: float
+) -> tuple[list[Source], list[str]]:
+    """Read the tables below `root` that list its photos; return them, and why the other csv files are not among them.
+
+    A table lists the photos if the share of its rows that are photos below `root` is above 0 and at least `min_share`.
+    """
     tables, problems = [], []
     for path in sorted(root.rglob("*")):
         suffix = path.suffix.lower()
@@ -89,16 +96,23 @@ def _read_tables(
         try:
             source = coco.read(path, path.parent, photos) if suffix == ".json" else csv.read(path, columns, photos)
         except WhaleidError as error:
-            problems += [] if suffix == ".json" else [error]
+            problems += [] if suffix == ".json" else [str(error)]
             continue
         listed = {entry.file for entry in source.entries if is_file(entry.file)}
-        if listed and 2 * len(listed) >= len(source.entries):
+        if not listed or len(listed) < min_share * len(source.entries):
+            counts = f"{len(listed):,} of its {len(source.entries):,} rows"
+            problems.append(f"{path}: only {counts} are photos in the folder; --layout table shows the others")
+        else:
             others = [photo for group in photos.values() for photo in group if photo not in listed]
             text = "photos are not in the table and are skipped (--queries DIR imports a folder of queries)"
             lines = note(text, [str(photo.relative_to(root)) for photo in others])
             kind = f"{path.relative_to(root)}, {source.kind}"
             tables.append(replace(source, kind=kind, root=root, notes=[*source.notes, *lines]))
-    return tables, next(iter(problems), None)
+    return tables, problems
+
+
+def _joined(problem: str, details: Sequence[str]) -> WhaleidError:
+    return WhaleidError("\n".join([problem, *details]))
 
 
 def _agree(table: Source, root: Path, title: str) -> bool:
