@@ -1,6 +1,7 @@
 """`whaleid add`: photos are recorded with reviewer and time and recognized at once; contradictions are refused."""
 
 import shutil
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -191,3 +192,15 @@ def test_one_of_two_concurrent_contradictory_additions_is_refused(
     [error] = [error for error in errors if error]
     assert "The same photo with different labels (1):" in str(error)
     assert len(pd.read_csv(whales / "additions.csv")) == 1
+
+
+def test_photos_and_labels_in_another_form_are_found(whales: Path, new_photos: list[str], tmp_path: Path) -> None:
+    name = "fluké.jpg"
+    (tmp_path / "trip").mkdir()
+    shutil.copy(new_photos[0], tmp_path / "trip" / unicodedata.normalize("NFD", name))
+    shutil.copy(new_photos[1], tmp_path / "trip/b.jpg")
+    nfd = unicodedata.normalize("NFD", "José")
+    add.run(review(tmp_path / "r.csv", (f"trip\\{name}", f"new:{nfd}")), tmp_path, "A. Reviewer", whales, MODEL)
+    add.run(review(tmp_path / "s.csv", ("trip/b.jpg", nfd)), tmp_path, "A. Reviewer", whales, MODEL)
+    assert {label for label in labels(whales).values() if label.startswith("Jos")} == {"José"}
+    assert labels(whales)[name] == "José"

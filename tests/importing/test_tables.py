@@ -1,10 +1,16 @@
 """`whaleid import` of csv files, data sets of wildlife-datasets and COCO files."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 from helpers.imports import call, names, refusal, rows, run_catalog, save, write
+from hypothesis import given
+from hypothesis import strategies as some
+
+from whaleid.core.errors import WhaleidError
+from whaleid.importing import coco
 
 
 @pytest.mark.parametrize(
@@ -82,6 +88,31 @@ def test_boxes_as_fractions() -> None:
     write("birds.csv", "photo,whale,x0,y0,x1,y1", "a.png,ann,0.25,0,1,0.5")
     call("birds.csv")
     assert rows("whales/boxes.csv")[1] == ["a.png", "0.25", "0", "1", "0.5", "1.5"]
+
+
+def test_white_space_around_paths_and_decimal_commas() -> None:
+    save("a.png", 1)
+    write("birds.csv", "photo ;whale; x0;y0;x1;y1", " a.png ; ann ;0,25;0;1;0,5")
+    call("birds.csv")
+    assert rows("whales/train.csv")[1:] == [["a.png", "ann"]]
+    assert rows("whales/boxes.csv")[1] == ["a.png", "0.25", "0", "1", "0.5", "1.5"]
+
+
+def test_empty_boxes_are_counted_and_left_out() -> None:
+    for name in "abc":
+        save(f"{name}.png", ord(name))
+    write("corners.csv", "photo,whale,x0,y0,x1,y1", "a.png,ann,,,,", "b.png,ann,0,0,0,0", "c.png,ann,nan,,,")
+    text = "boxes are left out, since they are empty or not"
+    assert f"2 {text} four numbers: line 3: 0, 0, 0, 0; line 4: nan, , , \n" in call("corners.csv --dry-run")
+    write("bbox.csv", "photo,whale,bbox", "a.png,ann,[]", 'b.png,ann,"(1, 2, 3, 4)"', 'c.png,ann,"[-1,-1,-1,-1]"')
+    assert f"3 {text} [x, y, width, height]: line 2: []; line 3: (1, 2, 3, 4); line 4: [-1" in call(
+        "bbox.csv --dry-run"
+    )
+
+
+def test_a_table_without_rows_is_refused() -> None:
+    write("birds.csv", "photo,whale")
+    assert refusal("birds.csv") == "birds.csv: has no rows below its header. Add a row for each photo."
 
 
 def test_invalid_boxes_are_refused() -> None:
@@ -214,6 +245,7 @@ X = {"image_id": 0, "identity": "x"}
         ),
         ([X], {"images": {}}, "is not a COCO file"),
         ([X], {"categories": [1]}, "is not a COCO file"),
+        ([X | {"identity": {"id": 3}}], {}, "is not a COCO file"),
         (
             [X | {"image_id": 9}],
             {"images": [{"id": 9, "file_name": "../a\0.png"}, {"id": 8, "file_name": "../../etc/x.png"}]},
@@ -232,3 +264,62 @@ def test_invalid_coco_files_are_refused(
 def test_invalid_json_is_refused(text: str) -> None:
     Path("x.json").write_text(text)
     assert "x.json: is not valid json" in refusal("x.json")
+
+
+def test_ids_match_as_numbers_or_texts_and_categories_may_have_no_name() -> None:
+    write_coco(
+        [{"image_id": "0.0", "category_id": "1"}, {"image_id": 1.0, "category_id": 2}],
+        categories=[{"id": 1.0, "name": "ann"}, {"id": "2", "name": None}],
+    )
+    call("set/flukes.json")
+    assert rows("whales/train.csv")[1:] == [["a.png", "ann"], ["b.png", "new_whale"]]
+
+
+IDS = some.sampled_from([0, 1, 2, "1", "1.0", 2.0, " 2", None, math.nan, "x", 9])
+WHALES = some.sampled_from(["ann", 7, 7.0, "", None, math.nan, "nan", [], ["ann"], ["ann", "bob"], {}])
+BOXES = some.sampled_from(
+    [
+        None,
+        [],
+        [1, 2, 3, 4],
+        [0, 0, 0, 0],
+        [1, 2, -3, 4],
+        (1, 2),
+        "1234",
+        [math.nan] * 4,
+        [1e308] * 4,
+        ["1", 2, 3, 4],
+        {},
+    ]
+)
+GOOD_BOXES = ([1, 2, 3, 4], ["1", 2, 3, 4])
+
+
+@given(
+    images=some.lists(
+        some.fixed_dictionaries({"file_name": some.sampled_from("abc")}, optional={"id": IDS}), max_size=4
+    ),
+    annotations=some.lists(
+        some.fixed_dictionaries({}, optional={"image_id": IDS, "category_id": IDS, "identity": WHALES, "bbox": BOXES}),
+        max_size=4,
+    ),
+    categories=some.lists(some.fixed_dictionaries({}, optional={"id": IDS, "name": WHALES}), max_size=3),
+)
+def test_all_images_and_boxes_of_a_coco_file_are_read_or_counted(
+    tmp_path_factory, images, annotations, categories
+) -> None:
+    path = tmp_path_factory.mktemp("coco") / "flukes.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    try:
+        source = coco.read(path, path.parent)
+    except WhaleidError as error:
+        source, message = None, str(error)
+    if source is None:
+        assert message.startswith(str(path))
+        return
+    assert [entry.file.name for entry in source.entries] == [image["file_name"] for image in images]
+    boxes = [annotation["bbox"] for annotation in annotations if annotation.get("bbox") is not None]
+    left_out = sum(int(line.split()[0]) for line in source.notes)
+    assert len(boxes) == sum(box in GOOD_BOXES for box in boxes) + left_out
+    labelled = sum(entry.label != "" for entry in source.entries)
+    assert labelled == len({coco._id(annotation, "image_id") for annotation in annotations})

@@ -1,6 +1,7 @@
 """Command `add`: add reviewed photos to a catalogue as labelled photos, and record reviewer, time and prediction."""
 
 import difflib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from whaleid.images.fingerprint import Fingerprint
 from whaleid.importing import target
 from whaleid.importing.checks import check
 from whaleid.importing.plan import make_plan
-from whaleid.importing.source import Entry, Source
+from whaleid.importing.source import Entry, Source, find_file
 from whaleid.serving import additions, bundle
 from whaleid.serving.embedder import Query, batches
 from whaleid.serving.identify import answer_cells
@@ -48,7 +49,8 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
             "and must not contain control characters."
         )
     entries = [
-        Entry(photos / photo, "", f"{reviewed}, line {line}: {photo!r}") for line, photo in table["photo"].items()
+        Entry(find_file(photos, photo), "", f"{reviewed}, line {line}: {photo!r}")
+        for line, photo in table["photo"].items()
     ]
     source = Source("reviewed photos", Path(Path.cwd().anchor), entries)
     fingerprints = check([source])
@@ -128,19 +130,18 @@ def new_labels(
     label_by_hash = dict(zip(known["sha256"], known["Id"], strict=True))
     labels, unknown, in_use, new = [], [], [], []
     for cell, entry, fingerprint in zip(reviewed, entries, fingerprints, strict=True):
-        kind, _, name = cell.partition(":")
+        label = unicodedata.normalize("NFC", cell)  # as in the catalogue
+        kind, _, name = label.partition(":")
         if kind == NEW:
             # from the photo's hash, so that adding a photo again gives the same label
             label = name.strip() or f"w_{fingerprint.sha256[:7]}"
             new.append((f"{entry.location}: {label!r}", label))
             if label in existing and label_by_hash.get(fingerprint.sha256) != label:
                 in_use.append(f"{entry.location}: {label!r}")
-        else:
-            label = cell
-            if label not in existing:
-                matches = difflib.get_close_matches(label, existing, 1)
-                hint = f" (did you mean {matches[0]!r}?)" if matches else ""
-                unknown.append(f"{entry.location}: {label!r}{hint}")
+        elif label not in existing:
+            matches = difflib.get_close_matches(label, existing, 1)
+            hint = f" (did you mean {matches[0]!r}?)" if matches else ""
+            unknown.append(f"{entry.location}: {label!r}{hint}")
         labels.append(label)
     remedy = f"Correct the label. For a whale that is not in the catalogue, write {NEW} or {NEW}:LABEL."
     in_use_remedy = f"If it is that whale, write the label without {NEW}:. Otherwise choose another label."

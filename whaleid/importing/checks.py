@@ -15,8 +15,8 @@ MAX_BYTES = 180
 """Maximum length of a photo's name. File systems allow 255 bytes; a temporary name and SHA-256 digits need the rest."""
 NAME = (
     "Photos with names that cannot be used",
-    f"Rename them. A name must not begin with . {' '.join(FORMULA[:4])}, must not contain control characters, and must "
-    f"have at most {MAX_BYTES} bytes (letters with accents have two or more).",
+    f"Rename them. A name must not begin with . {' '.join(FORMULA[:4])}, must not contain control characters or "
+    f"backslashes, and must have at most {MAX_BYTES} bytes (letters with accents have two or more).",
 )
 OUTSIDE = (
     "Photos outside of the folder of their source",
@@ -82,6 +82,8 @@ def photo_problem(file: Path, root: Path) -> tuple[str, str] | None:
         return OUTSIDE
     if not is_file(file):
         return MISSING
+    if "\\" in name:  # a file of this name exists, so it is not a path of Windows
+        return NAME
     if not is_photo(file):
         return NOT_A_PHOTO
     return None if is_accepted(file) else FORMAT

@@ -1,6 +1,7 @@
 """Read a source that is a COCO json file: images, annotations with boxes, categories."""
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,28 +23,28 @@ IDS = ("id", "image_id", "category_id")
 def read(path: Path, root: Path, photos: Mapping[str, Sequence[Path]] | None = None) -> Source:
     """Read the images that the COCO json file `path` lists, by their paths below `root`, or as in `find_file`.
 
-    Images without annotations are queries. An image with several boxes gets the largest; other than four numbers, a
-    bbox is left out.
+    Images without annotations are queries. An image with several boxes gets the largest; a bbox that is empty or not
+    four numbers is left out.
 
     Raises:
         WhaleidError: the file is not COCO json, or does not name individuals.
         InputProblems: an image has annotations of several whales, an id belongs to nothing or to several objects.
     """
     document = _read_document(path)
-    categories = {_text(category.get("id")): str(category.get("name", "")) for category in document["categories"]}
+    categories = {_id(category): _text(category.get("name")) for category in document["categories"]}
     identities = any(key in annotation for annotation in document["annotations"] for key in IDENTITY)
     _check_ids(path, document, categories=not identities)
     annotations = defaultdict(list)
     for annotation in document["annotations"]:
-        annotations[_text(annotation.get("image_id"))].append(annotation)
-    if not identities and len({_text(annotation.get("category_id")) for annotation in document["annotations"]}) < 2:
+        annotations[_id(annotation, "image_id")].append(annotation)
+    if not identities and len({_id(annotation, "category_id") for annotation in document["annotations"]}) < 2:
         raise WhaleidError(
             f"{path}: does not name individual whales: annotations have none of the keys {', '.join(IDENTITY)}, and "
             "all have the same category. Add the whale to each annotation as its `identity`."
         )
     entries, ambiguous, other_boxes = [], [], []
     for image in document["images"]:
-        name, image_annotations = str(image.get("file_name", "")), annotations[_text(image.get("id"))]
+        name, image_annotations = str(image.get("file_name", "")), annotations[_id(image)]
         names = None if identities else categories
         whales = sorted({whale for annotation in image_annotations for whale in _whales(annotation, names)})
         if len(whales) > 1:
@@ -60,45 +61,55 @@ def read(path: Path, root: Path, photos: Mapping[str, Sequence[Path]] | None = N
     if ambiguous:
         remedy = "A photo of a catalogue shows one whale: crop the photo to each whale, or leave it out."
         raise InputProblems(f"{path}: photos of several whales", ambiguous, remedy)
-    notes = note("boxes are left out, since they are not [x, y, width, height]", other_boxes)
+    notes = note("boxes are left out, since they are empty or not [x, y, width, height]", other_boxes)
     kind = f"a COCO file: whales by {'annotation' if identities else 'category'}"
     return Source(kind, root, entries, notes=notes)
 
 
 def _read_document(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Read the lists of objects under `PARTS` and check that their ids are numbers or text."""
+    """Read the lists of objects under `PARTS` and check that their ids and names are numbers or text."""
     try:
         document = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise WhaleidError(f"{path}: is not valid json: {error}. Export the file again.") from None
     parts = {key: document.get(key, []) for key in PARTS} if isinstance(document, dict) else {}
     rows = [row for part in parts.values() for row in (part if isinstance(part, list) else [None])]
-    valid = all(isinstance(row, dict) and not any(isinstance(row.get(key), dict | list) for key in IDS) for row in rows)
+    valid = all(
+        isinstance(row, dict)
+        and not any(isinstance(row.get(key), dict | list) for key in IDS)
+        and not any(isinstance(row.get(key), dict) for key in IDENTITY)
+        for row in rows
+    )
     if not valid or not parts.get("images") or not parts["annotations"]:
         raise WhaleidError(
             f"{path}: is not a COCO file. It needs lists of objects under {', '.join(map(repr, PARTS))}, in which the "
-            f"values of {', '.join(IDS)} are numbers or text."
+            f"values of {', '.join((*IDS, *IDENTITY))} are numbers or text."
         )
     return parts
 
 
 def _text(value: object) -> str:
-    """Return a name or an id as text: `7` for 7, 7.0 and "7", and nothing for null."""
+    """Return a name as text: `7` for 7 and 7.0, and nothing for null."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return "" if value is None else str(value).strip()
+
+
+def _id(row: Mapping[str, Any], key: str = "id") -> str:
+    """Return an id of `row` as text: `7` for 7, 7.0, "7" and "7.0", and nothing for null."""
+    return re.sub(r"(?<=\d)\.0+$", "", _text(row.get(key)))
 
 
 def _check_ids(path: Path, document: Mapping[str, list[dict[str, Any]]], categories: bool) -> None:
     """Raise InputProblems for ids of images (or categories) that several have, and annotations with an id of none."""
     problems: list[WhaleidError] = []
     for part, key in (("images", "image_id"), ("categories", "category_id"))[: 1 + categories]:
-        counts = Counter(_text(row.get("id")) for row in document[part])
+        counts = Counter(_id(row) for row in document[part])
         several = [f"id {number!r}: {count} {part}" for number, count in counts.items() if count > 1]
         unresolved = [
             f"annotation {row.get('id')!r}: {key} {row.get(key)!r}"
             for row in document["annotations"]
-            if _text(row.get(key)) not in counts or not _text(row.get(key))
+            if _id(row, key) not in counts or not _id(row, key)
         ]
         problems += input_problems(f"{path}: ids that several {part} have", several, "Give each its own id.")
         remedy = f"Correct these ids, or add the missing rows to {part}."
@@ -109,7 +120,7 @@ def _check_ids(path: Path, document: Mapping[str, list[dict[str, Any]]], categor
 def _whales(annotation: Mapping[str, Any], categories: Mapping[str, str] | None) -> list[str]:
     """Return the names of an annotation's whales: the name of its category or, without `categories`, its `IDENTITY`."""
     if categories is not None:
-        return [categories[_text(annotation.get("category_id"))]]
+        return [categories[_id(annotation, "category_id")]]
     name = next((annotation[key] for key in IDENTITY if annotation.get(key) not in (None, "", [])), "")
     return [*map(_text, name)] if isinstance(name, list) else [_text(name)]
 

@@ -38,7 +38,7 @@ def read(path: Path, columns: Columns, photos: Mapping[str, Sequence[Path]] | No
     """Read the photos that the csv file `path` lists, by their paths or as in `find_file`.
 
     Raises:
-        WhaleidError: the file is not csv, or its columns cannot be inferred.
+        WhaleidError: the file is not csv, has no rows, or its columns cannot be inferred.
     """
     names = header(path)
     photo = _column(path, names, columns.photo, PHOTO_COLUMNS, "--photo-column", "path of the photo")
@@ -46,6 +46,8 @@ def read(path: Path, columns: Columns, photos: Mapping[str, Sequence[Path]] | No
     corners = _corner_columns(columns.box, names)
     table = read_table(path, list(dict.fromkeys([photo, whale, *corners])), [BBOX, SPLIT])
     root = path.parent if columns.photos is None else columns.photos
+    if table.empty:
+        raise WhaleidError(f"{path}: has no rows below its header. Add a row for each photo.")
     rectangles, notes = _rectangles(path, table, corners)
     entries = []
     for (line, row), rectangle in zip(table.iterrows(), rectangles, strict=True):
@@ -86,23 +88,24 @@ def _corner_columns(requested: str | None, names: Sequence[str]) -> list[str]:
 
 
 def _rectangles(path: Path, table: pd.DataFrame, corners: Sequence[str]) -> tuple[list[Rectangle | None], list[str]]:
-    """Return the box of each row, None if its cells are not four numbers, and a note that counts those with other text.
+    """Return the box of each row, None if its cells are not a box, and a note that counts those with other text.
 
-    If any corner is above 1, all are in pixels.
+    Numbers may have a decimal comma. If any corner is above 1, all are in pixels.
     """
     other: list[str] = []
     boxes: list[Rectangle | None] = []
     for line, row in table.iterrows():
         cells = [row[name] for name in corners or [BBOX] if name in table]
         try:
-            box = from_corners(cells) if corners else from_bbox(json.loads(cells[0]))
+            box = from_corners(cell.replace(",", ".") for cell in cells) if corners else from_bbox(json.loads(cells[0]))
         except (ValueError, TypeError, OverflowError, RecursionError, IndexError):
             box = None
         boxes.append(box)
         if box is None and any(map(str.strip, cells)):
             other.append(f"line {line}: {', '.join(cells)}")
     notes = note(
-        f"boxes are left out, since they are not {'four numbers' if corners else '[x, y, width, height]'}", other
+        f"boxes are left out, since they are empty or not {'four numbers' if corners else '[x, y, width, height]'}",
+        other,
     )
     pixels = not corners or any(corner > 1 for box in boxes if box for corner in box.corners)
     return [box and replace(box, pixels=pixels) for box in boxes], notes

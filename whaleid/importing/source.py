@@ -48,21 +48,25 @@ def from_corners(corners: Iterable[str | float]) -> Rectangle:
     """Convert `corners`, left, top, right and bottom edge, to a rectangle in pixels.
 
     Raises:
-        ValueError: one is not a finite number.
+        ValueError: one is not a finite number, or the box is empty.
     """
-    rectangle = Rectangle(tuple(map(float, corners)))
-    if not all(map(math.isfinite, rectangle.corners)):
-        raise ValueError(f"not finite: {rectangle.corners}")
-    return rectangle
+    x0, y0, x1, y1 = map(float, corners)
+    if not all(map(math.isfinite, (x0, y0, x1, y1))) or (x0, y0) == (x1, y1):
+        raise ValueError(f"not a box: {x0}, {y0}, {x1}, {y1}")
+    return Rectangle((x0, y0, x1, y1))
 
 
-def from_bbox(bbox: Sequence[float]) -> Rectangle:
-    """Convert `bbox`, which is x, y, width and height in pixels, to a rectangle.
+def from_bbox(bbox: object) -> Rectangle:
+    """Convert `bbox`, a list of x, y, width and height in pixels, to a rectangle.
 
     Raises:
-        TypeError, ValueError, OverflowError: `bbox` is not four finite numbers.
+        TypeError, ValueError, OverflowError: `bbox` is not four finite numbers, or has no width or no height.
     """
+    if not isinstance(bbox, list):
+        raise TypeError(f"not a list: {bbox}")
     x, y, width, height = map(float, bbox)
+    if width <= 0 or height <= 0:
+        raise ValueError(f"empty: {bbox}")
     return from_corners((x, y, x + width, y + height))
 
 
@@ -116,9 +120,9 @@ def find_file(root: Path, text: str, photos: Mapping[str, Sequence[Path]] | None
     """Return the file that a table names by `text`: below `root`, else the only one of `photos` whose path ends so.
 
     `photos` are grouped by name. Tables made on Windows have backslashes between folders; macOS writes accents in
-    Unicode's form NFD.
+    Unicode's form NFD. White space around a path is ignored, unless the file has it.
     """
-    slashes = text.replace("\\", "/")
+    slashes = text.strip().replace("\\", "/")
     composed = unicodedata.normalize("NFC", slashes)
     for form in (text, slashes, composed, unicodedata.normalize("NFD", slashes)):
         if is_file(root / form):
