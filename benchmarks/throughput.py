@@ -39,7 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import datasets, transforms
 
 from whaleid.config import Training, load
-from whaleid.images.crop import WHOLE
+from whaleid.images.crop import FULL_BOX
 from whaleid.images.pack import Region, Shape, pack
 from whaleid.model.device import pick_device, precision
 from whaleid.model.distributed import SINGLE_PROCESS, ProcessGroup, join_process_group
@@ -212,7 +212,7 @@ def main() -> None:
             link.symlink_to(catalogue / "train" / image)
         photos = [catalogue / "train" / image for image in rows["Image"]]
         shape = Shape(arguments.width, arguments.height, stretch=True)
-        packed = np.stack(list(pack(photos, [Region(WHOLE)] * len(photos), shape)))
+        packed = np.stack(list(pack(photos, [Region(FULL_BOX)] * len(photos), shape)))
         classes = rows["Id"].astype("category").cat.codes.to_numpy(dtype=np.int64)
         np.save(Path(temporary) / "packed.npy", packed)
         np.save(Path(temporary) / "classes.npy", classes)

@@ -72,7 +72,7 @@ def test_the_version_is_declared_once() -> None:
             for name in ("bundle", "register")
         ),
         ("rank", 1, NO_CATALOG),
-        ("duplicates nowhere", 1, "error: nowhere is not a folder. Name a folder of photos.\n"),
+        ("duplicates nowhere", 1, "error: nowhere is not a folder. Correct the path.\n"),
         ("traim", 2, "No such command 'traim'"),
         ("train", 2, "Missing argument 'variant'"),
         ("train toy full", 2, "unexpected extra argument"),

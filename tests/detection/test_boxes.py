@@ -20,7 +20,7 @@ from whaleid.core.errors import InputProblems
 from whaleid.detection import fitting, training
 from whaleid.detection import network as box_network
 from whaleid.detection.network import MIN_SIDE, BoxNetwork
-from whaleid.images.crop import WHOLE, box_iou
+from whaleid.images.crop import FULL_BOX, box_iou
 from whaleid.images.pack import Region, Shape, pack
 from whaleid.model import checkpoint
 from whaleid.model.backbone import Backbone
@@ -370,7 +370,7 @@ def test_boxes_of_validation_photos_are_kept_if_all_queries_have_boxes(
     assert not network.squeezed
     assert not network.turns
     path = Path("photos/train/0000.png")
-    square = np.stack([*pack([path], [Region(WHOLE)], Shape(64, 64, stretch=True))])
+    square = np.stack([*pack([path], [Region(FULL_BOX)], Shape(64, 64, stretch=True))])
     again = fitting.predict(network, square, torch.device("cpu"))
     np.testing.assert_allclose(again[0, :4], flukes.loc[0, COLUMNS[1:5]].to_numpy(dtype=float), atol=1e-4)
 

@@ -42,7 +42,7 @@ def png_header(width: int, height: int) -> bytes:
         (png_header(10_001, 10_000), "10001 x 10000 pixels, over the 100,000,000 allowed"),
         (png_header(13_000, 13_000), "13000 x 13000 pixels, over the 100,000,000 allowed"),
         (png_header(60_000, 60_000), "over the 100,000,000 pixels allowed"),
-        (png_header(30_001, 1), "30001 x 1 pixels, over the 30,000 allowed a side"),
+        (png_header(30_001, 1), "30001 x 1 pixels, over the 30,000 allowed per side"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -71,7 +71,7 @@ def test_a_photo_may_reach_the_limits(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "MAX_SIDE", 10)
     assert decode(tmp_path / "a.png").size == (10, 10)
     monkeypatch.setattr(module, "MAX_SIDE", 9)
-    assert "10 x 10 pixels, over the 9 allowed a side" in refusal(tmp_path / "a.png")
+    assert "10 x 10 pixels, over the 9 allowed per side" in refusal(tmp_path / "a.png")
     monkeypatch.setattr(module, "MAX_PIXELS", 99)
     assert "10 x 10 pixels, over the 99 allowed" in refusal(tmp_path / "a.png")
 

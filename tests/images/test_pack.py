@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from whaleid.config import Params
 from whaleid.core import files, parallel, paths
 from whaleid.core.errors import WhaleidError
-from whaleid.images.crop import WHOLE, add_margin, crop, inside_frame
+from whaleid.images.crop import FULL_BOX, add_margin, crop, inside_frame
 from whaleid.images.pack import Region, Shape, load_pack, pack, regions
 from whaleid.stages import pack as stage
 
@@ -42,7 +42,7 @@ def test_a_squeezed_circle_becomes_round_again() -> None:
     squeezed = original.resize((100, 100))
     left, top, right, bottom = dark_box(squeezed)
     assert right - left == pytest.approx((bottom - top) / 2, abs=1)
-    left, top, right, bottom = dark_box(crop(squeezed, WHOLE, 2.0, 160, 80))
+    left, top, right, bottom = dark_box(crop(squeezed, FULL_BOX, 2.0, 160, 80))
     assert right - left == pytest.approx(40, abs=1)
     assert bottom - top == pytest.approx(40, abs=1)
     # also in a box of 160 x 160 of the 400 x 200 pixels, which fills the height of the canvas
@@ -54,11 +54,11 @@ def test_a_squeezed_circle_becomes_round_again() -> None:
 @pytest.mark.parametrize(
     ("size", "box", "aspect", "fluke"),
     [
-        ((100, 50), WHOLE, None, (0, 4, 96, 52)),  # twice as wide as high, on a canvas of 96 x 56
-        ((50, 50), WHOLE, None, (20, 0, 76, 56)),  # square
-        ((50, 50), WHOLE, 4.0, (0, 16, 96, 40)),  # square, 4 : 1 in the original
+        ((100, 50), FULL_BOX, None, (0, 4, 96, 52)),  # twice as wide as high, on a canvas of 96 x 56
+        ((50, 50), FULL_BOX, None, (20, 0, 76, 56)),  # square
+        ((50, 50), FULL_BOX, 4.0, (0, 16, 96, 40)),  # square, 4 : 1 in the original
         ((50, 50), (0.0, 0.0, 0.5, 1.0), 4.0, (0, 4, 96, 52)),  # the left half of that
-        ((300, 2), WHOLE, None, (0, 27, 96, 28)),  # one row remains
+        ((300, 2), FULL_BOX, None, (0, 27, 96, 28)),  # one row remains
     ],
 )
 def test_the_crop_is_as_large_as_its_proportions_allow(
@@ -155,11 +155,11 @@ def test_a_frame_is_uniform_within_the_tolerance() -> None:
 
 
 def test_a_blank_photo_stays_whole() -> None:
-    assert inside_frame(np.full((20, 40), 255, dtype=np.uint8)) == WHOLE
-    assert inside_frame(np.full((1, 1), 7, dtype=np.uint8)) == WHOLE
+    assert inside_frame(np.full((20, 40), 255, dtype=np.uint8)) == FULL_BOX
+    assert inside_frame(np.full((1, 1), 7, dtype=np.uint8)) == FULL_BOX
     speck = np.zeros((20, 40), dtype=np.uint8)
     speck[9, 20] = 255
-    assert inside_frame(speck) == WHOLE
+    assert inside_frame(speck) == FULL_BOX
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -167,8 +167,8 @@ def test_frames_are_removed_only_from_photos_without_a_box(tmp_path: Path, mode:
     path = tmp_path / "a.png"
     Image.fromarray(framed(4, 4, 2, 0)).convert(mode).save(path)
     with Image.open(path) as photo:
-        whole, inner = (crop(photo, box, 3.0, 32, 16) for box in (WHOLE, (0.0, 0.2, 0.9, 0.9)))
-    crops = list(pack([path, path], [Region(None, 3.0), Region(WHOLE, 3.0)], Shape(32, 16, mode)))
+        whole, inner = (crop(photo, box, 3.0, 32, 16) for box in (FULL_BOX, (0.0, 0.2, 0.9, 0.9)))
+    crops = list(pack([path, path], [Region(None, 3.0), Region(FULL_BOX, 3.0)], Shape(32, 16, mode)))
     assert np.array_equal(crops[0].squeeze(), np.asarray(inner))
     assert np.array_equal(crops[1].squeeze(), np.asarray(whole))
 
@@ -285,7 +285,7 @@ def test_without_crop_the_stage_restores_the_aspect(project: Callable[..., Param
     catalogue(boxes=True)
     stage.run(settings)
     with Image.open("photos/train/b.jpg") as photo:
-        expected = crop(photo.convert("RGB"), WHOLE, 2.0, 32, 16)
+        expected = crop(photo.convert("RGB"), FULL_BOX, 2.0, 32, 16)
     assert np.array_equal(load()[1, ::-1, ::-1], np.asarray(expected))
 
 

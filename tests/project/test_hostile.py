@@ -102,11 +102,11 @@ def jpeg_with_scans(count: int) -> bytes:
     [
         (png_of(60_000, 60_000), "over the 100,000,000 pixels allowed"),
         (png_of(10_001, 10_000), "10001 x 10000 pixels, over the 100,000,000 allowed"),
-        (png_of(3_145_736, 1), "3145736 x 1 pixels, over the 30,000 allowed a side"),
+        (png_of(3_145_736, 1), "3145736 x 1 pixels, over the 30,000 allowed per side"),
         (jpeg_of(65_500, 65_500), "over the 100,000,000 pixels allowed"),
         (b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;", "over the 100,000,000 pixels allowed"),
         (tiff_with_tiles(30_000), "tiles of 30000 x 30000 pixels, over the 25,000,000 allowed"),
-        (jpeg_with_scans(2_000), "scans, over the 100 allowed: save the photo anew"),
+        (jpeg_with_scans(2_000), "scans, over the 100 allowed: save the photo again"),
     ],
 )
 def test_small_files_that_need_much_work_are_refused(content: bytes, message: str) -> None:

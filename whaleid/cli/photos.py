@@ -23,7 +23,12 @@ def identify(
     catalogue: CatalogueOption = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Probability at which new_whale is ranked.", show_default="the model's"),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Probability, 0 to 1, at which new_whale is ranked: whales above it come first.",
+            show_default="the model's",
+        ),
     ] = None,
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write one row per photo, to review and pass to whaleid add.")
@@ -41,7 +46,7 @@ def identify(
 
     catalogue, threshold = _defaults(model, catalogue, threshold)
     if unread := identify_photos.run(photos, _bundle(model), catalogue, threshold, csv, json, html):
-        print(f"{unread:,} of the photos could not be read.", file=sys.stderr)
+        print(f"{unread:,} photos could not be read; the results above say why.", file=sys.stderr)
         sys.exit(EXIT_UNREADABLE)
 
 
@@ -71,7 +76,10 @@ def import_(
     ] = None,
     layout: Annotated[
         Layout | None,
-        typer.Option(help="Folders: what names the whales: a table, the outermost or the innermost folders of photos."),
+        typer.Option(
+            help="Where the names of the whales are: in a table, the outer folders (folders) or the inner ones "
+            "(subfolders)."
+        ),
     ] = None,
     queries: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of queries (photos to identify) to import as well.")
@@ -81,9 +89,17 @@ def import_(
         typer.Option(metavar="NAME", help="A word such as unknown or NA that is the name of a whale here. Repeatable."),
     ] = None,
     join_names: Annotated[
-        bool, typer.Option("--join-names", help="Names that differ in case, blanks or zeros (7, 007) are one whale.")
+        bool,
+        typer.Option(
+            "--join-names", help="Treat names that differ only in case, spaces or zeros (7, 007) as one whale."
+        ),
     ] = False,
-    link: Annotated[bool, typer.Option("--link", help="Link to the photos instead of copying them.")] = False,
+    link: Annotated[
+        bool,
+        typer.Option(
+            "--link", help="Link to the photos instead of copying them. Do not move the originals afterwards."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be imported; write nothing.")] = False,
 ) -> None:
     """Import labelled photos into a new or existing catalogue folder. The originals are not changed."""
@@ -108,7 +124,9 @@ def add(
         ),
     ],
     by: Annotated[str, typer.Option(metavar="NAME", help="Who reviewed the photos.", show_default=False)],
-    photos: Annotated[Path, typer.Option(metavar="DIR", help="Folder that photo paths are relative to.")] = Path(),
+    photos: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder from which the paths in the csv file start.")
+    ] = Path(),
     catalogue: CatalogueOption = None,
     model: ModelOption = DEFAULT_MODEL,
 ) -> None:
@@ -137,11 +155,17 @@ def duplicates(
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the tables and the page.")] = Path("duplicates"),
     max_distance: Annotated[
-        int, typer.Option(min=0, max=16, help="Maximum distance of the 64-bit perceptual hashes, in bits.")
+        int,
+        typer.Option(min=0, max=16, help="In how many of 64 bits the perceptual hashes of duplicates may differ."),
     ] = 8,
     max_error: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Maximum share of the pixels' variance that a linear fit leaves unexplained."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="How different the pixels of duplicates may be, from 0 (equal) to 1: share of their variance that a "
+            "linear fit does not explain.",
+        ),
     ] = 0.1,
     turned: Annotated[bool, typer.Option(help="Whether an image rotated by 180 degrees counts as a duplicate.")] = True,
     mirrored: Annotated[bool, typer.Option(help="Whether a mirrored image counts as a duplicate.")] = False,

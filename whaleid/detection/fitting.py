@@ -15,7 +15,7 @@ from whaleid.core.log import progress
 from whaleid.detection import network as box_network
 from whaleid.detection import training
 from whaleid.detection.network import BoxNetwork
-from whaleid.images.crop import WHOLE
+from whaleid.images.crop import FULL_BOX
 from whaleid.images.pack import Region, Shape, pack
 from whaleid.model.backbone import Backbone
 from whaleid.model.device import pick_device
@@ -64,7 +64,8 @@ def fit_predict(
     network, device = BoxNetwork(backbone, settings.size, turns, squeezed), pick_device()
     needed = photos.loc[train_set.index.union(targets)]
     paths, side = [root / part / image for image, part in needed["part"].items()], settings.size
-    squares = np.stack(list(pack(paths, [Region(WHOLE)] * len(paths), Shape(side, side, stretch=True))))  # (N, S, S, 1)
+    regions, shape = [Region(FULL_BOX)] * len(paths), Shape(side, side, stretch=True)
+    squares = np.stack(list(pack(paths, regions, shape)))  # (N, S, S, 1)
     boxes = np.column_stack([train_set[CORNERS], np.log(train_set["aspect"])]).astype(np.float32)
     training.train(network, squares[needed.index.get_indexer(train_set.index)], boxes, settings, seed, device)
     predictions = predict(network, squares[needed.index.get_indexer(targets)], device)

@@ -6,7 +6,7 @@ from PIL import Image, ImageStat
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, as fractions of the photo's width and height."""
-WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+FULL_BOX: Box = (0.0, 0.0, 1.0, 1.0)
 """The box that covers a whole photo."""
 TOLERANCE = 10
 """Grey levels by which the pixels of a frame may differ, to allow for JPEG noise. A sky as uniform as this is removed
@@ -65,7 +65,7 @@ def crop(
 
 
 def inside_frame(photo: npt.NDArray[np.uint8]) -> Box:
-    """Return the box inside the frame of a grey photo (H, W); `WHOLE` if it has no frame or is blank.
+    """Return the box inside the frame of a grey photo (H, W); `FULL_BOX` if it has no frame or is blank.
 
     A frame consists of rows of one grey level at the top and bottom, and of columns of one grey level at the left and
     right, between these rows.
@@ -74,10 +74,10 @@ def inside_frame(photo: npt.NDArray[np.uint8]) -> Box:
     top, bottom = _frame_width(photo), _frame_width(photo[::-1])
     inner = photo[top : height - bottom].T
     if inner.shape[1] < MIN_INSIDE * height:
-        return WHOLE
+        return FULL_BOX
     left, right = _frame_width(inner), _frame_width(inner[::-1])
     if width - left - right < MIN_INSIDE * width:
-        return WHOLE
+        return FULL_BOX
     return left / width, top / height, (width - right) / width, (height - bottom) / height
 
 

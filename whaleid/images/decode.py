@@ -16,7 +16,7 @@ from whaleid.core.errors import WhaleidError
 from whaleid.core.formats import FORMATS, RAW, RAW_PROBLEM, unknown_format
 
 DNG_VERSION = 50706
-"""Tag of a TIFF file that makes it a DNG file: sensor data, of which Pillow would read the preview."""
+"""Tag of a TIFF file that makes it a DNG file. A DNG file contains sensor data; Pillow would read only its preview."""
 MAX_PIXELS = 100_000_000
 """Maximum number of pixels of a photo. Cameras have fewer; a decoded photo of this size takes 300 MB."""
 MAX_SIDE = 30_000
@@ -97,10 +97,10 @@ def _problem(path: Path, image: Image.Image, content: bytes) -> str:
     if image.width * image.height > MAX_PIXELS:
         return f"{size}, over the {MAX_PIXELS:,} allowed"
     if max(image.size) > MAX_SIDE:
-        return f"{size}, over the {MAX_SIDE:,} allowed a side"
+        return f"{size}, over the {MAX_SIDE:,} allowed per side"
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         scans = count_scans(content)
-        return f"{scans:,} scans, over the {MAX_SCANS} allowed: save the photo anew" if scans > MAX_SCANS else ""
+        return f"{scans:,} scans, over the {MAX_SCANS} allowed: save the photo again" if scans > MAX_SCANS else ""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         if path.suffix.lower() in RAW or DNG_VERSION in image.tag_v2:
             return RAW_PROBLEM

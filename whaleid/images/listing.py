@@ -19,14 +19,14 @@ def list_images(folder: Path) -> list[Path]:
         WhaleidError: `folder` is not a folder, or contains no images.
     """
     if not folder.is_dir():
-        raise WhaleidError(f"{folder} is not a folder. Name a folder of photos.")
+        raise WhaleidError(f"{folder} is not a folder. Correct the path.")
     images = [
         path
         for path in sorted(folder.rglob("*"))
         if not any(map(is_hidden, path.relative_to(folder).parts)) and path.is_file() and is_photo(path)
     ]
     if not images:
-        raise WhaleidError(f"{folder} contains no images. Name a folder of photos.")
+        raise WhaleidError(f"{folder} contains no images. Choose the folder of the photos.")
     return images
 
 

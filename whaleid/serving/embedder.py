@@ -16,7 +16,7 @@ from PIL import Image
 from whaleid.core.errors import WhaleidError
 from whaleid.detection import network as box_network
 from whaleid.detection.network import UPSIDE_DOWN_THRESHOLD, original_aspects
-from whaleid.images.crop import WHOLE, Box
+from whaleid.images.crop import FULL_BOX, Box
 from whaleid.images.decode import decode, read
 from whaleid.images.fingerprint import Fingerprint, fingerprint
 from whaleid.images.pack import Region, Shape, crop_region
@@ -112,7 +112,7 @@ class Embedder:
         if self._boxes is None:
             return [Region()] * len(images)
         square = Shape(self._boxes.size, self._boxes.size, stretch=True)
-        squares = list(self._pool.map(lambda image: crop_region(image, Region(WHOLE), square), images))
+        squares = list(self._pool.map(lambda image: crop_region(image, Region(FULL_BOX), square), images))
         boxes = box_network.predict(self._boxes, torch.from_numpy(np.stack(squares)).to(self._device)).cpu().numpy()
         current = np.array([image.width / image.height for image in images])
         original = original_aspects(self._boxes, boxes[:, :5], current)
