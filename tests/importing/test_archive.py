@@ -204,7 +204,7 @@ def test_an_encrypted_zip_is_refused() -> None:
 
 def test_a_spreadsheet_in_a_zip_is_named() -> None:
     write_foreign((b"ids.xlsx", 0), (b"1.png", 1))
-    assert refusal("other.zip").endswith("\nids.xlsx: save it as csv, so that it can be read.")
+    assert refusal("other.zip").endswith("\nother.zip/ids.xlsx: save this spreadsheet as csv, so that it can be read.")
 
 
 # damaged and malicious zip files

@@ -31,6 +31,11 @@ def names(*photos: str, layout=None) -> list[str]:
         (["w0/101CANON/a.jpg", "w1/102CANON/b.jpg"], ["w0", "w1"]),
         (["ann/2019/a.jpg", "ann/2020/b.jpg"], ["ann", "ann"]),
         (["1987/a.jpg", "1501/b.jpg"], ["1987", "1501"]),  # numbers of whales
+        (["2019/w0/left/a.jpg", "2020/w1/right/b.jpg"], ["w0", "w1"]),
+        (["Left/2019/w0/a.jpg", "Right/w1/b.jpg"], ["w0", "w1"]),
+        (["w0/2019/left/a.jpg", "w0/b.jpg", "2020/w1/c.jpg"], ["w0", "w0", "w1"]),
+        (["1987/left/a.jpg", "2931/left/b.jpg"], ["1987", "2931"]),
+        (["train/images/w0/a.jpg", "val/images/w1/b.jpg"], ["w0", "w1"]),
         (["train/a.jpg", "best/b.jpg"], ["train", "best"]),  # not all folders split a data set
     ],
 )
@@ -64,6 +69,7 @@ def test_two_plausible_readings_stop_the_import() -> None:
         ["Season A/w0/a.jpg", "Season A/w1/b.jpg", "w2/c.jpg"],
         ["w0/a.jpg", "w0/best/b.jpg", "w1/c.jpg"],
         ["w0/a.jpg", "w0/best/b.jpg"],
+        ["trip1/w0/left/a.jpg", "trip2/w1/right/b.jpg"],
     ],
 )
 def test_folders_of_whales_with_folders_beside_them_stop_the_import(photos: list[str]) -> None:

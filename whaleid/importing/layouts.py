@@ -54,14 +54,15 @@ class Reading:
 def readings(photos: Sequence[PurePath]) -> tuple[Reading, Reading]:
     """Return how the folders of `photos`, relative to the source, can be read: by the outermost and the innermost.
 
-    Folders that all photos share are skipped, and so are those that split a data set, such as `train/` and `val/`.
+    Folders that sort photos, such as `2019/` and `left/`, are skipped above and below those of the whales. Folders that
+    all photos share are skipped above, and so are those that split a data set, such as `train/` and `val/`.
     """
-    folders = _skip_shared({photo: photo.parts[:-1] for photo in photos})
+    folders = _skip_above({photo: _skip_below(photo.parts[:-1]) for photo in photos})
     splits = {names[0].casefold() if names else "" for names in folders.values()}
     queries: set[PurePath] = set()
     if splits <= {*TRAIN_SPLITS, *QUERY_SPLITS}:
         queries = {photo for photo, names in folders.items() if names[0].casefold() in QUERY_SPLITS}
-        folders = _skip_shared({photo: names[1:] for photo, names in folders.items()})
+        folders = _skip_above({photo: names[1:] for photo, names in folders.items()})
     outermost = {photo: names[0] if names else "" for photo, names in folders.items()}
     innermost = {photo: names[-1] if names else "" for photo, names in folders.items()}
     return Reading("folders", outermost, frozenset(queries)), Reading("subfolders", innermost, frozenset(queries))
@@ -76,32 +77,36 @@ def choose(title: str, photos: Sequence[PurePath], layout: Layout | None) -> Rea
     outermost, innermost = readings(photos)
     if layout is not None:
         return outermost if layout == outermost.layout else innermost
-    plausible = [reading for reading in (outermost, innermost) if reading.plausible]
     deeper = [photo for photo, name in outermost.whales.items() if name != innermost.whales[photo]]
-    if not deeper or all(DATE.fullmatch(innermost.whales[photo]) for photo in deeper):
-        plausible = [reading for reading in plausible if reading is outermost]
-    elif all(DATE.fullmatch(outermost.whales[photo]) for photo in deeper):
+    candidates = [outermost, innermost] if deeper else [outermost]
+    plausible = [reading for reading in candidates if reading.plausible]
+    if deeper and all(_sorts(outermost.whales[photo]) for photo in deeper):
         plausible = [reading for reading in plausible if reading is innermost]
-    elif plausible == [outermost] and len({*outermost.whales.values()}) == 1:
-        plausible = []  # a whale, or a data set with a folder of images
+    elif len({*outermost.whales.values()}) == 1 and all(WORD.fullmatch(photo.parent.name) for photo in photos):
+        plausible = []  # one whale, or a data set with a folder of images
     if len(plausible) == 1:
         return plausible[0]
     problem = "the folders can be read in two ways" if plausible else "no folder is named after a whale"
-    candidates = plausible or [outermost, innermost][: 2 if deeper else 1]
-    options = [f"  {reading.describe()}" for reading in candidates if any(reading.whales.values())]
+    options = [f"  {reading.describe()}" for reading in plausible or candidates if any(reading.whales.values())]
     remedy = "Choose one, or give a csv file with the whale of each photo:" if options else "Give a csv file with them."
     raise WhaleidError("\n".join([f"{title}: {problem}. {remedy}", *options]))
 
 
-def _skip_shared(folders: Mapping[PurePath, tuple[str, ...]]) -> Mapping[PurePath, tuple[str, ...]]:
-    """Skip the outermost folder while all photos share it, unless only it can be named after a whale."""
-    while True:
-        shared = {names[0] if len(names) > 1 else "" for names in folders.values()}
-        inner = {photo: names[1:] for photo, names in folders.items()}
-        unnamed = all(_sorts(name) for names in inner.values() for name in names)
-        if len(shared) > 1 or "" in shared or (unnamed and not any(map(_sorts, shared))):
-            return folders
-        folders = inner
+def _skip_above(folders: Mapping[PurePath, tuple[str, ...]]) -> Mapping[PurePath, tuple[str, ...]]:
+    """Skip the outermost folder of each photo while it is the same for all photos, or sorts all of them."""
+    while folders and all(len(names) > 1 for names in folders.values()):
+        outermost = {names[0] for names in folders.values()}
+        if len(outermost) > 1 and not all(map(_sorts, outermost)):
+            break
+        folders = {photo: names[1:] for photo, names in folders.items()}
+    return folders
+
+
+def _skip_below(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Skip the innermost of the folders `names` while it sorts photos, unless it is the only one."""
+    while len(names) > 1 and _sorts(names[-1]):
+        names = names[:-1]
+    return names
 
 
 def _sorts(name: str) -> bool:

@@ -60,7 +60,10 @@ def read(root: Path, title: str, columns: csv.Columns, layout: Layout | None) ->
     except WhaleidError as error:
         sheets = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in SPREADSHEETS]
         raise _joined(str(error), [*(f"{path}: {SAVE_AS_CSV}" for path in sheets), *problems]) from None
-    return replace(source, notes=[*source.notes, *note("tables are not used", list(map(first_line, problems)))])
+    return replace(
+        source,
+        notes=[*source.notes, *note("tables are not used", [first_line(problem).rstrip(".") for problem in problems])],
+    )
 
 
 def is_catalogue(root: Path) -> bool:
