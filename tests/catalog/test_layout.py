@@ -86,10 +86,13 @@ def test_one_error_lists_all_missing_parts(root: Path) -> None:
     photos = "  photos directly in train/: files named .jpg, .jpeg, .png\n"
     for path in (root / "train").iterdir():
         path.unlink()
-    assert f"{root} lacks parts of a catalogue (1):\n{photos}A catalogue folder contains train.csv" in refusal(root)
+    assert (
+        f"{root} is not a complete catalogue. Missing (1):\n{photos}A catalogue folder contains train.csv"
+        in refusal(root)
+    )
     (root / "train").rmdir()
     (root / "train.csv").unlink()
-    assert f"lacks parts of a catalogue (2):\n  train.csv\n{photos}" in refusal(root)
+    assert f"is not a complete catalogue. Missing (2):\n  train.csv\n{photos}" in refusal(root)
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -106,10 +109,10 @@ def test_queries_are_optional(root: Path, exists: bool) -> None:
 @pytest.mark.parametrize(
     ("name", "lines", "message"),
     [
-        ("train.csv", ["Image,id", "a.jpg,1"], "train.csv: wrong columns: no 'Id' (did you mean 'id'?)"),
+        ("train.csv", ["Image,id", "a.jpg,1"], "train.csv: column missing: 'Id' (did you mean 'id'?)"),
         ("train.csv", ["Our whales", "Image,Id", "a.jpg,1"], "train.csv, line 1: 'Our whales' is a title: remove"),
         ("train.csv", ["file,label", "a.jpg,1"], "The file has: 'file', 'label'."),
-        ("train.csv", ["Image,Id,Id", "a.jpg,1,2"], "'Id' occurs 2 times"),
+        ("train.csv", ["Image,Id,Id", "a.jpg,1,2"], "train.csv: column repeated: 'Id' occurs 2 times. The"),
         (
             "train.csv",
             ["Image,Id", "a.jpg,1", "b.PNG,1,2", "c.jpeg"],
@@ -175,7 +178,7 @@ def test_queries_are_optional(root: Path, exists: bool) -> None:
             ["Image,x0,y0,x1,y1", "a.jpg,0,0,1,1", "a.jpg,0,0,1,1"],
             "boxes.csv: photos with several rows (1):\n  'a.jpg': lines 2, 3",
         ),
-        ("boxes.csv", ["Image,x0,y0,x1,Y1", "a.jpg,0,0,1,1"], "no 'y1' (did you mean 'Y1'?)"),
+        ("boxes.csv", ["Image,x0,y0,x1,Y1", "a.jpg,0,0,1,1"], "column missing: 'y1' (did you mean 'Y1'?)"),
         (
             "solution.csv",
             ["Image,Id", "d.jpg,1", "a.jpg,1"],
@@ -227,7 +230,14 @@ def test_one_error_lists_all_kinds_of_problems(root: Path) -> None:
     write(root, "boxes.csv", "Image,x0,y0,x1", "a.jpg,0,0,1")
     write(root, "solution.csv", "Image,Id", "d.jpg,1", "d.jpg,2")
     message = refusal(root)
-    for kind in ("with the same name", "rows without", "without a row", "labels that", "no 'y1'", "several rows"):
+    for kind in (
+        "with the same name",
+        "rows without",
+        "without a row",
+        "labels that",
+        "column missing: 'y1'",
+        "several rows",
+    ):
         assert kind in message
 
 

@@ -300,15 +300,15 @@ def test_a_larger_share_adds_photos_and_does_not_change_other_roles():
 
 
 def test_a_split_without_training_photos_is_refused():
-    with pytest.raises(WhaleidError, match="No whale is left to train on: 4 whales have a unique photo"):
+    with pytest.raises(WhaleidError, match="No whale is left to train on: all 4 whales are held out"):
         draw(unknown=1.0)
-    with pytest.raises(WhaleidError, match="No whale is left to train on: 0 whales have a unique photo"):
+    with pytest.raises(WhaleidError, match="No whale is left to train on: all 0 whales are held out"):
         draw(unique=[("n1", "new_whale")])
 
 
 def test_known_queries_need_a_whale_with_two_photos():
     singles = [("c1", "cat"), ("d1", "dan")]
-    with pytest.raises(WhaleidError, match=r"split\.known is 0\.5, but no whale has two unique photos"):
+    with pytest.raises(WhaleidError, match=r"split\.known is 0\.5, but no whale has two different photos"):
         draw(unique=singles, groups=[], known=0.5)
     assert len(draw(unique=singles, groups=[])) == 2
 

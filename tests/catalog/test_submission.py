@@ -57,7 +57,7 @@ def test_one_error_lists_all_problems_of_a_submission(folder):
     assert error.value.locations == [
         "s.csv, line 3: 'b.jpg' has no label",
         "s.csv, line 4: 'a.jpg' is repeated: it is also in line 2",
-        "s.csv, line 5: 'z.jpg' is not one of the queries",
+        "s.csv, line 5: 'z.jpg' is not in the solution",
         "s.csv: 'd.jpg' is missing",
     ]
 
@@ -80,7 +80,7 @@ def test_a_solution_without_rows_is_refused(folder):
 
 @pytest.mark.parametrize("header", ["Image,Label", "image,Id", "Id"])
 def test_a_missing_column_is_refused(folder, header):
-    with pytest.raises(WhaleidError, match="wrong columns"):
+    with pytest.raises(WhaleidError, match="column missing"):
         read_submission(write(folder, "s.csv", header), ["a.jpg"])
 
 
@@ -109,6 +109,6 @@ def test_one_error_lists_all_reasons_why_a_file_is_not_ready(folder):
         "s.csv, line 4: 'c.jpg' has an unknown label: 'w_9'",
         "s.csv, line 5: 'c.jpg' is repeated: it is also in line 4",
         "s.csv, line 6: 'd.jpg' has no label",
-        "s.csv, line 7: 'z.jpg' is not one of the queries",
+        "s.csv, line 7: 'z.jpg' is not in test/",
         "s.csv: 'e.jpg' is missing",
     ]

@@ -116,7 +116,7 @@ def test_score(tmp_path: Path) -> None:
     submission.write_text("Image,Id\nb.jpg,w_1\nb.jpg,w_1\nd.jpg,w_1\n")
     result = run_in_process("score", str(submission), str(solution))
     assert result.returncode == 1
-    for message in ("line 3: 'b.jpg' is repeated", "line 4: 'd.jpg' is not one of the queries", "'a.jpg' is missing"):
+    for message in ("line 3: 'b.jpg' is repeated", "line 4: 'd.jpg' is not in the solution", "'a.jpg' is missing"):
         assert message in result.stderr
 
 

@@ -181,7 +181,7 @@ def test_one_error_lists_all_problems(photos_by_whale: None) -> None:
         ),
         (
             lambda: [save("source/train/a.png", 1), save("source/test/b.png", 2)],
-            "source lacks parts of a catalogue (1):\n  train.csv\n",
+            "source is not a complete catalogue. Missing (1):\n  train.csv\n",
         ),
     ],
 )

@@ -47,7 +47,7 @@ def test_columns_are_inferred(header: str, row: str) -> None:
             "--box-columns a,b,c",
             "--box-columns a,b,c: name four columns, separated by commas: left, top, right",
         ),
-        ("photo,whale", "--box-columns a,b,c,d", "wrong columns: no 'a'; no 'b'; no 'c'; no 'd'"),
+        ("photo,whale", "--box-columns a,b,c,d", "column missing: 'a', 'b', 'c', 'd'"),
     ],
 )
 def test_ambiguous_or_missing_columns_are_refused(header: str, options: str, error: str) -> None:

@@ -56,7 +56,7 @@ def name_problems(train: Sequence[str], test: Sequence[str]) -> Iterator[InputPr
     yield from input_problems(
         "Photos with the same name in train/ and test/",
         [repr(name) for name in sorted({*train} & {*test})],
-        "Names identify photos: rename one of the two.",
+        "Rename one of the two, also in the csv files.",
     )
 
 

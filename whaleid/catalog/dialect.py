@@ -13,14 +13,14 @@ from whaleid.core.errors import WhaleidError
 
 DELIMITERS = (",", ";", "\t", "|")
 BLANK = " " + "".join(DELIMITERS)
-"""Characters of a row without text, by whichever delimiter."""
+"""Characters of a row without text, for any delimiter."""
 SEP = re.compile(r'"?sep=(.)"?[,;\t|]*', re.IGNORECASE)
 """A first line that names the delimiter, as Excel reads and writes it."""
 MAX_ROWS = 20
 """Maximum number of rows by which the delimiter is chosen."""
 ENCODINGS = {
     codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",  # begins with that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, because this mark begins with the UTF-16 mark
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
@@ -31,10 +31,10 @@ ENCODINGS = {
 def parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
     """Read the header of the csv file `path`, and the cells of each row by the line on which the row begins.
 
-    The encoding is UTF-8, or UTF-16 or UTF-32 as Windows writes it. The delimiter is that of a first line `sep=;` or,
-    of comma, semicolon, tab and bar, the one that divides most of the first rows into the same number of cells. Any
-    line end is accepted. White space after a delimiter and around names, empty rows, and empty cells beyond the header
-    are left out.
+    The encoding is UTF-8, or UTF-16 or UTF-32 as Windows writes it. A first line such as `sep=;` sets the delimiter.
+    Otherwise it is comma, semicolon, tab or bar: the one that divides most of the first rows into the same number of
+    cells. Any line end is accepted. White space after a delimiter and around names, empty rows, and empty cells to the
+    right of the header are removed.
 
     Raises:
         WhaleidError: the file is of another encoding, not csv, has no rows, or a title above its header.
@@ -52,7 +52,9 @@ def parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
                 rows[line] = cells
             line = reader.line_num + 1
     except csv.Error as error:
-        raise WhaleidError(f"{path}, line {line}: cannot be read as csv: {error}. Check the quotes in it.") from None
+        raise WhaleidError(
+            f"{path}, line {line}: cannot be read as csv: {error}. Close each double quote that opens a cell."
+        ) from None
     if not rows:
         raise WhaleidError(f"{path}: is empty. Write the names of the columns into its first line.")
     top = next(iter(rows))

@@ -57,7 +57,7 @@ def read(root: Path, incomplete: bool = False) -> Catalogue:
     if not incomplete:
         missing = [] if (root / "train.csv").is_file() else ["train.csv"]
         missing += [] if train else [f"photos directly in train/: files named {', '.join(CATALOGUE_SUFFIXES)}"]
-        raise_all([*input_problems(f"{root} lacks parts of a catalogue", missing, LAYOUT)])
+        raise_all([*input_problems(f"{root} is not a complete catalogue. Missing", missing, LAYOUT)])
     problems: list[WhaleidError] = [*name_problems(train, test)]
     if not incomplete:
         problems += input_problems(
@@ -120,7 +120,7 @@ def photos_in(folder: Path) -> list[str]:
 
 
 def _other_photos(folder: Path) -> list[str]:
-    """Return the file names of the photos and videos in `folder` that `photos_in` leaves out, sorted."""
+    """Return the file names of the photos and videos in `folder` that `photos_in` excludes, sorted."""
     others = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
     return sorted(path.name for path in others if path.suffix.lower() not in CATALOGUE_SUFFIXES and is_photo(path))
 

@@ -1,7 +1,7 @@
 """Split the labelled photos into training and validation, so that validation resembles future queries.
 
 Validation has photos of known whales, of whales that are held out completely, and of `new_whale`, each with its `role`.
-They are drawn from the unique photos. Their duplicates are left out, so that no held-out photo has a copy in training.
+They are drawn from the unique photos. Their duplicates are excluded, so that no held-out photo has a copy in training.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Draws:
 def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) -> pd.DataFrame:
     """Split the labelled photos into `train` and `validation`.
 
-    Neither the order of rows nor their index changes the result. A larger share holds out additional photos and keeps
-    those of the smaller one; it changes no other draw. Another `shares.fold` or `seed` gives another draw.
+    Neither the order of rows nor their index changes the result. A larger share holds out the photos of the smaller
+    share and additional ones; the other draws stay the same. Another `shares.fold` or `seed` gives another draw.
 
     Args:
         unique: `Image,Id`, one photo per duplicate group, none of conflicts.
@@ -64,7 +64,7 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
         - `validation`, `duplicate`: copies of photos in `train`, and photos of conflicts, to measure how often the
           label of a duplicate is right.
 
-        Copies of held-out photos are left out, and so is the same share of conflicts. With `known` 1, `several` 0 and
+        Copies of held-out photos are excluded, and so is the same share of conflicts. With `known` 1, `several` 0 and
         the other shares 0.1, the split follows the public re-split of Kaggle's competition.
 
     Raises:
@@ -81,8 +81,8 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     unknown = named["Id"].isin([*singles, *several])
     if unknown.all():
         raise WhaleidError(
-            f"No whale is left to train on: {named['Id'].nunique()} whales have a unique photo, and all are held out. "
-            "Lower split.unknown or split.several, or add labelled photos."
+            f"No whale is left to train on: all {named['Id'].nunique():,} whales are held out. Lower split.unknown or "
+            "split.several in params.yaml, or add labelled photos."
         )
     roles = {
         "known": _known(named[~is_single], several, shares, draws),
@@ -107,7 +107,7 @@ def _known(photos: pd.DataFrame, unknown: pd.Series[str], shares: Split, draws: 
     first = first[~first["Id"].isin(unknown)]
     if first.empty:
         raise WhaleidError(
-            f"split.known is {shares.known:g}, but no whale has two unique photos, one of them to hold out. (Whales "
+            f"split.known is {shares.known:g}, but no whale has two different photos, so none can be held out. (Whales "
             "held out completely do not count.) Set split.known to 0, lower split.several, or add labelled photos."
         )
     first = first.iloc[: max(_round(shares.known * len(first)), 1)]
@@ -120,8 +120,8 @@ def _known(photos: pd.DataFrame, unknown: pd.Series[str], shares: Split, draws: 
 def _duplicates(unique: pd.DataFrame, groups: pd.DataFrame, held_out: pd.Series[str], draws: Draws) -> pd.DataFrame:
     """Return the labelled photos that are not unique, without copies of held-out photos.
 
-    One random photo of each conflict is left out, because groups with one label have a photo in `train`, too. Groups
-    with a held-out photo are left out. The same share of conflicts is left out, so that the proportion is kept.
+    One random photo of each conflict is excluded, because groups with one label have a photo in `train`, too. Groups
+    with a held-out photo are excluded. The same share of conflicts is excluded, so that the proportion is kept.
     """
     labelled = groups[groups["part"] == "train"].sort_values("Image")
     labelled = labelled[labelled["group"].duplicated(keep=False)]

@@ -56,14 +56,14 @@ def read_solution(path: Path) -> dict[str, str]:
 def check_ready(path: Path, queries: Collection[str], labels: Collection[str]) -> None:
     """Check that the file can be submitted: one row per query, with one to five distinct labels.
 
-    `queries` are the file names of the queries. Labels must be among `labels`, those of the catalogue, or `new_whale`.
+    `queries` are the file names of the queries. Allowed labels are `labels`, which the catalogue has, and `new_whale`.
 
     Raises:
         WhaleidError: the file is not csv, or lacks a column.
         InputProblems: rows are wrong or missing; the error lists all of them.
     """
     table = read_table(path, COLUMNS)
-    problems = _problems(path, table, queries)
+    problems = _problems(path, table, queries, "test/")
     known = {*labels, NEW_WHALE}
     for line, image, text in table.itertuples():
         ranked = text.split()
@@ -77,8 +77,13 @@ def check_ready(path: Path, queries: Collection[str], labels: Collection[str]) -
         raise InputProblems("This submission is not ready", problems, "Run `dvc repro` to rebuild it.")
 
 
-def _problems(path: Path, table: pd.DataFrame, photos: Collection[str] | None = None) -> list[str]:
-    """Describe rows that have no label, are repeated or not about `photos`, and those of `photos` without a row."""
+def _problems(
+    path: Path, table: pd.DataFrame, photos: Collection[str] | None = None, where: str = "the solution"
+) -> list[str]:
+    """Describe rows without a label, repeated rows, rows that are not about `photos`, and `photos` without a row.
+
+    `where` says, in messages, what lists the `photos`.
+    """
     expected = None if photos is None else {*photos}
     problems = []
     lines: dict[str, int] = {}
@@ -89,6 +94,6 @@ def _problems(path: Path, table: pd.DataFrame, photos: Collection[str] | None = 
         if image in lines:
             problems.append(f"{row} is repeated: it is also in line {lines[image]}")
         if expected is not None and image not in expected:
-            problems.append(f"{row} is not one of the queries")
+            problems.append(f"{row} is not in {where}")
         lines.setdefault(image, line)
     return problems + [f"{path}: {image!r} is missing" for image in sorted((expected or set()) - lines.keys())]

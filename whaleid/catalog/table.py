@@ -11,7 +11,7 @@ from whaleid.core.errors import InputProblems, WhaleidError
 
 
 def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
-    """Read `columns`, and those of `optional` that exist, as text. The index is the line number; the header is line 1.
+    """Read `columns`, and the `optional` ones that exist, as text. The index is the line number; the header is line 1.
 
     Cells such as `007`, `nan` or an empty cell are not converted. A byte-order mark, any line ending, empty lines and
     other columns are accepted.
@@ -21,17 +21,18 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ())
         InputProblems: rows have more or fewer cells than the header.
     """
     names, rows = parse(path)
-    problems = [f"{name!r} occurs {names.count(name)} times" for name in columns if names.count(name) > 1]
+    repeated = [f"{name!r} occurs {names.count(name)} times" for name in columns if names.count(name) > 1]
+    missing = []
     candidates = {name.strip().casefold(): name for name in names if name not in columns}
     for name in columns:
         if name not in names:
             matches = difflib.get_close_matches(name.casefold(), candidates, n=1, cutoff=0.5)
-            problems.append(f"no {name!r}" + (f" (did you mean {candidates[matches[0]]!r}?)" if matches else ""))
-    if problems:
+            missing.append(repr(name) + (f" (did you mean {candidates[matches[0]]!r}?)" if matches else ""))
+    problems = [("column repeated", repeated), ("column missing", missing)]
+    if problem := "; ".join(f"{text}: {', '.join(details)}" for text, details in problems if details):
         listed = ", ".join(map(repr, names))
         raise WhaleidError(
-            f"{path}: wrong columns: {'; '.join(problems)}. The file has: {listed}. Correct its first line; commas "
-            "separate columns."
+            f"{path}: {problem}. The file has: {listed}. Correct its first line; commas separate columns."
         )
     ragged = [
         f"line {line}: {len(cells)} cells instead of {len(names)}"
