@@ -150,7 +150,7 @@ def test_one_error_lists_all_unusable_labels(imported: Path, new_photos: list[st
     [
         (
             [("nowhere.jpg", "new")],
-            r"Photos that do not exist \(1\):\n.*'nowhere.jpg'\nCorrect the paths, or name the folder",
+            r"Photos that do not exist \(1\):\n.*'nowhere.jpg'\nCorrect the paths, or give the folder",
         ),
         ([("params.yaml", "new")], r"Files that are not photos \(1\)"),
         ([(3, "new_whale")], r"The same photo with different labels \(\d\):\n.*line 2:"),

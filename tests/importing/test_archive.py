@@ -189,7 +189,7 @@ def test_system_files_with_backslashes_or_repeated_names_are_ignored() -> None:
 def test_names_in_a_zip_that_differ_in_case() -> None:
     write_foreign((b"ann/IMG_1.png", 1), (b"ann/img_1.PNG", 2), (b"Ann/IMG_1.png", 3), (b"bob/1.png", 4))
     output = call("other.zip --join-names")
-    assert "similar names are joined, each time to the first: 'ann', 'Ann'" in output
+    assert "similar names, joined to the first of each group: 'ann', 'Ann'" in output
     assert sorted(label for _, label in rows("whales/train.csv")[1:]) == ["ann", "ann", "ann", "bob"]
     assert len({name.casefold() for name in names("whales/train")}) == 4
 

@@ -31,7 +31,7 @@ def test_one_folder_per_whale(photos_by_whale: None) -> None:
         "photos: one folder per whale\n"
         "to add: 4 labelled photos (2 whales, 1 photos of new_whale), 0 queries and 0 boxes\n"
         "most photos: ann (2), bob (1)\n"
-        "1 files skipped: not images\n"
+        "1 other files skipped\n"
         "whales now contains 4 labelled photos (2 whales, 1 photos of new_whale) and 0 queries\n"
     )
     assert state("photos") == before
@@ -78,12 +78,12 @@ def test_photos_without_a_label_are_queries() -> None:
     assert ", 0 queries" in call("all/birds.csv --queries more").splitlines()[1]
     assert (
         refusal("all/birds.csv --queries nowhere")
-        == "--queries nowhere: is not a folder. Name a folder with the photos to identify."
+        == "--queries nowhere: is not a folder. Choose the folder of the queries (photos to identify)."
     )
     Path("empty").mkdir()
     assert (
         refusal("all/birds.csv --queries empty")
-        == "--queries empty: contains no photos. Name a folder with the photos to identify."
+        == "--queries empty: contains no photos. Choose the folder of the queries (photos to identify)."
     )
 
 
@@ -197,7 +197,7 @@ def test_photos_of_other_formats_are_left_out_and_listed(
     save("photos/ann/a.webp", 21)
     save("photos/bob/b.jpg", 22).write_bytes(save("b.bmp", 22).read_bytes())
     assert importer.run("photos", Path("whales"), Options()) == 2
-    error = "Photos in a format that a catalogue does not accept are left out (2):\n  'ann/a.webp'\n  'bob/b.jpg'\nSave"
+    error = "Photos in a format that a catalogue does not accept are excluded (2):\n  'ann/a.webp'\n  'bob/b.jpg'\nSave"
     assert error in capsys.readouterr().err
     assert len(rows("whales/train.csv")) == 1 + 4
 
@@ -208,7 +208,7 @@ def test_options_for_csv_files_are_refused_for_folders(photos_by_whale: None) ->
 
 def test_overlapping_catalogue_and_source_are_refused(photos_by_whale: None) -> None:
     for source, to in (("photos", "photos/whales"), (".", "whales"), ("photos/ann", "photos")):
-        assert "overlap: name another folder with --to" in refusal(source, to)
+        assert "overlap (one contains the other): choose another folder for --to" in refusal(source, to)
     assert not Path("photos/whales").exists()
 
 
@@ -224,7 +224,7 @@ def test_links_to_photos_outside_of_the_source_are_refused(photos_by_whale: None
     outside = save("elsewhere/secret.png", 12).resolve()
     link = Path("photos/ann/link.png")
     for path, destination, error in (
-        (link, outside, "Photos outside of the folder of their source (1):\n  'ann/link.png'\n"),
+        (link, outside, "Photos that are not inside the folder that is imported (1):\n  'ann/link.png'\n"),
         (Path("photos/eve"), outside.parent, "Links to folders (1):\n  'photos/eve'\n"),
         (link, Path("link.png"), "Photos that do not exist (1):\n  'ann/link.png'\n"),
     ):

@@ -54,8 +54,8 @@ def test_labels_are_composed_and_have_no_white_space() -> None:
 def test_what_was_changed_is_counted_with_the_words() -> None:
     _, lines = names.clean([source("nan", "nan", "?", NEW_WHALE, "big fin", "ann")])
     assert lines == [
-        "3 photos are of no named whale: 'nan' (2), '?' (1). They are new_whale; --keep-name NAME keeps such a word as "
-        "the name of a whale",
+        "3 photos show a whale without a name and get the label new_whale: 'nan' (2), '?' (1). If one of these is a "
+        "name, add --keep-name NAME",
         "1 photos have names with white space, which becomes _: 'big fin' (1)",
     ]
 
@@ -92,14 +92,14 @@ def test_similar_names_are_grouped(whales: list[str], existing: list[str], group
 def test_similar_names_are_joined_only_on_request() -> None:
     for seed, place in enumerate(["7/a.png", "7/b.png", "007/c.png", "7.0/d.png"]):
         save(f"photos/{place}", seed)
-    assert "similar names, which may mean the same whale: '7', '007', '7.0'. --join-names joins" in call(
+    assert "similar names, which may mean the same whale: '7', '007', '7.0'. To treat each group" in call(
         "photos --dry-run"
     )
     assert not Path("whales").exists()
-    assert "similar names are joined, each time to the first: '7', '007', '7.0'" in call("photos --join-names")
+    assert "similar names, joined to the first of each group: '7', '007', '7.0'" in call("photos --join-names")
     assert {label for _, label in rows("whales/train.csv")[1:]} == {"7"}
     save("more/007/e.png", 9)
-    assert "'7', '007'. --join-names" in call("more --dry-run")
+    assert "'7', '007'. To treat" in call("more --dry-run")
 
 
 def test_unusual_names_are_shown_before_anything_is_written() -> None:
@@ -125,6 +125,6 @@ def test_a_table_finds_files_in_either_form_of_unicode() -> None:
 def test_every_photo_is_of_a_whale_or_counted_as_of_none(whales: list[str]) -> None:
     (cleaned,), lines = names.clean([source(*whales)])
     unnamed = sum(entry.label == NEW_WHALE for entry in cleaned.entries) - whales.count(NEW_WHALE)
-    counted = [int(line.split()[0].replace(",", "")) for line in lines if "of no named whale" in line]
+    counted = [int(line.split()[0].replace(",", "")) for line in lines if "show a whale without a name" in line]
     assert sum(counted) == unnamed
     assert all(entry.label.split() == [entry.label] for entry in cleaned.entries)

@@ -139,12 +139,12 @@ def test_missing_photos_and_paths_outside_of_the_source_are_refused() -> None:
     write("in/birds.csv", "photo,whale", "a.png,ann", "b.png,ann", "notes.txt,ann")
     error = refusal("in/birds.csv")
     assert "Photos that do not exist (1):\n  in/birds.csv, line 3: 'b.png'\n" in error
-    assert "Correct the paths, or name the folder they start from with --photos DIR" in error
+    assert "Correct the paths, or give the folder from which they start: --photos DIR" in error
     assert "Files that are not photos (1):\n  in/birds.csv, line 4: 'notes.txt'\n" in error
     write("in/birds.csv", "photo,whale", "../secret.png,ann", f"{outside},ann", r"..\secret.png,ann")
     error = refusal("in/birds.csv")
     assert error.startswith(
-        "Photos outside of the folder of their source (3):\n  in/birds.csv, line 2: '../secret.png'\n"
+        "Photos that are not inside the folder that is imported (3):\n  in/birds.csv, line 2: '../secret.png'\n"
     )
     assert not Path("whales").exists()
 

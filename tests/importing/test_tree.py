@@ -62,7 +62,7 @@ def test_other_tables_are_left_alone() -> None:
     write("set/weather.csv", "day,wind", "1,2")
     write("set/cameras.csv", "photo,whale", "x.png,lens", "y.png,body")
     write("set/notes.json", "{}")
-    assert "3 files skipped: not images" in call("set")
+    assert "3 other files skipped" in call("set")
     assert labels() == {"a.png": "ann", "b.png": "bob"}
 
 
@@ -165,7 +165,7 @@ def test_photos_are_known_by_content_and_others_are_named() -> None:
         result = CliRunner().invoke(app, ["import", source, "--to", to])
         assert result.exit_code == 3
         assert names(f"{to}/train") == ["p0.jpg", "p1.jpg", "p2.jpg"]
-        assert "1 files skipped: not images" in result.output.replace("3 files", "1 files")
+        assert "1 other files skipped" in result.output.replace("3 other files", "1 other files")
 
 
 def test_an_overview_comes_before_anything_is_written() -> None:
@@ -176,8 +176,8 @@ def test_an_overview_comes_before_anything_is_written() -> None:
         "set: one folder per whale\n"
         "to add: 7 labelled photos (4 whales, 0 photos of new_whale), 0 queries and 0 boxes\n"
         "most photos: w_0 (2), w_1 (2), w_2 (2), Zoë (1)\n"
-        "unusual names: Zoë\n"
-        "nothing is written: --dry-run\n"
+        "names that look different from the others, perhaps errors: Zoë\n"
+        "nothing was written (--dry-run)\n"
     )
     assert not Path("whales").exists()
 

@@ -19,29 +19,31 @@ NAME = (
     f"backslashes, and must have at most {MAX_BYTES} bytes (letters with accents have two or more).",
 )
 OUTSIDE = (
-    "Photos outside of the folder of their source",
+    "Photos that are not inside the folder that is imported",
     "Copy them into that folder. For a csv or COCO file, --photos DIR names the folder that contains the photos.",
 )
 FORMAT = (
     "Photos in a format that a catalogue does not accept",
-    "Save them as JPEG or PNG and import those. ImageMagick does so without loss: `magick mogrify -format png FILES`.",
+    "Save them as JPEG or PNG and import again. ImageMagick converts images, except RAW photos, without loss: "
+    "`magick mogrify -format png FILES`.",
 )
 NOT_A_PHOTO = ("Files that are not photos", "Correct the paths.")
 MISSING = (
     "Photos that do not exist",
-    "Correct the paths, or name the folder they start from with --photos DIR. Download photos that are web addresses.",
+    "Correct the paths, or give the folder from which they start: --photos DIR. Download photos that are web "
+    "addresses.",
 )
 UNREADABLE = ("Photos that cannot be used", "Replace these files, or remove them from the source.")
 
 
 def accepted(sources: Sequence[Source]) -> tuple[list[Source], list[str]]:
-    """Leave out photos in formats that a catalogue does not accept; return the others, and where these are listed."""
-    left_out, kept = [], []
+    """Exclude photos in formats that a catalogue does not accept; return the others, and where these are listed."""
+    excluded, kept = [], []
     for source in sources:
         refused = {entry.file for entry in source.entries if is_photo(entry.file) and not is_accepted(entry.file)}
-        left_out += [entry.location for entry in source.entries if entry.file in refused]
+        excluded += [entry.location for entry in source.entries if entry.file in refused]
         kept.append(replace(source, entries=[entry for entry in source.entries if entry.file not in refused]))
-    return kept, left_out
+    return kept, excluded
 
 
 def check(sources: Sequence[Source]) -> list[Fingerprint]:

@@ -48,10 +48,12 @@ def read_queries(root: Path) -> Source:
         InputProblems: there are links to folders.
     """
     if not root.is_dir():
-        raise WhaleidError(f"--queries {root}: is not a folder. Name a folder with the photos to identify.")
+        raise WhaleidError(f"--queries {root}: is not a folder. Choose the folder of the queries (photos to identify).")
     files, skipped = list_photos(root)
     if not files:
-        raise WhaleidError(f"--queries {root}: contains no photos. Name a folder with the photos to identify.")
+        raise WhaleidError(
+            f"--queries {root}: contains no photos. Choose the folder of the queries (photos to identify)."
+        )
     entries = [Entry(path, "", repr(str(path))) for path in files]
     return Source("queries", root, entries, skipped_files=skipped)
 
@@ -99,7 +101,7 @@ def list_photos(root: Path) -> tuple[list[Path], int]:
         links += [repr(str(path)) for path in (Path(folder, name) for name in subfolders) if path.is_symlink()]
         files += [Path(folder, name) for name in names if not is_hidden(name)]
     if links:
-        remedy = "Links to folders are not followed: copy the folders, or remove the links."
+        remedy = "Replace the links with the folders themselves, or remove them."
         raise InputProblems("Links to folders", sorted(links), remedy)
     photos = sorted(path for path in files if is_photo(path))
     return photos, len(files) - len(photos)

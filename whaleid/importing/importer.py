@@ -48,7 +48,7 @@ def run(source: str, catalogue: Path, options: Options) -> int:
     """Import the photos of `source` into the folder `catalogue`.
 
     Returns:
-        The number of photos that were left out, since a catalogue does not accept their format.
+        The number of photos that were excluded, because a catalogue does not accept their format.
 
     Raises:
         WhaleidError: the source or the catalogue has mistakes. Nothing is written.
@@ -61,17 +61,20 @@ def run(source: str, catalogue: Path, options: Options) -> int:
             raise WhaleidError(f"{source} does not exist: correct the path. {SOURCES}")
     for directory in (path, options.queries):
         if directory is not None and directory.is_dir() and overlap(directory, catalogue):
-            raise WhaleidError(f"{directory} and {catalogue} overlap: name another folder with --to.")
+            raise WhaleidError(
+                f"{directory} and {catalogue} overlap (one contains the other): choose another folder for --to."
+            )
     unpacked = catalogue / target.UNPACKED
     with target.locked(catalogue), _naming_zip(source, unpacked):
         sources = [read_source(path, unpacked, options)]
         if options.queries is not None:
             sources.append(folder.read_queries(options.queries))
         sources, notes = names.clean(sources, options.keep_names)
-        sources, left_out = accepted(sources)
-        if left_out:
-            what, remedy = FORMAT
-            logger.warning(str(InputProblems(f"{what} are left out", left_out, remedy)).replace(str(unpacked), source))
+        sources, excluded = accepted(sources)
+        if excluded:
+            problem, remedy = FORMAT
+            warning = InputProblems(f"{problem} are excluded", excluded, remedy)
+            logger.warning(str(warning).replace(str(unpacked), source))
         fingerprints = check(sources)
         existing = target.read(catalogue, {fingerprint.size for fingerprint in fingerprints})
         similar = names.similar(sources, existing.labels.values())
@@ -82,10 +85,10 @@ def run(source: str, catalogue: Path, options: Options) -> int:
         logger.info("\n".join([*_overview(source, sources, plan), *notes]).replace(str(unpacked), source))
         counts = Counter[str]() if options.dry_run else target.write(catalogue, plan, options.link)
     if options.dry_run:
-        logger.info("nothing is written: --dry-run")
+        logger.info("nothing was written (--dry-run)")
     else:
         logger.info(_summary(catalogue, plan, counts))
-    return len(left_out)
+    return len(excluded)
 
 
 def read_source(path: Path, unpacked: Path, options: Options) -> Source:
@@ -167,10 +170,10 @@ def _overview(source: str, sources: Sequence[Source], plan: Plan) -> list[str]:
     if counts:
         lines.append(f"most photos: {', '.join(f'{label} ({count:,})' for label, count in counts)}")
     if unusual := names.unusual({*labels} - {NEW_WHALE})[:LISTED]:
-        lines.append(f"unusual names: {', '.join(unusual)}")
+        lines.append(f"names that look different from the others, perhaps errors: {', '.join(unusual)}")
     for number, text in (
         (plan.skipped, "photos skipped: already in the catalogue"),
-        (sum(s.skipped_files for s in sources), "files skipped: not images"),
+        (sum(s.skipped_files for s in sources), "other files skipped"),
         (plan.without_truth, "queries have no true label, so solution.csv is not written"),
     ):
         lines += [f"{number:,} {text}"] if number else []

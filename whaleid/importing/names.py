@@ -66,8 +66,8 @@ def clean(sources: Sequence[Source], keep: Collection[str] = ()) -> tuple[list[S
     lines = []
     if nobody:
         lines.append(
-            f"{sum(nobody.values()):,} photos are of no named whale: {_listed(nobody)}. They are {NEW_WHALE}; "
-            "--keep-name NAME keeps such a word as the name of a whale"
+            f"{sum(nobody.values()):,} photos show a whale without a name and get the label {NEW_WHALE}: "
+            f"{_listed(nobody)}. If one of these is a name, add --keep-name NAME"
         )
     if spaced:
         lines.append(f"{sum(spaced.values()):,} photos have names with white space, which becomes _: {_listed(spaced)}")
@@ -113,8 +113,9 @@ def describe(groups: Sequence[Sequence[str]], joined: bool) -> list[str]:
     more = "; …" if len(groups) > LISTED else ""
     names = "; ".join(", ".join(map(repr, group)) for group in groups[:LISTED]) + more
     if joined:
-        return [f"similar names are joined, each time to the first: {names}"]
-    return [f"similar names, which may mean the same whale: {names}. --join-names joins each time to the first"]
+        return [f"similar names, joined to the first of each group: {names}"]
+    remedy = "To treat each group as one whale, add --join-names"
+    return [f"similar names, which may mean the same whale: {names}. {remedy}"]
 
 
 def unusual(labels: Collection[str]) -> list[str]:
