@@ -28,7 +28,8 @@ def names(*photos: str, layout=None) -> list[str]:
         (["2019/w0/a.jpg", "2020/w0/b.jpg", "2020/w1/c.jpg"], ["w0", "w0", "w1"]),
         (["2019-07-14/w0/a.jpg", "14.07.2020/w1/c.jpg"], ["w0", "w1"]),
         (["w0/left/a.jpg", "w0/Right/b.jpg", "w1/fluke/c.jpg"], ["w0", "w0", "w1"]),
-        (["w0/101CANON/a.jpg", "w1/102CANON/b.jpg"], ["w0", "w1"]),
+        (["w0/101CANON/a.jpg", "w1/102_PANA/b.jpg"], ["w0", "w1"]),
+        (["001abc/a.jpg", "002abc/b.jpg"], ["001abc", "002abc"]),
         (["ann/2019/a.jpg", "ann/2020/b.jpg"], ["ann", "ann"]),
         (["1987/a.jpg", "1501/b.jpg"], ["1987", "1501"]),  # numbers of whales
         (["2019/w0/left/a.jpg", "2020/w1/right/b.jpg"], ["w0", "w1"]),

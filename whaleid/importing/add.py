@@ -143,7 +143,10 @@ def new_labels(
             hint = f" (did you mean {matches[0]!r}?)" if matches else ""
             unknown.append(f"{entry.location}: {label!r}{hint}")
         labels.append(label)
-    remedy = f"Correct the label. For a whale that is not in the catalogue, write {NEW} or {NEW}:LABEL."
+    remedy = (
+        f"Correct the label. For a whale that is not in the catalogue, write {NEW} or {NEW}:LABEL; for one "
+        f"without a name, {NEW_WHALE}."
+    )
     in_use_remedy = f"If it is that whale, write the label without {NEW}:. Otherwise choose another label."
     raise_all(
         [

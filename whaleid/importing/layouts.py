@@ -15,7 +15,7 @@ TRAIN_SPLITS = ("train", "training", "val", "valid", "validation", "dev", "galle
 QUERY_SPLITS = ("test", "testing", "query", "queries")
 """Names of folders above those of whales that split a data set; photos of the latter are queries."""
 DATE = re.compile(
-    r"(19|20)\d\d([-_. ]?\d\d?){0,2}|\d{1,2}[-_.]\d{1,2}[-_.](19|20)?\d\d|\d{3}[a-z]+|dcim", re.IGNORECASE
+    r"(19|20)\d\d([-_. ]?\d\d?){0,2}|\d{1,2}[-_.]\d{1,2}[-_.](19|20)?\d\d|\d{3}[a-z_]\w{4}|dcim", re.IGNORECASE
 )
 """Names of folders that sort photos by date or, as cameras do, by number."""
 WORD = re.compile(
