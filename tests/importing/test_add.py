@@ -137,7 +137,7 @@ def test_one_error_lists_all_unusable_labels(imported: Path, new_photos: list[st
         add.run(table, Path(), "one", imported, MODEL)
     line = f"  {table}, line {{}}: {new_photos[0]!r}: "
     for text in (
-        f"Whales that are not in the catalogue (2):\n{line.format(2)}'Snowy W'\n{line.format(3)}'new_whal' (did you ",
+        f"Labels that are not in the catalogue (2):\n{line.format(2)}'Snowy W'\n{line.format(3)}'new_whal' (did you ",
         f"New whales with a label that is already in the catalogue (1):\n{line.format(4)}{known!r}\nIf it is that ",
         f"or contain spaces or control characters (1):\n{line.format(5)}'a b'\nGive each photo one label",
     ):
@@ -155,7 +155,7 @@ def test_one_error_lists_all_unusable_labels(imported: Path, new_photos: list[st
         ([("params.yaml", "new")], r"Files that are not photos \(1\)"),
         ([(3, "new_whale")], r"The same photo with different labels \(\d\):\n.*line 2:"),
         ([(0, "new:A"), (0, "new:B")], "The same photo with different labels"),
-        ([(0, " ")], "the column whale is empty in all rows. Write a label, new_whale, or new"),
+        ([(0, " ")], "the column whale is empty in all rows. Write a label of the catalogue, new or new:LABEL"),
     ],
 )
 def test_the_error_lists_photos_that_cannot_be_added(
@@ -173,7 +173,7 @@ def test_an_invalid_reviewer_and_the_drawn_catalogue_are_refused(
 ) -> None:
     table = review(tmp_path / "r.csv", (new_photos[0], "new"))
     for by, error in (
-        (" ", "--by ' ': cannot be recorded. Name the reviewer"),
+        (" ", "--by ' ' is not a name. Give the reviewer's name"),
         ("=1", "must not begin with = [+] - @"),
     ):
         with pytest.raises(WhaleidError, match=error):

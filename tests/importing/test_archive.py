@@ -178,7 +178,7 @@ def test_a_zip_of_windows() -> None:
     write_foreign((b"trip\\ann\\1.png", 1), (b"trip\\bob\\1.png", 2), (b"trip\\Thumbs.db", 0))
     error = refusal("other.zip", to="more")
     assert error.startswith("other.zip: names with backslashes instead of slashes (2):\n  'trip\\\\ann\\\\1.png'\n")
-    assert error.endswith("unpack it there and import the folder.")
+    assert error.endswith("Unpack it on Windows and import the folder.")
 
 
 def test_system_files_with_backslashes_or_repeated_names_are_ignored() -> None:
@@ -204,7 +204,9 @@ def test_an_encrypted_zip_is_refused() -> None:
 
 def test_a_spreadsheet_in_a_zip_is_named() -> None:
     write_foreign((b"ids.xlsx", 0), (b"1.png", 1))
-    assert refusal("other.zip").endswith("\nother.zip/ids.xlsx: save this spreadsheet as csv, so that it can be read.")
+    assert refusal("other.zip").endswith(
+        "\nother.zip/ids.xlsx: spreadsheets cannot be read. Save it as csv (in Excel: CSV UTF-8) and import that."
+    )
 
 
 # damaged and malicious zip files

@@ -270,7 +270,7 @@ def test_existing_rows_of_a_catalogue_are_not_changed(catalogue: None) -> None:
     for text in (
         "The same photo with different labels (1):\n  'a.jpg' in the catalogue is w_1; 'train/a.jpg' is w_9\n",
         "The same photo with different boxes (1):\n  'train/a.jpg'\n",
-        "The same query with different true labels (1):\n  'q.jpg' is w_4 here, but w_3",
+        "The same query with different true labels (1):\n  'q.jpg' is w_4 in the source, but w_3 in",
         "Queries (photos to identify) without a true label, for a catalogue with a solution.csv (1):\n  'r.png'\n",
     ):
         assert text in error

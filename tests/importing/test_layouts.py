@@ -56,7 +56,8 @@ def test_two_plausible_readings_stop_the_import() -> None:
     with pytest.raises(WhaleidError) as caught:
         names(*photos)
     assert str(caught.value) == (
-        "SOURCE: the folders can be read in two ways. Choose one, or give a csv file with the whale of each photo:\n"
+        "SOURCE: the names of the whales can be the outer or the inner folders. Add one of these options, or import a "
+        "csv file with the whale of each photo:\n"
         "  --layout folders: 2 whales ('w0', 'w1'), 4 photos\n"
         "  --layout subfolders: 2 whales ('trip1', 'trip2'), 4 photos"
     )
@@ -74,7 +75,7 @@ def test_two_plausible_readings_stop_the_import() -> None:
     ],
 )
 def test_folders_of_whales_with_folders_beside_them_stop_the_import(photos: list[str]) -> None:
-    with pytest.raises(WhaleidError, match=r"^SOURCE: the folders can be read in two ways"):
+    with pytest.raises(WhaleidError, match=r"^SOURCE: the names of the whales can be the outer or the inner folders"):
         names(*photos)
 
 

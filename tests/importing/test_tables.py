@@ -102,7 +102,7 @@ def test_empty_boxes_are_counted_and_left_out() -> None:
     for name in "abc":
         save(f"{name}.png", ord(name))
     write("corners.csv", "photo,whale,x0,y0,x1,y1", "a.png,ann,,,,", "b.png,ann,0,0,0,0", "c.png,ann,nan,,,")
-    text = "boxes are left out, since they are empty or not"
+    text = "boxes are ignored, since they are empty or not"
     assert f"2 {text} four numbers: line 3: 0, 0, 0, 0; line 4: nan, , , \n" in call("corners.csv --dry-run")
     write("bbox.csv", "photo,whale,bbox", "a.png,ann,[]", 'b.png,ann,"(1, 2, 3, 4)"', 'c.png,ann,"[-1,-1,-1,-1]"')
     assert f"3 {text} [x, y, width, height]: line 2: []; line 3: (1, 2, 3, 4); line 4: [-1" in call(
@@ -241,7 +241,7 @@ X = {"image_id": 0, "identity": "x"}
         (
             [X],
             {"images": [{"id": 0, "file_name": "a.png"}, {"id": "0", "file_name": "b.png"}]},
-            "ids that several images have (1):\n  id '0': 2 images\n",
+            "ids used by several images (1):\n  id '0': 2 images\n",
         ),
         ([X], {"images": {}}, "is not a COCO file"),
         ([X], {"categories": [1]}, "is not a COCO file"),

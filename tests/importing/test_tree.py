@@ -110,8 +110,10 @@ def test_a_spreadsheet_has_to_be_saved_as_csv() -> None:
     write("set/labels.xlsx", "")
     error = refusal("set")
     assert error.startswith("set: no folder is named after a whale")
-    assert error.endswith("set/labels.xlsx: save this spreadsheet as csv, so that it can be read.")
-    assert "labels.xlsx cannot be imported: save this spreadsheet as csv" in refusal("set/labels.xlsx")
+    assert error.endswith(
+        "set/labels.xlsx: spreadsheets cannot be read. Save it as csv (in Excel: CSV UTF-8) and import that."
+    )
+    assert "labels.xlsx cannot be imported: spreadsheets cannot be read. Save" in refusal("set/labels.xlsx")
 
 
 @pytest.mark.parametrize("deep", ["", "photos/", "photos/photos/"])
@@ -205,8 +207,8 @@ def test_a_folder_and_its_zip_are_read_in_the_same_way() -> None:
     save("set/images/a.png", 1)
     for source in ("set", zipped("set")):
         assert refusal(source) == (
-            f"{source}: no folder is named after a whale. Choose one, or give a csv file with the whale of each "
-            "photo:\n  --layout folders: 1 whales ('images'), 1 photos"
+            f"{source}: no folder is named after a whale. Add one of these options, or import a csv file with the "
+            "whale of each photo:\n  --layout folders: 1 whales ('images'), 1 photos"
         )
     save("ann/1.png", 1)
     for source in ("ann", zipped("ann")):

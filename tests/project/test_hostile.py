@@ -298,7 +298,9 @@ def test_boxes_that_are_not_numbers_are_left_out(tmp_path: Path, box: str) -> No
     (tmp_path / "a.csv").write_text(f'photo,whale,bbox\na.jpg,ann,"{box}"\n')
     source = csv.read(tmp_path / "a.csv", csv.Columns())
     assert source.entries[0].rectangle is None
-    assert source.notes[0].startswith("1 boxes are left out, since they are not [x, y, width, height]: line 2: ")
+    assert source.notes[0].startswith(
+        "1 boxes are ignored, since they are empty or not [x, y, width, height]: line 2: "
+    )
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

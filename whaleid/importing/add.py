@@ -29,6 +29,10 @@ RECORD = "additions.csv"
 probabilities that the model predicted before the photo was added, and the closest labelled duplicate."""
 NEW = "new"
 """What a reviewer writes for a whale that is not in the catalogue, alone or before a label: `new:LABEL`."""
+WRITE_A_LABEL = (
+    f"Write a label of the catalogue, {NEW} or {NEW}:LABEL for a new whale, or {NEW_WHALE} for a whale without a name."
+)
+"""Remedy for a cell of the column `whale`."""
 WAIT = 120
 """Seconds to wait for another process that adds photos."""
 
@@ -37,7 +41,7 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
     """Add the photos of `reviewed`, a csv file with columns `photo` and `whale`, to the folder `catalogue`.
 
     Paths start from the folder `photos`. Rows without a whale are skipped. The reviewer `by`, the time and the
-    prediction of the bundle `model` are recorded for each photo; `threshold` is by default that of the bundle.
+    prediction of the bundle `model` are recorded for each photo; `threshold` is by default the bundle's.
 
     Raises:
         WhaleidError: rows, photos or whales cannot be used; the error lists all of them, and nothing is written.
@@ -45,8 +49,8 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
     table = read_reviewed(reviewed)
     if not by.strip() or has_unsafe_characters(by) or by.startswith(FORMULA):
         raise WhaleidError(
-            f"--by {by!r}: cannot be recorded. Name the reviewer; the name must not begin with {' '.join(FORMULA[:4])} "
-            "and must not contain control characters."
+            f"--by {by!r} is not a name. Give the reviewer's name, such as --by Ada. It must not begin with "
+            f"{' '.join(FORMULA[:4])} and must not contain control characters."
         )
     entries = [
         Entry(find_file(photos, photo), "", f"{reviewed}, line {line}: {photo!r}")
@@ -100,10 +104,7 @@ def read_reviewed(path: Path) -> pd.DataFrame:
     table = read_table(path, ["photo", "whale"])
     table = table[table["whale"].str.strip() != ""]
     if table.empty:
-        raise WhaleidError(
-            f"{path}: the column whale is empty in all rows. Write a label, {NEW_WHALE}, or {NEW} for a whale that is "
-            "not in the catalogue."
-        )
+        raise WhaleidError(f"{path}: the column whale is empty in all rows. {WRITE_A_LABEL} Then save the file.")
     bad_paths = [
         f"{path}, line {line}: {photo!r}"
         for line, photo in table["photo"].items()
@@ -119,7 +120,7 @@ def read_reviewed(path: Path) -> pd.DataFrame:
 def new_labels(
     reviewed: Sequence[str], entries: Sequence[Entry], fingerprints: Sequence[Fingerprint], known: pd.DataFrame
 ) -> list[str]:
-    """Return the label of each photo: what the reviewer wrote, or for `new` and `new:LABEL` that of a new whale.
+    """Return the label of each photo: the text of the reviewer, or for `new` and `new:LABEL` the label of a new whale.
 
     `known` is the table of labelled photos, with columns `Id` and `sha256`.
 
@@ -143,14 +144,10 @@ def new_labels(
             hint = f" (did you mean {matches[0]!r}?)" if matches else ""
             unknown.append(f"{entry.location}: {label!r}{hint}")
         labels.append(label)
-    remedy = (
-        f"Correct the label. For a whale that is not in the catalogue, write {NEW} or {NEW}:LABEL; for one "
-        f"without a name, {NEW_WHALE}."
-    )
     in_use_remedy = f"If it is that whale, write the label without {NEW}:. Otherwise choose another label."
     raise_all(
         [
-            *input_problems("Whales that are not in the catalogue", unknown, remedy),
+            *input_problems("Labels that are not in the catalogue", unknown, WRITE_A_LABEL),
             *input_problems("New whales with a label that is already in the catalogue", in_use, in_use_remedy),
             *label_problems("Names of whales", new),
         ]
@@ -159,7 +156,7 @@ def new_labels(
 
 
 def _refuse_conflicts(entries: Sequence[Entry], answers: Sequence[Answer]) -> None:
-    """Refuse photos that duplicate a photo with another label, because training would leave out both."""
+    """Refuse photos that duplicate a photo with another label, because training would exclude both."""
     conflicts = [
         f"{entry.location} is {entry.label}, but it is a duplicate of {duplicate.photo}, which is {duplicate.whale}"
         for entry, answer in zip(entries, answers, strict=True)
@@ -167,5 +164,5 @@ def _refuse_conflicts(entries: Sequence[Entry], answers: Sequence[Answer]) -> No
         if duplicate.whale != entry.label
     ]
     if conflicts:
-        remedy = "Keep the correct label: correct this row, or that of the other photo in train.csv of the catalogue."
+        remedy = "Keep the correct label: correct this row, or the row of the other photo in train.csv."
         raise InputProblems("The same photo with different labels", conflicts, remedy)

@@ -83,7 +83,7 @@ def unpack(archive: Path, folder: Path, limits: Limits, title: str = "", is_part
 
 
 def zip_files(paths: Iterable[Path]) -> list[Path]:
-    """Return those of `paths` that are zip files by their suffix."""
+    """Return the `paths` of zip files, which are recognised by their suffix."""
     return [path for path in paths if path.suffix.lower() == ".zip" and path.is_file()]
 
 
@@ -118,7 +118,7 @@ def _is_unpacked(packed: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
 def _check_names(title: str, members: Sequence[zipfile.ZipInfo]) -> None:
     """Refuse links, and names that lead out of the folder, are repeated, or contain backslashes or control codes."""
     if backslashes := [repr(member.filename) for member in members if "\\" in member.filename]:
-        remedy = "They were written on Windows, against the rules of zip files: unpack it there and import the folder."
+        remedy = "Unpack it on Windows and import the folder."
         raise InputProblems(f"{title}: names with backslashes instead of slashes", backslashes, remedy)
     counts = Counter(member.filename for member in members)
     bad = []

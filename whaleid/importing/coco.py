@@ -23,8 +23,8 @@ IDS = ("id", "image_id", "category_id")
 def read(path: Path, root: Path, photos: Mapping[str, Sequence[Path]] | None = None) -> Source:
     """Read the images that the COCO json file `path` lists, by their paths below `root`, or as in `find_file`.
 
-    Images without annotations are queries. An image with several boxes gets the largest; a bbox that is empty or not
-    four numbers is left out.
+    Images without annotations are queries. An image with several boxes gets the largest one. A bbox that is empty or
+    not four numbers is ignored.
 
     Raises:
         WhaleidError: the file is not COCO json, or does not name individuals.
@@ -61,7 +61,7 @@ def read(path: Path, root: Path, photos: Mapping[str, Sequence[Path]] | None = N
     if ambiguous:
         remedy = "A photo of a catalogue shows one whale: crop the photo to each whale, or leave it out."
         raise InputProblems(f"{path}: photos of several whales", ambiguous, remedy)
-    notes = note("boxes are left out, since they are empty or not [x, y, width, height]", other_boxes)
+    notes = note("boxes are ignored, since they are empty or not [x, y, width, height]", other_boxes)
     kind = f"a COCO file: whales by {'annotation' if identities else 'category'}"
     return Source(kind, root, entries, notes=notes)
 
@@ -101,17 +101,17 @@ def _id(row: Mapping[str, Any], key: str = "id") -> str:
 
 
 def _check_ids(path: Path, document: Mapping[str, list[dict[str, Any]]], categories: bool) -> None:
-    """Raise InputProblems for ids of images (or categories) that several have, and annotations with an id of none."""
+    """Raise InputProblems if images (or categories) have the same id, or annotations refer to a missing one."""
     problems: list[WhaleidError] = []
     for part, key in (("images", "image_id"), ("categories", "category_id"))[: 1 + categories]:
         counts = Counter(_id(row) for row in document[part])
-        several = [f"id {number!r}: {count} {part}" for number, count in counts.items() if count > 1]
+        repeated = [f"id {number!r}: {count} {part}" for number, count in counts.items() if count > 1]
         unresolved = [
             f"annotation {row.get('id')!r}: {key} {row.get(key)!r}"
             for row in document["annotations"]
             if _id(row, key) not in counts or not _id(row, key)
         ]
-        problems += input_problems(f"{path}: ids that several {part} have", several, "Give each its own id.")
+        problems += input_problems(f"{path}: ids used by several {part}", repeated, "Give each a unique id.")
         remedy = f"Correct these ids, or add the missing rows to {part}."
         problems += input_problems(f"{path}: annotations of {part} that are not in the file", unresolved, remedy)
     raise_all(problems)

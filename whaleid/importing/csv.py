@@ -104,7 +104,7 @@ def _rectangles(path: Path, table: pd.DataFrame, corners: Sequence[str]) -> tupl
         if box is None and any(map(str.strip, cells)):
             other.append(f"line {line}: {', '.join(cells)}")
     notes = note(
-        f"boxes are left out, since they are empty or not {'four numbers' if corners else '[x, y, width, height]'}",
+        f"boxes are ignored, since they are empty or not {'four numbers' if corners else '[x, y, width, height]'}",
         other,
     )
     pixels = not corners or any(corner > 1 for box in boxes if box for corner in box.corners)

@@ -12,8 +12,9 @@ from whaleid.core.errors import WhaleidError
 Layout = Literal["table", "folders", "subfolders"]
 """What names the whale of a photo: a table, the outermost or the innermost of its folders."""
 TRAIN_SPLITS = ("train", "training", "val", "valid", "validation", "dev", "gallery", "database")
+"""Names of folders that contain the labelled photos of a split data set, in one folder per whale."""
 QUERY_SPLITS = ("test", "testing", "query", "queries")
-"""Names of folders above those of whales that split a data set; photos of the latter are queries."""
+"""Names of folders that contain the queries of a split data set."""
 DATE = re.compile(
     r"(19|20)\d\d([-_. ]?\d\d?){0,2}|\d{1,2}[-_.]\d{1,2}[-_.](19|20)?\d\d|\d{3}[a-z_]\w{4}|dcim", re.IGNORECASE
 )
@@ -86,9 +87,15 @@ def choose(title: str, photos: Sequence[PurePath], layout: Layout | None) -> Rea
         plausible = []  # one whale, or a data set with a folder of images
     if len(plausible) == 1:
         return plausible[0]
-    problem = "the folders can be read in two ways" if plausible else "no folder is named after a whale"
+    problem = (
+        "the names of the whales can be the outer or the inner folders"
+        if plausible
+        else "no folder is named after a whale"
+    )
     options = [f"  {reading.describe()}" for reading in plausible or candidates if any(reading.whales.values())]
-    remedy = "Choose one, or give a csv file with the whale of each photo:" if options else "Give a csv file with them."
+    remedy = "Add one of these options, or import a csv file with the whale of each photo:"
+    if not options:
+        remedy = "Import a csv file with the whale of each photo."
     raise WhaleidError("\n".join([f"{title}: {problem}. {remedy}", *options]))
 
 

@@ -91,7 +91,7 @@ def make_plan(sources: Sequence[Source], fingerprints: Sequence[Fingerprint], ex
     names, files = _assign_names(photos, existing)
     queries = {*existing.queries, *(name for part, name in files if part == "test")}
     whales = {*existing.labels.values(), *(entry.label for entry in entries)}
-    # if values differ, that of the catalogue counts, then the first of the source
+    # if values differ, the one of the catalogue counts, then the first of the source
     labels, boxes, solution = dict(existing.labels), dict(existing.boxes), dict(existing.solution)
     bad_boxes, different_boxes, different_truths = [], [], []
     for name, (entry, fingerprint) in zip(names, photos, strict=True):
@@ -110,7 +110,9 @@ def make_plan(sources: Sequence[Source], fingerprints: Sequence[Fingerprint], ex
         if entry.truth and name in queries:
             truth = entry.truth if entry.name_is_key or entry.truth in whales else NEW_WHALE
             if solution.setdefault(name, truth) != truth:
-                different_truths.append(f"{name!r} is {truth} here, but {solution[name]} already")
+                different_truths.append(
+                    f"{name!r} is {truth} in the source, but {solution[name]} in the catalogue or an earlier row"
+                )
     without_truth = sorted(queries - solution.keys()) if solution else []
     unlabelled = [photo.name for photo in existing.photos if photo.part == "train" and photo.name not in labels]
     problems = [
@@ -142,8 +144,8 @@ def make_plan(sources: Sequence[Source], fingerprints: Sequence[Fingerprint], ex
     raise_all(problems)
     if not labels:
         raise WhaleidError(
-            "Neither source nor catalogue has labelled photos: also import photos of known whales. In a csv file, "
-            "write one row per photo below the header."
+            "There are no labelled photos. Also import photos of known whales. In a csv file, write one row per photo "
+            "below the header."
         )
     return Plan(
         existing,

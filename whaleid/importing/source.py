@@ -16,7 +16,8 @@ DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 """Where DVC keeps the content of files that it replaces with links."""
 SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 """Suffixes of tables that are not read, so that an error can say so."""
-SAVE_AS_CSV = "save this spreadsheet as csv, so that it can be read."
+SAVE_AS_CSV = "spreadsheets cannot be read. Save it as csv (in Excel: CSV UTF-8) and import that."
+"""Problem and remedy of a spreadsheet."""
 NOTED = 3
 """Maximum number of places listed in a line of the summary."""
 OVERHANG = 1.5

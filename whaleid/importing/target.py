@@ -37,8 +37,8 @@ def locked(catalogue: Path, wait: float = 0) -> Iterator[None]:
     """
     if paths.PARAMS.exists() and catalogue.resolve() == paths.SAMPLE.resolve():
         raise WhaleidError(
-            f"{catalogue} is drawn by the stage `sample`, which would remove your photos from it. Copy it, and add "
-            f"photos to the copy: whaleid import {paths.SAMPLE} --to data/whales"
+            f"{catalogue} is the synthetic catalogue: `dvc repro` rebuilds it and would remove your photos. Copy it, "
+            f"and add photos to the copy: whaleid import {paths.SAMPLE} --to data/whales"
         )
     catalogue.mkdir(parents=True, exist_ok=True)
     try:
@@ -65,7 +65,7 @@ def read(root: Path, sizes: Collection[int]) -> ExistingCatalogue:
     other_files = {path.name for path in root.iterdir() if not path.name.startswith(".")} - {*PARTS, *layout.COLUMNS}
     if other_files and not (root / "train.csv").exists():
         problem = f"{root} is not a catalogue folder: it contains other files"
-        raise InputProblems(problem, sorted(other_files), "Name a new or an empty folder with --to.")
+        raise InputProblems(problem, sorted(other_files), "Choose a new or an empty folder for --to.")
     for part in PARTS:  # temporary files of an import that was killed
         for path in (root / part).glob(".*.partial*"):
             path.unlink()
