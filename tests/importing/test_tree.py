@@ -78,9 +78,9 @@ def test_a_table_and_folders_that_disagree_stop_the_import() -> None:
     save("set/2019b/b.png", 2)
     write("set/labels.csv", "path,whale", "2019a/a.png,ann", "2019b/b.png,bob")
     assert refusal("set") == (
-        "set: its table and its folders name different whales. Choose one:\n"
+        "set: its table and its folders name different whales. Add one of these options:\n"
         "  --layout table: labels.csv, a csv file: photos by 'path', whales by 'whale': 2 whales ('ann', 'bob'), "
-        "2 photos\n  --layout folders or --layout subfolders"
+        "2 photos\n  --layout folders: 2 whales ('2019a', '2019b'), 2 photos"
     )
     call("set --layout table", to="table")
     assert labels("table") == {"a.png": "ann", "b.png": "bob"}

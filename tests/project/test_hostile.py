@@ -278,7 +278,7 @@ def test_paths_outside_the_folder_in_coco_json_are_refused(whales: Path, tmp_pat
     source.mkdir()
     document = {"images": [{"id": 1, "file_name": name}], "annotations": [{"image_id": 1, "identity": "ann"}]}
     (source / "a.json").write_text(json.dumps(document))
-    with pytest.raises(WhaleidError, match=r"outside of|do not exist|cannot be used"):
+    with pytest.raises(WhaleidError, match=r"not inside|do not exist|cannot be used"):
         importer.run(str(source / "a.json"), tmp_path / "to", importer.Options())
     assert not (tmp_path / "to").exists()
 
@@ -289,7 +289,7 @@ def test_paths_outside_the_folder_in_coco_json_are_refused(whales: Path, tmp_pat
 def test_ids_that_are_not_numbers_or_text_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
     document = {"images": [{"id": 1}], "annotations": [{"image_id": 1, "identity": "a"}], "categories": []} | change
     (tmp_path / "a.json").write_text(json.dumps(document))
-    with pytest.raises(WhaleidError, match="values of id, image_id, category_id are numbers or text"):
+    with pytest.raises(WhaleidError, match=r"values of id, image_id, category_id, .* are numbers or text"):
         coco.read(tmp_path / "a.json", tmp_path)
 
 
@@ -324,7 +324,7 @@ def test_links_to_files_outside_the_folder_are_not_imported(whales: Path, tmp_pa
     source = tmp_path / "source/ann"
     source.mkdir(parents=True)
     (source / "a.jpg").symlink_to(tmp_path / "secret.jpg")
-    with pytest.raises(WhaleidError, match="Photos outside of"):
+    with pytest.raises(WhaleidError, match="Photos that are not inside"):
         importer.run(str(tmp_path / "source"), tmp_path / "to", importer.Options())
 
 
@@ -359,7 +359,7 @@ def test_an_image_that_is_also_a_script_is_not_embedded_in_a_page(tmp_path: Path
     source = tmp_path / "source/ann"
     source.mkdir(parents=True)
     (source / "a.jpg").write_bytes(file.getvalue())
-    with pytest.raises(WhaleidError, match="has labelled photos"):
+    with pytest.raises(WhaleidError, match="are no labelled photos"):
         importer.run(str(tmp_path / "source"), tmp_path / "to", importer.Options())
     picture(1).save(source / "b.png")
     photos.duplicates(tmp_path / "source", out=tmp_path / "out")

@@ -9,7 +9,7 @@ from whaleid.catalog.table import header
 from whaleid.core.errors import WhaleidError, first_line
 from whaleid.core.formats import is_hidden
 from whaleid.importing import coco, csv, folder
-from whaleid.importing.layouts import Layout
+from whaleid.importing.layouts import Layout, readings
 from whaleid.importing.names import to_label
 from whaleid.importing.source import SAVE_AS_CSV, SPREADSHEETS, Source, by_name, note, require_inside
 
@@ -48,10 +48,11 @@ def read(root: Path, title: str, columns: csv.Columns, layout: Layout | None) ->
             options = "\n".join(f"  {_describe(table)}" for table in tables)
             raise WhaleidError(f"{title}: several files list its photos. Import one of them:\n{options}")
         if layout is None and not _agree(tables[0], root, title):
-            raise WhaleidError(
-                f"{title}: its table and its folders name different whales. Choose one:\n"
-                f"  --layout table: {_describe(tables[0])}\n  --layout folders or --layout subfolders"
-            )
+            outer, inner = readings([photo.relative_to(root) for group in photos.values() for photo in group])
+            by_folder = [outer.describe(), *([inner.describe()] if inner.whales != outer.whales else [])]
+            options = "\n".join(f"  {option}" for option in (f"--layout table: {_describe(tables[0])}", *by_folder))
+            problem = "its table and its folders name different whales. Add one of these options:"
+            raise WhaleidError(f"{title}: {problem}\n{options}")
         return tables[0]
     if layout == "table":
         raise _joined(f"{title}: no csv or COCO json file lists its photos.", problems)
