@@ -57,7 +57,7 @@ def test_photos_are_known_by_content_or_suffix(
         (
             "a.tif",
             b"II*\0",
-            "a TIFF image of a kind that is not read, such as floats of 64 bits: save it with 8 bits per colour",
+            "a TIFF image that is damaged, or of a kind that is not read: save it with 8 bits per colour",
         ),
     ],
 )

@@ -82,6 +82,23 @@ def test_broken_metadata_leaves_a_photo_as_it_is_stored(tmp_path: Path, metadata
     assert size(tmp_path / "a.jpg", jpeg(metadata)) == (32, 16)
 
 
+@pytest.mark.parametrize(
+    "segment",
+    [b"\xff\xe0\0\x07JFIF\0", b"\xff\xe2\0\x0eICC_PROFILE\0", b"\xff\xee\0\x07Adobe", b"\xff\xe2\0\x06MPF\0"],
+)
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_broken_segments_of_applications_do_not_stop_a_photo(tmp_path: Path, segment: bytes, mode: str) -> None:
+    file = io.BytesIO()
+    Image.linear_gradient("L").convert(mode).save(file, "JPEG")
+    content = file.getvalue()
+    (tmp_path / "good.jpg").write_bytes(content)
+    metadata = b"\xff\xe1" + struct.pack(">H", len(exif(ROTATED)) + 2) + exif(ROTATED)
+    (tmp_path / "bad.jpg").write_bytes(content[:2] + metadata + segment + content[2:])
+    good, bad = (np.asarray(decode(tmp_path / name)) for name in ("good.jpg", "bad.jpg"))
+    np.testing.assert_array_equal(np.rot90(good, -1), bad)
+    assert fingerprint(tmp_path / "bad.jpg").size == len(content) + len(metadata) + len(segment)
+
+
 def test_no_change_of_a_byte_of_metadata_stops_a_photo(tmp_path: Path) -> None:
     good = exif(ROTATED, struct.pack("<HHII", 282, RATIONAL, 1, 38), data=struct.pack("<II", 72, 1))
     draw = random.Random(0)
@@ -180,3 +197,18 @@ def test_no_warning_reaches_the_terminal(tmp_path: Path) -> None:
     plain = f"from PIL import Image; Image.open({str(path)!r}).getexif().get(274)"
     ended = subprocess.run([sys.executable, "-c", plain], capture_output=True, text=True, check=True)
     assert "too many entries" in ended.stderr
+
+
+def test_no_message_of_libtiff_reaches_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    Image.effect_noise((64, 64), 50).save(path, compression="tiff_lzw")
+    content = path.read_bytes()
+    path.write_bytes(content[:400] + b"\xff" * 40 + content[440:])
+    for reader, message in (
+        ("from pathlib import Path; from whaleid.images.decode import decode as read; path = Path({!r})", ""),
+        ("from PIL import Image; read = lambda path: Image.open(path).load(); path = {!r}", "not yet in table"),
+    ):
+        script = f"{reader.format(str(path))}\ntry: read(path)\nexcept Exception: print('damaged')"
+        ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        assert ended.stdout == "damaged\n"
+        assert message in ended.stderr if message else not ended.stderr

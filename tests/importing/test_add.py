@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from helpers.imports import state
+from PIL import Image
 
 from whaleid.catalog import layout
 from whaleid.core import paths
@@ -131,14 +132,16 @@ def test_one_error_lists_all_unusable_labels(imported: Path, new_photos: list[st
     known = next(label for label in labels(imported).values() if label != "new_whale")
     before = state(str(imported))
     table = review(
-        tmp_path / "r.csv", *((new_photos[0], text) for text in ("Snowy W", "new_whal", f"new:{known}", "new:a b"))
+        tmp_path / "r.csv",
+        *((new_photos[0], text) for text in ("Snowy W", "new_whal", f"new:{known}", "new:a b", "N/A")),
     )
     with pytest.raises(WhaleidError) as caught:
         add.run(table, Path(), "one", imported, MODEL)
     line = f"  {table}, line {{}}: {new_photos[0]!r}: "
     for text in (
-        f"Labels that are not in the catalogue (2):\n{line.format(2)}'Snowy W'\n{line.format(3)}'new_whal' (did you ",
+        f"Labels that are not in the catalogue (3):\n{line.format(3)}'Snowy W'\n{line.format(3)}'new_whal' (did you ",
         f"New whales with a label that is already in the catalogue (1):\n{line.format(4)}{known!r}\nIf it is that ",
+        f"{line.format(6)}'N/A' (did you mean 'new_whale'?)\nCorrect the label. For a whale",
         f"or contain spaces or control characters (1):\n{line.format(5)}'a b'\nGive each photo one label",
     ):
         assert text in str(caught.value)
@@ -166,6 +169,13 @@ def test_the_error_lists_photos_that_cannot_be_added(
     with pytest.raises(WhaleidError, match=error):
         add.run(review(tmp_path / "r.csv", *table), Path(), "one", imported, MODEL)
     assert state(str(imported)) == before
+
+
+def test_a_photo_in_another_format_is_refused(imported: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.webp")
+    error = r"Photos in a format that a catalogue does not accept \(1\):\n.*'a.webp'\nSave them as JPEG or PNG"
+    with pytest.raises(WhaleidError, match=error):
+        add.run(review(tmp_path / "r.csv", ("a.webp", "new")), tmp_path, "one", imported, MODEL)
 
 
 def test_an_invalid_reviewer_and_the_drawn_catalogue_are_refused(

@@ -218,6 +218,10 @@ def test_a_folder_with_other_files_is_refused_as_catalogue(photos_by_whale: None
         "whales is not a catalogue folder: it contains other files (1):\n  thesis.txt\n"
     )
     assert names("whales") == ["thesis.txt"]
+    Path("whales/thesis.txt").unlink()
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "Icon\r"):
+        write(f"whales/{name}", "left behind by a system")
+    call("photos")
 
 
 def test_links_to_photos_outside_of_the_source_are_refused(photos_by_whale: None) -> None:

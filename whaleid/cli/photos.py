@@ -72,7 +72,12 @@ def import_(
     ] = None,
     photos: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the photos of a csv or json file; default: the file's folder."),
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the photos of a csv or json file; default: the file's folder.",
+            exists=True,
+            file_okay=False,
+        ),
     ] = None,
     layout: Annotated[
         Layout | None,

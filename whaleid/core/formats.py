@@ -21,7 +21,7 @@ FORMATS = (
 """The supported formats, as named by Pillow."""
 IMAGES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"),
-    *(".avif", ".heic", ".heif", ".hif", ".jp2", ".jxl"),
+    *(".avif", ".heic", ".heif", ".hif", ".jp2", ".jxl", ".psd"),
 )
 RAW = (
     *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".orf", ".rw2", ".raf", ".pef", ".srw"),
@@ -89,7 +89,7 @@ def unknown_format(path: Path, content: bytes) -> str:
     if content[4:8] in (b"jP  ", b"JXL ") or content.startswith(b"\xff\x0a"):
         return "a JPEG 2000 or JPEG XL image: save it as JPEG"
     if content.startswith((b"II*\0", b"MM\0*")):
-        return "a TIFF image of a kind that is not read, such as floats of 64 bits: save it with 8 bits per colour"
+        return "a TIFF image that is damaged, or of a kind that is not read: save it with 8 bits per colour"
     if brand or content.startswith(b"\x1aE\xdf\xa3") or (content[:4], content[8:12]) == (b"RIFF", b"AVI "):
         return "a video: save a picture of it as JPEG"
     return "not an image in a known format"

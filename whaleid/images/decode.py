@@ -1,16 +1,26 @@
 """Decode photos from untrusted files, upright and in mode L or RGB."""
 
+import ctypes
 import io
 import logging
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import (
+    ExifTags,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    _imaging,
+)
 
 from whaleid.core.errors import WhaleidError
 from whaleid.core.formats import FORMATS, RAW, RAW_PROBLEM, unknown_format
@@ -31,7 +41,11 @@ TILE_TAGS = (322, 323)
 
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """A JPEG marker, except restart markers, which occur within a scan; in image data, 0xff is followed by 0."""
-SCAN, END = b"\xff\xda", b"\xff\xd9"
+START, SCAN, END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+APPLICATIONS = [bytes([0xFF, 0xE0 + number]) for number in range(16) if number != 1]
+"""Markers of the segments of applications, except EXIF and XMP."""
+ADOBE, ADOBE_BYTES = b"\xff\xee", 14
+"""Marker and least length of the segment that says how colours are encoded."""
 TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -46,6 +60,11 @@ TRANSPOSES = {
 # Pillow warns of broken metadata, which nobody needs, and of large images, which `open_image` refuses by MAX_PIXELS
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
+# libtiff, to which Pillow is linked, prints to standard error by itself
+with suppress(AttributeError, OSError):
+    libraries = ctypes.CDLL(_imaging.__file__)
+    libraries.TIFFSetErrorHandler(None)
+    libraries.TIFFSetWarningHandler(None)
 # Photo editors write descriptions and colour profiles of several MB, which Pillow refuses by default
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
@@ -73,13 +92,13 @@ def open_image(path: Path, content: bytes) -> Iterator[Image.Image]:
             are checked before any pixel is decoded.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with _open(content) as image:
             if problem := _problem(path, image, content):
                 raise WhaleidError(f"{path}: {problem}")
             upper_8_bits = ";16" in str(image.tile) and not image.mode.startswith("I")
             yield image
             # of colours of 16 bits, Pillow keeps the upper 8, in which colours of 12 bits are nearly black
-            if upper_8_bits and image.convert("RGB").convert("L").getextrema()[1] < 2**4:
+            if upper_8_bits and np.asarray(image.convert("RGB")).max() < 2**4:
                 raise WhaleidError(f"{path}: the upper 4 of 16 bits are not used: save it with 8 bits per colour")
     except WhaleidError:
         raise
@@ -89,6 +108,31 @@ def open_image(path: Path, content: bytes) -> Iterator[Image.Image]:
         raise WhaleidError(f"{path}: {unknown_format(path, content)}") from None
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others on damaged bytes
         raise WhaleidError(f"{path}: damaged or unreadable ({error})") from None
+
+
+def _open(content: bytes) -> ImageFile.ImageFile:
+    try:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        if not content.startswith(START):
+            raise
+        return Image.open(io.BytesIO(_without_metadata(content)), formats=FORMATS)
+
+
+def _without_metadata(content: bytes) -> bytes:
+    """Remove from a JPEG file the metadata that makes Pillow refuse it if broken, such as colour profiles."""
+    kept, position = START, len(START)
+    while (marker := MARKER.search(content, position)) and marker[0] not in (SCAN, END):
+        position = _end_of_segment(content, marker)
+        is_colour_transform = marker[0] == ADOBE and position - marker.end() >= ADOBE_BYTES
+        if marker[0] not in APPLICATIONS or is_colour_transform:
+            kept += content[marker.start() : position]
+    return kept + content[position:]
+
+
+def _end_of_segment(content: bytes, marker: re.Match[bytes]) -> int:
+    """Return where the segment of a JPEG file that begins with `marker` ends; its first two bytes are its length."""
+    return marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
 
 
 def _problem(path: Path, image: Image.Image, content: bytes) -> str:
@@ -112,10 +156,10 @@ def _problem(path: Path, image: Image.Image, content: bytes) -> str:
 
 def count_scans(content: bytes) -> int:
     """Return the number of scans of the JPEG image that `content` begins with; phones append videos and more images."""
-    position, scans = 2, 0  # after the marker of the image's start
+    position, scans = len(START), 0
     while (marker := MARKER.search(content, position)) and marker[0] != END:
         scans += marker[0] == SCAN
-        position = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+        position = _end_of_segment(content, marker)
     return scans
 
 
@@ -183,7 +227,7 @@ def _to_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
         raise ValueError("pixels that are not numbers")
     if integers and low >= 0 and high < 2**16:
         bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
-        return (floats / 2 ** (bits - 8)).astype(np.uint8)
+        return (floats / (1 << (bits - 8))).astype(np.uint8)
     if integers or low < 0 or high > 1:
         floats = (floats - low) / max(high - low, 1)
     return np.rint(floats * 255).astype(np.uint8)

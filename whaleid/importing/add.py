@@ -17,6 +17,7 @@ from whaleid.core.log import logger, progress
 from whaleid.images.fingerprint import Fingerprint
 from whaleid.importing import target
 from whaleid.importing.checks import check
+from whaleid.importing.names import means_nobody
 from whaleid.importing.plan import make_plan
 from whaleid.importing.source import Entry, Source, find_file
 from whaleid.serving import additions, bundle
@@ -140,7 +141,7 @@ def new_labels(
             if label in existing and label_by_hash.get(fingerprint.sha256) != label:
                 in_use.append(f"{entry.location}: {label!r}")
         elif label not in existing:
-            matches = difflib.get_close_matches(label, existing, 1)
+            matches = [NEW_WHALE] if means_nobody(label) else difflib.get_close_matches(label, existing, 1)
             hint = f" (did you mean {matches[0]!r}?)" if matches else ""
             unknown.append(f"{entry.location}: {label!r}{hint}")
         labels.append(label)

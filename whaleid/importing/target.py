@@ -16,6 +16,7 @@ from whaleid.catalog.table import header, read_table
 from whaleid.core import locks, paths
 from whaleid.core.errors import InputProblems, WhaleidError
 from whaleid.core.files import replacing, write_csv
+from whaleid.core.formats import is_hidden
 from whaleid.core.labels import CORNERS, NEW_WHALE
 from whaleid.core.log import progress
 from whaleid.importing.plan import CataloguePhoto, ExistingCatalogue, Plan
@@ -62,7 +63,7 @@ def read(root: Path, sizes: Collection[int]) -> ExistingCatalogue:
     Raises:
         WhaleidError: `root` is not a catalogue folder, or has mistakes.
     """
-    other_files = {path.name for path in root.iterdir() if not path.name.startswith(".")} - {*PARTS, *layout.COLUMNS}
+    other_files = {path.name for path in root.iterdir() if not is_hidden(path.name)} - {*PARTS, *layout.COLUMNS}
     if other_files and not (root / "train.csv").exists():
         problem = f"{root} is not a catalogue folder: it contains other files"
         raise InputProblems(problem, sorted(other_files), "Choose a new or an empty folder for --to.")

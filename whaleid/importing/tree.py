@@ -55,7 +55,10 @@ def read(root: Path, title: str, columns: csv.Columns, layout: Layout | None) ->
             raise WhaleidError(f"{title}: {problem}\n{options}")
         return tables[0]
     if layout == "table":
-        raise _joined(f"{title}: no csv or COCO json file lists its photos.", problems)
+        raise _joined(
+            f"{title}: no csv or COCO json file lists its photos. Import a table itself, or leave out --layout.",
+            problems,
+        )
     try:
         source = folder.read_whales(root, title, layout)
     except WhaleidError as error:
