@@ -139,9 +139,9 @@ def test_one_error_lists_all_unusable_labels(imported: Path, new_photos: list[st
         add.run(table, Path(), "one", imported, MODEL)
     line = f"  {table}, line {{}}: {new_photos[0]!r}: "
     for text in (
-        f"Labels that are not in the catalogue (3):\n{line.format(3)}'Snowy W'\n{line.format(3)}'new_whal' (did you ",
+        f"Labels that are not in the catalogue (3):\n{line.format(2)}'Snowy W'\n{line.format(3)}'new_whal' (did you ",
         f"New whales with a label that is already in the catalogue (1):\n{line.format(4)}{known!r}\nIf it is that ",
-        f"{line.format(6)}'N/A' (did you mean 'new_whale'?)\nCorrect the label. For a whale",
+        f"{line.format(6)}'N/A' (did you mean 'new_whale'?)\n",
         f"or contain spaces or control characters (1):\n{line.format(5)}'a b'\nGive each photo one label",
     ):
         assert text in str(caught.value)
