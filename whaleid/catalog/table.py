@@ -28,11 +28,12 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str] = ())
         if name not in names:
             matches = difflib.get_close_matches(name.casefold(), candidates, n=1, cutoff=0.5)
             missing.append(repr(name) + (f" (did you mean {candidates[matches[0]]!r}?)" if matches else ""))
-    problems = [("column repeated", repeated), ("column missing", missing)]
-    if problem := "; ".join(f"{text}: {', '.join(details)}" for text, details in problems if details):
-        listed = ", ".join(map(repr, names))
+    problems = [f"column repeated: {', '.join(repeated)}"] if repeated else []
+    problems += [f"column missing: {', '.join(missing)}"] if missing else []
+    if problems:
         raise WhaleidError(
-            f"{path}: {problem}. The file has: {listed}. Correct its first line; commas separate columns."
+            f"{path}: {'; '.join(problems)}. The file has: {', '.join(map(repr, names))}. Correct its first line; "
+            "commas separate columns."
         )
     ragged = [
         f"line {line}: {len(cells)} cells instead of {len(names)}"

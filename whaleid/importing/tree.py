@@ -51,8 +51,9 @@ def read(root: Path, title: str, columns: csv.Columns, layout: Layout | None) ->
             outer, inner = readings([photo.relative_to(root) for group in photos.values() for photo in group])
             by_folder = [outer.describe(), *([inner.describe()] if inner.whales != outer.whales else [])]
             options = "\n".join(f"  {option}" for option in (f"--layout table: {_describe(tables[0])}", *by_folder))
-            problem = "its table and its folders name different whales. Add one of these options:"
-            raise WhaleidError(f"{title}: {problem}\n{options}")
+            raise WhaleidError(
+                f"{title}: its table and its folders name different whales. Add one of these options:\n{options}"
+            )
         return tables[0]
     if layout == "table":
         raise _joined(
