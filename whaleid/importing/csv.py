@@ -31,7 +31,7 @@ class Columns:
     photo: str | None = None
     whale: str | None = None
     box: str | None = None  # four names, separated by commas: left, top, right and bottom edge
-    photos: Path | None = None  # the folder that paths start from; by default that of the csv file
+    photos: Path | None = None  # the folder that paths start from; by default the folder of the csv file
 
 
 def read(path: Path, columns: Columns, photos: Mapping[str, Sequence[Path]] | None = None) -> Source:

@@ -55,8 +55,8 @@ class Reading:
 def readings(photos: Sequence[PurePath]) -> tuple[Reading, Reading]:
     """Return how the folders of `photos`, relative to the source, can be read: by the outermost and the innermost.
 
-    Folders that sort photos, such as `2019/` and `left/`, are skipped above and below those of the whales. Folders that
-    all photos share are skipped above, and so are those that split a data set, such as `train/` and `val/`.
+    Folders that sort photos, such as `2019/` and `left/`, are skipped above and below the folders of the whales.
+    Above them, folders that all photos share or that split a data set, such as `train/` and `val/`, are also skipped.
     """
     folders = _skip_above({photo: _skip_below(photo.parts[:-1]) for photo in photos})
     splits = {names[0].casefold() if names else "" for names in folders.values()}
