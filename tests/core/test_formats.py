@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image, TiffImagePlugin
 
@@ -12,6 +13,8 @@ from whaleid.core.errors import WhaleidError
 from whaleid.core.formats import is_accepted, is_photo
 from whaleid.images.decode import decode
 from whaleid.images.listing import list_images
+
+pillow_heif.register_heif_opener()  # writes the photos of these tests
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,8 @@ def test_only_the_required_libraries_are_imported() -> None:
     # the requirements of the served model are exactly the libraries that its code imports
     static = {name for module in closure("whaleid.serving.model") for name in imports(module)}
     libraries = {name.split(".")[0] for name in static | used}
-    libraries -= {"whaleid", "timm", "distributed"}  # timm only for its own models, distributed only with WHALEID_DASK
+    # timm only for its own models, distributed only with WHALEID_DASK, pillow_heif only for HEIC images
+    libraries -= {"whaleid", "timm", "distributed", "pillow_heif"}
     known = packages_distributions()
     # if several distributions match, the shortest name: ruamel.yaml.clib is part of ruamel.yaml
     required = {min(known[name], key=len).lower() for name in libraries if name in known}

@@ -91,7 +91,7 @@ def test_a_model_served_by_mlflow_answers_like_identify(
 
     assert about.read(registry.download("models:/whaleid@champion")).digest == about.read(lower).digest
     assert about.read(registry.download("models:/whaleid/1")).digest == about.read(MODEL).digest
-    monkeypatch.setattr(registry, "FileLock", None)  # a read-only cache: nothing is locked
+    monkeypatch.setattr(registry, "locked", None)  # a read-only cache: nothing is locked
     assert about.read(registry.download("models:/whaleid/1")).digest == about.read(MODEL).digest
     for uri in ("models:/whaleid@none", "models:/whaleid/9", "models:/other/1"):
         with pytest.raises(WhaleidError, match=rf"There is no model {uri} in sqlite:.*whaleid register"):

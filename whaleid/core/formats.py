@@ -5,20 +5,10 @@ from pathlib import Path
 
 from PIL import features
 
-try:
-    from pillow_heif import register_heif_opener
-except ImportError:  # the extra `heic` is not installed
-    HEIC = False
-else:
-    register_heif_opener()
-    HEIC = True
-
-FORMATS = (
-    *("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF"),
-    *(("AVIF",) if features.check("avif") else ()),
-    *(("HEIF",) if HEIC else ()),
-)
-"""The supported formats, as named by Pillow."""
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", *(("AVIF",) if features.check("avif") else ()))
+"""The formats that Pillow reads by itself, by its names."""
+HEIF = "HEIF"
+"""Pillow's name of HEIC images, which the extra `heic` reads."""
 IMAGES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"),
     *(".avif", ".heic", ".heif", ".hif", ".jp2", ".jxl", ".psd"),
@@ -48,6 +38,18 @@ SYSTEM_FILES = ("thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#re
 def is_hidden(name: str) -> bool:
     """Return whether a file or folder of this name belongs to the operating system rather than to the user."""
     return name.startswith(".") or name.casefold() in SYSTEM_FILES
+
+
+def readable_formats(content: bytes) -> tuple[str, ...]:
+    """Return the formats that Pillow may open `content` as. The reader of HEIC images is loaded for these only."""
+    if content[4:8] != b"ftyp" or content[8:12] not in HEIC_BRANDS:
+        return FORMATS
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:  # the extra `heic` is not installed
+        return FORMATS
+    register_heif_opener()
+    return (HEIF, *FORMATS)
 
 
 def is_photo(path: Path) -> bool:

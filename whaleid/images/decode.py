@@ -23,7 +23,7 @@ from PIL import (
 )
 
 from whaleid.core.errors import WhaleidError
-from whaleid.core.formats import FORMATS, RAW, RAW_PROBLEM, unknown_format
+from whaleid.core.formats import RAW, RAW_PROBLEM, readable_formats, unknown_format
 
 DNG_VERSION = 50706
 """Tag of a TIFF file that makes it a DNG file. A DNG file contains sensor data; Pillow would read only its preview."""
@@ -88,7 +88,7 @@ def open_image(path: Path, content: bytes) -> Iterator[Image.Image]:
     An animation is opened at its first frame. Errors that the block raises while decoding are translated too.
 
     Raises:
-        WhaleidError: the file is damaged, its format is not in `FORMATS`, or it exceeds one of the limits above. Limits
+        WhaleidError: the file is damaged, its format is not supported, or it exceeds one of the limits above. Limits
             are checked before any pixel is decoded.
     """
     try:
@@ -112,11 +112,11 @@ def open_image(path: Path, content: bytes) -> Iterator[Image.Image]:
 
 def _open(content: bytes) -> ImageFile.ImageFile:
     try:
-        return Image.open(io.BytesIO(content), formats=FORMATS)
+        return Image.open(io.BytesIO(content), formats=readable_formats(content))
     except UnidentifiedImageError:
         if not content.startswith(START):
             raise
-        return Image.open(io.BytesIO(_without_metadata(content)), formats=FORMATS)
+        return Image.open(io.BytesIO(_without_metadata(content)), formats=("JPEG",))
 
 
 def _without_metadata(content: bytes) -> bytes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from whaleid.core.errors import WhaleidError, attempt
-from whaleid.core.formats import FORMATS
+from whaleid.core.formats import FORMATS, HEIF
 from whaleid.core.parallel import parallel_map
 from whaleid.images.decode import open_image, orientation, read, simplify, upright
 
@@ -46,7 +46,7 @@ class Fingerprint(NamedTuple):
     thumbnail: NDArray[np.uint16]  # (SIDE, SIDE)
 
 
-def fingerprint(path: Path, content: bytes | None = None, formats: Sequence[str] = FORMATS) -> Fingerprint:
+def fingerprint(path: Path, content: bytes | None = None, formats: Sequence[str] = (*FORMATS, HEIF)) -> Fingerprint:
     """Compute the fingerprint of the photo `path`, from the `content` of the file if it has been read already.
 
     Raises:
@@ -67,7 +67,7 @@ def fingerprint(path: Path, content: bytes | None = None, formats: Sequence[str]
     return Fingerprint(hashlib.sha256(content).hexdigest(), len(content), kind, mode, width, height, pixels)
 
 
-def fingerprints(files: Sequence[Path], formats: Sequence[str] = FORMATS) -> list[Fingerprint | str]:
+def fingerprints(files: Sequence[Path], formats: Sequence[str] = (*FORMATS, HEIF)) -> list[Fingerprint | str]:
     """Compute the fingerprint of each of `files`, in order. The result for an unreadable file is its error message."""
     return list(parallel_map(partial(attempt, partial(fingerprint, formats=formats)), files, "photos read"))
 
