@@ -37,7 +37,7 @@ def parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
     right of the header are removed.
 
     Raises:
-        WhaleidError: the file is of another encoding, not csv, has no rows, or a title above its header.
+        WhaleidError: the file is of another encoding, not csv, or empty, or has a title above its header.
     """
     text = _decode(path)
     first = text[:20].splitlines()[:1]

@@ -49,7 +49,7 @@ def split(unique: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
         unique: `Image,Id`, one photo per duplicate group, none of conflicts.
         groups: `group,Image,part,Id`, every photo of every duplicate group.
         shares: The shares of whales and photos to hold out. Counts are rounded half up. A share above 0 holds out at
-            least one if there are two or more, and `known` at least one in any case.
+            least one if there are two or more; `known`, if above 0, holds out at least one even of a single whale.
         seed: The seed of all draws.
 
     Returns:

@@ -1,1 +1,1 @@
-"""Detect the fluke on a photo: the network and its training."""
+"""Detect the fluke in a photo: the network and its training."""

@@ -1,4 +1,4 @@
-"""The box network: it predicts the box of the fluke on a photo, and whether the photo is upside down."""
+"""The box network: it predicts the box of the fluke in a photo, and whether the photo is upside down."""
 
 from typing import Annotated, Literal
 
@@ -43,7 +43,7 @@ class BoxNetwork(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, photos: Tensor) -> Tensor:
-        """Predict boxes on `photos` (B, C, H, W) float: standardised and stretched to one size; C is 1 (grey) or 3.
+        """Predict boxes in `photos` (B, C, H, W) float: standardised and stretched to one size; C is 1 (grey) or 3.
 
         Returns (B, 5) float32: left, top, right, bottom and the logarithm of the original aspect, width / height. With
         `turns`, (B, 6): the last column is the logit of being upside down. The sides of the box are fractions of the

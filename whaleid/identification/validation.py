@@ -70,7 +70,7 @@ def labels_by_image(images: Iterable[str], pairs: pd.DataFrame) -> list[list[str
 
 
 def duplicate_labels(queries: pd.DataFrame, groups: pd.DataFrame) -> list[list[str]]:
-    """Return the labels of the duplicates of each validation query, without its own label.
+    """Return the labels of the other photos in the duplicate group of each validation query.
 
     `queries` has columns `Image,role`. Queries with a role other than `duplicate` have no labels.
     """

@@ -55,7 +55,7 @@ TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns an image upright, by its EXIF orientation."""
+"""Pillow's operation that rotates an image upright, by EXIF orientation."""
 
 # Pillow warns of broken metadata, which nobody needs, and of large images, which `open_image` refuses by MAX_PIXELS
 warnings.filterwarnings("ignore", module=r"PIL\.")

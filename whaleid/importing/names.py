@@ -30,7 +30,7 @@ def means_nobody(name: str) -> bool:
 
 
 def to_label(name: str) -> str:
-    """Return `name` as a label: in Unicode's form NFC, without white space around it, and `_` for that within it."""
+    """Return `name` as a label: in Unicode's form NFC, stripped, with `_` for white space."""
     return "_".join(unicodedata.normalize("NFC", name).split())
 
 
@@ -49,7 +49,8 @@ def clean(sources: Sequence[Source], keep: Collection[str] = ()) -> tuple[list[S
     labels = {
         name: NEW_WHALE if means_nobody(name) and to_label(name) not in kept else to_label(name) for name in all_names
     }
-    # a query whose whale was looked for in vain is labelled new_whale; one that nobody looked at has a word or nothing
+    # `new_whale` means that a reviewer did not recognise the whale; any other word, or an empty cell, means that nobody
+    # reviewed the query
     truths = {name: label for name, label in labels.items() if label != NEW_WHALE or name == NEW_WHALE}
     cleaned = [
         replace(
@@ -92,7 +93,7 @@ def similar(sources: Sequence[Source], existing: Iterable[str]) -> list[list[str
 
 
 def join(sources: Sequence[Source], groups: Sequence[Sequence[str]]) -> list[Source]:
-    """Give all labels of a group of `similar` the first one."""
+    """Replace each label by the first label of its group (see `similar`)."""
     first = {label: group[0] for group in groups for label in group}
     return [
         replace(
@@ -127,7 +128,7 @@ def unusual(labels: Collection[str]) -> list[str]:
 
 
 def _key(label: str) -> str:
-    """Return what is equal for labels that may mean the same whale."""
+    """Return a key that is equal for labels that may mean the same whale."""
     visible = [letter for letter in unicodedata.normalize("NFKC", label) if unicodedata.category(letter) != "Cf"]
     text = re.sub(r"(?<!\d)[_-]|[_-](?!\d)", "", "".join(visible).casefold())  # 1_2 is not 12
     return re.sub(r"^(\d+)\.0*$", r"\1", re.sub(r"(?<!\d)(?<!\d\.)0+(?=\d)", "", text))

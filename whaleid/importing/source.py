@@ -49,7 +49,7 @@ def from_corners(corners: Iterable[str | float]) -> Rectangle:
     """Convert `corners`, left, top, right and bottom edge, to a rectangle in pixels.
 
     Raises:
-        ValueError: one is not a finite number, or the box is empty.
+        ValueError: one is not a finite number, or the two corners are the same.
     """
     x0, y0, x1, y1 = map(float, corners)
     if not all(map(math.isfinite, (x0, y0, x1, y1))) or (x0, y0) == (x1, y1):

@@ -1,4 +1,4 @@
-"""Command `identify`: identify the whales on photos with a bundle. No photo is changed."""
+"""Command `identify`: identify the whales in photos with a bundle. No photo is changed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(
     json_file: Path | None,
     html: Path | None,
 ) -> int:
-    """Identify the whales on photos; print the answers and write them to files.
+    """Identify the whales in photos; print the answers and write them to files.
 
     `inputs` are photos, and folders of photos. The labelled photos of the folder `catalogue` that are not in the bundle
     `model` are added to it. `threshold`, 0 to 1, replaces the threshold of the bundle.

@@ -1,4 +1,4 @@
-"""Identify the whales on photos with a bundle: from the content of their files to ranked labels."""
+"""Identify the whales in photos with a bundle: from the content of their files to ranked labels."""
 
 from __future__ import annotations
 

@@ -63,8 +63,8 @@ def train(
         processes: group of processes that train together, each called with the same arguments.
 
     Raises:
-        WhaleidError: `layers` is `upper` and the backbone has no early layers, or the shards of a batch are too small
-            for the number of processes.
+        WhaleidError: `layers` is `upper` and the backbone has no early layers, or a batch has fewer than two photos (or
+            rows) per process.
     """
     network.to(processes.device).to(memory_format=torch.channels_last)
     if settings.layers == "last":
