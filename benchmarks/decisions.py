@@ -62,7 +62,7 @@ def with_features(settings: Params) -> Params:
     predictions = {
         name: prediction
         for name, prediction in all_predictions.items()
-        if {*prediction.networks, *all_predictions[settings.calibration_of(name)].networks} <= variants.keys()
+        if {*prediction.networks, *all_predictions[settings.calibration_source(name)].networks} <= variants.keys()
     }
     return settings.model_copy(update={"variants": variants, "predictions": predictions})
 

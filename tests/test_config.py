@@ -52,14 +52,14 @@ def test_the_params_file_of_the_project() -> None:
 
 def test_calibration_of_predictions() -> None:
     loaded = params(**ensemble_params())
-    assert loaded.calibration_of("margin") == "margin"
-    assert loaded.calibration_of("final") == "ensemble"
-    assert loaded.variants_of("final") == {"margin": "final", "pairs": "final_pairs"}
+    assert loaded.calibration_source("margin") == "margin"
+    assert loaded.calibration_source("final") == "ensemble"
+    assert loaded.variant_by_calibrated("final") == {"margin": "final", "pairs": "final_pairs"}
     assert loaded.decision_path("margin") == Path("calibrations/margin/decision.json")
     assert loaded.decision_path("ensemble") == loaded.decision_path("final") == Path("rankings/ensemble/decision.json")
     assert loaded.decision_path("phash") == Path("data/dedup/leaks.csv")
-    assert loaded.scores_of("toy") == [["class"]]
-    assert loaded.scores_of("final") == [ALL_SCORES] * 2
+    assert loaded.network_scores("toy") == [["class"]]
+    assert loaded.network_scores("final") == [ALL_SCORES] * 2
 
 
 @pytest.mark.parametrize(
@@ -85,21 +85,21 @@ def test_phash_is_optional() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"threshold": 1.5}, ["threshold: input should be less than or equal to 1 or 'auto', got 1.5"]),
-        ({"variants": 3}, ["variants: input should be a valid dictionary, got 3"]),
+        ({"threshold": 1.5}, ["threshold: must be less than or equal to 1 or 'auto', got 1.5"]),
+        ({"variants": 3}, ["variants: must be a valid dictionary, got 3"]),
         (
             {"pack": {"grey": 3}, "seed": -1, "variants": {"toy": {"train": {"whales": "many", "epochz": 8}}}},
             [
-                "seed: input should be greater than or equal to 0, got -1",
-                "pack.grey: input should be a valid boolean, got 3",
-                "variants.toy.train.whales: input should be a valid integer or 'all', got 'many'",
+                "seed: must be greater than or equal to 0, got -1",
+                "pack.grey: must be a valid boolean, got 3",
+                "variants.toy.train.whales: must be a valid integer or 'all', got 'many'",
                 "variants.toy.train.epochz: no such key; did you mean 'epochs'?",
             ],
         ),
         (
             {"predictions": {"margin": {"networks": "margin", "calibratedby": "toy"}, "new": {}}},
             [
-                "predictions.margin.networks: input should be a valid list, got 'margin'",
+                "predictions.margin.networks: must be a valid list, got 'margin'",
                 "predictions.margin.calibratedby: no such key; did you mean 'calibrated_by'?",
                 "predictions.new.networks: missing",
             ],
@@ -153,13 +153,17 @@ def test_errors_name_the_present_keys_for_keys_of_earlier_versions() -> None:
     )
     assert problems(document) == [
         *(
-            f"variants.margin.{key}: no such key; did you mean 'variants.NAME.{present.format(key)}'?"
+            f"variants.margin.{key}: renamed to variants.margin.{present.format(key)}"
             for key, present in renamed.items()
         ),
-        "ensemble: no such key; did you mean 'predictions.ensemble.networks'?",
-        "final: no such key; did you mean 'variants.final.learn and predictions.final.calibrated_by'?",
+        "ensemble: renamed to predictions.ensemble.networks",
+        "final: renamed to variants.final.learn and predictions.final.calibrated_by",
         "neighbours: no such key",
     ]
+    # the current key is not reported as missing too
+    document = changed()
+    document["variants"]["toy"]["train"]["min_views"] = document["variants"]["toy"]["train"].pop("oversample")
+    assert problems(document) == ["variants.toy.train.min_views: renamed to variants.toy.train.oversample"]
     # the section boxes never had these keys
     assert problems(changed(boxes={"rate": 1, "batch": 2})) == [
         "boxes.rate: no such key",
@@ -246,18 +250,18 @@ def test_invalid_predictions(networks: list[str], calibrated_by: str | None, exp
 @pytest.mark.parametrize(
     ("loss", "expected"),
     [
-        ("cosface", [": input should be a valid dictionary or instance of Loss, got 'cosface'"]),
+        ("cosface", [": must be a valid dictionary or instance of Loss, got 'cosface'"]),
         (
             {"kind": "sofmax", "scale": 24, "margin": 0, "centres": 1},
-            [".kind: input should be 'softmax', 'cosface', 'arcface' or 'triplet', got 'sofmax'"],
+            [".kind: must be 'softmax', 'cosface', 'arcface' or 'triplet', got 'sofmax'"],
         ),
         ({"scale": 24, "margin": 0.3}, [".kind: missing", ".centres: missing"]),
         (
             {"kind": "arcface", "scale": 0, "margin": 3, "centres": 0},
             [
-                ".scale: input should be greater than 0, got 0",
-                ".margin: input should be less than or equal to 2, got 3",
-                ".centres: input should be greater than or equal to 1, got 0",
+                ".scale: must be greater than 0, got 0",
+                ".margin: must be less than or equal to 2, got 3",
+                ".centres: must be greater than or equal to 1, got 0",
             ],
         ),
         (
@@ -285,13 +289,10 @@ def test_invalid_losses(loss: object, expected: list[str]) -> None:
 @pytest.mark.parametrize(
     ("scores", "expected"),
     [
-        (["class", "nearst"], ["input should be 'class', 'nearest', 'centroid' or 'duplicates', got 'nearst'"]),
+        (["class", "nearst"], ["must be 'class', 'nearest', 'centroid' or 'duplicates', got 'nearst'"]),
         (
             ["clas", "nearst"],
-            [
-                f"input should be 'class', 'nearest', 'centroid' or 'duplicates', got '{score}'"
-                for score in ("clas", "nearst")
-            ],
+            [f"must be 'class', 'nearest', 'centroid' or 'duplicates', got '{score}'" for score in ("clas", "nearst")],
         ),
         ([], ["list should have at least 1 item after validation, not 0, got []"]),
         (["class", "class"], ["a score is repeated: list each once"]),

@@ -262,24 +262,24 @@ class Params(Section):
     variants: Annotated[dict[str, Variant], Field(min_length=1)]
     predictions: Annotated[dict[str, Prediction], Field(min_length=1)]
 
-    def calibration_of(self, prediction: str) -> str:
+    def calibration_source(self, prediction: str) -> str:
         """Return the prediction whose calibration `prediction` uses: itself, unless `calibrated_by` names another."""
         return self.predictions[prediction].calibrated_by or prediction
 
     def decision_path(self, prediction: str) -> Path:
         """Return the file with the calibration and threshold of `prediction`; for phash, the table of leaks."""
-        calibration = self.calibration_of(prediction)
+        calibration = self.calibration_source(prediction)
         networks = self.predictions[calibration].networks
         if not networks:
             return paths.LEAKS
         return (paths.calibration(networks[0]) if len(networks) == 1 else paths.ranking(calibration)) / paths.DECISION
 
-    def variants_of(self, prediction: str) -> dict[str, str]:
+    def variant_by_calibrated(self, prediction: str) -> dict[str, str]:
         """Map each variant that the calibration was fitted with to the variant of `prediction` that replaces it."""
-        calibrated = self.predictions[self.calibration_of(prediction)].networks
+        calibrated = self.predictions[self.calibration_source(prediction)].networks
         return dict(zip(calibrated, self.predictions[prediction].networks, strict=True))
 
-    def scores_of(self, prediction: str) -> list[list[Score]]:
+    def network_scores(self, prediction: str) -> list[list[Score]]:
         """Return the scores of each variant of `prediction`, in the order of `networks`."""
         return [self.variants[network].scores for network in self.predictions[prediction].networks]
 
@@ -340,7 +340,7 @@ class Params(Section):
         elif not self.predictions[source].networks or self.predictions[source].calibrated_by is not None:
             yield f".calibrated_by: {source} has no calibration of its own: choose a prediction that has"
         elif not unknown and self.variants.keys() >= {*self.predictions[source].networks}:
-            scores, source_scores = self.scores_of(name), self.scores_of(source)
+            scores, source_scores = self.network_scores(name), self.network_scores(source)
             if scores != source_scores:
                 yield (
                     f".calibrated_by: {source} has the scores {source_scores}, but {name} has {scores}: set the same "
@@ -404,6 +404,7 @@ def _problems(error: ValidationError, document: object) -> list[str]:
     short = reprlib.Repr()
     short.maxlevel = 2  # with YAML aliases, a list can contain itself
     lines: list[str] = []
+    renamed = set[str]()  # current names of renamed keys in the document
     for problem in error.errors():
         key = _key(problem["loc"], document, problem["type"] == "missing")
         if problem["type"] == "value_error":  # raised with the lines of `contradictions`, which begin with a key
@@ -412,18 +413,24 @@ def _problems(error: ValidationError, document: object) -> list[str]:
             lines.append(f"{key}: missing")
         elif problem["type"] == "extra_forbidden":
             name = key.rpartition(".")[2]
-            renamed = name in RENAMED and (key == name or key.startswith("variants."))
-            matches = [RENAMED[name]] if renamed else difflib.get_close_matches(name, known, 1)
+            if name in RENAMED and (key == name or key.startswith("variants.")):
+                present = RENAMED[name] if key == name else RENAMED[name].replace("NAME", key.split(".")[1])
+                renamed.add(present)
+                lines.append(f"{key}: renamed to {present}")
+                continue
+            matches = difflib.get_close_matches(name, known, 1)
             lines.append(f"{key}: no such key" + (f"; did you mean {matches[0]!r}?" if matches else ""))
         else:
-            text, suffix = problem["msg"][0].lower() + problem["msg"][1:], f", got {short.repr(problem['input'])}"
+            text, suffix = problem["msg"].replace("Input should be", "must be"), f", got {short.repr(problem['input'])}"
+            text = text[0].lower() + text[1:]
             # pydantic reports one problem per type of a union, such as a number or 'auto': join them in one line
             if lines and lines[-1].startswith(f"{key}: ") and lines[-1].endswith(suffix):
-                text = f"{lines.pop().removesuffix(suffix)} or {text.removeprefix('input should be ')}"
+                text = f"{lines.pop().removesuffix(suffix)} or {text.removeprefix('must be ')}"
                 lines.append(f"{text}{suffix}")
             else:
                 lines.append(f"{key}: {text}{suffix}")
-    return lines
+    replaced = {f"{present}: missing" for present in renamed}
+    return [line for line in lines if line not in replaced]
 
 
 def _key(location: tuple[int | str, ...], document: object, missing: bool) -> str:

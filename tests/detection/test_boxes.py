@@ -382,7 +382,7 @@ def test_parameters_allow_the_same_sizes_as_a_checkpoint(
     if valid:
         assert project(boxes={"size": size}).boxes.size == size
         return
-    with pytest.raises(InputProblems, match=r"boxes\.size: input should be"):
+    with pytest.raises(InputProblems, match=r"boxes\.size: must be"):
         project(boxes={"size": size})
 
 

@@ -218,7 +218,7 @@ def test_checkpoints_without_weights_are_refused_for_any_header(key: str, value:
         ("a: 2001-13-45", "month must be in 1..12"),
         ("a: !!int x", "is not valid YAML"),
         ("[" * 5000, "is not valid YAML"),
-        ("a: &a [*a]\nseed: *a", "seed: input should be a valid integer"),
+        ("a: &a [*a]\nseed: *a", "seed: must be a valid integer"),
     ],
 )
 def test_yaml_with_more_than_plain_values_is_refused(

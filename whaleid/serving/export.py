@@ -30,8 +30,8 @@ def write(params: Params, prediction: str, target: Path, threshold: float | None
     Raises:
         InputProblems: photos cannot be read, or have no embedding.
     """
-    calibrated_by = params.calibration_of(prediction)
-    networks = params.variants_of(prediction)
+    calibrated_by = params.calibration_source(prediction)
+    networks = params.variant_by_calibrated(prediction)
     catalog, split = files.read_csv(paths.CATALOG), files.read_csv(paths.SPLIT)
     labelled = catalog[catalog["part"] == "train"].sort_values(["Id", "Image"])
     thumbnails = np.load(paths.THUMBNAILS)[labelled.index]

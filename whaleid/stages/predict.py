@@ -39,7 +39,7 @@ def _predict(
     params: Params, name: str, solution: pd.DataFrame, submissions: Path, folder: Path, curves: Path
 ) -> Record:
     """Write the submission, the figures and the threshold curve of a prediction."""
-    prediction, calibration, ranking = params.predictions[name], params.calibration_of(name), paths.ranking(name)
+    prediction, calibration, ranking = params.predictions[name], params.calibration_source(name), paths.ranking(name)
     fixed = json.loads((ranking / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
     answers = None if prediction.calibrated_by else files.read_csv(ranking / paths.VALIDATION)
     metrics = figures.evaluate(fixed, answers, None if params.threshold == "auto" else params.threshold)

@@ -102,10 +102,10 @@ def _rank(params: Params, name: str, queries: Queries, folder: Path) -> None:
         rankings, answers = rank_by_duplicates(queries.duplicates, queries.fill), queries.duplicate_answers
         files.write_csv(answers, folder / name / paths.VALIDATION)
     else:
-        path = folder / params.calibration_of(name) / paths.DECISION
+        path = folder / params.calibration_source(name) / paths.DECISION
         fitted = decision.from_json(path.read_bytes())
         fixed["threshold_auto"] = fitted.threshold_auto
-        networks = features.load(params.variants_of(name), [*queries.gallery["Image"], *queries.images])
+        networks = features.load(params.variant_by_calibrated(name), [*queries.gallery["Image"], *queries.images])
         embeddings = {name: network.select(queries.images) for name, network in networks.items()}
         scorer = Scorer(networks, queries.gallery)
         rankings = fitted.answers(scorer, embeddings, queries.duplicates, queries.fill)

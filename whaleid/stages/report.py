@@ -69,10 +69,10 @@ def _content(params: Params, name: str, inputs: Inputs) -> Content:
     folder = paths.ranking(name)
     figures = json.loads((folder / paths.THRESHOLD_FREE).read_text(encoding="utf-8"))
     auto = figures.get("threshold_auto")
-    networks = features.load(params.variants_of(name), inputs.catalog["Image"])
+    networks = features.load(params.variant_by_calibrated(name), inputs.catalog["Image"])
     answers, plotted, page_sheets = None, {}, []
     if auto is not None:
-        curve = files.read_csv(paths.ranking(params.calibration_of(name)) / paths.CURVE)
+        curve = files.read_csv(paths.ranking(params.calibration_source(name)) / paths.CURVE)
         plotted["threshold"] = tables.from_frame(curve)
     if (folder / paths.VALIDATION).exists():
         answers = at_threshold(files.read_csv(folder / paths.VALIDATION))
