@@ -103,7 +103,9 @@ class Pack(Section):
     grey: bool = Field(description="Whether photos are converted to greyscale.")
     crop: bool = Field(description="Whether photos are cropped to the fluke's box, if they have one.")
     margin: Share = Field(description="Margin added on each side of a box, as a share of its size.")
-    stretch: bool = Field(description="Whether the fluke is stretched to the input, or keeps its aspect ratio.")
+    stretch: bool = Field(
+        description="Whether the crop is stretched to the input; if not, it keeps its aspect ratio and is padded."
+    )
     turn: bool = Field(description="Whether upside-down photos are detected and rotated by 180 degrees.")
 
 

@@ -1,7 +1,7 @@
 """MLflow tracking: one run per execution of a stage and item, below one parent run per execution of the pipeline.
 
-Runs are linked by content. A run is tagged with the md5 of each of its outputs. A later run searches the run that wrote
-an input by the md5 of the input. Outputs contain no run ids, so DVC never reruns a stage because of tracking.
+Runs are linked by content. A run is tagged with the md5 of each of its outputs. A later run searches for the run that
+wrote an input by the md5 of the input. Outputs contain no run ids, so DVC never reruns a stage because of tracking.
 """
 
 import hashlib

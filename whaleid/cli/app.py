@@ -21,7 +21,7 @@ from whaleid.core.log import logger
 
 ENVIRONMENT = {
     "WHALEID_DASK": "address of a Dask scheduler whose workers read photos",
-    "WHALEID_DEVICE": "cpu, cuda or cuda:1; default: the first GPU, if any",
+    "WHALEID_DEVICE": "cpu, cuda or cuda:1; default: GPUs if any, else the CPU",
     "WHALEID_PHOTOS": "addresses from which a served model may read photos",
     "WHALEID_TRACKING": "off: do not log to MLflow",
     "MLFLOW_TRACKING_URI": "MLflow's store; default: mlflow.db",

@@ -18,6 +18,8 @@ EXIT_UNREADABLE = 3
 """Exit code of a command that succeeded, except that some photos could not be read."""
 DEFAULT_MODEL = "models/final.bundle"
 """The project's own model."""
+CATALOGUE_DEFAULT = "data.root in params.yaml, unless --model is set"
+"""Default of --catalogue in the help."""
 VARIANT, PREDICTION = "variant", "prediction with a network"
 """Kinds of names in `params.yaml` that commands take. Errors print them."""
 
@@ -69,7 +71,7 @@ CatalogueOption = Annotated[
         help="The catalogue folder. Queries are also compared with photos that were added after the model was built.",
         exists=True,
         file_okay=False,
-        show_default="data.root in params.yaml, unless --model is set",
+        show_default=CATALOGUE_DEFAULT,
     ),
 ]
 ModelOption = Annotated[

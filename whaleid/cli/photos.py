@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from whaleid.cli.options import DEFAULT_MODEL, EXIT_UNREADABLE, TOOLS, CatalogueOption, ModelOption, load_params
+from whaleid.cli.options import (
+    CATALOGUE_DEFAULT,
+    DEFAULT_MODEL,
+    EXIT_UNREADABLE,
+    TOOLS,
+    CatalogueOption,
+    ModelOption,
+    load_params,
+)
 from whaleid.core import paths
 from whaleid.core.errors import WhaleidError
 from whaleid.importing.layouts import Layout
@@ -17,7 +25,7 @@ app = typer.Typer()
 @app.command(rich_help_panel=TOOLS)
 def identify(
     photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTO|DIR…", help="Photos or folders of photos.", show_default=False)
+        list[Path], typer.Argument(metavar="PHOTO|DIR", help="Photos or folders of photos.", show_default=False)
     ],
     model: ModelOption = DEFAULT_MODEL,
     catalogue: CatalogueOption = None,
@@ -27,7 +35,7 @@ def identify(
             min=0,
             max=1,
             help="Probability, 0 to 1, at which new_whale is ranked: whales above it come first.",
-            show_default="the model's",
+            show_default="threshold in params.yaml for the project's own model, otherwise the model's",
         ),
     ] = None,
     csv: Annotated[
@@ -46,7 +54,8 @@ def identify(
 
     catalogue, threshold = _defaults(model, catalogue, threshold)
     if unread := identify_photos.run(photos, _bundle(model), catalogue, threshold, csv, json, html):
-        print(f"{unread:,} photos could not be read; the results above say why.", file=sys.stderr)
+        noun = "photo" if unread == 1 else "photos"
+        print(f"{unread:,} {noun} could not be read; the results above say why.", file=sys.stderr)
         sys.exit(EXIT_UNREADABLE)
 
 
@@ -132,7 +141,16 @@ def add(
     photos: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder from which the paths in the csv file start.")
     ] = Path(),
-    catalogue: CatalogueOption = None,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The catalogue folder to add the photos to.",
+            exists=True,
+            file_okay=False,
+            show_default=CATALOGUE_DEFAULT,
+        ),
+    ] = None,
     model: ModelOption = DEFAULT_MODEL,
 ) -> None:
     """Add reviewed photos to the catalogue. whaleid identify uses them immediately.

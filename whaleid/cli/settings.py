@@ -43,7 +43,8 @@ def preset(
     unknown_share: Annotated[
         float | None,
         typer.Option(
-            help="Expected share, 0 to 1, of queries that show whales outside the catalogue, without duplicates."
+            help="Expected share, 0 to 1, of queries that show whales outside the catalogue; duplicates are not "
+            "counted."
         ),
     ] = None,
 ) -> None:

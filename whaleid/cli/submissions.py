@@ -36,7 +36,7 @@ def score(
 ) -> None:
     """Print the MAP@5 of a submission: 0 to 1, from the first five distinct labels per photo, as Kaggle computes it.
 
-    A photo counts 1 if its true label is first, 1/2 if it is second, to 1/5, and 0 if it is not among the five.
+    A photo counts 1 if its true label is first, 1/2 if second, and so on to 1/5, and 0 if it is not among the five.
     """
     print(f"{grade(submission, solution):.5f}")
 
