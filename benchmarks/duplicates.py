@@ -57,7 +57,7 @@ MAX_SECONDS = 100.0
 """A peer is skipped if it would take longer for ten times as many hashes, assuming quadratic time."""
 
 
-def hashes_of(files: Sequence[Path]) -> NDArray[np.uint64]:
+def compute_hashes(files: Sequence[Path]) -> NDArray[np.uint64]:
     """Hash `files` as the stage `catalog` does."""
     return perceptual_hashes(thumbnails([result for result in fingerprints(files) if isinstance(result, Fingerprint)]))
 
@@ -97,7 +97,7 @@ def seconds(functions: dict[str, Callable[[], object]], runs: int) -> dict[str, 
 def hashing(name: str, files: Sequence[Path], runs: int) -> dict[str, float]:
     """Compare the speed of hashing `files` with decoding only and with imagededup."""
     methods: dict[str, Callable[[], object]] = {
-        "whaleid": lambda: hashes_of(files),
+        "whaleid": lambda: compute_hashes(files),
         "decoding": lambda: list(parallel_map(decode, files, "decoded")),
     }
     peer = imagededup()
@@ -142,7 +142,7 @@ def reduction(files: Sequence[Path]) -> None:
     for path in files:
         with Image.open(path) as image:
             full.append(thumbnail(image))
-    distances = np.bincount(np.bitwise_count(hashes_of(files) ^ perceptual_hashes(np.stack(full))))
+    distances = np.bincount(np.bitwise_count(compute_hashes(files) ^ perceptual_hashes(np.stack(full))))
     print(
         f"{len(files)} photos by distance between the hashes of full and reduced decoding: {distances.tolist()}",
         flush=True,

@@ -206,7 +206,7 @@ def outputs() -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in output_files}
 
 
-def given_rows(turned: int = 0) -> list[str]:
+def annotated_rows(turned: int = 0) -> list[str]:
     """Return the rows of flukes.csv for the boxes in boxes.csv."""
     return [f"{line},given,{turned}" for line in paths.BOXES.read_text().splitlines()[1:]]
 
@@ -257,10 +257,10 @@ def test_without_training_the_stage_keeps_the_given_boxes(
     params = project(data={"root": "photos"}, pack=settings)
     catalogue(*photos, boxed)
     record = stage.run(params)
-    labelled = len(given_rows())
+    labelled = len(annotated_rows())
     assert capsys.readouterr().out == f"boxes: {labelled} given, none predicted: {reason}\n"
     # if queries have no box, the boxes of validation photos are not used
-    assert paths.FLUKES.read_text().splitlines() == [HEADER, *given_rows()[:kept]]
+    assert paths.FLUKES.read_text().splitlines() == [HEADER, *annotated_rows()[:kept]]
     assert json.loads(FIGURES.read_text()) == record.metrics == {"given": labelled, "found": 0, "turned": 0}
     with Image.open(SHEET) as sheet:
         green = (np.asarray(sheet) == (0, 255, 0)).all(axis=2).any()
@@ -316,12 +316,12 @@ def test_boxes_of_validation_photos_are_predicted_if_boxes_of_queries_are(
     assert [settings for _, _, settings, *_ in calls] == [Boxes(**QUICK)]
     assert record.params == {"seed": 0, "crop": True, "turn": False, **QUICK}
     lines = paths.FLUKES.read_text().splitlines()
-    assert lines[:106] == [HEADER, *given_rows()[:105]]
+    assert lines[:106] == [HEADER, *annotated_rows()[:105]]
     flukes = files.read_csv(paths.FLUKES)
     assert flukes["Image"].tolist() == [f"{number:04d}.png" for number in range(128)]
     assert flukes["source"].tolist() == ["given"] * 105 + ["found"] * 23
     assert flukes["turned"].tolist() == [0] * 128
-    assert not set(lines[106:114]) & set(given_rows())
+    assert not set(lines[106:114]) & set(annotated_rows())
     # the aspect of a photo file is exact; the original aspect of a squeezed photo is predicted
     assert (flukes["aspect"][105:] == 1.6).all() == (not squeezed)
     metrics = json.loads(FIGURES.read_text())
@@ -361,7 +361,7 @@ def test_boxes_of_validation_photos_are_kept_if_all_queries_have_boxes(
     flukes = files.read_csv(paths.FLUKES)
     assert flukes.index[flukes["source"] == "found"].tolist() == [0, 106]
     rows = paths.FLUKES.read_text().splitlines()[1:]
-    assert [row for row in rows if ",given," in row] == given_rows()
+    assert [row for row in rows if ",given," in row] == annotated_rows()
     assert json.loads(FIGURES.read_text())["held_out"] == 7
     # the saved network predicts the same boxes again
     data = paths.BOX_NETWORK.read_bytes()
@@ -405,7 +405,7 @@ def test_photos_are_rotated_if_they_are_probably_upside_down(
     turned = ("0000.png", "0107.png", "0109.png")
     assert paths.FLUKES.read_text().splitlines() == [
         HEADER,
-        *[f"{row[:-1]}{int(row.startswith(turned))}" for row in given_rows()],
+        *[f"{row[:-1]}{int(row.startswith(turned))}" for row in annotated_rows()],
     ]
     assert (record.metrics["turned"], record.metrics["found"]) == (3, 0)
     assert record.artifacts == [Path("reports/boxes")]

@@ -45,7 +45,7 @@ class Proxy:
             self.fault, self.path_part, self.first, self.count = fault, path_part, first, count
             self.requests, self.affected = [], 0
 
-    def fault_of(self, method: str, path: str) -> Fault:
+    def next_fault(self, method: str, path: str) -> Fault:
         """Count a request and return its fault."""
         with self.lock:
             self.requests.append(f"{method} {path}")
@@ -69,7 +69,7 @@ def proxy(upstream: str) -> Iterator[Proxy]:
 
         def serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            fault = state.fault_of(self.command, self.path)
+            fault = state.next_fault(self.command, self.path)
             if fault == "hang":
                 with suppress(OSError):
                     while self.connection.recv(1):  # until the client gives up

@@ -177,7 +177,7 @@ def run_facts(database: Path, command: str, fault: str) -> tuple[dict[str, int],
     return dict(states), twice
 
 
-def problems_of(
+def find_violations(
     result: Result, second: Result, project: Path, before: dict[str, str], database: Path, command: str, fault: str
 ) -> list[str]:
     """Compare a command under a fault (`result`) and without it (`second`) with the rules; return violations."""
@@ -278,7 +278,7 @@ def main() -> None:
             before: dict[str, str],
             store_path: Path,
         ) -> None:
-            broken = problems_of(result, second, project, before, store_path, COMMANDS[name], fault)
+            broken = find_violations(result, second, project, before, store_path, COMMANDS[name], fault)
             states = run_facts(store_path, COMMANDS[name], fault)[0]
             rows[f"{fault}: {name}"] = {
                 "code": result.code,

@@ -29,7 +29,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def error_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+def command_error(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
     """Run a whaleid command that fails, and return its error."""
     monkeypatch.setattr(sys, "argv", ["whaleid", *arguments])
     with pytest.raises(SystemExit) as caught:
@@ -91,7 +91,7 @@ def test_the_command_line_names_a_remedy(monkeypatch: pytest.MonkeyPatch, number
         raise OSError(number, os.strerror(number), "here")
 
     monkeypatch.setattr(app, "app", fails)
-    assert error_of(monkeypatch).startswith(message)
+    assert command_error(monkeypatch).startswith(message)
 
 
 @pytest.mark.parametrize("failing", ["1.png", "boxes.csv", "train.csv"])
@@ -115,7 +115,7 @@ def test_an_import_that_fails_is_undone(workspace: Path, monkeypatch: pytest.Mon
         patch.setattr(Path, "write_bytes", failing_write_bytes)
         patch.setattr(pd.DataFrame, "to_csv", failing_to_csv)
         for to in ("whales", "others"):
-            message = error_of(patch, "import", "new.csv", "--to", to)
+            message = command_error(patch, "import", "new.csv", "--to", to)
             assert message.startswith("error: No space left on device: ")
             assert Path(failing).stem in message
     assert contents(workspace) == before
@@ -139,7 +139,7 @@ def test_an_import_is_undone_if_its_tables_cannot_be_renamed(
 
     for to in ("whales", "others"):
         monkeypatch.setattr(Path, "replace", failing_replace)
-        assert "Permission denied" in error_of(monkeypatch, "import", "new.csv", "--to", to)
+        assert "Permission denied" in command_error(monkeypatch, "import", "new.csv", "--to", to)
         assert contents(workspace) == before
 
 

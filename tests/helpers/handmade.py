@@ -46,7 +46,7 @@ IDENTITY = {"slope": 1.0, "intercept": 0.0}
 SOLUTION = {"t1.jpg": "w_c", "t2.jpg": "w_e", "t3.jpg": "new_whale", "t4.jpg": "w_a"}
 
 
-def part_of(image: str) -> str:
+def catalog_part(image: str) -> str:
     return "test" if image in TEST else "train"
 
 
@@ -58,13 +58,13 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[objec
 def write_tables() -> None:
     """Write the outputs of the stages `catalog`, `dedup` and `split`, and the solution."""
     photos = {**TRAIN, **dict.fromkeys(TEST, "")}
-    write_rows(paths.CATALOG, ["Image", "Id", "part"], [(i, photos[i], part_of(i)) for i in photos])
+    write_rows(paths.CATALOG, ["Image", "Id", "part"], [(i, photos[i], catalog_part(i)) for i in photos])
     split = [
         (i, label, "validation" if i in ROLES else "train", ROLES.get(i, "catalogue")) for i, label in TRAIN.items()
     ]
     write_rows(paths.SPLIT, ["Image", "Id", "part", "role"], split)
     groups = [(0, "c1.jpg"), (0, "c2.jpg"), (1, "b1.jpg"), (1, "t2.jpg")]
-    write_rows(paths.GROUPS, ["group", "Image", "part", "Id"], [(g, i, part_of(i), photos[i]) for g, i in groups])
+    write_rows(paths.GROUPS, ["group", "Image", "part", "Id"], [(g, i, catalog_part(i), photos[i]) for g, i in groups])
     write_leaks(("t2.jpg", "b1.jpg", "w_b", 2, 0.01))
     write_rows(paths.SOLUTION, ["Image", "Id"], [*SOLUTION.items()])
 

@@ -38,7 +38,7 @@ def classifier(name: str, seed: int = 1, **options: object) -> nn.Module:
     return model.eval()
 
 
-def input_of(module: nn.Module, run: Callable[[], object]) -> Tensor:
+def record_input(module: nn.Module, run: Callable[[], object]) -> Tensor:
     """Return the input that `module` receives while `run` runs."""
     recorded: list[Tensor] = []
     handle = module.register_forward_pre_hook(lambda _, inputs: recorded.append(inputs[0]))
@@ -84,7 +84,7 @@ def test_photos_are_resized_to_a_size_that_the_model_accepts(
 ) -> None:
     backbone = Backbone(name).eval()
     with torch.no_grad():
-        recorded = input_of(backbone.body, lambda: backbone(torch.zeros(1, 3, *size)))
+        recorded = record_input(backbone.body, lambda: backbone(torch.zeros(1, 3, *size)))
     assert recorded.shape == (1, 3, *resized)
 
 
@@ -92,7 +92,7 @@ def test_resizing_is_bilinear() -> None:
     torch.manual_seed(0)
     backbone = Backbone("squeezenet1_1").eval()  # its minimum size is 17 x 17
     row = torch.tensor([0.0, 1.0]).repeat_interleave(4)
-    recorded = input_of(backbone.body, lambda: backbone(row.expand(1, 3, 8, 8)))
+    recorded = record_input(backbone.body, lambda: backbone(row.expand(1, 3, 8, 8)))
     assert recorded.shape == (1, 3, 17, 17)
     # the middle of pixel 8 of 17 lies at 8.5 * 8 / 17 = 4, on the edge between the two halves
     assert recorded[0, 0, 0, 8].item() == pytest.approx(0.5)
@@ -221,7 +221,7 @@ def test_the_feature_map_equals_the_input_of_the_classifiers_pooling(
     size = max(96, *backbone.min_size)
     photos = torch.randn(1, 3, size, size)
     with torch.no_grad():
-        expected = input_of(model.get_submodule(pooling), lambda: model(photos))
+        expected = record_input(model.get_submodule(pooling), lambda: model(photos))
         assert torch.equal(backbone(photos), expected)
 
 
@@ -241,7 +241,7 @@ def test_the_feature_map_of_models_that_pool_without_a_module(name: str, head: s
     load_pretrained(backbone, model.state_dict(), "w.pth")
     photos = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        expected, maps = input_of(model.get_submodule(head), lambda: model(photos)), backbone(photos)
+        expected, maps = record_input(model.get_submodule(head), lambda: model(photos)), backbone(photos)
         if expected.ndim == 2:
             maps = (maps.relu() if name == "densenet121" else maps).mean(dim=(2, 3))
         torch.testing.assert_close(maps, expected)

@@ -44,7 +44,7 @@ def classifier(name: str, **options: object) -> nn.Module:
     return model.eval()
 
 
-def error_of(run: Callable[[], object]) -> str:
+def error_message(run: Callable[[], object]) -> str:
     """Return the message of the error that `run` raises."""
     with pytest.raises(WhaleidError) as caught:
         run()
@@ -190,7 +190,7 @@ def test_fine_doubles_the_height_and_width_of_the_feature_map(name: str) -> None
 
 @pytest.mark.parametrize("name", ["timm/test_vit", pytest.param(f"timm/{SWIN}", marks=pytest.mark.long)])
 def test_fine_is_refused_without_a_last_stride(name: str) -> None:
-    assert error_of(lambda: Backbone(name, fine=True)) == (
+    assert error_message(lambda: Backbone(name, fine=True)) == (
         f"backbone.fine: {name} has no stride before its last feature map that could be removed. Set backbone.fine to "
         f"false, or use another model, such as resnet18."
     )
@@ -198,7 +198,7 @@ def test_fine_is_refused_without_a_last_stride(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["timm/test_vit", pytest.param(f"timm/{SWIN}", marks=pytest.mark.long)])
 def test_transformers_have_no_early_layers(name: str) -> None:
-    assert error_of(Backbone(name).early_layers) == (
+    assert error_message(Backbone(name).early_layers) == (
         f"layers: upper freezes the first layers, which work on large feature maps, but {name} has no such layers. "
         f"Set it to all or last, or use another model (backbone.name), such as resnet18."
     )
@@ -291,7 +291,7 @@ def test_loading_a_checkpoint_does_not_import_slow_modules(tmp_path: Path) -> No
 
 def test_a_timm_model_is_refused_if_timm_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    assert error_of(lambda: Backbone("timm/resnet18")) == (
+    assert error_message(lambda: Backbone("timm/resnet18")) == (
         "backbone.name: timm/resnet18 needs timm: pip install 'whaleid[timm]'"
     )
 
@@ -342,7 +342,7 @@ def test_a_timm_model_is_refused_if_timm_is_not_installed(monkeypatch: pytest.Mo
 )
 @pytest.mark.usefixtures("offline")
 def test_invalid_models_are_refused(name: str, message: str) -> None:
-    assert error_of(lambda: Backbone(name)).startswith(message)
+    assert error_message(lambda: Backbone(name)).startswith(message)
 
 
 def test_errors_list_missing_and_unknown_weights() -> None:
@@ -352,7 +352,7 @@ def test_errors_list_missing_and_unknown_weights() -> None:
     with pytest.raises(InputProblems) as caught:
         load_pretrained(Backbone("timm/test_vit"), weights, "w.pth")
     assert caught.value.locations == ["blocks.0.attn.qkv.weight: missing", "tail.weight: unknown"]
-    message = error_of(
+    message = error_message(
         lambda: load_pretrained(Backbone("timm/test_vit"), classifier("test_resnet").state_dict(), "w.pth")
     )
     assert message.startswith("w.pth does not fit timm/test_vit (")
@@ -393,7 +393,7 @@ def test_the_stage_loads_a_weights_file(
     assert same(load_backbone().backbone.body, expected.state_dict())
     assert capsys.readouterr().out.endswith(f"96 features, the weights of {name}\n")
     Path(name).write_bytes(Path(name).read_bytes()[:-100])
-    message = error_of(lambda: stage.run(project(backbone={"name": "timm/test_resnet", "weights": name})))
+    message = error_message(lambda: stage.run(project(backbone={"name": "timm/test_resnet", "weights": name})))
     assert message.startswith(f"backbone.weights: {name} ")
     assert message.endswith("Save a state dict, or fetch the file again.")
 
@@ -422,25 +422,27 @@ def test_a_megadescriptor_checkpoint_does_not_need_the_download(
 
 @pytest.mark.usefixtures("offline", "hub")
 def test_models_that_cannot_be_fetched_are_refused_with_a_remedy(project: Callable[..., Params]) -> None:
-    message = error_of(lambda: stage.run(project(backbone={"name": f"timm/{MEGADESCRIPTOR}", "weights": "DEFAULT"})))
+    message = error_message(
+        lambda: stage.run(project(backbone={"name": f"timm/{MEGADESCRIPTOR}", "weights": "DEFAULT"}))
+    )
     assert message.startswith(f"backbone.name: timm could not fetch {MEGADESCRIPTOR} (")
     remedy = (
         "Download the model's config.json and model.safetensors in another way, put both into a folder, and set "
         "backbone.name to timm/local-dir:FOLDER."
     )
     assert message.endswith(remedy)
-    message = error_of(lambda: stage.run(project(backbone={"name": "timm/test_resnet", "weights": "DEFAULT"})))
+    message = error_message(lambda: stage.run(project(backbone={"name": "timm/test_resnet", "weights": "DEFAULT"})))
     assert message.startswith("backbone.weights: DEFAULT: timm could not fetch test_resnet (")
     assert message.endswith(remedy)
     assert not paths.checkpoint("backbone").exists()
 
 
 def test_a_timm_model_without_pretrained_weights_is_refused(project: Callable[..., Params]) -> None:
-    assert error_of(lambda: stage.run(project(backbone={"name": "timm/resnet14t {}", "weights": "x"}))).startswith(
+    assert error_message(lambda: stage.run(project(backbone={"name": "timm/resnet14t {}", "weights": "x"}))).startswith(
         "backbone.weights: x cannot be read"
     )
     unweighted = next(name for name in timm.list_models("*resnet*") if not timm.get_pretrained_cfg(name).has_weights)
-    message = error_of(lambda: stage.run(project(backbone={"name": f"timm/{unweighted}", "weights": "DEFAULT"})))
+    message = error_message(lambda: stage.run(project(backbone={"name": f"timm/{unweighted}", "weights": "DEFAULT"})))
     assert message == (
         f"backbone.weights: DEFAULT: timm cannot use {unweighted} (No pretrained weights exist for {unweighted}. Use "
         "`pretrained=False` for random init). Use another model (backbone.name), or set backbone.weights to none or "
@@ -467,13 +469,15 @@ def test_a_model_is_loaded_from_a_folder(
     weights = expected.state_dict()
     del weights["conv1.0.weight" if name == "test_resnet" else "pos_embed"]
     save_file(weights, folder / "model.safetensors")
-    assert error_of(lambda: stage.run(settings)).startswith(
+    assert error_message(lambda: stage.run(settings)).startswith(
         f"backbone.weights: DEFAULT: timm cannot use local-dir:{folder} (Error(s) in loading state_dict for "
     )
     (folder / "config.json").write_text("{}")
-    assert error_of(lambda: stage.run(settings)).startswith(f"backbone.name: timm cannot use local-dir:{folder} (")
+    assert error_message(lambda: stage.run(settings)).startswith(f"backbone.name: timm cannot use local-dir:{folder} (")
     shutil.rmtree(folder)
-    assert error_of(lambda: stage.run(settings)).startswith(f"backbone.name: timm could not fetch local-dir:{folder} (")
+    assert error_message(lambda: stage.run(settings)).startswith(
+        f"backbone.name: timm could not fetch local-dir:{folder} ("
+    )
     network = load_backbone()
     assert network.backbone.name == built
     assert same(network.backbone.body, expected.state_dict())

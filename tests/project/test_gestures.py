@@ -21,7 +21,7 @@ MAX_WIDTH = 120
 """Maximum width of DVC's tables, in characters: the width of a terminal."""
 
 
-def stage_of(run: Run) -> tuple[str, str]:
+def stage_and_variant(run: Run) -> tuple[str, str]:
     return run.data.tags["whaleid.stage"], run.data.tags.get("whaleid.variant", "")
 
 
@@ -34,7 +34,7 @@ def max_width(output: str) -> int:
     return max(len(line.rstrip()) for line in output.splitlines())
 
 
-def parent_of(all_runs: list[Run]) -> Run:
+def parent_run(all_runs: list[Run]) -> Run:
     """Return the only parent run; all other runs must be its children."""
     (parent,) = [tracked for tracked in all_runs if "mlflow.parentRunId" not in tracked.data.tags]
     assert {tracked.data.tags["mlflow.parentRunId"] for tracked in all_runs if tracked is not parent} == {
@@ -75,8 +75,8 @@ def test_a_second_repro_runs_no_stage_also_in_a_clean_clone(project: Path, tmp_p
 
 def test_stages_are_nested_in_one_parent_and_linked_by_content(reproduced: Path) -> None:
     all_runs = runs(reproduced)
-    parent = parent_of(all_runs)
-    children = {stage_of(tracked): tracked for tracked in all_runs if tracked is not parent}
+    parent = parent_run(all_runs)
+    children = {stage_and_variant(tracked): tracked for tracked in all_runs if tracked is not parent}
     assert len(children) == len(all_runs) - 1
     assert children.keys() == {
         *((stage, "") for stage in ("explore", "dedup", "split", "boxes")),
@@ -109,7 +109,7 @@ def test_stages_are_nested_in_one_parent_and_linked_by_content(reproduced: Path)
 
 
 def test_the_page_of_a_prediction_is_an_artifact_of_its_calibration(reproduced: Path) -> None:
-    by_stage = {stage_of(tracked): tracked for tracked in runs(reproduced)}
+    by_stage = {stage_and_variant(tracked): tracked for tracked in runs(reproduced)}
     writers = {
         "phash": ("dedup", ""),
         **{name: ("calibrate", name) for name in (*VALIDATED, "ensemble")},
@@ -131,13 +131,13 @@ def test_a_threshold_reruns_only_predict(project: Path) -> None:
     output = run(project, "dvc", "exp", "run", "-S", "threshold=0.2")
     assert executed_stages(output) == ["predict"]
     new = [tracked for tracked in runs(project) if tracked.info.run_id not in before]
-    parent = parent_of(new)
+    parent = parent_run(new)
     experiment = parent.data.tags["dvc.experiment"]
     assert parent.info.run_name == f"threshold=0.2 ({experiment})"
     predictions = {tracked.data.params["variant"]: tracked for tracked in new if tracked is not parent}
     assert predictions.keys() == {*PREDICTIONS}
     for name, tracked in predictions.items():
-        assert stage_of(tracked) == ("predict", name)
+        assert stage_and_variant(tracked) == ("predict", name)
         assert tracked.info.run_name == f"predict {name} at 0.2"
         assert tracked.data.params["threshold"] == "0.2"
         files = artifacts(tracked)
@@ -179,11 +179,11 @@ def test_a_queue_of_thresholds_logs_every_run_also_in_a_new_store(project: Path)
         time.sleep(2)
     assert status.count("Success") == 3, status
     all_runs = runs(project)
-    predictions = [tracked for tracked in all_runs if stage_of(tracked)[0] == "predict"]
+    predictions = [tracked for tracked in all_runs if stage_and_variant(tracked)[0] == "predict"]
     assert sorted(
         (tracked.data.params["variant"], tracked.data.params["threshold"]) for tracked in predictions
     ) == sorted((prediction, value) for prediction in PREDICTIONS for value in ("0.1", "0.2", "0.3"))
-    assert {tracked.data.metrics["threshold"] for tracked in predictions if stage_of(tracked)[1] == "toy"} == {
+    assert {tracked.data.metrics["threshold"] for tracked in predictions if stage_and_variant(tracked)[1] == "toy"} == {
         0.1,
         0.2,
         0.3,
@@ -219,9 +219,9 @@ def test_another_loss_runs_only_the_stages_of_its_variant(project: Path) -> None
     output = run(project, "dvc", "exp", "run", "-S", "variants.margin.train.loss.kind=arcface", "calibrate@margin")
     assert executed_stages(output) == ["train@margin", "embed@margin", "calibrate@margin"]
     new = [tracked for tracked in runs(project) if tracked.info.run_id not in before]
-    parent = parent_of(new)
+    parent = parent_run(new)
     assert parent.info.run_name.startswith("variants.margin.train.loss.kind=arcface (")
-    assert {stage_of(tracked) for tracked in new if tracked is not parent} == {
+    assert {stage_and_variant(tracked) for tracked in new if tracked is not parent} == {
         (stage, "margin") for stage in ("train", "embed", "calibrate")
     }
 
@@ -261,7 +261,7 @@ def test_a_variant_and_a_prediction_are_added_by_parameters_alone(uncommitted: P
         assert (project / "reports/pages" / f"{name}.html").exists()
         assert (project / "reports/curves" / f"{name}.png").exists()
     new = {tracked.info.run_name: tracked for tracked in runs(project) if tracked.info.run_id not in before}
-    parent = parent_of([*new.values()])
+    parent = parent_run([*new.values()])
     assert re.fullmatch(r"dvc repro \w{7} \d+ parameters", parent.info.run_name)
     assert new.keys() - {parent.info.run_name} == {
         *("train quick", "embed quick", "calibrate quick", "calibrate ensemble", "calibrate trio"),

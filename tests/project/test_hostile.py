@@ -67,7 +67,7 @@ def jpeg(**options: object) -> bytes:
 # decompression bombs
 
 
-def png_of(width: int, height: int) -> bytes:
+def png_with_size(width: int, height: int) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -75,7 +75,7 @@ def png_of(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def jpeg_of(width: int, height: int) -> bytes:
+def jpeg_with_size(width: int, height: int) -> bytes:
     content = bytearray(jpeg())
     offset = content.index(b"\xff\xc0") + 5
     content[offset : offset + 4] = struct.pack(">HH", height, width)
@@ -100,10 +100,10 @@ def jpeg_with_scans(count: int) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (png_of(60_000, 60_000), "over the 100,000,000 pixels allowed"),
-        (png_of(10_001, 10_000), "10001 x 10000 pixels, over the 100,000,000 allowed"),
-        (png_of(3_145_736, 1), "3145736 x 1 pixels, over the 30,000 allowed per side"),
-        (jpeg_of(65_500, 65_500), "over the 100,000,000 pixels allowed"),
+        (png_with_size(60_000, 60_000), "over the 100,000,000 pixels allowed"),
+        (png_with_size(10_001, 10_000), "10001 x 10000 pixels, over the 100,000,000 allowed"),
+        (png_with_size(3_145_736, 1), "3145736 x 1 pixels, over the 30,000 allowed per side"),
+        (jpeg_with_size(65_500, 65_500), "over the 100,000,000 pixels allowed"),
         (b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;", "over the 100,000,000 pixels allowed"),
         (tiff_with_tiles(30_000), "tiles of 30000 x 30000 pixels, over the 25,000,000 allowed"),
         (jpeg_with_scans(2_000), "scans, over the 100 allowed: save the photo again"),

@@ -16,7 +16,7 @@ def labelled(**photos: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Image", "Id"])
 
 
-def error_of(table: pd.DataFrame, **changes: object) -> str:
+def selection_error(table: pd.DataFrame, **changes: object) -> str:
     """Return the message of the error that selecting from `table` raises."""
     with pytest.raises(WhaleidError) as caught:
         subset.select(table, "v", training(**changes))
@@ -58,24 +58,26 @@ def test_min_photos_does_not_apply_to_new_whale() -> None:
 
 
 def test_more_whales_than_exist_are_refused() -> None:
-    message = error_of(labelled(a=3, b=2, new_whale=9), whales=56)
+    message = selection_error(labelled(a=3, b=2, new_whale=9), whales=56)
     assert message.startswith("variants.v.train.whales is 56, but only 2 whales have 1 or more photos to train on")
-    message = error_of(labelled(a=3, b=2, c=1), whales=3, min_photos=2)
+    message = selection_error(labelled(a=3, b=2, c=1), whales=3, min_photos=2)
     assert message.startswith("variants.v.train.whales is 3, but only 2 whales have ")
 
 
 def test_a_single_class_is_refused() -> None:
-    assert error_of(labelled(a=3, new_whale=9)).startswith("variants.v needs at least two classes, but has 1.")
-    assert error_of(labelled(a=3, b=1), min_photos=2).startswith("variants.v needs at least two classes, but has 1.")
+    assert selection_error(labelled(a=3, new_whale=9)).startswith("variants.v needs at least two classes, but has 1.")
+    assert selection_error(labelled(a=3, b=1), min_photos=2).startswith(
+        "variants.v needs at least two classes, but has 1."
+    )
 
 
 def test_triplet_is_refused_if_every_whale_has_a_single_photo() -> None:
-    assert error_of(labelled(a=1, b=1, c=1), loss=TRIPLET, per_whale=2, batch_size=4) == (
+    assert selection_error(labelled(a=1, b=1, c=1), loss=TRIPLET, per_whale=2, batch_size=4) == (
         "variants.v.train.loss: triplet compares two photos of a whale, but each of the 3 whales has one photo to "
         "train on. Use another loss, or add photos."
     )
     # photos=1 keeps one photo per whale
-    assert "each of the 2 whales has one photo" in error_of(
+    assert "each of the 2 whales has one photo" in selection_error(
         labelled(a=3, b=3), loss=TRIPLET, per_whale=2, batch_size=4, photos=1
     )
     # one whale with two photos is enough
@@ -83,7 +85,7 @@ def test_triplet_is_refused_if_every_whale_has_a_single_photo() -> None:
 
 
 def test_a_batch_that_needs_more_whales_than_exist_is_refused() -> None:
-    assert error_of(labelled(a=3, b=3, c=3), per_whale=2, batch_size=8) == (
+    assert selection_error(labelled(a=3, b=3, c=3), per_whale=2, batch_size=8) == (
         "variants.v: a batch of 8 with 2 photos per whale needs 4 whales, but there are 3 to train on. Set "
         "variants.v.train.batch_size to at most 6, or increase per_whale."
     )
