@@ -206,7 +206,7 @@ NO_PREDICTION = f".calibrated_by: there is no prediction 'margn' (available: pha
     [
         (["margn", "full"], None, [f".networks: there is no variant 'margn' (available: {VARIANTS})"]),
         (["full", "full"], None, [".networks: a variant is repeated: list each once"]),
-        ([], None, [".networks: is empty: list one or more variants. Only phash may be empty"]),
+        ([], None, [".networks is empty: list one or more variants. Only phash may be empty"]),
         (["final"], None, [NOT_CALIBRATED]),
         (["margin", "final"], None, [NOT_CALIBRATED]),
         (["full"], "toy", [".calibrated_by: not needed, since no variant in networks has learn: all: remove this key"]),

@@ -320,7 +320,7 @@ class Params(Section):
         if networks and name == PHASH:
             yield f".networks: {PHASH} ranks duplicates only: leave networks empty, or choose another name"
         if not networks and name != PHASH:
-            yield f".networks: is empty: list one or more variants. Only {PHASH} may be empty"
+            yield f".networks is empty: list one or more variants. Only {PHASH} may be empty"
         unknown = [network for network in networks if network not in self.variants]
         for network in dict.fromkeys(unknown):
             yield f".networks: there is no variant {network!r} (available: {', '.join(self.variants)})"

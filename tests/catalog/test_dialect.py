@@ -87,20 +87,20 @@ def test_empty_rows_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "t.csv: is empty"),
-        (b",,\n\n", "t.csv: is empty"),
+        (b"", "t.csv is empty"),
+        (b",,\n\n", "t.csv is empty"),
         (
             b"Whales of 2019,\n\nphoto,whale\na.jpg,Ann\n",
             "t.csv, line 1: 'Whales of 2019' is a title: remove the lines",
         ),
         (b"Whales of 2019\nphoto;whale\na.jpg;Ann\n", "t.csv, line 1: 'Whales of 2019' is a title"),
         (b"\nWhales, 2019\nphoto;whale\na.jpg;Ann\n", "t.csv, line 2: 'Whales, 2019' is a title"),
-        (b'photo,whale\na.jpg,"' + b"x" * 200_000, "t.csv, line 2: cannot be read as csv: field larger than"),
+        (b'photo,whale\na.jpg,"' + b"x" * 200_000, "t.csv, line 2 cannot be read as csv: field larger than"),
         (
             "photo,whale\na.jpg,José\n".encode("latin-1"),
-            "t.csv, line 2: is not UTF-8 text. Save the file as csv in UTF-8",
+            "t.csv, line 2 is not UTF-8 text. Save the file as csv in UTF-8",
         ),
-        (b'photo,whale\na.jpg,"Ann\n', "t.csv, line 2: cannot be read as csv"),
+        (b'photo,whale\na.jpg,"Ann\n', "t.csv, line 2 cannot be read as csv"),
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

@@ -118,8 +118,8 @@ def test_queries_are_optional(root: Path, exists: bool) -> None:
             ["Image,Id", "a.jpg,1", "b.PNG,1,2", "c.jpeg"],
             "line 3: 3 cells instead of 2\n  line 4: 1 cells",
         ),
-        ("train.csv", ["Image,Id", "a.jpg,1", 'b.PNG,"1'], "train.csv, line 3: cannot be read as csv"),
-        ("train.csv", [], "train.csv: is empty"),
+        ("train.csv", ["Image,Id", "a.jpg,1", 'b.PNG,"1'], "train.csv, line 3 cannot be read as csv"),
+        ("train.csv", [], "train.csv is empty"),
         ("train.csv", ["Image,Id"], "photos in train/ without a row (3):\n  'a.jpg'\n  'b.PNG'\n  'c.jpeg'\n"),
         (
             "train.csv",
@@ -211,7 +211,7 @@ def test_sample_submission_may_contain_several_labels(root: Path) -> None:
 
 def test_refuses_text_that_is_not_utf8_and_names_its_line(root: Path) -> None:
     (root / "train.csv").write_bytes("Image,Id\na.jpg,1\nb.PNG,bjørn\n".encode("latin-1"))
-    assert "train.csv, line 3: is not UTF-8 text" in refusal(root)
+    assert "train.csv, line 3 is not UTF-8 text" in refusal(root)
 
 
 def test_refuses_photos_with_the_same_name_in_both_folders(root: Path) -> None:

@@ -187,7 +187,7 @@ def test_embeddings_that_cannot_be_cached_are_only_a_warning(
     (tmp_path / "file").write_text("not a folder")
     assert not additions.save(tmp_path / "file" / "a.npz", {"toy": np.zeros((2, 3), dtype=np.float32)})
     assert capsys.readouterr().err == (
-        f"{tmp_path / 'file'}: cannot cache embeddings (File exists); the next command computes them again.\n"
+        f"Embeddings cannot be cached in {tmp_path / 'file'} (File exists); the next command computes them again.\n"
     )
     cache_file = tmp_path / "cache" / "a.npz"
     assert additions.save(cache_file, {"toy": np.zeros((2, 3), dtype=np.float32)})

@@ -53,7 +53,7 @@ def test_files_other_than_photos_are_refused(tmp_path: Path, content: bytes, mes
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "a.jpg") == f"{tmp_path / 'a.jpg'}: cannot be read (No such file or directory)"
+    assert refusal(tmp_path / "a.jpg") == f"{tmp_path / 'a.jpg'} cannot be read (No such file or directory)"
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])

@@ -143,7 +143,7 @@ def test_fingerprints_are_in_order_and_unreadable_files_return_errors(tmp_path: 
     assert {row: result for row, result in enumerate(read) if isinstance(result, str)} == {
         5: f"{files[5]}: a GIF image; photos of a catalogue must be JPEG or PNG",
         7: f"{files[7]}: not an image in a known format",
-        9: f"{files[9]}: cannot be read (No such file or directory)",
+        9: f"{files[9]} cannot be read (No such file or directory)",
     }
     good = [result for result in fingerprints(files) if isinstance(result, Fingerprint)]
     assert len(good) == 38

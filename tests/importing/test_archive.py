@@ -199,7 +199,7 @@ def test_an_encrypted_zip_is_refused() -> None:
     content = bytearray(Path("other.zip").read_bytes())
     content[content.index(b"PK\1\2") + 8] |= 1
     Path("other.zip").write_bytes(content)
-    assert refusal("other.zip") == "other.zip: is encrypted. Unpack it yourself and import the folder."
+    assert refusal("other.zip") == "other.zip is encrypted. Unpack it yourself and import the folder."
 
 
 def test_a_spreadsheet_in_a_zip_is_named() -> None:
@@ -251,12 +251,12 @@ def test_zip_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     write_zip("a.png", method=zipfile.ZIP_DEFLATED, content=bytes(60_000))
     Path("zeros.png").write_bytes(bytes(60_000))
     pack("outer.zip", ("zeros.png", "ann/a.png"), ("bad.zip", "bob/bad.zip"))
-    error = "outer.zip, bob/bad.zip: would unpack to more than 20 times its size"
+    error = "outer.zip, bob/bad.zip would unpack to more than 20 times its size"
     assert refusal("outer.zip").startswith(error)
     monkeypatch.setattr(archive, "MAX_FILES", 3)
     write_zip("a.png", "b.png", "c.png")
     pack("outer.zip", *(("bad.zip", f"{whale}.zip") for whale in ("ann", "bob", "cat")))
-    assert "outer.zip, ann.zip: would unpack to more than 20 times its size or more than 3 f" in refusal("outer.zip")
+    assert "outer.zip, ann.zip would unpack to more than 20 times its size or more than 3 f" in refusal("outer.zip")
     write_zip(*(f"ann/{name}.png" for name in "abcd"))
     assert "or more than 3 files" in refusal("bad.zip")
     assert not Path("whales").exists()
@@ -267,17 +267,17 @@ def test_a_zip_with_wrong_sizes_is_refused() -> None:
     content = Path("bad.zip").read_bytes()
     assert content.count((100_000).to_bytes(4, "little")) == 2
     Path("bad.zip").write_bytes(content.replace((100_000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
-    assert "bad.zip: cannot be unpacked (Bad CRC-32" in refusal("bad.zip")
+    assert "bad.zip cannot be unpacked (Bad CRC-32" in refusal("bad.zip")
 
 
 def test_damaged_zips_and_other_compression_methods_are_refused() -> None:
     Path("bad.zip").write_bytes(b"no zip")
-    assert "bad.zip: cannot be unpacked (File is not a zip file)" in refusal("bad.zip")
+    assert "bad.zip cannot be unpacked (File is not a zip file)" in refusal("bad.zip")
     write_zip("ann/a.png", content=b"whole")
     Path("bad.zip").write_bytes(Path("bad.zip").read_bytes().replace(b"whole", b"whose"))
-    assert "bad.zip: cannot be unpacked (Bad CRC-32" in refusal("bad.zip")
+    assert "bad.zip cannot be unpacked (Bad CRC-32" in refusal("bad.zip")
     write_zip("ann/a.png", method=zipfile.ZIP_LZMA)
-    assert "bad.zip: is compressed with a method that is not supported" in refusal("bad.zip")
+    assert "bad.zip is compressed with a method that is not supported" in refusal("bad.zip")
     assert not Path("whales").exists()
 
 

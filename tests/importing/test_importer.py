@@ -78,12 +78,12 @@ def test_photos_without_a_label_are_queries() -> None:
     assert ", 0 queries" in call("all/birds.csv --queries more").splitlines()[1]
     assert (
         refusal("all/birds.csv --queries nowhere")
-        == "--queries nowhere: is not a folder. Choose the folder of the queries (photos to identify)."
+        == "--queries nowhere is not a folder. Choose the folder of the queries (photos to identify)."
     )
     Path("empty").mkdir()
     assert (
         refusal("all/birds.csv --queries empty")
-        == "--queries empty: contains no photos. Choose the folder of the queries (photos to identify)."
+        == "--queries empty contains no photos. Choose the folder of the queries (photos to identify)."
     )
 
 

@@ -112,7 +112,7 @@ def test_empty_boxes_are_counted_and_left_out() -> None:
 
 def test_a_table_without_rows_is_refused() -> None:
     write("birds.csv", "photo,whale")
-    assert refusal("birds.csv") == "birds.csv: has no rows below its header. Add a row for each photo."
+    assert refusal("birds.csv") == "birds.csv has no rows below its header. Add a row for each photo."
 
 
 def test_invalid_boxes_are_refused() -> None:
@@ -263,7 +263,7 @@ def test_invalid_coco_files_are_refused(
 @pytest.mark.parametrize("text", ["{" * 10, "[" * 100_000])
 def test_invalid_json_is_refused(text: str) -> None:
     Path("x.json").write_text(text)
-    assert "x.json: is not valid json" in refusal("x.json")
+    assert "x.json is not valid json" in refusal("x.json")
 
 
 def test_ids_match_as_numbers_or_texts_and_categories_may_have_no_name() -> None:

@@ -108,7 +108,10 @@ def test_an_invalid_description_is_refused(folder: Path, edit: Callable[[bytes],
 
 def test_a_folder_without_a_description_is_refused(tmp_path: Path) -> None:
     message = "is not a bundle (a model as a folder): it does not contain bundle.json. In the project's folder"
-    assert message in error_message(bundle.read, tmp_path / "none")
+    assert message in error_message(bundle.read, tmp_path)
+    assert error_message(bundle.read, tmp_path / "none").startswith(
+        f"There is no model at {tmp_path / 'none'}. In the "
+    )
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_a_batch_gets_the_same_answers_as_single_photos(recogniser: Recogniser) 
     assert recogniser.identify([]) == []
     assert recogniser.identify(photos[5:])[0].problem
     (missing,) = recogniser.identify([Query("nowhere.jpg")])  # a path
-    assert missing.problem == "nowhere.jpg: cannot be read (No such file or directory)"
+    assert missing.problem == "nowhere.jpg cannot be read (No such file or directory)"
 
 
 def test_embeddings_are_the_same_in_several_threads(recogniser: Recogniser) -> None:

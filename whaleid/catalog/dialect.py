@@ -53,10 +53,10 @@ def parse(path: Path) -> tuple[list[str], dict[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         raise WhaleidError(
-            f"{path}, line {line}: cannot be read as csv: {error}. Close each double quote that opens a cell."
+            f"{path}, line {line} cannot be read as csv: {error}. Close each double quote that opens a cell."
         ) from None
     if not rows:
-        raise WhaleidError(f"{path}: is empty. Write the names of the columns into its first line.")
+        raise WhaleidError(f"{path} is empty. Write the names of the columns into its first line.")
     top = next(iter(rows))
     names = [name.strip() for name in rows.pop(top)]
     if rows and _is_title(names) and not _is_title(next(iter(rows.values()))):
@@ -73,7 +73,7 @@ def _decode(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise WhaleidError(
-            f"{path}, line {line}: is not UTF-8 text. Save the file as csv in UTF-8 (in Excel: CSV UTF-8)."
+            f"{path}, line {line} is not UTF-8 text. Save the file as csv in UTF-8 (in Excel: CSV UTF-8)."
         ) from None
 
 

@@ -43,7 +43,7 @@ def read_solution(path: Path) -> dict[str, str]:
     """
     table = read_table(path, COLUMNS)
     if table.empty:
-        raise WhaleidError(f"{path}: has no rows. Write the true label of at least one photo.")
+        raise WhaleidError(f"{path} has no rows. Write the true label of at least one photo.")
     problems = _problems(path, table)
     for line, image, labels in table.itertuples():
         if len(labels.split()) > 1:

@@ -78,7 +78,7 @@ def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise WhaleidError(f"{path}: cannot be read ({error.strerror})") from None
+        raise WhaleidError(f"{path} cannot be read ({error.strerror})") from None
 
 
 @contextmanager

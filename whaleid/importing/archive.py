@@ -57,7 +57,7 @@ def unpack(archive: Path, folder: Path, limits: Limits, title: str = "", is_part
             _decode_names(title, files)
             files = [member for member in files if not any(is_hidden(part) for part in _parts(member) if part != "..")]
             if any(member.flag_bits & ENCRYPTED for member in files):
-                raise WhaleidError(f"{title}: is encrypted. Unpack it yourself and import the folder.")
+                raise WhaleidError(f"{title} is encrypted. Unpack it yourself and import the folder.")
             members = [member for member in files if _is_unpacked(packed, member)]
             _check_names(title, members)
             if is_part:
@@ -78,7 +78,7 @@ def unpack(archive: Path, folder: Path, limits: Limits, title: str = "", is_part
     # damaged files make zipfile raise many types of exceptions; names that clash or are too long are an OSError
     except Exception as error:
         remedy = "Download it again, or unpack it yourself and import the folder."
-        raise WhaleidError(f"{title}: cannot be unpacked ({error}). {remedy}") from None
+        raise WhaleidError(f"{title} cannot be unpacked ({error}). {remedy}") from None
     return len(files) - len(members), Limits(limits.size - size, limits.files - len(members))
 
 
@@ -144,14 +144,14 @@ def _check_size(title: str, members: Sequence[zipfile.ZipInfo], size: int, limit
     # with other methods, zipfile unpacks a whole block into memory, which may be 1,000 times its compressed size
     if any(member.compress_type not in METHODS for member in members):
         raise WhaleidError(
-            f"{title}: is compressed with a method that is not supported. Pack it again with the usual one, deflate."
+            f"{title} is compressed with a method that is not supported. Pack it again with the usual one, deflate."
         )
     if size > limits.size or len(members) > limits.files:
         raise WhaleidError(
-            f"{title}: would unpack to more than {MAX_RATIO} times its size or more than {MAX_FILES:,} files, which is "
+            f"{title} would unpack to more than {MAX_RATIO} times its size or more than {MAX_FILES:,} files, which is "
             "unusual for photos. If you trust the file, unpack it yourself and import the folder."
         )
     if size > free:
         raise WhaleidError(
-            f"{title}: needs {size / 1e9:.1f} GB to unpack, but only {free / 1e9:.1f} GB are free: free some space."
+            f"{title} needs {size / 1e9:.1f} GB to unpack, but only {free / 1e9:.1f} GB are free: free some space."
         )

@@ -39,7 +39,7 @@ def read(path: Path, root: Path, photos: Mapping[str, Sequence[Path]] | None = N
         annotations[_id(annotation, "image_id")].append(annotation)
     if not identities and len({_id(annotation, "category_id") for annotation in document["annotations"]}) < 2:
         raise WhaleidError(
-            f"{path}: does not name individual whales: annotations have none of the keys {', '.join(IDENTITY)}, and "
+            f"{path} does not name individual whales: annotations have none of the keys {', '.join(IDENTITY)}, and "
             "all have the same category. Add the whale to each annotation as its `identity`."
         )
     entries, ambiguous, other_boxes = [], [], []
@@ -71,7 +71,7 @@ def _read_document(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
         document = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise WhaleidError(f"{path}: is not valid json: {error}. Export the file again.") from None
+        raise WhaleidError(f"{path} is not valid json: {error}. Export the file again.") from None
     parts = {key: document.get(key, []) for key in PARTS} if isinstance(document, dict) else {}
     rows = [row for part in parts.values() for row in (part if isinstance(part, list) else [None])]
     valid = all(
@@ -82,7 +82,7 @@ def _read_document(path: Path) -> dict[str, list[dict[str, Any]]]:
     )
     if not valid or not parts.get("images") or not parts["annotations"]:
         raise WhaleidError(
-            f"{path}: is not a COCO file. It needs lists of objects under {', '.join(map(repr, PARTS))}, in which the "
+            f"{path} is not a COCO file. It needs lists of objects under {', '.join(map(repr, PARTS))}, in which the "
             f"values of {', '.join((*IDS, *IDENTITY))} are numbers or text."
         )
     return parts

@@ -47,7 +47,7 @@ def read(path: Path, columns: Columns, photos: Mapping[str, Sequence[Path]] | No
     table = read_table(path, list(dict.fromkeys([photo, whale, *corners])), [BBOX, SPLIT])
     root = path.parent if columns.photos is None else columns.photos
     if table.empty:
-        raise WhaleidError(f"{path}: has no rows below its header. Add a row for each photo.")
+        raise WhaleidError(f"{path} has no rows below its header. Add a row for each photo.")
     rectangles, notes = _rectangles(path, table, corners)
     entries = []
     for (line, row), rectangle in zip(table.iterrows(), rectangles, strict=True):

@@ -48,11 +48,11 @@ def read_queries(root: Path) -> Source:
         InputProblems: there are links to folders.
     """
     if not root.is_dir():
-        raise WhaleidError(f"--queries {root}: is not a folder. Choose the folder of the queries (photos to identify).")
+        raise WhaleidError(f"--queries {root} is not a folder. Choose the folder of the queries (photos to identify).")
     files, skipped = list_photos(root)
     if not files:
         raise WhaleidError(
-            f"--queries {root}: contains no photos. Choose the folder of the queries (photos to identify)."
+            f"--queries {root} contains no photos. Choose the folder of the queries (photos to identify)."
         )
     entries = [Entry(path, "", repr(str(path))) for path in files]
     return Source("queries", root, entries, skipped_files=skipped)

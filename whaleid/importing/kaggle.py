@@ -21,7 +21,7 @@ def download(source: str, folder: Path) -> Path:
     competition = source.removeprefix(PREFIX)
     if competition not in COMPETITIONS:
         competitions = ", ".join(PREFIX + name for name in COMPETITIONS)
-        raise WhaleidError(f"{source}: is not a competition that can be imported. Choose one of: {competitions}.")
+        raise WhaleidError(f"{source} is not a competition that can be imported. Choose one of: {competitions}.")
     access = (
         "Kaggle needs an account: sign in with `kaggle auth login`, or create an API token at "
         "https://www.kaggle.com/settings/api and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token (an older key: "

@@ -143,7 +143,7 @@ def _write_photo(file: Path, target: Path, sha256: str, link: bool, move: bool) 
         return "symbolic link"
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise WhaleidError(f"{file}: has changed since it was checked. Run the same command again.")
+        raise WhaleidError(f"{file} has changed since it was checked. Run the same command again.")
     target.write_bytes(content)
     return "copy"
 

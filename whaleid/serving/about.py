@@ -52,6 +52,11 @@ def read(folder: Path) -> About:
     try:
         about = About.model_validate_json((folder / ABOUT).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
+        if not folder.exists():
+            raise WhaleidError(
+                f"There is no model at {folder}. In the project's folder, run `dvc repro` to build it. Elsewhere, set "
+                "--model to a bundle or a registered model such as models:/whaleid@champion."
+            ) from None
         raise WhaleidError(
             f"{folder} is not a bundle (a model as a folder): it does not contain {ABOUT}. In the project's folder, "
             "run `dvc repro` to build models/final.bundle. In other folders, set --model to a bundle, or to a "

@@ -96,7 +96,9 @@ def save(path: Path, embeddings: Embeddings) -> bool:
             contiguous = {name: np.ascontiguousarray(array) for name, array in embeddings.items()}
             temporary.write_bytes(safetensors.numpy.save(contiguous))
     except OSError as error:
-        message = f"{path.parent}: cannot cache embeddings ({error.strerror}); the next command computes them again."
+        message = (
+            f"Embeddings cannot be cached in {path.parent} ({error.strerror}); the next command computes them again."
+        )
         print(message, file=sys.stderr)
         return False
     return True
