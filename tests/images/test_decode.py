@@ -39,10 +39,10 @@ def png_header(width: int, height: int) -> bytes:
         (b"", "an empty file"),
         (b"not a photo", "not an image in a known format"),
         (b"\xff\xd8\xff\xe0", "not an image in a known format"),
-        (png_header(10_001, 10_000), "10001 x 10000 pixels, over the 100,000,000 allowed"),
-        (png_header(13_000, 13_000), "13000 x 13000 pixels, over the 100,000,000 allowed"),
-        (png_header(60_000, 60_000), "over the 100,000,000 pixels allowed"),
-        (png_header(30_001, 1), "30001 x 1 pixels, over the 30,000 allowed per side"),
+        (png_header(10_001, 10_000), "10001 x 10000 pixels, over the 100,000,000 allowed: save it at a smaller size"),
+        (png_header(13_000, 13_000), "13000 x 13000 pixels, over the 100,000,000 allowed: save it at a smaller size"),
+        (png_header(60_000, 60_000), "over the 100,000,000 pixels allowed: save it at a smaller size"),
+        (png_header(30_001, 1), "30001 x 1 pixels, over the 30,000 allowed per side: save it at a smaller size"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -63,6 +63,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(path.read_bytes()[:-3000])
     assert refusal(path).startswith(f"{path}: damaged or unreadable (")
     assert "truncated" in refusal(path)
+    assert refusal(path).endswith("): copy it again from the camera or a backup")
 
 
 def test_a_photo_may_reach_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

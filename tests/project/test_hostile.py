@@ -105,7 +105,7 @@ def jpeg_with_scans(count: int) -> bytes:
         (png_with_size(3_145_736, 1), "3145736 x 1 pixels, over the 30,000 allowed per side"),
         (jpeg_with_size(65_500, 65_500), "over the 100,000,000 pixels allowed"),
         (b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;", "over the 100,000,000 pixels allowed"),
-        (tiff_with_tiles(30_000), "tiles of 30000 x 30000 pixels, over the 25,000,000 allowed"),
+        (tiff_with_tiles(30_000), "tiles of 30000 x 30000 pixels, over the 25,000,000 allowed: save it as JPEG"),
         (jpeg_with_scans(2_000), "scans, over the 100 allowed: save the photo again"),
     ],
 )

@@ -38,6 +38,8 @@ MAX_TILE = 25_000_000
 """Maximum number of pixels of a TIFF tile. A tile is decoded as a whole, even if the photo is smaller."""
 TILE_TAGS = (322, 323)
 """TIFF tags of the width and height of tiles."""
+SMALLER = "save it at a smaller size"
+COPY_AGAIN = "copy it again from the camera or a backup"
 
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """A JPEG marker, except restart markers, which occur within a scan; in image data, 0xff is followed by 0."""
@@ -103,11 +105,11 @@ def open_image(path: Path, content: bytes) -> Iterator[Image.Image]:
     except WhaleidError:
         raise
     except Image.DecompressionBombError:
-        raise WhaleidError(f"{path}: over the {MAX_PIXELS:,} pixels allowed") from None
+        raise WhaleidError(f"{path}: over the {MAX_PIXELS:,} pixels allowed: {SMALLER}") from None
     except UnidentifiedImageError:
         raise WhaleidError(f"{path}: {unknown_format(path, content)}") from None
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others on damaged bytes
-        raise WhaleidError(f"{path}: damaged or unreadable ({error})") from None
+        raise WhaleidError(f"{path}: damaged or unreadable ({error}): {COPY_AGAIN}") from None
 
 
 def _open(content: bytes) -> ImageFile.ImageFile:
@@ -139,9 +141,9 @@ def _problem(path: Path, image: Image.Image, content: bytes) -> str:
     """Say that `image` is sensor data, or exceeds a limit of work or memory; an empty string if neither."""
     size = f"{image.width} x {image.height} pixels"
     if image.width * image.height > MAX_PIXELS:
-        return f"{size}, over the {MAX_PIXELS:,} allowed"
+        return f"{size}, over the {MAX_PIXELS:,} allowed: {SMALLER}"
     if max(image.size) > MAX_SIDE:
-        return f"{size}, over the {MAX_SIDE:,} allowed per side"
+        return f"{size}, over the {MAX_SIDE:,} allowed per side: {SMALLER}"
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         scans = count_scans(content)
         return f"{scans:,} scans, over the {MAX_SCANS} allowed: save the photo again" if scans > MAX_SCANS else ""
@@ -150,7 +152,7 @@ def _problem(path: Path, image: Image.Image, content: bytes) -> str:
             return RAW_PROBLEM
         width, height = (image.tag_v2.get(tag, 0) for tag in TILE_TAGS)
         if width * height > MAX_TILE:
-            return f"tiles of {width} x {height} pixels, over the {MAX_TILE:,} allowed"
+            return f"tiles of {width} x {height} pixels, over the {MAX_TILE:,} allowed: save it as JPEG"
     return ""
 
 
