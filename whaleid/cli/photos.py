@@ -64,9 +64,10 @@ def import_(
     source: Annotated[
         str,
         typer.Argument(
-            help="A folder with one subfolder per whale, a csv file, a COCO json file, a folder with a metadata.csv, "
-            "a catalogue folder, the data of a Kaggle competition, a zip file of any of these, or kaggle:COMPETITION "
-            "to download a competition.",
+            help="A folder with one subfolder per whale, a folder of photos with a csv or COCO json file beside them, "
+            "a csv file (.csv, .tsv or .txt), a COCO json file, a folder with a metadata.csv, a catalogue folder, the "
+            "data of a Kaggle competition, a zip file of any of these, or kaggle:COMPETITION to download a "
+            "competition.",
             show_default=False,
         ),
     ],
@@ -91,8 +92,9 @@ def import_(
     layout: Annotated[
         Layout | None,
         typer.Option(
-            help="Where the names of the whales are: in a table, the outer folders (folders) or the inner ones "
-            "(subfolders)."
+            metavar="NAME",
+            help="What names the whales of a folder: table (a csv or COCO file in it), folders (the outer folders) or "
+            "subfolders (the inner ones).",
         ),
     ] = None,
     queries: Annotated[
