@@ -88,11 +88,111 @@ def test_a_table_and_folders_that_disagree_stop_the_import() -> None:
     assert labels("folders") == {"a.png": "2019a", "b.png": "2019b"}
 
 
+def test_a_table_that_lists_a_part_of_the_folders_stops_the_import() -> None:
+    for seed, name in enumerate(("ann/a", "bob/b", "cat/c")):
+        save(f"set/{name}.png", seed)
+    write("set/labels.csv", "path,whale", "ann/a.png,ann", "bob/b.png,bob")
+    assert refusal("set") == (
+        "set: its table lists only 2 of 3 photos. Add one of these options:\n"
+        "  --layout table: labels.csv, a csv file: photos by 'path', whales by 'whale': 2 whales ('ann', 'bob'), "
+        "2 photos\n  --layout folders: 3 whales ('ann', 'bob', 'cat'), 3 photos"
+    )
+    call("set --layout folders")
+    assert labels() == {"a.png": "ann", "b.png": "bob", "c.png": "cat"}
+
+
+def test_a_table_that_cannot_be_used_stops_the_import_if_folders_name_one_whale() -> None:
+    save("set/fotos/a.png", 1)
+    write("set/labels.csv", "archivo,ballena", "a.png,ann")
+    problem = ": its folders name only one whale, 'fotos', and its tables cannot be used. Correct a table, or add"
+    for source in ("set", zipped("set")):
+        error = refusal(source)
+        assert error.startswith(source + problem)
+        assert "labels.csv: it is not clear which column contains the" in error
+    Path("set/labels.csv").rename("set/labels.txt")
+    assert "labels.txt: it is not clear which column contains the" in refusal("set")
+    Path("set/labels.txt").rename("set/labels.xlsx")
+    assert "labels.xlsx: spreadsheets cannot be read." in refusal("set")
+    output = call("set --layout folders")
+    assert "1 spreadsheets cannot be read (save them as csv to import them): set/labels.xlsx" in output
+    assert labels() == {"a.png": "fotos"}
+
+
+def test_a_text_file_with_columns_is_a_table_and_other_text_is_not() -> None:
+    save("set/fotos/a.png", 1)
+    write("set/labels.txt", "photo\twhale", "a.png\tann")
+    write("set/README.txt", "Photos of one summer")
+    for to, source in (("whales", "set"), ("zip", zipped("set"))):
+        call(source, to=to)
+        assert labels(to) == {"a.png": "ann"}
+    Path("set/labels.txt").unlink()
+    call("set", to="folders")
+    assert labels("folders") == {"a.png": "fotos"}
+
+
+def test_a_text_next_to_a_catalogue_changes_nothing() -> None:
+    save("in/ann/a.png", 1)
+    call("in")
+    Path("set").mkdir()
+    shutil.copytree("whales", "set/c")
+    write("set/README.txt", "how, and why")
+    for source in ("set", zipped("set")):
+        assert f"{source}: a catalogue\n" in call(f"{source} --dry-run", to="copy")
+
+
+def test_a_coco_file_with_errors_stops_the_import_if_folders_name_one_whale() -> None:
+    save("set/fotos/a.png", 1)
+    annotations = [{"image_id": 1, "category_id": 9}, {"image_id": 1, "category_id": 7}]
+    images, categories = [{"id": 1, "file_name": "a.png"}], [{"id": 7, "name": "ann"}]
+    write("set/c.json", json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    assert "c.json: annotations of categories that are not in the file (1):\n  annotation None" in refusal("set")
+    write("set/c.json", "{}")
+    call("set")
+    assert labels() == {"a.png": "fotos"}
+
+
+def test_a_table_without_any_photo_of_the_folder_lists_its_rows() -> None:
+    save("set/fotos/a.png", 1)
+    write("set/labels.csv", "photo,whale", "b.png,ann")
+    assert "only 0 of its 1 rows are photos in the folder; --layout table shows the others" in refusal("set")
+    assert refusal("set --layout table").startswith("Photos that do not exist (1):\n  set/labels.csv, line 2: 'b.png'")
+
+
+def test_zip_files_in_a_folder_stop_the_import() -> None:
+    save("set/ann/a.png", 1)
+    save("bob/b.png", 2)
+    zipped("bob")
+    Path("bob.zip").rename("set/bob.zip")
+    assert refusal("set") == (
+        "set: zip files in a folder are not read (1):\n  bob.zip\n"
+        "Unpack them, or zip the folder and import that: the zip files in a zip file are read."
+    )
+    call(zipped("set"))
+    assert labels() == {"a.png": "ann", "b.png": "bob"}
+    shutil.copytree("bob", "set/bob")
+    call("set", to="unpacked")
+    assert labels("unpacked") == labels()
+
+
+def test_layout_is_refused_where_folders_name_no_whales() -> None:
+    save("in/ann/a.png", 1)
+    write("in/t.csv", "photo,whale", "ann/a.png,ann")
+    call("in")
+    leave_out = "--layout is for folders and their zip files. Leave it out."
+    assert refusal("in/t.csv --layout folders", to="other") == f"in/t.csv: {leave_out}"
+    error = "whales is a catalogue or a Kaggle competition: leave out --layout."
+    assert refusal("whales --layout table", to="other") == error
+
+
 def test_several_tables_stop_the_import() -> None:
     save("set/images/a.png", 1)
     write("set/one.csv", "photo,whale", "a.png,ann")
     write("set/two.csv", "photo,whale", "a.png,bob")
-    assert refusal("set").startswith("set: several files list its photos. Import one of them:\n  one.csv, a csv file:")
+    options = "one of them, or each into the same --to:\n  one.csv, a csv file:"
+    assert refusal("set").startswith(f"set: several files list its photos. Import {options}")
+    assert refusal(zipped("set")).startswith(
+        f"set.zip: several files list its photos. Unpack the zip file, then import {options}"
+    )
     call("set/two.csv --photos set")
     assert labels() == {"a.png": "bob"}
 
@@ -153,6 +253,16 @@ def test_paths_of_another_folder_are_not_taken_for_those_of_the_same_name() -> N
     assert "Photos that do not exist (1):\n  labels.csv, line 2: '2019/a.png'" in refusal("labels.csv --photos set")
 
 
+def test_links_in_the_folder_of_photos_matter_to_no_row_that_is_found() -> None:
+    save("set/2019/a.png", 1)
+    Path("set/latest").symlink_to("2019")
+    write("labels.csv", "photo,whale", "2019/a.png,ann")
+    write("names.csv", "photo,whale", "a.png,ann")
+    for table in ("labels.csv", "names.csv"):
+        call(f"{table} --photos set", to=table[:-4])
+        assert labels(table[:-4]) == {"a.png": "ann"}
+
+
 def test_photos_are_known_by_content_and_others_are_named() -> None:
     for seed, suffix in enumerate((".jpe", ".jpg_large", "")):
         Path("set/ann").mkdir(parents=True, exist_ok=True)
@@ -168,6 +278,23 @@ def test_photos_are_known_by_content_and_others_are_named() -> None:
         assert result.exit_code == 3
         assert names(f"{to}/train") == ["p0.jpg", "p1.jpg", "p2.jpg"]
         assert "1 other files skipped" in result.output.replace("3 other files", "1 other files")
+
+
+def test_a_source_with_only_other_formats_is_an_error() -> None:
+    Path("set/ann").mkdir(parents=True)
+    Path("set/ann/a.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    assert refusal("set").startswith(
+        "All labelled photos are in a format that a catalogue does not accept (1):\n  'ann/a.heic'\nSave them as JPEG"
+    )
+
+
+def test_a_dry_run_creates_and_removes_no_folder() -> None:
+    save("set/ann/a.png", 1)
+    call("set --dry-run", to="new/deep/whales")
+    assert not Path("new").exists()
+    Path("empty").mkdir()
+    call("set --dry-run", to="empty")
+    assert Path("empty").is_dir()
 
 
 def test_an_overview_comes_before_anything_is_written() -> None:

@@ -14,7 +14,7 @@ from whaleid.core.formats import HEAD, IMAGES, RAW, VIDEOS, is_hidden
 from whaleid.core.log import logger, progress
 from whaleid.importing.source import SPREADSHEETS, note
 
-UNPACKED_SUFFIXES = (*IMAGES, *RAW, *VIDEOS, *SPREADSHEETS, ".csv", ".tsv", ".json", ".zip")
+UNPACKED_SUFFIXES = (*IMAGES, *RAW, *VIDEOS, *SPREADSHEETS, ".csv", ".tsv", ".txt", ".json", ".zip")
 """Suffixes of the files that are unpacked."""
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED, UTF8 = 0x1, 0x800

@@ -3,14 +3,14 @@
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from whaleid.catalog.checks import input_problems
 from whaleid.core.errors import InputProblems, WhaleidError, raise_all
 from whaleid.core.labels import NEW_WHALE
-from whaleid.importing.source import Entry, Rectangle, Source, find_file, from_bbox, note
+from whaleid.importing.source import Entry, Index, Rectangle, Source, find_file, from_bbox, note
 
 IDENTITY = ("identity", "individual_id", "individual_ids", "name")
 """Keys of an annotation that may name its whale. If no annotation has one of them, categories name the whales."""
@@ -20,14 +20,19 @@ IDS = ("id", "image_id", "category_id")
 """Keys of these objects whose values are ids."""
 
 
-def read(path: Path, root: Path, photos: Mapping[str, Sequence[Path]] | None = None) -> Source:
+class NotCocoError(WhaleidError):
+    """A file is not COCO json, so it may be of any other kind."""
+
+
+def read(path: Path, root: Path, photos: Index | None = None) -> Source:
     """Read the images that the COCO json file `path` lists, by their paths below `root`, or as in `find_file`.
 
     Images without annotations are queries. An image with several boxes gets the largest one. A bbox that is empty or
     not four numbers is ignored.
 
     Raises:
-        WhaleidError: the file is not COCO json, or does not name individuals.
+        NotCocoError: the file is not COCO json.
+        WhaleidError: it does not name individuals.
         InputProblems: an image has annotations of several whales, an id belongs to nothing or to several objects.
     """
     document = _read_document(path)
@@ -71,7 +76,7 @@ def _read_document(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
         document = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise WhaleidError(f"{path} is not valid json: {error}. Export the file again.") from None
+        raise NotCocoError(f"{path} is not valid json: {error}. Export the file again.") from None
     parts = {key: document.get(key, []) for key in PARTS} if isinstance(document, dict) else {}
     rows = [row for part in parts.values() for row in (part if isinstance(part, list) else [None])]
     valid = all(
@@ -81,7 +86,7 @@ def _read_document(path: Path) -> dict[str, list[dict[str, Any]]]:
         for row in rows
     )
     if not valid or not parts.get("images") or not parts["annotations"]:
-        raise WhaleidError(
+        raise NotCocoError(
             f"{path} is not a COCO file. It needs lists of objects under {', '.join(map(repr, PARTS))}, in which the "
             f"values of {', '.join((*IDS, *IDENTITY))} are numbers or text."
         )

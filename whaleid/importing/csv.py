@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pandas as pd
 from whaleid.catalog.table import header, read_table
 from whaleid.core.errors import WhaleidError
 from whaleid.core.labels import CORNERS, NEW_WHALE
-from whaleid.importing.source import Entry, Rectangle, Source, find_file, from_bbox, from_corners, note
+from whaleid.importing.source import Entry, Index, Rectangle, Source, find_file, from_bbox, from_corners, note
 
 PHOTO_COLUMNS = ("Image", "photo", "image", "filename", "file", "path", "picture", "imagename", "filepath", "imagepath")
 WHALE_COLUMNS = ("Id", "whale", "identity", "individual", "individualid", "whaleid", "whalename", "animalid", "label")
@@ -34,7 +34,7 @@ class Columns:
     photos: Path | None = None  # the folder that paths start from; by default the folder of the csv file
 
 
-def read(path: Path, columns: Columns, photos: Mapping[str, Sequence[Path]] | None = None) -> Source:
+def read(path: Path, columns: Columns, photos: Index | None = None) -> Source:
     """Read the photos that the csv file `path` lists, by their paths or as in `find_file`.
 
     Raises:

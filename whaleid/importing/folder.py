@@ -85,22 +85,23 @@ def read_catalogue(root: Path) -> Source:
     return Source("a catalogue", root, entries, submission=(root / "sample_submission.csv").is_file())
 
 
-def list_photos(root: Path) -> tuple[list[Path], int]:
+def list_photos(root: Path, strict: bool = True) -> tuple[list[Path], int]:
     """List the photos of any format in `root`, sorted, and count the other files; hidden files are ignored.
 
     Raises:
-        InputProblems: there are links to folders.
+        InputProblems: with `strict`, if there are links to folders; otherwise they are ignored.
+        OSError: with `strict`, if a folder cannot be read; otherwise it is ignored.
     """
 
     def fail(error: OSError) -> None:
         raise error
 
     files, links = [], []
-    for folder, subfolders, names in os.walk(root, onerror=fail):
+    for folder, subfolders, names in os.walk(root, onerror=fail if strict else None):
         subfolders[:] = [name for name in subfolders if not is_hidden(name)]
         links += [repr(str(path)) for path in (Path(folder, name) for name in subfolders) if path.is_symlink()]
         files += [Path(folder, name) for name in names if not is_hidden(name)]
-    if links:
+    if links and strict:
         remedy = "Replace the links with the folders themselves, or remove them."
         raise InputProblems("Links to folders", sorted(links), remedy)
     photos = sorted(path for path in files if is_photo(path))

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from whaleid.catalog import layout
 from whaleid.core import paths
 from whaleid.core.errors import InputProblems, WhaleidError
+from whaleid.core.formats import is_hidden
 from whaleid.core.labels import NEW_WHALE
 from whaleid.core.log import logger
 from whaleid.images.listing import overlap
@@ -22,8 +24,9 @@ from whaleid.importing.plan import Plan, make_plan
 from whaleid.importing.source import SAVE_AS_CSV, SPREADSHEETS, Source, by_name, require_inside
 
 SOURCES = (
-    "SOURCE is a folder with one folder per whale, a catalogue folder, a folder with the metadata.csv of "
-    "wildlife-datasets, a zip file of one of these, a csv file, a COCO json file, or "
+    "SOURCE is a folder with one folder per whale, a folder of photos with a csv or COCO json file beside them, a "
+    "catalogue folder, a folder with the metadata.csv of wildlife-datasets, a zip file of one of these, a csv file "
+    "(.csv, .tsv or .txt), a COCO json file, or "
     f"{' or '.join(kaggle.PREFIX + competition for competition in kaggle.COMPETITIONS)}."
 )
 """The kinds of sources, for errors."""
@@ -70,9 +73,13 @@ def run(source: str, catalogue: Path, options: Options) -> int:
         if options.queries is not None:
             sources.append(folder.read_queries(options.queries))
         sources, notes = names.clean(sources, options.keep_names)
+        has_labels = _has_labels(sources)
         sources, excluded = accepted(sources)
         if excluded:
             problem, remedy = FORMAT
+            if has_labels and not _has_labels(sources) and not (catalogue / "train.csv").exists():
+                all_excluded = "All labelled photos are in a format that a catalogue does not accept"
+                raise InputProblems(all_excluded, excluded, remedy)
             warning = InputProblems(f"{problem} are excluded", excluded, remedy)
             logger.warning(str(warning).replace(str(unpacked), source))
         fingerprints = check(sources)
@@ -98,22 +105,31 @@ def read_source(path: Path, unpacked: Path, options: Options) -> Source:
         WhaleidError: `path` is not a source, or has mistakes.
     """
     title, skipped, columns = str(path), 0, options.columns
-    photos = by_name(folder.list_photos(columns.photos)[0]) if columns.photos else None
+    directory = columns.photos
+    index = cache(lambda: by_name(folder.list_photos(directory, strict=False)[0])) if directory else None
     if archives := zip_files([path, *(path / f"{competition}.zip" for competition in kaggle.COMPETITIONS)]):
         skipped = _unpack_zip(archives[0], unpacked)
         path = _content(archives[0], unpacked)
     elif path.is_dir() and not (path / "train").is_dir() and any(p.stem == "train" for p in zip_files(path.iterdir())):
         path, skipped = unpacked, _unpack_parts(path, unpacked)
+    elif path.is_dir():
+        _refuse_zips(path)
+    if options.layout is not None and path.is_file():
+        raise WhaleidError(f"{title}: --layout is for folders and their zip files. Leave it out.")
     if path.is_dir():
         source = tree.read(path, title, columns, options.layout)
     elif path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        source = csv.read(path, columns, photos)
+        source = csv.read(path, columns, index)
     elif path.suffix.lower() == ".json":
-        source = coco.read(path, columns.photos or path.parent, photos)
+        source = coco.read(path, columns.photos or path.parent, index)
     else:
         remedy = SAVE_AS_CSV if path.suffix.lower() in SPREADSHEETS else f"{SOURCES} Unpack other archives."
         raise WhaleidError(f"{path} cannot be imported: {remedy}")
     return replace(source, skipped_files=source.skipped_files + skipped)
+
+
+def _has_labels(sources: Sequence[Source]) -> bool:
+    return any(entry.label for source in sources for entry in source.entries)
 
 
 @contextmanager
@@ -131,6 +147,16 @@ def _content(archive: Path, unpacked: Path) -> Path:
     """Return the folder that `archive` is a zip file of: the only one in it, if it has the same name."""
     inner = unpacked / archive.stem
     return inner if inner.is_dir() and len([*unpacked.iterdir()]) == 1 else unpacked
+
+
+def _refuse_zips(root: Path) -> None:
+    """Refuse zip files in a folder, except in a catalogue, or next to the folder that they were unpacked into."""
+    archives = [path.relative_to(root) for path in zip_files(sorted(root.rglob("*")))]
+    archives = [path for path in archives if not any(map(is_hidden, path.parts))]
+    archives = [path for path in archives if not (root / path).with_suffix("").is_dir()]
+    if archives and not tree.is_catalogue(root):
+        remedy = "Unpack them, or zip the folder and import that: the zip files in a zip file are read."
+        raise InputProblems(f"{root}: zip files in a folder are not read", [*map(str, archives)], remedy)
 
 
 def _unpack_zip(archive: Path, unpacked: Path) -> int:

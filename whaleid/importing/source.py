@@ -5,7 +5,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -22,6 +22,8 @@ NOTED = 3
 """Maximum number of places listed in a line of the summary."""
 OVERHANG = 1.5
 """Maximum number of pixels, caused by rounding, by which a box may exceed its photo before it is clipped."""
+Index = Callable[[], Mapping[str, Sequence[Path]]]
+"""Returns the photos that tables may name without their folders, grouped by name; called if one is needed."""
 Box = tuple[float, ...]
 """`x0, y0, x1, y1` as fractions of width and height, optionally followed by the aspect of `Rectangle`."""
 
@@ -117,10 +119,10 @@ def by_name(photos: Iterable[Path]) -> dict[str, list[Path]]:
     return dict(groups)
 
 
-def find_file(root: Path, text: str, photos: Mapping[str, Sequence[Path]] | None = None) -> Path:
+def find_file(root: Path, text: str, photos: Index | None = None) -> Path:
     """Return the file that a table names by `text`: below `root`, else the only one of `photos` whose path ends so.
 
-    `photos` are grouped by name. Tables made on Windows have backslashes between folders; macOS writes accents in
+    Tables made on Windows have backslashes between folders; macOS writes accents in
     Unicode's form NFD. White space around a path is ignored, unless the file has it.
     """
     slashes = text.strip().replace("\\", "/")
@@ -129,7 +131,7 @@ def find_file(root: Path, text: str, photos: Mapping[str, Sequence[Path]] | None
         if is_file(root / form):
             return root / form
     parts = PurePath(composed).parts
-    named = (photos or {}).get(parts[-1] if parts else "", ())
+    named = photos().get(parts[-1], ()) if photos and parts else ()
     matches = [
         photo for photo in named if PurePath(unicodedata.normalize("NFC", str(photo))).parts[-len(parts) :] == parts
     ]

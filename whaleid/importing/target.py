@@ -31,7 +31,7 @@ UNPACKED = ".unpacked"
 
 @contextmanager
 def locked(catalogue: Path, wait: float = 0) -> Iterator[None]:
-    """Keep other commands from writing to the folder `catalogue`. Create it, and remove it if it stays empty.
+    """Keep other commands from writing to the folder `catalogue`. Create it, and remove new folders that stay empty.
 
     Raises:
         WhaleidError: another process is still writing there after `wait` seconds, or it is the synthetic catalogue.
@@ -41,6 +41,7 @@ def locked(catalogue: Path, wait: float = 0) -> Iterator[None]:
             f"{catalogue} is the synthetic catalogue: `dvc repro` rebuilds it and would remove your photos. Copy it, "
             f"and add photos to the copy: whaleid import {paths.SAMPLE} --to data/whales"
         )
+    new_folders = [folder for folder in (catalogue, *catalogue.parents) if not folder.exists()]
     catalogue.mkdir(parents=True, exist_ok=True)
     try:
         with locks.locked(catalogue / LOCK, wait):
@@ -53,8 +54,9 @@ def locked(catalogue: Path, wait: float = 0) -> Iterator[None]:
     except Timeout:
         raise WhaleidError(f"Another command is writing to {catalogue}: run this again when it has ended.") from None
     finally:
-        with suppress(OSError):
-            catalogue.rmdir()
+        for folder in new_folders:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def read(root: Path, sizes: Collection[int]) -> ExistingCatalogue:
