@@ -160,7 +160,7 @@ def test_one_error_lists_all_problems(photos_by_whale: None) -> None:
         "photos/ann/broken.jpg: not an image in a known format",
         "photos/ann/cut.png: damaged or unreadable",
         "photos/bob/empty.png: an empty file",
-        "Names of whales that a spreadsheet would run as a formula (1):\n  '=1'\n",
+        "Names of whales that a spreadsheet would run as a formula (1):\n  '=1': '=1/7.png'\n",
     ):
         assert text in error
     assert not Path("whales").exists()

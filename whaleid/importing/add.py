@@ -17,7 +17,7 @@ from whaleid.core.log import logger, progress
 from whaleid.images.fingerprint import Fingerprint
 from whaleid.importing import target
 from whaleid.importing.checks import check
-from whaleid.importing.names import means_nobody
+from whaleid.importing.names import means_nobody, similarity_key
 from whaleid.importing.plan import make_plan
 from whaleid.importing.source import Entry, Source, find_file
 from whaleid.serving import additions, bundle
@@ -90,7 +90,8 @@ def run(reviewed: Path, photos: Path, by: str, catalogue: Path, model: Path, thr
         is_new = label not in (NEW_WHALE, *plan.existing.labels.values())
         logger.info(f"{name}: {label}{', a new whale' if is_new else ''}")
     logger.info(
-        f"{len(plan.labels):,} photos added to {catalogue}, {plan.skipped:,} skipped: already in the catalogue\n"
+        f"{len(plan.labels):,} photos added to {catalogue}, {plan.skipped:,} skipped: "
+        "already in the catalogue or repeated\n"
         f"{catalogue / RECORD} records reviewer, time and the model's prediction"
     )
 
@@ -126,22 +127,30 @@ def new_labels(
     `known` is the table of labelled photos, with columns `Id` and `sha256`.
 
     Raises:
-        WhaleidError: labels are not in the catalogue, new labels are in it already, or labels cannot be used.
+        WhaleidError: labels are not in the catalogue, or new labels are in it already, are similar to another label,
+            or cannot be used.
     """
     existing = {*known["Id"], NEW_WHALE}
     label_by_hash = dict(zip(known["sha256"], known["Id"], strict=True))
-    labels, unknown, in_use, new = [], [], [], []
+    label_by_key = {similarity_key(label): label for label in existing}
+    labels, unknown, in_use, new, nameless, similar = [], [], [], [], [], []
     for cell, entry, fingerprint in zip(reviewed, entries, fingerprints, strict=True):
         label = unicodedata.normalize("NFC", cell)  # as in the catalogue
         kind, _, name = label.partition(":")
-        if kind == NEW:
+        if kind.strip().casefold() == NEW:
             # from the photo's hash, so that adding a photo again gives the same label
             label = name.strip() or f"w_{fingerprint.sha256[:7]}"
             new.append((f"{entry.location}: {label!r}", label))
             if label in existing and label_by_hash.get(fingerprint.sha256) != label:
                 in_use.append(f"{entry.location}: {label!r}")
+            elif name.strip() and label not in existing:
+                if means_nobody(label):
+                    nameless.append(f"{entry.location}: {label!r}")
+                elif (first := label_by_key.setdefault(similarity_key(label), label)) != label:
+                    similar.append(f"{entry.location}: {label!r} (did you mean {first!r}?)")
         elif label not in existing:
-            matches = [NEW_WHALE] if means_nobody(label) else difflib.get_close_matches(label, existing, 1)
+            same_key = label_by_key.get(similarity_key(label), NEW_WHALE if means_nobody(label) else None)
+            matches = [same_key] if same_key else difflib.get_close_matches(label, existing, 1)
             hint = f" (did you mean {matches[0]!r}?)" if matches else ""
             unknown.append(f"{entry.location}: {label!r}{hint}")
         labels.append(label)
@@ -150,6 +159,8 @@ def new_labels(
         [
             *input_problems("Labels that are not in the catalogue", unknown, WRITE_A_LABEL),
             *input_problems("New whales with a label that is already in the catalogue", in_use, in_use_remedy),
+            *input_problems("New whales with a label that is similar to another one", similar, in_use_remedy),
+            *input_problems("New whales with a word for a whale without a name", nameless, WRITE_A_LABEL),
             *label_problems("Names of whales", new),
         ]
     )

@@ -40,7 +40,11 @@ def accepted(sources: Sequence[Source]) -> tuple[list[Source], list[str]]:
     """Exclude photos in formats that a catalogue does not accept; return the others, and where these are listed."""
     excluded, kept = [], []
     for source in sources:
-        refused = {entry.file for entry in source.entries if is_photo(entry.file) and not is_accepted(entry.file)}
+        refused = {
+            file
+            for file in (entry.file for entry in source.entries)
+            if is_file(file) and is_photo(file) and not is_accepted(file)
+        }
         excluded += [entry.location for entry in source.entries if entry.file in refused]
         kept.append(replace(source, entries=[entry for entry in source.entries if entry.file not in refused]))
     return kept, excluded
@@ -64,10 +68,19 @@ def check(sources: Sequence[Source]) -> list[Fingerprint]:
     results = fingerprints(files, CATALOGUE_FORMATS)
     if unreadable := [result for result in results if isinstance(result, str)]:
         locations[UNREADABLE] = unreadable
-    labels = {entry.label or entry.truth for source in sources for entry in source.entries} - {""}
+    by_label = defaultdict(list)  # locations
+    for source in sources:
+        for entry in source.entries:
+            by_label[entry.label or entry.truth].append(entry.location)
+    by_label.pop("", None)
+    labels = [(f"{label!r}: {_first(by_label[label])}", label) for label in sorted(by_label)]
     problems = [InputProblems(problem, lines, remedy) for (problem, remedy), lines in locations.items()]
-    raise_all([*problems, *label_problems("Names of whales", [(repr(label), label) for label in sorted(labels)])])
+    raise_all([*problems, *label_problems("Names of whales", labels)])
     return [result for result in results if isinstance(result, Fingerprint)]
+
+
+def _first(locations: Sequence[str]) -> str:
+    return f"{locations[0]}{f' and {len(locations) - 1:,} more' if len(locations) > 1 else ''}"
 
 
 def photo_problem(file: Path, root: Path) -> tuple[str, str] | None:

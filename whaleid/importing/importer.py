@@ -198,7 +198,7 @@ def _overview(source: str, sources: Sequence[Source], plan: Plan) -> list[str]:
     if unusual := names.unusual({*labels} - {NEW_WHALE})[:LISTED]:
         lines.append(f"names that look different from the others, perhaps errors: {', '.join(unusual)}")
     for number, text in (
-        (plan.skipped, "photos skipped: already in the catalogue"),
+        (plan.skipped, "photos skipped: already in the catalogue or repeated in the source"),
         (sum(s.skipped_files for s in sources), "other files skipped"),
         (plan.without_truth, "queries have no true label, so solution.csv is not written"),
     ):

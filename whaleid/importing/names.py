@@ -6,11 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from whaleid.catalog.checks import input_problems
+from whaleid.core.errors import raise_all
 from whaleid.core.labels import NEW_WHALE
 from whaleid.importing.source import Source
 
 NOBODY = (
-    *("", "nan", "nat", "none", "null", "nil", "na", "nobody", "noid", "unid", "notidentified", "undetermined"),
+    *("", "nan", "nat", "none", "null", "nil", "na", "nobody", "noid", "notidentified", "undetermined"),
     *("unnamed", "unlabelled", "unlabeled", "tbd", "newwhale"),
 )
 """Words for a whale without a name. Only letters and digits count, in any case: `<NA>` and `n/a` are `na`."""
@@ -19,6 +21,10 @@ NOBODY_PREFIXES = (
     *("ukjent", "ukendt", "okänd"),
 )
 """Beginnings of further such words."""
+ABBREVIATION = re.compile(r"(unk|unid)\d*")
+"""Abbreviations of such words, which may have a number."""
+SPREADSHEET_ERROR = re.compile(r"#[a-z/0]+[!?]", re.IGNORECASE)
+"""What spreadsheets write for a formula without a result, such as `#REF!`."""
 LISTED = 8
 """Maximum number of words or groups of labels listed in a line of the summary."""
 
@@ -26,7 +32,8 @@ LISTED = 8
 def means_nobody(name: str) -> bool:
     """Return whether `name` stands for a whale without a name: such a word, or no letter and no digit."""
     word = "".join(filter(str.isalnum, unicodedata.normalize("NFC", name).casefold()))
-    return word in NOBODY or word.startswith(NOBODY_PREFIXES)
+    known_word = word in NOBODY or word.startswith(NOBODY_PREFIXES) or ABBREVIATION.fullmatch(word) is not None
+    return known_word or SPREADSHEET_ERROR.fullmatch(name.strip()) is not None
 
 
 def to_label(name: str) -> str:
@@ -37,17 +44,25 @@ def to_label(name: str) -> str:
 def clean(sources: Sequence[Source], keep: Collection[str] = ()) -> tuple[list[Source], list[str]]:
     """Turn the names of whales in `sources` into labels.
 
-    Words that mean no whale become `new_whale`, unless they are in `keep`; for a query they mean that its whale is not
-    known.
+    Words that mean no whale become `new_whale`, unless they are in `keep`, in any case; for a query they mean that its
+    whale is not known.
 
     Returns:
         The sources with labels, and the lines that say what was changed.
+
+    Raises:
+        InputProblems: words in `keep` are not in the sources.
     """
-    kept = {to_label(word) for word in keep}
-    all_names = Counter(name for source in sources for entry in source.entries for name in (entry.label, entry.truth))
-    del all_names[""]
+    given_labels = Counter(entry.label for source in sources for entry in source.entries if entry.label)
+    given_truths = Counter(entry.truth for source in sources for entry in source.entries if entry.truth)
+    all_names = given_labels + given_truths
+    keys = {to_label(name).casefold() for name in all_names} - {""}
+    unmatched = [repr(word) for word in keep if to_label(word).casefold() not in keys]
+    raise_all([*input_problems("--keep-name without a photo of this name", unmatched, "Correct or remove the option.")])
+    kept = {to_label(word).casefold() for word in keep}
     labels = {
-        name: NEW_WHALE if means_nobody(name) and to_label(name) not in kept else to_label(name) for name in all_names
+        name: NEW_WHALE if means_nobody(name) and to_label(name).casefold() not in kept else to_label(name)
+        for name in all_names
     }
     # `new_whale` means that a reviewer did not recognise the whale; any other word, or an empty cell, means that nobody
     # reviewed the query
@@ -62,7 +77,10 @@ def clean(sources: Sequence[Source], keep: Collection[str] = ()) -> tuple[list[S
         )
         for source in sources
     ]
-    nobody = {name: count for name, count in all_names.items() if labels[name] == NEW_WHALE != name}
+    nobody, unknown = (
+        {name: count for name, count in counts.items() if labels[name] == NEW_WHALE != name}
+        for counts in (given_labels, given_truths)
+    )
     spaced = {name: count for name, count in all_names.items() if labels[name] != NEW_WHALE and name.split() != [name]}
     lines = []
     if nobody:
@@ -70,6 +88,8 @@ def clean(sources: Sequence[Source], keep: Collection[str] = ()) -> tuple[list[S
             f"{sum(nobody.values()):,} photos show a whale without a name and get the label {NEW_WHALE}: "
             f"{_listed(nobody)}. If one of these is a name, add --keep-name NAME"
         )
+    if unknown:
+        lines.append(f"{sum(unknown.values()):,} queries have no true label: {_listed(unknown)}")
     if spaced:
         lines.append(f"{sum(spaced.values()):,} photos have names with white space, which becomes _: {_listed(spaced)}")
     return cleaned, lines
@@ -78,7 +98,8 @@ def clean(sources: Sequence[Source], keep: Collection[str] = ()) -> tuple[list[S
 def similar(sources: Sequence[Source], existing: Iterable[str]) -> list[list[str]]:
     """Group the labels of `sources` and the `existing` ones that may mean the same whale.
 
-    Such labels differ only in case, `_` and `-`, zeros before numbers, the width of letters, or invisible characters.
+    Such labels differ only in case, `_` and `-`, zeros before numbers or after a decimal point, the width of letters,
+    or invisible characters.
 
     Returns:
         Groups of two or more labels, sorted. In a group, existing labels come first, then those of most photos.
@@ -88,7 +109,7 @@ def similar(sources: Sequence[Source], existing: Iterable[str]) -> list[list[str
     known = {*existing}
     groups = defaultdict(list)
     for label in sorted({*counts} | known, key=lambda label: (label not in known, -counts[label], label)):
-        groups[_key(label)].append(label)
+        groups[similarity_key(label)].append(label)
     return sorted(group for group in groups.values() if len(group) > 1 and not known.issuperset(group))
 
 
@@ -127,15 +148,18 @@ def unusual(labels: Collection[str]) -> list[str]:
     return sorted(rare, key=lambda label: (counts[forms[label]], label))
 
 
-def _key(label: str) -> str:
+def similarity_key(label: str) -> str:
     """Return a key that is equal for labels that may mean the same whale."""
     visible = [letter for letter in unicodedata.normalize("NFKC", label) if unicodedata.category(letter) != "Cf"]
     text = re.sub(r"(?<!\d)[_-]|[_-](?!\d)", "", "".join(visible).casefold())  # 1_2 is not 12
-    return re.sub(r"^(\d+)\.0*$", r"\1", re.sub(r"(?<!\d)(?<!\d\.)0+(?=\d)", "", text))
+    return re.sub(r"^(\d+)[.,]0*$", r"\1", re.sub(r"(?<!\d)(?<!\d[.,])0+(?=\d)", "", text))
 
 
 def _listed(words: Mapping[str, int]) -> str:
     """Return words with the number of photos of each, the commonest first."""
-    common = Counter(words).most_common()
+    stripped = Counter[str]()
+    for word, count in words.items():
+        stripped[word.strip()] += count
+    common = stripped.most_common()
     more = f", and {len(common) - LISTED} more" if len(common) > LISTED else ""
     return ", ".join(f"{word!r} ({count:,})" for word, count in common[:LISTED]) + more
