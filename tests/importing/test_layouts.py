@@ -28,7 +28,7 @@ def names(*photos: str, layout=None) -> list[str]:
         (["2019/w0/a.jpg", "2020/w0/b.jpg", "2020/w1/c.jpg"], ["w0", "w0", "w1"]),
         (["2019-07-14/w0/a.jpg", "14.07.2020/w1/c.jpg"], ["w0", "w1"]),
         (["w0/left/a.jpg", "w0/Right/b.jpg", "w1/fluke/c.jpg"], ["w0", "w0", "w1"]),
-        (["w0/101CANON/a.jpg", "w1/102_PANA/b.jpg"], ["w0", "w1"]),
+        (["w0/101CANON/a.jpg", "w1/102_PANA/b.jpg", "w2/100D3200/c.jpg"], ["w0", "w1", "w2"]),
         (["001abc/a.jpg", "002abc/b.jpg"], ["001abc", "002abc"]),
         (["ann/2019/a.jpg", "ann/2020/b.jpg"], ["ann", "ann"]),
         (["1987/a.jpg", "1501/b.jpg"], ["1987", "1501"]),  # numbers of whales
@@ -38,6 +38,19 @@ def names(*photos: str, layout=None) -> list[str]:
         (["1987/left/a.jpg", "2931/left/b.jpg"], ["1987", "2931"]),
         (["train/images/w0/a.jpg", "val/images/w1/b.jpg"], ["w0", "w1"]),
         (["train/a.jpg", "best/b.jpg"], ["train", "best"]),  # not all folders split a data set
+        (["all/1950/a.jpg", "all/1706/b.jpg"], ["1950", "1706"]),  # numbers of whales, as not all are years
+        (["train/1950/a.jpg", "train/3180/b.jpg", "val/1950/c.jpg"], ["1950", "3180", "1950"]),
+        (["train/1950/a.jpg", "train/3180/b.jpg", "test/1950/c.jpg"], ["1950", "3180", "1950"]),
+        (["train/w0/a.jpg", "test/images/b.jpg"], ["w0", ""]),
+        (["train/w0/a.jpg", "test/2019/b.jpg"], ["w0", ""]),
+        (["train/images/w0/a.jpg", "train/images/w1/b.jpg", "test/images/c.jpg"], ["w0", "w1", ""]),
+        (["2019/1950/a.jpg", "2020/1706/b.jpg"], ["1950", "1706"]),
+        (["w0/2019/a.jpg", "w1/2019/b.jpg", "w1/2020/c.jpg"], ["w0", "w1", "w1"]),
+        (["w0/2019-07/a.jpg", "w1/2020_08/b.jpg"], ["w0", "w1"]),
+        (["w0/20190714/a.jpg", "w1/20190714/b.jpg"], ["w0", "w1"]),
+        (["19045/a.jpg", "200145/b.jpg"], ["19045", "200145"]),
+        (["set/012_left/a.jpg", "set/013_left/b.jpg"], ["012_left", "013_left"]),
+        (["fotos/w0/a.jpg", "bilder/w1/b.jpg"], ["w0", "w1"]),
     ],
 )
 def test_one_plausible_reading_is_taken(photos: list[str], whales: list[str]) -> None:
@@ -72,6 +85,10 @@ def test_two_plausible_readings_stop_the_import() -> None:
         ["w0/a.jpg", "w0/best/b.jpg", "w1/c.jpg"],
         ["w0/a.jpg", "w0/best/b.jpg"],
         ["trip1/w0/left/a.jpg", "trip2/w1/right/b.jpg"],
+        ["north/1950/a.jpg", "north/3180/b.jpg", "south/2040/c.jpg"],
+        ["w0/19045/a.jpg", "w1/200145/b.jpg"],
+        ["w0/012_left/a.jpg", "w1/014_rigt/b.jpg"],
+        ["w0/2019/a.jpg", "w0/best/b.jpg", "w1/c.jpg"],
     ],
 )
 def test_folders_of_whales_with_folders_beside_them_stop_the_import(photos: list[str]) -> None:
@@ -84,7 +101,6 @@ def test_folders_of_whales_with_folders_beside_them_stop_the_import(photos: list
     [
         ["images/a.jpg", "images/b.jpg"],
         ["photos/photos/a.jpg"],
-        ["Images/a.jpg", "w0/b.jpg"],
         ["a.jpg", "w0/b.jpg"],
         ["a.jpg"],
         ["train/a.jpg", "train/b.jpg", "val/c.jpg"],
@@ -93,8 +109,42 @@ def test_folders_of_whales_with_folders_beside_them_stop_the_import(photos: list
         ["DCIM/100CANON/a.jpg", "DCIM/101CANON/b.jpg"],
         ["set/images/a.jpg", "set/images/b.jpg"],  # a whale or a data set
         ["set/left/a.jpg", "set/right/b.jpg"],
+        ["1950/a.jpg", "2020/w0/b.jpg"],
     ],
 )
 def test_folders_that_name_no_whale_stop_the_import(photos: list[str]) -> None:
     with pytest.raises(WhaleidError, match=r"^SOURCE: no folder is named after a whale"):
         names(*photos)
+
+
+@pytest.mark.parametrize(
+    ("photos", "whales"),
+    [
+        (
+            ["train/1950/a.jpg", "train/1980/b.jpg", "val/1950/c.jpg", "val/2001/d.jpg"],
+            ["1950", "1980", "1950", "2001"],
+        ),
+        (["photos/1950/a.jpg", "photos/1980/b.jpg"], ["1950", "1980"]),
+        (["north/1950/a.jpg", "north/1980/b.jpg", "south/2040/c.jpg"], ["1950", "1980", "2040"]),
+        (["north/1950/a.jpg", "north/1980/b.jpg", "south/2040/c.jpg", "w0/d.jpg"], ["1950", "1980", "2040", "w0"]),
+        (["north/1950/a.jpg", "north/1980/b.jpg", "south/3180/c.jpg"], ["1950", "1980", "3180"]),
+    ],
+)
+def test_numbers_that_may_be_years_or_whales_stop_the_import(photos: list[str], whales: list[str]) -> None:
+    with pytest.raises(WhaleidError, match="Add one of these options"):
+        names(*photos)
+    assert names(*photos, layout="subfolders") == whales
+
+
+def test_the_error_lists_folders_that_are_not_named_after_a_whale() -> None:
+    with pytest.raises(WhaleidError) as caught:
+        names("Left/a.jpg", "Raw/b.jpg", "ann/c.jpg")
+    assert str(caught.value) == (
+        "SOURCE: names of folders that may not be whales: 'Left', 'Raw'. Add one of these options, or import a csv "
+        "file with the whale of each photo:\n  --layout folders: 3 whales ('Left', 'Raw', 'ann'), 3 photos"
+    )
+
+
+def test_fifty_thousand_folders_are_read_in_seconds() -> None:
+    photos = [PurePosixPath(f"set/{year}-{number}/a.jpg") for year in range(1950, 2000) for number in range(1000)]
+    assert len({*choose("SOURCE", photos, "subfolders").whales.values()}) == len(photos)

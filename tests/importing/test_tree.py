@@ -102,9 +102,9 @@ def test_a_table_that_lists_a_part_of_the_folders_stops_the_import() -> None:
 
 
 def test_a_table_that_cannot_be_used_stops_the_import_if_folders_name_one_whale() -> None:
-    save("set/fotos/a.png", 1)
+    save("set/survey/a.png", 1)
     write("set/labels.csv", "archivo,ballena", "a.png,ann")
-    problem = ": its folders name only one whale, 'fotos', and its tables cannot be used. Correct a table, or add"
+    problem = ": its folders name only one whale, 'survey', and its tables cannot be used. Correct a table, or add"
     for source in ("set", zipped("set")):
         error = refusal(source)
         assert error.startswith(source + problem)
@@ -115,11 +115,11 @@ def test_a_table_that_cannot_be_used_stops_the_import_if_folders_name_one_whale(
     assert "labels.xlsx: spreadsheets cannot be read." in refusal("set")
     output = call("set --layout folders")
     assert "1 spreadsheets cannot be read (save them as csv to import them): set/labels.xlsx" in output
-    assert labels() == {"a.png": "fotos"}
+    assert labels() == {"a.png": "survey"}
 
 
 def test_a_text_file_with_columns_is_a_table_and_other_text_is_not() -> None:
-    save("set/fotos/a.png", 1)
+    save("set/survey/a.png", 1)
     write("set/labels.txt", "photo\twhale", "a.png\tann")
     write("set/README.txt", "Photos of one summer")
     for to, source in (("whales", "set"), ("zip", zipped("set"))):
@@ -127,7 +127,7 @@ def test_a_text_file_with_columns_is_a_table_and_other_text_is_not() -> None:
         assert labels(to) == {"a.png": "ann"}
     Path("set/labels.txt").unlink()
     call("set", to="folders")
-    assert labels("folders") == {"a.png": "fotos"}
+    assert labels("folders") == {"a.png": "survey"}
 
 
 def test_a_text_next_to_a_catalogue_changes_nothing() -> None:
@@ -141,18 +141,18 @@ def test_a_text_next_to_a_catalogue_changes_nothing() -> None:
 
 
 def test_a_coco_file_with_errors_stops_the_import_if_folders_name_one_whale() -> None:
-    save("set/fotos/a.png", 1)
+    save("set/survey/a.png", 1)
     annotations = [{"image_id": 1, "category_id": 9}, {"image_id": 1, "category_id": 7}]
     images, categories = [{"id": 1, "file_name": "a.png"}], [{"id": 7, "name": "ann"}]
     write("set/c.json", json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     assert "c.json: annotations of categories that are not in the file (1):\n  annotation None" in refusal("set")
     write("set/c.json", "{}")
     call("set")
-    assert labels() == {"a.png": "fotos"}
+    assert labels() == {"a.png": "survey"}
 
 
 def test_a_table_without_any_photo_of_the_folder_lists_its_rows() -> None:
-    save("set/fotos/a.png", 1)
+    save("set/survey/a.png", 1)
     write("set/labels.csv", "photo,whale", "b.png,ann")
     assert "only 0 of its 1 rows are photos in the folder; --layout table shows the others" in refusal("set")
     assert refusal("set --layout table").startswith("Photos that do not exist (1):\n  set/labels.csv, line 2: 'b.png'")
@@ -322,12 +322,28 @@ def test_all_photos_of_a_folder_are_read_or_the_import_stops(tmp_path_factory, f
         path = root.joinpath(*parts, f"{number}.jpg")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"\xff\xd8\xff")
-    try:
-        source = tree.read(root, "SOURCE", csv.Columns(), None)
-    except WhaleidError:
-        return
-    assert len(source.entries) == len(folders)
-    assert not {entry.label for entry in source.entries} & {"images", "left"}
+    for layout in (None, "folders", "subfolders"):
+        try:
+            source = tree.read(root, "SOURCE", csv.Columns(), layout)
+        except WhaleidError:
+            continue
+        assert len(source.entries) == len(folders)
+        queries = [entry.file.relative_to(root).parts for entry in source.entries if not entry.label]
+        assert all("test" in parts for parts in queries)
+        if layout is None:
+            assert not {entry.label for entry in source.entries} & {"images", "left"}
+
+
+@pytest.mark.parametrize("layout", ["", " --layout folders", " --layout subfolders"])
+def test_a_photo_without_a_whale_is_not_a_query(layout: str) -> None:
+    save("set/training/a.png", 1)
+    save("set/test/b.png", 2)
+    save("set/val/ann/c.png", 3)
+    error = refusal("set" + layout)
+    if layout:
+        assert error.startswith("Photos of set that are not in the folder of a whale (1):\n  'training/a.png'")
+    else:
+        assert error.startswith("set: no folder is named after a whale")
 
 
 def test_a_folder_and_its_zip_are_read_in_the_same_way() -> None:

@@ -33,6 +33,12 @@ def read_whales(root: Path, title: str, layout: Layout | None = None) -> Source:
         )
     names = [path.relative_to(root) for path in files]
     reading = layouts.choose(title, names, layout)
+    if unnamed := [repr(str(name)) for name in names if not reading.whales[name] and name not in reading.queries]:
+        raise InputProblems(
+            f"Photos of {title} that are not in the folder of a whale",
+            unnamed,
+            "Move each into a folder named after its whale, or into a folder new_whale.",
+        )
     entries = []
     for name in names:
         whale, is_query = reading.whales[name], name in reading.queries
