@@ -288,13 +288,18 @@ def test_a_source_with_only_other_formats_is_an_error() -> None:
     )
 
 
-def test_a_dry_run_creates_and_removes_no_folder() -> None:
+def test_a_dry_run_creates_and_removes_nothing() -> None:
     save("set/ann/a.png", 1)
     call("set --dry-run", to="new/deep/whales")
     assert not Path("new").exists()
+    write("whales/train/.a.9.partial.png", "of an import that was killed")
     Path("empty").mkdir()
-    call("set --dry-run", to="empty")
+    for to in ("whales", "empty"):
+        call("set --dry-run", to=to)
     assert Path("empty").is_dir()
+    assert names("whales/train") == [".a.9.partial.png"]
+    call("set")
+    assert names("whales/train") == ["a.png"]
 
 
 def test_an_overview_comes_before_anything_is_written() -> None:

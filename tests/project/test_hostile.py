@@ -359,7 +359,7 @@ def test_an_image_that_is_also_a_script_is_not_embedded_in_a_page(tmp_path: Path
     source = tmp_path / "source/ann"
     source.mkdir(parents=True)
     (source / "a.jpg").write_bytes(file.getvalue())
-    with pytest.raises(WhaleidError, match="are no labelled photos"):
+    with pytest.raises(WhaleidError, match="labelled photos are in a format"):
         importer.run(str(tmp_path / "source"), tmp_path / "to", importer.Options())
     picture(1).save(source / "b.png")
     photos.duplicates(tmp_path / "source", out=tmp_path / "out")

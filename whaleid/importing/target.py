@@ -69,9 +69,6 @@ def read(root: Path, sizes: Collection[int]) -> ExistingCatalogue:
     if other_files and not (root / "train.csv").exists():
         problem = f"{root} is not a catalogue folder: it contains other files"
         raise InputProblems(problem, sorted(other_files), "Choose a new or an empty folder for --to.")
-    for part in PARTS:  # temporary files of an import that was killed
-        for path in (root / part).glob(".*.partial*"):
-            path.unlink()
     catalogue = layout.read(root, incomplete=True)
     labelled = catalogue.photos[catalogue.photos["part"] == "train"]
     photos = []
@@ -105,6 +102,9 @@ def write(
         WhaleidError: a photo has changed since it was checked.
         OSError: a file cannot be read or written.
     """
+    for part in PARTS:  # temporary files of an import that was killed
+        for path in (root / part).glob(".*.partial*"):
+            path.unlink()
     tables = {**(other_tables or {}), **_tables(plan)}
     content_before = {name: (root / name).read_bytes() for name in tables if (root / name).is_file()}
     counts: Counter[str] = Counter()
