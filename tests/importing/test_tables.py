@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as some
 
 from whaleid.core.errors import WhaleidError
 from whaleid.importing import coco
+from whaleid.importing.source import Photos, find_file
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,8 @@ from whaleid.importing import coco
         ("photo,whale", "photos/a.png,ann"),
         ("path,identity", "photos/a.png,ann"),
         ("x,whale,file,individual_count", "1,ann,photos/a.png,2"),
+        ("identity,label,path,image_path", "ann,3,photos/a.png,x.png"),
+        ("Picture,Whale ID", "photos/a.png,ann"),
     ],
 )
 def test_columns_are_inferred(header: str, row: str) -> None:
@@ -36,7 +40,7 @@ def test_columns_are_inferred(header: str, row: str) -> None:
             "a,b",
             "",
             "it is not clear which column contains the path of the photo: none is named Image, photo, image, filename, "
-            "file, path, picture, imagename, filepath, imagepath. Columns of the file: 'a', 'b'. Name one with --photo",
+            "file_name, file, path, picture, imagename, filepath, imagepath. Columns of the file: 'a', 'b'. Name",
         ),
         ("photo,path,whale", "", "path of the photo: 'photo' or 'path'. Columns of the file: "),
         ("photo,who", "", "it is not clear which column contains the whale: none is named Id, whale, identity"),
@@ -101,9 +105,9 @@ def test_white_space_around_paths_and_decimal_commas() -> None:
 def test_empty_boxes_are_counted_and_left_out() -> None:
     for name in "abc":
         save(f"{name}.png", ord(name))
-    write("corners.csv", "photo,whale,x0,y0,x1,y1", "a.png,ann,,,,", "b.png,ann,0,0,0,0", "c.png,ann,nan,,,")
+    write("corners.csv", "photo,whale,x0,y0,x1,y1", "a.png,ann,,,,", "b.png,ann,0,0,0,30", "c.png,ann,nan,,,")
     text = "boxes are ignored, since they are empty or not"
-    assert f"2 {text} four numbers: line 3: 0, 0, 0, 0; line 4: nan, , , \n" in call("corners.csv --dry-run")
+    assert f"2 {text} four numbers: line 3: 0, 0, 0, 30; line 4: nan, , , \n" in call("corners.csv --dry-run")
     write("bbox.csv", "photo,whale,bbox", "a.png,ann,[]", 'b.png,ann,"(1, 2, 3, 4)"', 'c.png,ann,"[-1,-1,-1,-1]"')
     assert f"3 {text} [x, y, width, height]: line 2: []; line 3: (1, 2, 3, 4); line 4: [-1" in call(
         "bbox.csv --dry-run"
@@ -176,9 +180,38 @@ def test_a_table_of_wildlife_datasets() -> None:
 def test_solution_is_not_written_if_only_some_queries_have_a_true_label() -> None:
     for seed, name in enumerate("abc"):
         save(f"set/{name}.jpg", seed)
-    write("set/metadata.csv", "identity,path,split", "w1,a.jpg,database", "w1,b.jpg,query", ",c.jpg,query")
+    write("set/metadata.csv", "identity,path,split", "w1,a.jpg,database", "w1,b.jpg,Queries", ",c.jpg,testing")
     assert "1 queries have no true label, so solution.csv is not written" in call("set")
     assert names("whales") == ["test", "train", "train.csv"]
+
+
+def test_photos_without_a_whale_are_counted() -> None:
+    for name in "abc":
+        save(f"{name}.png", ord(name))
+    write("birds.csv", "photo,whale", "a.png,", "b.png,ann", "c.png, ")
+    assert "2 photos show a whale without a name and get the label new_whale: '' (2)" in call("birds.csv")
+    assert rows("whales/train.csv")[1:] == [["a.png", "new_whale"], ["b.png", "ann"], ["c.png", "new_whale"]]
+
+
+def test_the_error_about_a_missing_photo_names_similar_files() -> None:
+    for seed, name in enumerate(["2019/IMG_a.jpg", "2019/b.jpg", "2020/b.jpg"]):
+        save(f"archive/{name}", seed)
+    write("birds.csv", "photo,whale", "img_a,ann", "IMG_A.JPG,ann", "b.jpg,bob", "c.jpg,bob")
+    assert (
+        "Photos that do not exist (4):\n"
+        "  birds.csv, line 2: 'img_a' (did you mean 'IMG_a.jpg'?)\n"
+        "  birds.csv, line 3: 'IMG_A.JPG' (did you mean 'IMG_a.jpg'?)\n"
+        "  birds.csv, line 4: 'b.jpg' (2 files have this name: archive/2019/b.jpg, archive/2020/b.jpg)\n"
+        "  birds.csv, line 5: 'c.jpg'\n"
+    ) in refusal("birds.csv --photos archive")
+
+
+def test_photos_of_the_same_name_are_matched_in_linear_time() -> None:
+    photos = Photos([Path(f"archive/w{number}/fluke.jpg") for number in range(5000)])
+    start = time.perf_counter()
+    files = [find_file(Path("tables"), f"w{number}\\fluke.jpg", lambda: photos) for number in range(5000)]
+    assert files == photos.files
+    assert time.perf_counter() - start < 5
 
 
 def write_coco(annotations: list[dict[str, object]], **more: object) -> None:
@@ -264,6 +297,19 @@ def test_invalid_coco_files_are_refused(
 def test_invalid_json_is_refused(text: str) -> None:
     Path("x.json").write_text(text)
     assert "x.json is not valid json" in refusal("x.json")
+
+
+def test_the_first_key_with_a_name_counts_and_others_are_counted() -> None:
+    write_coco(
+        [
+            {"image_id": 0, "individual_id": math.nan, "name": "ann"},
+            {"image_id": 1, "individual_ids": ["unknown"], "name": None},
+            {"image_id": 2, "identity": None},
+        ]
+    )
+    text = "2 photos show a whale without a name and get the label new_whale: 'unknown' (1), '' (1)"
+    assert text in call("set/flukes.json")
+    assert [label for _, label in rows("whales/train.csv")[1:]] == ["ann", "new_whale", "new_whale"]
 
 
 def test_ids_match_as_numbers_or_texts_and_categories_may_have_no_name() -> None:

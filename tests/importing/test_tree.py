@@ -397,3 +397,11 @@ def test_errors_name_the_zip_and_not_where_it_is_unpacked() -> None:
 def test_a_name_with_a_backslash_is_refused() -> None:
     save("set/ann/x\\y.png", 1)
     assert "must not contain control characters or backslashes" in refusal("set")
+
+
+def test_an_empty_cell_of_a_table_agrees_with_a_folder_new_whale() -> None:
+    save("photos/ann/a.png", 1)
+    save("photos/new_whale/b.png", 2)
+    write("photos/list.csv", "photo,whale", "ann/a.png,ann", "new_whale/b.png,")
+    call("photos")
+    assert rows("whales/train.csv")[1:] == [["a.png", "ann"], ["b.png", "new_whale"]]

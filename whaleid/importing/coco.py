@@ -9,8 +9,18 @@ from typing import Any
 
 from whaleid.catalog.checks import input_problems
 from whaleid.core.errors import InputProblems, WhaleidError, raise_all
-from whaleid.core.labels import NEW_WHALE
-from whaleid.importing.source import Entry, Index, Rectangle, Source, find_file, from_bbox, note
+from whaleid.importing.names import means_nobody
+from whaleid.importing.source import (
+    NO_NAME,
+    Entry,
+    Index,
+    Rectangle,
+    Source,
+    find_file,
+    from_bbox,
+    missing_hint,
+    note,
+)
 
 IDENTITY = ("identity", "individual_id", "individual_ids", "name")
 """Keys of an annotation that may name its whale. If no annotation has one of them, categories name the whales."""
@@ -60,9 +70,10 @@ def read(path: Path, root: Path, photos: Index | None = None) -> Source:
                 rectangles += [from_bbox(annotation["bbox"])] if annotation.get("bbox") is not None else []
             except (TypeError, ValueError, OverflowError):
                 other_boxes.append(f"{name!r}: {annotation['bbox']}")
-        label = (whales[0] or NEW_WHALE) if whales else ""
+        label = (whales[0] or NO_NAME) if whales else ""
         largest = max(rectangles, key=_area, default=None)
-        entries.append(Entry(find_file(root, name, photos), label, f"{path}: {name!r}", largest))
+        file = find_file(root, name, photos)
+        entries.append(Entry(file, label, f"{path}: {name!r}{missing_hint(file, name, photos)}", largest))
     if ambiguous:
         remedy = "A photo of a catalogue shows one whale: crop the photo to each whale, or leave it out."
         raise InputProblems(f"{path}: photos of several whales", ambiguous, remedy)
@@ -123,11 +134,15 @@ def _check_ids(path: Path, document: Mapping[str, list[dict[str, Any]]], categor
 
 
 def _whales(annotation: Mapping[str, Any], categories: Mapping[str, str] | None) -> list[str]:
-    """Return the names of an annotation's whales: the name of its category or, without `categories`, its `IDENTITY`."""
+    """Return the names of an annotation's whales: of its category or, without `categories`, by the keys `IDENTITY`.
+
+    The first key with a name counts. Without one, this is the first word for a whale without a name, or an empty text.
+    """
     if categories is not None:
         return [categories[_id(annotation, "category_id")]]
-    name = next((annotation[key] for key in IDENTITY if annotation.get(key) not in (None, "", [])), "")
-    return [*map(_text, name)] if isinstance(name, list) else [_text(name)]
+    values = [annotation[key] for key in IDENTITY if annotation.get(key) not in (None, "", [])]
+    names = [[*map(_text, value)] if isinstance(value, list) else [_text(value)] for value in values] or [[""]]
+    return next((whales for whales in names if not all(map(means_nobody, whales))), names[0])
 
 
 def _area(rectangle: Rectangle) -> float:

@@ -10,18 +10,31 @@ import pandas as pd
 
 from whaleid.catalog.table import header, read_table
 from whaleid.core.errors import WhaleidError
-from whaleid.core.labels import CORNERS, NEW_WHALE
-from whaleid.importing.source import Entry, Index, Rectangle, Source, find_file, from_bbox, from_corners, note
+from whaleid.core.labels import CORNERS
+from whaleid.importing.layouts import QUERY_SPLITS
+from whaleid.importing.source import (
+    NO_NAME,
+    Entry,
+    Index,
+    Rectangle,
+    Source,
+    find_file,
+    from_bbox,
+    from_corners,
+    missing_hint,
+    note,
+)
 
-PHOTO_COLUMNS = ("Image", "photo", "image", "filename", "file", "path", "picture", "imagename", "filepath", "imagepath")
-WHALE_COLUMNS = ("Id", "whale", "identity", "individual", "individualid", "whaleid", "whalename", "animalid", "label")
-"""Names of the columns of photos and whales, if the user names none; `Whale ID` and `whale_id` are `whaleid`, too."""
+PHOTO_COLUMNS = ("Image", "photo", "image", "filename", "file_name", "file", "path")
+WHALE_COLUMNS = ("Id", "whale", "identity", "individual", "individual_id")
+"""Names of the columns of photos and whales, if the user names none."""
+OTHER_PHOTO_COLUMNS = ("picture", "imagename", "filepath", "imagepath")
+OTHER_WHALE_COLUMNS = ("individualid", "whaleid", "whalename", "animalid", "label")
+"""Names that count if the file has none of the above; `Whale ID` and `whale_id` are `whaleid`, too."""
 BBOX = "bbox"
 """The column of boxes in wildlife-datasets: `[x, y, width, height]`, in pixels."""
 SPLIT = "split"
-"""The column that says whether a photo is a query."""
-QUERIES = ("test", "query")
-"""Values of the column `split` that make a photo a query. Case does not matter."""
+"""The column that says whether a photo is a query, by a word of `QUERY_SPLITS`. Case does not matter."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +54,9 @@ def read(path: Path, columns: Columns, photos: Index | None = None) -> Source:
         WhaleidError: the file is not csv, has no rows, or its columns cannot be inferred.
     """
     names = header(path)
-    photo = _column(path, names, columns.photo, PHOTO_COLUMNS, "--photo-column", "path of the photo")
-    whale = _column(path, names, columns.whale, WHALE_COLUMNS, "--whale-column", "whale")
+    photo_names = (PHOTO_COLUMNS, OTHER_PHOTO_COLUMNS)
+    photo = _column(path, names, columns.photo, photo_names, "--photo-column", "path of the photo")
+    whale = _column(path, names, columns.whale, (WHALE_COLUMNS, OTHER_WHALE_COLUMNS), "--whale-column", "whale")
     corners = _corner_columns(columns.box, names)
     table = read_table(path, list(dict.fromkeys([photo, whale, *corners])), [BBOX, SPLIT])
     root = path.parent if columns.photos is None else columns.photos
@@ -51,23 +65,32 @@ def read(path: Path, columns: Columns, photos: Index | None = None) -> Source:
     rectangles, notes = _rectangles(path, table, corners)
     entries = []
     for (line, row), rectangle in zip(table.iterrows(), rectangles, strict=True):
-        is_query = SPLIT in table and row[SPLIT].casefold() in QUERIES
-        label, truth = ("", row[whale]) if is_query else (row[whale] or NEW_WHALE, "")
-        location = f"{path}, line {line}: {row[photo]!r}"
-        entries.append(Entry(find_file(root, row[photo], photos), label, location, rectangle, truth))
+        is_query = SPLIT in table and row[SPLIT].casefold() in QUERY_SPLITS
+        label, truth = ("", row[whale]) if is_query else (row[whale] or NO_NAME, "")
+        file = find_file(root, row[photo], photos)
+        location = f"{path}, line {line}: {row[photo]!r}{missing_hint(file, row[photo], photos)}"
+        entries.append(Entry(file, label, location, rectangle, truth))
     return Source(f"a csv file: photos by {photo!r}, whales by {whale!r}", root, entries, notes=notes)
 
 
 def _column(
-    path: Path, names: Sequence[str], requested: str | None, default_names: Sequence[str], option: str, content: str
+    path: Path,
+    names: Sequence[str],
+    requested: str | None,
+    default_names: tuple[Sequence[str], Sequence[str]],
+    option: str,
+    content: str,
 ) -> str:
-    """Return the `requested` column or, if it is None, the only one of `default_names` in the file."""
+    """Return the `requested` column or, if it is None, the only one of `default_names`: the first, else the second."""
     if requested is not None:
         candidates = [name for name in names if name == requested]
         reason = f"{'several columns are' if candidates else 'no column is'} named {requested!r}"
     else:
-        candidates = [name for name in names if {name, re.sub(r"[\s_-]", "", name.casefold())} & {*default_names}]
-        detail = " or ".join(map(repr, candidates)) or f"none is named {', '.join(default_names)}"
+        all_names = [*default_names[0], *default_names[1]]
+        candidates = [name for name in names if name in default_names[0]] or [
+            name for name in names if re.sub(r"[\s_-]", "", name.casefold()) in all_names
+        ]
+        detail = " or ".join(map(repr, candidates)) or f"none is named {', '.join(all_names)}"
         reason = f"it is not clear which column contains the {content}: {detail}"
     if len(candidates) != 1:
         columns = f"Columns of the file: {', '.join(map(repr, names))}"

@@ -21,7 +21,7 @@ from whaleid.importing.archive import unpack, unpack_limits, zip_files
 from whaleid.importing.checks import FORMAT, accepted, check
 from whaleid.importing.layouts import Layout
 from whaleid.importing.plan import Plan, make_plan
-from whaleid.importing.source import SAVE_AS_CSV, SPREADSHEETS, Source, by_name, require_inside
+from whaleid.importing.source import SAVE_AS_CSV, SPREADSHEETS, Photos, Source, require_inside
 
 SOURCES = (
     "SOURCE is a folder with one folder per whale, a folder of photos with a csv or COCO json file beside them, a "
@@ -106,7 +106,7 @@ def read_source(path: Path, unpacked: Path, options: Options) -> Source:
     """
     title, skipped, columns = str(path), 0, options.columns
     directory = columns.photos
-    index = cache(lambda: by_name(folder.list_photos(directory, strict=False)[0])) if directory else None
+    index = cache(lambda: Photos(folder.list_photos(directory, strict=False)[0])) if directory else None
     if archives := zip_files([path, *(path / f"{competition}.zip" for competition in kaggle.COMPETITIONS)]):
         skipped = _unpack_zip(archives[0], unpacked)
         path = _content(archives[0], unpacked)

@@ -5,8 +5,9 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePath
 
 from whaleid.catalog.checks import is_file
@@ -22,8 +23,8 @@ NOTED = 3
 """Maximum number of places listed in a line of the summary."""
 OVERHANG = 1.5
 """Maximum number of pixels, caused by rounding, by which a box may exceed its photo before it is clipped."""
-Index = Callable[[], Mapping[str, Sequence[Path]]]
-"""Returns the photos that tables may name without their folders, grouped by name; called if one is needed."""
+NO_NAME = " "
+"""The label of a photo that is not a query and for which the source names no whale."""
 Box = tuple[float, ...]
 """`x0, y0, x1, y1` as fractions of width and height, optionally followed by the aspect of `Rectangle`."""
 
@@ -51,10 +52,10 @@ def from_corners(corners: Iterable[str | float]) -> Rectangle:
     """Convert `corners`, left, top, right and bottom edge, to a rectangle in pixels.
 
     Raises:
-        ValueError: one is not a finite number, or the two corners are the same.
+        ValueError: one is not a finite number, or the box has no width or no height.
     """
     x0, y0, x1, y1 = map(float, corners)
-    if not all(map(math.isfinite, (x0, y0, x1, y1))) or (x0, y0) == (x1, y1):
+    if not all(map(math.isfinite, (x0, y0, x1, y1))) or x0 == x1 or y0 == y1:
         raise ValueError(f"not a box: {x0}, {y0}, {x1}, {y1}")
     return Rectangle((x0, y0, x1, y1))
 
@@ -85,7 +86,7 @@ class Entry:
     """A photo of a source."""
 
     file: Path
-    label: str  # the whale as the source names it, or an empty string for a query
+    label: str  # the whale as the source names it, or an empty string for a query, or `NO_NAME`
     location: str  # where the source lists the photo, for messages: `birds.csv, line 4: 'a.png'`
     rectangle: Rectangle | None = None
     truth: str = ""  # the whale of a query, if the source has it
@@ -111,31 +112,62 @@ def note(text: str, locations: Sequence[str]) -> list[str]:
     return [f"{len(locations):,} {text}: {'; '.join(locations[:NOTED])}{more}"] if locations else []
 
 
-def by_name(photos: Iterable[Path]) -> dict[str, list[Path]]:
-    """Group `photos` by name, in Unicode's form NFC."""
-    groups = defaultdict(list)
-    for photo in photos:
-        groups[unicodedata.normalize("NFC", photo.name)].append(photo)
-    return dict(groups)
+@dataclass(frozen=True)
+class Photos:
+    """Photos that a table may name without their folders."""
+
+    files: Sequence[Path]
+
+    @cached_property
+    def by_end(self) -> dict[tuple[str, ...], list[Path]]:
+        """The photos by each end of their paths, in Unicode's form NFC: `("a.jpg",)`, `("2019", "a.jpg")`, …."""
+        groups = defaultdict(list)
+        for file in self.files:
+            parts = PurePath(unicodedata.normalize("NFC", str(file))).parts
+            for start in range(len(parts)):
+                groups[parts[start:]].append(file)
+        return dict(groups)
+
+    @cached_property
+    def by_stem(self) -> dict[str, list[Path]]:
+        """The photos by name, without suffix and in any case."""
+        groups = defaultdict(list)
+        for file in self.files:
+            groups[unicodedata.normalize("NFC", file.stem).casefold()].append(file)
+        return dict(groups)
+
+
+Index = Callable[[], Photos]
+"""Returns the photos that tables may name without their folders; called if one is needed."""
 
 
 def find_file(root: Path, text: str, photos: Index | None = None) -> Path:
     """Return the file that a table names by `text`: below `root`, else the only one of `photos` whose path ends so.
 
-    Tables made on Windows have backslashes between folders; macOS writes accents in
-    Unicode's form NFD. White space around a path is ignored, unless the file has it.
+    Tables made on Windows have backslashes between folders; macOS writes accents in Unicode's form NFD. White space
+    around a path is ignored, unless the file has it.
     """
     slashes = text.strip().replace("\\", "/")
     composed = unicodedata.normalize("NFC", slashes)
     for form in (text, slashes, composed, unicodedata.normalize("NFD", slashes)):
         if is_file(root / form):
             return root / form
-    parts = PurePath(composed).parts
-    named = photos().get(parts[-1], ()) if photos and parts else ()
-    matches = [
-        photo for photo in named if PurePath(unicodedata.normalize("NFC", str(photo))).parts[-len(parts) :] == parts
-    ]
+    matches = photos().by_end.get(PurePath(composed).parts, []) if photos else []
     return matches[0] if len(matches) == 1 else root / text
+
+
+def missing_hint(file: Path, text: str, photos: Index | None) -> str:
+    """Return, in brackets, the photos that `text` may mean if `file`, the result of `find_file`, does not exist."""
+    if photos is None or is_file(file):
+        return ""
+    path = PurePath(unicodedata.normalize("NFC", text.strip().replace("\\", "/")))
+    if matches := photos().by_end.get(path.parts, []):
+        more = ", …" if len(matches) > NOTED else ""
+        return f" ({len(matches):,} files have this name: {', '.join(map(str, matches[:NOTED]))}{more})"
+    for stem in (path.name, path.stem):
+        if len(similar := photos().by_stem.get(stem.casefold(), [])) == 1:
+            return f" (did you mean {similar[0].name!r}?)"
+    return ""
 
 
 def is_outside(file: Path, folder: Path) -> bool:

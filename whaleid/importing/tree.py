@@ -1,6 +1,6 @@
 """Read a source that is a folder: its content says how its photos are named, and the user where that is not clear."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +8,11 @@ from whaleid.catalog.checks import is_file
 from whaleid.catalog.table import header
 from whaleid.core.errors import WhaleidError, first_line
 from whaleid.core.formats import is_hidden, is_photo
+from whaleid.core.labels import NEW_WHALE
 from whaleid.importing import coco, csv, folder
 from whaleid.importing.layouts import Layout, readings
 from whaleid.importing.names import to_label
-from whaleid.importing.source import SAVE_AS_CSV, SPREADSHEETS, Source, by_name, note, require_inside
+from whaleid.importing.source import SAVE_AS_CSV, SPREADSHEETS, Photos, Source, note, require_inside
 
 TABLES = (".csv", ".tsv", ".txt", ".json")
 """Suffixes of the tables that are read. A .txt file is a table if its header has several columns."""
@@ -42,7 +43,7 @@ def _read(root: Path, title: str, columns: csv.Columns, layout: Layout | None) -
         if layout is not None:
             raise WhaleidError(f"{title} is a catalogue or a Kaggle competition: leave out --layout.")
         return folder.read_catalogue(content)
-    photos = by_name(folder.list_photos(root)[0])
+    photos = Photos(folder.list_photos(root)[0])
     if layout is None and (content / "metadata.csv").is_file():
         require_inside(root, [content / "metadata.csv"])
         try:
@@ -60,7 +61,7 @@ def _read(root: Path, title: str, columns: csv.Columns, layout: Layout | None) -
             remedy = f"{unpack} one of them, or each into the same --to:"
             raise WhaleidError(f"{title}: several files list its photos. {remedy}\n{options}")
         if layout is None and (problem := _disagreement(tables[0], root, title)):
-            outer, inner = readings([photo.relative_to(root) for group in photos.values() for photo in group])
+            outer, inner = readings([photo.relative_to(root) for photo in photos.files])
             by_folder = [outer.describe(), *([inner.describe()] if inner.whales != outer.whales else [])]
             options = "\n".join(f"  {option}" for option in (f"--layout table: {_describe(tables[0])}", *by_folder))
             raise WhaleidError(f"{title}: {problem}. Add one of these options:\n{options}")
@@ -109,9 +110,7 @@ def _spreadsheets(root: Path) -> list[Path]:
     return [path for path in paths if not any(map(is_hidden, path.relative_to(root).parts))]
 
 
-def _read_tables(
-    root: Path, columns: csv.Columns, photos: Mapping[str, Sequence[Path]], min_share: float
-) -> tuple[list[Source], list[str]]:
+def _read_tables(root: Path, columns: csv.Columns, photos: Photos, min_share: float) -> tuple[list[Source], list[str]]:
     """Read the tables below `root` that list its photos; return them, and why the others are not among them.
 
     A table lists the photos if the share of its rows that are photos below `root` is above 0 and at least `min_share`.
@@ -144,7 +143,7 @@ def _read_tables(
             counts = f"{len(listed):,} of its {len(source.entries):,} rows"
             problems.append(f"{path}: only {counts} are photos in the folder; --layout table shows the others")
         else:
-            others = [photo for group in photos.values() for photo in group if photo not in listed]
+            others = [photo for photo in photos.files if photo not in listed]
             text = "photos are not in the table and are skipped (--queries DIR imports a folder of queries)"
             lines = note(text, [str(photo.relative_to(root)) for photo in others])
             tables.append(replace(source, kind=kind, root=root, notes=[*source.notes, *lines]))
@@ -169,8 +168,8 @@ def _disagreement(table: Source, root: Path, title: str) -> str:
         by_folder = folder.read_whales(root, title)
     except WhaleidError:  # the folders name no whales
         return ""
-    labels = {entry.file: to_label(entry.label or entry.truth) for entry in by_folder.entries}
-    listed = {entry.file: to_label(entry.label or entry.truth) for entry in table.entries}
+    labels = {entry.file: to_label(entry.label or entry.truth) or NEW_WHALE for entry in by_folder.entries}
+    listed = {entry.file: to_label(entry.label or entry.truth) or NEW_WHALE for entry in table.entries}
     if len({*labels.values()}) < 2 or labels.items() <= listed.items():
         return ""
     common = labels.keys() & listed.keys()
@@ -180,6 +179,6 @@ def _disagreement(table: Source, root: Path, title: str) -> str:
 
 
 def _describe(table: Source) -> str:
-    whales = sorted({entry.label or entry.truth for entry in table.entries})
+    whales = sorted({(entry.label or entry.truth).strip() or NEW_WHALE for entry in table.entries})
     names = ", ".join(map(repr, whales[:LISTED])) + (", …" if len(whales) > LISTED else "")
     return f"{table.kind}: {len(whales):,} whales ({names}), {len(table.entries):,} photos"
