@@ -88,7 +88,7 @@ def readings(photos: Sequence[PurePath]) -> tuple[Reading, Reading]:
     skipped = _skip_above(_skip_below(folders, _sorts))
     outermost = {photo: names[0] if names else "" for photo, names in skipped.items()}
     innermost = {photo: names[-1] if names else "" for photo, names in skipped.items()}
-    numbered = _skip_below(folders, lambda name: _sorts(name) and not name.isdecimal())
+    numbered = _skip_below(folders, lambda name: _sorts(name) and not (len(name) == 4 and name.isdecimal()))
     levels = {len(names) for names in _skip_above(numbered).values()}
     if outermost == innermost or levels in ({1}, {2}):
         whales = {photo: names[-1] if names else "" for photo, names in numbered.items()}
