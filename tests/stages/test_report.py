@@ -238,7 +238,7 @@ def test_a_second_run_writes_the_same_bytes_and_a_failed_one_changes_nothing(pro
     lines = str(caught.value).splitlines()
     assert lines[0] == "The report cannot show photos (2):"
     assert lines[1] == "  photos/train/bob1: not an image in a known format"
-    assert lines[2].startswith("  photos/train/k2: ")
+    assert lines[2].startswith("  photos/train/k2 cannot be read (")
     assert lines[3] == "Restore these files, or run `dvc repro` to read the catalogue again."
     assert outputs() == first
     assert sorted(path.name for path in paths.PAGES.parent.iterdir()) == ["histories", "pages", "tables"]
