@@ -59,6 +59,11 @@ def test_ambiguous_or_missing_columns_are_refused(header: str, options: str, err
     assert error in refusal(f"birds.csv {options}")
 
 
+def test_a_header_below_titles_is_named_by_its_line() -> None:
+    write("birds.csv", "Survey 2021;by Ann", "north;coast", "photo;whale", "a.png;ann")
+    assert refusal("birds.csv") == "birds.csv: line 3 looks like the header. Remove the lines above it."
+
+
 def test_columns_and_folder_from_options() -> None:
     for seed, path in enumerate(["north/a.png", "south/a.png", "south/b.png", "south/c.png", "south/other.png"]):
         save(f"archive/{path}", seed)

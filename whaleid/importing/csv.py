@@ -4,10 +4,12 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 
+from whaleid.catalog.dialect import parse
 from whaleid.catalog.table import header, read_table
 from whaleid.core.errors import WhaleidError
 from whaleid.core.labels import CORNERS
@@ -33,6 +35,8 @@ OTHER_WHALE_COLUMNS = ("individualid", "whaleid", "whalename", "animalid", "labe
 """Names that count if the file has none of the above; `Whale ID` and `whale_id` are `whaleid`, too."""
 BBOX = "bbox"
 """The column of boxes in wildlife-datasets: `[x, y, width, height]`, in pixels."""
+MAX_TITLES = 5
+"""Maximum number of lines above the header in which it is still looked for, to tell the user."""
 SPLIT = "split"
 """The column that says whether a photo is a query, by a word of `QUERY_SPLITS`. Case does not matter."""
 
@@ -92,10 +96,19 @@ def _column(
         ]
         detail = " or ".join(map(repr, candidates)) or f"none is named {', '.join(all_names)}"
         reason = f"it is not clear which column contains the {content}: {detail}"
+    if not candidates and (line := _header_line(path, requested, default_names)):
+        raise WhaleidError(f"{path}: line {line} looks like the header. Remove the lines above it.")
     if len(candidates) != 1:
         columns = f"Columns of the file: {', '.join(map(repr, names))}"
         raise WhaleidError(f"{path}: {reason}. {columns}. Name one with {option} NAME.")
     return candidates[0]
+
+
+def _header_line(path: Path, requested: str | None, default_names: tuple[Sequence[str], Sequence[str]]) -> int | None:
+    """Return the line of the first row that has the name of the column that was not found; None if there is none."""
+    wanted = {requested} if requested else {*default_names[0], *default_names[1]}
+    rows = islice(parse(path)[1].items(), MAX_TITLES)
+    return next((line for line, cells in rows if wanted & {*map(str.strip, cells)}), None)
 
 
 def _corner_columns(requested: str | None, names: Sequence[str]) -> list[str]:
