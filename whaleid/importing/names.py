@@ -53,9 +53,9 @@ def clean(sources: Sequence[Source], keep: Collection[str] = ()) -> tuple[list[S
     Raises:
         InputProblems: words in `keep` are not in the sources.
     """
-    given_labels = Counter(entry.label for source in sources for entry in source.entries if entry.label)
-    given_truths = Counter(entry.truth for source in sources for entry in source.entries if entry.truth)
-    all_names = given_labels + given_truths
+    label_counts = Counter(entry.label for source in sources for entry in source.entries if entry.label)
+    truth_counts = Counter(entry.truth for source in sources for entry in source.entries if entry.truth)
+    all_names = label_counts + truth_counts
     keys = {to_label(name).casefold() for name in all_names} - {""}
     unmatched = [repr(word) for word in keep if to_label(word).casefold() not in keys]
     raise_all([*input_problems("--keep-name without a photo of this name", unmatched, "Correct or remove the option.")])
@@ -66,20 +66,11 @@ def clean(sources: Sequence[Source], keep: Collection[str] = ()) -> tuple[list[S
     }
     # `new_whale` means that a reviewer did not recognise the whale; any other word, or an empty cell, means that nobody
     # reviewed the query
-    truths = {name: label for name, label in labels.items() if label != NEW_WHALE or name == NEW_WHALE}
-    cleaned = [
-        replace(
-            source,
-            entries=[
-                replace(entry, label=labels.get(entry.label, ""), truth=truths.get(entry.truth, ""))
-                for entry in source.entries
-            ],
-        )
-        for source in sources
-    ]
+    truths = {name: "" if label == NEW_WHALE != name else label for name, label in labels.items()}
+    cleaned = _relabel(sources, labels, truths)
     nobody, unknown = (
         {name: count for name, count in counts.items() if labels[name] == NEW_WHALE != name}
-        for counts in (given_labels, given_truths)
+        for counts in (label_counts, truth_counts)
     )
     spaced = {name: count for name, count in all_names.items() if labels[name] != NEW_WHALE and name.split() != [name]}
     lines = []
@@ -116,11 +107,16 @@ def similar(sources: Sequence[Source], existing: Iterable[str]) -> list[list[str
 def join(sources: Sequence[Source], groups: Sequence[Sequence[str]]) -> list[Source]:
     """Replace each label by the first label of its group (see `similar`)."""
     first = {label: group[0] for group in groups for label in group}
+    return _relabel(sources, first, first)
+
+
+def _relabel(sources: Sequence[Source], labels: Mapping[str, str], truths: Mapping[str, str]) -> list[Source]:
+    """Replace the labels and truths that are keys of `labels` and `truths`; the others stay."""
     return [
         replace(
             source,
             entries=[
-                replace(entry, label=first.get(entry.label, entry.label), truth=first.get(entry.truth, entry.truth))
+                replace(entry, label=labels.get(entry.label, entry.label), truth=truths.get(entry.truth, entry.truth))
                 for entry in source.entries
             ],
         )
